@@ -1,0 +1,18 @@
+//! Waveoff watches every release of a Fly.io organization's apps and puts the last known-good
+//! image back, region by region, when one degrades.
+//!
+//! Observe → decide → record → act: `decide` is pure and decides everything; the other modules
+//! fetch facts for it or carry out what it wrote down. ARCHITECTURE.md walks through one release.
+
+pub mod model;
+pub mod decide;
+pub mod config;
+pub mod ports;
+pub mod fly;
+pub mod scrape;
+pub mod store;
+pub mod notify;
+pub mod web;
+pub mod daemon;
+pub mod sim;
+pub mod cli;

@@ -1,0 +1,2 @@
+//! The `waveoff` binary: arguments in, exit code out.
+fn main() {}

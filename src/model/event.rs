@@ -1,0 +1,167 @@
+//! What people are told: one structured event per thing that happened.
+//!
+//! `decide` emits these; `notify` turns them into sentences and webhook bodies. The numbers are
+//! all here, so that text and JSON can never disagree.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    evidence::Evidence,
+    ids::{AppName, Digest, MachineId, Region, ReleaseVersion},
+};
+
+/// Which kind of thing happened; the text is the event's public name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum EventKind {
+    #[serde(rename = "release.detected")]
+    ReleaseDetected,
+    #[serde(rename = "release.trusted")]
+    ReleaseTrusted,
+    #[serde(rename = "release.degraded")]
+    ReleaseDegraded,
+    #[serde(rename = "rollback.planned")]
+    RollbackPlanned,
+    #[serde(rename = "rollback.started")]
+    RollbackStarted,
+    #[serde(rename = "rollback.region_confirmed")]
+    RollbackRegionConfirmed,
+    #[serde(rename = "rollback.completed")]
+    RollbackCompleted,
+    #[serde(rename = "rollback.stopped")]
+    RollbackStopped,
+    #[serde(rename = "rollback.failed")]
+    RollbackFailed,
+    #[serde(rename = "hold.placed")]
+    HoldPlaced,
+    #[serde(rename = "hold.cleared")]
+    HoldCleared,
+    #[serde(rename = "monitor.blind")]
+    MonitorBlind,
+    #[serde(rename = "monitor.recovered")]
+    MonitorRecovered,
+    #[serde(rename = "image.missing")]
+    ImageMissing,
+    #[serde(rename = "image.mixed")]
+    ImageMixed,
+    #[serde(rename = "config.rejected")]
+    ConfigRejected,
+    #[serde(rename = "config.reloaded")]
+    ConfigReloaded,
+}
+
+impl EventKind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 17] = [
+        Self::ReleaseDetected,
+        Self::ReleaseTrusted,
+        Self::ReleaseDegraded,
+        Self::RollbackPlanned,
+        Self::RollbackStarted,
+        Self::RollbackRegionConfirmed,
+        Self::RollbackCompleted,
+        Self::RollbackStopped,
+        Self::RollbackFailed,
+        Self::HoldPlaced,
+        Self::HoldCleared,
+        Self::MonitorBlind,
+        Self::MonitorRecovered,
+        Self::ImageMissing,
+        Self::ImageMixed,
+        Self::ConfigRejected,
+        Self::ConfigReloaded,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReleaseDetected => "release.detected",
+            Self::ReleaseTrusted => "release.trusted",
+            Self::ReleaseDegraded => "release.degraded",
+            Self::RollbackPlanned => "rollback.planned",
+            Self::RollbackStarted => "rollback.started",
+            Self::RollbackRegionConfirmed => "rollback.region_confirmed",
+            Self::RollbackCompleted => "rollback.completed",
+            Self::RollbackStopped => "rollback.stopped",
+            Self::RollbackFailed => "rollback.failed",
+            Self::HoldPlaced => "hold.placed",
+            Self::HoldCleared => "hold.cleared",
+            Self::MonitorBlind => "monitor.blind",
+            Self::MonitorRecovered => "monitor.recovered",
+            Self::ImageMissing => "image.missing",
+            Self::ImageMixed => "image.mixed",
+            Self::ConfigRejected => "config.rejected",
+            Self::ConfigReloaded => "config.reloaded",
+        }
+    }
+}
+
+/// A release as people are shown it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseInfo {
+    pub version: Option<ReleaseVersion>,
+    pub tag: Option<String>,
+    pub digest: Digest,
+    pub author: Option<String>,
+    pub created_at: Option<Timestamp>,
+}
+
+impl ReleaseInfo {
+    /// `v42`, or the digest's start where no release number is known.
+    pub fn label(&self) -> String {
+        match self.version {
+            Some(version) => version.to_string(),
+            None => self.digest.short().to_owned(),
+        }
+    }
+}
+
+/// How far one region is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionReport {
+    pub region: Region,
+    /// `waiting`, `rolling_back`, `confirming`, `confirmed`, `skipped` or `stopped`.
+    pub phase: String,
+    /// Each machine concerned and where it stands, such as `on target` or `host unreachable`.
+    pub machines: BTreeMap<MachineId, String>,
+}
+
+/// One thing that happened to one app (or to the daemon itself: then `app` is `None`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub kind: EventKind,
+    pub at: Timestamp,
+    pub app: Option<AppName>,
+    pub release: Option<ReleaseInfo>,
+    pub known_good: Option<ReleaseInfo>,
+    /// Why it happened, as a phrase: a hold's reason, a blindness, a refusal.
+    pub reason: Option<String>,
+    /// `observe` or `rollback`: whether what it says was done or would have been done.
+    pub mode: Option<super::policy::Mode>,
+    pub evidence: Vec<Evidence>,
+    pub regions: Vec<RegionReport>,
+    /// Seconds since the release was first seen, or since the rollback started.
+    pub after_s: Option<f64>,
+    /// Last log lines of machines that failed, at most 20.
+    pub log_lines: Vec<String>,
+}
+
+impl Event {
+    /// An event with nothing but its kind, time and app; fill in what is known.
+    pub fn new(kind: EventKind, at: Timestamp, app: Option<AppName>) -> Self {
+        Self {
+            kind,
+            at,
+            app,
+            release: None,
+            known_good: None,
+            reason: None,
+            mode: None,
+            evidence: Vec::new(),
+            regions: Vec::new(),
+            after_s: None,
+            log_lines: Vec::new(),
+        }
+    }
+}

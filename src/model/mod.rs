@@ -1,0 +1,29 @@
+//! The nouns of Waveoff: machines, releases, policies, evidence, events.
+//!
+//! Everything here is plain data: no clock, no I/O, no randomness, and ordered collections only,
+//! so that whatever is computed from it is the same on every run. The words are those of the
+//! glossary at the top of ARCHITECTURE.md.
+
+pub mod event;
+pub mod evidence;
+pub mod ids;
+pub mod machine;
+pub mod observation;
+pub mod policy;
+pub mod release;
+pub mod selector;
+
+pub use event::{Event, EventKind, RegionReport};
+pub use evidence::{Evidence, Verdict};
+pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
+pub use machine::{
+    Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,
+    MetricsPage, RawConfig,
+};
+pub use observation::{Count, MachineSample, Observation, OrgContext, Readings, Since};
+pub use policy::{
+    Action, MaxUnavailable, Mode, NoData, Policy, RegionOrder, RollbackPolicy, Strategy, Threshold,
+    ThresholdKind, WatchPolicy,
+};
+pub use release::{Release, ReleaseStatus};
+pub use selector::{LabelMatch, Matcher, Selector};

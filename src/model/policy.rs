@@ -1,0 +1,182 @@
+//! A policy: what one threshold file says, validated. Durations and shares are plain numbers here.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ids::Region, selector::Selector};
+
+/// What the daemon may do about a breach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Say what would have been done.
+    Observe,
+    /// Do it.
+    Rollback,
+}
+
+/// What it means that a threshold has no data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoData {
+    /// Inconclusive: the release is not trusted while it lasts, and not rolled back for it.
+    Hold,
+    /// As if the threshold were not there.
+    Ignore,
+    /// As if it were exceeded.
+    Breach,
+}
+
+/// What a breach of this threshold may cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Alert,
+    Rollback,
+}
+
+/// One configured limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    /// Unique within the policy; the key under which evidence is kept.
+    pub name: String,
+    pub kind: ThresholdKind,
+    pub no_data: NoData,
+    pub action: Action,
+}
+
+/// What is measured and the limit on it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ThresholdKind {
+    /// Share of bad events among all, from two counters.
+    Ratio { bad: Selector, total: Selector, max: f64, strict: bool },
+    /// Share of requests slower than `bound_s` seconds may not exceed `1 - quantile`.
+    /// `histogram` is the family's base name, without `_bucket`.
+    Latency { histogram: Selector, quantile: f64, bound_s: f64, strict: bool },
+    /// A gauge above `max` on every scrape for `sustain`, on at least `quorum` of the machines.
+    Gauge { gauge: Selector, max: f64, sustain: Duration, quorum: f64 },
+    /// `consecutive` failures of a Fly health check, on at least the share `failing` of machines.
+    Checks { failing: f64, consecutive: u32 },
+    /// Unplanned exits, or kills for lack of memory, of one machine, above what the known-good
+    /// release had; on at least the share `failing` of machines.
+    Crashes { exits: u32, oom: u32, failing: f64 },
+}
+
+impl ThresholdKind {
+    /// The configuration's word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ratio { .. } => "ratio",
+            Self::Latency { .. } => "latency",
+            Self::Gauge { .. } => "gauge",
+            Self::Checks { .. } => "checks",
+            Self::Crashes { .. } => "crashes",
+        }
+    }
+}
+
+/// How a release is watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchPolicy {
+    pub scrape_every: Duration,
+    pub idle_scrape_every: Duration,
+    pub warm_up: Duration,
+    /// How long a settled release is watched before it can be trusted.
+    pub bake: Duration,
+    /// Length of a detector block: whatever happens inside one is one vote.
+    pub block: Duration,
+    /// False rollbacks per healthy release, over all thresholds together (`1 in 1000` = 0.001).
+    pub false_rollbacks: f64,
+    pub countdown: Duration,
+}
+
+impl Default for WatchPolicy {
+    fn default() -> Self {
+        Self {
+            scrape_every: Duration::from_secs(2),
+            idle_scrape_every: Duration::from_secs(15),
+            warm_up: Duration::ZERO,
+            bake: Duration::from_secs(600),
+            block: Duration::from_secs(5),
+            false_rollbacks: 0.001,
+            countdown: Duration::ZERO,
+        }
+    }
+}
+
+/// In which order regions are rolled back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RegionOrder {
+    /// The region with the largest share of bad events first.
+    WorstFirst,
+    /// As listed; `None` stands for `*`, every region not named.
+    Listed(Vec<Option<Region>>),
+}
+
+/// How many machines of a region may be down because of a rollback.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxUnavailable {
+    /// A share of the region's machines, rounded up.
+    Share(f64),
+    Count(u32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    Rolling,
+    Immediate,
+}
+
+/// How a rollback is done and what limits it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RollbackPolicy {
+    pub order: RegionOrder,
+    /// How long a region must look healthy before the next is touched.
+    pub confirm: Duration,
+    pub strategy: Strategy,
+    pub max_unavailable: MaxUnavailable,
+    /// Whether a total outage is undone in all machines of a region at once.
+    pub escalate: bool,
+    pub only_breaching_regions: bool,
+    /// `true`: a release that ran a release command may be rolled back.
+    pub despite_migrations: bool,
+    /// `true`: with nothing trusted yet, the release that ran before may be the target.
+    pub first_target_previous: bool,
+    /// Rollbacks per app in 24 hours.
+    pub per_day_max: u32,
+    /// How long an updated machine may take to start and pass its checks.
+    pub ready_timeout: Duration,
+}
+
+impl Default for RollbackPolicy {
+    fn default() -> Self {
+        Self {
+            order: RegionOrder::WorstFirst,
+            confirm: Duration::from_secs(30),
+            strategy: Strategy::Rolling,
+            max_unavailable: MaxUnavailable::Share(0.33),
+            escalate: true,
+            only_breaching_regions: false,
+            despite_migrations: false,
+            first_target_previous: false,
+            per_day_max: 3,
+            ready_timeout: Duration::from_secs(180),
+        }
+    }
+}
+
+/// One threshold file, validated: what holds for the apps it names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The file's stem, for messages.
+    pub name: String,
+    pub mode: Mode,
+    pub watch: WatchPolicy,
+    pub thresholds: Vec<Threshold>,
+    pub rollback: RollbackPolicy,
+    /// Port and path of the metrics page, where the policy overrides the machine's own setting.
+    pub metrics_port: Option<u16>,
+    pub metrics_path: Option<String>,
+}

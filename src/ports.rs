@@ -1,0 +1,274 @@
+//! What the daemon needs from outside: the platform, metrics pages, registries, receivers, time.
+//!
+//! The traits are owned by their consumer (the daemon) and say nothing of HTTP. `fly`, `scrape`
+//! and `notify` implement them over the network; `sim` implements the first three in memory.
+//! Implementations put a deadline on every call; only `fly` retries, and only what is safe to
+//! repeat.
+
+use std::{net::IpAddr, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    AppName, ImageRef, InstanceId, Machine, MachineId, RawConfig, Region, Release,
+    ReleaseStatus, ReleaseVersion,
+};
+
+/// Why a platform call failed, by what the caller can do about it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PlatformError {
+    /// Somebody else holds the machine's lease.
+    #[error("the machine is leased by {owner}")]
+    LeaseHeld { owner: String, expires_at: Option<Timestamp> },
+    /// The machine changed under us, or is being replaced (409, 412): read again and re-plan.
+    #[error("lost a race: {0}")]
+    Conflict(String),
+    /// No such app, machine, lease or release.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The token may not do this (401, 403).
+    #[error("not allowed: {0}")]
+    Denied(String),
+    /// The platform says the request is wrong (400, 422).
+    #[error("refused: {0}")]
+    Refused(String),
+    /// 429, 5xx, timeouts, broken connections, after the retries that were safe. For a write it is
+    /// not known whether it happened.
+    #[error("platform unavailable: {0}")]
+    Unavailable(String),
+    /// An answer that could not be understood.
+    #[error("unreadable answer: {0}")]
+    Unreadable(String),
+}
+
+impl PlatformError {
+    /// Whether the same call may succeed a little later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::LeaseHeld { .. } | Self::Conflict(_) | Self::Unavailable(_) => true,
+            Self::NotFound(_) | Self::Denied(_) | Self::Refused(_) | Self::Unreadable(_) => false,
+        }
+    }
+}
+
+/// Where to continue reading the organization's change feed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FeedPosition {
+    /// Changes after this time are wanted; `None` reads everything.
+    pub updated_after: Option<Timestamp>,
+}
+
+/// One machine in the change feed: a trigger, not the details.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedEntry {
+    pub app: AppName,
+    pub machine: MachineId,
+    pub instance: InstanceId,
+    pub region: Region,
+    pub state: String,
+    pub release: Option<ReleaseVersion>,
+    pub updated_at: Timestamp,
+}
+
+/// All pages of one reading of the feed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FeedReading {
+    pub entries: Vec<FeedEntry>,
+    pub next: FeedPosition,
+    /// Regions that could not be read: their machines are unknown, not gone.
+    pub error_regions: Vec<Region>,
+}
+
+/// Proof that a machine's lease is held; every guarded write takes it. Its `Debug` hides the nonce.
+#[derive(Clone)]
+pub struct Lease {
+    pub app: AppName,
+    pub machine: MachineId,
+    pub nonce: String,
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lease({}, until {})", self.machine, self.expires_at)
+    }
+}
+
+/// A machine's new version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineUpdate {
+    /// The whole configuration.
+    pub config: RawConfig,
+    /// The instance the configuration was read from; the platform may refuse if it moved on.
+    pub current: InstanceId,
+    /// Leave the machine as stopped as it is.
+    pub skip_launch: bool,
+}
+
+/// A state to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    Started,
+    /// No transition in progress.
+    Settled,
+}
+
+/// A release to be written into the ledger for a rollback.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewRelease {
+    pub app: AppName,
+    pub image: String,
+}
+
+/// The organization on the platform.
+#[async_trait]
+pub trait Platform: Send + Sync {
+    /// Machines that changed since `position`, all pages; overlap and de-duplication are inside.
+    async fn changes(&self, position: &FeedPosition) -> Result<FeedReading, PlatformError>;
+    /// Every app of the organization.
+    async fn apps(&self) -> Result<Vec<AppName>, PlatformError>;
+    /// Every machine of an app that is not destroyed, with leases.
+    async fn machines(&self, app: &AppName) -> Result<Vec<Machine>, PlatformError>;
+    async fn machine(&self, app: &AppName, id: &MachineId) -> Result<Machine, PlatformError>;
+    /// The newest releases, newest first, at most `limit`.
+    async fn releases(&self, app: &AppName, limit: u32) -> Result<Vec<Release>, PlatformError>;
+    /// Takes the machine's lease for `ttl`; `LeaseHeld` when somebody else has it.
+    async fn lease(
+        &self,
+        app: &AppName,
+        id: &MachineId,
+        ttl: Duration,
+    ) -> Result<Lease, PlatformError>;
+    /// Holds the lease for another `ttl` from now.
+    async fn refresh(&self, lease: &Lease, ttl: Duration) -> Result<Lease, PlatformError>;
+    /// Gives the lease back; a lease that is already gone is no error.
+    async fn release(&self, lease: &Lease) -> Result<(), PlatformError>;
+    /// Replaces the machine's configuration; answers with the new instance, which may still be on
+    /// its way, and which the platform may yet revert.
+    async fn update(
+        &self,
+        lease: &Lease,
+        update: &MachineUpdate,
+    ) -> Result<InstanceId, PlatformError>;
+    async fn start(&self, lease: &Lease) -> Result<(), PlatformError>;
+    /// Waits at most `timeout` (1 to 60 s) for that instance to get there; `false`: not yet.
+    async fn wait(
+        &self,
+        app: &AppName,
+        id: &MachineId,
+        instance: &InstanceId,
+        state: WaitFor,
+        timeout: Duration,
+    ) -> Result<bool, PlatformError>;
+    /// Writes a release into the ledger; the ledger is not a documented interface and may refuse.
+    async fn open_release(&self, release: &NewRelease) -> Result<Release, PlatformError>;
+    async fn set_release_status(
+        &self,
+        id: &str,
+        status: ReleaseStatus,
+    ) -> Result<(), PlatformError>;
+}
+
+/// One metrics page to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScrapeTarget {
+    pub app: AppName,
+    pub machine: MachineId,
+    pub address: IpAddr,
+    pub port: u16,
+    pub path: String,
+}
+
+/// Why a page could not be read; the text is for people and names no secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PageError(pub String);
+
+/// Takes a page piece by piece, so that no page is ever held whole.
+pub trait PageReader: Send {
+    /// The next bytes of the page; an error ends the reading.
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), PageError>;
+}
+
+/// Reads metrics pages.
+#[async_trait]
+pub trait MetricsPages: Send + Sync {
+    /// Streams the page into `reader`. Bounded in time by the implementation; the reader bounds
+    /// the size.
+    async fn read(
+        &self,
+        target: &ScrapeTarget,
+        reader: &mut dyn PageReader,
+    ) -> Result<(), PageError>;
+}
+
+/// Whether an image can still be pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImagePresence {
+    Present,
+    /// The registry says it has no such manifest.
+    Missing,
+}
+
+/// An image registry.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// Looks an image up by digest. `Err`: the registry could not be asked; nothing is known.
+    async fn presence(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError>;
+}
+
+/// One webhook request, ready to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+/// What a receiver said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// 2xx.
+    Accepted,
+    /// 410 and other permanent refusals: no use in repeating.
+    Refused { reason: String },
+    /// To be repeated, not before `after` when the receiver said so.
+    Retry { reason: String, after: Option<Duration> },
+}
+
+/// Sends webhook requests.
+#[async_trait]
+pub trait Notifier: Send + Sync {
+    async fn send(&self, delivery: &Delivery) -> DeliveryOutcome;
+}
+
+/// Reads the time. Everything that waits uses tokio's clock, so that simulated time moves both.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    wall: Timestamp,
+    start: tokio::time::Instant,
+}
+
+impl Clock {
+    /// The real time of day.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    pub fn system() -> Self {
+        Self::starting_at(Timestamp::now())
+    }
+
+    /// A clock that shows `wall` now and moves with tokio's clock.
+    pub fn starting_at(wall: Timestamp) -> Self {
+        Self { wall, start: tokio::time::Instant::now() }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        let elapsed = self.start.elapsed();
+        jiff::SignedDuration::try_from(elapsed)
+            .ok()
+            .and_then(|elapsed| self.wall.checked_add(elapsed).ok())
+            .unwrap_or(self.wall)
+    }
+}
+
