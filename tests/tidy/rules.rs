@@ -1,0 +1,199 @@
+//! The rules themselves. Each takes one source and says in words what is wrong with it.
+
+use std::collections::BTreeSet;
+
+use crate::source::{Source, is_word};
+
+/// Who may import whom: `model ← decide, config, ports ← fly, scrape, store, notify ← web, daemon
+/// ← cli`. Adapters do not know each other, and none of them knows `decide`.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("decide", &["model"]),
+    ("config", &["model"]),
+    ("ports", &["model"]),
+    ("fly", &["model", "config", "ports"]),
+    ("scrape", &["model", "config", "ports"]),
+    ("store", &["model", "config", "ports"]),
+    ("notify", &["model", "config", "ports"]),
+    ("sim", &["model", "config", "ports"]),
+    ("web", &["model", "config", "ports", "decide", "store", "notify"]),
+    ("daemon", &["model", "config", "ports", "decide", "fly", "scrape", "store", "notify", "web"]),
+    (
+        "cli",
+        &[
+            "model", "config", "ports", "decide", "fly", "scrape", "store", "notify", "web",
+            "daemon", "sim",
+        ],
+    ),
+];
+
+/// Pure modules compute from what they are given.
+const PURE: &[&str] = &[
+    "src/model/",
+    "src/decide/",
+    "src/notify/text.rs",
+    "src/notify/payload.rs",
+    "src/notify/signing.rs",
+];
+
+/// What a pure module may not mention, as whole words.
+const IMPURE: &[&str] = &[
+    "async",
+    "await",
+    "tokio",
+    "Instant",
+    "SystemTime",
+    "Timestamp::now",
+    "tracing",
+    "rand",
+    "reqwest",
+    "rusqlite",
+    "std::fs",
+    "std::env",
+    "std::thread",
+];
+
+const MAX_LINES: usize = 500;
+
+/// Everything that is wrong with one source.
+pub fn problems(source: &Source) -> Vec<String> {
+    [layers(source), purity(source), looks(source), habits(source)]
+        .into_iter()
+        .flatten()
+        .map(|problem| format!("{}: {problem}", source.path))
+        .collect()
+}
+
+fn allowed(module: &str) -> Option<&'static [&'static str]> {
+    LAYERS.iter().find(|(name, _)| *name == module).map(|(_, allowed)| *allowed)
+}
+
+fn layers(source: &Source) -> Vec<String> {
+    let modules = source.modules();
+    let Some(own) = modules.first() else { return Vec::new() };
+    let Some(allowed_here) = allowed(own) else {
+        return vec![format!("`{own}` has no place in the layers; give it one in tests/tidy")];
+    };
+    imports(&source.shipped, modules.len())
+        .into_iter()
+        .filter(|import| import != own && !allowed_here.contains(&import.as_str()))
+        .map(|import| match allowed(&import) {
+            Some(_) => format!("{own} may not import {import}"),
+            None => format!("imports `{import}`, which has no place in the layers"),
+        })
+        .collect()
+}
+
+/// The crate's top-level modules that code at this depth names, through `crate::` or `super::`.
+fn imports(code: &str, depth: usize) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let to_the_root = "super::".repeat(depth);
+    for prefix in ["crate::", &to_the_root] {
+        for (start, _) in code.match_indices(prefix) {
+            let after_word = code[..start].chars().next_back().is_some_and(is_word);
+            // A longer chain of `super::` is found by its own end.
+            if after_word || (prefix != "crate::" && code[..start].ends_with("super::")) {
+                continue;
+            }
+            found.extend(first_names(&code[start + prefix.len()..]));
+        }
+    }
+    // Items of the crate's root are not modules; nothing there but modules is named in lower case.
+    found.retain(|name| name.chars().all(|char| char.is_lowercase() || char == '_'));
+    found.remove("super");
+    found
+}
+
+/// The first name of a path, or of every path of a `{…}` group.
+fn first_names(path: &str) -> Vec<String> {
+    let name = |text: &str| text.trim_start().chars().take_while(|c| is_word(*c)).collect();
+    let Some(group) = path.strip_prefix('{') else { return vec![name(path)] };
+    let mut names = vec![name(group)];
+    let mut depth = 0_usize;
+    for (index, char) in group.char_indices() {
+        match char {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(name(&group[index + 1..])),
+            _ => {}
+        }
+    }
+    names.retain(|name: &String| !name.is_empty());
+    names
+}
+
+fn purity(source: &Source) -> Vec<String> {
+    if !PURE.iter().any(|pure| source.path.starts_with(pure)) {
+        return Vec::new();
+    }
+    IMPURE
+        .iter()
+        .filter(|word| mentions(&source.shipped, word))
+        .map(|word| format!("is pure, yet mentions `{word}`"))
+        .collect()
+}
+
+fn looks(source: &Source) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !source.text.starts_with("//!") {
+        problems.push("opens with something else than `//!` and what it is for".to_owned());
+    }
+    let lines = source.text.lines().count();
+    if lines > MAX_LINES {
+        problems.push(format!("has {lines} lines; {MAX_LINES} is the most"));
+    }
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME")];
+    if words.iter().any(|word| mentions(&source.text, word))
+        || ["todo!", "unimplemented!"]
+            .iter()
+            .any(|name| source.shipped.contains(name) || source.tests.contains(name))
+    {
+        problems.push("has a leftover for later: finish it or write an issue".to_owned());
+    }
+    problems
+}
+
+fn habits(source: &Source) -> Vec<String> {
+    let mut problems = Vec::new();
+    let both = [&source.shipped, &source.tests];
+    let anywhere = |word: &str| both.iter().any(|code| mentions(code, word));
+    if anywhere("HashMap") || anywhere("HashSet") {
+        problems.push("uses a hash map or set: its iteration order differs per run".to_owned());
+    }
+    if anywhere("thread::sleep") {
+        problems.push("sleeps a thread".to_owned());
+    }
+    let sleeps = ["sleep(", "sleep_until("].iter().any(|call| source.tests.contains(call));
+    let paused = ["start_paused = true", "start_paused(true)", "time::pause()"];
+    if sleeps && !paused.iter().any(|way| source.text.contains(way)) {
+        problems.push("has tests that sleep without paused time".to_owned());
+    }
+    if both.iter().any(|code| uses_crate(code, "backoff")) && source.path != "src/fly/retry.rs" {
+        problems.push("uses the crate backoff, which belongs in src/fly/retry.rs alone".to_owned());
+    }
+    let may_print = source.path == "src/main.rs" || source.path.starts_with("src/cli/");
+    let prints = ["println!", "eprintln!", "print!", "eprint!"];
+    if !may_print && prints.iter().any(|print| source.shipped.contains(print)) {
+        problems.push("prints; only commands may".to_owned());
+    }
+    problems
+}
+
+/// Whether `word` stands in `text` as a whole word.
+fn mentions(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let after = text[start + word.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    })
+}
+
+/// Whether a path starts with this crate's name (`name::…`, not `other::name::…`).
+fn uses_crate(code: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    code.match_indices(&path).any(|(start, _)| {
+        let before = code[..start].chars().next_back();
+        !before.is_some_and(|char| is_word(char) || char == ':')
+    })
+}
