@@ -22,8 +22,9 @@ pub struct PutImage {
     /// The release the machine is to carry in its metadata: number and, when known, id.
     pub release: Option<ReleaseVersion>,
     pub release_id: Option<String>,
-    /// A release with a higher number is somebody's newer one and wins.
-    pub newest_allowed: ReleaseVersion,
+    /// Number of the bad release: one above it that is not `release` is somebody's newer one, and
+    /// wins.
+    pub after: ReleaseVersion,
     pub rollback: String,
     /// How long it may take to start and to pass its checks.
     pub ready_timeout: Duration,

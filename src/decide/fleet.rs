@@ -101,7 +101,10 @@ fn is_news(state: &AppState, machine: &Machine) -> bool {
 
 /// Notes that this is what the app runs now.
 pub(super) fn make_current(state: &mut AppState, revision: Revision, now: Timestamp) {
-    state.seen_version = state.seen_version.max(revision.version.unwrap_or_default());
+    let version = revision.version.unwrap_or_default();
+    if !state.own_releases.contains(&version) {
+        state.seen_version = state.seen_version.max(version);
+    }
     let before = state.current.replace(revision);
     if let Some(before) = before {
         if state.current.as_ref().is_some_and(|current| current.digest != before.digest) {
@@ -117,7 +120,6 @@ pub(super) fn make_own(state: &mut AppState, version: ReleaseVersion) {
         state.own_releases.insert(0, version);
         state.own_releases.truncate(OWN_RELEASES_MAX);
     }
-    state.seen_version = state.seen_version.max(version);
 }
 
 /// Somebody else's release that is newer than what is being rolled back: its name.
@@ -127,10 +129,9 @@ pub(super) fn rival(
     machines: &[&Machine],
     ledger: Option<&[Release]>,
 ) -> Option<String> {
-    let newest = rollback.newest_allowed();
-    let is_rival = |version: ReleaseVersion| {
-        version > newest && !state.own_releases.contains(&version)
-    };
+    let bad = rollback.bad.version.unwrap_or(state.seen_version);
+    let is_rival =
+        |version: ReleaseVersion| version > bad && !state.own_releases.contains(&version);
     let on_machines = machines.iter().filter_map(|machine| {
         machine
             .release

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::model::{
     CheckStatus, Digest, Event, EventKind, Evidence, HostStatus, Machine, MachineId, MachineState,
-    MaxUnavailable, Observation, Policy, Region, RegionOrder, RegionReport, Strategy, Verdict,
+    MaxUnavailable, Observation, Policy, Region, RegionOrder, RegionReport, ReleaseVersion, Strategy, Verdict,
 };
 
 /// Attempts per machine before it is given up and named.
@@ -143,7 +143,7 @@ impl Step<'_> {
         Phase::RollingBack(Box::new(rollback))
     }
 
-    pub(super) fn release_opened(&mut self, id: &str, version: crate::model::ReleaseVersion) {
+    pub(super) fn release_opened(&mut self, id: &str, version: ReleaseVersion) {
         fleet::make_own(&mut self.state, version);
         if let Phase::RollingBack(rollback) = &mut self.state.phase {
             rollback.ledger = LedgerEntry::Open { id: id.to_owned(), version };
@@ -171,7 +171,7 @@ impl Step<'_> {
         if rollback.ledger == LedgerEntry::Opening {
             return Phase::RollingBack(rollback);
         }
-        rescan(&mut rollback, machines);
+        rescan(&mut rollback, machines, &self.state.own_releases);
         let Some(index) = rollback.regions.iter().position(|work| match work.phase {
             RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => true,
             RegionPhase::Confirmed { .. } | RegionPhase::Skipped => false,
@@ -316,7 +316,7 @@ impl Step<'_> {
             bad: rollback.bad.digest.clone(),
             release,
             release_id,
-            newest_allowed: rollback.newest_allowed(),
+            after: rollback.bad.version.unwrap_or(self.state.seen_version),
             rollback: rollback.id.clone(),
             ready_timeout: self.policy.rollback.ready_timeout,
         })))
@@ -479,7 +479,7 @@ impl Step<'_> {
         mut rollback: Box<Rollback>,
         machines: &[&Machine],
     ) -> Phase {
-        rescan(&mut rollback, machines);
+        rescan(&mut rollback, machines, &self.state.own_releases);
         let mut regions = std::mem::take(&mut rollback.regions);
         for work in &mut regions {
             let skipped = matches!(work.phase, RegionPhase::Skipped);
@@ -560,12 +560,14 @@ fn pool(policy: &Policy, rollback: &Rollback, work: &RegionWork, machines: &[&Ma
 }
 
 /// Brings the work list in line with what the machines run now.
-fn rescan(rollback: &mut Rollback, machines: &[&Machine]) {
-    let newest = rollback.newest_allowed();
+fn rescan(rollback: &mut Rollback, machines: &[&Machine], own: &[ReleaseVersion]) {
+    let bad_version = rollback.bad.version;
     for machine in machines {
         let known = rollback.regions.iter().any(|work| work.region == machine.region);
         let is_bad = machine.digest() == Some(&rollback.bad.digest)
-            && machine.release.unwrap_or_default() <= newest;
+            && machine.release.is_none_or(|version| {
+                bad_version.is_none_or(|bad| version <= bad) || own.contains(&version)
+            });
         if !known && is_bad {
             rollback.regions.push(RegionWork {
                 region: machine.region.clone(),

@@ -402,13 +402,4 @@ impl Rollback {
     pub fn is_confirming(&self) -> bool {
         self.active_region().is_some_and(|work| matches!(work.phase, RegionPhase::Confirming(_)))
     }
-
-    /// Release numbers above this are somebody else's newer release.
-    pub fn newest_allowed(&self) -> ReleaseVersion {
-        let bad = self.bad.version.unwrap_or_default();
-        match &self.ledger {
-            LedgerEntry::Open { version, .. } => bad.max(*version),
-            LedgerEntry::Opening | LedgerEntry::Refused { .. } => bad,
-        }
-    }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     detect::{
-        ratio,
+        ratio::RatioDetector,
         runs::{consecutive_failures, quorum},
     },
     signed,
@@ -39,7 +39,7 @@ pub(super) fn refresh(
                 ThresholdKind::Ratio { .. } | ThresholdKind::Latency { .. } => {
                     counted(policy, threshold, watch)
                 }
-                ThresholdKind::Gauge { .. } => gauge(threshold, watch, &on, now),
+                ThresholdKind::Gauge { .. } => gauge(threshold, watch, &on),
                 ThresholdKind::Checks { .. } => checks(threshold, &on, now),
                 ThresholdKind::Crashes { .. } => crashes(threshold, watch, known_good, &on),
             };
@@ -109,7 +109,7 @@ fn counted(policy: &Policy, threshold: &Threshold, watch: &Watch) -> Evidence {
         | ThresholdKind::Crashes { .. } => String::new(),
     };
     let mut evidence = blank(threshold, limit, source);
-    let needed = ratio::needed(settings(policy).alpha);
+    let needed = RatioDetector::needed(settings(policy).alpha);
     evidence.ln_odds_needed = Some(needed);
     evidence.control =
         watch.control.get(&threshold.name).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
@@ -120,7 +120,7 @@ fn counted(policy: &Policy, threshold: &Threshold, watch: &Watch) -> Evidence {
     evidence.value = (n > 0.0).then(|| k / n);
     evidence.ln_odds = detector.ln_odds();
     evidence.blocks = detector.blocks();
-    evidence.verdict = if detector.alarmed(needed) {
+    evidence.verdict = if detector.alarmed() {
         Verdict::Breach
     } else if n > 0.0 {
         Verdict::Pass
@@ -130,7 +130,7 @@ fn counted(policy: &Policy, threshold: &Threshold, watch: &Watch) -> Evidence {
     evidence
 }
 
-fn gauge(threshold: &Threshold, watch: &Watch, on: &[&Machine], now: Timestamp) -> Evidence {
+fn gauge(threshold: &Threshold, watch: &Watch, on: &[&Machine]) -> Evidence {
     let ThresholdKind::Gauge { gauge, max, sustain, quorum: share } = &threshold.kind else {
         return blank(threshold, 0.0, String::new());
     };
@@ -140,7 +140,7 @@ fn gauge(threshold: &Threshold, watch: &Watch, on: &[&Machine], now: Timestamp) 
     if on.is_empty() {
         return evidence;
     }
-    let above = on.iter().filter(|run| run.tripped(*sustain, now)).count();
+    let above = on.iter().filter(|run| run.is_sustained(*sustain)).count();
     evidence.value = on.iter().filter_map(|run| run.last()).reduce(f64::max);
     evidence.bad = count(above);
     evidence.total = count(on.len());

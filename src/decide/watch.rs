@@ -227,7 +227,7 @@ fn absorb_readings(
                 .or_default()
                 .entry(machine.id.clone())
                 .or_insert_with(Sustained::default)
-                .observe(Some(*value), *max, now);
+                .sample(Some(*value), *max, now);
         }
     }
     watch.absorbed.insert(machine.instance.clone());

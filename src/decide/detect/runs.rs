@@ -41,11 +41,13 @@ pub fn quorum(share: f64, machines: usize) -> usize {
 }
 
 /// Since when one machine's gauge has been above its bound on every scrape.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sustained {
     above_since: Option<Timestamp>,
     /// The newest scrape that confirmed it; time without scrapes confirms nothing.
     last_above: Option<Timestamp>,
+    /// The newest value.
+    last: Option<f64>,
 }
 
 impl Sustained {
@@ -59,6 +61,9 @@ impl Sustained {
             Some(value) if value <= bound => *self = Self::default(),
             Some(_) | None => {}
         }
+        if value.is_some_and(f64::is_finite) {
+            self.last = value;
+        }
     }
 
     /// Whether every sample was above the bound for at least `sustain`, from the first scrape
@@ -71,6 +76,11 @@ impl Sustained {
     }
 
     /// When it went above its bound; `None` when it is not above.
+    /// The newest value seen.
+    pub fn last(&self) -> Option<f64> {
+        self.last
+    }
+
     pub fn above_since(&self) -> Option<Timestamp> {
         self.above_since
     }
