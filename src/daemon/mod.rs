@@ -1,1 +1,187 @@
-//! (in work)
+//! The daemon: one task per watched app, the change feed that wakes them, the files it reloads,
+//! the outbox it empties and the API it serves.
+//!
+//! Any task that ends on its own ends the daemon, non-zero: the platform restarts it and it goes
+//! on from the journal. Nothing here decides anything about a release.
+
+mod act;
+mod app;
+mod config_edit;
+mod counted;
+mod observe;
+mod put;
+mod reload;
+mod roster;
+mod shared;
+mod view;
+
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use jiff::SignedDuration;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tracing::info;
+
+pub use counted::Counted;
+
+use crate::{
+    config::Config,
+    notify::delivery::Delivery,
+    ports::{Clock, Notifier, Platform, Registry},
+    scrape::Scraper,
+    store::Journal,
+    web::{self, ApiState, Board},
+};
+
+/// How often history is trimmed.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How long tasks may take to end.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+
+/// Everything outside, as the daemon reaches it.
+pub struct Ports {
+    pub platform: Arc<dyn Platform>,
+    pub scraper: Scraper,
+    pub registry: Arc<dyn Registry>,
+    pub notifier: Arc<dyn Notifier>,
+    pub journal: Arc<dyn Journal>,
+    pub board: Board,
+    pub clock: Clock,
+}
+
+/// What to run with.
+pub struct Settings {
+    pub config: Config,
+    /// Where the configuration came from, to be read again when it changes; `None`: never.
+    pub config_dir: Option<PathBuf>,
+    /// Serves the API; `None`: no API.
+    pub listener: Option<TcpListener>,
+    /// How often the change feed is read.
+    pub feed_every: Duration,
+}
+
+/// Runs until `shutdown` completes.
+///
+/// # Errors
+///
+/// When a task ends on its own: the journal failed, the listener failed, or a defect showed.
+pub async fn run(
+    settings: Settings,
+    ports: Arc<Ports>,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let installation =
+        ports.journal.installation().await.context("read the journal's installation name")?;
+    let (stop, stopped) = watch::channel(false);
+    let (publish, config) = watch::channel(Arc::new(settings.config));
+    let mail = Arc::new(Notify::new());
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+
+    let delivery = Delivery {
+        journal: ports.journal.clone(),
+        config: config.clone(),
+        notifier: ports.notifier.clone(),
+        clock: ports.clock.clone(),
+        wake: mail.clone(),
+    };
+    let ends = until(stopped.clone());
+    tasks.spawn(async move {
+        delivery.run(ends).await;
+        Ok(())
+    });
+    if let Some(listener) = settings.listener {
+        let state = ApiState {
+            board: ports.board.clone(),
+            journal: ports.journal.clone(),
+            clock: ports.clock.clone(),
+            sentence: crate::notify::text::sentence,
+        };
+        let ends = until(stopped.clone());
+        tasks.spawn(async move {
+            web::serve(listener, web::router(state), ends).await.context("serve the API")
+        });
+    }
+    if let Some(dir) = settings.config_dir {
+        let reload = reload::Reload {
+            dir,
+            publish,
+            ports: ports.clone(),
+            installation: installation.clone(),
+            mail: mail.clone(),
+        };
+        let ends = until(stopped.clone());
+        tasks.spawn(async move { reload.run(ends).await });
+    } else {
+        // The channel must outlive its readers.
+        let ends = until(stopped.clone());
+        tasks.spawn(async move {
+            ends.await;
+            drop(publish);
+            Ok(())
+        });
+    }
+    let (pruned, pruned_config, ends) = (ports.clone(), config.clone(), until(stopped.clone()));
+    tasks.spawn(async move { prune(&pruned, &pruned_config, ends).await });
+    let roster = roster::Roster {
+        ports: ports.clone(),
+        config,
+        mail,
+        stop: stopped,
+        installation,
+        feed_every: settings.feed_every,
+    };
+    tasks.spawn(roster.run());
+
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        Some(ended) = tasks.join_next() => match ended {
+            Ok(Ok(())) => Err(anyhow::anyhow!("a task of the daemon ended by itself")),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(anyhow::Error::new(error).context("a task of the daemon failed")),
+        },
+    };
+    info!("stopping: what is under way is recorded, and taken up again by the next start");
+    stop.send_replace(true);
+    let rest = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(SHUTDOWN_MAX, rest).await.is_err() {
+        tracing::warn!("tasks did not end within {} s", SHUTDOWN_MAX.as_secs());
+    }
+    ended
+}
+
+/// Completes when the daemon is told to stop.
+fn until(mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+    async move {
+        // An error means that the sender is gone, which is a stop as well.
+        let _stopped = stop.wait_for(|stop| *stop).await.is_ok();
+    }
+}
+
+async fn prune(
+    ports: &Ports,
+    config: &watch::Receiver<Arc<Config>>,
+    ends: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let mut ends = std::pin::pin!(ends);
+    loop {
+        let keep = config.borrow().keep_history;
+        let before = SignedDuration::try_from(keep)
+            .ok()
+            .and_then(|keep| ports.clock.now().checked_sub(keep).ok());
+        if let Some(before) = before {
+            match ports.journal.prune(before).await {
+                Ok(0) => {}
+                Ok(count) => info!("forgot {count} old journal entries"),
+                Err(error) => tracing::warn!("old journal entries stay: {error}"),
+            }
+        }
+        tokio::select! {
+            () = &mut ends => return Ok(()),
+            () = tokio::time::sleep(PRUNE_EVERY) => {}
+        }
+    }
+}

@@ -131,6 +131,7 @@ impl Step<'_> {
     fn degraded(&mut self, watch: Box<Watch>, observation: &Observation) -> Phase {
         let mut event = self.event_about(EventKind::ReleaseDegraded, &watch);
         event.mode = Some(self.policy.mode);
+        event.regions = rollback::preview(self.policy, &watch);
         self.events.push(event);
         self.decide_rollback(watch, observation)
     }

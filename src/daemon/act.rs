@@ -1,0 +1,91 @@
+//! Carries out commands: precheck, act, verify. Nothing is decided here.
+//!
+//! Every command may have been carried out already, wholly or in part, by a daemon that was killed
+//! before it could say so; each begins by looking.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tracing::{info, warn};
+
+use super::{Ports, put};
+use crate::{
+    decide::{Command, Outcome},
+    model::{AppName, ReleaseStatus, ReleaseVersion},
+    ports::{ImagePresence, NewRelease, PlatformError},
+};
+
+/// How many ledger entries are looked through for our own.
+const LEDGER_LOOK_BACK: u32 = 10;
+/// The ledger's clock and ours may differ by this much.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
+/// The whole of a ledger command, retries included.
+const LEDGER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Carries out one command of an app.
+pub(super) async fn carry_out(ports: &Ports, app: &AppName, command: &Command) -> Outcome {
+    info!(app = %app, "{app}: {}", command.describe());
+    match command {
+        Command::CheckImage { image, .. } => match ports.registry.presence(image).await {
+            Ok(ImagePresence::Present) => Outcome::ImagePresent,
+            Ok(ImagePresence::Missing) => Outcome::ImageMissing,
+            Err(error) => Outcome::ImageUnknown { reason: error.to_string() },
+        },
+        Command::OpenRelease { image, after, since } => {
+            let opening = open_release(ports, app, image, *after, *since);
+            match tokio::time::timeout(LEDGER_DEADLINE, opening).await {
+                Ok(Ok((id, version))) => Outcome::ReleaseOpened { id, version },
+                Ok(Err(error)) => Outcome::LedgerRefused { reason: error.to_string() },
+                Err(_) => Outcome::LedgerRefused {
+                    reason: format!("no answer in {} s", LEDGER_DEADLINE.as_secs()),
+                },
+            }
+        }
+        Command::PutImage(put) => Outcome::Put(put::put_image(ports, app, put).await),
+        Command::CloseRelease { id, complete } => {
+            let status =
+                if *complete { ReleaseStatus::Complete } else { ReleaseStatus::Failed };
+            let closing = ports.platform.set_release_status(id, status);
+            match tokio::time::timeout(LEDGER_DEADLINE, closing).await {
+                // Refused as already finished is what was wanted.
+                Ok(Ok(()) | Err(PlatformError::Refused(_))) => {}
+                Ok(Err(error)) => {
+                    warn!(app = %app, "{app}: release {id} stays open in the ledger: {error}");
+                }
+                Err(_) => warn!(app = %app, "{app}: release {id} stays open: no answer"),
+            }
+            Outcome::ReleaseClosed
+        }
+    }
+}
+
+/// Makes sure that the ledger has a running release of `image`, and says which.
+async fn open_release(
+    ports: &Ports,
+    app: &AppName,
+    image: &str,
+    after: ReleaseVersion,
+    since: jiff::Timestamp,
+) -> Result<(String, ReleaseVersion), PlatformError> {
+    let ledger = ports.platform.releases(app, LEDGER_LOOK_BACK).await?;
+    let earliest = since.checked_sub(CLOCK_SLACK).unwrap_or(since);
+    let own = ledger.into_iter().find(|release| {
+        release.version > after && release.image == image && release.created_at >= earliest
+    });
+    let release = match own {
+        Some(release) => release,
+        None => {
+            let new = NewRelease { app: app.clone(), image: image.to_owned() };
+            ports.platform.open_release(&new).await?
+        }
+    };
+    if release.status != ReleaseStatus::Running {
+        // A refusal leaves the entry as it is; the rollback does not depend on it.
+        if let Err(error) =
+            ports.platform.set_release_status(&release.id, ReleaseStatus::Running).await
+        {
+            warn!(app = %app, "{app}: release {} is not marked running: {error}", release.version);
+        }
+    }
+    Ok((release.id, release.version))
+}

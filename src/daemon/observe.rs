@@ -1,0 +1,97 @@
+//! Gathers one round's facts about an app. A source that fails is a value in them.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+
+use super::{Ports, shared::Shared};
+use crate::model::{
+    AppName, Machine, MachineSample, MachineState, Observation, Policy, Release, ReleaseVersion,
+};
+
+/// The machine list, retries included.
+const LIST_DEADLINE: Duration = Duration::from_secs(30);
+/// Ledger entries read at a time.
+const LEDGER_LENGTH: u32 = 25;
+
+/// What a round is to look at.
+pub(super) struct Look {
+    pub(super) app: AppName,
+    pub(super) policy: Arc<Policy>,
+    /// Release numbers above this are news: the ledger is asked who made them.
+    pub(super) seen_version: ReleaseVersion,
+    /// The ledger is due anyway.
+    pub(super) ledger_due: bool,
+}
+
+/// One round's facts.
+pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Observation {
+    let listing = ports.platform.machines(&look.app);
+    let machines = match tokio::time::timeout(LIST_DEADLINE, listing).await {
+        Ok(Ok(machines)) => machines,
+        Ok(Err(error)) => return unseen(look, shared, error.to_string(), ports),
+        Err(_) => {
+            let reason = format!("no machine list in {} s", LIST_DEADLINE.as_secs());
+            return unseen(look, shared, reason, ports);
+        }
+    };
+    let news = machines
+        .iter()
+        .any(|machine| machine.release.is_some_and(|version| version > look.seen_version));
+    let (ledger, samples) = tokio::join!(
+        ledger(ports, look, look.ledger_due || news),
+        samples(ports, look, &machines)
+    );
+    Observation {
+        machines: Ok(machines),
+        ledger,
+        samples,
+        org: shared.org_context(&look.app, ports.clock.now()),
+    }
+}
+
+fn unseen(look: &Look, shared: &Shared, reason: String, ports: &Ports) -> Observation {
+    Observation {
+        machines: Err(reason),
+        ledger: None,
+        samples: Vec::new(),
+        org: shared.org_context(&look.app, ports.clock.now()),
+    }
+}
+
+async fn ledger(ports: &Ports, look: &Look, wanted: bool) -> Option<Vec<Release>> {
+    if !wanted {
+        return None;
+    }
+    let reading = ports.platform.releases(&look.app, LEDGER_LENGTH);
+    match tokio::time::timeout(LIST_DEADLINE, reading).await {
+        Ok(Ok(releases)) => Some(releases),
+        Ok(Err(error)) => {
+            // Machines are the truth; without the ledger, names and authors are missing.
+            tracing::warn!(app = %look.app, "{}: the release ledger cannot be read: {error}", look.app);
+            None
+        }
+        Err(_) => {
+            tracing::warn!(app = %look.app, "{}: no answer from the release ledger", look.app);
+            None
+        }
+    }
+}
+
+async fn samples(ports: &Ports, look: &Look, machines: &[Machine]) -> Vec<MachineSample> {
+    if !wants_metrics(&look.policy) {
+        return Vec::new();
+    }
+    let started = machines
+        .iter()
+        .filter(|machine| !machine.is_ephemeral())
+        .filter(|machine| matches!(machine.state, MachineState::Started));
+    join_all(started.map(|machine| ports.scraper.scrape(&look.app, machine, &look.policy))).await
+}
+
+fn wants_metrics(policy: &Policy) -> bool {
+    policy
+        .thresholds
+        .iter()
+        .any(|threshold| matches!(threshold.kind.word(), "ratio" | "latency" | "gauge"))
+}

@@ -1,0 +1,104 @@
+//! An app's state as the API shows it.
+
+use jiff::Timestamp;
+
+use crate::{
+    decide::{
+        AppState,
+        rollback::report,
+        state::{Blind, Phase, RegionPhase, Revision},
+    },
+    model::{Policy, event::ReleaseInfo},
+    web::{AppView, Phase as Shown, view::EvidenceView},
+};
+
+/// What the API says of an app.
+pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
+    let mut view = AppView {
+        app: state.app.clone(),
+        policy: policy.name.clone(),
+        mode: policy.mode,
+        phase: shown(state),
+        since: state.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
+        release: state.current.as_ref().map(Revision::info),
+        known_good: known_good(state),
+        hold: None,
+        blind: blind(state.platform_blind.as_ref(), state.metrics_blind.as_ref()),
+        evidence: Vec::new(),
+        regions: Vec::new(),
+        next_deadline: None,
+    };
+    match &state.phase {
+        Phase::Unseen => {}
+        Phase::Steady => {
+            view.since = state.trusted.first().map_or(view.since, |trusted| trusted.at);
+        }
+        Phase::Watching(watch) => {
+            view.since = watch.settled_at.unwrap_or(watch.since);
+            view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
+            view.release = Some(watch.revision.info());
+            view.next_deadline = watch.settled_at.map(|at| plus(at, policy.watch.bake));
+        }
+        Phase::CountingDown { watch, until } => {
+            view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
+            view.release = Some(watch.revision.info());
+            view.next_deadline = Some(*until);
+        }
+        Phase::CheckingImage { watch, .. } => {
+            view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
+            view.release = Some(watch.revision.info());
+        }
+        Phase::Held { watch, reason, since } => {
+            view.since = *since;
+            view.hold = Some(reason.to_string());
+            view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
+            view.release = Some(watch.revision.info());
+        }
+        Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => {
+            view.since = rollback.completed_at.unwrap_or(rollback.started_at);
+            view.evidence = rollback.evidence.iter().map(EvidenceView::from).collect();
+            view.release = Some(rollback.bad.info());
+            view.regions = report(rollback);
+            view.next_deadline = rollback.active_region().and_then(|work| match &work.phase {
+                RegionPhase::Confirming(confirm) => {
+                    Some(plus(confirm.since, policy.rollback.confirm))
+                }
+                RegionPhase::Waiting
+                | RegionPhase::Updating
+                | RegionPhase::Confirmed { .. }
+                | RegionPhase::Skipped => None,
+            });
+        }
+        Phase::Stopped { rollback, reason, since } => {
+            view.since = *since;
+            view.hold = Some(reason.to_string());
+            view.evidence = rollback.evidence.iter().map(EvidenceView::from).collect();
+            view.release = Some(rollback.bad.info());
+            view.regions = report(rollback);
+        }
+    }
+    view
+}
+
+fn shown(state: &AppState) -> Shown {
+    let word = state.phase_word();
+    Shown::ALL.into_iter().find(|phase| phase.as_str() == word).unwrap_or(Shown::Learning)
+}
+
+fn known_good(state: &AppState) -> Option<ReleaseInfo> {
+    state.known_good().map(|trusted| trusted.revision.info())
+}
+
+fn blind(platform: Option<&Blind>, metrics: Option<&Blind>) -> Option<String> {
+    let platform = platform.map(|blind| format!("platform: {}", blind.reason));
+    let metrics = metrics.map(|blind| format!("metrics: {}", blind.reason));
+    let parts: Vec<String> = platform.into_iter().chain(metrics).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn plus(at: Timestamp, by: std::time::Duration) -> Timestamp {
+    jiff::SignedDuration::try_from(by)
+        .ok()
+        .and_then(|by| at.checked_add(by).ok())
+        .unwrap_or(Timestamp::MAX)
+}
