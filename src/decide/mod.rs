@@ -1,1 +1,544 @@
-//! (in work)
+//! Decides: what one round's facts, or one command's outcome, mean for an app.
+//!
+//! [`step`] is a pure function of the policy, the remembered state, the input and the time. It
+//! never fails: what cannot be judged is inconclusive, what must not be done is a hold with its
+//! reason. Commands and events come back as values; the caller stores them together with the new
+//! state before anything is carried out or told.
+
+pub mod command;
+pub mod detect;
+mod fleet;
+mod guards;
+pub mod rollback;
+pub mod state;
+mod verdict;
+mod watch;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use command::{Command, CommandId, Input, Outcome, PutImage, PutOutcome};
+pub use state::AppState;
+
+use crate::model::{
+    Event, EventKind, Machine, Mode, Observation, Policy, Verdict, event::ReleaseInfo,
+};
+use state::{Blind, HoldReason, Phase, Quarantined, Revision, TRUSTED_MAX, Trusted, Watch};
+
+/// How long the platform may be unreadable before people are told.
+const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
+/// How long an app may run two images outside any deploy before people are told.
+const MIXED_ANNOUNCED_AFTER: Duration = Duration::from_secs(60);
+/// How often the known-good image is looked up while nothing happens.
+const IMAGE_CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
+/// How often a registry that could not answer is asked again.
+const REGISTRY_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(15);
+
+/// What a step decided.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// To be stored before anything is done. Holds the commands that are pending.
+    pub state: AppState,
+    /// New commands, oldest first; they are in `state.pending` too.
+    pub commands: Vec<CommandId>,
+    /// What happened, to be told; in order.
+    pub events: Vec<Event>,
+}
+
+/// The working copy of a step: the state as it will be, and what came out so far.
+struct Step<'a> {
+    policy: &'a Policy,
+    now: Timestamp,
+    state: AppState,
+    commands: Vec<CommandId>,
+    events: Vec<Event>,
+}
+
+/// Decides what one input means.
+pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> Transition {
+    let mut step = Step { policy, now, state, commands: Vec::new(), events: Vec::new() };
+    match input {
+        Input::Observed(observation) => step.observed(observation),
+        Input::Finished { command, outcome } => step.finished(*command, outcome),
+    }
+    Transition { state: step.state, commands: step.commands, events: step.events }
+}
+
+impl Step<'_> {
+    fn observed(&mut self, observation: &Observation) {
+        let machines = match &observation.machines {
+            Ok(machines) => machines,
+            Err(reason) => return self.blind(reason),
+        };
+        self.sees_again();
+        let machines = fleet::judged(machines);
+        if let Some(ledger) = &observation.ledger {
+            fleet::learn_from_ledger(&mut self.state, ledger);
+        }
+        self.sees_metrics(&machines, observation);
+        if self.newer_release(&machines, observation) {
+            // The new watch judges from this very round on.
+            return self.advance(&machines, observation);
+        }
+        self.advance(&machines, observation);
+        self.notices_mixed_images(&machines);
+    }
+
+    /// Moves the phase as far as this round's facts carry it.
+    fn advance(&mut self, machines: &[&Machine], observation: &Observation) {
+        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
+        self.state.phase = match phase {
+            Phase::Unseen => Phase::Unseen,
+            Phase::Watching(watch) => self.watching(watch, machines, observation),
+            Phase::Steady => self.steady(),
+            Phase::CountingDown { watch, until } => {
+                self.counting_down(watch, until, machines, observation)
+            }
+            Phase::CheckingImage { mut watch, target } => {
+                watch::absorb(self.policy, &mut watch, machines, observation, self.now);
+                Phase::CheckingImage { watch, target }
+            }
+            Phase::RollingBack(work) => self.rolling_back(work, machines, observation),
+            Phase::RolledBack(work) => self.mopping_up(work, machines),
+            Phase::Held { watch, reason, since } => {
+                self.held(watch, reason, since, machines, observation)
+            }
+            Phase::Stopped { rollback, reason, since } => {
+                Phase::Stopped { rollback, reason, since }
+            }
+        };
+    }
+
+    fn watching(
+        &mut self,
+        mut watch: Box<Watch>,
+        machines: &[&Machine],
+        observation: &Observation,
+    ) -> Phase {
+        let known_good = self.state.known_good().cloned();
+        watch::absorb(self.policy, &mut watch, machines, observation, self.now);
+        verdict::refresh(self.policy, &mut watch, known_good.as_ref(), machines, self.now);
+        match verdict::overall(&watch.evidence) {
+            Verdict::Breach => self.degraded(watch, observation),
+            Verdict::Inconclusive => Phase::Watching(watch),
+            Verdict::Pass => self.trust_if_baked(watch),
+        }
+    }
+
+    /// A breach: announced, and undone unless something forbids it.
+    fn degraded(&mut self, watch: Box<Watch>, observation: &Observation) -> Phase {
+        let mut event = self.event_about(EventKind::ReleaseDegraded, &watch);
+        event.mode = Some(self.policy.mode);
+        self.events.push(event);
+        self.decide_rollback(watch, observation)
+    }
+
+    fn decide_rollback(&mut self, watch: Box<Watch>, observation: &Observation) -> Phase {
+        if let Some(reason) = guards::refusal(self.policy, &self.state, &watch, observation) {
+            if reason == HoldReason::ObserveMode {
+                // Say what would have been done, and with which image.
+                let mut event = self.event_about(EventKind::RollbackPlanned, &watch);
+                event.mode = Some(Mode::Observe);
+                event.reason = Some("observe mode: nothing is done".to_owned());
+                self.events.push(event);
+            }
+            return self.hold(watch, reason);
+        }
+        let mut event = self.event_about(EventKind::RollbackPlanned, &watch);
+        event.mode = Some(Mode::Rollback);
+        event.regions = rollback::preview(self.policy, &watch);
+        if !self.policy.watch.countdown.is_zero() {
+            event.reason = Some(format!("in {} s", self.policy.watch.countdown.as_secs()));
+        }
+        self.events.push(event);
+        if self.policy.watch.countdown.is_zero() {
+            return self.check_image(watch);
+        }
+        Phase::CountingDown { watch, until: later(self.now, self.policy.watch.countdown) }
+    }
+
+    fn counting_down(
+        &mut self,
+        mut watch: Box<Watch>,
+        until: Timestamp,
+        machines: &[&Machine],
+        observation: &Observation,
+    ) -> Phase {
+        let known_good = self.state.known_good().cloned();
+        watch::absorb(self.policy, &mut watch, machines, observation, self.now);
+        verdict::refresh(self.policy, &mut watch, known_good.as_ref(), machines, self.now);
+        if verdict::overall(&watch.evidence) != Verdict::Breach {
+            let mut event = self.event_about(EventKind::RollbackStopped, &watch);
+            event.reason = Some("recovered during the countdown".to_owned());
+            self.events.push(event);
+            return Phase::Watching(watch);
+        }
+        if self.state.metrics_blind.is_some() && verdict::rests_on_metrics(&watch.evidence) {
+            return self.cancel_countdown(watch, "the metrics cannot be read");
+        }
+        if self.now < until {
+            return Phase::CountingDown { watch, until };
+        }
+        self.check_image(watch)
+    }
+
+    fn cancel_countdown(&mut self, watch: Box<Watch>, why: &str) -> Phase {
+        let mut event = self.event_about(EventKind::RollbackStopped, &watch);
+        event.reason = Some(format!("countdown cancelled: {why}"));
+        self.events.push(event);
+        Phase::Watching(watch)
+    }
+
+    /// Looks up the newest trusted image before anything is touched.
+    fn check_image(&mut self, watch: Box<Watch>) -> Phase {
+        let Some(target) = guards::target(self.policy, &self.state, &watch) else {
+            return self.hold(watch, HoldReason::ImagesMissing);
+        };
+        self.command(Command::CheckImage { image: target.image.clone(), before_use: true });
+        Phase::CheckingImage { watch, target }
+    }
+
+    fn hold(&mut self, watch: Box<Watch>, reason: HoldReason) -> Phase {
+        let mut event = self.event_about(EventKind::HoldPlaced, &watch);
+        event.reason = Some(reason.to_string());
+        event.mode = Some(self.policy.mode);
+        self.events.push(event);
+        Phase::Held { watch, reason, since: self.now }
+    }
+
+    fn held(
+        &mut self,
+        mut watch: Box<Watch>,
+        reason: HoldReason,
+        since: Timestamp,
+        machines: &[&Machine],
+        observation: &Observation,
+    ) -> Phase {
+        if !reason.is_passing() {
+            return Phase::Held { watch, reason, since };
+        }
+        let known_good = self.state.known_good().cloned();
+        watch::absorb(self.policy, &mut watch, machines, observation, self.now);
+        verdict::refresh(self.policy, &mut watch, known_good.as_ref(), machines, self.now);
+        if verdict::overall(&watch.evidence) != Verdict::Breach {
+            self.clear_hold(&watch, "the release recovered");
+            return Phase::Watching(watch);
+        }
+        let over = match &reason {
+            HoldReason::RegistryUnavailable { .. } => {
+                self.now.duration_since(since) >= REGISTRY_RETRY_AFTER
+            }
+            HoldReason::PlatformIncident { .. } => {
+                !matches!(
+                    guards::refusal(self.policy, &self.state, &watch, observation),
+                    Some(HoldReason::PlatformIncident { .. })
+                )
+            }
+            _ => false,
+        };
+        if !over {
+            return Phase::Held { watch, reason, since };
+        }
+        self.clear_hold(&watch, &format!("was: {reason}"));
+        self.decide_rollback(watch, observation)
+    }
+
+    fn clear_hold(&mut self, watch: &Watch, why: &str) {
+        let mut event = self.event_about(EventKind::HoldCleared, watch);
+        event.reason = Some(why.to_owned());
+        self.events.push(event);
+    }
+
+    /// Trusts the release if it was watched long enough, with traffic.
+    fn trust_if_baked(&mut self, watch: Box<Watch>) -> Phase {
+        let baked = watch.settled_at.is_some_and(|settled| {
+            self.now.duration_since(settled) >= signed(self.policy.watch.bake)
+        });
+        let blind = self.state.metrics_blind.is_some();
+        if !baked || blind || !verdict::was_exercised(self.policy, &watch) {
+            return Phase::Watching(watch);
+        }
+        self.events.push(self.event_about(EventKind::ReleaseTrusted, &watch));
+        let revision = watch.revision.clone();
+        self.state.trusted.retain(|trusted| trusted.revision.digest != revision.digest);
+        self.state.quarantined.retain(|old| old.digest != revision.digest);
+        let machines = watch.crashes.len().max(1);
+        let exits: u32 = watch.crashes.values().map(|count| count.exits).sum();
+        let trusted = Trusted {
+            revision: revision.clone(),
+            at: self.now,
+            image_seen_at: None,
+            image_missing: false,
+            crashes_per_machine: f64::from(exits)
+                / f64::from(u32::try_from(machines).unwrap_or(u32::MAX)),
+        };
+        self.state.trusted.insert(0, trusted);
+        self.state.trusted.truncate(TRUSTED_MAX);
+        self.command(Command::CheckImage { image: revision.image, before_use: false });
+        Phase::Steady
+    }
+
+    fn steady(&mut self) -> Phase {
+        let due = self.state.trusted.first().is_some_and(|trusted| {
+            let seen = trusted.image_seen_at.unwrap_or(trusted.at);
+            self.now.duration_since(seen) >= IMAGE_CHECK_EVERY
+        });
+        if due && self.state.pending.is_empty() {
+            if let Some(trusted) = self.state.trusted.first() {
+                let image = trusted.revision.image.clone();
+                self.command(Command::CheckImage { image, before_use: false });
+            }
+        }
+        Phase::Steady
+    }
+
+    /// Starts a watch, or yields a rollback, when somebody ships something newer.
+    fn newer_release(&mut self, machines: &[&Machine], observation: &Observation) -> bool {
+        let ledger = observation.ledger.as_deref();
+        if let Phase::RollingBack(work) = &self.state.phase {
+            if let Some(newer) = fleet::rival(&self.state, work, machines, ledger) {
+                self.yield_to(&newer);
+            }
+        }
+        let Some(newest) = fleet::newest_change(&self.state, machines, ledger) else {
+            return false;
+        };
+        let learning = self.state.current.is_none();
+        let quarantined = self.state.quarantined.iter().any(|old| old.digest == newest.digest);
+        let mut watch = watch::begin(newest.clone(), self.now, learning);
+        watch.no_mercy = quarantined;
+        let mut event = self.event_about(EventKind::ReleaseDetected, &watch);
+        if quarantined {
+            event.reason = Some(
+                "this image was rolled back before: it is watched without a warm-up".to_owned(),
+            );
+        } else if learning {
+            event.reason = Some("first seen: it has to earn trust".to_owned());
+        }
+        self.events.push(event);
+        fleet::make_current(&mut self.state, newest, self.now);
+        self.state.phase = Phase::Watching(Box::new(watch));
+        true
+    }
+
+    fn blind(&mut self, reason: &str) {
+        let now = self.now;
+        let blind = self.state.platform_blind.get_or_insert_with(|| Blind {
+            since: now,
+            reason: reason.to_owned(),
+            announced: false,
+        });
+        reason.clone_into(&mut blind.reason);
+        let first_announcement = !blind.announced
+            && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
+        blind.announced |= first_announcement;
+        if first_announcement {
+            self.say(EventKind::MonitorBlind, format!("the platform cannot be read: {reason}"));
+        }
+        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
+        self.state.phase = match phase {
+            Phase::CountingDown { watch, .. } => {
+                self.cancel_countdown(watch, "the platform cannot be read")
+            }
+            other => other,
+        };
+    }
+
+    fn sees_again(&mut self) {
+        if let Some(blind) = self.state.platform_blind.take() {
+            if blind.announced {
+                self.say(
+                    EventKind::MonitorRecovered,
+                    format!("the platform can be read again (was: {})", blind.reason),
+                );
+            }
+        }
+    }
+
+    /// Notices when no metrics page at all can be read, and when one can again.
+    fn sees_metrics(&mut self, machines: &[&Machine], observation: &Observation) {
+        let now = self.now;
+        let failures: Vec<&String> =
+            observation.samples.iter().filter_map(|s| s.readings.as_ref().err()).collect();
+        let blind = !failures.is_empty() && failures.len() == observation.samples.len();
+        // A release that takes its own metrics down is the release's fault, not ours: while
+        // some machines are up and none answers, that is blindness all the same.
+        if !blind || machines.is_empty() {
+            if !observation.samples.is_empty() {
+                if let Some(was) = self.state.metrics_blind.take() {
+                    if was.announced {
+                        self.say(
+                            EventKind::MonitorRecovered,
+                            "metrics can be read again".to_owned(),
+                        );
+                    }
+                }
+            }
+            return;
+        }
+        let reason = failures.first().map_or_else(String::new, |first| (*first).clone());
+        let state = self.state.metrics_blind.get_or_insert_with(|| Blind {
+            since: now,
+            reason: reason.clone(),
+            announced: false,
+        });
+        let announce = !state.announced
+            && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
+        state.announced |= announce;
+        if announce {
+            self.say(
+                EventKind::MonitorBlind,
+                format!("no machine's metrics can be read: {reason}"),
+            );
+        }
+    }
+
+    fn notices_mixed_images(&mut self, machines: &[&Machine]) {
+        let quiet = matches!(self.state.phase, Phase::Steady);
+        if !quiet || !fleet::is_mixed(machines) {
+            self.state.mixed_since = None;
+            self.state.mixed_announced = false;
+            return;
+        }
+        let since = *self.state.mixed_since.get_or_insert(self.now);
+        if !self.state.mixed_announced
+            && self.now.duration_since(since) >= signed(MIXED_ANNOUNCED_AFTER)
+        {
+            self.state.mixed_announced = true;
+            self.say(EventKind::ImageMixed, fleet::describe_mix(machines));
+        }
+    }
+
+    fn finished(&mut self, id: CommandId, outcome: &Outcome) {
+        let Some(command) = self.state.pending.remove(&id) else {
+            // Decided by a state that was left since; whoever left it accounted for it.
+            return;
+        };
+        match outcome {
+            Outcome::ImagePresent => self.image_present(&command),
+            Outcome::ImageMissing => self.image_missing(&command),
+            Outcome::ImageUnknown { reason } => self.image_unknown(&command, reason),
+            Outcome::ReleaseOpened { id, version } => self.release_opened(id, *version),
+            Outcome::LedgerRefused { reason } => self.ledger_refused(reason),
+            Outcome::ReleaseClosed => {}
+            Outcome::Put(outcome) => self.put_finished(&command, outcome),
+        }
+    }
+
+    fn image_present(&mut self, command: &Command) {
+        let Command::CheckImage { image, before_use } = command else { return };
+        let now = self.now;
+        for trusted in &mut self.state.trusted {
+            if Some(&trusted.revision.digest) == image.digest.as_ref() {
+                trusted.image_seen_at = Some(now);
+            }
+        }
+        if !before_use {
+            return;
+        }
+        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
+        self.state.phase = match phase {
+            Phase::CheckingImage { watch, target }
+                if Some(&target.digest) == image.digest.as_ref() =>
+            {
+                self.start_rollback(&watch, target)
+            }
+            other => other,
+        };
+    }
+
+    fn image_missing(&mut self, command: &Command) {
+        let Command::CheckImage { image, before_use } = command else { return };
+        let mut about = None;
+        for trusted in &mut self.state.trusted {
+            if Some(&trusted.revision.digest) == image.digest.as_ref() {
+                trusted.image_missing = true;
+                about = Some(trusted.revision.info());
+            }
+        }
+        let mut event =
+            Event::new(EventKind::ImageMissing, self.now, Some(self.state.app.clone()));
+        event.known_good = about;
+        event.reason = Some(format!("{} is not in the registry any more", image.reference()));
+        self.events.push(event);
+        if !before_use {
+            return;
+        }
+        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
+        self.state.phase = match phase {
+            // The next older trusted release, if there is one.
+            Phase::CheckingImage { watch, target } if !self.is_trusted(&target) => {
+                self.hold(watch, HoldReason::ImagesMissing)
+            }
+            Phase::CheckingImage { watch, .. } => self.check_image(watch),
+            other => other,
+        };
+    }
+
+    fn is_trusted(&self, target: &Revision) -> bool {
+        self.state.trusted.iter().any(|trusted| trusted.revision.digest == target.digest)
+    }
+
+    fn image_unknown(&mut self, command: &Command, reason: &str) {
+        let Command::CheckImage { before_use: true, .. } = command else { return };
+        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
+        self.state.phase = match phase {
+            Phase::CheckingImage { watch, .. } => {
+                self.hold(watch, HoldReason::RegistryUnavailable { reason: reason.to_owned() })
+            }
+            other => other,
+        };
+    }
+
+    fn quarantine(&mut self, revision: &Revision) {
+        self.state.quarantined.insert(
+            0,
+            Quarantined {
+                digest: revision.digest.clone(),
+                version: revision.version,
+                at: self.now,
+            },
+        );
+        self.state.quarantined.truncate(state::QUARANTINED_MAX);
+    }
+
+    fn command(&mut self, command: Command) -> CommandId {
+        let id = self.state.next_command;
+        self.state.next_command += 1;
+        self.state.pending.insert(id, command);
+        self.commands.push(id);
+        id
+    }
+
+    fn known_good_info(&self) -> Option<ReleaseInfo> {
+        self.state.known_good().map(|trusted| trusted.revision.info())
+    }
+
+    fn event_about(&self, kind: EventKind, watch: &Watch) -> Event {
+        let mut event = Event::new(kind, self.now, Some(self.state.app.clone()));
+        event.release = Some(watch.revision.info());
+        event.known_good = self.known_good_info();
+        event.evidence = watch.evidence.clone();
+        event.after_s = Some(self.now.duration_since(watch.since).as_secs_f64());
+        event
+    }
+
+    fn say(&mut self, kind: EventKind, reason: String) {
+        let mut event = Event::new(kind, self.now, Some(self.state.app.clone()));
+        event.release = self.state.current.as_ref().map(Revision::info);
+        event.known_good = self.known_good_info();
+        event.reason = Some(reason);
+        self.events.push(event);
+    }
+}
+
+/// `at` plus a duration, clamped to the end of time.
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(signed(by)).unwrap_or(Timestamp::MAX)
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}

@@ -1,0 +1,93 @@
+//! What is to be done outside, and what came of it. A command names a state to be reached, never a
+//! change to be made, so that carrying it out twice does no harm.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, ImageRef, MachineId, Observation, Region, ReleaseVersion};
+
+/// Numbers an app's commands.
+pub type CommandId = u64;
+
+/// A machine runs a certain image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutImage {
+    pub machine: MachineId,
+    pub region: Region,
+    pub target: ImageRef,
+    /// Only a machine that still runs this is touched.
+    pub bad: Digest,
+    /// The release the machine is to carry in its metadata: number and, when known, id.
+    pub release: Option<ReleaseVersion>,
+    pub release_id: Option<String>,
+    /// Number of the bad release: one above it that is not `release` is somebody's newer one, and
+    /// wins.
+    pub after: ReleaseVersion,
+    pub rollback: String,
+    /// How long it may take to start and to pass its checks.
+    pub ready_timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Know whether an image can be pulled.
+    CheckImage { image: ImageRef, before_use: bool },
+    /// The ledger has a running release of this image, newer than `after` and made since `since`.
+    OpenRelease { image: String, after: ReleaseVersion, since: Timestamp },
+    PutImage(Box<PutImage>),
+    /// The ledger's release has its final status.
+    CloseRelease { id: String, complete: bool },
+}
+
+impl Command {
+    /// For logs.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::CheckImage { image, .. } => format!("check image {}", image.reference()),
+            Self::OpenRelease { image, .. } => format!("open a release of {image}"),
+            Self::PutImage(put) => {
+                format!("put {} on machine {}", put.target.reference(), put.machine)
+            }
+            Self::CloseRelease { id, complete: true } => format!("mark release {id} complete"),
+            Self::CloseRelease { id, complete: false } => format!("mark release {id} failed"),
+        }
+    }
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    ImagePresent,
+    ImageMissing,
+    /// The registry could not be asked.
+    ImageUnknown { reason: String },
+    ReleaseOpened { id: String, version: ReleaseVersion },
+    LedgerRefused { reason: String },
+    ReleaseClosed,
+    Put(PutOutcome),
+}
+
+/// What came of putting an image on a machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PutOutcome {
+    /// It runs the target, verified, and its checks pass.
+    Updated,
+    /// It did so before we touched it.
+    AlreadyOnTarget,
+    /// It runs neither the bad image nor the target, or a newer release exists.
+    Superseded { what: String },
+    LeaseHeld { owner: String },
+    HostDown { status: String },
+    Gone,
+    /// May succeed later: the platform was unavailable, reverted the update, or a race was lost.
+    Failed { reason: String },
+}
+
+/// What `step` is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    Observed(Observation),
+    Finished { command: CommandId, outcome: Outcome },
+}

@@ -1,0 +1,266 @@
+//! What a round adds to a watch: counts joined to the release of the machine they came from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    detect::{
+        ratio::{RatioDetector, RatioSettings},
+        runs::Sustained,
+    },
+    signed,
+    state::{CrashCount, Revision, Tally, Watch},
+};
+use crate::model::{
+    Count, InstanceId, Machine, MachineId, MachineSample, MachineState, Observation, Policy,
+    Readings, Since, ThresholdKind,
+};
+
+/// A process that started this long before the release was first seen is still the release's:
+/// seeing it takes a poll or two. Older ones ran before us, and their past is not its evidence.
+const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(60);
+/// The part of a watch over which the detector spreads its prior (`detection.md` §2.3).
+pub(super) const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
+
+/// A watch with nothing in it.
+pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch {
+    Watch {
+        revision,
+        since: now,
+        settled_at: None,
+        learning,
+        no_mercy: false,
+        detectors: BTreeMap::new(),
+        gauges: BTreeMap::new(),
+        crashes: BTreeMap::new(),
+        absorbed: BTreeSet::new(),
+        regions: BTreeMap::new(),
+        control: BTreeMap::new(),
+        data_at: BTreeMap::new(),
+        unmatched: BTreeSet::new(),
+        evidence: Vec::new(),
+        last_ledger_status: None,
+    }
+}
+
+/// Whether a machine runs the watched release.
+pub(super) fn is_on(revision: &Revision, machine: &Machine) -> bool {
+    let same_number = revision.version.is_none() || machine.release == revision.version;
+    same_number && machine.digest() == Some(&revision.digest)
+}
+
+/// The share of bad events that a counting threshold allows; `None` for the others.
+pub(super) fn allowed_share(kind: &ThresholdKind) -> Option<(f64, bool)> {
+    match kind {
+        ThresholdKind::Ratio { max, strict, .. } => Some((*max, *strict)),
+        ThresholdKind::Latency { quantile, strict, .. } => Some((1.0 - quantile, *strict)),
+        ThresholdKind::Gauge { .. }
+        | ThresholdKind::Checks { .. }
+        | ThresholdKind::Crashes { .. } => None,
+    }
+}
+
+/// The detector's settings: the promised rate of false rollbacks, split over what can cause one.
+pub(super) fn settings(policy: &Policy) -> RatioSettings {
+    let counting =
+        policy.thresholds.iter().filter(|t| allowed_share(&t.kind).is_some()).count().max(1);
+    let parts = f64::from(u32::try_from(counting).unwrap_or(u32::MAX));
+    RatioSettings {
+        alpha: policy.watch.false_rollbacks / parts,
+        watch: WATCH_HORIZON.max(policy.watch.bake),
+        block: policy.watch.block.max(policy.watch.scrape_every),
+    }
+}
+
+/// Takes in one round.
+pub(super) fn absorb(
+    policy: &Policy,
+    watch: &mut Watch,
+    machines: &[&Machine],
+    observation: &Observation,
+    now: Timestamp,
+) {
+    let by_id: BTreeMap<&MachineId, &Machine> =
+        machines.iter().map(|machine| (&machine.id, *machine)).collect();
+    settle(watch, machines, now);
+    for machine in machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
+        let since = watch.since.checked_sub(SEEN_LATE_BY).unwrap_or(watch.since);
+        // An update resets the machine's events; what came before it was another release's.
+        let since = machine_since(machine, watch, since);
+        count_crashes(watch.crashes.entry(machine.id.clone()).or_default(), machine, since);
+        watch.regions.entry(machine.region.clone()).or_default();
+    }
+    let mut unmatched: Option<BTreeSet<String>> = None;
+    for sample in &observation.samples {
+        let Some(machine) = by_id.get(&sample.machine) else { continue };
+        let Ok(readings) = &sample.readings else { continue };
+        if machine.instance != sample.instance || !matches!(machine.state, MachineState::Started) {
+            continue;
+        }
+        if is_on(&watch.revision, machine) {
+            unmatched = Some(match unmatched {
+                None => readings.unmatched.clone(),
+                Some(so_far) => so_far.intersection(&readings.unmatched).cloned().collect(),
+            });
+            absorb_readings(policy, watch, machine, readings, now);
+        } else {
+            absorb_control(watch, readings);
+        }
+    }
+    if let Some(unmatched) = unmatched {
+        watch.unmatched = unmatched;
+    }
+    let settings = settings(policy);
+    for detector in watch.detectors.values_mut() {
+        detector.close_if_due(now, &settings);
+    }
+}
+
+fn machine_since(machine: &Machine, watch: &Watch, since: Timestamp) -> Timestamp {
+    if watch.learning { watch.since } else { since.min(machine.updated_at) }
+}
+
+fn settle(watch: &mut Watch, machines: &[&Machine], now: Timestamp) {
+    let mut on = machines.iter().filter(|machine| is_on(&watch.revision, machine)).peekable();
+    if on.peek().is_none() {
+        watch.settled_at = None;
+        return;
+    }
+    let group: BTreeSet<_> = on.map(|machine| &machine.group).collect();
+    let all = machines
+        .iter()
+        .filter(|machine| group.contains(&machine.group))
+        .filter(|machine| matches!(machine.host, crate::model::HostStatus::Ok))
+        .all(|machine| machine.digest() == Some(&watch.revision.digest));
+    // A deploy to some regions only is over when its ledger entry says so.
+    let closed = matches!(
+        watch.last_ledger_status.as_deref(),
+        Some("complete" | "failed" | "interrupted")
+    );
+    if all || closed {
+        watch.settled_at.get_or_insert(now);
+    } else {
+        watch.settled_at = None;
+    }
+}
+
+/// Adds the unplanned exits that were not counted yet.
+pub(super) fn count_crashes(count: &mut CrashCount, machine: &Machine, since: Timestamp) {
+    let counted_to = count.counted_to;
+    for exit in machine.crashes_since(since) {
+        if counted_to.is_some_and(|to| exit.at <= to) {
+            continue;
+        }
+        count.exits += 1;
+        count.oom += u32::from(exit.oom_killed);
+        count.counted_to = Some(count.counted_to.map_or(exit.at, |to| to.max(exit.at)));
+    }
+}
+
+/// Whether a count may be added: increments always, a process's whole past once, and only if the
+/// process began with the release.
+pub(super) fn admits(
+    absorbed: &BTreeSet<InstanceId>,
+    machine: &Machine,
+    count: &Count,
+    began: Timestamp,
+) -> bool {
+    match count.since {
+        Since::LastScrape => true,
+        Since::ProcessStart => {
+            !absorbed.contains(&machine.instance)
+                && machine.started_at.is_some_and(|started| started >= began)
+        }
+    }
+}
+
+fn absorb_readings(
+    policy: &Policy,
+    watch: &mut Watch,
+    machine: &Machine,
+    readings: &Readings,
+    now: Timestamp,
+) {
+    let started = machine.started_at.unwrap_or(machine.updated_at);
+    let warm = watch.no_mercy
+        || now.duration_since(started) >= signed(policy.watch.warm_up);
+    if !warm {
+        // Its counters are followed from here on; what it counted until now is not judged.
+        watch.absorbed.insert(machine.instance.clone());
+        return;
+    }
+    let began = if watch.learning {
+        watch.since
+    } else {
+        watch.since.checked_sub(SEEN_LATE_BY).unwrap_or(watch.since)
+    };
+    for threshold in &policy.thresholds {
+        if let Some((share, strict)) = allowed_share(&threshold.kind) {
+            let Some(count) = readings.counts.get(&threshold.name) else { continue };
+            if !admits(&watch.absorbed, machine, count, began) {
+                continue;
+            }
+            let detector = watch
+                .detectors
+                .entry(threshold.name.clone())
+                .or_insert_with(|| RatioDetector::new(share, strict));
+            detector.start(if watch.learning { now } else { started.min(now) });
+            detector.add(count.n, count.k);
+            let tally = watch
+                .regions
+                .entry(machine.region.clone())
+                .or_default()
+                .entry(threshold.name.clone())
+                .or_default();
+            tally.n += count.n;
+            tally.k += count.k;
+            if count.n > 0.0 {
+                watch.data_at.insert(threshold.name.clone(), now);
+            }
+        } else if let ThresholdKind::Gauge { max, .. } = &threshold.kind {
+            let Some(value) = readings.gauges.get(&threshold.name) else { continue };
+            watch.data_at.insert(threshold.name.clone(), now);
+            watch
+                .gauges
+                .entry(threshold.name.clone())
+                .or_default()
+                .entry(machine.id.clone())
+                .or_insert_with(Sustained::default)
+                .sample(Some(*value), *max, now);
+        }
+    }
+    watch.absorbed.insert(machine.instance.clone());
+}
+
+/// Machines of other releases: what the known-good release shows at the same time.
+fn absorb_control(watch: &mut Watch, readings: &Readings) {
+    for (threshold, count) in &readings.counts {
+        if count.since == Since::LastScrape {
+            let tally: &mut Tally = watch.control.entry(threshold.clone()).or_default();
+            tally.n += count.n;
+            tally.k += count.k;
+        }
+    }
+}
+
+/// Samples of one region's machines that run `target`, added to what confirms it.
+pub(super) fn absorb_confirm(
+    confirm: &mut super::state::Confirm,
+    target: &crate::model::Digest,
+    machine: &Machine,
+    sample: &MachineSample,
+) {
+    let Ok(readings) = &sample.readings else { return };
+    if machine.instance != sample.instance || machine.digest() != Some(target) {
+        return;
+    }
+    for (threshold, count) in &readings.counts {
+        if admits(&confirm.absorbed, machine, count, confirm.since) {
+            let tally = confirm.tallies.entry(threshold.clone()).or_default();
+            tally.n += count.n;
+            tally.k += count.k;
+        }
+    }
+    confirm.absorbed.insert(machine.instance.clone());
+}
