@@ -1,1 +1,6 @@
-//! (in work)
+//! One file per command.
+
+mod client;
+pub mod history;
+pub mod status;
+mod text;

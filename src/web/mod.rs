@@ -1,1 +1,67 @@
-//! (in work)
+//! The HTTP side of the daemon: health, its own metrics, and a JSON API to read by.
+//!
+//! Everything served here is a copy: the daemon puts views on the [`Board`] after each round, and
+//! requests read them without waiting for a round. History comes from the journal. Nothing can be
+//! changed over HTTP.
+
+mod api;
+mod board;
+mod metrics;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+use std::{
+    future::{Future, IntoFuture},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use tokio::{net::TcpListener, sync::Notify};
+
+pub use board::{Board, CallOutcome, Readiness, RollbackOutcome};
+pub use view::{AppView, Phase};
+
+use crate::{model::Event, ports::Clock, store::Journal};
+
+/// How long requests in flight may take once the daemon is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the handlers read from.
+#[derive(Clone)]
+pub struct ApiState {
+    pub board: Board,
+    pub journal: Arc<dyn Journal>,
+    pub clock: Clock,
+    /// The sentence a person reads for an event; given, so that text has one home.
+    pub sentence: fn(&Event) -> String,
+}
+
+/// All routes: `/healthz`, `/readyz`, `/metrics` and `/api/v1/…`.
+pub fn router(state: ApiState) -> Router {
+    api::routes(state)
+}
+
+/// Serves until `shutdown` completes; requests in flight then get a few seconds to finish.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let stopping = Arc::new(Notify::new());
+    let told = Arc::clone(&stopping);
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        shutdown.await;
+        told.notify_one();
+    });
+    tokio::select! {
+        ended = server.into_future() => ended,
+        // A client that never reads its answer must not keep the daemon alive.
+        () = async { stopping.notified().await; tokio::time::sleep(GRACE).await } => Ok(()),
+    }
+}

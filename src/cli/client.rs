@@ -1,0 +1,79 @@
+//! Reads the API of a running daemon, bounded in time and size.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::web::view::ErrorView;
+
+/// How long the daemon may take to answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// More than any status page; an answer beyond it comes from something else.
+const MAX_BODY: usize = 32 << 20;
+
+/// The body that `{url}{path}` answers with.
+///
+/// # Errors
+/// When the daemon cannot be reached, refuses, or answers with something endless; the text says
+/// which address was tried and how to give another.
+pub(super) async fn get(url: &str, path: &str) -> anyhow::Result<String> {
+    let address = format!("{}{path}", url.trim_end_matches('/'));
+    // The daemon is a neighbour on a private network: no proxy is on the way to it.
+    let client = reqwest::Client::builder()
+        .timeout(DEADLINE)
+        .no_proxy()
+        .build()
+        .context("cannot prepare a request")?;
+    let mut response =
+        client.get(&address).send().await.map_err(|error| unreachable_at(&address, &error))?;
+    let mut body = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| unreachable_at(&address, &error))?
+    {
+        if body.len().saturating_add(chunk.len()) > MAX_BODY {
+            bail!("{address} answers without end; this is not a waveoff daemon");
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let status = response.status();
+    let body = String::from_utf8(body)
+        .map_err(|_| anyhow::anyhow!("{address} answers with something that is not text"))?;
+    if !status.is_success() {
+        match serde_json::from_str::<ErrorView>(&body) {
+            Ok(refusal) => bail!("{}", super::text::clean(&refusal.error)),
+            Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?"),
+        }
+    }
+    Ok(body)
+}
+
+/// Reads an answer as what it should be.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(url: &str, body: &str) -> anyhow::Result<T> {
+    serde_json::from_str(body).with_context(|| {
+        format!("{url} answers with something this version of waveoff cannot read")
+    })
+}
+
+fn unreachable_at(address: &str, error: &reqwest::Error) -> anyhow::Error {
+    let mut reason = if error.is_timeout() {
+        format!("no answer within {} s", DEADLINE.as_secs())
+    } else {
+        innermost(error)
+    };
+    reason = super::text::clean(&reason);
+    anyhow::anyhow!(
+        "cannot reach the daemon at {address}: {reason}\n\
+         Is it running? Give its address with --url or WAVEOFF_URL, such as \
+         http://<your-waveoff-app>.internal:8080 on Fly's private network, \
+         or http://localhost:8080 behind `fly proxy 8080`."
+    )
+}
+
+/// The cause at the bottom of the chain, which is the one that says something.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,189 @@
+//! `waveoff history APP`: what happened to an app, and why, newest first.
+
+use std::{fmt::Write as _, io::Write};
+
+use super::{
+    client,
+    status::{clean_lines, evidence_row, region_row},
+    text::{table, time},
+};
+use crate::{
+    model::{EventKind, Mode, Verdict},
+    web::view::{EventView, HistoryView},
+};
+
+/// Asks the daemon at `url` for the newest `limit` events of `app` and writes them; `json` passes
+/// its answer on unchanged.
+///
+/// # Errors
+/// When the daemon cannot be reached or understood, does not know the app, or `out` cannot be
+/// written.
+pub async fn run(
+    url: &str,
+    app: &str,
+    limit: u32,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<i32> {
+    let name = escaped(app);
+    let body = client::get(url, &format!("/api/v1/apps/{name}/history?limit={limit}")).await?;
+    if json {
+        writeln!(out, "{}", body.trim_end())?;
+    } else {
+        out.write_all(page(&client::parse(url, &body)?).as_bytes())?;
+    }
+    Ok(0)
+}
+
+/// A name as one segment of a path, whatever somebody typed.
+fn escaped(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
+fn page(history: &HistoryView) -> String {
+    let mut text = String::new();
+    for event in &history.events {
+        text.push_str(&entry(event));
+    }
+    if history.events.is_empty() {
+        let _ = writeln!(text, "{}: nothing has happened yet", history.app);
+    }
+    if history.next_before.is_some() {
+        text.push_str("(older events exist; ask for more with --limit)\n");
+    }
+    clean_lines(&text)
+}
+
+fn entry(event: &EventView) -> String {
+    let mut text = format!("{}  {}", time(event.at), event.event.as_str());
+    if event.mode == Some(Mode::Observe) && is_about_acting(event.event) {
+        text.push_str("  (observe: not done)");
+    }
+    let _ = writeln!(text, "\n  {}", event.text);
+    // The sentence often gives the reason already.
+    if let Some(reason) = event.reason.as_ref().filter(|reason| !event.text.contains(*reason)) {
+        let _ = writeln!(text, "  because {reason}");
+    }
+    let telling: Vec<_> = event
+        .evidence
+        .iter()
+        .filter(|evidence| evidence.verdict != Verdict::Pass)
+        .map(evidence_row)
+        .collect();
+    text.push_str(&table(&telling, 4));
+    text.push_str(&table(&event.regions.iter().map(region_row).collect::<Vec<_>>(), 4));
+    for line in &event.log_lines {
+        let _ = writeln!(text, "    | {}", line.replace('\n', " "));
+    }
+    text
+}
+
+/// Whether an event says that something was done, which in observe mode it was not.
+fn is_about_acting(kind: EventKind) -> bool {
+    match kind {
+        EventKind::RollbackPlanned
+        | EventKind::RollbackStarted
+        | EventKind::RollbackRegionConfirmed
+        | EventKind::RollbackCompleted
+        | EventKind::RollbackStopped
+        | EventKind::RollbackFailed => true,
+        EventKind::ReleaseDetected
+        | EventKind::ReleaseTrusted
+        | EventKind::ReleaseDegraded
+        | EventKind::HoldPlaced
+        | EventKind::HoldCleared
+        | EventKind::MonitorBlind
+        | EventKind::MonitorRecovered
+        | EventKind::ImageMissing
+        | EventKind::ImageMixed
+        | EventKind::ConfigRejected
+        | EventKind::ConfigReloaded => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AppName, Event, Evidence, RegionReport};
+
+    fn event(kind: EventKind, change: impl FnOnce(&mut Event)) -> EventView {
+        let at = "2026-03-01T12:00:05Z".parse().unwrap();
+        let mut event = Event::new(kind, at, Some("api".into()));
+        change(&mut event);
+        EventView::new(7, "id-7".to_owned(), event, "api v42 → v41: 5xx 9.0 %".to_owned())
+    }
+
+    fn history(events: Vec<EventView>, next_before: Option<i64>) -> HistoryView {
+        HistoryView { app: AppName::new("api"), events, next_before }
+    }
+
+    fn breach(threshold: &str, verdict: Verdict) -> Evidence {
+        Evidence {
+            threshold: threshold.to_owned(),
+            kind: "ratio".to_owned(),
+            verdict,
+            value: Some(0.09),
+            limit: 0.02,
+            source: String::new(),
+            bad: 37.0,
+            total: 410.0,
+            ln_odds: None,
+            ln_odds_needed: None,
+            blocks: 1,
+            control: None,
+            note: None,
+            may_roll_back: true,
+        }
+    }
+
+    #[test]
+    fn a_decision_is_shown_with_the_thresholds_that_made_it() {
+        let planned = event(EventKind::RollbackPlanned, |event| {
+            event.mode = Some(Mode::Observe);
+            event.reason = Some("5xx breached".to_owned());
+            event.evidence = vec![breach("5xx", Verdict::Breach), breach("p95", Verdict::Pass)];
+            event.regions = vec![RegionReport {
+                region: "iad".into(),
+                phase: "waiting".to_owned(),
+                machines: [("m1".into(), "on v42".to_owned())].into(),
+            }];
+            event.log_lines = vec!["panic\u{7}: at the disco".to_owned()];
+        });
+        assert_eq!(
+            page(&history(vec![planned], Some(7))),
+            "\
+2026-03-01 12:00:05  rollback.planned  (observe: not done)
+  api v42 → v41: 5xx 9.0 %
+  because 5xx breached
+    5xx  9.0 %  limit 2.0 %  37 of 410    breach
+    iad  waiting  1 on v42
+    | panic : at the disco
+(older events exist; ask for more with --limit)
+"
+        );
+    }
+
+    #[test]
+    fn a_reason_that_the_sentence_gives_is_not_repeated() {
+        let held = event(EventKind::HoldPlaced, |event| event.reason = Some("5xx".to_owned()));
+        assert!(!page(&history(vec![held], None)).contains("because"));
+    }
+
+    #[test]
+    fn an_app_without_a_past_says_so() {
+        assert_eq!(page(&history(Vec::new(), None)), "api: nothing has happened yet\n");
+    }
+
+    #[test]
+    fn a_name_stays_one_path_segment() {
+        assert_eq!(escaped("my-app_1"), "my-app_1");
+        assert_eq!(escaped("../x?y"), "%2E%2E%2Fx%3Fy");
+    }
+}

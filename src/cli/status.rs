@@ -1,0 +1,366 @@
+//! `waveoff status`: every watched app, its phase, and the evidence so far.
+
+use std::{fmt::Write as _, io::Write};
+
+use jiff::Timestamp;
+
+use super::{
+    client,
+    text::{clean, count, duration, odds, seconds_between, table, value},
+};
+use crate::{
+    model::{Mode, Region, RegionReport, event::ReleaseInfo},
+    web::view::{AppView, EvidenceView, OrgView, Phase},
+};
+
+/// Asks the daemon at `url` and writes what it says; `json` passes its answer on unchanged.
+///
+/// # Errors
+/// When the daemon cannot be reached or understood, or `out` cannot be written.
+pub async fn run(url: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<i32> {
+    let body = client::get(url, "/api/v1/status").await?;
+    if json {
+        writeln!(out, "{}", body.trim_end())?;
+    } else {
+        out.write_all(page(&client::parse(url, &body)?).as_bytes())?;
+    }
+    Ok(0)
+}
+
+/// The whole page.
+fn page(status: &OrgView) -> String {
+    let mut text = headline(status);
+    for app in &status.apps {
+        text.push('\n');
+        text.push_str(&section(app, status.at));
+    }
+    if status.apps.is_empty() {
+        text.push_str("\nNo app has had a round yet, or no policy names one.\n");
+    }
+    clean_lines(&text)
+}
+
+fn headline(status: &OrgView) -> String {
+    let mut parts = vec![
+        status.organization.clone(),
+        format!("waveoff {}", status.version),
+        format!("up {}", duration(seconds_between(status.started_at, status.at))),
+        match status.apps_watched {
+            1 => "1 app watched".to_owned(),
+            apps => format!("{apps} apps watched"),
+        },
+        match status.feed.lag_s {
+            Some(lag) => format!("feed read {} ago", duration(lag)),
+            None => "feed not read yet".to_owned(),
+        },
+    ];
+    if !status.ready {
+        parts.push("not ready".to_owned());
+    }
+    let mut text = format!("{}\n", parts.join(" · "));
+    if !status.feed.error_regions.is_empty() {
+        let regions: Vec<_> = status.feed.error_regions.iter().map(Region::as_str).collect();
+        let _ = writeln!(text, "the feed cannot speak for {}", regions.join(", "));
+    }
+    text
+}
+
+fn section(app: &AppView, now: Timestamp) -> String {
+    let mut facts = vec![
+        phase_words(app.phase).to_owned(),
+        format!("for {}", duration(seconds_between(app.since, now))),
+    ];
+    if let Some(deadline) = app.next_deadline.filter(|deadline| *deadline > now) {
+        facts.push(format!("{} left", duration(seconds_between(now, deadline))));
+    }
+    facts.push(match app.mode {
+        Mode::Observe => "observes only".to_owned(),
+        Mode::Rollback => "rolls back".to_owned(),
+    });
+    facts.push(format!("policy {}", app.policy));
+    let mut text = format!("{}  {}\n", app.app, facts.join(" · "));
+
+    let mut releases = Vec::new();
+    if let Some(release) = &app.release {
+        releases.push(release_row(release_words(app.phase), release));
+    }
+    match &app.known_good {
+        Some(known_good) => releases.push(release_row("known good", known_good)),
+        None => releases.push(vec!["known good".to_owned(), "none yet".to_owned()]),
+    }
+    if let Some(hold) = &app.hold {
+        releases.push(vec!["held".to_owned(), hold.clone()]);
+    }
+    if let Some(blind) = &app.blind {
+        releases.push(vec!["blind".to_owned(), blind.clone()]);
+    }
+    text.push_str(&labelled(&releases));
+    text.push_str(&table(&app.evidence.iter().map(evidence_row).collect::<Vec<_>>(), 4));
+    text.push_str(&table(&app.regions.iter().map(region_row).collect::<Vec<_>>(), 4));
+    text
+}
+
+/// Label and text; texts are long, so only the labels are aligned.
+fn labelled(rows: &[Vec<String>]) -> String {
+    let rows: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row.split_first())
+        .map(|(label, rest)| vec![label.clone(), rest.join("  ")])
+        .collect();
+    table(&rows, 2)
+}
+
+fn phase_words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Learning => "learning",
+        Phase::Steady => "steady",
+        Phase::Deploying => "deploying",
+        Phase::Baking => "baking",
+        Phase::CountingDown => "counting down to a rollback",
+        Phase::RollingBack => "rolling back",
+        Phase::Confirming => "confirming a region",
+        Phase::RolledBack => "rolled back",
+        Phase::Held => "held",
+    }
+}
+
+/// What the app's release is in this phase.
+fn release_words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Steady => "running",
+        Phase::Learning | Phase::Deploying | Phase::Baking | Phase::Held => "under watch",
+        Phase::CountingDown | Phase::RollingBack | Phase::Confirming | Phase::RolledBack => {
+            "degraded"
+        }
+    }
+}
+
+fn release_row(label: &str, release: &ReleaseInfo) -> Vec<String> {
+    let mut words = vec![release.label()];
+    words.extend(release.tag.clone());
+    if release.version.is_some() {
+        words.push(release.digest.short().to_owned());
+    }
+    if let Some(author) = &release.author {
+        words.push(format!("by {author}"));
+    }
+    vec![label.to_owned(), words.join("  ")]
+}
+
+/// Name, value against limit, counts, odds against what is needed, verdict with its reason.
+pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
+    let kind = evidence.kind.as_str();
+    let of = |number: Option<f64>| number.map_or("no data".to_owned(), |n| value(kind, n));
+    let counts = &evidence.counts;
+    let mut seen = if counts.total > 0.0 {
+        format!("{} of {}", count(counts.bad), count(counts.total))
+    } else {
+        String::new()
+    };
+    if let Some(control) = evidence.control.filter(|control| control.total > 0.0) {
+        let share = value("ratio", control.bad / control.total);
+        let _ = write!(seen, " (known good {share})");
+    }
+    let odds = match (evidence.ln_odds, evidence.ln_odds_needed) {
+        (Some(has), Some(needs)) => format!("odds {}, {} needed", odds(has), odds(needs)),
+        (Some(has), None) => format!("odds {}", odds(has)),
+        (None, _) => String::new(),
+    };
+    let mut verdict = evidence.verdict.as_str().to_owned();
+    if !evidence.may_roll_back {
+        verdict.push_str(" (alert only)");
+    }
+    if let Some(note) = &evidence.note {
+        let _ = write!(verdict, ": {note}");
+    }
+    vec![
+        evidence.threshold.clone(),
+        of(evidence.value),
+        format!("limit {}", of(evidence.limit)),
+        seen,
+        odds,
+        verdict,
+    ]
+}
+
+/// Region, phase, and how many machines stand where.
+pub(super) fn region_row(region: &RegionReport) -> Vec<String> {
+    let mut standing: Vec<(&str, usize)> = Vec::new();
+    for state in region.machines.values() {
+        match standing.iter_mut().find(|(name, _)| name == state) {
+            Some((_, machines)) => *machines += 1,
+            None => standing.push((state, 1)),
+        }
+    }
+    let standing: Vec<_> =
+        standing.iter().map(|(state, machines)| format!("{machines} {state}")).collect();
+    vec![region.region.to_string(), region.phase.replace('_', " "), standing.join(", ")]
+}
+
+/// Control characters out, line breaks kept.
+pub(super) fn clean_lines(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => format!("{}\n", clean(line)),
+            None => clean(line),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        model::{Digest, ReleaseVersion, Verdict},
+        web::view::{Counts, FeedView},
+    };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_772_366_400 + seconds).unwrap()
+    }
+
+    fn release(version: u64, tag: &str) -> ReleaseInfo {
+        ReleaseInfo {
+            version: Some(ReleaseVersion(version)),
+            tag: Some(tag.to_owned()),
+            digest: Digest::new(format!("sha256:{version:064}")),
+            author: Some("ada@example.com".to_owned()),
+            created_at: None,
+        }
+    }
+
+    fn evidence(threshold: &str, kind: &str) -> EvidenceView {
+        EvidenceView {
+            threshold: threshold.to_owned(),
+            kind: kind.to_owned(),
+            verdict: Verdict::Pass,
+            value: Some(0.25),
+            limit: Some(0.3),
+            source: String::new(),
+            counts: Counts { bad: 1.0, total: 4.0 },
+            ln_odds: None,
+            ln_odds_needed: None,
+            control: None,
+            note: None,
+            may_roll_back: true,
+        }
+    }
+
+    fn rolling_back() -> AppView {
+        let errors = EvidenceView {
+            verdict: Verdict::Breach,
+            value: Some(0.09),
+            limit: Some(0.02),
+            counts: Counts { bad: 37.0, total: 410.0 },
+            ln_odds: Some(12_000_f64.ln()),
+            ln_odds_needed: Some(5_000_f64.ln()),
+            control: Some(Counts { bad: 5.0, total: 1250.0 }),
+            ..evidence("5xx", "ratio")
+        };
+        let silent = EvidenceView {
+            verdict: Verdict::Inconclusive,
+            value: None,
+            counts: Counts { bad: 0.0, total: 0.0 },
+            note: Some("no machine serves this metric".to_owned()),
+            may_roll_back: false,
+            ..evidence("memory", "gauge")
+        };
+        let region = |name: &str, phase: &str, machines: &[(&str, &str)]| RegionReport {
+            region: name.into(),
+            phase: phase.to_owned(),
+            machines: machines
+                .iter()
+                .map(|(id, state)| ((*id).into(), (*state).to_owned()))
+                .collect::<BTreeMap<_, _>>(),
+        };
+        AppView {
+            app: "api".into(),
+            policy: "web".to_owned(),
+            mode: Mode::Rollback,
+            phase: Phase::RollingBack,
+            since: at(0),
+            release: Some(release(42, "deploy-\u{1b}[31m42")),
+            known_good: Some(release(41, "deploy-41")),
+            hold: None,
+            blind: Some("metrics of 2 machines".to_owned()),
+            evidence: vec![errors, evidence("checks", "checks"), silent],
+            regions: vec![
+                region("iad", "confirmed", &[("m1", "on target"), ("m2", "on target")]),
+                region("syd", "rolling_back", &[("m3", "on target"), ("m4", "waiting")]),
+            ],
+            next_deadline: Some(at(78)),
+        }
+    }
+
+    fn organization(apps: Vec<AppView>) -> OrgView {
+        OrgView {
+            organization: "acme".to_owned(),
+            version: "0.1.0".to_owned(),
+            started_at: at(-7500),
+            at: at(48),
+            ready: true,
+            apps_watched: apps.len(),
+            feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
+            apps,
+        }
+    }
+
+    #[test]
+    fn a_rollback_under_way_is_shown_with_its_reasons() {
+        let text = page(&organization(vec![rolling_back()]));
+        let expected = "\
+acme · waveoff 0.1.0 · up 2 h 5 min · 1 app watched · feed read 2 s ago
+
+api  rolling back · for 48 s · 30 s left · rolls back · policy web
+  degraded    v42  deploy- [31m42  000000000000  by ada@example.com
+  known good  v41  deploy-41  000000000000  by ada@example.com
+  blind       metrics of 2 machines
+    5xx     9.0 %    limit 2.0 %  37 of 410 (known good 0.40 %)  odds 12 000:1, 5 000:1 needed  breach
+    checks  25 %     limit 30 %   1 of 4                                                        pass
+    memory  no data  limit 0.3                                                                  inconclusive (alert only): no machine serves this metric
+    iad  confirmed     2 on target
+    syd  rolling back  1 on target, 1 waiting
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_app_that_is_still_learning_has_no_known_good_release() {
+        let app = AppView {
+            phase: Phase::Learning,
+            mode: Mode::Observe,
+            known_good: None,
+            blind: None,
+            hold: Some("nothing is trusted yet".to_owned()),
+            evidence: Vec::new(),
+            regions: Vec::new(),
+            next_deadline: None,
+            ..rolling_back()
+        };
+        let text = page(&organization(vec![app]));
+        assert!(text.contains("api  learning · for 48 s · observes only · policy web\n"), "{text}");
+        assert!(text.contains("  known good   none yet\n"), "{text}");
+        assert!(text.contains("  held         nothing is trusted yet\n"), "{text}");
+    }
+
+    #[test]
+    fn a_daemon_that_has_only_just_started_says_so() {
+        let mut status = organization(Vec::new());
+        status.ready = false;
+        status.feed = FeedView::default();
+        let text = page(&status);
+        assert!(text.contains("feed not read yet · not ready"), "{text}");
+        assert!(text.contains("No app has had a round yet"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_is_not_there_is_named_with_the_way_to_name_another() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", free.local_addr().unwrap());
+        drop(free);
+        let error = run(&url, false, &mut Vec::new()).await.unwrap_err().to_string();
+        assert!(error.contains(&url) && error.contains("WAVEOFF_URL"), "{error}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Numbers, times and tables for a terminal. Whatever came from outside is cleaned first.
+
+use jiff::Timestamp;
+
+/// Text without control characters: names, tags and log lines come from apps, and a terminal obeys
+/// what it is sent.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+/// Rows with their columns aligned, each line starting with `indent` spaces and ending in its text.
+pub(super) fn table(rows: &[Vec<String>], indent: usize) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let width = cell.chars().count();
+            match widths.get_mut(column) {
+                Some(widest) => *widest = (*widest).max(width),
+                None => widths.push(width),
+            }
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = " ".repeat(indent);
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width.saturating_sub(cell.chars().count()) + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `45 s`, `2 min 5 s`, `3 h 4 min`, `2 d 3 h`: the two largest units.
+pub(super) fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "?".to_owned();
+    }
+    let signed = jiff::SignedDuration::try_from_secs_f64(seconds.round());
+    let total = signed.map_or(i64::MAX, |duration| duration.as_secs());
+    let (days, hours, minutes) = (total / 86_400, total / 3600 % 24, total / 60 % 60);
+    let parts = match (days, hours, minutes, total % 60) {
+        (0, 0, 0, seconds) => [(seconds, "s"), (0, "")],
+        (0, 0, minutes, seconds) => [(minutes, "min"), (seconds, "s")],
+        (0, hours, minutes, _) => [(hours, "h"), (minutes, "min")],
+        (days, hours, _, _) => [(days, "d"), (hours, "h")],
+    };
+    let [first, second] = parts.map(|(number, unit)| format!("{number} {unit}"));
+    if parts[1].0 == 0 { first } else { format!("{first} {second}") }
+}
+
+/// Seconds from `earlier` to `later`, never negative.
+pub(super) fn seconds_between(earlier: Timestamp, later: Timestamp) -> f64 {
+    later.duration_since(earlier).as_secs_f64().max(0.0)
+}
+
+/// A value in the unit of its threshold: shares as per cent, gauges as they are.
+pub(super) fn value(kind: &str, value: f64) -> String {
+    match kind {
+        "gauge" => gauge(value),
+        _ => percent(value),
+    }
+}
+
+/// `9.0 %`, `0.25 %`: two digits where they matter.
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent == 0.0 || percent >= 10.0 {
+        format!("{percent:.0} %")
+    } else if percent >= 1.0 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.2} %")
+    }
+}
+
+/// `412 M`, `1.5 k`, `0.25`.
+fn gauge(value: f64) -> String {
+    for (scale, unit) in [(1e9, " G"), (1e6, " M"), (1e3, " k")] {
+        if value.abs() >= scale {
+            return format!("{}{unit}", short(value / scale));
+        }
+    }
+    short(value)
+}
+
+fn short(value: f64) -> String {
+    if value.abs() >= 100.0 { format!("{value:.0}") } else { trim_zeros(&format!("{value:.2}")) }
+}
+
+fn trim_zeros(number: &str) -> String {
+    number.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// `12 000:1` from a natural logarithm; `10^23:1` beyond what is worth counting.
+pub(super) fn odds(ln_odds: f64) -> String {
+    const COUNTED: f64 = 16.0;
+    if ln_odds > COUNTED {
+        return format!("10^{:.0}:1", (ln_odds / std::f64::consts::LN_10).floor());
+    }
+    let odds = ln_odds.exp();
+    if odds < 10.0 {
+        return format!("{}:1", trim_zeros(&format!("{odds:.1}")));
+    }
+    format!("{}:1", thousands(&format!("{odds:.0}")))
+}
+
+/// A count of events; whole unless it is not.
+pub(super) fn count(number: f64) -> String {
+    if number.fract().abs() < 1e-9 { thousands(&format!("{number:.0}")) } else { short(number) }
+}
+
+/// Digits in groups of three.
+fn thousands(digits: &str) -> String {
+    let length = digits.chars().count();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (length - index).is_multiple_of(3) && digit.is_ascii_digit() {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `2026-03-01 12:00:05`, in UTC.
+pub(super) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_show_their_two_largest_units() {
+        for (seconds, text) in [
+            (0.4, "0 s"),
+            (59.6, "1 min"),
+            (125.0, "2 min 5 s"),
+            (11_045.0, "3 h 4 min"),
+            (183_600.0, "2 d 3 h"),
+            (-1.0, "?"),
+            (f64::NAN, "?"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn numbers_have_as_many_digits_as_matter() {
+        assert_eq!(value("ratio", 0.09), "9.0 %");
+        assert_eq!(value("ratio", 0.0025), "0.25 %");
+        assert_eq!(value("checks", 1.0), "100 %");
+        assert_eq!(value("ratio", 0.0), "0 %");
+        assert_eq!(value("gauge", 412_000_000.0), "412 M");
+        assert_eq!(value("gauge", 1500.0), "1.5 k");
+        assert_eq!(value("gauge", 0.25), "0.25");
+        assert_eq!(odds(12_000_f64.ln()), "12 000:1");
+        assert_eq!(odds(0.0), "1:1");
+        assert_eq!(odds(-1.0), "0.4:1");
+        assert_eq!(odds(53.0), "10^23:1");
+        assert_eq!(count(1250.0), "1 250");
+        assert_eq!(count(2.5), "2.5");
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_tail() {
+        let rows = [vec!["a".into(), "é".into(), "x".into()], vec!["bbb".into(), "cc".into()]];
+        assert_eq!(table(&rows, 2), "  a    é   x\n  bbb  cc\n");
+    }
+
+    #[test]
+    fn nothing_from_outside_can_steer_the_terminal() {
+        assert_eq!(clean("v1\u{1b}[2J\n\u{9b}x"), "v1 [2J  x");
+    }
+}

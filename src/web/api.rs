@@ -1,0 +1,175 @@
+//! The routes and their answers. Every handler is bounded in time; every refusal is JSON.
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::{
+    ApiState, metrics,
+    view::{AppView, ErrorView, EventView, HistoryView, OrgView},
+};
+use crate::{
+    model::AppName,
+    store::{HistoryEntry, StoreError},
+};
+
+/// How long the journal may take to answer a request.
+const JOURNAL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long any request may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// Events per page of history when none is asked for, and at most.
+const HISTORY_DEFAULT: u32 = 20;
+const HISTORY_MAX: u32 = 200;
+
+/// A refusal: a status and why.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(ErrorView { error: self.1 })).into_response()
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+impl From<PathRejection> for Refusal {
+    fn from(rejection: PathRejection) -> Self {
+        Self(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
+pub(super) fn routes(state: ApiState) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(own_metrics))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/apps/{app}", get(app))
+        .route("/api/v1/apps/{app}/history", get(history))
+        .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()) })
+        .method_not_allowed_fallback(|| async {
+            Refusal(StatusCode::METHOD_NOT_ALLOWED, "this API is read with GET".to_owned())
+        })
+        .layer(middleware::from_fn(within_deadline))
+        .with_state(state)
+}
+
+async fn within_deadline(request: Request, next: Next) -> Response {
+    match timeout(REQUEST_DEADLINE, next.run(request)).await {
+        Ok(mut response) => {
+            // Numbers of a moment; nobody may keep them.
+            let value = HeaderValue::from_static("no-store");
+            response.headers_mut().insert(header::CACHE_CONTROL, value);
+            response
+        }
+        Err(_) => late("the request").into_response(),
+    }
+}
+
+fn late(what: &str) -> Refusal {
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("{what} took too long"))
+}
+
+/// Whether the process serves at all; says nothing about what it sees, so that a blind daemon is
+/// not restarted for it.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(state): State<ApiState>) -> Response {
+    let readiness = state.board.readiness();
+    if readiness.ready {
+        return "ready\n".into_response();
+    }
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, readiness.reasons.join("; ")).into_response()
+}
+
+async fn own_metrics(State(state): State<ApiState>) -> Response {
+    let outbox = match timeout(JOURNAL_DEADLINE, state.journal.outbox_counts()).await {
+        Ok(Ok(counts)) => Some(counts),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "metrics without the outbox: the journal refused");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("metrics without the outbox: the journal took too long");
+            None
+        }
+    };
+    let status = state.board.status(state.clock.now());
+    let page = metrics::page(&status, &state.board.counters(), outbox.as_deref());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
+}
+
+async fn status(State(state): State<ApiState>) -> Json<OrgView> {
+    Json(state.board.status(state.clock.now()))
+}
+
+async fn app(
+    State(state): State<ApiState>,
+    name: Result<Path<AppName>, PathRejection>,
+) -> Result<Json<AppView>, Refusal> {
+    let Path(name) = name?;
+    state.board.app(&name).map(Json).ok_or_else(|| unwatched(&name))
+}
+
+fn unwatched(app: &AppName) -> Refusal {
+    Refusal(StatusCode::NOT_FOUND, format!("app {app} is not watched"))
+}
+
+#[derive(Deserialize)]
+struct HistoryQuery {
+    /// Events wanted; silently at most [`HISTORY_MAX`].
+    limit: Option<u32>,
+    /// Only events older than this sequence number.
+    before: Option<i64>,
+}
+
+async fn history(
+    State(state): State<ApiState>,
+    name: Result<Path<AppName>, PathRejection>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Json<HistoryView>, Refusal> {
+    let (Path(app), Query(query)) = (name?, query?);
+    let limit = query.limit.unwrap_or(HISTORY_DEFAULT).clamp(1, HISTORY_MAX);
+    // One more than wanted tells whether there is another page.
+    let asked = state.journal.history(Some(&app), query.before, limit.saturating_add(1));
+    let mut entries = timeout(JOURNAL_DEADLINE, asked).await.map_err(|_| late("the journal"))??;
+    // An app that is watched no longer keeps its history.
+    if entries.is_empty() && query.before.is_none() && state.board.app(&app).is_none() {
+        return Err(unwatched(&app));
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let events: Vec<_> = entries.into_iter().map(|entry| event(&state, entry)).collect();
+    let next_before = events.last().filter(|_| more).map(|event| event.sequence);
+    Ok(Json(HistoryView { app, events, next_before }))
+}
+
+fn event(state: &ApiState, entry: HistoryEntry) -> EventView {
+    let text = (state.sentence)(&entry.event);
+    EventView::new(entry.sequence, entry.message_id, entry.event, text)
+}

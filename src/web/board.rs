@@ -1,0 +1,230 @@
+//! The board: where the daemon puts what it knows, and requests read it.
+//!
+//! Locks are held for a copy and never across an await. A poisoned lock is used all the same:
+//! what is on the board is whole after every write, and a status page is no reason to stop.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::view::{AppView, FeedView, OrgView};
+use crate::{
+    model::{AppName, Region},
+    ports::PlatformError,
+};
+
+/// How a rollback ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RollbackOutcome {
+    Completed,
+    /// Given up for a newer release, a veto, or because the first region did not improve.
+    Stopped,
+    Failed,
+}
+
+impl RollbackOutcome {
+    pub const ALL: [Self; 3] = [Self::Completed, Self::Stopped, Self::Failed];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How a platform call ended, as coarse as a metric's label has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallOutcome {
+    Ok,
+    /// Somebody else was first: a lease, a newer version.
+    Contended,
+    /// The platform understood and said no.
+    Refused,
+    /// No usable answer.
+    Unavailable,
+}
+
+impl CallOutcome {
+    pub fn of<T>(result: &Result<T, PlatformError>) -> Self {
+        match result {
+            Ok(_) => Self::Ok,
+            Err(PlatformError::LeaseHeld { .. } | PlatformError::Conflict(_)) => Self::Contended,
+            Err(
+                PlatformError::NotFound(_) | PlatformError::Denied(_) | PlatformError::Refused(_),
+            ) => Self::Refused,
+            Err(PlatformError::Unavailable(_) | PlatformError::Unreadable(_)) => Self::Unavailable,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Contended => "contended",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Whether every watched app had its first round; what is missing, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Empty when ready.
+    pub reasons: Vec<String>,
+}
+
+/// Counters since the start; a restart begins anew, as Prometheus expects.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counters {
+    pub rollbacks: BTreeMap<RollbackOutcome, u64>,
+    /// App-seconds in which an app could not be seen.
+    pub blind: Duration,
+    /// The action is a name in the source, so the set is bounded.
+    pub calls: BTreeMap<(&'static str, CallOutcome), u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    apps: BTreeMap<AppName, AppView>,
+    /// What should be watched; `None` before the organization was listed.
+    expected: Option<BTreeSet<AppName>>,
+    /// Stays true: an app that is added later makes a running daemon no less ready.
+    was_ready: bool,
+    feed_read_at: Option<Timestamp>,
+    error_regions: Vec<Region>,
+    counters: Counters,
+}
+
+impl State {
+    fn waiting(&self) -> Vec<&AppName> {
+        let expected = self.expected.iter().flatten();
+        expected.filter(|app| !self.apps.contains_key(*app)).collect()
+    }
+
+    fn note_readiness(&mut self) {
+        self.was_ready |= self.expected.is_some() && self.waiting().is_empty();
+    }
+}
+
+/// A cheap handle; clones share the same board.
+#[derive(Clone, Debug)]
+pub struct Board {
+    organization: Arc<str>,
+    started_at: Timestamp,
+    state: Arc<Mutex<State>>,
+}
+
+impl Board {
+    pub fn new(organization: &str, started_at: Timestamp) -> Self {
+        Self { organization: organization.into(), started_at, state: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says which apps are watched, whenever that was found out. Views of other apps go.
+    pub fn expect(&self, apps: impl IntoIterator<Item = AppName>) {
+        let apps: BTreeSet<_> = apps.into_iter().collect();
+        let mut state = self.state();
+        state.apps.retain(|app, _| apps.contains(app));
+        state.expected = Some(apps);
+        state.note_readiness();
+    }
+
+    /// Shows an app as of the round that just ended.
+    pub fn publish(&self, view: AppView) {
+        let mut state = self.state();
+        state.apps.insert(view.app.clone(), view);
+        state.note_readiness();
+    }
+
+    /// Takes down an app that is no longer watched.
+    pub fn remove(&self, app: &AppName) {
+        let mut state = self.state();
+        state.apps.remove(app);
+        if let Some(expected) = &mut state.expected {
+            expected.remove(app);
+        }
+        state.note_readiness();
+    }
+
+    /// Notes a complete reading of the change feed.
+    pub fn feed_read(&self, at: Timestamp, error_regions: Vec<Region>) {
+        let mut state = self.state();
+        state.feed_read_at = Some(at);
+        state.error_regions = error_regions;
+    }
+
+    pub fn rollback_ended(&self, outcome: RollbackOutcome) {
+        let mut state = self.state();
+        let count = state.counters.rollbacks.entry(outcome).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Adds time in which an app could not be seen.
+    pub fn blind_for(&self, time: Duration) {
+        let mut state = self.state();
+        state.counters.blind = state.counters.blind.saturating_add(time);
+    }
+
+    pub fn platform_call(&self, action: &'static str, outcome: CallOutcome) {
+        let mut state = self.state();
+        let count = state.counters.calls.entry((action, outcome)).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        let state = self.state();
+        if state.was_ready {
+            return Readiness { ready: true, reasons: Vec::new() };
+        }
+        let reasons = match &state.expected {
+            None => vec!["the organization's apps have not been listed yet".to_owned()],
+            Some(_) => state
+                .waiting()
+                .into_iter()
+                .map(|app| format!("{app} has not had its first round yet"))
+                .collect(),
+        };
+        Readiness { ready: false, reasons }
+    }
+
+    pub fn app(&self, app: &AppName) -> Option<AppView> {
+        self.state().apps.get(app).cloned()
+    }
+
+    /// Everything, for `GET /api/v1/status`.
+    pub fn status(&self, now: Timestamp) -> OrgView {
+        let ready = self.readiness().ready;
+        let state = self.state();
+        OrgView {
+            organization: self.organization.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at,
+            at: now,
+            ready,
+            apps_watched: state.expected.as_ref().map_or(state.apps.len(), BTreeSet::len),
+            feed: FeedView {
+                read_at: state.feed_read_at,
+                // Never negative: two clocks of one machine may still be read out of order.
+                lag_s: state
+                    .feed_read_at
+                    .map(|read_at| now.duration_since(read_at).as_secs_f64().max(0.0)),
+                error_regions: state.error_regions.clone(),
+            },
+            apps: state.apps.values().cloned().collect(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.state().counters.clone()
+    }
+}

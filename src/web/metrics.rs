@@ -1,0 +1,177 @@
+//! Waveoff's own metrics as Prometheus text. Label values are apps, thresholds, receivers and
+//! names from the source: all bounded by the configuration.
+
+use std::fmt::Write as _;
+
+use super::{
+    board::{Counters, RollbackOutcome},
+    view::{OrgView, Phase},
+};
+
+/// What a scraper is told the page is.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes the page. `outbox`: receiver, messages waiting, messages given up; `None` when the
+/// journal did not answer, and then these series are missing rather than wrong.
+pub(super) fn page(
+    status: &OrgView,
+    counters: &Counters,
+    outbox: Option<&[(String, u64, u64)]>,
+) -> String {
+    let mut page = Page::default();
+    daemon(&mut page, status);
+    apps(&mut page, status);
+    totals(&mut page, counters);
+    if let Some(outbox) = outbox {
+        page.family("waveoff_outbox_pending", "gauge", "Messages waiting for delivery.");
+        for (receiver, pending, _) in outbox {
+            page.count("waveoff_outbox_pending", &[("receiver", receiver)], *pending);
+        }
+        page.family("waveoff_outbox_dead", "gauge", "Messages given up.");
+        for (receiver, _, dead) in outbox {
+            page.count("waveoff_outbox_dead", &[("receiver", receiver)], *dead);
+        }
+    }
+    page.0
+}
+
+fn daemon(page: &mut Page, status: &OrgView) {
+    page.family("waveoff_build_info", "gauge", "Always 1; the version is the label.");
+    page.sample("waveoff_build_info", &[("version", &status.version)], 1.0);
+    page.family("waveoff_ready", "gauge", "1 once every watched app had its first round.");
+    page.sample("waveoff_ready", &[], if status.ready { 1.0 } else { 0.0 });
+    page.family("waveoff_apps_watched", "gauge", "Apps that a policy names.");
+    page.count("waveoff_apps_watched", &[], status.apps_watched as u64);
+    if let Some(lag) = status.feed.lag_s {
+        page.family("waveoff_feed_lag_seconds", "gauge", "Age of the last machine feed reading.");
+        page.sample("waveoff_feed_lag_seconds", &[], lag);
+    }
+}
+
+fn apps(page: &mut Page, status: &OrgView) {
+    page.family("waveoff_app_phase", "gauge", "1 for the phase an app is in, 0 for the others.");
+    for app in &status.apps {
+        for phase in Phase::ALL {
+            page.sample(
+                "waveoff_app_phase",
+                &[("app", app.app.as_str()), ("phase", phase.as_str())],
+                if app.phase == phase { 1.0 } else { 0.0 },
+            );
+        }
+    }
+    page.family("waveoff_app_blind", "gauge", "1 while an app cannot be seen.");
+    for app in &status.apps {
+        let blind = if app.blind.is_some() { 1.0 } else { 0.0 };
+        page.sample("waveoff_app_blind", &[("app", app.app.as_str())], blind);
+    }
+    let evidence =
+        || status.apps.iter().flat_map(|app| app.evidence.iter().map(move |one| (&app.app, one)));
+    page.family("waveoff_threshold_value", "gauge", "Measured value, in the limit's unit.");
+    for (app, one) in evidence() {
+        page.optional("waveoff_threshold_value", app.as_str(), &one.threshold, one.value);
+    }
+    page.family("waveoff_threshold_limit", "gauge", "Configured limit.");
+    for (app, one) in evidence() {
+        page.optional("waveoff_threshold_limit", app.as_str(), &one.threshold, one.limit);
+    }
+    page.family("waveoff_threshold_ln_odds", "gauge", "ln of the odds against the release.");
+    for (app, one) in evidence() {
+        page.optional("waveoff_threshold_ln_odds", app.as_str(), &one.threshold, one.ln_odds);
+    }
+}
+
+fn totals(page: &mut Page, counters: &Counters) {
+    page.family("waveoff_rollbacks_total", "counter", "Rollbacks by how they ended.");
+    for outcome in RollbackOutcome::ALL {
+        let count = counters.rollbacks.get(&outcome).copied().unwrap_or_default();
+        page.count("waveoff_rollbacks_total", &[("outcome", outcome.as_str())], count);
+    }
+    page.family("waveoff_blind_seconds_total", "counter", "App-seconds without sight.");
+    page.sample("waveoff_blind_seconds_total", &[], counters.blind.as_secs_f64());
+    page.family("waveoff_platform_calls_total", "counter", "Calls to the platform.");
+    for ((action, outcome), count) in &counters.calls {
+        let labels = [("action", *action), ("outcome", outcome.as_str())];
+        page.count("waveoff_platform_calls_total", &labels, *count);
+    }
+}
+
+/// Exposition text in the making.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let value = if value.is_finite() {
+            value.to_string()
+        } else if value.is_nan() {
+            "NaN".to_owned()
+        } else {
+            (if value > 0.0 { "+Inf" } else { "-Inf" }).to_owned()
+        };
+        self.series(name, labels, &value);
+    }
+
+    /// A whole number, exact however large.
+    fn count(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.series(name, labels, &value.to_string());
+    }
+
+    /// A threshold's number; without data there is no series, which is not the same as 0.
+    fn optional(&mut self, name: &str, app: &str, threshold: &str, value: Option<f64>) {
+        if let Some(value) = value {
+            self.sample(name, &[("app", app), ("threshold", threshold)], value);
+        }
+    }
+
+    fn series(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
+        let mut list = String::new();
+        for (label, text) in labels {
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list.push_str(label);
+            list.push_str("=\"");
+            for char in text.chars() {
+                match char {
+                    '\\' => list.push_str("\\\\"),
+                    '"' => list.push_str("\\\""),
+                    '\n' => list.push_str("\\n"),
+                    other => list.push(other),
+                }
+            }
+            list.push('"');
+        }
+        if list.is_empty() {
+            self.line(format_args!("{name} {value}"));
+        } else {
+            self.line(format_args!("{name}{{{list}}} {value}"));
+        }
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_values_are_escaped_and_numbers_are_prometheus_numbers() {
+        let mut page = Page::default();
+        page.sample("m", &[("a", "x\"y\\z\nw"), ("b", "")], f64::INFINITY);
+        page.sample("m", &[], f64::NAN);
+        page.sample("m", &[], 0.025);
+        page.count("m", &[], u64::MAX);
+        assert_eq!(
+            page.0,
+            "m{a=\"x\\\"y\\\\z\\nw\",b=\"\"} +Inf\nm NaN\nm 0.025\nm 18446744073709551615\n"
+        );
+    }
+}

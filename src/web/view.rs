@@ -1,0 +1,223 @@
+//! The JSON shapes of the API. They are the API's own, so that the model can change without
+//! breaking readers; `waveoff status` and `waveoff history` read them back.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    AppName, Event, EventKind, Evidence, Mode, Region, RegionReport, Verdict, event::ReleaseInfo,
+};
+
+/// Where an app is in the life of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing is trusted yet.
+    Learning,
+    /// Every machine runs the trusted release.
+    Steady,
+    /// A new release is being rolled out.
+    Deploying,
+    /// The new release runs everywhere and is still watched.
+    Baking,
+    /// A rollback is decided and its countdown runs.
+    CountingDown,
+    RollingBack,
+    /// A region is back on the known-good release and has to prove it.
+    Confirming,
+    RolledBack,
+    /// No action may be taken; the reason is given beside it.
+    Held,
+}
+
+impl Phase {
+    pub const ALL: [Self; 9] = [
+        Self::Learning,
+        Self::Steady,
+        Self::Deploying,
+        Self::Baking,
+        Self::CountingDown,
+        Self::RollingBack,
+        Self::Confirming,
+        Self::RolledBack,
+        Self::Held,
+    ];
+
+    /// The name in JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Learning => "learning",
+            Self::Steady => "steady",
+            Self::Deploying => "deploying",
+            Self::Baking => "baking",
+            Self::CountingDown => "counting_down",
+            Self::RollingBack => "rolling_back",
+            Self::Confirming => "confirming",
+            Self::RolledBack => "rolled_back",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// Bad events and all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    pub bad: f64,
+    pub total: f64,
+}
+
+/// One threshold's numbers. Numbers that are not finite are `null`: JSON has no others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceView {
+    pub threshold: String,
+    /// `ratio`, `latency`, `gauge`, `checks` or `crashes`.
+    pub kind: String,
+    pub verdict: Verdict,
+    /// In the limit's unit; `null` without data.
+    pub value: Option<f64>,
+    pub limit: Option<f64>,
+    /// Resolved selectors, or what was looked at.
+    pub source: String,
+    pub counts: Counts,
+    /// Natural logarithm of the odds against the release; `null` for run rules.
+    pub ln_odds: Option<f64>,
+    pub ln_odds_needed: Option<f64>,
+    /// The same on the machines that still run the known-good release.
+    pub control: Option<Counts>,
+    pub note: Option<String>,
+    /// `false`: a breach is told and nothing else.
+    pub may_roll_back: bool,
+}
+
+impl From<&Evidence> for EvidenceView {
+    fn from(evidence: &Evidence) -> Self {
+        let finite = |number: f64| number.is_finite().then_some(number);
+        // A count that is not finite is a defect elsewhere; here it must not break the JSON.
+        let counts = |bad: f64, total: f64| Counts {
+            bad: finite(bad).unwrap_or_default(),
+            total: finite(total).unwrap_or_default(),
+        };
+        Self {
+            threshold: evidence.threshold.clone(),
+            kind: evidence.kind.clone(),
+            verdict: evidence.verdict,
+            value: evidence.value.and_then(finite),
+            limit: finite(evidence.limit),
+            source: evidence.source.clone(),
+            counts: counts(evidence.bad, evidence.total),
+            ln_odds: evidence.ln_odds.and_then(finite),
+            ln_odds_needed: evidence.ln_odds_needed.and_then(finite),
+            control: evidence.control.map(|(bad, total)| counts(bad, total)),
+            note: evidence.note.clone(),
+            may_roll_back: evidence.may_roll_back,
+        }
+    }
+}
+
+/// One watched app, as of its last round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppView {
+    pub app: AppName,
+    /// Name of the policy that watches it.
+    pub policy: String,
+    pub mode: Mode,
+    pub phase: Phase,
+    /// Since when it is in this phase.
+    pub since: Timestamp,
+    /// The release under watch, or the one that runs.
+    pub release: Option<ReleaseInfo>,
+    pub known_good: Option<ReleaseInfo>,
+    /// Why nothing may be done, while that is so.
+    pub hold: Option<String>,
+    /// What cannot be seen, while that is so.
+    pub blind: Option<String>,
+    pub evidence: Vec<EvidenceView>,
+    /// Progress of the rollback by region; empty when there is none.
+    pub regions: Vec<RegionReport>,
+    /// When the phase ends by itself: bake over, countdown over, confirmation due.
+    pub next_deadline: Option<Timestamp>,
+}
+
+/// The change feed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FeedView {
+    /// When it was last read in full; `null` before the first time.
+    pub read_at: Option<Timestamp>,
+    /// Seconds since then.
+    pub lag_s: Option<f64>,
+    /// Regions it could not speak for at that time.
+    pub error_regions: Vec<Region>,
+}
+
+/// `GET /api/v1/status`: the organization and every watched app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrgView {
+    pub organization: String,
+    /// Version of the daemon.
+    pub version: String,
+    pub started_at: Timestamp,
+    /// The daemon's time of the answer.
+    pub at: Timestamp,
+    pub ready: bool,
+    pub apps_watched: usize,
+    pub feed: FeedView,
+    pub apps: Vec<AppView>,
+}
+
+/// One remembered event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Position in the journal: what `before` refers to.
+    pub sequence: i64,
+    /// The id under which receivers were told.
+    pub id: String,
+    pub event: EventKind,
+    pub at: Timestamp,
+    pub app: Option<AppName>,
+    /// The sentence a person reads.
+    pub text: String,
+    pub reason: Option<String>,
+    pub mode: Option<Mode>,
+    pub release: Option<ReleaseInfo>,
+    pub known_good: Option<ReleaseInfo>,
+    pub evidence: Vec<EvidenceView>,
+    pub regions: Vec<RegionReport>,
+    pub after_s: Option<f64>,
+    pub log_lines: Vec<String>,
+}
+
+impl EventView {
+    pub fn new(sequence: i64, id: String, event: Event, text: String) -> Self {
+        Self {
+            sequence,
+            id,
+            event: event.kind,
+            at: event.at,
+            app: event.app,
+            text,
+            reason: event.reason,
+            mode: event.mode,
+            release: event.release,
+            known_good: event.known_good,
+            evidence: event.evidence.iter().map(EvidenceView::from).collect(),
+            regions: event.regions,
+            after_s: event.after_s.filter(|seconds| seconds.is_finite()),
+            log_lines: event.log_lines,
+        }
+    }
+}
+
+/// `GET /api/v1/apps/{app}/history`: the newest event first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryView {
+    pub app: AppName,
+    pub events: Vec<EventView>,
+    /// `before` of the next page; `null` on the last one.
+    pub next_before: Option<i64>,
+}
+
+/// What every refusal looks like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorView {
+    pub error: String,
+}
