@@ -1,1 +1,25 @@
-//! (in work)
+//! Telling people: an event becomes a sentence, a webhook body, a signed request, a delivery.
+//!
+//! `numbers`, `text`, `payload`, `slack` and `signing` are pure; `http` sends one request;
+//! `delivery` empties the outbox.
+
+pub mod delivery;
+pub mod http;
+mod numbers;
+pub mod payload;
+pub mod signing;
+pub mod slack;
+pub mod text;
+
+use crate::{config::Config, model::EventKind};
+
+/// The names of the receivers that want to hear of `kind`, in order: whom to put in the outbox.
+pub fn recipients(config: &Config, kind: EventKind) -> Vec<String> {
+    let wants = |events: &[EventKind]| events.is_empty() || events.contains(&kind);
+    config
+        .receivers
+        .iter()
+        .filter(|(_, receiver)| wants(&receiver.events))
+        .map(|(name, _)| name.clone())
+        .collect()
+}

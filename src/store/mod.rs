@@ -4,6 +4,10 @@
 //! commands that follow from it, and the webhooks that tell of it are stored together or not at
 //! all, before anything is acted upon.
 
+pub mod sqlite;
+
+pub use sqlite::SqliteJournal;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 

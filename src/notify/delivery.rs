@@ -1,0 +1,215 @@
+//! Empties the outbox: at least once, in order per receiver, and no receiver waits for another.
+//!
+//! The journal holds what is to be sent and when; nothing here has to survive a restart. A crash
+//! between sending and noting it sends the message again under the same id, and receivers
+//! recognise it by that.
+
+use std::{collections::BTreeSet, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use super::{payload, signing, slack};
+use crate::{
+    config::{Config, Format, Receiver},
+    ports::{Clock, Delivery as Request, DeliveryOutcome, Notifier},
+    store::{Attempt, Journal, Queued, StoreError},
+};
+
+/// The first wait after a failure; it doubles with every further one.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// The longest wait between attempts, unless the receiver asks for a longer one.
+const BACKOFF_MAX: Duration = Duration::from_secs(600);
+/// Longest a single attempt may take, should the notifier's own deadline fail.
+const ATTEMPT_MAX: Duration = Duration::from_secs(30);
+/// How soon to look again while something is being sent, or the journal cannot be read.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long to sleep at most: the clock may be set, or a wake-up lost.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// How long attempts under way may still take when the daemon ends.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+
+/// The worker that sends what is in the outbox.
+pub struct Delivery {
+    pub journal: Arc<dyn Journal>,
+    /// Who the receivers are; read anew for every message.
+    pub config: watch::Receiver<Arc<Config>>,
+    pub notifier: Arc<dyn Notifier>,
+    pub clock: Clock,
+    /// To be told after every commit that queued something.
+    pub wake: Arc<Notify>,
+}
+
+impl Delivery {
+    /// Works until `shutdown` completes.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = pin!(shutdown);
+        let mut config_lives = true;
+        let mut busy: BTreeSet<String> = BTreeSet::new();
+        let mut sending = FuturesUnordered::new();
+        loop {
+            let now = self.clock.now();
+            let wait = match self.look(now, &busy).await {
+                Ok((due, wait)) => {
+                    for queued in due {
+                        busy.insert(queued.entry.receiver.clone());
+                        let config = Arc::clone(&self.config.borrow_and_update());
+                        sending.push(self.attempt(queued, config));
+                    }
+                    wait
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox cannot be read, trying again");
+                    LOOK_AGAIN
+                }
+            };
+            // While an attempt runs its message stays the oldest due one, so `wait` cannot tell
+            // when another receiver's turn comes.
+            let wait = if busy.is_empty() { wait } else { LOOK_AGAIN };
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(receiver) = sending.next() => {
+                    busy.remove(&receiver);
+                }
+                () = self.wake.notified() => {}
+                changed = self.config.changed(), if config_lives => {
+                    config_lives = changed.is_ok();
+                }
+                () = sleep(wait) => {}
+            }
+        }
+        let rest = async { while sending.next().await.is_some() {} };
+        if timeout(SHUTDOWN_MAX, rest).await.is_err() {
+            tracing::info!("messages under way at the end will be sent again under the same ids");
+        }
+    }
+
+    /// What can be sent now, and how long until there may be more.
+    async fn look(
+        &self,
+        now: Timestamp,
+        busy: &BTreeSet<String>,
+    ) -> Result<(Vec<Queued>, Duration), StoreError> {
+        let mut due = self.journal.due(now).await?;
+        due.retain(|queued| !busy.contains(&queued.entry.receiver));
+        let next = self.journal.next_due().await?;
+        let wait = next.map_or(SLEEP_MAX, |at| {
+            Duration::try_from(at.duration_since(self.clock.now())).unwrap_or(Duration::ZERO)
+        });
+        // A clock that shows whole steps could wake a moment early and spin.
+        Ok((due, wait.clamp(Duration::from_millis(1), SLEEP_MAX)))
+    }
+
+    /// Sends one message once and notes how it went; answers with the receiver's name. The future
+    /// borrows nothing, so that the worker can go on meanwhile.
+    fn attempt(
+        &self,
+        queued: Queued,
+        config: Arc<Config>,
+    ) -> impl Future<Output = String> + Send + use<> {
+        let (journal, notifier) = (Arc::clone(&self.journal), Arc::clone(&self.notifier));
+        let clock = self.clock.clone();
+        async move {
+            let name = queued.entry.receiver.clone();
+            let attempt = match config.receivers.get(&name) {
+                Some(receiver) => {
+                    try_once(&queued, receiver, &config.organization, notifier.as_ref(), &clock)
+                        .await
+                }
+                None => Attempt::Dead { reason: "the receiver is no longer configured".to_owned() },
+            };
+            report(&queued, &attempt);
+            // Not noted: the message stays due and goes out again under the same id. Staying
+            // busy for a moment keeps that from becoming a flood.
+            if let Err(error) = journal.attempted(queued.sequence, &attempt, clock.now()).await {
+                tracing::warn!(receiver = name, %error, "a delivery could not be noted");
+                sleep(backoff(queued.attempts, "")).await;
+            }
+            name
+        }
+    }
+}
+
+async fn try_once(
+    queued: &Queued,
+    receiver: &Receiver,
+    organization: &str,
+    notifier: &dyn Notifier,
+    clock: &Clock,
+) -> Attempt {
+    let now = clock.now();
+    let max_age = SignedDuration::try_from(receiver.max_age).unwrap_or(SignedDuration::MAX);
+    if now.duration_since(queued.queued_at) >= max_age {
+        let hours = super::numbers::duration(receiver.max_age.as_secs_f64());
+        return Attempt::Dead { reason: format!("not delivered within {hours}") };
+    }
+    let outcome = match request(queued, receiver, organization, now) {
+        Ok(request) => timeout(ATTEMPT_MAX, notifier.send(&request)).await.unwrap_or_else(|_| {
+            DeliveryOutcome::Retry { reason: "no answer in time".to_owned(), after: None }
+        }),
+        // The configuration can be mended; the message waits for that.
+        Err(error) => DeliveryOutcome::Retry { reason: error.to_string(), after: None },
+    };
+    match outcome {
+        DeliveryOutcome::Accepted => Attempt::Delivered,
+        DeliveryOutcome::Refused { reason } => Attempt::Dead { reason },
+        DeliveryOutcome::Retry { reason, after } => {
+            let own = backoff(queued.attempts, &queued.entry.message_id);
+            let wait = after.map_or(own, |asked| asked.max(own));
+            let now = clock.now();
+            let at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+            // At its last moment the message is looked at once more, and given up on time.
+            let end = queued.queued_at.checked_add(max_age).unwrap_or(Timestamp::MAX);
+            Attempt::RetryAt { at: at.min(end), reason }
+        }
+    }
+}
+
+/// The request for a message: the same body every time, signed anew for the time it is sent.
+fn request(
+    queued: &Queued,
+    receiver: &Receiver,
+    organization: &str,
+    now: Timestamp,
+) -> Result<Request, signing::SecretError> {
+    let entry = &queued.entry;
+    let (headers, body) = match receiver.format {
+        Format::Standard => {
+            let body = payload::standard(&entry.message_id, &entry.event, organization);
+            (signing::headers(&entry.message_id, now, &body, &receiver.secrets)?, body)
+        }
+        Format::Slack => (Vec::new(), slack::slack(&entry.event, organization)),
+    };
+    Ok(Request { url: receiver.url.expose().to_owned(), headers, body })
+}
+
+/// The wait after failure number `attempts` (from 0): doubled each time, up to a quarter less, so
+/// that many messages that failed together do not come back together. The quarter is drawn from
+/// the message's id, which keeps runs repeatable.
+fn backoff(attempts: u32, message_id: &str) -> Duration {
+    let full = BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(attempts)).min(BACKOFF_MAX);
+    let hash = Sha256::new().chain_update(message_id).chain_update(attempts.to_be_bytes());
+    let draw = hash.finalize().first().copied().unwrap_or(0);
+    full.mul_f64(1.0 - 0.25 * f64::from(draw) / 255.0).max(BACKOFF_MIN)
+}
+
+fn report(queued: &Queued, attempt: &Attempt) {
+    let (receiver, id) = (&queued.entry.receiver, &queued.entry.message_id);
+    match attempt {
+        Attempt::Delivered => tracing::debug!(receiver, id, "message delivered"),
+        Attempt::RetryAt { at, reason } => {
+            let attempts = queued.attempts.saturating_add(1);
+            tracing::warn!(receiver, id, attempts, next = %at, reason, "message not delivered yet");
+        }
+        Attempt::Dead { reason } => tracing::error!(receiver, id, reason, "message given up"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The JSON body of a Standard Webhooks message; `docs/webhook.schema.json` describes it.
+//!
+//! Every field is always there (`null` where nothing is known), and the body of an event is the
+//! same on every attempt, so that receivers can compare what they got twice.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{numbers, text};
+use crate::model::{Event, Evidence, Mode, RegionReport, event::ReleaseInfo};
+
+/// The body's version: a field that changes its meaning or goes away raises it, a new one does not.
+pub const VERSION: u32 = 1;
+/// Most machines listed per region.
+const MACHINES_MAX: usize = 200;
+/// Most log lines, and the longest one in characters.
+const LOG_LINES_MAX: usize = 20;
+const LOG_LINE_MAX: usize = 500;
+/// Longest text taken over from elsewhere, in characters.
+const TEXT_MAX: usize = 2000;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    version: u32,
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// When it happened, RFC 3339; the header has the time of sending.
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    organization: &'a str,
+    text: String,
+    app: Option<&'a str>,
+    release: Option<Release<'a>>,
+    known_good: Option<Release<'a>>,
+    mode: Option<&'static str>,
+    reason: Option<String>,
+    after_seconds: Option<f64>,
+    regions: Vec<Region<'a>>,
+    thresholds: Vec<Threshold<'a>>,
+    log_lines: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Release<'a> {
+    label: String,
+    version: Option<u64>,
+    tag: Option<&'a str>,
+    digest: &'a str,
+    author: Option<&'a str>,
+    created_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Region<'a> {
+    region: &'a str,
+    phase: &'a str,
+    machines: BTreeMap<&'a str, &'a str>,
+    machines_left_out: usize,
+}
+
+#[derive(Serialize)]
+struct Threshold<'a> {
+    name: &'a str,
+    kind: &'a str,
+    verdict: &'static str,
+    /// The numbers below as a person reads them.
+    text: String,
+    value: Option<f64>,
+    limit: f64,
+    source: String,
+    counts: Counts,
+    control: Option<Counts>,
+    odds: Option<Odds>,
+    note: Option<String>,
+    may_roll_back: bool,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    bad: f64,
+    total: f64,
+}
+
+#[derive(Serialize)]
+struct Odds {
+    /// `null` while the odds speak for nothing.
+    text: Option<String>,
+    /// Natural logarithms: of the odds now, and of those needed for a breach.
+    ln: f64,
+    ln_needed: Option<f64>,
+}
+
+/// The body for one event; `id` is the message's, the same on every attempt.
+pub fn standard(id: &str, event: &Event, organization: &str) -> String {
+    let bounded = |text: &String| numbers::cut(text, TEXT_MAX);
+    let known_good = event.known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
+    let body = Body {
+        version: VERSION,
+        id,
+        kind: event.kind.as_str(),
+        timestamp: event.at.to_string(),
+        data: Data {
+            organization,
+            text: text::sentence(event),
+            app: event.app.as_ref().map(|app| app.as_str()),
+            release: event.release.as_ref().map(release),
+            known_good: event.known_good.as_ref().map(release),
+            mode: event.mode.map(|mode| match mode {
+                Mode::Observe => "observe",
+                Mode::Rollback => "rollback",
+            }),
+            reason: event.reason.as_ref().map(bounded),
+            after_seconds: event.after_s,
+            regions: event.regions.iter().map(region).collect(),
+            thresholds: event.evidence.iter().map(|one| threshold(one, &known_good)).collect(),
+            log_lines: log_lines(event),
+        },
+    };
+    #[expect(clippy::expect_used, reason = "strings, numbers and text-keyed maps always serialize")]
+    serde_json::to_string(&body).expect("a body serializes")
+}
+
+/// The event's last log lines, bounded in number and length.
+pub(super) fn log_lines(event: &Event) -> Vec<String> {
+    let skipped = event.log_lines.len().saturating_sub(LOG_LINES_MAX);
+    event.log_lines.iter().skip(skipped).map(|line| numbers::cut(line, LOG_LINE_MAX)).collect()
+}
+
+fn release(release: &ReleaseInfo) -> Release<'_> {
+    Release {
+        label: release.label(),
+        version: release.version.map(|version| version.0),
+        tag: release.tag.as_deref(),
+        digest: release.digest.as_str(),
+        author: release.author.as_deref(),
+        created_at: release.created_at.map(|at| at.to_string()),
+    }
+}
+
+fn region(report: &RegionReport) -> Region<'_> {
+    Region {
+        region: report.region.as_str(),
+        phase: &report.phase,
+        machines: report
+            .machines
+            .iter()
+            .take(MACHINES_MAX)
+            .map(|(id, state)| (id.as_str(), state.as_str()))
+            .collect(),
+        machines_left_out: report.machines.len().saturating_sub(MACHINES_MAX),
+    }
+}
+
+fn threshold<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
+    let control = if known_good.is_empty() { "the rest" } else { known_good };
+    Threshold {
+        name: &evidence.threshold,
+        kind: &evidence.kind,
+        verdict: evidence.verdict.as_str(),
+        text: text::threshold(evidence, control),
+        value: evidence.value,
+        limit: evidence.limit,
+        source: numbers::cut(&evidence.source, TEXT_MAX),
+        counts: Counts { bad: evidence.bad, total: evidence.total },
+        control: evidence.control.map(|(bad, total)| Counts { bad, total }),
+        odds: evidence.ln_odds.filter(|ln| ln.is_finite()).map(|ln| Odds {
+            text: numbers::odds(ln),
+            ln,
+            ln_needed: evidence.ln_odds_needed,
+        }),
+        note: evidence.note.as_ref().map(|note| numbers::cut(note, TEXT_MAX)),
+        may_roll_back: evidence.may_roll_back,
+    }
+}

@@ -1,0 +1,366 @@
+//! The sentence a person reads for an event, from nothing but the event's own numbers.
+
+use std::fmt::Write as _;
+
+use super::numbers::{bytes, cut, duration, odds, plain, seconds, share, share_limit, whole};
+use crate::model::{Event, EventKind, Evidence, Mode, RegionReport, Verdict, event::ReleaseInfo};
+
+/// Most thresholds described in one sentence.
+const THRESHOLDS_MAX: usize = 5;
+/// Most machines named in one sentence.
+const MACHINES_MAX: usize = 10;
+/// Longest phrase taken over from elsewhere, in characters.
+const PHRASE_MAX: usize = 300;
+
+/// What happened, for people: one to three short sentences, bounded in length.
+pub fn sentence(event: &Event) -> String {
+    let mut text = Text(head(event));
+    match event.kind {
+        EventKind::ReleaseDetected => {
+            text.push(&format!("new release{}", origin(event.release.as_ref())));
+            if let Some(good) = &event.known_good {
+                text.push(&format!(", judged against {}", good.label()));
+            }
+            text.reason(event);
+        }
+        EventKind::ReleaseTrusted => {
+            text.push("trusted");
+            text.after(event, "after");
+            text.numbers(event, Verdict::Pass);
+            text.reason(event);
+        }
+        EventKind::ReleaseDegraded => {
+            text.push("degraded");
+            text.after(event, "after");
+            text.numbers(event, Verdict::Breach);
+            text.reason(event);
+        }
+        EventKind::RollbackPlanned => {
+            text.push(match event.mode {
+                Some(Mode::Observe) => "would be rolled back (observing only)",
+                Some(Mode::Rollback) | None => "will be rolled back",
+            });
+            text.numbers(event, Verdict::Breach);
+            text.reason(event);
+            text.regions(event);
+        }
+        EventKind::RollbackStarted => {
+            // The evidence says best why; without it the sentence must say what.
+            if event.evidence.is_empty() {
+                text.push("rolling back");
+            } else {
+                text.push(&evidence(event, Verdict::Breach));
+            }
+            text.reason(event);
+            text.regions(event);
+        }
+        EventKind::RollbackRegionConfirmed => {
+            if event.evidence.is_empty() {
+                text.push("region confirmed");
+            } else {
+                text.push(&evidence(event, Verdict::Breach));
+            }
+            text.reason(event);
+            text.regions(event);
+        }
+        EventKind::RollbackCompleted => {
+            text.push("rolled back");
+            text.after(event, "in");
+            text.numbers(event, Verdict::Breach);
+            text.reason(event);
+            text.regions(event);
+            text.machines(event);
+        }
+        EventKind::RollbackStopped => text.unfinished(event, "rollback stopped"),
+        EventKind::RollbackFailed => text.unfinished(event, "rollback failed"),
+        EventKind::HoldPlaced => {
+            text.push("held, nothing will be rolled back");
+            text.reason(event);
+            text.numbers(event, Verdict::Breach);
+        }
+        EventKind::HoldCleared => {
+            text.push("no longer held");
+            text.reason(event);
+        }
+        EventKind::MonitorBlind => {
+            text.push("cannot see how it is, nothing is decided meanwhile");
+            text.reason(event);
+        }
+        EventKind::MonitorRecovered => {
+            text.push("can be seen again");
+            text.after(event, "after");
+            text.reason(event);
+        }
+        EventKind::ImageMissing => {
+            text.push("the image to go back to is missing from its registry");
+            text.reason(event);
+        }
+        EventKind::ImageMixed => {
+            text.push("its machines run different images");
+            text.reason(event);
+            text.machines(event);
+        }
+        EventKind::ConfigRejected => {
+            text.push("changed configuration refused, the old one stays in force");
+            text.reason(event);
+        }
+        EventKind::ConfigReloaded => {
+            text.push("changed configuration in force");
+            text.reason(event);
+        }
+    }
+    text.end()
+}
+
+/// `api v42 → v41: `, as far as each part is known and concerned.
+fn head(event: &Event) -> String {
+    let mut head = match &event.app {
+        Some(app) => app.to_string(),
+        None => "waveoff".to_owned(),
+    };
+    if let Some(release) = &event.release {
+        let _infallible = write!(head, " {}", release.label());
+    }
+    let target = match event.kind {
+        EventKind::RollbackPlanned
+        | EventKind::RollbackStarted
+        | EventKind::RollbackRegionConfirmed
+        | EventKind::RollbackCompleted
+        | EventKind::RollbackStopped
+        | EventKind::RollbackFailed
+        | EventKind::ImageMissing => event.known_good.as_ref(),
+        EventKind::ReleaseDetected
+        | EventKind::ReleaseTrusted
+        | EventKind::ReleaseDegraded
+        | EventKind::HoldPlaced
+        | EventKind::HoldCleared
+        | EventKind::MonitorBlind
+        | EventKind::MonitorRecovered
+        | EventKind::ImageMixed
+        | EventKind::ConfigRejected
+        | EventKind::ConfigReloaded => None,
+    };
+    if let Some(good) = target {
+        let _infallible = write!(head, " → {}", good.label());
+    }
+    head.push_str(": ");
+    head
+}
+
+fn origin(release: Option<&ReleaseInfo>) -> String {
+    let Some(release) = release else { return String::new() };
+    let mut text = String::new();
+    if let Some(author) = &release.author {
+        let _infallible = write!(text, " by {}", cut(author, 80));
+    }
+    let image = release.tag.as_deref().unwrap_or_else(|| release.digest.short());
+    let _infallible = write!(text, " ({})", cut(image, 120));
+    text
+}
+
+/// The sentence while it grows.
+struct Text(String);
+
+impl Text {
+    fn push(&mut self, more: &str) {
+        self.0.push_str(more);
+    }
+
+    /// Begins another sentence.
+    fn next(&mut self, more: &str) {
+        if !more.is_empty() {
+            self.0.push_str(". ");
+            self.0.push_str(more);
+        }
+    }
+
+    fn after(&mut self, event: &Event, word: &str) {
+        if let Some(after) = event.after_s {
+            self.push(&format!(" {word} {}", duration(after)));
+        }
+    }
+
+    fn reason(&mut self, event: &Event) {
+        if let Some(reason) = &event.reason {
+            let reason = cut(reason.trim().trim_end_matches('.'), PHRASE_MAX);
+            let joint = if self.0.ends_with(": ") { "" } else { ": " };
+            self.push(&format!("{joint}{reason}"));
+        }
+    }
+
+    fn numbers(&mut self, event: &Event, wanted: Verdict) {
+        let numbers = evidence(event, wanted);
+        if !numbers.is_empty() {
+            self.push(&format!(": {numbers}"));
+        }
+    }
+
+    fn regions(&mut self, event: &Event) {
+        self.next(&progress(event));
+    }
+
+    /// The machines that are not where they should be.
+    fn machines(&mut self, event: &Event) {
+        let mut odd: Vec<String> = event
+            .regions
+            .iter()
+            .flat_map(|region| region.machines.iter().map(move |(id, state)| (region, id, state)))
+            .filter(|(.., state)| state.as_str() != "on target")
+            .map(|(region, id, state)| format!("{id} in {} ({})", region.region, cut(state, 80)))
+            .collect();
+        let hidden = odd.len().saturating_sub(MACHINES_MAX);
+        odd.truncate(MACHINES_MAX);
+        if hidden > 0 {
+            odd.push(format!("{hidden} more"));
+        }
+        if !odd.is_empty() {
+            let word = if event.kind == EventKind::ImageMixed { "" } else { "Not on target: " };
+            self.next(&format!("{word}{}", odd.join(", ")));
+        }
+    }
+
+    fn unfinished(&mut self, event: &Event, what: &str) {
+        self.push(what);
+        self.after(event, "after");
+        self.reason(event);
+        self.regions(event);
+        self.machines(event);
+    }
+
+    fn end(mut self) -> String {
+        if !self.0.ends_with('.') {
+            self.0.push('.');
+        }
+        self.0
+    }
+}
+
+/// `iad, lhr done in 48 s; fra confirming; syd next`.
+fn progress(event: &Event) -> String {
+    let named = |phase: &str| -> Vec<&str> {
+        let of_phase = |region: &&RegionReport| region.phase == phase;
+        event.regions.iter().filter(of_phase).map(|region| region.region.as_str()).collect()
+    };
+    let mut parts = Vec::new();
+    let done = named("confirmed");
+    if !done.is_empty() {
+        // A finished rollback has its duration at its head.
+        let in_time = match event.after_s {
+            Some(after) if event.kind == EventKind::RollbackRegionConfirmed => {
+                format!(" in {}", duration(after))
+            }
+            _ => String::new(),
+        };
+        parts.push(format!("{} done{in_time}", done.join(", ")));
+    }
+    for (phase, word) in [
+        ("rolling_back", "rolling back"),
+        ("confirming", "confirming"),
+        ("waiting", "next"),
+        ("skipped", "skipped"),
+        ("stopped", "stopped"),
+    ] {
+        let regions = named(phase);
+        if !regions.is_empty() {
+            parts.push(format!("{} {word}", regions.join(", ")));
+        }
+    }
+    parts.join("; ")
+}
+
+/// The thresholds with verdict `wanted`, or all of them when none has it.
+fn evidence(event: &Event, wanted: Verdict) -> String {
+    let mut chosen: Vec<&Evidence> =
+        event.evidence.iter().filter(|one| one.verdict == wanted).collect();
+    if chosen.is_empty() {
+        chosen = event.evidence.iter().collect();
+    }
+    let hidden = chosen.len().saturating_sub(THRESHOLDS_MAX);
+    let control = event.known_good.as_ref().map_or_else(|| "the rest".to_owned(), |r| r.label());
+    let mut parts: Vec<String> =
+        chosen.iter().take(THRESHOLDS_MAX).map(|one| threshold(one, &control)).collect();
+    if hidden > 0 {
+        parts.push(format!("{hidden} more"));
+    }
+    parts.join("; ")
+}
+
+/// `5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250)`.
+pub fn threshold(evidence: &Evidence, control: &str) -> String {
+    let name = cut(&evidence.threshold, 80);
+    let counts = format!("{} of {}", whole(evidence.bad), whole(evidence.total));
+    let mut text = match (evidence.kind.as_str(), evidence.value) {
+        (_, None) => format!("{name} without data, limit {}", limit(evidence)),
+        ("gauge", Some(value)) => {
+            let on =
+                if evidence.total > 0.0 { format!(" on {counts} machines") } else { String::new() };
+            format!("{name} {}{on}, limit {}", gauge(evidence, value), limit(evidence))
+        }
+        ("checks" | "crashes", Some(_)) => {
+            format!("{name} on {counts} machines, limit {}", limit(evidence))
+        }
+        ("latency", Some(value)) => {
+            let slow = slow(evidence);
+            format!("{name} {} {slow} ({counts} requests), limit {}", share(value), limit(evidence))
+        }
+        (_, Some(value)) => {
+            let events = if evidence.source.contains("request") || evidence.source.contains("http")
+            {
+                "requests"
+            } else {
+                "events"
+            };
+            format!("{name} {} ({counts} {events}), limit {}", share(value), limit(evidence))
+        }
+    };
+    if let Some(odds) = evidence.ln_odds.and_then(odds) {
+        let _infallible = write!(text, ", odds {odds}");
+    }
+    if let Some(note) = &evidence.note {
+        let _infallible = write!(text, " ({})", cut(note, PHRASE_MAX));
+    }
+    if let Some((bad, total)) = evidence.control
+        && total > 0.0
+    {
+        let at_the_same_time = share(bad / total);
+        let counts = format!("{} of {}", whole(bad), whole(total));
+        let _infallible =
+            write!(text, "; {control} at the same time {at_the_same_time} ({counts})");
+    }
+    text
+}
+
+/// The limit in the unit of its value.
+pub fn limit(evidence: &Evidence) -> String {
+    match evidence.kind.as_str() {
+        "gauge" => gauge(evidence, evidence.limit),
+        _ => share_limit(evidence.limit),
+    }
+}
+
+/// A gauge's unit is the one its name ends with, by Prometheus' conventions.
+fn gauge(evidence: &Evidence, value: f64) -> String {
+    let family = evidence.source.split(['{', ' ']).next().unwrap_or("");
+    if family.contains("bytes") {
+        bytes(value)
+    } else if family.ends_with("_seconds") {
+        seconds(value)
+    } else if family.ends_with("_ratio") {
+        share(value)
+    } else {
+        plain(value, 3)
+    }
+}
+
+/// `slower than 500 ms`, when the source says which bound was looked at.
+fn slow(evidence: &Evidence) -> String {
+    let bound = evidence.source.split("slower than ").nth(1).unwrap_or("").trim();
+    match bound.strip_suffix('s').and_then(|number| number.trim().parse::<f64>().ok()) {
+        Some(bound) => format!("slower than {}", seconds(bound)),
+        None if bound.is_empty() => "too slow".to_owned(),
+        None => format!("slower than {}", cut(bound, 20)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
