@@ -1,0 +1,103 @@
+//! Metrics pages over HTTP: one request, streamed, with a deadline.
+
+use std::{error::Error as _, net::IpAddr, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+
+use crate::ports::{MetricsPages, PageError, PageReader, ScrapeTarget};
+
+/// Reads pages from the machines themselves, over the private network.
+#[derive(Clone, Debug)]
+pub struct HttpPages {
+    client: reqwest::Client,
+    /// For one page, from the first byte sent to the last received.
+    deadline: Duration,
+}
+
+impl HttpPages {
+    /// Two seconds to connect, five for everything.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new() -> Result<Self, PageError> {
+        Self::with_deadlines(Duration::from_secs(2), Duration::from_secs(5))
+    }
+
+    /// As [`HttpPages::new`], with other deadlines.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn with_deadlines(connect: Duration, deadline: Duration) -> Result<Self, PageError> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(connect)
+            .timeout(deadline)
+            // A metrics page elsewhere is not this machine's.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .user_agent(concat!("waveoff/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| PageError(format!("no HTTP client: {error}")))?;
+        Ok(Self { client, deadline })
+    }
+
+    fn failure(&self, url: &str, error: &reqwest::Error) -> PageError {
+        if error.is_timeout() && !error.is_connect() {
+            return PageError(format!("{url} did not finish within {:?}", self.deadline));
+        }
+        let what = if error.is_connect() { "cannot be reached" } else { "cannot be read" };
+        let mut cause = error.source();
+        while let Some(deeper) = cause.and_then(std::error::Error::source) {
+            cause = Some(deeper);
+        }
+        match cause {
+            Some(cause) => PageError(format!("{url} {what}: {cause}")),
+            None => PageError(format!("{url} {what}")),
+        }
+    }
+}
+
+#[async_trait]
+impl MetricsPages for HttpPages {
+    async fn read(
+        &self,
+        target: &ScrapeTarget,
+        reader: &mut dyn PageReader,
+    ) -> Result<(), PageError> {
+        let url = url(target);
+        let request = self
+            .client
+            .get(&url)
+            .header(ACCEPT, "text/plain;version=0.0.4;q=1,application/openmetrics-text;q=0.5");
+        let response = request.send().await.map_err(|error| self.failure(&url, &error))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(PageError(format!("{url} answered {status}")));
+        }
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|ty| ty.to_str().ok());
+        if content_type.is_some_and(|ty| ty.trim_start().to_ascii_lowercase().starts_with("text/html"))
+        {
+            return Err(PageError(format!("{url} is an HTML page (text/html), not metrics")));
+        }
+        let mut body = response.bytes_stream();
+        while let Some(bytes) = body.next().await {
+            let bytes = bytes.map_err(|error| self.failure(&url, &error))?;
+            reader.chunk(&bytes).map_err(|error| PageError(format!("{url}: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn url(target: &ScrapeTarget) -> String {
+    let slash = if target.path.starts_with('/') { "" } else { "/" };
+    match target.address {
+        IpAddr::V4(ip) => format!("http://{ip}:{}{slash}{}", target.port, target.path),
+        IpAddr::V6(ip) => format!("http://[{ip}]:{}{slash}{}", target.port, target.path),
+    }
+}
+
+#[cfg(test)]
+mod tests;
