@@ -1,2 +1,5 @@
 //! The `waveoff` binary: arguments in, exit code out.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    waveoff::cli::main()
+}

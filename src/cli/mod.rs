@@ -1,6 +1,151 @@
-//! One file per command.
+//! The command line: one file per command, and the exit codes they share.
+//!
+//! 0: done. 1: something failed. 2: the arguments or the configuration are wrong.
 
+mod check;
 mod client;
+mod demo;
 pub mod history;
+mod receiver;
+mod run;
+mod sim;
 pub mod status;
 mod text;
+
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Watches every release of a Fly.io organization and puts the last known-good image back, region
+/// by region, when one degrades.
+#[derive(Debug, Parser)]
+#[command(name = "waveoff", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    ///
+    /// Tokens come from the environment: FLY_API_TOKEN, and what the receivers name. Base URLs can
+    /// be overridden as for flyctl: FLY_API_BASE_URL, FLY_FLAPS_BASE_URL, FLY_UIEX_BASE_URL.
+    Run {
+        /// Directory with waveoff.toml and thresholds/*.toml.
+        #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
+        config: PathBuf,
+        /// How log lines are written.
+        #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "WAVEOFF_LOG_FORMAT")]
+        log_format: LogFormat,
+    },
+    /// Validate the configuration. Exit code 2 when it is wrong.
+    Check {
+        /// Directory with waveoff.toml and thresholds/*.toml.
+        #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
+        config: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every watched app: phase, known-good release, evidence so far.
+    Status {
+        /// Where the daemon's API is.
+        #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
+        url: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what happened to an app, and why.
+    History {
+        app: String,
+        /// Where the daemon's API is.
+        #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
+        url: String,
+        /// How many events, the newest first.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the real daemon against the embedded simulated platform: ship a good release, then a
+    /// bad one, and watch it being undone.
+    Demo {
+        /// What is wrong with the bad release.
+        #[arg(long, value_enum, default_value_t = demo::Bad::Errors)]
+        bad: demo::Bad,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+        /// Stay up afterwards, for poking at.
+        #[arg(long)]
+        keep_running: bool,
+    },
+    /// The simulated platform.
+    Sim {
+        #[command(subcommand)]
+        command: SimCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SimCommand {
+    /// Serve a simulated Fly organization that flyctl and Waveoff can be pointed at.
+    Serve {
+        /// The fleet to simulate (TOML); without it, the demo's.
+        #[arg(long)]
+        fleet: Option<PathBuf>,
+        #[arg(long, default_value = "127.0.0.1:4280")]
+        listen: SocketAddr,
+        /// Port of the machines' metrics, each on a loopback address of its own.
+        #[arg(long, default_value_t = 9091)]
+        metrics_port: u16,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("start the runtime")),
+    };
+    match runtime.block_on(dispatch(arguments.command)) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => fail(&error),
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<i32> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Run { config, log_format } => run::run(&config, log_format).await,
+        Command::Check { config, json } => Ok(check::run(&config, json, &mut out)),
+        Command::Status { url, json } => status::run(&url, json, &mut out).await,
+        Command::History { app, url, limit, json } => {
+            history::run(&url, &app, limit, json, &mut out).await
+        }
+        Command::Demo { bad, json, keep_running } => demo::run(bad, json, keep_running).await,
+        Command::Sim { command: SimCommand::Serve { fleet, listen, metrics_port } } => {
+            sim::serve(fleet.as_deref(), listen, metrics_port).await
+        }
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Nothing is left to do about a standard error that cannot be written.
+    let _unwritable = writeln!(std::io::stderr(), "waveoff: {error:#}").is_err();
+    ExitCode::FAILURE
+}

@@ -58,7 +58,7 @@ impl AppTask {
     /// # Errors
     ///
     /// When the journal cannot be read or written: without it nothing may be decided.
-    pub async fn run(mut self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<()> {
         let stored =
             self.ports.journal.load(&self.app).await.context("read the journal")?;
         let (mut state, mut revision) = match stored {
@@ -79,11 +79,12 @@ impl AppTask {
         let mut last_round: Option<Instant> = None;
         let mut ledger_read: Option<Instant> = None;
         let nudge = self.nudge.clone();
+        let mut stop = std::pin::pin!(super::until(self.stop.clone()));
         self.publish(&state);
         loop {
             let input = tokio::select! {
                 biased;
-                _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
+                () = &mut stop => return Ok(()),
                 Some(done) = work.join_next(), if !work.is_empty() => match done {
                     Ok(Done::Observed(observation)) => {
                         looking = false;

@@ -56,11 +56,11 @@ impl Roster {
         let mut position = FeedPosition::default();
         let mut next_apps = Instant::now();
         let mut next_feed = Instant::now() + self.feed_every;
-        let mut stop = self.stop.clone();
+        let mut stop = std::pin::pin!(super::until(self.stop.clone()));
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = &mut stop => break,
                 Some(ended) = tasks.set.join_next_with_id(), if !tasks.set.is_empty() => {
                     let id = match &ended {
                         Ok((id, _)) => *id,
