@@ -76,7 +76,7 @@ pub fn sentence(event: &Event) -> String {
         EventKind::HoldPlaced => {
             text.push("held, nothing will be rolled back");
             text.reason(event);
-            text.numbers(event, Verdict::Breach);
+            text.next(&evidence(event, Verdict::Breach));
         }
         EventKind::HoldCleared => {
             text.push("no longer held");
@@ -257,8 +257,8 @@ fn progress(event: &Event) -> String {
         ("rolling_back", "rolling back"),
         ("confirming", "confirming"),
         ("waiting", "next"),
-        ("skipped", "skipped"),
         ("stopped", "stopped"),
+        ("skipped", "skipped"),
     ] {
         let regions = named(phase);
         if !regions.is_empty() {
@@ -296,9 +296,10 @@ pub fn threshold(evidence: &Evidence, control: &str) -> String {
                 if evidence.total > 0.0 { format!(" on {counts} machines") } else { String::new() };
             format!("{name} {}{on}, limit {}", gauge(evidence, value), limit(evidence))
         }
-        ("checks" | "crashes", Some(_)) => {
-            format!("{name} on {counts} machines, limit {}", limit(evidence))
+        ("checks", Some(_)) => {
+            format!("{name} failing on {counts} machines, limit {}", limit(evidence))
         }
+        ("crashes", Some(_)) => format!("{name} on {counts} machines, limit {}", limit(evidence)),
         ("latency", Some(value)) => {
             let slow = slow(evidence);
             format!("{name} {} {slow} ({counts} requests), limit {}", share(value), limit(evidence))
