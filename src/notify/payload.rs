@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{numbers, text};
-use crate::model::{Event, Evidence, Mode, RegionReport, event::ReleaseInfo};
+use crate::model::{AppName, Event, Evidence, Mode, RegionReport, event::ReleaseInfo};
 
 /// The body's version: a field that changes its meaning or goes away raises it, a new one does not.
 pub const VERSION: u32 = 1;
@@ -110,7 +110,7 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
         data: Data {
             organization,
             text: text::sentence(event),
-            app: event.app.as_ref().map(|app| app.as_str()),
+            app: event.app.as_ref().map(AppName::as_str),
             release: event.release.as_ref().map(release),
             known_good: event.known_good.as_ref().map(release),
             mode: event.mode.map(|mode| match mode {

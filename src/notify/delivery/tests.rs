@@ -61,7 +61,7 @@ impl Notifier for Receivers {
 }
 
 struct World {
-    _dir: TempDir,
+    dir: TempDir,
     journal: Arc<SqliteJournal>,
     receivers: Arc<Receivers>,
     config: watch::Sender<Arc<Config>>,
@@ -77,7 +77,7 @@ impl World {
         let journal = SqliteJournal::open(&dir.path().join("journal.db")).unwrap();
         Self {
             journal: Arc::new(journal),
-            _dir: dir,
+            dir,
             receivers: Arc::new(Receivers {
                 start: Instant::now(),
                 answers: Mutex::default(),
@@ -129,6 +129,12 @@ impl World {
             let _dropped = stopped.await;
         }));
         (stop, task)
+    }
+
+    /// What happens to the file behind the daemon's back.
+    fn tamper(&self, sql: &str) {
+        let file = rusqlite::Connection::open(self.dir.path().join("journal.db")).unwrap();
+        file.execute_batch(sql).unwrap();
     }
 
     /// Lets `seconds` of simulated time pass.
@@ -289,6 +295,39 @@ async fn killed_between_sending_and_noting_it_sends_again_under_the_same_id() {
     assert_eq!(world.sent(), ["ops m-1", "ops m-1", "ops m-2"]);
     let requests = world.receivers.requests.lock().unwrap();
     assert_eq!(requests[0].body, requests[1].body, "a duplicate can be recognised");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_cannot_be_noted_is_repeated_slowly_until_it_can() {
+    let mut world = World::new();
+    world.tamper(
+        "CREATE TRIGGER full BEFORE DELETE ON outbox BEGIN SELECT raise(ABORT, 'disk full'); END",
+    );
+    let _worker = world.start();
+    world.tell(&["m-1"], &["ops"]).await;
+    world.pass(10).await;
+    let sent = world.sent();
+    assert!((5..=11).contains(&sent.len()), "{sent:?}");
+    assert!(sent.iter().all(|message| message == "ops m-1"));
+
+    world.tamper("DROP TRIGGER full");
+    world.pass(10).await;
+    assert_eq!(world.counts().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_cannot_sign_holds_the_message_until_it_is_mended() {
+    let mut world = World::new();
+    let mut broken = Config::clone(&config(&["ops"]));
+    broken.receivers.get_mut("ops").unwrap().secrets = vec![Secret::new("whsec_?")];
+    world.config.send_replace(Arc::new(broken));
+    let _worker = world.start();
+    world.tell(&["m-1"], &["ops"]).await;
+    world.pass(10).await;
+    assert_eq!(world.sent(), Vec::<String>::new());
+    world.config.send_replace(config(&["ops"]));
+    world.pass(20).await;
+    assert_eq!(world.sent(), ["ops m-1"]);
 }
 
 #[tokio::test(start_paused = true)]
