@@ -21,8 +21,21 @@ const ANSWER_MAX: usize = 4 * 1024;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// How long the explanation in an answer's body is waited for.
 const EXPLANATION_TIME: Duration = Duration::from_secs(1);
-/// Longest explanation taken over from an answer, in characters.
-const EXPLANATION_MAX: usize = 40;
+/// The words with which Slack explains a refusal.
+const EXPLANATIONS: [&str; 12] = [
+    "action_prohibited",
+    "channel_is_archived",
+    "channel_not_found",
+    "invalid_payload",
+    "invalid_token",
+    "no_active_hooks",
+    "no_service",
+    "no_service_id",
+    "no_team",
+    "no_text",
+    "team_disabled",
+    "user_not_found",
+];
 
 /// [`Notifier`] over HTTP.
 ///
@@ -78,7 +91,7 @@ impl Notifier for HttpNotifier {
                 }
                 // Nice to have, so it may take little time.
                 let body = timeout(EXPLANATION_TIME, read(answer)).await.unwrap_or_default();
-                outcome(status, after, &explanation(&body, &delivery.url))
+                outcome(status, after, &explanation(&body))
             }
             // The error's own text is not used: it can contain the URL, and that can be a secret.
             Err(error) => retry(fault(&error)),
@@ -126,21 +139,14 @@ async fn read(mut answer: Response) -> Vec<u8> {
     body
 }
 
-/// A short plain word of the receiver, such as Slack's `invalid_payload`, as ` (word)`. Anything
-/// else is left out: an answer can echo the request's path, and with it a secret.
-fn explanation(body: &[u8], url: &str) -> String {
-    let Ok(text) = std::str::from_utf8(body) else { return String::new() };
-    let text = text.trim();
-    let is_plain = text.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == ' ');
-    if text.is_empty() || text.len() > EXPLANATION_MAX || !is_plain || url.contains(text) {
-        return String::new();
+/// Slack's word for what is wrong, as ` (word)`. Any other body is left out: an answer can echo the
+/// request's path, and with it a secret.
+fn explanation(body: &[u8]) -> String {
+    let text = std::str::from_utf8(body).unwrap_or_default().trim();
+    match EXPLANATIONS.iter().find(|known| **known == text) {
+        Some(word) => format!(" ({word})"),
+        None => String::new(),
     }
-    let words = text.split([' ', '_']).filter(|word| word.len() > 3);
-    // A word that also stands in the URL may be part of its secret.
-    if words.clone().any(|word| url.contains(word)) {
-        return String::new();
-    }
-    format!(" ({text})")
 }
 
 /// `Retry-After` as seconds or as a date, at most an hour.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{numbers, text};
-use crate::model::{Event, Evidence, Mode, RegionReport, event::ReleaseInfo};
+use crate::model::{AppName, Event, Evidence, Mode, RegionReport, event::ReleaseInfo};
 
 /// The body's version: a field that changes its meaning or goes away raises it, a new one does not.
 pub const VERSION: u32 = 1;
@@ -17,6 +17,8 @@ const MACHINES_MAX: usize = 200;
 /// Most log lines, and the longest one in characters.
 const LOG_LINES_MAX: usize = 20;
 const LOG_LINE_MAX: usize = 500;
+/// Longest name, or state of a machine, in characters.
+const NAME_MAX: usize = 200;
 /// Longest text taken over from elsewhere, in characters.
 const TEXT_MAX: usize = 2000;
 
@@ -50,9 +52,9 @@ struct Data<'a> {
 struct Release<'a> {
     label: String,
     version: Option<u64>,
-    tag: Option<&'a str>,
+    tag: Option<String>,
     digest: &'a str,
-    author: Option<&'a str>,
+    author: Option<String>,
     created_at: Option<String>,
 }
 
@@ -60,7 +62,7 @@ struct Release<'a> {
 struct Region<'a> {
     region: &'a str,
     phase: &'a str,
-    machines: BTreeMap<&'a str, &'a str>,
+    machines: BTreeMap<&'a str, String>,
     machines_left_out: usize,
 }
 
@@ -108,7 +110,7 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
         data: Data {
             organization,
             text: text::sentence(event),
-            app: event.app.as_ref().map(|app| app.as_str()),
+            app: event.app.as_ref().map(AppName::as_str),
             release: event.release.as_ref().map(release),
             known_good: event.known_good.as_ref().map(release),
             mode: event.mode.map(|mode| match mode {
@@ -133,12 +135,13 @@ pub(super) fn log_lines(event: &Event) -> Vec<String> {
 }
 
 fn release(release: &ReleaseInfo) -> Release<'_> {
+    let name = |text| numbers::cut(text, NAME_MAX);
     Release {
         label: release.label(),
         version: release.version.map(|version| version.0),
-        tag: release.tag.as_deref(),
+        tag: release.tag.as_deref().map(name),
         digest: release.digest.as_str(),
-        author: release.author.as_deref(),
+        author: release.author.as_deref().map(name),
         created_at: release.created_at.map(|at| at.to_string()),
     }
 }
@@ -151,7 +154,7 @@ fn region(report: &RegionReport) -> Region<'_> {
             .machines
             .iter()
             .take(MACHINES_MAX)
-            .map(|(id, state)| (id.as_str(), state.as_str()))
+            .map(|(id, state)| (id.as_str(), numbers::cut(state, NAME_MAX)))
             .collect(),
         machines_left_out: report.machines.len().saturating_sub(MACHINES_MAX),
     }

@@ -107,9 +107,9 @@ mod tests {
     fn nothing_in_an_event_can_mention_or_link() {
         let body: Value =
             serde_json::from_str(&slack(&event("<!here> a & b <http://x|y>"), "acme")).unwrap();
-        insta::assert_snapshot!(body["text"].as_str().unwrap(), @"");
-        insta::assert_snapshot!(body["blocks"][0]["text"]["text"].as_str().unwrap(), @"");
-        insta::assert_snapshot!(body["blocks"][1]["elements"][0]["text"].as_str().unwrap(), @"");
+        insta::assert_snapshot!(body["text"].as_str().unwrap(), @"api: held, nothing will be rolled back: &lt;!here&gt; a &amp; b &lt;http://x|y&gt;.");
+        insta::assert_snapshot!(body["blocks"][0]["text"]["text"].as_str().unwrap(), @":warning: api: held, nothing will be rolled back: &lt;!here&gt; a &amp; b &lt;http://x|y&gt;.");
+        insta::assert_snapshot!(body["blocks"][1]["elements"][0]["text"].as_str().unwrap(), @"`hold.placed` · acme · 2026-03-01T02:03:04Z");
     }
 
     #[test]

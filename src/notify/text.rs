@@ -44,25 +44,8 @@ pub fn sentence(event: &Event) -> String {
             text.reason(event);
             text.regions(event);
         }
-        EventKind::RollbackStarted => {
-            // The evidence says best why; without it the sentence must say what.
-            if event.evidence.is_empty() {
-                text.push("rolling back");
-            } else {
-                text.push(&evidence(event, Verdict::Breach));
-            }
-            text.reason(event);
-            text.regions(event);
-        }
-        EventKind::RollbackRegionConfirmed => {
-            if event.evidence.is_empty() {
-                text.push("region confirmed");
-            } else {
-                text.push(&evidence(event, Verdict::Breach));
-            }
-            text.reason(event);
-            text.regions(event);
-        }
+        EventKind::RollbackStarted => text.under_way(event, "rolling back"),
+        EventKind::RollbackRegionConfirmed => text.under_way(event, "region confirmed"),
         EventKind::RollbackCompleted => {
             text.push("rolled back");
             text.after(event, "in");
@@ -76,15 +59,11 @@ pub fn sentence(event: &Event) -> String {
         EventKind::HoldPlaced => {
             text.push("held, nothing will be rolled back");
             text.reason(event);
-            text.numbers(event, Verdict::Breach);
+            text.next(&evidence(event, Verdict::Breach));
         }
-        EventKind::HoldCleared => {
-            text.push("no longer held");
-            text.reason(event);
-        }
+        EventKind::HoldCleared => text.said(event, "no longer held"),
         EventKind::MonitorBlind => {
-            text.push("cannot see how it is, nothing is decided meanwhile");
-            text.reason(event);
+            text.said(event, "cannot see how it is, nothing is decided meanwhile");
         }
         EventKind::MonitorRecovered => {
             text.push("can be seen again");
@@ -92,8 +71,7 @@ pub fn sentence(event: &Event) -> String {
             text.reason(event);
         }
         EventKind::ImageMissing => {
-            text.push("the image to go back to is missing from its registry");
-            text.reason(event);
+            text.said(event, "the image to go back to is missing from its registry");
         }
         EventKind::ImageMixed => {
             text.push("its machines run different images");
@@ -101,13 +79,9 @@ pub fn sentence(event: &Event) -> String {
             text.machines(event);
         }
         EventKind::ConfigRejected => {
-            text.push("changed configuration refused, the old one stays in force");
-            text.reason(event);
+            text.said(event, "changed configuration refused, the old one stays in force");
         }
-        EventKind::ConfigReloaded => {
-            text.push("changed configuration in force");
-            text.reason(event);
-        }
+        EventKind::ConfigReloaded => text.said(event, "changed configuration in force"),
     }
     text.end()
 }
@@ -188,6 +162,12 @@ impl Text {
         }
     }
 
+    /// A fixed phrase and the reason.
+    fn said(&mut self, event: &Event, what: &str) {
+        self.push(what);
+        self.reason(event);
+    }
+
     fn numbers(&mut self, event: &Event, wanted: Verdict) {
         let numbers = evidence(event, wanted);
         if !numbers.is_empty() {
@@ -217,6 +197,14 @@ impl Text {
             let word = if event.kind == EventKind::ImageMixed { "" } else { "Not on target: " };
             self.next(&format!("{word}{}", odd.join(", ")));
         }
+    }
+
+    /// The evidence says best why; without it the sentence must say `what`.
+    fn under_way(&mut self, event: &Event, what: &str) {
+        let numbers = evidence(event, Verdict::Breach);
+        self.push(if numbers.is_empty() { what } else { &numbers });
+        self.reason(event);
+        self.regions(event);
     }
 
     fn unfinished(&mut self, event: &Event, what: &str) {
@@ -257,8 +245,8 @@ fn progress(event: &Event) -> String {
         ("rolling_back", "rolling back"),
         ("confirming", "confirming"),
         ("waiting", "next"),
-        ("skipped", "skipped"),
         ("stopped", "stopped"),
+        ("skipped", "skipped"),
     ] {
         let regions = named(phase);
         if !regions.is_empty() {
@@ -276,7 +264,8 @@ fn evidence(event: &Event, wanted: Verdict) -> String {
         chosen = event.evidence.iter().collect();
     }
     let hidden = chosen.len().saturating_sub(THRESHOLDS_MAX);
-    let control = event.known_good.as_ref().map_or_else(|| "the rest".to_owned(), |r| r.label());
+    let control =
+        event.known_good.as_ref().map_or_else(|| "the rest".to_owned(), ReleaseInfo::label);
     let mut parts: Vec<String> =
         chosen.iter().take(THRESHOLDS_MAX).map(|one| threshold(one, &control)).collect();
     if hidden > 0 {
@@ -296,9 +285,10 @@ pub fn threshold(evidence: &Evidence, control: &str) -> String {
                 if evidence.total > 0.0 { format!(" on {counts} machines") } else { String::new() };
             format!("{name} {}{on}, limit {}", gauge(evidence, value), limit(evidence))
         }
-        ("checks" | "crashes", Some(_)) => {
-            format!("{name} on {counts} machines, limit {}", limit(evidence))
+        ("checks", Some(_)) => {
+            format!("{name} failing on {counts} machines, limit {}", limit(evidence))
         }
+        ("crashes", Some(_)) => format!("{name} on {counts} machines, limit {}", limit(evidence)),
         ("latency", Some(value)) => {
             let slow = slow(evidence);
             format!("{name} {} {slow} ({counts} requests), limit {}", share(value), limit(evidence))

@@ -1,1 +1,267 @@
-//! .
+//! What people read, for every kind of event.
+
+use super::*;
+use crate::model::{AppName, ReleaseVersion};
+
+fn release(version: u64) -> ReleaseInfo {
+    ReleaseInfo {
+        version: Some(ReleaseVersion(version)),
+        tag: Some(format!("deployment-{version}")),
+        digest: "sha256:0123456789abcdef0123".into(),
+        author: Some("dana@example.com".to_owned()),
+        created_at: None,
+    }
+}
+
+fn measured(name: &str, kind: &str, verdict: Verdict, source: &str) -> Evidence {
+    Evidence {
+        threshold: name.to_owned(),
+        kind: kind.to_owned(),
+        verdict,
+        value: Some(37.0 / 410.0),
+        limit: 0.02,
+        source: source.to_owned(),
+        bad: 37.0,
+        total: 410.0,
+        ln_odds: Some(9.3927),
+        ln_odds_needed: Some(8.3),
+        blocks: 3,
+        control: None,
+        note: None,
+        may_roll_back: true,
+    }
+}
+
+fn region(name: &str, phase: &str, machines: &[(&str, &str)]) -> RegionReport {
+    RegionReport {
+        region: name.into(),
+        phase: phase.to_owned(),
+        machines: machines.iter().map(|(id, state)| ((*id).into(), (*state).to_owned())).collect(),
+    }
+}
+
+/// An event of this kind with what such events carry.
+fn event(kind: EventKind) -> Event {
+    let at = "2026-03-01T02:03:04Z".parse().unwrap();
+    let mut event = Event::new(kind, at, Some(AppName::new("api")));
+    event.release = Some(release(42));
+    event.known_good = Some(release(41));
+    let mut errors = measured("5xx", "ratio", Verdict::Breach, "http_requests_total");
+    errors.control = Some((5.0, 1250.0));
+    let errors = vec![errors];
+    match kind {
+        EventKind::ReleaseDetected => {}
+        EventKind::ReleaseTrusted => {
+            let mut calm = measured("5xx", "ratio", Verdict::Pass, "http_requests_total");
+            (calm.value, calm.bad, calm.total) = (Some(0.0002), 12.0, 60_000.0);
+            calm.ln_odds = Some(-40.0);
+            event.evidence = vec![calm];
+            event.after_s = Some(612.0);
+        }
+        EventKind::ReleaseDegraded => {
+            event.evidence = errors;
+            event.after_s = Some(14.0);
+        }
+        EventKind::RollbackPlanned => {
+            event.mode = Some(Mode::Observe);
+            event.evidence = errors;
+        }
+        EventKind::RollbackStarted => {
+            event.evidence = errors;
+            event.regions = vec![region("iad", "rolling_back", &[]), region("syd", "waiting", &[])];
+        }
+        EventKind::RollbackRegionConfirmed => {
+            event.evidence = errors;
+            event.after_s = Some(48.0);
+            event.regions = vec![
+                region("iad", "confirmed", &[]),
+                region("lhr", "confirmed", &[]),
+                region("syd", "waiting", &[]),
+            ];
+        }
+        EventKind::RollbackCompleted => {
+            event.evidence = errors;
+            event.after_s = Some(93.0);
+            event.regions = vec![
+                region("iad", "confirmed", &[("148e", "on target"), ("9081", "host unreachable")]),
+                region("syd", "confirmed", &[]),
+            ];
+        }
+        EventKind::RollbackStopped => {
+            event.reason = Some("v43 was deployed by somebody else".to_owned());
+            event.regions = vec![region("iad", "confirmed", &[]), region("syd", "stopped", &[])];
+        }
+        EventKind::RollbackFailed => {
+            event.reason = Some("iad did not get better on v41.".to_owned());
+            event.after_s = Some(200.0);
+            event.regions = vec![
+                region("iad", "stopped", &[("148e", "did not start")]),
+                region("syd", "skipped", &[]),
+            ];
+        }
+        EventKind::HoldPlaced => {
+            event.reason = Some("v42 ran migrations".to_owned());
+            event.evidence = errors;
+        }
+        EventKind::HoldCleared => event.reason = Some("released by an operator".to_owned()),
+        EventKind::MonitorBlind => {
+            event.reason = Some("no metrics page could be read for 60 s".to_owned());
+        }
+        EventKind::MonitorRecovered => event.after_s = Some(185.0),
+        EventKind::ImageMissing => {
+            event.reason = Some("registry.fly.io has no such manifest".to_owned());
+        }
+        EventKind::ImageMixed => {
+            event.regions = vec![region("iad", "waiting", &[("148e", "v41"), ("9081", "v42")])];
+        }
+        EventKind::ConfigRejected | EventKind::ConfigReloaded => {
+            (event.app, event.release, event.known_good) = (None, None, None);
+            event.reason = Some("thresholds/web.toml:3: unknown key `maks`".to_owned());
+        }
+    }
+    event
+}
+
+#[test]
+fn every_kind_has_its_sentence() {
+    let all: Vec<String> = EventKind::ALL
+        .into_iter()
+        .map(|kind| format!("{}\n  {}", kind.as_str(), sentence(&event(kind))))
+        .collect();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    release.detected
+      api v42: new release by dana@example.com (deployment-42), judged against v41.
+    release.trusted
+      api v42: trusted after 10 min: 5xx 0.02 % (12 of 60 000 requests), limit 2 %.
+    release.degraded
+      api v42: degraded after 14 s: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
+    rollback.planned
+      api v42 → v41: would be rolled back (observing only): 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
+    rollback.started
+      api v42 → v41: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250). iad rolling back; syd next.
+    rollback.region_confirmed
+      api v42 → v41: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250). iad, lhr done in 48 s; syd next.
+    rollback.completed
+      api v42 → v41: rolled back in 93 s: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250). iad, syd done. Not on target: 9081 in iad (host unreachable).
+    rollback.stopped
+      api v42 → v41: rollback stopped: v43 was deployed by somebody else. iad done; syd stopped.
+    rollback.failed
+      api v42 → v41: rollback failed after 3 min: iad did not get better on v41. iad stopped; syd skipped. Not on target: 148e in iad (did not start).
+    hold.placed
+      api v42: held, nothing will be rolled back: v42 ran migrations. 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
+    hold.cleared
+      api v42: no longer held: released by an operator.
+    monitor.blind
+      api v42: cannot see how it is, nothing is decided meanwhile: no metrics page could be read for 60 s.
+    monitor.recovered
+      api v42: can be seen again after 3 min.
+    image.missing
+      api v42 → v41: the image to go back to is missing from its registry: registry.fly.io has no such manifest.
+    image.mixed
+      api v42: its machines run different images. 148e in iad (v41), 9081 in iad (v42).
+    config.rejected
+      waveoff: changed configuration refused, the old one stays in force: thresholds/web.toml:3: unknown key `maks`.
+    config.reloaded
+      waveoff: changed configuration in force: thresholds/web.toml:3: unknown key `maks`.
+    "#);
+}
+
+#[test]
+fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
+    let at = "2026-03-01T02:03:04Z".parse().unwrap();
+    let all: Vec<String> =
+        EventKind::ALL.into_iter().map(|kind| sentence(&Event::new(kind, at, None))).collect();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    waveoff: new release.
+    waveoff: trusted.
+    waveoff: degraded.
+    waveoff: will be rolled back.
+    waveoff: rolling back.
+    waveoff: region confirmed.
+    waveoff: rolled back.
+    waveoff: rollback stopped.
+    waveoff: rollback failed.
+    waveoff: held, nothing will be rolled back.
+    waveoff: no longer held.
+    waveoff: cannot see how it is, nothing is decided meanwhile.
+    waveoff: can be seen again.
+    waveoff: the image to go back to is missing from its registry.
+    waveoff: its machines run different images.
+    waveoff: changed configuration refused, the old one stays in force.
+    waveoff: changed configuration in force.
+    "#);
+}
+
+#[test]
+fn every_kind_of_threshold_is_told_in_its_own_units() {
+    let mut latency = measured(
+        "p95",
+        "latency",
+        Verdict::Breach,
+        "http_request_duration_seconds slower than 0.5s",
+    );
+    (latency.value, latency.bad, latency.limit) = (Some(0.18), 74.0, 0.05);
+    let mut gauge =
+        measured("memory", "gauge", Verdict::Breach, "process_resident_memory_bytes{a=\"b\"}");
+    (gauge.value, gauge.limit) = (Some(412_000_000.0), 4e8);
+    (gauge.bad, gauge.total, gauge.ln_odds) = (2.0, 3.0, None);
+    let mut age = gauge.clone();
+    (age.source, age.value, age.limit) = ("queue_oldest_seconds".to_owned(), Some(93.5), 90.0);
+    let mut depth = gauge.clone();
+    (depth.source, depth.value, depth.limit) = ("queue_depth".to_owned(), Some(12_345.0), 1e4);
+    let mut checks = measured("checks", "checks", Verdict::Breach, "Fly's checks");
+    (checks.value, checks.limit, checks.bad, checks.total) = (Some(0.66), 0.3, 2.0, 3.0);
+    (checks.ln_odds, checks.note) = (None, Some("3 failures in a row".to_owned()));
+    let mut crashes = checks.clone();
+    (crashes.kind, crashes.threshold) = ("crashes".to_owned(), "crashes".to_owned());
+    crashes.note = Some("exit code 1, twice".to_owned());
+    let mut silent = measured("jobs", "ratio", Verdict::Inconclusive, "jobs_failed_total");
+    (silent.value, silent.ln_odds) = (None, None);
+    silent.note = Some("no machine has a series `jobs_failed_total`".to_owned());
+    let jobs = measured("jobs", "ratio", Verdict::Breach, "jobs_failed_total");
+
+    let all: Vec<String> = [latency, gauge, age, depth, checks, crashes, silent, jobs]
+        .iter()
+        .map(|one| threshold(one, "v41"))
+        .collect();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    p95 18.0 % slower than 500 ms (74 of 410 requests), limit 5 %, odds 12 000:1
+    memory 412 MB on 2 of 3 machines, limit 400 MB
+    memory 93.5 s on 2 of 3 machines, limit 90 s
+    memory 12 345 on 2 of 3 machines, limit 10 000
+    checks failing on 2 of 3 machines, limit 30 % (3 failures in a row)
+    crashes on 2 of 3 machines, limit 30 % (exit code 1, twice)
+    jobs without data, limit 2 % (no machine has a series `jobs_failed_total`)
+    jobs 9.0 % (37 of 410 events), limit 2 %, odds 12 000:1
+    "#);
+}
+
+#[test]
+fn the_breaching_thresholds_are_told_and_the_others_left_out() {
+    let mut event = event(EventKind::ReleaseDegraded);
+    event.evidence.push(measured("p95", "latency", Verdict::Pass, "calm"));
+    assert!(!sentence(&event).contains("p95"));
+}
+
+#[test]
+fn a_sentence_stays_short_whatever_an_event_holds() {
+    let mut event = event(EventKind::RollbackFailed);
+    event.reason = Some("x".repeat(100_000));
+    event.evidence = vec![event_with_long_names(); 500];
+    let machines: Vec<(String, String)> =
+        (0..500).map(|n| (format!("machine-{n}"), "y".repeat(1000))).collect();
+    let machines: Vec<(&str, &str)> =
+        machines.iter().map(|(id, state)| (id.as_str(), state.as_str())).collect();
+    event.regions = vec![region("iad", "stopped", &machines)];
+    for kind in EventKind::ALL {
+        event.kind = kind;
+        let text = sentence(&event);
+        assert!(text.chars().count() < 4000, "{kind:?}: {}", text.len());
+    }
+}
+
+fn event_with_long_names() -> Evidence {
+    let mut evidence = measured(&"n".repeat(10_000), "ratio", Verdict::Breach, "http");
+    evidence.note = Some("z".repeat(10_000));
+    evidence
+}

@@ -61,7 +61,7 @@ pub(super) fn bound<'a>(
     Ok(())
 }
 
-/// Each receiver's oldest waiting message: SQLite takes the bare columns from the row of `min`.
+/// Each receiver's oldest waiting message: `SQLite` takes the bare columns from the row of `min`.
 const HEADS: &str = "SELECT min(sequence), receiver, message_id, body, queued_at, attempts, due_at
                      FROM outbox WHERE given_up_at IS NULL GROUP BY receiver";
 
