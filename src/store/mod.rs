@@ -64,9 +64,14 @@ pub struct Queued {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attempt {
     Delivered,
-    RetryAt { at: Timestamp, reason: String },
+    RetryAt {
+        at: Timestamp,
+        reason: String,
+    },
     /// Given up: kept in the dead-letter list with the reason.
-    Dead { reason: String },
+    Dead {
+        reason: String,
+    },
 }
 
 /// One remembered event.
