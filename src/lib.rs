@@ -4,15 +4,15 @@
 //! Observe → decide → record → act: `decide` is pure and decides everything; the other modules
 //! fetch facts for it or carry out what it wrote down. ARCHITECTURE.md walks through one release.
 
-pub mod model;
-pub mod decide;
-pub mod config;
-pub mod ports;
-pub mod fly;
-pub mod scrape;
-pub mod store;
-pub mod notify;
-pub mod web;
-pub mod daemon;
-pub mod sim;
 pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod decide;
+pub mod fly;
+pub mod model;
+pub mod notify;
+pub mod ports;
+pub mod scrape;
+pub mod sim;
+pub mod store;
+pub mod web;

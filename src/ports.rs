@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AppName, ImageRef, InstanceId, Machine, MachineId, RawConfig, Region, Release,
-    ReleaseStatus, ReleaseVersion,
+    AppName, ImageRef, InstanceId, Machine, MachineId, RawConfig, Region, Release, ReleaseStatus,
+    ReleaseVersion,
 };
 
 /// Why a platform call failed, by what the caller can do about it.
@@ -271,4 +271,3 @@ impl Clock {
             .unwrap_or(self.wall)
     }
 }
-

@@ -1,0 +1,100 @@
+//! The control API: what the world does to the platform. Described in `docs/simulation.md`.
+
+#![expect(clippy::indexing_slicing, reason = "a JSON field that is missing reads as null")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    Shared,
+    call::Call,
+    faults::Rule,
+    limits::Limits,
+    lock,
+    reply::{Answer, Reply},
+    ship,
+};
+
+/// Answers a control request.
+pub fn answer(shared: &Shared, call: &Call) -> Answer {
+    let path: Vec<&str> = call.route.key.split('/').filter(|part| !part.is_empty()).collect();
+    let desk = &shared.desk;
+    match (call.method.as_str(), path.as_slice()) {
+        ("GET", ["state"]) => Ok(Reply::ok(desk.summary()?)),
+        ("GET", ["totals"]) => Ok(Reply::ok(desk.totals())),
+        ("GET", ["calls"]) => {
+            let log = lock(&shared.faults).log(call.number("after").unwrap_or(0));
+            Ok(Reply::ok(json!({"calls": log})))
+        }
+        ("POST", ["ship"]) => ship(shared, call),
+        ("PUT", ["images"]) => {
+            desk.set_image(&call.body)?;
+            done()
+        }
+        ("DELETE", ["images"]) => {
+            desk.remove_image(text(&call.body, "image")?)?;
+            done()
+        }
+        ("POST", ["faults"]) => {
+            let rule: Rule = serde_json::from_value(call.body.clone())
+                .map_err(|error| Reply::error(400, &error.to_string()))?;
+            if !lock(&shared.faults).add(rule) {
+                return Err(Reply::error(400, "too many faults are pending"));
+            }
+            done()
+        }
+        ("DELETE", ["faults"]) => {
+            lock(&shared.faults).clear();
+            done()
+        }
+        ("PUT", ["limits"]) => {
+            let on = call.body["on"]
+                .as_bool()
+                .ok_or_else(|| Reply::error(400, "\"on\" is true or false"))?;
+            *lock(&shared.limits) = on.then(Limits::default);
+            done()
+        }
+        ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),
+        _ => Err(Reply::error(404, "the control API has no such path")),
+    }
+}
+
+fn done() -> Answer {
+    Ok(Reply::ok(json!({"ok": true})))
+}
+
+fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Reply> {
+    body[field].as_str().ok_or_else(|| Reply::error(400, &format!("\"{field}\" is required")))
+}
+
+fn machine(shared: &Shared, id: &str, verb: &str, body: &Value) -> Answer {
+    let desk = &shared.desk;
+    let app = desk.app_of(id)?;
+    match verb {
+        "lease" => {
+            let owner = body["owner"].as_str().unwrap_or("somebody@else.test");
+            let seconds = body["seconds"].as_u64().unwrap_or(13).clamp(1, 86_400);
+            let ttl = Duration::from_secs(seconds);
+            Ok(Reply::ok(desk.take_lease(&app, id, None, ttl, owner, "")?))
+        }
+        "stop" => desk.force_stop(&app, id).and_then(|()| done()),
+        "kill" => desk.kill(&app, id).and_then(|()| done()),
+        "clone" => Ok(Reply::ok(json!({"id": desk.clone_machine(&app, id)?}))),
+        "host" => desk.set_host(&app, id, text(body, "status")?).and_then(|()| done()),
+        _ => Err(Reply::error(404, "a machine has no such control")),
+    }
+}
+
+/// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
+fn ship(shared: &Shared, call: &Call) -> Answer {
+    let desk = &shared.desk;
+    let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
+    if desk.resolve(image).is_none() {
+        return Err(Reply::error(404, &format!("no image {image}")));
+    }
+    let regions: Option<Vec<&str>> =
+        call.body["regions"].as_array().map(|list| list.iter().filter_map(Value::as_str).collect());
+    let entry = ship::begin(desk, app, image, regions.as_deref())?;
+    Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
+}

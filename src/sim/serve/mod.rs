@@ -1,0 +1,260 @@
+//! The simulated platform on the network: what `flyctl`, Waveoff and people reach it by.
+//!
+//! One listener speaks the Machines API (`/v1`), GraphQL (`/graphql`), the release endpoints
+//! (`/api/v1`), an image registry (`/v2`) and the control API (`/_sim`); every running machine
+//! serves its metrics on a loopback address of its own ([`metrics`]). The state model knows
+//! nothing of any of this.
+
+mod call;
+mod control;
+pub mod desk;
+mod faults;
+mod graphql;
+mod ledger;
+mod limits;
+mod line;
+mod machines;
+pub mod metrics;
+mod registry;
+pub mod reply;
+mod route;
+mod ship;
+
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, Response, header},
+    serve::Listener,
+};
+use base64::Engine as _;
+use serde_json::Value;
+
+use self::{
+    call::Call,
+    desk::Desk,
+    faults::{Fault, Faults},
+    limits::Limits,
+    line::{Line, Lines},
+    reply::{Answer, Reply},
+    route::Action,
+};
+
+/// The largest request body read, in bytes.
+const LARGEST_BODY: usize = 4 << 20;
+
+/// How long a call that was told to time out keeps its caller waiting.
+const HANG: Duration = Duration::from_secs(120);
+
+/// How long connections may take to end once the server is told to.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether the Machines API's rate limits hold; the control API can switch them.
+    pub limits: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { limits: true }
+    }
+}
+
+/// What all requests share.
+struct Shared {
+    desk: Arc<dyn Desk>,
+    faults: Mutex<Faults>,
+    /// `None`: not limited.
+    limits: Mutex<Option<Limits>>,
+    requests: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Serves an organization on `listener` until `shutdown` resolves.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve<L>(
+    desk: Arc<dyn Desk>,
+    listener: L,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let shared = Arc::new(Shared {
+        desk,
+        faults: Mutex::new(Faults::default()),
+        limits: Mutex::new(options.limits.then(Limits::default)),
+        requests: AtomicU64::new(0),
+    });
+    let router = Router::new()
+        .fallback(handle)
+        .with_state(shared)
+        .into_make_service_with_connect_info::<Line>();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = axum::serve(Lines(listener), router).with_graceful_shutdown(async move {
+        shutdown.await;
+        // The receiver is only gone when the server already is.
+        let _ = stop.send(());
+    });
+    tokio::select! {
+        ended = async { server.await } => ended,
+        () = async {
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            // Waits in progress last up to a minute; nobody waits for those.
+            tokio::time::sleep(FAREWELL).await;
+        } => Ok(()),
+    }
+}
+
+async fn handle(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    request: Request,
+) -> Response<Body> {
+    let id = shared.requests.fetch_add(1, Ordering::Relaxed);
+    let head_only = request.method() == axum::http::Method::HEAD;
+    let reply = respond(&shared, &line, request).await;
+    let mut response = reply.unwrap_or_else(|refusal| refusal).into_response(id);
+    if head_only {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+/// A lost request or answer: whatever is returned here is never sent.
+fn lost(line: &Line) -> Reply {
+    line.cut();
+    Reply::error(500, "lost")
+}
+
+async fn respond(shared: &Shared, line: &Line, request: Request) -> Answer {
+    let (head, body) = request.into_parts();
+    let route = route::parse(&head.method, head.uri.path())
+        .ok_or_else(|| Reply::error(404, "not_found: no such path"))?;
+    let body = axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .map_err(|_| Reply::invalid("the body is too large or broke off"))?;
+    let body: Value = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body)
+            .map_err(|error| Reply::invalid(&format!("malformed body: {error}")))?
+    };
+    let nonce = head.headers.get("fly-machine-lease-nonce").and_then(|text| text.to_str().ok());
+    let mut call = Call {
+        method: head.method.as_str().to_owned(),
+        query: route::query(head.uri.query().unwrap_or_default()),
+        nonce: nonce.filter(|text| !text.is_empty()).map(str::to_owned),
+        body,
+        owner: String::new(),
+        route,
+    };
+    if call.route.action == Action::Control {
+        return control::answer(shared, &call);
+    }
+    let uri = head.uri.to_string();
+    let reply = guarded(shared, line, &head.headers, &mut call).await;
+    let status = match &reply {
+        Ok(reply) | Err(reply) => reply.status,
+    };
+    lock(&shared.faults).record(shared.desk.now(), &call, &uri, status);
+    reply
+}
+
+/// A request of the platform's own doors: token, rate limit, fault, answer.
+async fn guarded(shared: &Shared, line: &Line, headers: &HeaderMap, call: &mut Call) -> Answer {
+    call.owner = authenticate(headers)?;
+    if call.route.is_limited()
+        && let Some(limits) = lock(&shared.limits).as_mut()
+    {
+        let now = tokio::time::Instant::now();
+        limits
+            .take(call.route.action.as_str(), call.route.identifier(), now)
+            .map_err(Reply::too_many)?;
+    }
+    let fault = lock(&shared.faults).take(call);
+    match fault {
+        None => dispatch(&*shared.desk, call).await,
+        Some(Fault::Status { status, retry_after }) => {
+            let mut reply = Reply::error(status, "simulated fault");
+            if let Some(seconds) = retry_after {
+                reply.headers.push(("retry-after", seconds.to_string()));
+            }
+            Err(reply)
+        }
+        Some(Fault::Timeout) => {
+            tokio::time::sleep(HANG).await;
+            Err(lost(line))
+        }
+        Some(Fault::RequestLost) => Err(lost(line)),
+        Some(Fault::AnswerLost) => {
+            // Applied, and nobody is told: that is the fault.
+            drop(dispatch(&*shared.desk, call).await);
+            Err(lost(line))
+        }
+    }
+}
+
+async fn dispatch(desk: &dyn Desk, call: &Call) -> Answer {
+    match call.route.action {
+        Action::Graphql => Ok(graphql::answer(desk, call)),
+        Action::Organization
+        | Action::BuildStart
+        | Action::BuildFinish
+        | Action::ReleaseCreate
+        | Action::ReleasePatch
+        | Action::ReleasesList
+        | Action::ReleaseCurrent
+        | Action::ReleasesAllCurrent
+        | Action::Logs => ledger::answer(desk, call),
+        Action::RegistryPing | Action::Manifest => registry::answer(desk, call),
+        _ => machines::answer(desk, call).await,
+    }
+}
+
+/// Whom a token belongs to. Any token will do; none will not.
+fn authenticate(headers: &HeaderMap) -> Result<String, Reply> {
+    let refusal = || Reply::error(401, "unauthenticated: token missing or invalid");
+    let text = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(refusal)?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(refusal)?;
+    let token = if scheme.eq_ignore_ascii_case("basic") {
+        let decoded = base64::engine::general_purpose::STANDARD
+            .decode(token.trim())
+            .map_err(|_| refusal())?;
+        let pair = String::from_utf8(decoded).map_err(|_| refusal())?;
+        pair.split_once(':').map(|(_, token)| token.to_owned()).ok_or_else(refusal)?
+    } else {
+        token.trim().to_owned()
+    };
+    if token.is_empty() {
+        return Err(refusal());
+    }
+    // Different tokens are different people, and a token must not be shown.
+    let sum =
+        token.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    Ok(format!("{sum:08x}@tokens.fly.io"))
+}

@@ -1,0 +1,82 @@
+//! Answers: a status, a JSON body, and the shapes in which the platform refuses.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, Response, StatusCode, header},
+};
+use serde_json::{Value, json};
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    pub status: u16,
+    pub body: Value,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Reply {
+    pub fn ok(body: Value) -> Self {
+        Self::with(200, body)
+    }
+
+    pub fn with(status: u16, body: Value) -> Self {
+        Self { status, body, headers: Vec::new() }
+    }
+
+    /// A refusal in the Machines API's shape.
+    pub fn error(status: u16, text: &str) -> Self {
+        Self::with(status, json!({"error": text}))
+    }
+
+    pub fn invalid(text: &str) -> Self {
+        Self::error(400, &format!("invalid_argument: {text}"))
+    }
+
+    pub fn not_found(what: &str) -> Self {
+        Self::error(404, &format!("not_found: {what} not found"))
+    }
+
+    /// Over the rate limit; `wait` until the next request will be served.
+    pub fn too_many(wait: Duration) -> Self {
+        let mut reply = Self::error(429, "resource_exhausted: rate limit exceeded");
+        // Whole seconds, rounded up, as the header has it.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        reply.headers.push(("retry-after", seconds.max(1).to_string()));
+        reply
+    }
+
+    /// The HTTP response; `request_id` is what clients quote in their complaints.
+    pub fn into_response(self, request_id: u64) -> Response<Body> {
+        let empty = self.status == 204 || self.body.is_null();
+        let body = if empty { Body::empty() } else { Body::from(self.body.to_string()) };
+        let mut response = Response::new(body);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        if !empty {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Ok(id) = HeaderValue::from_str(&format!("sim-{request_id}")) {
+            headers.insert("fly-request-id", id);
+        }
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+/// Sets a field of a JSON object; anything else is left as it is.
+pub fn put(object: &mut Value, field: &str, value: impl Into<Value>) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value.into());
+    }
+}
+
+/// What a handler answers: either kind is an answer, `Err` ends the work early.
+pub type Answer = Result<Reply, Reply>;

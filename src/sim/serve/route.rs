@@ -1,0 +1,248 @@
+//! Which operation a request asks for: method and path in, a name and identifiers out.
+//!
+//! The name is what rate limits, faults and the call log go by; the handlers follow from it too,
+//! so there is one list of what the served platform can do.
+
+use axum::http::Method;
+
+macro_rules! actions {
+    ($($variant:ident $name:literal,)*) => {
+        /// An operation of one of the doors.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Action { $($variant,)* }
+
+        impl Action {
+            /// The name used in the call log and for faults.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+actions! {
+    Graphql "graphql",
+    Organization "organization_get",
+    BuildStart "build_start",
+    BuildFinish "build_finish",
+    ReleaseCreate "release_create",
+    ReleasePatch "release_patch",
+    ReleasesList "releases_list",
+    ReleaseCurrent "release_current",
+    ReleasesAllCurrent "releases_all_current",
+    Logs "logs",
+    AppsList "apps_list",
+    AppGet "app_get",
+    MachinesList "machines_list",
+    MachineCreate "machine_create",
+    MachineGet "machine_get",
+    MachineUpdate "machine_update",
+    MachineDestroy "machine_destroy",
+    MachineStart "machine_start",
+    MachineStop "machine_stop",
+    MachineRestart "machine_restart",
+    MachineSuspend "machine_suspend",
+    MachineSignal "machine_signal",
+    MachineCordon "machine_cordon",
+    MachineUncordon "machine_uncordon",
+    MachineWait "machine_wait",
+    MachineEvents "machine_events",
+    MachineVersions "machine_versions",
+    LeaseGet "lease_get",
+    LeaseTake "lease_take",
+    LeaseRelease "lease_release",
+    MetadataGet "metadata_get",
+    MetadataKeyGet "metadata_key_get",
+    MetadataKeySet "metadata_key_set",
+    MetadataKeyDelete "metadata_key_delete",
+    Processes "machine_ps",
+    OrgMachines "org_machines",
+    Volumes "volumes_list",
+    SecretsList "secrets_list",
+    SecretsSet "secrets_set",
+    Ips "ips_list",
+    Regions "regions_list",
+    TokenCurrent "token_current",
+    RegistryPing "registry_ping",
+    Manifest "manifest",
+    Control "control",
+}
+
+/// What a request asks for; identifiers that do not apply are empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub action: Action,
+    /// App, organization slug, or repository.
+    pub app: String,
+    pub machine: String,
+    /// Release id, metadata key, manifest reference, or the control API's path.
+    pub key: String,
+}
+
+impl Route {
+    fn new(action: Action, app: &str, machine: &str, key: &str) -> Self {
+        Self { action, app: app.to_owned(), machine: machine.to_owned(), key: key.to_owned() }
+    }
+
+    /// What the rate limit counts by: the machine, or else the app.
+    pub fn identifier(&self) -> &str {
+        if self.machine.is_empty() { &self.app } else { &self.machine }
+    }
+
+    /// Whether the Machines API limits it (its documented limits cover nothing else).
+    pub fn is_limited(&self) -> bool {
+        !matches!(
+            self.action,
+            Action::Graphql
+                | Action::Organization
+                | Action::BuildStart
+                | Action::BuildFinish
+                | Action::ReleaseCreate
+                | Action::ReleasePatch
+                | Action::ReleasesList
+                | Action::ReleaseCurrent
+                | Action::ReleasesAllCurrent
+                | Action::Logs
+                | Action::RegistryPing
+                | Action::Manifest
+                | Action::Control
+        )
+    }
+}
+
+/// The operation behind `method` and `path`; `None`: there is nothing of that name.
+pub fn parse(method: &Method, path: &str) -> Option<Route> {
+    let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let method = method.as_str();
+    match segments.as_slice() {
+        ["graphql"] if method == "POST" => Some(Route::new(Action::Graphql, "", "", "")),
+        ["_sim", rest @ ..] => Some(Route::new(Action::Control, "", "", &rest.join("/"))),
+        ["v2"] => Some(Route::new(Action::RegistryPing, "", "", "")),
+        ["v2", repository @ .., "manifests", reference] if matches!(method, "GET" | "HEAD") => {
+            Some(Route::new(Action::Manifest, &repository.join("/"), "", reference))
+        }
+        ["api", "v1", rest @ ..] => uiex(method, rest),
+        ["v1", rest @ ..] => machines_api(method, rest),
+        _ => None,
+    }
+}
+
+fn uiex(method: &str, segments: &[&str]) -> Option<Route> {
+    let (action, app, key) = match (method, segments) {
+        ("GET", ["organizations", slug]) => (Action::Organization, *slug, ""),
+        ("POST", ["builds"]) => (Action::BuildStart, "", ""),
+        ("POST", ["builds", "finish"]) => (Action::BuildFinish, "", ""),
+        ("POST", ["releases"]) => (Action::ReleaseCreate, "", ""),
+        ("PATCH", ["releases", id]) => (Action::ReleasePatch, "", *id),
+        ("GET", ["releases", "all_current"]) => (Action::ReleasesAllCurrent, "", ""),
+        ("GET", ["apps", app, "releases"]) => (Action::ReleasesList, *app, ""),
+        ("GET", ["apps", app, "releases", "current"]) => (Action::ReleaseCurrent, *app, ""),
+        ("GET", ["apps", app, "logs"]) => (Action::Logs, *app, ""),
+        _ => return None,
+    };
+    Some(Route::new(action, app, "", key))
+}
+
+fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
+    let (action, app) = match (method, segments) {
+        ("GET", ["apps"]) => (Action::AppsList, ""),
+        ("GET", ["apps", app]) => (Action::AppGet, *app),
+        ("GET", ["apps", app, "machines"]) => (Action::MachinesList, *app),
+        ("POST", ["apps", app, "machines"]) => (Action::MachineCreate, *app),
+        ("GET", ["apps", app, "volumes"]) => (Action::Volumes, *app),
+        ("GET", ["apps", app, "secrets"]) => (Action::SecretsList, *app),
+        ("POST", ["apps", app, "secrets"]) => (Action::SecretsSet, *app),
+        ("GET", ["apps", app, "ip_assignments"]) => (Action::Ips, *app),
+        ("GET", ["orgs", slug, "machines"]) => (Action::OrgMachines, *slug),
+        ("GET", ["platform", "regions"]) => (Action::Regions, ""),
+        ("GET", ["tokens", "current"]) => (Action::TokenCurrent, ""),
+        (_, ["apps", app, "machines", machine, rest @ ..]) => {
+            return on_machine(method, app, machine, rest);
+        }
+        _ => return None,
+    };
+    Some(Route::new(action, app, "", ""))
+}
+
+fn on_machine(method: &str, app: &str, machine: &str, rest: &[&str]) -> Option<Route> {
+    let (action, key) = match (method, rest) {
+        ("GET", []) => (Action::MachineGet, ""),
+        ("POST", []) => (Action::MachineUpdate, ""),
+        ("DELETE", []) => (Action::MachineDestroy, ""),
+        ("POST", ["start"]) => (Action::MachineStart, ""),
+        ("POST", ["stop"]) => (Action::MachineStop, ""),
+        ("POST", ["restart"]) => (Action::MachineRestart, ""),
+        ("POST", ["suspend"]) => (Action::MachineSuspend, ""),
+        ("POST", ["signal"]) => (Action::MachineSignal, ""),
+        ("POST", ["cordon"]) => (Action::MachineCordon, ""),
+        ("POST", ["uncordon"]) => (Action::MachineUncordon, ""),
+        ("GET", ["wait"]) => (Action::MachineWait, ""),
+        ("GET", ["events"]) => (Action::MachineEvents, ""),
+        ("GET", ["versions"]) => (Action::MachineVersions, ""),
+        ("GET", ["lease"]) => (Action::LeaseGet, ""),
+        ("POST", ["lease"]) => (Action::LeaseTake, ""),
+        ("DELETE", ["lease"]) => (Action::LeaseRelease, ""),
+        ("GET", ["metadata"]) => (Action::MetadataGet, ""),
+        ("GET", ["metadata", key]) => (Action::MetadataKeyGet, *key),
+        ("POST", ["metadata", key]) => (Action::MetadataKeySet, *key),
+        ("DELETE", ["metadata", key]) => (Action::MetadataKeyDelete, *key),
+        ("GET", ["ps"]) => (Action::Processes, ""),
+        _ => return None,
+    };
+    Some(Route::new(action, app, machine, key))
+}
+
+/// The query string's parameters in order, percent-decoded; a parameter may come several times.
+pub fn query(text: &str) -> Vec<(String, String)> {
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
+                bytes.push(hex(*high).unwrap_or(0) * 16 + hex(*low).unwrap_or(0));
+                rest = after;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(*other),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_door_is_told_from_the_path() {
+        let route = parse(&Method::POST, "/v1/apps/web/machines/m1/lease").unwrap();
+        assert_eq!((route.action, route.identifier()), (Action::LeaseTake, "m1"));
+        let route = parse(&Method::HEAD, "/v2/team/web/manifests/sha256:41").unwrap();
+        assert_eq!((route.app.as_str(), route.key.as_str()), ("team/web", "sha256:41"));
+        let route = parse(&Method::PATCH, "/api/v1/releases/rel_43").unwrap();
+        assert_eq!((route.action, route.key.as_str()), (Action::ReleasePatch, "rel_43"));
+        assert_eq!(parse(&Method::PUT, "/v1/apps/web/machines"), None);
+    }
+
+    #[test]
+    fn query_parameters_are_decoded_and_may_repeat() {
+        let pairs = query("state=started&state=stopped&t=2026-01-01T00%3A00%3A00Z");
+        assert_eq!(pairs.len(), 3);
+        assert_eq!(pairs[2].1, "2026-01-01T00:00:00Z");
+    }
+}
