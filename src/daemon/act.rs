@@ -43,8 +43,7 @@ pub(super) async fn carry_out(ports: &Ports, app: &AppName, command: &Command) -
         }
         Command::PutImage(put) => Outcome::Put(put::put_image(ports, app, put).await),
         Command::CloseRelease { id, complete } => {
-            let status =
-                if *complete { ReleaseStatus::Complete } else { ReleaseStatus::Failed };
+            let status = if *complete { ReleaseStatus::Complete } else { ReleaseStatus::Failed };
             let closing = ports.platform.set_release_status(id, status);
             match tokio::time::timeout(LEDGER_DEADLINE, closing).await {
                 // Refused as already finished is what was wanted.

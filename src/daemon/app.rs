@@ -59,8 +59,7 @@ impl AppTask {
     ///
     /// When the journal cannot be read or written: without it nothing may be decided.
     pub async fn run(self) -> anyhow::Result<()> {
-        let stored =
-            self.ports.journal.load(&self.app).await.context("read the journal")?;
+        let stored = self.ports.journal.load(&self.app).await.context("read the journal")?;
         let (mut state, mut revision) = match stored {
             Some(stored) => {
                 let state: AppState = serde_json::from_str(&stored.state)
@@ -167,9 +166,7 @@ impl AppTask {
 
     fn begin(&self, work: &mut JoinSet<Done>, id: CommandId, command: Command) {
         let (ports, app) = (self.ports.clone(), self.app.clone());
-        work.spawn(async move {
-            Done::Command(id, act::carry_out(&ports, &app, &command).await)
-        });
+        work.spawn(async move { Done::Command(id, act::carry_out(&ports, &app, &command).await) });
     }
 
     /// Writes state, events and outbox in one transaction.
@@ -180,14 +177,10 @@ impl AppTask {
         events: &[Event],
     ) -> anyhow::Result<u64> {
         let config = self.config.borrow().clone();
-        let mut commit =
-            Commit { state: serde_json::to_string(state)?, ..Commit::default() };
+        let mut commit = Commit { state: serde_json::to_string(state)?, ..Commit::default() };
         for (index, event) in events.iter().enumerate() {
             // Made from the revision, so that a repeated commit carries the same ids.
-            let id = format!(
-                "msg_{}_{}_{}_{index}",
-                self.installation, self.app, revision + 1
-            );
+            let id = format!("msg_{}_{}_{}_{index}", self.installation, self.app, revision + 1);
             for receiver in config.receivers.values() {
                 if receiver.events.is_empty() || receiver.events.contains(&event.kind) {
                     commit.outbox.push(OutboxEntry {

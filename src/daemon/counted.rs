@@ -5,9 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    model::{
-        AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus,
-    },
+    model::{AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
         FeedPosition, FeedReading, Lease, MachineUpdate, NewRelease, Platform, PlatformError,
         WaitFor,

@@ -38,10 +38,8 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
     let news = machines
         .iter()
         .any(|machine| machine.release.is_some_and(|version| version > look.seen_version));
-    let (ledger, samples) = tokio::join!(
-        ledger(ports, look, look.ledger_due || news),
-        samples(ports, look, &machines)
-    );
+    let (ledger, samples) =
+        tokio::join!(ledger(ports, look, look.ledger_due || news), samples(ports, look, &machines));
     Observation {
         machines: Ok(machines),
         ledger,

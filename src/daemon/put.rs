@@ -11,8 +11,7 @@ use super::{Ports, config_edit::with_image};
 use crate::{
     decide::{PutImage, PutOutcome, rollback::crashed_to_a_stop},
     model::{
-        AppName, CheckStatus, Digest, HostStatus, InstanceId, Machine, MachineState,
-        ReleaseVersion,
+        AppName, CheckStatus, Digest, HostStatus, InstanceId, Machine, MachineState, ReleaseVersion,
     },
     ports::{Lease, MachineUpdate, PlatformError, WaitFor},
 };
@@ -149,8 +148,7 @@ async fn superseded(
         let runs = machine.digest().map_or("an image without digest", Digest::short);
         return Some(format!("machine {} runs {runs}", machine.id));
     }
-    let is_rival =
-        |version: ReleaseVersion| version > put.after && Some(version) != put.release;
+    let is_rival = |version: ReleaseVersion| version > put.after && Some(version) != put.release;
     if let Some(version) = machine.release.filter(|version| is_rival(*version)) {
         return Some(version.to_string());
     }
@@ -232,8 +230,7 @@ async fn wait_for(
     deadline: Instant,
 ) -> Result<(), PutOutcome> {
     loop {
-        let waited =
-            ports.platform.wait(app, &put.machine, instance, state, WAIT_SLICE).await;
+        let waited = ports.platform.wait(app, &put.machine, instance, state, WAIT_SLICE).await;
         match waited {
             Ok(true) => return Ok(()),
             Ok(false) => {}

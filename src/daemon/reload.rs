@@ -62,16 +62,16 @@ impl Reload {
 
     async fn reload(&self) -> anyhow::Result<()> {
         let dir = self.dir.clone();
-        let loaded =
-            tokio::task::spawn_blocking(move || config::load(&dir, |name| std::env::var(name).ok()))
-                .await
-                .context("read the changed configuration")?;
+        let loaded = tokio::task::spawn_blocking(move || {
+            config::load(&dir, |name| std::env::var(name).ok())
+        })
+        .await
+        .context("read the changed configuration")?;
         let (kind, reason) = match loaded {
             Ok(config) => {
                 let old = self.publish.borrow().clone();
                 if config.organization != old.organization {
-                    let reason =
-                        "the organization cannot change while running: restart the daemon";
+                    let reason = "the organization cannot change while running: restart the daemon";
                     (EventKind::ConfigRejected, reason.to_owned())
                 } else {
                     let reason = format!("{} policies are in force", config.policies.len());

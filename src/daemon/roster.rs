@@ -13,11 +13,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{
-    Ports,
-    app::AppTask,
-    shared::Shared,
-};
+use super::{Ports, app::AppTask, shared::Shared};
 use crate::{
     config::Config,
     model::AppName,
@@ -167,9 +163,8 @@ async fn bounded<T>(
 ) -> Result<T, PlatformError> {
     match tokio::time::timeout(READ_DEADLINE, call).await {
         Ok(result) => result,
-        Err(_) => Err(PlatformError::Unavailable(format!(
-            "no answer in {} s",
-            READ_DEADLINE.as_secs()
-        ))),
+        Err(_) => {
+            Err(PlatformError::Unavailable(format!("no answer in {} s", READ_DEADLINE.as_secs())))
+        }
     }
 }

@@ -33,12 +33,22 @@ pub struct PutImage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Know whether an image can be pulled.
-    CheckImage { image: ImageRef, before_use: bool },
+    CheckImage {
+        image: ImageRef,
+        before_use: bool,
+    },
     /// The ledger has a running release of this image, newer than `after` and made since `since`.
-    OpenRelease { image: String, after: ReleaseVersion, since: Timestamp },
+    OpenRelease {
+        image: String,
+        after: ReleaseVersion,
+        since: Timestamp,
+    },
     PutImage(Box<PutImage>),
     /// The ledger's release has its final status.
-    CloseRelease { id: String, complete: bool },
+    CloseRelease {
+        id: String,
+        complete: bool,
+    },
 }
 
 impl Command {
@@ -62,9 +72,16 @@ pub enum Outcome {
     ImagePresent,
     ImageMissing,
     /// The registry could not be asked.
-    ImageUnknown { reason: String },
-    ReleaseOpened { id: String, version: ReleaseVersion },
-    LedgerRefused { reason: String },
+    ImageUnknown {
+        reason: String,
+    },
+    ReleaseOpened {
+        id: String,
+        version: ReleaseVersion,
+    },
+    LedgerRefused {
+        reason: String,
+    },
     ReleaseClosed,
     Put(PutOutcome),
 }
@@ -77,12 +94,20 @@ pub enum PutOutcome {
     /// It did so before we touched it.
     AlreadyOnTarget,
     /// It runs neither the bad image nor the target, or a newer release exists.
-    Superseded { what: String },
-    LeaseHeld { owner: String },
-    HostDown { status: String },
+    Superseded {
+        what: String,
+    },
+    LeaseHeld {
+        owner: String,
+    },
+    HostDown {
+        status: String,
+    },
     Gone,
     /// May succeed later: the platform was unavailable, reverted the update, or a race was lost.
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
 }
 
 /// What `step` is told.

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::state::{AppState, LedgerEntry, OWN_RELEASES_MAX, Phase, Revision, Rollback};
-use crate::model::{
-    Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion,
-};
+use crate::model::{Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion};
 
 /// The machines that count: not destroyed, not of a group that runs once and ends.
 pub(super) fn judged(machines: &[Machine]) -> Vec<&Machine> {
@@ -34,10 +32,8 @@ fn revision_of(machine: &Machine) -> Option<Revision> {
 
 /// Adds what the ledger knows of a release: author, time, whether it ran migrations.
 fn complete(revision: &mut Revision, ledger: Option<&[Release]>) {
-    let entry = ledger
-        .into_iter()
-        .flatten()
-        .find(|release| Some(release.version) == revision.version);
+    let entry =
+        ledger.into_iter().flatten().find(|release| Some(release.version) == revision.version);
     if let Some(entry) = entry {
         revision.author.clone_from(&entry.author);
         revision.created_at = Some(entry.created_at);

@@ -17,11 +17,7 @@ pub(super) fn refusal(
 ) -> Option<HoldReason> {
     let Some(target) = target(policy, state, watch) else {
         let missing = state.trusted.iter().any(|trusted| trusted.image_missing);
-        return Some(if missing {
-            HoldReason::ImagesMissing
-        } else {
-            HoldReason::NothingTrusted
-        });
+        return Some(if missing { HoldReason::ImagesMissing } else { HoldReason::NothingTrusted });
     };
     if target.digest == watch.revision.digest {
         return Some(HoldReason::SameImage);
@@ -29,9 +25,10 @@ pub(super) fn refusal(
     if watch.revision.has_release_command == Some(true) && !policy.rollback.despite_migrations {
         return Some(HoldReason::Migrations);
     }
-    let again = state.quarantined.iter().any(|old| {
-        old.digest == watch.revision.digest && old.version == watch.revision.version
-    });
+    let again = state
+        .quarantined
+        .iter()
+        .any(|old| old.digest == watch.revision.digest && old.version == watch.revision.version);
     if again {
         return Some(HoldReason::AlreadyRolledBack);
     }

@@ -231,12 +231,10 @@ impl Step<'_> {
             HoldReason::RegistryUnavailable { .. } => {
                 self.now.duration_since(since) >= REGISTRY_RETRY_AFTER
             }
-            HoldReason::PlatformIncident { .. } => {
-                !matches!(
-                    guards::refusal(self.policy, &self.state, &watch, observation),
-                    Some(HoldReason::PlatformIncident { .. })
-                )
-            }
+            HoldReason::PlatformIncident { .. } => !matches!(
+                guards::refusal(self.policy, &self.state, &watch, observation),
+                Some(HoldReason::PlatformIncident { .. })
+            ),
             _ => false,
         };
         if !over {
@@ -332,8 +330,8 @@ impl Step<'_> {
             announced: false,
         });
         reason.clone_into(&mut blind.reason);
-        let first_announcement = !blind.announced
-            && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
+        let first_announcement =
+            !blind.announced && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
         blind.announced |= first_announcement;
         if first_announcement {
             self.say(EventKind::MonitorBlind, format!("the platform cannot be read: {reason}"));
@@ -385,8 +383,8 @@ impl Step<'_> {
             reason: reason.clone(),
             announced: false,
         });
-        let announce = !state.announced
-            && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
+        let announce =
+            !state.announced && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
         state.announced |= announce;
         if announce {
             self.say(
@@ -459,8 +457,7 @@ impl Step<'_> {
                 about = Some(trusted.revision.info());
             }
         }
-        let mut event =
-            Event::new(EventKind::ImageMissing, self.now, Some(self.state.app.clone()));
+        let mut event = Event::new(EventKind::ImageMissing, self.now, Some(self.state.app.clone()));
         event.known_good = about;
         event.reason = Some(format!("{} is not in the registry any more", image.reference()));
         self.events.push(event);

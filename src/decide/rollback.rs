@@ -16,7 +16,8 @@ use super::{
 };
 use crate::model::{
     CheckStatus, Digest, Event, EventKind, Evidence, HostStatus, Machine, MachineId, MachineState,
-    MaxUnavailable, Observation, Policy, Region, RegionOrder, RegionReport, ReleaseVersion, Strategy, Verdict,
+    MaxUnavailable, Observation, Policy, Region, RegionOrder, RegionReport, ReleaseVersion,
+    Strategy, Verdict,
 };
 
 /// Attempts per machine before it is given up and named.
@@ -242,10 +243,7 @@ impl Step<'_> {
                 _ => None,
             })
             .collect();
-        let any_up = work
-            .machines
-            .values()
-            .any(|m| m.running && m.phase == MachinePhase::OnTarget);
+        let any_up = work.machines.values().any(|m| m.running && m.phase == MachinePhase::OnTarget);
         if !failures.is_empty() && !any_up {
             return Some(HoldReason::RegionFailed {
                 region: work.region.clone(),
@@ -537,8 +535,7 @@ fn pool(policy: &Policy, rollback: &Rollback, work: &RegionWork, machines: &[&Ma
     if rollback.escalated || policy.rollback.strategy == Strategy::Immediate {
         return up.max(1);
     }
-    let proven =
-        work.machines.values().any(|m| m.running && m.phase == MachinePhase::OnTarget);
+    let proven = work.machines.values().any(|m| m.running && m.phase == MachinePhase::OnTarget);
     if !proven {
         // The first machine goes alone.
         return 1;
@@ -575,8 +572,7 @@ fn rescan(rollback: &mut Rollback, machines: &[&Machine], own: &[ReleaseVersion]
                 machines: BTreeMap::new(),
             });
         }
-        let Some(work) =
-            rollback.regions.iter_mut().find(|work| work.region == machine.region)
+        let Some(work) = rollback.regions.iter_mut().find(|work| work.region == machine.region)
         else {
             continue;
         };
@@ -649,12 +645,7 @@ pub fn crashed_to_a_stop(machine: &Machine) -> bool {
         && machine.exits.first().is_some_and(|exit| !exit.requested_stop)
 }
 
-fn note_put(
-    rollback: &mut Rollback,
-    put: &PutImage,
-    phase: &MachinePhase,
-    retry_at: Timestamp,
-) {
+fn note_put(rollback: &mut Rollback, put: &PutImage, phase: &MachinePhase, retry_at: Timestamp) {
     for work in rollback.regions.iter_mut().filter(|work| work.region == put.region) {
         if let Some(machine) = work.machines.get_mut(&put.machine) {
             machine.phase = phase.clone();

@@ -202,9 +202,14 @@ impl std::fmt::Display for HoldReason {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum LedgerEntry {
     Opening,
-    Open { id: String, version: ReleaseVersion },
+    Open {
+        id: String,
+        version: ReleaseVersion,
+    },
     /// The ledger refused; the rollback goes on without it.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
 }
 
 /// Where one machine of a rollback stands.
@@ -247,7 +252,9 @@ pub enum RegionPhase {
     Waiting,
     Updating,
     Confirming(Confirm),
-    Confirmed { detail: String },
+    Confirmed {
+        detail: String,
+    },
     /// Left alone: the policy limits the rollback to breaching regions.
     Skipped,
 }
@@ -284,15 +291,29 @@ pub enum Phase {
     /// Learning, deploying or baking: which, the watch tells.
     Watching(Box<Watch>),
     Steady,
-    CountingDown { watch: Box<Watch>, until: Timestamp },
+    CountingDown {
+        watch: Box<Watch>,
+        until: Timestamp,
+    },
     /// The target's image is looked up before anything is touched.
-    CheckingImage { watch: Box<Watch>, target: Revision },
+    CheckingImage {
+        watch: Box<Watch>,
+        target: Revision,
+    },
     RollingBack(Box<Rollback>),
     /// The rollback is over; machines that come back with the bad image are still put right.
     RolledBack(Box<Rollback>),
-    Held { watch: Box<Watch>, reason: HoldReason, since: Timestamp },
+    Held {
+        watch: Box<Watch>,
+        reason: HoldReason,
+        since: Timestamp,
+    },
     /// A rollback that stopped half way.
-    Stopped { rollback: Box<Rollback>, reason: HoldReason, since: Timestamp },
+    Stopped {
+        rollback: Box<Rollback>,
+        reason: HoldReason,
+        since: Timestamp,
+    },
 }
 
 /// The platform or the metrics cannot be read.

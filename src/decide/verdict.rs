@@ -12,8 +12,8 @@ use super::{
     watch::{allowed_share, is_on, settings},
 };
 use crate::model::{
-    Action, CheckStatus, Evidence, Machine, MachineState, NoData, Policy, Threshold,
-    ThresholdKind, Verdict,
+    Action, CheckStatus, Evidence, Machine, MachineState, NoData, Policy, Threshold, ThresholdKind,
+    Verdict,
 };
 
 /// Data older than this many scrapes is no data.
@@ -111,8 +111,7 @@ fn counted(policy: &Policy, threshold: &Threshold, watch: &Watch) -> Evidence {
     let mut evidence = blank(threshold, limit, source);
     let needed = RatioDetector::needed(settings(policy).alpha);
     evidence.ln_odds_needed = Some(needed);
-    evidence.control =
-        watch.control.get(&threshold.name).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
+    evidence.control = watch.control.get(&threshold.name).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
     let Some(detector) = watch.detectors.get(&threshold.name) else { return evidence };
     let (n, k) = detector.totals();
     evidence.bad = k;
@@ -246,11 +245,8 @@ fn crashes(
     evidence.value = Some(f64::from(worst));
     evidence.bad = count(tripped.len());
     evidence.total = count(on.len());
-    evidence.verdict = if tripped.len() >= quorum(*failing, on.len()) {
-        Verdict::Breach
-    } else {
-        Verdict::Pass
-    };
+    evidence.verdict =
+        if tripped.len() >= quorum(*failing, on.len()) { Verdict::Breach } else { Verdict::Pass };
     if !tripped.is_empty() {
         tripped.truncate(5);
         evidence.note = Some(tripped.join("; "));

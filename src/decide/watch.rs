@@ -134,10 +134,8 @@ fn settle(watch: &mut Watch, machines: &[&Machine], now: Timestamp) {
         .filter(|machine| matches!(machine.host, crate::model::HostStatus::Ok))
         .all(|machine| machine.digest() == Some(&watch.revision.digest));
     // A deploy to some regions only is over when its ledger entry says so.
-    let closed = matches!(
-        watch.last_ledger_status.as_deref(),
-        Some("complete" | "failed" | "interrupted")
-    );
+    let closed =
+        matches!(watch.last_ledger_status.as_deref(), Some("complete" | "failed" | "interrupted"));
     if all || closed {
         watch.settled_at.get_or_insert(now);
     } else {
@@ -183,8 +181,7 @@ fn absorb_readings(
     now: Timestamp,
 ) {
     let started = machine.started_at.unwrap_or(machine.updated_at);
-    let warm = watch.no_mercy
-        || now.duration_since(started) >= signed(policy.watch.warm_up);
+    let warm = watch.no_mercy || now.duration_since(started) >= signed(policy.watch.warm_up);
     if !warm {
         // Its counters are followed from here on; what it counted until now is not judged.
         watch.absorbed.insert(machine.instance.clone());

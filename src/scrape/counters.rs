@@ -132,9 +132,8 @@ impl Counters {
         let due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_EVERY);
         if due {
             self.swept = Some(now);
-            self.machines.retain(|_, process| {
-                now.saturating_duration_since(process.seen) < FORGET_AFTER
-            });
+            self.machines
+                .retain(|_, process| now.saturating_duration_since(process.seen) < FORGET_AFTER);
         }
     }
 }
@@ -286,8 +285,7 @@ impl<'a> Page<'a> {
 
     /// The increments of all these series together; `None` when none of them has a value.
     fn sum(&mut self, series: &[&Series]) -> Option<f64> {
-        let once: BTreeMap<_, _> =
-            series.iter().map(|series| (&series.labels, *series)).collect();
+        let once: BTreeMap<_, _> = series.iter().map(|series| (&series.labels, *series)).collect();
         let increments = once.into_values().filter_map(|series| self.increment(series));
         increments.fold(None, |sum, more| Some(sum.unwrap_or(0.0) + more))
     }

@@ -78,7 +78,8 @@ impl MetricsPages for HttpPages {
             return Err(PageError(format!("{url} answered {status}")));
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|ty| ty.to_str().ok());
-        if content_type.is_some_and(|ty| ty.trim_start().to_ascii_lowercase().starts_with("text/html"))
+        if content_type
+            .is_some_and(|ty| ty.trim_start().to_ascii_lowercase().starts_with("text/html"))
         {
             return Err(PageError(format!("{url} is an HTML page (text/html), not metrics")));
         }

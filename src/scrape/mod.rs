@@ -19,13 +19,13 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub use self::{
-    http::HttpPages,
-    select::{FamilySelector, Limits},
-};
 use self::{
     counters::{Counters, Reading, wanted_names},
     parse::parse,
+};
+pub use self::{
+    http::HttpPages,
+    select::{FamilySelector, Limits},
 };
 use crate::{
     model::{AppName, Machine, MachineSample, Policy, Readings},

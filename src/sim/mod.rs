@@ -1,2 +1,3 @@
-//! (in work)
+//! A Fly organization in memory, and the same over HTTP ([`serve`]).
+
 pub mod serve;

@@ -78,14 +78,10 @@ impl Story {
             "rollback.region_confirmed",
             "rollback.completed",
         ];
-        let places: Option<Vec<usize>> =
-            order.iter().map(|kind| self.position(kind)).collect();
+        let places: Option<Vec<usize>> = order.iter().map(|kind| self.position(kind)).collect();
         let places = places.context("a webhook of the rollback is missing")?;
         anyhow::ensure!(places.is_sorted(), "the webhooks came out of order");
-        anyhow::ensure!(
-            stage.all_on_good(APP),
-            "some machines of {APP} do not run the good image"
-        );
+        anyhow::ensure!(stage.all_on_good(APP), "some machines of {APP} do not run the good image");
         anyhow::ensure!(shipped.elapsed() < Duration::from_secs(120), "it took too long");
         Ok(())
     }
@@ -198,9 +194,7 @@ impl Teller {
         result: anyhow::Result<()>,
     ) -> anyhow::Result<i32> {
         let since = |kind: &str| {
-            story
-                .when(kind, "v43")
-                .map(|at| ((at - shipped).as_secs_f64() * 10.0).round() / 10.0)
+            story.when(kind, "v43").map(|at| ((at - shipped).as_secs_f64() * 10.0).round() / 10.0)
         };
         let (detect, recover) = (since("release.degraded"), since("rollback.completed"));
         let totals = stage.totals(APP);
@@ -231,7 +225,10 @@ impl Teller {
             line(&format!("  time to recover   {}", seconds(recover)))?;
             line(&format!("  requests failed   {} of {}", totals.1, totals.0))?;
             line(&format!("  platform calls    {calls}"))?;
-            line(&format!("  webhooks          {} received, all signatures right", story.verified))?;
+            line(&format!(
+                "  webhooks          {} received, all signatures right",
+                story.verified
+            ))?;
         }
         Ok(i32::from(result.is_err()))
     }
