@@ -10,6 +10,7 @@ mod config_edit;
 mod counted;
 mod observe;
 mod put;
+mod ready;
 mod reload;
 mod roster;
 mod shared;
