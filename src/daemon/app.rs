@@ -28,6 +28,8 @@ const ROUND_GAP: Duration = Duration::from_secs(1);
 /// How often the ledger is read while a release is watched, and otherwise.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
 const LEDGER_EVERY_IDLE: Duration = Duration::from_secs(60);
+/// How long commands under way may take to give their leases back when the daemon stops.
+const FAREWELL: Duration = Duration::from_secs(4);
 /// Attempts to write a commit before the daemon gives up and is restarted.
 const COMMIT_ATTEMPTS: u32 = 5;
 const COMMIT_RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -83,7 +85,10 @@ impl AppTask {
         loop {
             let input = tokio::select! {
                 biased;
-                () = &mut stop => return Ok(()),
+                () = &mut stop => {
+                    wind_down(work).await;
+                    return Ok(());
+                }
                 Some(done) = work.join_next(), if !work.is_empty() => match done {
                     Ok(Done::Observed(observation)) => {
                         looking = false;
@@ -165,8 +170,10 @@ impl AppTask {
     }
 
     fn begin(&self, work: &mut JoinSet<Done>, id: CommandId, command: Command) {
-        let (ports, app) = (self.ports.clone(), self.app.clone());
-        work.spawn(async move { Done::Command(id, act::carry_out(&ports, &app, &command).await) });
+        let (ports, app, stop) = (self.ports.clone(), self.app.clone(), self.stop.clone());
+        work.spawn(
+            async move { Done::Command(id, act::carry_out(&ports, &app, &command, stop).await) },
+        );
     }
 
     /// Writes state, events and outbox in one transaction.
@@ -257,5 +264,13 @@ impl AppTask {
         if let Some(policy) = self.policy() {
             self.ports.board.publish(super::view::app_view(state, &policy));
         }
+    }
+}
+
+/// Lets what is under way give its leases back; the rest is dropped.
+async fn wind_down(mut work: JoinSet<Done>) {
+    let ended = async { while work.join_next().await.is_some() {} };
+    if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+        work.abort_all();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 use super::{
@@ -27,15 +27,26 @@ const OVERHEAD: Duration = Duration::from_secs(120);
 const LEDGER_LOOK: u32 = 3;
 
 /// Makes the machine run the target, unless somebody wants something newer.
-pub(super) async fn put_image(ports: &Ports, app: &AppName, put: &PutImage) -> PutOutcome {
-    let work = leased(ports, app, put);
+/// Ends early, giving the lease back, when `stop` turns true.
+pub(super) async fn put_image(
+    ports: &Ports,
+    app: &AppName,
+    put: &PutImage,
+    stop: watch::Receiver<bool>,
+) -> PutOutcome {
+    let work = leased(ports, app, put, stop);
     match tokio::time::timeout(put.ready_timeout + OVERHEAD, work).await {
         Ok(outcome) => outcome,
         Err(_) => PutOutcome::Unavailable { reason: "not done in time".to_owned() },
     }
 }
 
-async fn leased(ports: &Ports, app: &AppName, put: &PutImage) -> PutOutcome {
+async fn leased(
+    ports: &Ports,
+    app: &AppName,
+    put: &PutImage,
+    stop: watch::Receiver<bool>,
+) -> PutOutcome {
     let lease = match ports.platform.lease(app, &put.machine, LEASE_TTL).await {
         Ok(lease) => lease,
         Err(PlatformError::NotFound(_)) => return gone_or_not(ports, app, put).await,
@@ -45,6 +56,9 @@ async fn leased(ports: &Ports, app: &AppName, put: &PutImage) -> PutOutcome {
         outcome = under_lease(ports, app, put, &lease) => outcome,
         reason = keep(ports, &lease) => {
             PutOutcome::Unavailable { reason: format!("the lease was lost: {reason}") }
+        }
+        () = super::until(stop) => {
+            PutOutcome::Unavailable { reason: "the daemon is stopping".to_owned() }
         }
     };
     if let Err(error) = ports.platform.release(&lease).await {

@@ -102,7 +102,7 @@ impl Step<'_> {
                 Phase::CheckingImage { watch, target }
             }
             Phase::RollingBack(work) => self.rolling_back(work, machines, observation),
-            Phase::RolledBack(work) => self.mopping_up(work, machines),
+            Phase::RolledBack(work) => self.mopping_up(work, machines, observation.began),
             Phase::Held { watch, reason, since } => {
                 self.held(watch, reason, since, machines, observation)
             }

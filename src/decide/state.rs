@@ -255,6 +255,8 @@ pub struct MachineWork {
     pub attempts: u32,
     /// Not again before.
     pub retry_at: Option<Timestamp>,
+    /// When it was last verified on the target.
+    pub touched_at: Option<Timestamp>,
     /// Whether it was up when it was planned: the others are updated and left as they are.
     pub running: bool,
 }

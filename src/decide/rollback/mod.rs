@@ -11,7 +11,7 @@ mod progress;
 mod region;
 mod report;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -109,7 +109,7 @@ impl Step<'_> {
         if rollback.ledger == LedgerEntry::Opening {
             return Phase::RollingBack(rollback);
         }
-        rescan(&mut rollback, machines, &self.state.own_releases);
+        rescan(&mut rollback, machines, &self.state.own_releases, observation.began);
         let Some(index) = rollback.regions.iter().position(|work| match work.phase {
             RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => true,
             RegionPhase::Confirmed { .. } | RegionPhase::Skipped => false,
@@ -162,7 +162,7 @@ impl Step<'_> {
         self.state.phase = match phase {
             Phase::RollingBack(mut rollback) if rollback.id == put.rollback => {
                 if let PutOutcome::Superseded { what } = outcome {
-                    note_put(&mut rollback, put, &MachinePhase::Gone, now);
+                    note_put(&mut rollback, put, &MachinePhase::Gone, now, Duration::ZERO);
                     self.stop_for_rival(rollback, what)
                 } else {
                     note_outcome(&mut rollback, put, outcome, now);
@@ -254,8 +254,9 @@ impl Step<'_> {
         &mut self,
         mut rollback: Box<Rollback>,
         machines: &[&Machine],
+        began: Timestamp,
     ) -> Phase {
-        rescan(&mut rollback, machines, &self.state.own_releases);
+        rescan(&mut rollback, machines, &self.state.own_releases, began);
         let mut regions = std::mem::take(&mut rollback.regions);
         for work in &mut regions {
             let skipped = matches!(work.phase, RegionPhase::Skipped);

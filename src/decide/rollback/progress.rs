@@ -16,11 +16,18 @@ const ATTEMPTS_MAX: u32 = 5;
 const RETRY_AFTER: Duration = Duration::from_secs(3);
 /// Pause before a machine is tried again whose attempt the platform did not answer.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Listed machines may be this much behind what was just done to them.
+const LIST_LAGS_BY: Duration = Duration::from_secs(5);
 /// Pause before a leased machine is tried again: a deploy that ends frees it any second.
 const LEASE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Brings the work list in line with what the machines run now.
-pub(super) fn rescan(rollback: &mut Rollback, machines: &[&Machine], own: &[ReleaseVersion]) {
+pub(super) fn rescan(
+    rollback: &mut Rollback,
+    machines: &[&Machine],
+    own: &[ReleaseVersion],
+    began: Timestamp,
+) {
     let bad_version = rollback.bad.version;
     for machine in machines {
         let known = rollback.regions.iter().any(|work| work.region == machine.region);
@@ -47,7 +54,13 @@ pub(super) fn rescan(rollback: &mut Rollback, machines: &[&Machine], own: &[Rele
             continue;
         };
         let over = rollback.completed_at.is_some();
-        rescan_machine(work, machine, runs, over);
+        // The list may still show what a machine ran before we updated it.
+        let is_stale = work.machines.get(&machine.id).is_some_and(|entry| {
+            entry.touched_at.is_some_and(|at| began < later(at, LIST_LAGS_BY))
+        });
+        if !is_stale {
+            rescan_machine(work, machine, runs, over);
+        }
     }
     let seen: std::collections::BTreeSet<&MachineId> = machines.iter().map(|m| &m.id).collect();
     for work in &mut rollback.regions {
@@ -75,7 +88,8 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
             let phase = if reachable { MachinePhase::Todo } else { MachinePhase::HostDown };
             // What crashed to a stop is to be up again; what was stopped on purpose is not.
             let running = !machine.state.is_at_rest() || crashed_to_a_stop(machine);
-            let entry = MachineWork { phase, attempts: 0, retry_at: None, running };
+            let entry =
+                MachineWork { phase, attempts: 0, retry_at: None, touched_at: None, running };
             work.machines.insert(machine.id.clone(), entry);
             reopen(work, over);
         }
@@ -131,11 +145,13 @@ pub fn crashed_to_a_stop(machine: &Machine) -> bool {
         && machine.exits.first().is_some_and(|exit| !exit.requested_stop)
 }
 
+/// Notes where a machine stands, and that it is not tried again before `wait` is over.
 pub(super) fn note_put(
     rollback: &mut Rollback,
     put: &PutImage,
     phase: &MachinePhase,
-    retry_at: Timestamp,
+    now: Timestamp,
+    wait: Duration,
 ) {
     let further = match phase {
         MachinePhase::OnTarget
@@ -146,12 +162,13 @@ pub(super) fn note_put(
         MachinePhase::Todo | MachinePhase::InFlight { .. } | MachinePhase::Leased { .. } => false,
     };
     if further {
-        rollback.progress_at = rollback.progress_at.max(retry_at);
+        rollback.progress_at = now;
     }
     for work in rollback.regions.iter_mut().filter(|work| work.region == put.region) {
         if let Some(machine) = work.machines.get_mut(&put.machine) {
             machine.phase = phase.clone();
-            machine.retry_at = Some(retry_at);
+            machine.touched_at = (*phase == MachinePhase::OnTarget).then_some(now);
+            machine.retry_at = Some(later(now, wait));
         }
     }
 }
@@ -162,21 +179,16 @@ pub(super) fn note_outcome(
     outcome: &PutOutcome,
     now: Timestamp,
 ) {
-    match outcome {
+    let (phase, wait) = match outcome {
         PutOutcome::Updated | PutOutcome::AlreadyOnTarget => {
-            note_put(rollback, put, &MachinePhase::OnTarget, now);
+            (MachinePhase::OnTarget, Duration::ZERO)
         }
-        PutOutcome::Superseded { .. } | PutOutcome::Gone => {
-            note_put(rollback, put, &MachinePhase::Gone, now);
-        }
-        PutOutcome::HostDown { .. } => note_put(rollback, put, &MachinePhase::HostDown, now),
+        PutOutcome::Superseded { .. } | PutOutcome::Gone => (MachinePhase::Gone, Duration::ZERO),
+        PutOutcome::HostDown { .. } => (MachinePhase::HostDown, Duration::ZERO),
         PutOutcome::LeaseHeld { owner } => {
-            let phase = MachinePhase::Leased { owner: owner.clone() };
-            note_put(rollback, put, &phase, later(now, LEASE_RETRY_AFTER));
+            (MachinePhase::Leased { owner: owner.clone() }, LEASE_RETRY_AFTER)
         }
-        PutOutcome::Unavailable { .. } => {
-            note_put(rollback, put, &MachinePhase::Todo, later(now, UNAVAILABLE_RETRY_AFTER));
-        }
+        PutOutcome::Unavailable { .. } => (MachinePhase::Todo, UNAVAILABLE_RETRY_AFTER),
         PutOutcome::Failed { reason } => {
             let mut attempts = 0;
             for work in &mut rollback.regions {
@@ -190,7 +202,8 @@ pub(super) fn note_outcome(
             } else {
                 MachinePhase::Todo
             };
-            note_put(rollback, put, &phase, later(now, RETRY_AFTER * attempts));
+            (phase, RETRY_AFTER * attempts)
         }
-    }
+    };
+    note_put(rollback, put, &phase, now, wait);
 }
