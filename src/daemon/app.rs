@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, act, observe, shared::Shared};
+use super::{Ports, act, logs, observe, shared::Shared};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
@@ -123,8 +123,11 @@ impl AppTask {
             let was_command = matches!(input, Input::Finished { .. });
             self.log_outcome(&state, &input);
             let now = self.ports.clock.now();
-            let Transition { state: next, commands, events } =
+            let Transition { state: next, commands, mut events } =
                 step(&policy, state.clone(), &input, now);
+            if let Input::Observed(Observation { machines: Ok(machines), .. }) = &input {
+                logs::attach(&self.ports, &self.app, &mut events, machines).await;
+            }
             if next != state || !events.is_empty() {
                 revision = self.record(revision, &next, &events).await?;
             }

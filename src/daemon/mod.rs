@@ -8,6 +8,7 @@ mod act;
 mod app;
 mod config_edit;
 mod counted;
+mod logs;
 mod observe;
 mod put;
 mod ready;
