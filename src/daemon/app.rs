@@ -21,6 +21,7 @@ use crate::{
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
     model::{AppName, Event, EventKind, Observation, Policy},
     store::{Commit, OutboxEntry, StoreError},
+    web::RollbackOutcome,
 };
 
 /// Two rounds are at least this far apart, whoever asks for them (the list allows one a second).
@@ -81,7 +82,7 @@ impl AppTask {
         let mut ledger_read: Option<Instant> = None;
         let nudge = self.nudge.clone();
         let mut stop = std::pin::pin!(super::until(self.stop.clone()));
-        self.publish(&state);
+        let mut observed_at = Instant::now();
         loop {
             let input = tokio::select! {
                 biased;
@@ -121,6 +122,12 @@ impl AppTask {
             };
             let Some(policy) = self.policy() else { return Ok(()) };
             let was_command = matches!(input, Input::Finished { .. });
+            if !was_command {
+                let passed = std::mem::replace(&mut observed_at, Instant::now()).elapsed();
+                if state.platform_blind.is_some() || state.metrics_blind.is_some() {
+                    self.ports.board.blind_for(passed);
+                }
+            }
             self.log_outcome(&state, &input);
             let now = self.ports.clock.now();
             let Transition { state: next, commands, mut events } =
@@ -248,6 +255,15 @@ impl AppTask {
             | EventKind::HoldCleared
             | EventKind::MonitorRecovered
             | EventKind::ConfigReloaded => info!(app = %self.app, event = name, "{text}"),
+        }
+        let ended = match event.kind {
+            EventKind::RollbackCompleted => Some(RollbackOutcome::Completed),
+            EventKind::RollbackStopped => Some(RollbackOutcome::Stopped),
+            EventKind::RollbackFailed => Some(RollbackOutcome::Failed),
+            _ => None,
+        };
+        if let Some(outcome) = ended {
+            self.ports.board.rollback_ended(outcome);
         }
         if event.kind == EventKind::ReleaseDegraded {
             let regions: BTreeSet<_> =
