@@ -243,7 +243,9 @@ async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
         return Err(Reply::invalid("version is required when waiting for state stopped"));
     }
     let (app, id) = (call.route.app.as_str(), call.route.machine.as_str());
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    // In the model's time, which a test may move by hand.
+    let wanted_by = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(60));
+    let deadline = desk.now().checked_add(wanted_by).unwrap_or(jiff::Timestamp::MAX);
     loop {
         let seen = desk.progress(app, id)?;
         let right_version = version.is_none_or(|version| version == seen.instance);
@@ -255,7 +257,7 @@ async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
                 "ok": true, "state": seen.state, "version": seen.instance, "event_id": seen.event,
             })));
         }
-        if tokio::time::Instant::now() >= deadline {
+        if desk.now() >= deadline {
             return Err(Reply::error(
                 408,
                 &format!(
