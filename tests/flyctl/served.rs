@@ -1,6 +1,10 @@
 //! A served organization whose time stands still until it is moved, and a client for it.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper that cannot go on fails its test"
+)]
 
 use std::{sync::Arc, time::Duration};
 
