@@ -115,6 +115,9 @@ impl Platform for Fly {
     ) -> Answer<bool> {
         nothing()
     }
+    async fn log_lines(&self, _app: &AppName, _id: &MachineId, _n: u32) -> Answer<Vec<String>> {
+        nothing()
+    }
     async fn open_release(&self, _release: &NewRelease) -> Answer<Release> {
         nothing()
     }

@@ -257,6 +257,10 @@ impl Desk for Sim {
         self.with(|org| org.page(app, id, path))
     }
 
+    fn log_lines(&self, app: &str, id: &str) -> Result<Vec<String>, Reply> {
+        self.ask(|org| org.log_lines(app, id))
+    }
+
     fn summary(&self) -> Result<Value, Reply> {
         Ok(self.with(|org| org.summary()))
     }

@@ -113,6 +113,7 @@ pub enum Action {
     Update,
     Start,
     Wait,
+    LogLines,
     OpenRelease,
     SetReleaseStatus,
     Presence,

@@ -16,6 +16,7 @@ mod handle;
 mod image;
 mod lease;
 mod ledger;
+mod logs;
 mod machine;
 mod org;
 mod page;

@@ -299,6 +299,21 @@ impl Platform for SimPlatform {
         Ok(false)
     }
 
+    async fn log_lines(
+        &self,
+        app: &AppName,
+        id: &MachineId,
+        limit: u32,
+    ) -> Result<Vec<String>, PlatformError> {
+        let mut lines = self
+            .call(About::machine(Action::LogLines, app, id), |org| {
+                org.log_lines(app.as_str(), id.as_str())
+            })
+            .await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(lines.split_off(lines.len().saturating_sub(limit)))
+    }
+
     async fn open_release(&self, new: &NewRelease) -> Result<Release, PlatformError> {
         self.call(About::app(Action::OpenRelease, &new.app), |org| {
             let entry = NewEntry {

@@ -117,6 +117,9 @@ pub trait Desk: Send + Sync + 'static {
     /// The page's text; `None` when the machine does not answer.
     fn page(&self, app: &str, id: &str, path: &str) -> Option<String>;
 
+    /// A machine's log lines, oldest first.
+    fn log_lines(&self, app: &str, id: &str) -> Result<Vec<String>, Reply>;
+
     /// State in short, for people.
     fn summary(&self) -> Result<Value, Reply>;
     /// What the apps' users got so far.
