@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
+    change::Update,
     faults::{CallRecord, FaultRule},
     handle::Sim,
     image::{Behaviour, Reference},
@@ -86,6 +87,20 @@ impl Org {
             fields.remove("standbys");
         }
         self.create(&app, Placed::new(&region, true, config), false)
+    }
+
+    /// Puts an image on one machine and makes no release of it, as `fly machine update` does.
+    ///
+    /// # Errors
+    /// When there is no such machine, or somebody holds its lease.
+    pub fn put_image(&mut self, id: &str, image: &str) -> Result<(), Refusal> {
+        let app = self.app_of(id)?;
+        let mut config = self.machine(&app, id)?.version.config.clone();
+        if let Some(fields) = config.as_object_mut() {
+            fields.insert("image".to_owned(), json!(image));
+        }
+        let update = Update { config, raw: None, current: None, skip_launch: false };
+        self.update(&app, id, None, update).map(|_| ())
     }
 
     /// The images that an app's machines run: machine → `registry/repository[:tag]@digest`.

@@ -14,7 +14,7 @@ use waveoff::{
         FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate, NewRelease, Platform,
         PlatformError, Registry, WaitFor,
     },
-    sim::SimPlatform,
+    sim::ports::SimPlatform,
     store::{Attempt, Commit, HistoryEntry, Journal, Queued, SqliteJournal, StoreError, StoredApp},
 };
 

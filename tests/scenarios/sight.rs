@@ -96,10 +96,8 @@ async fn a_region_is_not_confirmed_while_blind() {
 async fn mixed_images_are_told() {
     let mut world = World::quick().await;
     world.trusted().await;
-    world.sim.with(|org| {
-        let id = org.running(APP).keys().next().cloned().unwrap();
-        org.set_image_of(&id, "registry.fly.io/api:good").unwrap();
-    });
+    let one = world.sim.machine_ids(APP, None).remove(0);
+    world.sim.with(|org| org.put_image(&one, "registry.fly.io/api:good")).unwrap();
     let mixed = world.until(ImageMixed).await;
     assert!(mixed.reason.unwrap().contains("different images"));
     world.finish().await;

@@ -19,7 +19,7 @@ use waveoff::{
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
     scrape::Scraper,
-    sim::{Fleet, Sim, SimPlatform},
+    sim::{Fleet, Sim, ports::SimPlatform},
     store::{Journal, SqliteJournal},
     web::{AppView, Board},
 };
@@ -370,6 +370,7 @@ organization = "acme"
 
 [[receiver]]
 name = "ops"
+format = "standard"
 url = "https://receiver.test/hook"
 secrets_env = ["OPS_SECRET"]
 "#;

@@ -255,6 +255,7 @@ organization = "acme"
 
 [[receiver]]
 name = "demo"
+format = "standard"
 url = "{hook_url}"
 secrets_env = ["DEMO_SECRET"]
 "#
