@@ -158,6 +158,14 @@ async fn a_leased_machine_refuses_whoever_has_no_nonce_until_the_lease_runs_out(
     let machine = web.machine(1).await;
     assert_eq!(machine["config"]["metadata"]["colour"], "blue");
     assert_eq!(machine["instance_id"], before);
+    let path = on(1, "/metadata");
+    let bulk = json!({"metadata": {"colour": null, "size": "big"}, "machine_version": before});
+    assert_eq!(web.ask(("PATCH", &path), None, &bulk).await.status, 204);
+    let metadata = web.get(&path).await.body;
+    assert_eq!((&metadata["colour"], &metadata["size"]), (&Value::Null, &json!("big")));
+    assert_eq!(metadata["fly_release_version"], "42");
+    let stale = json!({"metadata": {}, "machine_version": "01HXXXXXXXXXXXXXXXXXXXXXXX"});
+    assert_eq!(web.ask(("PATCH", &path), None, &stale).await.status, 412);
 
     let listed = web.get("/v1/apps/web/machines?include_leases=true").await.body;
     assert!(listed[0]["lease"]["owner"].is_string() && listed[0]["lease"]["nonce"].is_null());
