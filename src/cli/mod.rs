@@ -99,9 +99,10 @@ enum SimCommand {
         fleet: Option<PathBuf>,
         #[arg(long, default_value = "127.0.0.1:4280")]
         listen: SocketAddr,
-        /// Port of the machines' metrics, each on a loopback address of its own.
-        #[arg(long, default_value_t = 9091)]
-        metrics_port: u16,
+        /// Port of the machines' metrics, each on a loopback address of its own; otherwise the
+        /// fleet's.
+        #[arg(long)]
+        metrics_port: Option<u16>,
     },
 }
 

@@ -16,7 +16,7 @@ use crate::{
 pub(super) async fn serve(
     file: Option<&Path>,
     listen: SocketAddr,
-    metrics_port: u16,
+    metrics_port: Option<u16>,
 ) -> anyhow::Result<i32> {
     let mut fleet = match file {
         None => fleet::demo(),
@@ -32,7 +32,7 @@ pub(super) async fn serve(
             }
         }
     };
-    fleet.metrics_port = metrics_port;
+    fleet.metrics_port = metrics_port.unwrap_or(fleet.metrics_port);
     anyhow::ensure!(
         listen.ip().is_loopback(),
         "{listen} is not a loopback address: the simulated platform lets anybody in"

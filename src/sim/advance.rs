@@ -70,10 +70,9 @@ impl Org {
         let (boot, check) = (self.timing.boot, self.timing.check);
         let Some(machine) = self.machines.get_mut(id) else { return };
         machine.next = None;
-        machine.updated_at = now;
         match next {
             Next::Start => {
-                machine.state = State::Started;
+                machine.enter(State::Started, now);
                 machine.process = Some(Process::new(now));
                 machine.check = None;
                 machine.check_due = Some(later(now, check));
@@ -89,7 +88,7 @@ impl Org {
                     machine.push_exit(&event, Death { at: now, code: 0, oom: false }, true, false);
                 }
                 machine.end_process();
-                machine.state = state;
+                machine.enter(state, now);
             }
             Next::Place { run } => {
                 let kept = machine.version.digest.is_some() && !machine.revert_next;
@@ -105,10 +104,10 @@ impl Org {
                     _ => (run, State::Stopped),
                 };
                 if run {
-                    machine.state = State::Starting;
+                    machine.enter(State::Starting, now);
                     machine.next = Some((later(now, boot), Next::Start));
                 } else {
-                    machine.state = rest;
+                    machine.enter(rest, now);
                 }
             }
         }
@@ -134,12 +133,11 @@ impl Org {
         }
         machine.push_exit(&event, death, false, again);
         machine.end_process();
-        machine.updated_at = now;
         if again {
-            machine.state = State::Starting;
+            machine.enter(State::Starting, now);
             machine.next = Some((later(now, delay), Next::Start));
         } else {
-            machine.state = State::Stopped;
+            machine.enter(State::Stopped, now);
             machine.next = None;
         }
     }

@@ -76,7 +76,7 @@ impl Org {
         let event = self.rng.ulid(now);
         machine.push_event(&event, ["launch", "created", "user"], now);
         if !skip_launch {
-            machine.state = State::Starting;
+            machine.enter(State::Starting, now);
             machine.next = Some((later(now, self.timing.boot), Next::Start));
         }
         let id = machine.id.clone();
@@ -117,9 +117,8 @@ impl Org {
         machine.restarts.clear();
         machine.events.clear();
         machine.push_event(&event, ["update", "replacing", "user"], now);
-        machine.state = State::Replacing;
+        machine.enter(State::Replacing, now);
         machine.next = Some((due, Next::Place { run }));
-        machine.updated_at = now;
         Ok(instance)
     }
 
@@ -138,9 +137,8 @@ impl Org {
             State::Started | State::Starting | State::Restarting => Ok(()),
             State::Created | State::Stopped | State::Suspended => {
                 machine.restarts.clear();
-                machine.state = State::Starting;
+                machine.enter(State::Starting, now);
                 machine.next = Some((later(now, boot), Next::Start));
-                machine.updated_at = now;
                 Ok(())
             }
             State::Replacing => {
@@ -182,10 +180,9 @@ impl Org {
         } else {
             (State::Stopping, State::Stopped)
         };
-        machine.state = through;
+        machine.enter(through, now);
         machine.death = None;
         machine.next = Some((later(now, stop), Next::Rest(to)));
-        machine.updated_at = now;
         Ok(())
     }
 
@@ -210,9 +207,8 @@ impl Org {
         }
         machine.end_process();
         machine.restarts.clear();
-        machine.state = State::Restarting;
+        machine.enter(State::Restarting, now);
         machine.next = Some((later(now, boot), Next::Start));
-        machine.updated_at = now;
         Ok(())
     }
 
@@ -246,11 +242,10 @@ impl Org {
             return Err(Refusal::Precondition(text.to_owned()));
         }
         machine.end_process();
-        machine.state = State::Destroyed;
+        machine.enter(State::Destroyed, now);
         machine.next = None;
         machine.lease = None;
         machine.push_event(&event, ["destroy", "destroyed", "user"], now);
-        machine.updated_at = now;
         Ok(())
     }
 

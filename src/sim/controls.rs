@@ -14,7 +14,7 @@ use super::{
     image::{Behaviour, Reference},
     lease::{Ask, Held},
     ledger::Entry,
-    machine::{Death, State, later},
+    machine::{Death, Moment, State, later},
     org::{Org, Placed, Totals},
     refusal::Refusal,
     ship::ShipOptions,
@@ -300,6 +300,17 @@ impl Sim {
                 .filter(|machine| region.is_none_or(|region| region == machine.region))
                 .map(|machine| machine.id.clone())
                 .collect()
+        })
+    }
+
+    /// Every state that an app's machines came into, oldest first.
+    pub fn history(&self, app: &str) -> Vec<Moment> {
+        self.with(|org| {
+            let machines = org.of_app(app);
+            let mut all: Vec<Moment> =
+                machines.flat_map(|machine| machine.history.iter().cloned()).collect();
+            all.sort_by_key(|moment| moment.at);
+            all
         })
     }
 

@@ -149,11 +149,9 @@ impl Desk for Sim {
         &self,
         app: &str,
         id: &str,
-        key: &str,
-        value: Option<&str>,
+        pairs: &BTreeMap<String, Option<String>>,
     ) -> Result<(), Reply> {
-        let pairs = BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
-        self.ask(|org| org.set_metadata(app, id, &pairs))
+        self.ask(|org| org.set_metadata(app, id, pairs))
     }
 
     fn lease(&self, app: &str, id: &str) -> Result<Value, Reply> {

@@ -16,6 +16,8 @@ use super::image::Reference;
 const EVENTS_MAX: usize = 50;
 /// Configurations kept per machine.
 const VERSIONS_MAX: usize = 20;
+/// States kept per machine.
+const HISTORY_MAX: usize = 1000;
 
 /// A machine's state, by the platform's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +215,17 @@ pub(super) struct CheckResult {
     pub(super) changed_at: Timestamp,
 }
 
+/// A machine came into a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub at: Timestamp,
+    pub machine: String,
+    pub region: String,
+    pub state: State,
+    /// What its version runs, or is to run.
+    pub digest: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct SimMachine {
     pub(super) id: String,
@@ -241,6 +254,8 @@ pub(super) struct SimMachine {
     pub(super) check_due: Option<Timestamp>,
     /// When the supervisor restarted it, within its window.
     pub(super) restarts: VecDeque<Timestamp>,
+    /// Every state it came into, oldest first.
+    pub(super) history: VecDeque<Moment>,
     /// The platform will give up the next update.
     pub(super) revert_next: bool,
 }
@@ -252,6 +267,21 @@ impl SimMachine {
 
     pub(super) fn is_started(&self) -> bool {
         self.state == State::Started
+    }
+
+    pub(super) fn enter(&mut self, state: State, at: Timestamp) {
+        self.state = state;
+        self.updated_at = at;
+        if self.history.len() >= HISTORY_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(Moment {
+            at,
+            machine: self.id.clone(),
+            region: self.region.clone(),
+            state,
+            digest: self.version.digest.clone(),
+        });
     }
 
     /// When something happens to it by itself.

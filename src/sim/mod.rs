@@ -36,7 +36,7 @@ pub use handle::Sim;
 pub use image::Behaviour;
 pub use lease::Held;
 pub use ledger::Entry;
-pub use machine::State;
+pub use machine::{Moment, State};
 pub use org::{Org, Placed, Totals};
 pub use refusal::Refusal;
 pub use ship::{ShipOptions, ShipStrategy};

@@ -312,8 +312,10 @@ impl Org {
             check: None,
             check_due: None,
             restarts: std::collections::VecDeque::new(),
+            history: std::collections::VecDeque::new(),
             revert_next: false,
         };
+        machine.enter(state, at);
         machine.remember_version();
         machine
     }

@@ -276,6 +276,10 @@ async fn a_shipped_release_goes_from_machine_to_machine_under_leases() {
     assert!(machines.iter().all(|machine| machine.release.unwrap().0 == 42));
     let ledger = scene.platform.releases(&"web".into(), 5).await.unwrap();
     assert_eq!(ledger[0].status.as_str(), "complete");
+    let history = scene.sim.history("web");
+    let began: Vec<_> = history.iter().filter(|moment| moment.state == State::Replacing).collect();
+    assert_eq!(began.len(), 3);
+    assert!(began.is_sorted_by(|one, next| { next.at.duration_since(one.at).as_secs_f64() > 5.0 }));
     let failed = scene.sim.totals("web").failed;
     assert!((300..700).contains(&failed), "{failed}");
 }

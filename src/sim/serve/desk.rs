@@ -4,7 +4,7 @@
 //! asked over the wire, in the terms of the wire (JSON objects, texts, nonces), so that the
 //! doors need not know how the state is kept. Refusals are answers already.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -68,13 +68,12 @@ pub trait Desk: Send + Sync + 'static {
     fn suspend(&self, app: &str, id: &str, nonce: Option<&str>) -> Result<(), Reply>;
     fn restart(&self, app: &str, id: &str, nonce: Option<&str>) -> Result<(), Reply>;
     fn cordon(&self, app: &str, id: &str, nonce: Option<&str>, on: bool) -> Result<(), Reply>;
-    /// `None` removes the key. Needs no lease.
+    /// `None` removes a key. Needs no lease.
     fn set_metadata(
         &self,
         app: &str,
         id: &str,
-        key: &str,
-        value: Option<&str>,
+        pairs: &BTreeMap<String, Option<String>>,
     ) -> Result<(), Reply>;
 
     /// The lease with its nonce; 404 when there is none.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "a JSON field that is missing reads as null")]
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value, json};
 
@@ -54,6 +54,7 @@ pub async fn answer(desk: &dyn Desk, call: &Call) -> Answer {
         Action::MachineVersions => Ok(Reply::ok(desk.versions(app, id)?)),
         Action::LeaseGet | Action::LeaseTake | Action::LeaseRelease => lease(desk, call),
         Action::MetadataGet
+        | Action::MetadataSet
         | Action::MetadataKeyGet
         | Action::MetadataKeySet
         | Action::MetadataKeyDelete => metadata(desk, call),
@@ -243,7 +244,9 @@ async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
         return Err(Reply::invalid("version is required when waiting for state stopped"));
     }
     let (app, id) = (call.route.app.as_str(), call.route.machine.as_str());
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    // In the model's time, which a test may move by hand.
+    let wanted_by = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(60));
+    let deadline = desk.now().checked_add(wanted_by).unwrap_or(jiff::Timestamp::MAX);
     loop {
         let seen = desk.progress(app, id)?;
         let right_version = version.is_none_or(|version| version == seen.instance);
@@ -255,7 +258,7 @@ async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
                 "ok": true, "state": seen.state, "version": seen.instance, "event_id": seen.event,
             })));
         }
-        if tokio::time::Instant::now() >= deadline {
+        if desk.now() >= deadline {
             return Err(Reply::error(
                 408,
                 &format!(
@@ -311,18 +314,47 @@ fn metadata(desk: &dyn Desk, call: &Call) -> Answer {
             let value = all.get(key).ok_or_else(|| Reply::not_found("metadata key"))?;
             Ok(Reply::ok(json!({"value": value})))
         }
+        Action::MetadataSet => {
+            let Some(wanted) = call.body["metadata"].as_object() else {
+                return Err(Reply::invalid("metadata is required"));
+            };
+            let version = call.body["machine_version"].as_str().filter(|text| !text.is_empty());
+            if version.is_some_and(|version| !is_version(desk, app, id, version)) {
+                let text = "failed_precondition: machine_version is not the current one";
+                return Err(Reply::error(412, text));
+            }
+            let value =
+                |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            let mut pairs: BTreeMap<String, Option<String>> =
+                wanted.iter().map(|(key, text)| (key.clone(), value(text))).collect();
+            // PUT means these and no others.
+            if call.method == "PUT" {
+                let machine = desk.machine(app, id, false)?;
+                let have = machine["config"]["metadata"].as_object().cloned().unwrap_or_default();
+                for key in have.into_iter().map(|(key, _)| key) {
+                    pairs.entry(key).or_insert(None);
+                }
+            }
+            desk.set_metadata(app, id, &pairs)?;
+            Ok(Reply::with(204, Value::Null))
+        }
         Action::MetadataKeySet => {
             let Some(value) = call.body["value"].as_str() else {
                 return Err(Reply::invalid("value is required"));
             };
-            desk.set_metadata(app, id, key, Some(value))?;
+            let pairs = BTreeMap::from([(key.clone(), Some(value.to_owned()))]);
+            desk.set_metadata(app, id, &pairs)?;
             Ok(Reply::with(204, Value::Null))
         }
         _ => {
-            desk.set_metadata(app, id, key, None)?;
+            desk.set_metadata(app, id, &BTreeMap::from([(key.clone(), None)]))?;
             Ok(Reply::with(204, Value::Null))
         }
     }
+}
+
+fn is_version(desk: &dyn Desk, app: &str, id: &str, version: &str) -> bool {
+    desk.progress(app, id).is_ok_and(|progress| progress.instance == version)
 }
 
 /// A running machine's one process, listening where its services point.

@@ -1,0 +1,8 @@
+//! The simulated platform over real sockets, asked as `flyctl` asks.
+//!
+//! The scenes in `scenes` hold the protocol by themselves. Where recordings of a real `flyctl` are
+//! at hand, `replay` plays them besides. Model time is moved by hand, so nothing waits for it.
+
+mod replay;
+mod scenes;
+mod served;
