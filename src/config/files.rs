@@ -42,6 +42,27 @@ pub(super) fn threshold_paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Files that were probably meant to be threshold files: in the wrong directory, or with another
+/// ending. At most as many as there may be threshold files.
+pub(super) fn strays(dir: &Path) -> Vec<PathBuf> {
+    let ending = |path: &Path| path.extension().map(|end| end.to_string_lossy().to_lowercase());
+    let listed = |dir: &Path| -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+        entries.filter_map(|entry| Some(entry.ok()?.path())).take(FILES_MAX).collect()
+    };
+    let beside = listed(dir).into_iter().filter(|path| {
+        *path != settings_path(dir) && ending(path).is_some_and(|ending| ending == "toml")
+    });
+    let inside = listed(&thresholds_dir(dir)).into_iter().filter(|path| {
+        let alike = ["toml", "tml", "tom", "yaml", "yml", "json"];
+        let read = path.extension().is_some_and(|ending| ending == "toml");
+        !read && ending(path).is_some_and(|ending| alike.contains(&ending.as_str()))
+    });
+    let mut strays: Vec<PathBuf> = beside.chain(inside).collect();
+    strays.sort();
+    strays
+}
+
 /// A file's bytes, if they are not too many.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;

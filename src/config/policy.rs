@@ -36,11 +36,12 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
             entry.choice(&words, &unbuilt::MODES)
         })
         .unwrap_or(Mode::Observe);
-    let watch = table.get("watch").and_then(|entry| entry.table()).map(|table| watch(&table));
+    let watch = table.get("watch").and_then(|entry| entry.table(None)).map(|table| watch(&table));
     let watch = watch.unwrap_or_default();
-    let rollback = table.get("rollback").and_then(|entry| entry.table());
+    let rollback = table.get("rollback").and_then(|entry| entry.table(None));
     let rollback = rollback.map(|table| self::rollback(&table, &watch)).unwrap_or_default();
-    let metrics = table.get("metrics").and_then(|entry| entry.table()).map(|table| metrics(&table));
+    let metrics =
+        table.get("metrics").and_then(|entry| entry.table(None)).map(|table| metrics(&table));
     let (metrics_port, metrics_path) = metrics.unwrap_or_default();
     let thresholds = thresholds(table, &watch);
     table.finish();
@@ -272,6 +273,12 @@ const REGIONS: [&str; 36] = [
 
 fn max_unavailable(entry: &Entry<'_>) -> Option<MaxUnavailable> {
     let Some(number) = entry.as_number() else {
+        if let Some(count) = entry.as_text().and_then(|text| text.trim().parse::<u32>().ok()) {
+            let message = format!("`{count}` in quotes could be machines or per cent");
+            let suggestion = format!("write {count} for machines, \"{count}%\" for a share");
+            entry.wrong(Wrong::but(message, suggestion));
+            return None;
+        }
         let share = entry.share()?;
         if share <= 0.0 {
             entry.wrong(none_unavailable());
@@ -380,7 +387,8 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
         }
         thresholds.push(read);
     }
-    if empty && presets.as_ref().is_none_or(Entry::is_empty_list) {
+    let said = |list: &Option<Entry<'_>>| list.as_ref().is_some_and(|l| !l.is_empty_list());
+    if empty && !said(&presets) && !said(&own) {
         table.wrong(Wrong::but(
             "the file sets no threshold",
             "write use = [\"checks\", \"crashes\"], which need nothing from the app, or a [[threshold]]",

@@ -188,16 +188,16 @@ impl<'a> Entry<'a> {
         &self,
         range: std::ops::RangeInclusive<std::time::Duration>,
     ) -> Option<std::time::Duration> {
-        if self.as_number().is_some() {
-            let written = self.written();
-            let message = format!("`{written}` has no unit");
-            let suggestion = match units::duration(&format!("{written}s")) {
-                Ok(_) => {
-                    format!("say \"{written}s\" for seconds, \"{written}ms\" for milliseconds")
-                }
-                Err(_) => "write a text such as \"500ms\", \"30s\" or \"1h30m\"".to_owned(),
+        let bare = self.as_text().unwrap_or_else(|| self.written()).trim();
+        if bare.parse::<f64>().is_ok() || self.as_number().is_some() {
+            let seconds = format!("{bare}s");
+            let fits = units::duration(&seconds).is_ok_and(|duration| range.contains(&duration));
+            let suggestion = if fits {
+                format!("say \"{seconds}\" for seconds")
+            } else {
+                "write a number with ms, s, m, h or d, such as \"30s\" or \"1h30m\"".to_owned()
             };
-            self.wrong(Wrong::but(message, suggestion));
+            self.wrong(Wrong::but(format!("`{bare}` has no unit"), suggestion));
             return None;
         }
         let duration = self.parse(units::duration)?;
@@ -233,11 +233,16 @@ impl<'a> Entry<'a> {
         words: &[(&str, T)],
         unbuilt: &[(&str, &str)],
     ) -> Option<T> {
-        let text = self.text()?;
+        let names = || words.iter().map(|(word, _)| *word);
+        let quoted: Vec<String> = names().map(|name| format!("\"{name}\"")).collect();
+        let all = || format!("write {}", alternatives(quoted.iter().map(String::as_str)));
+        let Some(text) = self.as_text() else {
+            self.mistyped("a word in quotes", Some(all()));
+            return None;
+        };
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
-        let names = || words.iter().map(|(word, _)| *word);
         if let Some((word, instead)) = unbuilt.iter().find(|(word, _)| *word == text) {
             self.wrong(Wrong::but(
                 format!("`{word}` is not available in this version"),
@@ -245,10 +250,9 @@ impl<'a> Entry<'a> {
             ));
             return None;
         }
-        let quoted: Vec<String> = names().map(|name| format!("\"{name}\"")).collect();
         let suggestion = match nearest(text, names()) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("write {}", alternatives(quoted.iter().map(String::as_str))),
+            None => all(),
         };
         self.wrong(Wrong::but(format!("there is no `{text}`"), suggestion));
         None
@@ -281,13 +285,14 @@ impl<'a> Entry<'a> {
         self.value().and_then(Value::as_array).is_some_and(toml_edit::Array::is_empty)
     }
 
-    pub(super) fn table(&self) -> Option<Reader<'a>> {
+    /// A table; `example` says what one looks like.
+    pub(super) fn table(&self, example: Option<&str>) -> Option<Reader<'a>> {
         let table = match self.item {
             EntryItem::Item(item) => item.as_table_like(),
             EntryItem::Value(_) => None,
         };
         let Some(table) = table else {
-            self.mistyped("a table", None);
+            self.mistyped("a table", example.map(|example| format!("write {example}")));
             return None;
         };
         Some(Reader::new(self.file, self.key.clone(), table, self.span.clone()))
@@ -315,9 +320,10 @@ impl<'a> Entry<'a> {
                 .collect()
         });
         inline.unwrap_or_else(|| {
-            let suggestion = format!("write [[{0}]] instead of [{0}]", self.key);
-            let table = item.is_table_like();
-            self.mistyped("a list of tables", table.then_some(suggestion));
+            let instead = if item.is_table_like() { " instead of [" } else { "" };
+            let end = if instead.is_empty() { String::new() } else { format!("{}]", self.key) };
+            let suggestion = format!("write [[{}]]{instead}{end}", self.key);
+            self.mistyped("a list of tables", Some(suggestion));
             Vec::new()
         })
     }

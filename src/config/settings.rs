@@ -75,7 +75,8 @@ pub(super) fn variable(environment: &dyn Fn(&str) -> Option<String>, name: &str)
 pub(super) fn parse<'a>(file: &File<'a>) -> Option<ImDocument<&'a str>> {
     ImDocument::parse(file.text)
         .map_err(|error| {
-            let message = error.message().trim().replace('\n', ", ");
+            let message =
+                error.message().trim().replace('\n', ", ").replace(" in document root", "");
             let span = error.span();
             let written = span.as_ref().and_then(|span| line_of(file.text, span.start));
             let message = match written {

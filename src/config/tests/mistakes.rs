@@ -58,6 +58,39 @@ fn a_key_that_does_not_exist_gets_the_nearest_that_does() {
 }
 
 #[test]
+fn a_value_of_another_type_gets_an_example() {
+    each(&[
+        (
+            threshold("name = \"x\"\nratio = \"a / b\"\nmax = \"2%\""),
+            "5: threshold \"x\".ratio: must be a table, and is a text; write ratio = { bad = …, \
+             total = … }, each a counter",
+        ),
+        (
+            plain("[rollback]\nmigrations = true"),
+            "4: rollback.migrations: must be a word in quotes, and is true or false; write \
+             \"hold\" or \"rollback\"",
+        ),
+        (
+            plain("[rollback]\nmax_unavailable = \"2\""),
+            "4: rollback.max_unavailable: `2` in quotes could be machines or per cent; write 2 \
+             for machines, \"2%\" for a share",
+        ),
+        (
+            plain("[watch]\nwarm_up = 10"),
+            "4: watch.warm_up: `10` has no unit; say \"10s\" for seconds",
+        ),
+        (
+            "apps = [\"web\"]\nthreshold = [1]\n".to_owned(),
+            "2: threshold: must be a list of tables, and is a list; write [[threshold]]",
+        ),
+        (
+            plain("mode = \"observe\"\nmode = \"rollback\""),
+            "4: is not TOML: duplicate key `mode`, in `mode =`",
+        ),
+    ]);
+}
+
+#[test]
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
         (plain("mode = \"approve\""), "3: mode: `approve` is not available"),
@@ -145,7 +178,7 @@ fn units_are_never_guessed() {
         ),
         (
             plain("[watch]\nbake = 600"),
-            "4: watch.bake: `600` has no unit; say \"600s\" for seconds, \"600ms\" for milliseconds",
+            "4: watch.bake: `600` has no unit; say \"600s\" for seconds",
         ),
         (
             plain("[watch]\nbake = \"ten\""),
