@@ -27,18 +27,12 @@ pub(super) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> i32 {
     let (written, code) = match (&result, json) {
         (Ok(checked), false) => (show(dir, checked, out), 0),
         (Ok(checked), true) => (writeln!(out, "{}", valid(checked)), 0),
-        (Err(errors), false) => (writeln!(io::stderr(), "{}", text_of(errors)), WRONG),
+        (Err(errors), false) => (writeln!(io::stderr(), "{errors}"), WRONG),
         (Err(errors), true) => (writeln!(out, "{}", invalid(errors)), WRONG),
     };
     // Whoever reads only the beginning of the output still gets the right exit code.
     let _unread = written.is_err();
     code
-}
-
-/// The problems without whatever control characters the files contain.
-fn text_of(errors: &ConfigErrors) -> String {
-    let text = errors.to_string();
-    text.lines().map(text::clean).collect::<Vec<_>>().join("\n")
 }
 
 fn invalid(errors: &ConfigErrors) -> Value {
@@ -179,7 +173,7 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
     if !checked.warnings.is_empty() {
         writeln!(out, "\nWarnings:")?;
         for warning in &checked.warnings {
-            writeln!(out, "  {}", text::clean(&warning.to_string()))?;
+            writeln!(out, "  {warning}")?;
         }
     }
     Ok(())
