@@ -65,12 +65,12 @@ pub(super) fn strays(dir: &Path) -> Vec<PathBuf> {
 
 /// A file's bytes, if they are not too many.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
     let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(io::Error::other(format!("it is larger than {} KiB", FILE_MAX >> 10)));
     }
@@ -145,6 +145,15 @@ mod tests {
     fn a_directory_that_is_gone_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Fingerprint::of(&dir.path().join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("waveoff.toml");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert_eq!(read(&path).unwrap_err().to_string(), "it is not a file");
+        assert!(Fingerprint::of(dir.path()).is_ok());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Whole configurations: real files in, a configuration or its problems out.
 
+mod anything;
 mod mistakes;
 mod places;
 mod shipped;
@@ -321,6 +322,8 @@ fn no_message_ever_shows_a_secret() {
         "format = \"slack\"\nurl = \"https://hooks.slack.com/services/s3cr3t\"\n",
         "format = \"standard\"\nurl_env = \"BAD_URL\"\nsecrets_env = [\"BAD\"]\n",
         "format = \"standard\"\nurl = \"https://a.b\"\nsecrets_env = [\"whsec_s3cr3t\"]\n",
+        "format = \"standard\"\nurl = \"https://a.b\"\nsecrets_env = [\"MfKQ9r8GKYqrTwjs3cr3t\"]\n",
+        "format = \"standard\"\nurl = \"\"\"\nhttps://a.b\ns3cr3t\\q\"\"\"\n",
         "format = \"standard\"\nurl = \"https://a.b\"\nsecret = \"s3cr3t\"\n",
         "format = \"standard\"\nurl = \"https://a.b\"\nsecret = whsec_s3cr3t\n",
     ] {

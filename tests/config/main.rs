@@ -1,5 +1,7 @@
 //! `waveoff check` as its user runs it: the real binary, real files, its output and exit codes.
 
+#![expect(clippy::expect_used, reason = "a helper that cannot go on fails its test")]
+
 use std::{
     fs,
     path::Path,
