@@ -4,7 +4,11 @@
 //! `None`, and reading goes on. What was never asked for is unknown, and is reported by
 //! [`Reader::finish`].
 
-use std::{cell::RefCell, ops::Range};
+use std::{
+    cell::RefCell,
+    ops::{Range, RangeInclusive},
+    time::Duration,
+};
 
 use toml_edit::{Item, TableLike, Value};
 
@@ -58,6 +62,7 @@ impl<'a> File<'a> {
 #[derive(Clone)]
 pub(super) struct Entry<'a> {
     file: &'a File<'a>,
+    /// With the tables that it is in.
     key: String,
     span: Option<Range<usize>>,
     item: EntryItem<'a>,
@@ -168,7 +173,7 @@ impl<'a> Entry<'a> {
     }
 
     /// A whole number within `range`.
-    pub(super) fn whole(&self, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    pub(super) fn whole(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let Some(number) = self.value().and_then(Value::as_integer) else {
             let meant = self.as_text().and_then(|text| text.trim().parse::<u32>().ok());
             let suggestion = meant.map(|number| format!("write {number} without quotes"));
@@ -184,10 +189,7 @@ impl<'a> Entry<'a> {
     }
 
     /// A duration such as `30s`, within `range`.
-    pub(super) fn duration(
-        &self,
-        range: std::ops::RangeInclusive<std::time::Duration>,
-    ) -> Option<std::time::Duration> {
+    pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let bare = self.as_text().unwrap_or_else(|| self.written()).trim();
         if bare.parse::<f64>().is_ok() || self.as_number().is_some() {
             let seconds = format!("{bare}s");
@@ -320,9 +322,12 @@ impl<'a> Entry<'a> {
                 .collect()
         });
         inline.unwrap_or_else(|| {
-            let instead = if item.is_table_like() { " instead of [" } else { "" };
-            let end = if instead.is_empty() { String::new() } else { format!("{}]", self.key) };
-            let suggestion = format!("write [[{}]]{instead}{end}", self.key);
+            let key = &self.key;
+            let suggestion = if item.is_table_like() {
+                format!("write [[{key}]] instead of [{key}]")
+            } else {
+                format!("write [[{key}]]")
+            };
             self.mistyped("a list of tables", Some(suggestion));
             Vec::new()
         })
@@ -370,6 +375,18 @@ impl<'a> Reader<'a> {
         let (name, item) = self.table.get_key_value(key)?;
         let span = item.span().or_else(|| name.span());
         Some(Entry { file: self.file, key: self.full(key), span, item: EntryItem::Item(item) })
+    }
+
+    /// The value at a path of keys, wherever it is; whatever is wrong on the way is no problem here.
+    pub(super) fn find(&self, path: &[&str]) -> Option<Entry<'a>> {
+        let (first, rest) = path.split_first()?;
+        let mut entry = self.peek(first)?;
+        for key in rest {
+            let EntryItem::Item(item) = entry.item else { return None };
+            let inner = Reader::new(self.file, entry.key, item.as_table_like()?, entry.span);
+            entry = inner.peek(key)?;
+        }
+        Some(entry)
     }
 
     /// The value of a key that must be there.

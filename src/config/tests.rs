@@ -362,6 +362,12 @@ fn what_is_probably_not_meant_is_a_warning() {
     ] {
         assert!(warnings.contains(want), "{want} not in\n{warnings}");
     }
+    let harmless = Place::policy(
+        "apps = [\"web\"]\nmode = \"rollback\"\n[[threshold]]\nname = \"c\"\nchecks = {}\n\
+         action = \"alert\"\n",
+    );
+    let warnings = harmless.warnings().join("\n");
+    assert!(warnings.contains("thresholds/web.toml: every threshold only alerts"), "{warnings}");
     let open = Place::new(
         &format!(
             "{ACME}[[receiver]]\nname = \"ops\"\nformat = \"standard\"\nurl = \"http://example.com\"\n"
