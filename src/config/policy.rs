@@ -10,7 +10,7 @@ use super::{
     threshold, unbuilt, units,
 };
 use crate::model::{
-    MaxUnavailable, Mode, Policy, Region, RegionOrder, RollbackPolicy, Strategy, Threshold,
+    Action, MaxUnavailable, Mode, Policy, Region, RegionOrder, RollbackPolicy, Strategy, Threshold,
     ThresholdKind, WatchPolicy,
 };
 
@@ -36,14 +36,23 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
             entry.choice(&words, &unbuilt::MODES)
         })
         .unwrap_or(Mode::Observe);
-    let watch = table.get("watch").and_then(|entry| entry.table()).map(|table| watch(&table));
+    let watch = table.get("watch").and_then(|entry| entry.table(None)).map(|table| watch(&table));
     let watch = watch.unwrap_or_default();
-    let rollback = table.get("rollback").and_then(|entry| entry.table());
-    let rollback = rollback.map(|table| self::rollback(&table, &watch)).unwrap_or_default();
-    let metrics = table.get("metrics").and_then(|entry| entry.table()).map(|table| metrics(&table));
+    let rollback = table.get("rollback").and_then(|entry| entry.table(None));
+    let rollback = rollback.map(|table| self::rollback(&table)).unwrap_or_default();
+    confirm_fits(table, &rollback, &watch);
+    let metrics =
+        table.get("metrics").and_then(|entry| entry.table(None)).map(|table| metrics(&table));
     let (metrics_port, metrics_path) = metrics.unwrap_or_default();
     let thresholds = thresholds(table, &watch);
     table.finish();
+    let harmless = thresholds.iter().all(|threshold| threshold.action == Action::Alert);
+    if mode == Mode::Rollback && harmless && !thresholds.is_empty() {
+        table.warn(Wrong::but(
+            "every threshold only alerts: nothing will be rolled back",
+            "leave out action = \"alert\" where a breach should be undone",
+        ));
+    }
     let (apps, entry) = apps?;
     let apps = reachable(&entry, apps, &exclude);
     let policy = Policy {
@@ -114,7 +123,7 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
         entry
     };
     // Fly's machine list, one per app and scrape, may be asked for once a second.
-    read("scrape_every", &mut watch.scrape_every, seconds(1)..=seconds(300));
+    let scrape = read("scrape_every", &mut watch.scrape_every, seconds(1)..=seconds(300));
     let idle = read("idle_scrape_every", &mut watch.idle_scrape_every, seconds(1)..=seconds(3600));
     let warm_up = read("warm_up", &mut watch.warm_up, Duration::ZERO..=seconds(3600));
     let bake = read("bake", &mut watch.bake, seconds(1)..=seconds(7 * 86_400));
@@ -125,11 +134,16 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
     }
     table.finish();
     if watch.idle_scrape_every < watch.scrape_every {
-        let message = "is more often than `scrape_every`, as if a quiet app needed more attention";
+        let message = format!(
+            "`idle_scrape_every` of {} is more often than `scrape_every`, as if a quiet app needed \
+             more attention",
+            units::duration_text(watch.idle_scrape_every)
+        );
         let wrong = Wrong::but(message, "write the same or a longer time");
-        idle.map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
+        idle.or(scrape)
+            .map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
     }
-    let vote = watch.block.max(watch.scrape_every);
+    let vote = vote(&watch);
     if watch.bake < vote * 2 {
         let wrong = Wrong::but(
             format!(
@@ -167,7 +181,33 @@ fn false_rollbacks(entry: &Entry<'_>) -> Option<f64> {
     entry.parse(units::odds)
 }
 
-fn rollback(table: &Reader<'_>, watch: &WatchPolicy) -> RollbackPolicy {
+/// A region cannot be judged in less than a block, wherever the two times come from.
+fn confirm_fits(table: &Reader<'_>, rollback: &RollbackPolicy, watch: &WatchPolicy) {
+    let vote = vote(watch);
+    if rollback.confirm >= vote {
+        return;
+    }
+    let wrong = Wrong::but(
+        format!(
+            "`confirm` of {} is shorter than a block of {}: nothing could be confirmed",
+            units::duration_text(rollback.confirm),
+            units::duration_text(vote)
+        ),
+        format!("write confirm = \"{}\" or more in [rollback]", units::duration_text(vote * 3)),
+    );
+    let places = [&["rollback", "confirm"][..], &["watch", "block"], &["watch"]];
+    match places.iter().find_map(|path| table.find(path)) {
+        Some(entry) => entry.wrong(wrong),
+        None => table.wrong(wrong),
+    }
+}
+
+/// The shortest time in which something can be judged.
+fn vote(watch: &WatchPolicy) -> Duration {
+    watch.block.max(watch.scrape_every)
+}
+
+fn rollback(table: &Reader<'_>) -> RollbackPolicy {
     let mut rollback = RollbackPolicy::default();
     fn set<T>(slot: &mut T, value: Option<T>) {
         if let Some(value) = value {
@@ -176,8 +216,8 @@ fn rollback(table: &Reader<'_>, watch: &WatchPolicy) -> RollbackPolicy {
     }
     set(&mut rollback.order, table.get("order").and_then(|entry| order(&entry)));
     let confirm = table.get("confirm");
-    let time = confirm.as_ref().and_then(|entry| entry.duration(seconds(1)..=seconds(3600)));
-    set(&mut rollback.confirm, time);
+    let confirm = confirm.and_then(|entry| entry.duration(seconds(1)..=seconds(3600)));
+    set(&mut rollback.confirm, confirm);
     let strategies = [("rolling", Strategy::Rolling), ("immediate", Strategy::Immediate)];
     let strategy = table.get("strategy");
     set(&mut rollback.strategy, strategy.and_then(|entry| entry.choice(&strategies, &[])));
@@ -201,17 +241,6 @@ fn rollback(table: &Reader<'_>, watch: &WatchPolicy) -> RollbackPolicy {
         config.choice(&[("keep", ())], &unbuilt::CONFIGS);
     }
     table.finish();
-    let vote = watch.block.max(watch.scrape_every);
-    if rollback.confirm < vote {
-        let wrong = Wrong::but(
-            format!(
-                "is shorter than a block of {}: nothing could be confirmed",
-                units::duration_text(vote)
-            ),
-            format!("write \"{}\" or more", units::duration_text(vote * 3)),
-        );
-        confirm.map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
-    }
     rollback
 }
 
@@ -272,6 +301,12 @@ const REGIONS: [&str; 36] = [
 
 fn max_unavailable(entry: &Entry<'_>) -> Option<MaxUnavailable> {
     let Some(number) = entry.as_number() else {
+        if let Some(count) = entry.as_text().and_then(|text| text.trim().parse::<u32>().ok()) {
+            let message = format!("`{count}` in quotes could be machines or per cent");
+            let suggestion = format!("write {count} for machines, \"{count}%\" for a share");
+            entry.wrong(Wrong::but(message, suggestion));
+            return None;
+        }
         let share = entry.share()?;
         if share <= 0.0 {
             entry.wrong(none_unavailable());
@@ -368,19 +403,23 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
             name.wrong(Wrong::but(message, suggestion));
         }
         if let ThresholdKind::Gauge { sustain, .. } = read.kind
-            && let Some(entry) = table.peek("for").filter(|_| sustain >= watch.bake)
+            && sustain >= watch.bake
         {
-            entry.wrong(Wrong::but(
+            let wrong = Wrong::but(
                 format!(
-                    "the release would be trusted after `bake` of {}, before that",
+                    "`for` of {} does not end before `bake` of {}: the release would be trusted first",
+                    units::duration_text(sustain),
                     units::duration_text(watch.bake)
                 ),
                 "write a shorter time, or bake longer",
-            ));
+            );
+            let entry = table.peek("for");
+            entry.map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
         }
         thresholds.push(read);
     }
-    if empty && presets.as_ref().is_none_or(Entry::is_empty_list) {
+    let said = |list: &Option<Entry<'_>>| list.as_ref().is_some_and(|l| !l.is_empty_list());
+    if empty && !said(&presets) && !said(&own) {
         table.wrong(Wrong::but(
             "the file sets no threshold",
             "write use = [\"checks\", \"crashes\"], which need nothing from the app, or a [[threshold]]",

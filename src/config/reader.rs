@@ -4,7 +4,11 @@
 //! `None`, and reading goes on. What was never asked for is unknown, and is reported by
 //! [`Reader::finish`].
 
-use std::{cell::RefCell, ops::Range};
+use std::{
+    cell::RefCell,
+    ops::{Range, RangeInclusive},
+    time::Duration,
+};
 
 use toml_edit::{Item, TableLike, Value};
 
@@ -58,6 +62,7 @@ impl<'a> File<'a> {
 #[derive(Clone)]
 pub(super) struct Entry<'a> {
     file: &'a File<'a>,
+    /// With the tables that it is in.
     key: String,
     span: Option<Range<usize>>,
     item: EntryItem<'a>,
@@ -168,7 +173,7 @@ impl<'a> Entry<'a> {
     }
 
     /// A whole number within `range`.
-    pub(super) fn whole(&self, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    pub(super) fn whole(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let Some(number) = self.value().and_then(Value::as_integer) else {
             let meant = self.as_text().and_then(|text| text.trim().parse::<u32>().ok());
             let suggestion = meant.map(|number| format!("write {number} without quotes"));
@@ -184,20 +189,17 @@ impl<'a> Entry<'a> {
     }
 
     /// A duration such as `30s`, within `range`.
-    pub(super) fn duration(
-        &self,
-        range: std::ops::RangeInclusive<std::time::Duration>,
-    ) -> Option<std::time::Duration> {
-        if self.as_number().is_some() {
-            let written = self.written();
-            let message = format!("`{written}` has no unit");
-            let suggestion = match units::duration(&format!("{written}s")) {
-                Ok(_) => {
-                    format!("say \"{written}s\" for seconds, \"{written}ms\" for milliseconds")
-                }
-                Err(_) => "write a text such as \"500ms\", \"30s\" or \"1h30m\"".to_owned(),
+    pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let bare = self.as_text().unwrap_or_else(|| self.written()).trim();
+        if bare.parse::<f64>().is_ok() || self.as_number().is_some() {
+            let seconds = format!("{bare}s");
+            let fits = units::duration(&seconds).is_ok_and(|duration| range.contains(&duration));
+            let suggestion = if fits {
+                format!("say \"{seconds}\" for seconds")
+            } else {
+                "write a number with ms, s, m, h or d, such as \"30s\" or \"1h30m\"".to_owned()
             };
-            self.wrong(Wrong::but(message, suggestion));
+            self.wrong(Wrong::but(format!("`{bare}` has no unit"), suggestion));
             return None;
         }
         let duration = self.parse(units::duration)?;
@@ -233,11 +235,16 @@ impl<'a> Entry<'a> {
         words: &[(&str, T)],
         unbuilt: &[(&str, &str)],
     ) -> Option<T> {
-        let text = self.text()?;
+        let names = || words.iter().map(|(word, _)| *word);
+        let quoted: Vec<String> = names().map(|name| format!("\"{name}\"")).collect();
+        let all = || format!("write {}", alternatives(quoted.iter().map(String::as_str)));
+        let Some(text) = self.as_text() else {
+            self.mistyped("a word in quotes", Some(all()));
+            return None;
+        };
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
-        let names = || words.iter().map(|(word, _)| *word);
         if let Some((word, instead)) = unbuilt.iter().find(|(word, _)| *word == text) {
             self.wrong(Wrong::but(
                 format!("`{word}` is not available in this version"),
@@ -245,10 +252,9 @@ impl<'a> Entry<'a> {
             ));
             return None;
         }
-        let quoted: Vec<String> = names().map(|name| format!("\"{name}\"")).collect();
         let suggestion = match nearest(text, names()) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("write {}", alternatives(quoted.iter().map(String::as_str))),
+            None => all(),
         };
         self.wrong(Wrong::but(format!("there is no `{text}`"), suggestion));
         None
@@ -281,13 +287,14 @@ impl<'a> Entry<'a> {
         self.value().and_then(Value::as_array).is_some_and(toml_edit::Array::is_empty)
     }
 
-    pub(super) fn table(&self) -> Option<Reader<'a>> {
+    /// A table; `example` says what one looks like.
+    pub(super) fn table(&self, example: Option<&str>) -> Option<Reader<'a>> {
         let table = match self.item {
             EntryItem::Item(item) => item.as_table_like(),
             EntryItem::Value(_) => None,
         };
         let Some(table) = table else {
-            self.mistyped("a table", None);
+            self.mistyped("a table", example.map(|example| format!("write {example}")));
             return None;
         };
         Some(Reader::new(self.file, self.key.clone(), table, self.span.clone()))
@@ -315,9 +322,13 @@ impl<'a> Entry<'a> {
                 .collect()
         });
         inline.unwrap_or_else(|| {
-            let suggestion = format!("write [[{0}]] instead of [{0}]", self.key);
-            let table = item.is_table_like();
-            self.mistyped("a list of tables", table.then_some(suggestion));
+            let key = &self.key;
+            let suggestion = if item.is_table_like() {
+                format!("write [[{key}]] instead of [{key}]")
+            } else {
+                format!("write [[{key}]]")
+            };
+            self.mistyped("a list of tables", Some(suggestion));
             Vec::new()
         })
     }
@@ -364,6 +375,18 @@ impl<'a> Reader<'a> {
         let (name, item) = self.table.get_key_value(key)?;
         let span = item.span().or_else(|| name.span());
         Some(Entry { file: self.file, key: self.full(key), span, item: EntryItem::Item(item) })
+    }
+
+    /// The value at a path of keys, wherever it is; whatever is wrong on the way is no problem here.
+    pub(super) fn find(&self, path: &[&str]) -> Option<Entry<'a>> {
+        let (first, rest) = path.split_first()?;
+        let mut entry = self.peek(first)?;
+        for key in rest {
+            let EntryItem::Item(item) = entry.item else { return None };
+            let inner = Reader::new(self.file, entry.key, item.as_table_like()?, entry.span);
+            entry = inner.peek(key)?;
+        }
+        Some(entry)
     }
 
     /// The value of a key that must be there.
