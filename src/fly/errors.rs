@@ -104,7 +104,7 @@ pub(super) fn excerpt(text: &str, most: usize) -> String {
 /// `… lease currently held by OWNER, expires at WHEN`, wherever it stands in the text.
 fn lease_holder(text: &str) -> Option<PlatformError> {
     let (_, rest) = text.split_once(LEASE_HELD)?;
-    let (owner, when) = match rest.split_once(", expires at ") {
+    let (owner, when) = match rest.split_once(", expires at") {
         Some((owner, when)) => (owner, time(when)),
         None => (rest, None),
     };
@@ -142,7 +142,8 @@ mod tests {
     fn a_status_says_what_can_be_done_about_it() {
         use PlatformError::{Conflict, Denied, NotFound, Refused, Unavailable, Unreadable};
         let text = "POST /v1/x answered STATUS: aborted: no (request 01H-fra)";
-        let cases: [(u16, fn(String) -> PlatformError); 15] = [
+        type Variant = fn(String) -> PlatformError;
+        let cases: [(u16, Variant); 15] = [
             (400, Refused),
             (401, Denied),
             (403, Denied),

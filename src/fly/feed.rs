@@ -12,7 +12,12 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
 
-use super::{Answer, Fly, below, http::Call, limits::Action, wire::feed::WirePage};
+use super::{
+    Answer, Fly, below,
+    http::Call,
+    limits::Action,
+    wire::feed::{WireEntry, WirePage},
+};
 use crate::{
     model::Region,
     ports::{FeedEntry, FeedPosition, FeedReading, PlatformError},
@@ -60,7 +65,7 @@ pub(super) async fn changes(fly: &Fly, position: &FeedPosition) -> Answer<FeedRe
         pages += 1;
         newest = newest.max(page.last_updated_at);
         error_regions.extend(page.error_regions);
-        entries.extend(page.machines.into_iter().filter_map(|entry| entry.entry()));
+        entries.extend(page.machines.into_iter().filter_map(WireEntry::entry));
         if page.next_cursor.is_empty() {
             break;
         }

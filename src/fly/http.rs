@@ -36,6 +36,8 @@ pub(super) struct Tuning {
     pub(super) answer_max: usize,
     /// Pages of one reading of the change feed, at up to 1000 machines each.
     pub(super) pages_max: usize,
+    /// How many times faster than the platform allows calls are made; 1 in earnest.
+    pub(super) speed: u32,
     /// One attempt at a call, at most; each call may have a shorter one.
     pub(super) attempt_max: Duration,
 }
@@ -46,6 +48,7 @@ impl Default for Tuning {
             schedule: Schedule::default(),
             answer_max: 32 << 20,
             pages_max: 100,
+            speed: 1,
             attempt_max: Duration::from_secs(90),
         }
     }
@@ -66,6 +69,9 @@ impl Patience {
     }
 }
 
+/// Says what is wrong with an answer of success.
+pub(super) type Check = fn(&Answer) -> Result<(), Failure>;
+
 /// One call.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
@@ -83,7 +89,7 @@ pub(super) struct Call {
     /// Statuses that are answers to this call though they are no success.
     pub(super) answers: &'static [u16],
     /// Looks for failures that hide in a successful answer.
-    pub(super) check: Option<fn(&Answer) -> Result<(), Failure>>,
+    pub(super) check: Option<Check>,
 }
 
 impl Call {
@@ -195,7 +201,7 @@ impl Caller {
             .build()
             .map_err(|error| FlyError(format!("the HTTP client cannot be set up: {error}")))?;
         let clock = Clock::system();
-        Ok(Self { client, limits: Limits::default(), tokens, clock, tuning })
+        Ok(Self { client, limits: Limits::new(tuning.speed), tokens, clock, tuning })
     }
 
     pub(super) fn tokens(&self) -> &Tokens {

@@ -67,13 +67,19 @@ impl Action {
 const BUCKETS_MAX: usize = 10_000;
 
 /// All buckets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Limits {
+    /// How many times faster than the platform allows; 1 but in tests on real sockets.
+    speed: u32,
     /// When each bucket is full again.
     buckets: Mutex<BTreeMap<(Action, String), Instant>>,
 }
 
 impl Limits {
+    pub(super) fn new(speed: u32) -> Self {
+        Self { speed, buckets: Mutex::default() }
+    }
+
     /// Waits until `action` may be done to `id`. The error is how long that would take, when it
     /// is longer than until `deadline`; then nothing was waited for.
     pub(super) async fn turn(
@@ -92,7 +98,7 @@ impl Limits {
 
     /// The platform turned a call away: nobody does this again for `pause`.
     pub(super) fn pause(&self, action: Action, id: &str, pause: Duration) {
-        let rate = action.rate();
+        let rate = self.rate(action);
         let slack = rate.interval.saturating_mul(rate.burst.saturating_sub(1));
         let full = Instant::now() + pause + slack;
         let mut buckets = self.lock();
@@ -108,7 +114,7 @@ impl Limits {
         now: Instant,
         deadline: Instant,
     ) -> Result<Instant, Instant> {
-        let rate = action.rate();
+        let rate = self.rate(action);
         let slack = rate.interval.saturating_mul(rate.burst.saturating_sub(1));
         let mut buckets = self.lock();
         make_room(&mut buckets);
@@ -120,6 +126,11 @@ impl Limits {
         }
         *full = from + rate.interval;
         Ok(at)
+    }
+
+    fn rate(&self, action: Action) -> Rate {
+        let Rate { interval, burst } = action.rate();
+        Rate { interval: interval.checked_div(self.speed).unwrap_or(interval), burst }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Action, String), Instant>> {
@@ -163,7 +174,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_small_burst_and_then_one_a_second() {
-        let limits = Limits::default();
+        let limits = Limits::new(1);
         assert_eq!(calls(&limits, Action::Update, "m1", 5).await, [0, 0, 1000, 2000, 3000]);
         // After a pause there is a burst again.
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -172,14 +183,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_machine_can_be_read_more_often() {
-        let times = calls(&Limits::default(), Action::Machine, "m1", 12).await;
+        let times = calls(&Limits::new(1), Action::Machine, "m1", 12).await;
         assert_eq!(times[..8], [0; 8]);
         assert_eq!(times[8..], [200, 400, 600, 800]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn other_machines_and_other_actions_do_not_wait() {
-        let limits = Limits::default();
+        let limits = Limits::new(1);
         calls(&limits, Action::Update, "m1", 2).await;
         assert_eq!(calls(&limits, Action::Update, "m2", 2).await, [0, 0]);
         assert_eq!(calls(&limits, Action::Start, "m1", 2).await, [0, 0]);
@@ -188,7 +199,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_at_the_same_time_are_spread_in_their_order() {
-        let limits = Limits::default();
+        let limits = Limits::new(1);
         let start = Instant::now();
         let turns = (0..4).map(|_| async {
             limits.turn(Action::Feed, "acme", in_seconds(60)).await.unwrap();
@@ -199,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_past_the_deadline_is_refused_at_once_and_costs_nothing() {
-        let limits = Limits::default();
+        let limits = Limits::new(1);
         calls(&limits, Action::Update, "m1", 4).await;
         let start = Instant::now();
         let refused = limits.turn(Action::Update, "m1", start + Duration::from_millis(500)).await;
@@ -210,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn being_turned_away_holds_everybody_back() {
-        let limits = Limits::default();
+        let limits = Limits::new(1);
         limits.pause(Action::Machines, "web", Duration::from_secs(5));
         assert_eq!(calls(&limits, Action::Machines, "web", 2).await, [5000, 6000]);
         assert_eq!(calls(&limits, Action::Machines, "api", 1).await, [0]);
@@ -218,7 +229,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn buckets_are_bounded_in_number() {
-        let limits = Limits::default();
+        let limits = Limits::new(1);
         for number in 0..BUCKETS_MAX + 50 {
             limits.turn(Action::Machine, &number.to_string(), in_seconds(1)).await.unwrap();
         }

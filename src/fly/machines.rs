@@ -221,10 +221,11 @@ pub(super) async fn update(fly: &Fly, lease: &Lease, update: &MachineUpdate) -> 
     };
     let unclear =
         matches!(failure.error, PlatformError::Conflict(_) | PlatformError::Unreadable(_));
-    if failure.maybe_done && unclear {
-        if let Some(instance) = find_own(fly, lease, update).await {
-            return Ok(instance);
-        }
+    if failure.maybe_done
+        && unclear
+        && let Some(instance) = find_own(fly, lease, update).await
+    {
+        return Ok(instance);
     }
     Err(failure.error)
 }

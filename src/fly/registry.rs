@@ -51,11 +51,11 @@ pub(super) async fn presence(fly: &Fly, image: &ImageRef) -> Answer<ImagePresenc
         ..Call::get(Action::Manifest, question.repository.as_str(), question.url.clone())
     };
     let mut answer = fly.caller.call(&call).await?;
-    if answer.status == 401 {
-        if let Some(bearer) = bearer(fly, &question, &answer).await? {
-            call.authorization = Some(bearer);
-            answer = fly.caller.call(&call).await?;
-        }
+    if answer.status == 401
+        && let Some(bearer) = bearer(fly, &question, &answer).await?
+    {
+        call.authorization = Some(bearer);
+        answer = fly.caller.call(&call).await?;
     }
     if matches!(answer.status, 405 | 501) {
         call.method = Method::GET;
