@@ -162,6 +162,14 @@ pub trait Platform: Send + Sync {
         state: WaitFor,
         timeout: Duration,
     ) -> Result<bool, PlatformError>;
+    /// The newest log lines of a machine, oldest first, at most `limit`. The log is not a
+    /// documented interface and may refuse.
+    async fn log_lines(
+        &self,
+        app: &AppName,
+        id: &MachineId,
+        limit: u32,
+    ) -> Result<Vec<String>, PlatformError>;
     /// Writes a release into the ledger; the ledger is not a documented interface and may refuse.
     async fn open_release(&self, release: &NewRelease) -> Result<Release, PlatformError>;
     async fn set_release_status(

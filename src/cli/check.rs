@@ -1,6 +1,295 @@
-//! `waveoff check`.
-use std::{io::Write, path::Path};
+//! `waveoff check`: what is wrong with a configuration, or else what it puts in force.
+//!
+//! Variables that receivers name need not be set here, since files are checked on laptops and in
+//! CI: that is a warning, where `waveoff run` refuses to start.
 
-pub(super) fn run(_dir: &Path, _json: bool, _out: &mut dyn Write) -> i32 {
-    1
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+use super::text;
+use crate::{
+    config::{self, AppGlob, Checked, ConfigErrors, Format, PolicyFile, duration_text, share_text},
+    model::{
+        Action, MaxUnavailable, Mode, NoData, Policy, RegionOrder, Strategy, Threshold,
+        ThresholdKind,
+    },
+};
+
+const WRONG: i32 = 2;
+
+pub(super) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> i32 {
+    let environment = |name: &str| std::env::var(name).ok();
+    let result = config::check(dir, environment);
+    let (written, code) = match (&result, json) {
+        (Ok(checked), false) => (show(dir, checked, out), 0),
+        (Ok(checked), true) => (writeln!(out, "{}", valid(checked)), 0),
+        (Err(errors), false) => (writeln!(io::stderr(), "{}", text_of(errors)), WRONG),
+        (Err(errors), true) => (writeln!(out, "{}", invalid(errors)), WRONG),
+    };
+    // Whoever reads only the beginning of the output still gets the right exit code.
+    let _unread = written.is_err();
+    code
+}
+
+/// The problems without whatever control characters the files contain.
+fn text_of(errors: &ConfigErrors) -> String {
+    let text = errors.to_string();
+    text.lines().map(text::clean).collect::<Vec<_>>().join("\n")
+}
+
+fn invalid(errors: &ConfigErrors) -> Value {
+    json!({ "valid": false, "problems": errors.problems() })
+}
+
+fn valid(checked: &Checked) -> Value {
+    let config = &checked.config;
+    let receivers: Vec<Value> = config
+        .receivers
+        .values()
+        .map(|receiver| {
+            json!({
+                "name": receiver.name,
+                "format": format_word(receiver.format),
+                "events": receiver.events,
+                "max_age": duration_text(receiver.max_age),
+                "secrets": receiver.secrets.len(),
+            })
+        })
+        .collect();
+    let policies: Vec<Value> = config.policies.iter().map(policy_json).collect();
+    json!({
+        "valid": true,
+        "organization": config.organization,
+        "listen": config.listen,
+        "data_dir": config.data_dir,
+        "keep_history": duration_text(config.keep_history),
+        "receivers": receivers,
+        "policies": policies,
+        "warnings": checked.warnings,
+    })
+}
+
+fn policy_json(file: &PolicyFile) -> Value {
+    let policy = &file.policy;
+    let thresholds: Vec<Value> = policy
+        .thresholds
+        .iter()
+        .map(|threshold| {
+            json!({
+                "name": threshold.name,
+                "kind": threshold.kind.word(),
+                "limit": limit(threshold),
+                "no_data": threshold.no_data,
+                "action": threshold.action,
+            })
+        })
+        .collect();
+    json!({
+        "name": policy.name,
+        "file": file.path,
+        "apps": texts(&file.apps),
+        "exclude": texts(&file.exclude),
+        "mode": policy.mode,
+        "watch": watch(policy),
+        "rollback": rollback(policy),
+        "thresholds": thresholds,
+    })
+}
+
+fn texts(globs: &[AppGlob]) -> Vec<&str> {
+    globs.iter().map(AppGlob::as_str).collect()
+}
+
+fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
+    let config = &checked.config;
+    writeln!(out, "{} is valid.\n", dir.display())?;
+    let rows = [
+        ("organization", config.organization.clone()),
+        ("listen", config.listen.to_string()),
+        ("data_dir", config.data_dir.display().to_string()),
+        ("keep_history", duration_text(config.keep_history)),
+    ];
+    let rows: Vec<Vec<String>> =
+        rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
+    write!(out, "{}", text::table(&rows, 0))?;
+    for receiver in config.receivers.values() {
+        let events: Vec<&str> = receiver.events.iter().map(|kind| kind.as_str()).collect();
+        let events = if events.is_empty() { "every event".to_owned() } else { events.join(", ") };
+        let signed = match receiver.format {
+            Format::Standard if receiver.secrets.is_empty() => ", unsigned",
+            Format::Standard => ", signed",
+            Format::Slack => "",
+        };
+        let format = format_word(receiver.format);
+        let age = duration_text(receiver.max_age);
+        writeln!(
+            out,
+            "\nreceiver {}: {format}{signed}; {events}; given up after {age}",
+            receiver.name
+        )?;
+    }
+    for file in &config.policies {
+        show_policy(file, out)?;
+    }
+    if !checked.warnings.is_empty() {
+        writeln!(out, "\nWarnings:")?;
+        for warning in &checked.warnings {
+            writeln!(out, "  {}", text::clean(&warning.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
+    let policy = &file.policy;
+    let mode = match policy.mode {
+        Mode::Observe => "observe: says what would be rolled back, and does nothing",
+        Mode::Rollback => "rollback",
+    };
+    writeln!(out, "\npolicy {} ({})", policy.name, file.path.display())?;
+    let mut apps = texts(&file.apps).join(", ");
+    if !file.exclude.is_empty() {
+        apps.push_str(&format!(", but not {}", texts(&file.exclude).join(", ")));
+    }
+    let mut rows = vec![
+        ("apps", apps),
+        ("mode", mode.to_owned()),
+        ("watch", watch(policy)),
+        ("rollback", rollback(policy)),
+    ];
+    let (port, path) = (policy.metrics_port, policy.metrics_path.as_deref());
+    if port.is_some() || path.is_some() {
+        let port = port.map_or("the machine's own port".to_owned(), |port| format!("port {port}"));
+        rows.push(("metrics", format!("{port}, {}", path.unwrap_or("the machine's own path"))));
+    }
+    let rows: Vec<Vec<String>> =
+        rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
+    write!(out, "{}", text::table(&rows, 2))?;
+    let rows: Vec<Vec<String>> = policy
+        .thresholds
+        .iter()
+        .map(|threshold| vec![text::clean(&threshold.name), meaning(threshold)])
+        .collect();
+    writeln!(out, "  thresholds")?;
+    write!(out, "{}", text::table(&rows, 4))
+}
+
+fn format_word(format: Format) -> &'static str {
+    match format {
+        Format::Standard => "standard",
+        Format::Slack => "slack",
+    }
+}
+
+fn watch(policy: &Policy) -> String {
+    let watch = &policy.watch;
+    let odds = (1.0 / watch.false_rollbacks).round();
+    let mut text = format!(
+        "bake {}, scrapes every {} ({} when idle), blocks of {}, 1 false rollback in {odds} healthy releases",
+        duration_text(watch.bake),
+        duration_text(watch.scrape_every),
+        duration_text(watch.idle_scrape_every),
+        duration_text(watch.block),
+    );
+    if !watch.warm_up.is_zero() {
+        text.push_str(&format!(", warm-up {}", duration_text(watch.warm_up)));
+    }
+    if !watch.countdown.is_zero() {
+        text.push_str(&format!(", countdown {}", duration_text(watch.countdown)));
+    }
+    text
+}
+
+fn rollback(policy: &Policy) -> String {
+    let rollback = &policy.rollback;
+    let order = match &rollback.order {
+        RegionOrder::WorstFirst => "worst region first".to_owned(),
+        RegionOrder::Listed(regions) => {
+            let names: Vec<&str> =
+                regions.iter().map(|r| r.as_ref().map_or("the others", |r| r.as_str())).collect();
+            names.join(" → ")
+        }
+    };
+    let strategy = match (rollback.strategy, rollback.max_unavailable) {
+        (Strategy::Immediate, _) => "all machines of a region at once".to_owned(),
+        (Strategy::Rolling, MaxUnavailable::Share(share)) => {
+            format!("at most {} of a region down", share_text(share))
+        }
+        (Strategy::Rolling, MaxUnavailable::Count(count)) => {
+            format!("at most {count} machines of a region down")
+        }
+    };
+    let mut text = format!(
+        "{order}, {strategy}, confirm {}, ready within {}, at most {} a day",
+        duration_text(rollback.confirm),
+        duration_text(rollback.ready_timeout),
+        rollback.per_day_max
+    );
+    for (holds, remark) in [
+        (rollback.strategy == Strategy::Rolling && !rollback.escalate, "never all at once"),
+        (rollback.only_breaching_regions, "breaching regions only"),
+        (rollback.despite_migrations, "despite migrations"),
+        (rollback.first_target_previous, "first target: the previous release"),
+    ] {
+        if holds {
+            text.push_str(", ");
+            text.push_str(remark);
+        }
+    }
+    text
+}
+
+fn meaning(threshold: &Threshold) -> String {
+    let mut text = limit(threshold);
+    match threshold.no_data {
+        NoData::Hold => {}
+        NoData::Ignore => text.push_str("; no data is ignored"),
+        NoData::Breach => text.push_str("; no data is a breach"),
+    }
+    if threshold.action == Action::Alert {
+        text.push_str("; only alerts");
+    }
+    text::clean(&text)
+}
+
+fn limit(threshold: &Threshold) -> String {
+    match &threshold.kind {
+        ThresholdKind::Ratio { bad, total, max, strict } => {
+            format!("at most {} {bad} of {total}{}", share_text(*max), strictly(*strict))
+        }
+        ThresholdKind::Latency { histogram, quantile, bound_s, strict } => format!(
+            "at most {} of {histogram} slower than {}{}",
+            share_text(1.0 - quantile),
+            duration_text(std::time::Duration::from_secs_f64(*bound_s)),
+            strictly(*strict)
+        ),
+        ThresholdKind::Gauge { gauge, max, sustain, quorum } => format!(
+            "{gauge} not above {max} for {} on {} of the machines",
+            duration_text(*sustain),
+            share_text(*quorum)
+        ),
+        ThresholdKind::Checks { failing, consecutive } => format!(
+            "no Fly check failing {consecutive} times in a row on {} of the machines",
+            share_text(*failing)
+        ),
+        ThresholdKind::Crashes { exits, oom, failing } => {
+            let oom = match oom {
+                0 => String::new(),
+                1 => " or 1 out-of-memory kill".to_owned(),
+                many => format!(" or {many} out-of-memory kills"),
+            };
+            format!(
+                "fewer than {exits} unplanned exits{oom} on {} of the machines",
+                share_text(*failing)
+            )
+        }
+    }
+}
+
+fn strictly(strict: bool) -> &'static str {
+    if strict { " (strict)" } else { "" }
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(bad: Bad, json: bool, keep_running: bool) -> anyhow::Res
     let mut stage = Stage::set_up().await?;
     teller.intro(&stage)?;
 
-    stage.ship_good().await?;
+    stage.ship_good()?;
     teller.note("demo.shipped", "shipped v42, a good release", json!({"image": "good"}))?;
     let mut story = Story::default();
     play(&mut stage, &mut teller, &mut story, TRUST_DEADLINE, |story| {
@@ -56,7 +56,7 @@ pub(super) async fn run(bad: Bad, json: bool, keep_running: bool) -> anyhow::Res
     .context("the good release was not trusted")?;
 
     let shipped = Instant::now();
-    stage.ship_bad(bad).await?;
+    stage.ship_bad(bad)?;
     teller.note(
         "demo.shipped",
         &format!("shipped v43, a bad release ({})", story::fault(bad)),

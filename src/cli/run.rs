@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::LogFormat;
 use crate::{
     config,
-    daemon::{self, Counted, Ports, Settings},
+    daemon::{self, ConfigSource, Counted, Ports, Settings},
     fly::{Fly, FlySettings},
     notify::http::HttpNotifier,
     ports::Clock,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How often the change feed is read (the platform allows about one reading a second).
-const FEED_EVERY: Duration = Duration::from_secs(2);
+pub(super) const FEED_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     start_log(log)?;
@@ -64,7 +64,10 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     });
     let settings = Settings {
         config,
-        config_dir: Some(dir.to_owned()),
+        source: Some(ConfigSource {
+            dir: dir.to_owned(),
+            environment: Arc::new(|name| std::env::var(name).ok()),
+        }),
         listener: Some(listener),
         feed_every: FEED_EVERY,
     };

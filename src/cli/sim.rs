@@ -1,10 +1,70 @@
-//! `waveoff sim serve`.
-use std::{net::SocketAddr, path::Path};
+//! `waveoff sim serve`: a simulated Fly organization on loopback addresses.
+
+use std::{io::Write as _, net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::{
+    ports::Clock,
+    sim::{
+        Fleet, Sim, fleet,
+        serve::{self, Options, desk::Desk},
+    },
+};
 
 pub(super) async fn serve(
-    _fleet: Option<&Path>,
-    _listen: SocketAddr,
-    _metrics_port: u16,
+    file: Option<&Path>,
+    listen: SocketAddr,
+    metrics_port: u16,
 ) -> anyhow::Result<i32> {
-    anyhow::bail!("not built yet")
+    let mut fleet = match file {
+        None => fleet::demo(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("read the fleet {}", path.display()))?;
+            match Fleet::parse(&text) {
+                Ok(fleet) => fleet,
+                Err(problem) => {
+                    writeln!(std::io::stderr(), "waveoff: {}: {problem}", path.display())?;
+                    return Ok(2);
+                }
+            }
+        }
+    };
+    fleet.metrics_port = metrics_port;
+    anyhow::ensure!(
+        listen.ip().is_loopback(),
+        "{listen} is not a loopback address: the simulated platform lets anybody in"
+    );
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+    let address = listener.local_addr().context("read the address that is listened on")?;
+    // Told to stop before anybody is told where to look.
+    let stop = super::run::told_to_stop()?;
+    let desk: Arc<dyn Desk> = Arc::new(Sim::new(&fleet, Clock::system()));
+    print_environment(address).context("write to the terminal")?;
+    let metrics = tokio::spawn(serve::metrics::serve(Arc::clone(&desk)));
+    let served = serve::serve(desk, listener, Options::default(), stop).await;
+    metrics.abort();
+    served.context("serve the platform")?;
+    Ok(0)
+}
+
+/// What to export for `waveoff run` and for `flyctl`.
+fn print_environment(address: SocketAddr) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "# The simulated platform; its controls are at http://{address}/_sim/state")?;
+    writeln!(out, "# For `waveoff run` and flyctl:")?;
+    for name in ["FLY_API_BASE_URL", "FLY_FLAPS_BASE_URL", "FLY_UIEX_BASE_URL"] {
+        writeln!(out, "export {name}=http://{address}")?;
+    }
+    writeln!(out, "export FLY_API_TOKEN=sim-token")?;
+    writeln!(out, "export FLY_REGISTRY_HOST={address}")?;
+    writeln!(out, "# For flyctl besides, so that it stays on this machine:")?;
+    writeln!(out, "unset FLY_ACCESS_TOKEN")?;
+    writeln!(out, "export FLY_CONFIG_DIR=\"$(mktemp -d)\"")?;
+    writeln!(out, "export FLY_TRACE_COLLECTOR_URL=127.0.0.1")?;
+    writeln!(out, "export FLY_NO_UPDATE_CHECK=1 FLY_NO_INCIDENTS_CHECK=1 FLY_SEND_METRICS=0")?;
+    out.flush()
 }

@@ -1,6 +1,28 @@
 //! Configuration: `waveoff.toml` and `thresholds/*.toml`, merged, validated, never half right.
+//!
+//! `load` reads everything and either answers with a configuration that is valid as a whole, or
+//! with everything that is wrong. docs/configuration.md describes every key.
+
+mod apps;
+mod files;
+mod load;
+mod policy;
+mod problem;
+mod reader;
+mod receiver;
+mod selector;
+mod settings;
+mod threshold;
+mod unbuilt;
+mod units;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+pub use apps::AppGlob;
+pub use files::Fingerprint;
+pub use load::{Checked, check, load};
+pub use problem::{ConfigErrors, Problem};
+pub use units::{duration_text, share_text};
 
 use crate::model::{AppName, EventKind, Policy};
 
@@ -53,9 +75,10 @@ pub struct Receiver {
 #[derive(Clone, Debug)]
 pub struct PolicyFile {
     pub path: PathBuf,
-    /// Glob patterns as written, with how specific each is.
-    pub apps: Vec<String>,
-    pub exclude: Vec<String>,
+    /// The most specific of all patterns that match an app decides which policy watches it.
+    pub apps: Vec<AppGlob>,
+    /// Apps that this policy does not watch, whatever `apps` says.
+    pub exclude: Vec<AppGlob>,
     pub policy: Arc<Policy>,
 }
 
@@ -75,43 +98,37 @@ pub struct Config {
 }
 
 impl Config {
-    /// The policy that watches `app`: that of the most specific glob. `None`: not watched.
-    pub fn policy_for(&self, _app: &AppName) -> Option<Arc<Policy>> {
-        None
+    /// The policy that watches `app`: that of the most specific pattern. `None`: not watched, as
+    /// no policy names the app, or several do equally.
+    pub fn policy_for(&self, app: &AppName) -> Option<Arc<Policy>> {
+        match self.claimants(app).as_slice() {
+            [file] => Some(Arc::clone(&file.policy)),
+            _ => None,
+        }
     }
 
     /// Apps among `names` that two policies claim equally, each as a sentence for people.
-    pub fn ties(&self, _names: &[AppName]) -> Vec<String> {
-        Vec::new()
+    pub fn ties(&self, names: &[AppName]) -> Vec<String> {
+        names
+            .iter()
+            .filter_map(|app| {
+                let claimants = self.claimants(app);
+                let (last, others) = claimants.split_last().filter(|(_, rest)| !rest.is_empty())?;
+                let others: Vec<&str> = others.iter().map(|f| f.policy.name.as_str()).collect();
+                let (others, last) = (others.join(", "), &last.policy.name);
+                Some(format!("{app} is claimed equally by the policies {others} and {last}"))
+            })
+            .collect()
+    }
+
+    /// The files with the strongest claim on `app`.
+    fn claimants(&self, app: &AppName) -> Vec<&PolicyFile> {
+        apps::strongest(self.policies.iter().filter_map(|file| {
+            let claim = apps::claim(&file.apps, &file.exclude, app.as_str())?;
+            Some((claim, file))
+        }))
     }
 }
 
-/// Everything that is wrong with a configuration.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("wrong")]
-pub struct ConfigErrors;
-
-/// What the configuration's files look like: differs when any of them changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint;
-
-impl Fingerprint {
-    /// Reads the names and contents of the files in `dir`.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn of(_dir: &std::path::Path) -> std::io::Result<Self> {
-        Ok(Self)
-    }
-}
-
-/// Reads and validates everything.
-///
-/// # Errors
-/// All that is wrong, each with file, line and key.
-pub fn load(
-    _dir: &std::path::Path,
-    _environment: impl Fn(&str) -> Option<String>,
-) -> Result<Config, ConfigErrors> {
-    Err(ConfigErrors)
-}
+#[cfg(test)]
+mod tests;

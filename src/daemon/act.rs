@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Ports, put};
@@ -23,7 +24,14 @@ const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
 const LEDGER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Carries out one command of an app.
-pub(super) async fn carry_out(ports: &Ports, app: &AppName, command: &Command) -> Outcome {
+/// When `stop` turns true, what holds a lease gives it back and ends; its outcome is then of no
+/// interest, because the command is taken up again by the next start.
+pub(super) async fn carry_out(
+    ports: &Ports,
+    app: &AppName,
+    command: &Command,
+    stop: watch::Receiver<bool>,
+) -> Outcome {
     info!(app = %app, "{app}: {}", command.describe());
     match command {
         Command::CheckImage { image, .. } => match ports.registry.presence(image).await {
@@ -41,7 +49,7 @@ pub(super) async fn carry_out(ports: &Ports, app: &AppName, command: &Command) -
                 },
             }
         }
-        Command::PutImage(put) => Outcome::Put(put::put_image(ports, app, put).await),
+        Command::PutImage(put) => Outcome::Put(put::put_image(ports, app, put, stop).await),
         Command::CloseRelease { id, complete } => {
             let status = if *complete { ReleaseStatus::Complete } else { ReleaseStatus::Failed };
             let closing = ports.platform.set_release_status(id, status);

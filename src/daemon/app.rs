@@ -15,12 +15,13 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, act, observe, shared::Shared};
+use super::{Ports, act, logs, observe, shared::Shared};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
     model::{AppName, Event, EventKind, Observation, Policy},
     store::{Commit, OutboxEntry, StoreError},
+    web::RollbackOutcome,
 };
 
 /// Two rounds are at least this far apart, whoever asks for them (the list allows one a second).
@@ -28,6 +29,8 @@ const ROUND_GAP: Duration = Duration::from_secs(1);
 /// How often the ledger is read while a release is watched, and otherwise.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
 const LEDGER_EVERY_IDLE: Duration = Duration::from_secs(60);
+/// How long commands under way may take to give their leases back when the daemon stops.
+const FAREWELL: Duration = Duration::from_secs(4);
 /// Attempts to write a commit before the daemon gives up and is restarted.
 const COMMIT_ATTEMPTS: u32 = 5;
 const COMMIT_RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -79,11 +82,14 @@ impl AppTask {
         let mut ledger_read: Option<Instant> = None;
         let nudge = self.nudge.clone();
         let mut stop = std::pin::pin!(super::until(self.stop.clone()));
-        self.publish(&state);
+        let mut observed_at = Instant::now();
         loop {
             let input = tokio::select! {
                 biased;
-                () = &mut stop => return Ok(()),
+                () = &mut stop => {
+                    wind_down(work).await;
+                    return Ok(());
+                }
                 Some(done) = work.join_next(), if !work.is_empty() => match done {
                     Ok(Done::Observed(observation)) => {
                         looking = false;
@@ -116,10 +122,19 @@ impl AppTask {
             };
             let Some(policy) = self.policy() else { return Ok(()) };
             let was_command = matches!(input, Input::Finished { .. });
+            if !was_command {
+                let passed = std::mem::replace(&mut observed_at, Instant::now()).elapsed();
+                if state.platform_blind.is_some() || state.metrics_blind.is_some() {
+                    self.ports.board.blind_for(passed);
+                }
+            }
             self.log_outcome(&state, &input);
             let now = self.ports.clock.now();
-            let Transition { state: next, commands, events } =
+            let Transition { state: next, commands, mut events } =
                 step(&policy, state.clone(), &input, now);
+            if let Input::Observed(Observation { machines: Ok(machines), .. }) = &input {
+                logs::attach(&self.ports, &self.app, &mut events, machines).await;
+            }
             if next != state || !events.is_empty() {
                 revision = self.record(revision, &next, &events).await?;
             }
@@ -165,8 +180,10 @@ impl AppTask {
     }
 
     fn begin(&self, work: &mut JoinSet<Done>, id: CommandId, command: Command) {
-        let (ports, app) = (self.ports.clone(), self.app.clone());
-        work.spawn(async move { Done::Command(id, act::carry_out(&ports, &app, &command).await) });
+        let (ports, app, stop) = (self.ports.clone(), self.app.clone(), self.stop.clone());
+        work.spawn(
+            async move { Done::Command(id, act::carry_out(&ports, &app, &command, stop).await) },
+        );
     }
 
     /// Writes state, events and outbox in one transaction.
@@ -239,6 +256,15 @@ impl AppTask {
             | EventKind::MonitorRecovered
             | EventKind::ConfigReloaded => info!(app = %self.app, event = name, "{text}"),
         }
+        let ended = match event.kind {
+            EventKind::RollbackCompleted => Some(RollbackOutcome::Completed),
+            EventKind::RollbackStopped => Some(RollbackOutcome::Stopped),
+            EventKind::RollbackFailed => Some(RollbackOutcome::Failed),
+            _ => None,
+        };
+        if let Some(outcome) = ended {
+            self.ports.board.rollback_ended(outcome);
+        }
         if event.kind == EventKind::ReleaseDegraded {
             let regions: BTreeSet<_> =
                 event.regions.iter().map(|report| report.region.clone()).collect();
@@ -257,5 +283,13 @@ impl AppTask {
         if let Some(policy) = self.policy() {
             self.ports.board.publish(super::view::app_view(state, &policy));
         }
+    }
+}
+
+/// Lets what is under way give its leases back; the rest is dropped.
+async fn wind_down(mut work: JoinSet<Done>) {
+    let ended = async { while work.join_next().await.is_some() {} };
+    if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+        work.abort_all();
     }
 }

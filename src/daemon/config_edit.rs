@@ -54,6 +54,7 @@ mod tests {
             release_id: Some("rel_43".to_owned()),
             after: ReleaseVersion(42),
             rollback: "api-v42-1".to_owned(),
+            up: true,
             ready_timeout: Duration::from_secs(60),
         }
     }

@@ -85,6 +85,10 @@ impl Platform for Counted {
         self.note("wait", self.inner.wait(app, id, instance, state, timeout).await)
     }
 
+    async fn log_lines(&self, app: &AppName, id: &MachineId, limit: u32) -> Answer<Vec<String>> {
+        self.note("log_lines", self.inner.log_lines(app, id, limit).await)
+    }
+
     async fn open_release(&self, release: &NewRelease) -> Answer<Release> {
         self.note("open_release", self.inner.open_release(release).await)
     }

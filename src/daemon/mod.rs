@@ -8,8 +8,10 @@ mod act;
 mod app;
 mod config_edit;
 mod counted;
+mod logs;
 mod observe;
 mod put;
+mod ready;
 mod reload;
 mod roster;
 mod shared;
@@ -53,11 +55,19 @@ pub struct Ports {
     pub clock: Clock,
 }
 
+/// Where the configuration comes from.
+#[derive(Clone)]
+pub struct ConfigSource {
+    pub dir: PathBuf,
+    /// Looks up environment variables.
+    pub environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+}
+
 /// What to run with.
 pub struct Settings {
     pub config: Config,
     /// Where the configuration came from, to be read again when it changes; `None`: never.
-    pub config_dir: Option<PathBuf>,
+    pub source: Option<ConfigSource>,
     /// Serves the API; `None`: no API.
     pub listener: Option<TcpListener>,
     /// How often the change feed is read.
@@ -105,9 +115,9 @@ pub async fn run(
             web::serve(listener, web::router(state), ends).await.context("serve the API")
         });
     }
-    if let Some(dir) = settings.config_dir {
+    if let Some(source) = settings.source {
         let reload = reload::Reload {
-            dir,
+            source,
             publish,
             ports: ports.clone(),
             installation: installation.clone(),

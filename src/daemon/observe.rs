@@ -26,6 +26,7 @@ pub(super) struct Look {
 
 /// One round's facts.
 pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Observation {
+    let began = ports.clock.now();
     let listing = ports.platform.machines(&look.app);
     let machines = match tokio::time::timeout(LIST_DEADLINE, listing).await {
         Ok(Ok(machines)) => machines,
@@ -41,6 +42,7 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
     let (ledger, samples) =
         tokio::join!(ledger(ports, look, look.ledger_due || news), samples(ports, look, &machines));
     Observation {
+        began,
         machines: Ok(machines),
         ledger,
         samples,
@@ -49,7 +51,9 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
 }
 
 fn unseen(look: &Look, shared: &Shared, reason: String, ports: &Ports) -> Observation {
+    let began = ports.clock.now();
     Observation {
+        began,
         machines: Err(reason),
         ledger: None,
         samples: Vec::new(),

@@ -3,42 +3,50 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
-use super::{Ports, config_edit::with_image};
+use super::{
+    Ports,
+    config_edit::with_image,
+    ready::{Goal, Job},
+};
 use crate::{
     decide::{PutImage, PutOutcome, rollback::crashed_to_a_stop},
-    model::{
-        AppName, CheckStatus, Digest, HostStatus, InstanceId, Machine, MachineState, ReleaseVersion,
-    },
-    ports::{Lease, MachineUpdate, PlatformError, WaitFor},
+    model::{AppName, Digest, HostStatus, Machine, MachineState, ReleaseStatus, ReleaseVersion},
+    ports::{Lease, MachineUpdate, PlatformError},
 };
 
 /// Short, so that a daemon that dies frees its machines soon; renewed at a third of it.
 const LEASE_TTL: Duration = Duration::from_secs(30);
-/// One slice of waiting; between slices the machine is looked at.
-const WAIT_SLICE: Duration = Duration::from_secs(10);
 /// Between two looks at a machine's checks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A start may be refused for some seconds after a machine settled.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What lease, update and looks may take besides getting ready.
 const OVERHEAD: Duration = Duration::from_secs(120);
 /// Ledger entries looked at for a newer release.
 const LEDGER_LOOK: u32 = 3;
 
 /// Makes the machine run the target, unless somebody wants something newer.
-pub(super) async fn put_image(ports: &Ports, app: &AppName, put: &PutImage) -> PutOutcome {
-    let work = leased(ports, app, put);
+/// Ends early, giving the lease back, when `stop` turns true.
+pub(super) async fn put_image(
+    ports: &Ports,
+    app: &AppName,
+    put: &PutImage,
+    stop: watch::Receiver<bool>,
+) -> PutOutcome {
+    let work = leased(ports, app, put, stop);
     match tokio::time::timeout(put.ready_timeout + OVERHEAD, work).await {
         Ok(outcome) => outcome,
-        Err(_) => PutOutcome::Failed { reason: "not done in time".to_owned() },
+        Err(_) => PutOutcome::Unavailable { reason: "not done in time".to_owned() },
     }
 }
 
-async fn leased(ports: &Ports, app: &AppName, put: &PutImage) -> PutOutcome {
+async fn leased(
+    ports: &Ports,
+    app: &AppName,
+    put: &PutImage,
+    stop: watch::Receiver<bool>,
+) -> PutOutcome {
     let lease = match ports.platform.lease(app, &put.machine, LEASE_TTL).await {
         Ok(lease) => lease,
         Err(PlatformError::NotFound(_)) => return gone_or_not(ports, app, put).await,
@@ -47,7 +55,10 @@ async fn leased(ports: &Ports, app: &AppName, put: &PutImage) -> PutOutcome {
     let outcome = tokio::select! {
         outcome = under_lease(ports, app, put, &lease) => outcome,
         reason = keep(ports, &lease) => {
-            PutOutcome::Failed { reason: format!("the lease was lost: {reason}") }
+            PutOutcome::Unavailable { reason: format!("the lease was lost: {reason}") }
+        }
+        () = super::until(stop) => {
+            PutOutcome::Unavailable { reason: "the daemon is stopping".to_owned() }
         }
     };
     if let Err(error) = ports.platform.release(&lease).await {
@@ -75,16 +86,19 @@ async fn keep(ports: &Ports, lease: &Lease) -> String {
 async fn gone_or_not(ports: &Ports, app: &AppName, put: &PutImage) -> PutOutcome {
     match ports.platform.machines(app).await {
         Ok(machines) if machines.iter().any(|machine| machine.id == put.machine) => {
-            PutOutcome::Failed { reason: "listed, but not found by itself".to_owned() }
+            PutOutcome::Unavailable { reason: "listed, but not found by itself".to_owned() }
         }
         Ok(_) => PutOutcome::Gone,
         Err(error) => from_error(error),
     }
 }
 
-fn from_error(error: PlatformError) -> PutOutcome {
+pub(super) fn from_error(error: PlatformError) -> PutOutcome {
     match error {
         PlatformError::LeaseHeld { owner, .. } => PutOutcome::LeaseHeld { owner },
+        PlatformError::Conflict(reason) | PlatformError::Unavailable(reason) => {
+            PutOutcome::Unavailable { reason }
+        }
         other => PutOutcome::Failed { reason: other.to_string() },
     }
 }
@@ -104,9 +118,17 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
     }
     let deadline = Instant::now() + put.ready_timeout;
     if machine.digest() == put.target.digest.as_ref() {
-        let began = machine.updated_at;
-        let ready = get_ready(ports, app, put, lease, &machine, &machine.instance, began, deadline);
-        return match ready.await {
+        let ours = machine.metadata.get("waveoff_rollback") == Some(&put.rollback);
+        // An update resets the list of events: of a machine that we updated only the plan knows
+        // that it had crashed.
+        let goal = if (ours && put.up) || !machine.state.is_at_rest() || crashed_to_a_stop(&machine)
+        {
+            Goal::Up
+        } else {
+            Goal::AtRest
+        };
+        let job = Job { ports, app, put, lease, deadline };
+        return match job.get_ready(&machine.instance, goal).await {
             Ok(()) => PutOutcome::AlreadyOnTarget,
             Err(outcome) => outcome,
         };
@@ -125,13 +147,14 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
         }
     };
     let skip_launch = machine.state.is_at_rest();
+    let goal = if skip_launch && !crashed_to_a_stop(&machine) { Goal::AtRest } else { Goal::Up };
     let update = MachineUpdate { config, current: machine.instance.clone(), skip_launch };
-    let began = ports.clock.now();
     let instance = match ports.platform.update(lease, &update).await {
         Ok(instance) => instance,
         Err(error) => return from_error(error),
     };
-    match get_ready(ports, app, put, lease, &machine, &instance, began, deadline).await {
+    let job = Job { ports, app, put, lease, deadline };
+    match job.get_ready(&instance, goal).await {
         Ok(()) => PutOutcome::Updated,
         Err(outcome) => outcome,
     }
@@ -156,6 +179,10 @@ async fn superseded(
         Ok(ledger) => ledger
             .iter()
             .filter(|release| is_rival(release.version))
+            // What failed put nothing in its place; where it reached a machine, that tells.
+            .filter(|release| {
+                !matches!(release.status, ReleaseStatus::Failed | ReleaseStatus::Interrupted)
+            })
             .filter(|release| release.image != put.target.reference())
             .map(|release| release.version.to_string())
             .next(),
@@ -163,116 +190,6 @@ async fn superseded(
             // The ledger is a hint; the machine itself, read under the lease, is the truth.
             warn!(app = %app, "{app}: the ledger cannot be read, going on: {error}");
             None
-        }
-    }
-}
-
-/// Waits until the instance is where it should be, and verifies that the platform kept it.
-#[expect(clippy::too_many_arguments, reason = "one caller's facts, none of which belong together")]
-async fn get_ready(
-    ports: &Ports,
-    app: &AppName,
-    put: &PutImage,
-    lease: &Lease,
-    before: &Machine,
-    instance: &InstanceId,
-    began: Timestamp,
-    deadline: Instant,
-) -> Result<(), PutOutcome> {
-    let at_rest = before.state.is_at_rest();
-    let state = if at_rest { WaitFor::Settled } else { WaitFor::Started };
-    wait_for(ports, app, put, instance, state, deadline).await?;
-    let mut machine = look(ports, app, put, instance).await?;
-    let wanted_up = !at_rest || crashed_to_a_stop(before);
-    if wanted_up && !matches!(machine.state, MachineState::Started) {
-        start(ports, lease, deadline).await?;
-        wait_for(ports, app, put, instance, WaitFor::Started, deadline).await?;
-        machine = look(ports, app, put, instance).await?;
-    }
-    if !wanted_up || machine.checks_configured == 0 {
-        return Ok(());
-    }
-    loop {
-        let fresh: Vec<_> = machine
-            .checks
-            .iter()
-            .filter(|check| check.changed_at.is_some_and(|at| at >= began))
-            .collect();
-        let passing = fresh.iter().all(|check| check.status == CheckStatus::Passing);
-        if !fresh.is_empty() && fresh.len() >= machine.checks_configured && passing {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            let failing: Vec<String> = machine
-                .checks
-                .iter()
-                .filter(|check| check.status != CheckStatus::Passing)
-                .map(|check| check.name.clone())
-                .collect();
-            let reason = if failing.is_empty() {
-                "its checks gave no fresh result in time".to_owned()
-            } else {
-                format!("its checks do not pass on the known-good image: {}", failing.join(", "))
-            };
-            return Err(PutOutcome::Failed { reason });
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-        machine = look(ports, app, put, instance).await?;
-    }
-}
-
-async fn wait_for(
-    ports: &Ports,
-    app: &AppName,
-    put: &PutImage,
-    instance: &InstanceId,
-    state: WaitFor,
-    deadline: Instant,
-) -> Result<(), PutOutcome> {
-    loop {
-        let waited = ports.platform.wait(app, &put.machine, instance, state, WAIT_SLICE).await;
-        match waited {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(error) if error.is_transient() => {}
-            Err(PlatformError::NotFound(_)) => {}
-            Err(error) => return Err(from_error(error)),
-        }
-        // Between slices: did the platform give the update up?
-        look(ports, app, put, instance).await?;
-        if Instant::now() >= deadline {
-            return Err(PutOutcome::Failed { reason: "it did not start in time".to_owned() });
-        }
-        // A wait that answers at once must not become a hot loop.
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// Reads the machine and checks that the platform kept what was asked for.
-async fn look(
-    ports: &Ports,
-    app: &AppName,
-    put: &PutImage,
-    instance: &InstanceId,
-) -> Result<Machine, PutOutcome> {
-    let machine = ports.platform.machine(app, &put.machine).await.map_err(from_error)?;
-    if machine.instance != *instance || machine.digest() != put.target.digest.as_ref() {
-        let runs = machine.digest().map_or("an image without digest", Digest::short);
-        let reason = format!("the platform reverted the update: it runs {runs}");
-        return Err(PutOutcome::Failed { reason });
-    }
-    Ok(machine)
-}
-
-async fn start(ports: &Ports, lease: &Lease, deadline: Instant) -> Result<(), PutOutcome> {
-    let patience = Instant::now() + START_PATIENCE;
-    loop {
-        match ports.platform.start(lease).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_transient() && Instant::now() < patience.min(deadline) => {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            Err(error) => return Err(from_error(error)),
         }
     }
 }

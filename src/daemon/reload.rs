@@ -4,13 +4,13 @@
 //! The files are polled: a few small files every few seconds cost nothing, and polling sees every
 //! way in which a file can be replaced (editors, mounted volumes, symbolic links).
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
-use super::Ports;
+use super::{ConfigSource, Ports};
 use crate::{
     config::{self, Config, Fingerprint},
     model::{Event, EventKind},
@@ -19,7 +19,7 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) struct Reload {
-    pub(super) dir: PathBuf,
+    pub(super) source: ConfigSource,
     pub(super) publish: watch::Sender<Arc<Config>>,
     pub(super) ports: Arc<Ports>,
     pub(super) installation: String,
@@ -46,11 +46,11 @@ impl Reload {
 
     /// `None`: the files cannot be read just now; what was loaded stays.
     async fn look(&self) -> Option<Fingerprint> {
-        let dir = self.dir.clone();
+        let dir = self.source.dir.clone();
         match tokio::task::spawn_blocking(move || Fingerprint::of(&dir)).await {
             Ok(Ok(fingerprint)) => Some(fingerprint),
             Ok(Err(error)) => {
-                warn!("the configuration in {} cannot be read: {error}", self.dir.display());
+                warn!("the configuration in {} cannot be read: {error}", self.source.dir.display());
                 None
             }
             Err(error) => {
@@ -61,12 +61,10 @@ impl Reload {
     }
 
     async fn reload(&self) -> anyhow::Result<()> {
-        let dir = self.dir.clone();
-        let loaded = tokio::task::spawn_blocking(move || {
-            config::load(&dir, |name| std::env::var(name).ok())
-        })
-        .await
-        .context("read the changed configuration")?;
+        let source = self.source.clone();
+        let load = move || config::load(&source.dir, |name| (source.environment)(name));
+        let loaded =
+            tokio::task::spawn_blocking(load).await.context("read the changed configuration")?;
         let (kind, reason) = match loaded {
             Ok(config) => {
                 let old = self.publish.borrow().clone();

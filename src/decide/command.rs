@@ -26,6 +26,8 @@ pub struct PutImage {
     /// wins.
     pub after: ReleaseVersion,
     pub rollback: String,
+    /// Whether it was up, or had crashed, when the rollback was planned: then it is to be up after.
+    pub up: bool,
     /// How long it may take to start and to pass its checks.
     pub ready_timeout: Duration,
 }
@@ -104,7 +106,12 @@ pub enum PutOutcome {
         status: String,
     },
     Gone,
-    /// May succeed later: the platform was unavailable, reverted the update, or a race was lost.
+    /// The platform could not be asked, or a race was lost: nothing is known to be wrong with the
+    /// machine, and it is tried again.
+    Unavailable {
+        reason: String,
+    },
+    /// It was tried and did not work out: reverted by the platform, refused, or not healthy.
     Failed {
         reason: String,
     },

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::state::{AppState, LedgerEntry, OWN_RELEASES_MAX, Phase, Revision, Rollback};
-use crate::model::{Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion};
+use crate::model::{
+    Digest, Machine, MachineState, ProcessGroup, Release, ReleaseStatus, ReleaseVersion,
+};
 
 /// The machines that count: not destroyed, not of a group that runs once and ends.
 pub(super) fn judged(machines: &[Machine]) -> Vec<&Machine> {
@@ -89,10 +91,21 @@ fn is_news(state: &AppState, machine: &Machine) -> bool {
     // No new number: only an image that nobody accounted for is news.
     let Some(digest) = machine.digest() else { return false };
     let known = *digest == current.digest
+        || state.previous.as_ref().is_some_and(|previous| previous.digest == *digest)
         || state.trusted.iter().any(|trusted| trusted.revision.digest == *digest)
         || state.quarantined.iter().any(|old| old.digest == *digest)
         || version < state.seen_version;
     !known && machine.updated_at > since
+}
+
+/// What most machines run.
+pub(super) fn most_common(machines: &[&Machine]) -> Option<Revision> {
+    let mut counts: BTreeMap<&Digest, usize> = BTreeMap::new();
+    for digest in machines.iter().filter_map(|machine| machine.digest()) {
+        *counts.entry(digest).or_default() += 1;
+    }
+    let (digest, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    machines.iter().find(|machine| machine.digest() == Some(digest)).and_then(|m| revision_of(m))
 }
 
 /// Notes that this is what the app runs now.
@@ -139,7 +152,9 @@ pub(super) fn rival(
     let in_ledger = ledger.into_iter().flatten().filter_map(|release| {
         let ours = matches!(rollback.ledger, LedgerEntry::Opening | LedgerEntry::Refused { .. })
             && release.image == own_image;
-        (is_rival(release.version) && !ours).then_some(release.version)
+        // What failed put nothing in its place; if it reached a machine, that machine tells.
+        let gone = matches!(release.status, ReleaseStatus::Failed | ReleaseStatus::Interrupted);
+        (is_rival(release.version) && !ours && !gone).then_some(release.version)
     });
     on_machines.chain(in_ledger).max().map(|version| version.to_string())
 }

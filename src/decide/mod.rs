@@ -9,7 +9,10 @@ pub mod command;
 pub mod detect;
 mod fleet;
 mod guards;
+mod holds;
+mod images;
 pub mod rollback;
+mod sight;
 pub mod state;
 mod verdict;
 mod watch;
@@ -24,16 +27,11 @@ pub use state::AppState;
 use crate::model::{
     Event, EventKind, Machine, Mode, Observation, Policy, Verdict, event::ReleaseInfo,
 };
-use state::{Blind, HoldReason, Phase, Quarantined, Revision, TRUSTED_MAX, Trusted, Watch};
+use state::{HoldReason, Phase, Quarantined, Revision, TRUSTED_MAX, Trusted, Watch};
 
-/// How long the platform may be unreadable before people are told.
-const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
-/// How long an app may run two images outside any deploy before people are told.
-const MIXED_ANNOUNCED_AFTER: Duration = Duration::from_secs(60);
-/// How often the known-good image is looked up while nothing happens.
-const IMAGE_CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
-/// How often a registry that could not answer is asked again.
-const REGISTRY_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(15);
+/// How long no machine may run a watched release before its watch ends: an update in progress
+/// shows the new image at once, so this is not a deploy.
+const GONE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// What a step decided.
 #[must_use]
@@ -88,6 +86,9 @@ impl Step<'_> {
 
     /// Moves the phase as far as this round's facts carry it.
     fn advance(&mut self, machines: &[&Machine], observation: &Observation) {
+        if self.everybody_left(machines) {
+            return;
+        }
         let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
         self.state.phase = match phase {
             Phase::Unseen => Phase::Unseen,
@@ -101,7 +102,7 @@ impl Step<'_> {
                 Phase::CheckingImage { watch, target }
             }
             Phase::RollingBack(work) => self.rolling_back(work, machines, observation),
-            Phase::RolledBack(work) => self.mopping_up(work, machines),
+            Phase::RolledBack(work) => self.mopping_up(work, machines, observation.began),
             Phase::Held { watch, reason, since } => {
                 self.held(watch, reason, since, machines, observation)
             }
@@ -109,6 +110,43 @@ impl Step<'_> {
                 Phase::Stopped { rollback, reason, since }
             }
         };
+    }
+
+    /// Ends a watch whose release no machine runs any more: somebody put another image on the
+    /// machines without making a release of it.
+    fn everybody_left(&mut self, machines: &[&Machine]) -> bool {
+        let now = self.now;
+        let watch = match &mut self.state.phase {
+            Phase::Watching(watch)
+            | Phase::CountingDown { watch, .. }
+            | Phase::Held { watch, .. } => watch,
+            Phase::Unseen
+            | Phase::Steady
+            | Phase::CheckingImage { .. }
+            | Phase::RollingBack(_)
+            | Phase::RolledBack(_)
+            | Phase::Stopped { .. } => return false,
+        };
+        let gone = !machines.is_empty()
+            && !machines.iter().any(|machine| machine.digest() == Some(&watch.revision.digest));
+        if !gone {
+            watch.gone_since = None;
+            return false;
+        }
+        if now.duration_since(*watch.gone_since.get_or_insert(now)) < GONE_AFTER {
+            return false;
+        }
+        let watch = watch.clone();
+        let held = matches!(self.state.phase, Phase::Held { .. });
+        let kind = if held { EventKind::HoldCleared } else { EventKind::RollbackStopped };
+        let mut event = self.event_about(kind, &watch);
+        event.reason = Some("no machine runs this release any more".to_owned());
+        self.events.push(event);
+        if let Some(runs) = fleet::most_common(machines) {
+            fleet::make_current(&mut self.state, runs, now);
+        }
+        self.state.phase = Phase::Steady;
+        true
     }
 
     fn watching(
@@ -120,11 +158,33 @@ impl Step<'_> {
         let known_good = self.state.known_good().cloned();
         watch::absorb(self.policy, &mut watch, machines, observation, self.now);
         verdict::refresh(self.policy, &mut watch, known_good.as_ref(), machines, self.now);
+        self.notices_unmatched(&mut watch);
+        self.alert(&mut watch);
         match verdict::overall(&watch.evidence) {
+            Verdict::Breach if self.cannot_see(&watch.evidence).is_some() => Phase::Watching(watch),
             Verdict::Breach => self.degraded(watch, observation),
             Verdict::Inconclusive => Phase::Watching(watch),
             Verdict::Pass => self.trust_if_baked(watch),
         }
+    }
+
+    /// Tells, once per watch, of breaches that may not cause a rollback.
+    fn alert(&mut self, watch: &mut Watch) {
+        let breaching: Vec<String> = watch
+            .evidence
+            .iter()
+            .filter(|evidence| evidence.verdict == Verdict::Breach && !evidence.may_roll_back)
+            .map(|evidence| evidence.threshold.clone())
+            .filter(|threshold| !watch.alerted.contains(threshold))
+            .collect();
+        if breaching.is_empty() {
+            return;
+        }
+        let mut event = self.event_about(EventKind::ReleaseDegraded, watch);
+        event.mode = Some(Mode::Observe);
+        event.reason = Some(format!("{} only alerts: nothing is done", breaching.join(", ")));
+        self.events.push(event);
+        watch.alerted.extend(breaching);
     }
 
     /// A breach: announced, and undone unless something forbids it.
@@ -176,8 +236,8 @@ impl Step<'_> {
             self.events.push(event);
             return Phase::Watching(watch);
         }
-        if self.state.metrics_blind.is_some() && verdict::rests_on_metrics(&watch.evidence) {
-            return self.cancel_countdown(watch, "the metrics cannot be read");
+        if let Some(why) = self.cannot_see(&watch.evidence) {
+            return self.cancel_countdown(watch, why);
         }
         if self.now < until {
             return Phase::CountingDown { watch, until };
@@ -190,64 +250,6 @@ impl Step<'_> {
         event.reason = Some(format!("countdown cancelled: {why}"));
         self.events.push(event);
         Phase::Watching(watch)
-    }
-
-    /// Looks up the newest trusted image before anything is touched.
-    fn check_image(&mut self, watch: Box<Watch>) -> Phase {
-        let Some(target) = guards::target(self.policy, &self.state, &watch) else {
-            return self.hold(watch, HoldReason::ImagesMissing);
-        };
-        self.command(Command::CheckImage { image: target.image.clone(), before_use: true });
-        Phase::CheckingImage { watch, target }
-    }
-
-    fn hold(&mut self, watch: Box<Watch>, reason: HoldReason) -> Phase {
-        let mut event = self.event_about(EventKind::HoldPlaced, &watch);
-        event.reason = Some(reason.to_string());
-        event.mode = Some(self.policy.mode);
-        self.events.push(event);
-        Phase::Held { watch, reason, since: self.now }
-    }
-
-    fn held(
-        &mut self,
-        mut watch: Box<Watch>,
-        reason: HoldReason,
-        since: Timestamp,
-        machines: &[&Machine],
-        observation: &Observation,
-    ) -> Phase {
-        if !reason.is_passing() {
-            return Phase::Held { watch, reason, since };
-        }
-        let known_good = self.state.known_good().cloned();
-        watch::absorb(self.policy, &mut watch, machines, observation, self.now);
-        verdict::refresh(self.policy, &mut watch, known_good.as_ref(), machines, self.now);
-        if verdict::overall(&watch.evidence) != Verdict::Breach {
-            self.clear_hold(&watch, "the release recovered");
-            return Phase::Watching(watch);
-        }
-        let over = match &reason {
-            HoldReason::RegistryUnavailable { .. } => {
-                self.now.duration_since(since) >= REGISTRY_RETRY_AFTER
-            }
-            HoldReason::PlatformIncident { .. } => !matches!(
-                guards::refusal(self.policy, &self.state, &watch, observation),
-                Some(HoldReason::PlatformIncident { .. })
-            ),
-            _ => false,
-        };
-        if !over {
-            return Phase::Held { watch, reason, since };
-        }
-        self.clear_hold(&watch, &format!("was: {reason}"));
-        self.decide_rollback(watch, observation)
-    }
-
-    fn clear_hold(&mut self, watch: &Watch, why: &str) {
-        let mut event = self.event_about(EventKind::HoldCleared, watch);
-        event.reason = Some(why.to_owned());
-        self.events.push(event);
     }
 
     /// Trusts the release if it was watched long enough, with traffic.
@@ -276,20 +278,6 @@ impl Step<'_> {
         self.state.trusted.insert(0, trusted);
         self.state.trusted.truncate(TRUSTED_MAX);
         self.command(Command::CheckImage { image: revision.image, before_use: false });
-        Phase::Steady
-    }
-
-    fn steady(&mut self) -> Phase {
-        let due = self.state.trusted.first().is_some_and(|trusted| {
-            let seen = trusted.image_seen_at.unwrap_or(trusted.at);
-            self.now.duration_since(seen) >= IMAGE_CHECK_EVERY
-        });
-        if due && self.state.pending.is_empty() {
-            if let Some(trusted) = self.state.trusted.first() {
-                let image = trusted.revision.image.clone();
-                self.command(Command::CheckImage { image, before_use: false });
-            }
-        }
         Phase::Steady
     }
 
@@ -322,94 +310,6 @@ impl Step<'_> {
         true
     }
 
-    fn blind(&mut self, reason: &str) {
-        let now = self.now;
-        let blind = self.state.platform_blind.get_or_insert_with(|| Blind {
-            since: now,
-            reason: reason.to_owned(),
-            announced: false,
-        });
-        reason.clone_into(&mut blind.reason);
-        let first_announcement =
-            !blind.announced && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
-        blind.announced |= first_announcement;
-        if first_announcement {
-            self.say(EventKind::MonitorBlind, format!("the platform cannot be read: {reason}"));
-        }
-        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
-        self.state.phase = match phase {
-            Phase::CountingDown { watch, .. } => {
-                self.cancel_countdown(watch, "the platform cannot be read")
-            }
-            other => other,
-        };
-    }
-
-    fn sees_again(&mut self) {
-        if let Some(blind) = self.state.platform_blind.take() {
-            if blind.announced {
-                self.say(
-                    EventKind::MonitorRecovered,
-                    format!("the platform can be read again (was: {})", blind.reason),
-                );
-            }
-        }
-    }
-
-    /// Notices when no metrics page at all can be read, and when one can again.
-    fn sees_metrics(&mut self, machines: &[&Machine], observation: &Observation) {
-        let now = self.now;
-        let failures: Vec<&String> =
-            observation.samples.iter().filter_map(|s| s.readings.as_ref().err()).collect();
-        let blind = !failures.is_empty() && failures.len() == observation.samples.len();
-        // A release that takes its own metrics down is the release's fault, not ours: while
-        // some machines are up and none answers, that is blindness all the same.
-        if !blind || machines.is_empty() {
-            if !observation.samples.is_empty() {
-                if let Some(was) = self.state.metrics_blind.take() {
-                    if was.announced {
-                        self.say(
-                            EventKind::MonitorRecovered,
-                            "metrics can be read again".to_owned(),
-                        );
-                    }
-                }
-            }
-            return;
-        }
-        let reason = failures.first().map_or_else(String::new, |first| (*first).clone());
-        let state = self.state.metrics_blind.get_or_insert_with(|| Blind {
-            since: now,
-            reason: reason.clone(),
-            announced: false,
-        });
-        let announce =
-            !state.announced && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
-        state.announced |= announce;
-        if announce {
-            self.say(
-                EventKind::MonitorBlind,
-                format!("no machine's metrics can be read: {reason}"),
-            );
-        }
-    }
-
-    fn notices_mixed_images(&mut self, machines: &[&Machine]) {
-        let quiet = matches!(self.state.phase, Phase::Steady);
-        if !quiet || !fleet::is_mixed(machines) {
-            self.state.mixed_since = None;
-            self.state.mixed_announced = false;
-            return;
-        }
-        let since = *self.state.mixed_since.get_or_insert(self.now);
-        if !self.state.mixed_announced
-            && self.now.duration_since(since) >= signed(MIXED_ANNOUNCED_AFTER)
-        {
-            self.state.mixed_announced = true;
-            self.say(EventKind::ImageMixed, fleet::describe_mix(machines));
-        }
-    }
-
     fn finished(&mut self, id: CommandId, outcome: &Outcome) {
         let Some(command) = self.state.pending.remove(&id) else {
             // Decided by a state that was left since; whoever left it accounted for it.
@@ -424,70 +324,6 @@ impl Step<'_> {
             Outcome::ReleaseClosed => {}
             Outcome::Put(outcome) => self.put_finished(&command, outcome),
         }
-    }
-
-    fn image_present(&mut self, command: &Command) {
-        let Command::CheckImage { image, before_use } = command else { return };
-        let now = self.now;
-        for trusted in &mut self.state.trusted {
-            if Some(&trusted.revision.digest) == image.digest.as_ref() {
-                trusted.image_seen_at = Some(now);
-            }
-        }
-        if !before_use {
-            return;
-        }
-        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
-        self.state.phase = match phase {
-            Phase::CheckingImage { watch, target }
-                if Some(&target.digest) == image.digest.as_ref() =>
-            {
-                self.start_rollback(&watch, target)
-            }
-            other => other,
-        };
-    }
-
-    fn image_missing(&mut self, command: &Command) {
-        let Command::CheckImage { image, before_use } = command else { return };
-        let mut about = None;
-        for trusted in &mut self.state.trusted {
-            if Some(&trusted.revision.digest) == image.digest.as_ref() {
-                trusted.image_missing = true;
-                about = Some(trusted.revision.info());
-            }
-        }
-        let mut event = Event::new(EventKind::ImageMissing, self.now, Some(self.state.app.clone()));
-        event.known_good = about;
-        event.reason = Some(format!("{} is not in the registry any more", image.reference()));
-        self.events.push(event);
-        if !before_use {
-            return;
-        }
-        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
-        self.state.phase = match phase {
-            // The next older trusted release, if there is one.
-            Phase::CheckingImage { watch, target } if !self.is_trusted(&target) => {
-                self.hold(watch, HoldReason::ImagesMissing)
-            }
-            Phase::CheckingImage { watch, .. } => self.check_image(watch),
-            other => other,
-        };
-    }
-
-    fn is_trusted(&self, target: &Revision) -> bool {
-        self.state.trusted.iter().any(|trusted| trusted.revision.digest == target.digest)
-    }
-
-    fn image_unknown(&mut self, command: &Command, reason: &str) {
-        let Command::CheckImage { before_use: true, .. } = command else { return };
-        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
-        self.state.phase = match phase {
-            Phase::CheckingImage { watch, .. } => {
-                self.hold(watch, HoldReason::RegistryUnavailable { reason: reason.to_owned() })
-            }
-            other => other,
-        };
     }
 
     fn quarantine(&mut self, revision: &Revision) {

@@ -97,6 +97,8 @@ pub struct Watch {
     pub revision: Revision,
     pub since: Timestamp,
     pub settled_at: Option<Timestamp>,
+    /// Since when machines exist and none of them runs the release any more.
+    pub gone_since: Option<Timestamp>,
     /// The app's first release we see: it ran before us, and there is nothing to go back to.
     pub learning: bool,
     /// A digest that was rolled back before: no warm-up.
@@ -114,6 +116,12 @@ pub struct Watch {
     pub data_at: BTreeMap<String, Timestamp>,
     /// Thresholds whose selector matched nothing on any page of the last round.
     pub unmatched: BTreeSet<String>,
+    /// Rounds in which pages were read.
+    pub unmatched_rounds: u32,
+    /// Of those thresholds people were told.
+    pub unmatched_told: BTreeSet<String>,
+    /// Breaches of thresholds that only alert, of which people were told.
+    pub alerted: BTreeSet<String>,
     /// The numbers as of the last round.
     pub evidence: Vec<Evidence>,
     pub last_ledger_status: Option<String>,
@@ -134,6 +142,7 @@ pub enum HoldReason {
     NoImprovement { region: Region, detail: String },
     CannotConfirm { region: Region, detail: String },
     RegionFailed { region: Region, detail: String },
+    Stalled { region: Region, minutes: u64, detail: String },
 }
 
 impl HoldReason {
@@ -150,7 +159,8 @@ impl HoldReason {
             | Self::ImagesMissing
             | Self::NoImprovement { .. }
             | Self::CannotConfirm { .. }
-            | Self::RegionFailed { .. } => false,
+            | Self::RegionFailed { .. }
+            | Self::Stalled { .. } => false,
         }
     }
 }
@@ -194,6 +204,9 @@ impl std::fmt::Display for HoldReason {
             Self::RegionFailed { region, detail } => {
                 write!(f, "{region} could not be rolled back: {detail}")
             }
+            Self::Stalled { region, minutes, detail } => {
+                write!(f, "no machine of {region} came further for {minutes} minutes: {detail}")
+            }
         }
     }
 }
@@ -216,14 +229,25 @@ pub enum LedgerEntry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MachinePhase {
     Todo,
-    InFlight { command: CommandId },
+    InFlight {
+        command: CommandId,
+    },
     OnTarget,
-    Leased { owner: String },
+    Leased {
+        owner: String,
+    },
     HostDown,
     Gone,
-    Failed { reason: String },
+    /// It runs neither the bad image nor the target: somebody put another one on it.
+    Superseded {
+        runs: String,
+    },
+    Failed {
+        reason: String,
+    },
 }
 
+/// One machine of a rollback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineWork {
     pub phase: MachinePhase,
@@ -231,8 +255,25 @@ pub struct MachineWork {
     pub attempts: u32,
     /// Not again before.
     pub retry_at: Option<Timestamp>,
+    /// When it was last verified on the target.
+    pub touched_at: Option<Timestamp>,
     /// Whether it was up when it was planned: the others are updated and left as they are.
     pub running: bool,
+}
+
+impl MachineWork {
+    /// Whether we touched it while it was up, and it is not known to be up again.
+    pub fn is_down_by_us(&self) -> bool {
+        let back = matches!(
+            self.phase,
+            MachinePhase::OnTarget | MachinePhase::Gone | MachinePhase::Superseded { .. }
+        );
+        self.running && self.attempts > 0 && !back
+    }
+
+    pub fn is_in_flight(&self) -> bool {
+        matches!(self.phase, MachinePhase::InFlight { .. })
+    }
 }
 
 /// What a region showed on the known-good release since it was confirmed from.
@@ -275,6 +316,8 @@ pub struct Rollback {
     pub target: Revision,
     pub evidence: Vec<Evidence>,
     pub started_at: Timestamp,
+    /// When a machine or a region last came further.
+    pub progress_at: Timestamp,
     pub ledger: LedgerEntry,
     /// In the order in which they are rolled back.
     pub regions: Vec<RegionWork>,

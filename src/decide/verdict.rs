@@ -12,8 +12,8 @@ use super::{
     watch::{allowed_share, is_on, settings},
 };
 use crate::model::{
-    Action, CheckStatus, Evidence, Machine, MachineState, NoData, Policy, Threshold, ThresholdKind,
-    Verdict,
+    Action, CheckStatus, Evidence, HostStatus, Machine, MachineState, NoData, Policy, Threshold,
+    ThresholdKind, Verdict,
 };
 
 /// Data older than this many scrapes is no data.
@@ -40,7 +40,7 @@ pub(super) fn refresh(
                     counted(policy, threshold, watch)
                 }
                 ThresholdKind::Gauge { .. } => gauge(threshold, watch, &on),
-                ThresholdKind::Checks { .. } => checks(threshold, &on, now),
+                ThresholdKind::Checks { .. } => checks(policy, threshold, &on, now),
                 ThresholdKind::Crashes { .. } => crashes(threshold, watch, known_good, &on),
             };
             without_data(policy, threshold, watch, &mut evidence, now);
@@ -150,16 +150,17 @@ fn gauge(threshold: &Threshold, watch: &Watch, on: &[&Machine]) -> Evidence {
     evidence
 }
 
-fn checks(threshold: &Threshold, on: &[&Machine], now: Timestamp) -> Evidence {
+fn checks(policy: &Policy, threshold: &Threshold, on: &[&Machine], now: Timestamp) -> Evidence {
     let ThresholdKind::Checks { failing, consecutive } = &threshold.kind else {
         return blank(threshold, 0.0, String::new());
     };
     let mut evidence = blank(threshold, *failing, "Fly health checks".to_owned());
+    let stuck: Vec<&&Machine> = on.iter().filter(|m| is_stuck(policy, m, now)).collect();
     let up: Vec<&&Machine> = on
         .iter()
         .filter(|m| matches!(m.state, MachineState::Started) && m.checks_configured > 0)
         .collect();
-    if up.is_empty() {
+    if up.is_empty() && stuck.is_empty() {
         let none_configured = !on.is_empty() && on.iter().all(|m| m.checks_configured == 0);
         evidence.note = Some(if none_configured {
             "the machines have no health checks".to_owned()
@@ -172,16 +173,12 @@ fn checks(threshold: &Threshold, on: &[&Machine], now: Timestamp) -> Evidence {
         }
         return evidence;
     }
-    let mut tripped = Vec::new();
+    let mut tripped: Vec<String> =
+        stuck.iter().map(|m| format!("{} is still {}", m.id, m.state)).collect();
     let mut with_result = 0usize;
     for machine in &up {
-        // A result from before this instance started says nothing of it.
-        let started = machine.started_at.unwrap_or(machine.updated_at);
-        let fresh: Vec<_> = machine
-            .checks
-            .iter()
-            .filter(|check| check.changed_at.is_some_and(|at| at >= started))
-            .collect();
+        let fresh: Vec<_> =
+            machine.checks.iter().filter(|check| machine.is_fresh(check, now)).collect();
         if !fresh.is_empty() {
             with_result += 1;
         }
@@ -190,13 +187,17 @@ fn checks(threshold: &Threshold, on: &[&Machine], now: Timestamp) -> Evidence {
             .filter(|check| check.status == CheckStatus::Critical)
             .find(|check| consecutive_failures(check, now) >= *consecutive);
         if let Some(check) = failed {
-            tripped.push(format!("{} on {}", check.name, machine.id));
+            tripped.push(format!(
+                "{} failed {consecutive} times in a row on {}",
+                check.name, machine.id
+            ));
         }
     }
+    let judged = up.len() + stuck.len();
     evidence.bad = count(tripped.len());
-    evidence.total = count(up.len());
+    evidence.total = count(judged);
     evidence.value = Some(evidence.bad / evidence.total);
-    evidence.verdict = if tripped.len() >= quorum(*failing, up.len()) {
+    evidence.verdict = if tripped.len() >= quorum(*failing, judged) {
         Verdict::Breach
     } else if with_result == 0 {
         Verdict::Inconclusive
@@ -207,9 +208,16 @@ fn checks(threshold: &Threshold, on: &[&Machine], now: Timestamp) -> Evidence {
         (with_result == 0).then(|| "no fresh result yet".to_owned())
     } else {
         tripped.truncate(5);
-        Some(format!("{consecutive} failures in a row: {}", tripped.join(", ")))
+        Some(tripped.join("; "))
     };
     evidence
+}
+
+/// Whether a machine has been on its way for so long that it will not arrive.
+fn is_stuck(policy: &Policy, machine: &Machine, now: Timestamp) -> bool {
+    matches!(machine.state, MachineState::Transient(_))
+        && machine.host == HostStatus::Ok
+        && now.duration_since(machine.updated_at) >= signed(policy.rollback.ready_timeout)
 }
 
 fn crashes(
@@ -228,7 +236,18 @@ fn crashes(
     let usual = known_good.map_or(0.0, |trusted| trusted.crashes_per_machine);
     let mut tripped = Vec::new();
     let mut worst = 0u32;
-    for machine in on {
+    // Machines that rest, and never ran the release, say nothing for it.
+    let tried: Vec<&&Machine> = on
+        .iter()
+        .filter(|machine| {
+            !machine.state.is_at_rest()
+                || watch.crashes.get(&machine.id).is_some_and(|seen| seen.exits > 0)
+        })
+        .collect();
+    if tried.is_empty() {
+        return evidence;
+    }
+    for machine in &tried {
         let Some(seen) = watch.crashes.get(&machine.id) else { continue };
         worst = worst.max(seen.exits);
         let too_often = f64::from(seen.exits) - usual >= f64::from((*exits).max(1));
@@ -244,9 +263,12 @@ fn crashes(
     }
     evidence.value = Some(f64::from(worst));
     evidence.bad = count(tripped.len());
-    evidence.total = count(on.len());
-    evidence.verdict =
-        if tripped.len() >= quorum(*failing, on.len()) { Verdict::Breach } else { Verdict::Pass };
+    evidence.total = count(tried.len());
+    evidence.verdict = if tripped.len() >= quorum(*failing, tried.len()) {
+        Verdict::Breach
+    } else {
+        Verdict::Pass
+    };
     if !tripped.is_empty() {
         tripped.truncate(5);
         evidence.note = Some(tripped.join("; "));

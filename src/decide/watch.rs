@@ -23,12 +23,16 @@ const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(60);
 /// The part of a watch over which the detector spreads its prior (`detection.md` §2.3).
 pub(super) const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
 
+/// Machines and instances remembered in a watch before those that are gone are forgotten.
+const MACHINES_REMEMBERED: usize = 2000;
+
 /// A watch with nothing in it.
 pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch {
     Watch {
         revision,
         since: now,
         settled_at: None,
+        gone_since: None,
         learning,
         no_mercy: false,
         detectors: BTreeMap::new(),
@@ -39,6 +43,9 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         control: BTreeMap::new(),
         data_at: BTreeMap::new(),
         unmatched: BTreeSet::new(),
+        unmatched_rounds: 0,
+        unmatched_told: BTreeSet::new(),
+        alerted: BTreeSet::new(),
         evidence: Vec::new(),
         last_ledger_status: None,
     }
@@ -110,10 +117,26 @@ pub(super) fn absorb(
     }
     if let Some(unmatched) = unmatched {
         watch.unmatched = unmatched;
+        watch.unmatched_rounds = watch.unmatched_rounds.saturating_add(1);
     }
+    forget_the_gone(watch, machines);
     let settings = settings(policy);
     for detector in watch.detectors.values_mut() {
         detector.close_if_due(now, &settings);
+    }
+}
+
+/// A watch can last for months without traffic while machines come and go: what is remembered of
+/// machines that are not there any more is bounded.
+fn forget_the_gone(watch: &mut Watch, machines: &[&Machine]) {
+    if watch.absorbed.len() > MACHINES_REMEMBERED {
+        watch.absorbed.retain(|instance| machines.iter().any(|m| m.instance == *instance));
+    }
+    if watch.crashes.len() > MACHINES_REMEMBERED {
+        watch.crashes.retain(|id, _| machines.iter().any(|m| m.id == *id));
+    }
+    for runs in watch.gauges.values_mut() {
+        runs.retain(|id, _| machines.iter().any(|m| m.id == *id));
     }
 }
 

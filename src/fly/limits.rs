@@ -29,6 +29,8 @@ pub(super) enum Action {
     LeaseRelease,
     /// The release ledger, per app. No limits are documented for it.
     Ledger,
+    /// Log lines, per machine. No limits are documented.
+    Logs,
     /// Manifests, per repository.
     Manifest,
 }
@@ -57,6 +59,7 @@ impl Action {
             | Self::Start
             | Self::Wait
             | Self::Lease
+            | Self::Logs
             | Self::LeaseRelease => Rate { interval: Duration::from_secs(1), burst: 2 },
         }
     }

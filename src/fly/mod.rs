@@ -8,6 +8,7 @@ mod errors;
 mod feed;
 mod http;
 mod limits;
+mod logs;
 mod machines;
 mod registry;
 mod releases;
@@ -136,6 +137,10 @@ impl Platform for Fly {
         timeout: Duration,
     ) -> Answer<bool> {
         machines::wait(self, app, id, instance, state, timeout).await
+    }
+
+    async fn log_lines(&self, app: &AppName, id: &MachineId, limit: u32) -> Answer<Vec<String>> {
+        logs::newest(self, app, id, limit).await
     }
 
     async fn open_release(&self, release: &NewRelease) -> Answer<Release> {

@@ -6,6 +6,7 @@
 mod exchange;
 mod feed;
 mod leases;
+mod logs;
 mod machines;
 mod registry;
 mod releases;

@@ -138,6 +138,12 @@ pub struct Check {
     pub interval: Option<Duration>,
 }
 
+/// How often a check is taken to run when the configuration does not say (the platform's default).
+const UNTOLD_CHECK_INTERVAL: Duration = Duration::from_secs(15);
+/// A check that has been passing for this long after a start was asked since: longer than the
+/// platform's longest grace period (one minute).
+const PASSING_SETTLES_AFTER: Duration = Duration::from_secs(75);
+
 /// A process that ended on a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitEvent {
@@ -209,6 +215,21 @@ impl Machine {
     /// The identity of what it runs, when the platform says.
     pub fn digest(&self) -> Option<&Digest> {
         self.image.digest.as_ref()
+    }
+
+    /// Whether a check's result is about this instance. What the platform says of a check is when
+    /// its status last *changed*: a result from before the start is another instance's, unless it
+    /// says "passing" for so long after the start that a failing check would have changed it.
+    pub fn is_fresh(&self, check: &Check, now: Timestamp) -> bool {
+        let Some(changed_at) = check.changed_at else { return false };
+        let started = self.started_at.unwrap_or(self.updated_at);
+        if changed_at >= started {
+            return true;
+        }
+        let interval = check.interval.unwrap_or(UNTOLD_CHECK_INTERVAL);
+        let settled = (interval * 3).max(PASSING_SETTLES_AFTER);
+        check.status == CheckStatus::Passing
+            && Duration::try_from(now.duration_since(started)).is_ok_and(|up| up >= settled)
     }
 
     /// Exits nobody asked for, at or after `since`.

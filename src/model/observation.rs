@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -60,6 +61,8 @@ pub struct OrgContext {
 /// One round's facts about one app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
+    /// When the round began to look: what happened since may not be in it.
+    pub began: Timestamp,
     /// `Err`: the platform could not be read; the reason, for people.
     pub machines: Result<Vec<Machine>, String>,
     /// The release ledger, newest first; `None` when it was not read this round.

@@ -1,3 +1,45 @@
-//! A Fly organization in memory, and the same over HTTP ([`serve`]).
+//! A Fly organization in memory: apps, machines, leases, releases, images with behaviour, traffic.
+//!
+//! The state model ([`Org`], held through a [`Sim`]) is kept apart from the ways it is reached:
+//! [`ports`] implements the daemon's ports on it directly, for scenario tests on a simulated
+//! clock; [`serve`] speaks the platform's HTTP interfaces, for the demo, for `flyctl`, and for
+//! people who rehearse their thresholds. It stands for the platform and knows nothing of the
+//! daemon's adapters. `docs/simulation.md` says what is modelled and what is not.
 
+mod advance;
+mod change;
+mod controls;
+mod desk;
+mod faults;
+pub mod fleet;
+mod handle;
+mod image;
+mod lease;
+mod ledger;
+mod logs;
+mod machine;
+mod org;
+mod page;
+pub mod ports;
+mod refusal;
+mod rng;
 pub mod serve;
+mod ship;
+mod show;
+mod traffic;
+mod view;
+
+pub use change::{Progress, Update};
+pub use faults::{Action, CallRecord, Fault, FaultRule};
+pub use fleet::Fleet;
+pub use handle::Sim;
+pub use image::Behaviour;
+pub use lease::Held;
+pub use ledger::Entry;
+pub use machine::State;
+pub use org::{Org, Placed, Totals};
+pub use refusal::Refusal;
+pub use ship::{ShipOptions, ShipStrategy};
+
+#[cfg(test)]
+mod tests;

@@ -181,6 +181,11 @@ impl Board {
         *count = count.saturating_add(1);
     }
 
+    /// Calls to the platform since the start.
+    pub fn platform_calls(&self) -> u64 {
+        self.state().counters.calls.values().sum()
+    }
+
     pub fn readiness(&self) -> Readiness {
         let state = self.state();
         if state.was_ready {

@@ -1,40 +1,271 @@
-//! What the demo plays on.
+//! What the demo plays on: the simulated platform and its metrics pages on loopback addresses, a
+//! webhook receiver, and the daemon, set up from files as a user would.
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{super::receiver::Received, Bad};
-use crate::web::AppView;
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::{
+    super::receiver::{self, Received},
+    Bad,
+};
+use crate::{
+    config::{self, Config, Secret},
+    daemon::{self, ConfigSource, Counted, Ports, Settings},
+    fly::{Fly, FlySettings},
+    model::AppName,
+    notify::http::HttpNotifier,
+    ports::Clock,
+    scrape::{CONCURRENCY, HttpPages, Scraper},
+    sim::{
+        ShipOptions, Sim, fleet,
+        serve::{self, Options, desk::Desk},
+    },
+    store::SqliteJournal,
+    web::{AppView, Board},
+};
+
+/// Signs the demo's webhooks; it protects nothing.
+const SECRET: &str = "whsec_d2F2ZW9mZi1kZW1vLXdlYmhvb2stc2VjcmV0LTE=";
+/// Messages that may wait to be told.
+const MESSAGES: usize = 100;
+/// Everything as shipped but for the times, which fit a rollback into a minute.
+const POLICY: &str = r#"
+apps = ["*"]
+mode = "rollback"
+
+[watch]
+scrape_every = "1s"
+block = "1s"
+bake = "3s"
+
+[rollback]
+confirm = "2s"
+ready_timeout = "30s"
+
+[[threshold]]
+name = "5xx"
+ratio = { bad = 'http_requests_total{status=~"5.."}', total = 'http_requests_total' }
+max = "2%"
+no_data = "ignore"
+
+[[threshold]]
+name = "p95"
+latency = { histogram = 'http_request_duration_seconds', quantile = 0.95 }
+max = "500ms"
+no_data = "ignore"
+
+[[threshold]]
+name = "checks"
+checks = { failing = "30%", consecutive = 2 }
+
+[[threshold]]
+name = "crashes"
+crashes = { exits = 2, oom = 1 }
+"#;
+
+/// A directory that goes when the demo ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("waveoff-demo-{}", std::process::id()));
+        std::fs::create_dir_all(path.join("config/thresholds"))
+            .with_context(|| format!("make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!("{} stays behind: {error}", self.0.display());
+        }
+    }
+}
 
 pub(super) struct Stage {
     pub(super) daemon: JoinHandle<anyhow::Result<()>>,
     pub(super) messages: mpsc::Receiver<Result<Received, String>>,
     pub(super) api_url: String,
     pub(super) platform_url: String,
+    sim: Sim,
+    board: Board,
+    stop: oneshot::Sender<()>,
+    others: Vec<JoinHandle<()>>,
+    _scratch: Scratch,
 }
 
 impl Stage {
     pub(super) async fn set_up() -> anyhow::Result<Self> {
-        anyhow::bail!("not built yet")
+        let clock = Clock::system();
+        let sim = Sim::new(&fleet::demo(), clock.clone());
+        let (platform_url, mut others) = open_platform(&sim).await?;
+        let (hook_url, messages, receiving) = open_receiver(clock.clone()).await?;
+        others.push(receiving);
+
+        let scratch = Scratch::new()?;
+        let config = write_config(scratch.path(), &hook_url)?;
+        let settings = FlySettings::from_env(config.organization.clone(), |name| match name {
+            "FLY_API_TOKEN" => Some("sim-token".to_owned()),
+            "FLY_API_BASE_URL" | "FLY_FLAPS_BASE_URL" | "FLY_UIEX_BASE_URL" => {
+                Some(platform_url.clone())
+            }
+            "FLY_REGISTRY_HOST" => Some(platform_url.replace("http://", "")),
+            _ => None,
+        })?;
+        let fly = Arc::new(Fly::new(settings)?);
+        let board = Board::new(&config.organization, clock.now());
+        let journal = SqliteJournal::open(&scratch.path().join("waveoff.sqlite"))?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("listen for the API")?;
+        let api_url = format!("http://{}", listener.local_addr()?);
+        let ports = Ports {
+            platform: Arc::new(Counted::new(fly.clone(), board.clone())),
+            scraper: Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY),
+            registry: fly,
+            notifier: Arc::new(HttpNotifier::new(clock.clone())?),
+            journal: Arc::new(journal),
+            board: board.clone(),
+            clock,
+        };
+        let settings = Settings {
+            config,
+            source: Some(ConfigSource {
+                dir: scratch.path().join("config"),
+                environment: Arc::new(secrets),
+            }),
+            listener: Some(listener),
+            feed_every: super::super::run::FEED_EVERY,
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let daemon = tokio::spawn(daemon::run(settings, Arc::new(ports), async move {
+            if stopped.await.is_err() {
+                tracing::debug!("the stage was left: the daemon stops");
+            }
+        }));
+        Ok(Self {
+            daemon,
+            messages,
+            api_url,
+            platform_url,
+            sim,
+            board,
+            stop,
+            others,
+            _scratch: scratch,
+        })
     }
-    pub(super) async fn ship_good(&self) -> anyhow::Result<()> {
+
+    pub(super) fn ship_good(&self) -> anyhow::Result<()> {
+        self.ship("good")
+    }
+
+    pub(super) fn ship_bad(&self, bad: Bad) -> anyhow::Result<()> {
+        self.ship(super::story::fault(bad))
+    }
+
+    /// A deploy by somebody else, as a CI job does it.
+    fn ship(&self, tag: &str) -> anyhow::Result<()> {
+        let image = format!("registry.fly.io/{}:{tag}", super::APP);
+        self.sim
+            .ship(super::APP, &image, ShipOptions::default())
+            .map_err(|refusal| anyhow::anyhow!("ship {image}: {}", refusal.text()))?;
         Ok(())
     }
-    pub(super) async fn ship_bad(&self, _bad: Bad) -> anyhow::Result<()> {
-        Ok(())
+
+    pub(super) fn view(&self, app: &str) -> Option<AppView> {
+        self.board.app(&AppName::new(app))
     }
-    pub(super) fn view(&self, _app: &str) -> Option<AppView> {
-        None
+
+    pub(super) fn all_on_good(&self, app: &str) -> bool {
+        let running = self.sim.running(app);
+        !running.is_empty() && running.values().all(|image| image.contains(":good@"))
     }
-    pub(super) fn all_on_good(&self, _app: &str) -> bool {
-        false
+
+    /// Requests of the app's users, and how many of them failed.
+    pub(super) fn totals(&self, app: &str) -> (u64, u64) {
+        let totals = self.sim.totals(app);
+        (totals.requests, totals.failed)
     }
-    pub(super) fn totals(&self, _app: &str) -> (u64, u64) {
-        (0, 0)
-    }
+
+    /// Calls that the daemon made to the platform.
     pub(super) fn platform_calls(&self) -> u64 {
-        0
+        self.board.platform_calls()
     }
+
     pub(super) async fn tear_down(self) -> anyhow::Result<()> {
+        // A daemon that has ended by itself hears nothing; its result tells.
+        let told = self.stop.send(()).is_ok();
+        tracing::debug!(told, "the demo ends");
+        self.daemon.await.context("the daemon's task")??;
+        for other in self.others {
+            other.abort();
+        }
         Ok(())
     }
+}
+
+/// Serves the platform and the machines' pages; answers with the platform's base URL.
+async fn open_platform(sim: &Sim) -> anyhow::Result<(String, Vec<JoinHandle<()>>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("listen for the platform")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let desk: Arc<dyn Desk> = Arc::new(sim.clone());
+    let pages = tokio::spawn(serve::metrics::serve(Arc::clone(&desk)));
+    let serving = serve::serve(desk, listener, Options::default(), std::future::pending());
+    let platform = tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!("the simulated platform ended: {error}");
+        }
+    });
+    Ok((url, vec![pages, platform]))
+}
+
+type Messages = mpsc::Receiver<Result<Received, String>>;
+
+async fn open_receiver(clock: Clock) -> anyhow::Result<(String, Messages, JoinHandle<()>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("listen for webhooks")?;
+    let url = format!("http://{}/hook", listener.local_addr()?);
+    let (sender, messages) = mpsc::channel(MESSAGES);
+    let serving = receiver::serve(listener, Secret::new(SECRET), clock, sender);
+    let task = tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!("the webhook receiver ended: {error}");
+        }
+    });
+    Ok((url, messages, task))
+}
+
+fn write_config(dir: &Path, hook_url: &str) -> anyhow::Result<Config> {
+    let config = dir.join("config");
+    let head = format!(
+        r#"
+organization = "acme"
+
+[[receiver]]
+name = "demo"
+url = "{hook_url}"
+secrets_env = ["DEMO_SECRET"]
+"#
+    );
+    std::fs::write(config.join("waveoff.toml"), head).context("write waveoff.toml")?;
+    std::fs::write(config.join("thresholds/demo.toml"), POLICY).context("write demo.toml")?;
+    config::load(&config, secrets)
+        .map_err(|errors| anyhow::anyhow!("the demo's configuration: {errors}"))
+}
+
+/// The demo's environment variables.
+fn secrets(name: &str) -> Option<String> {
+    (name == "DEMO_SECRET").then(|| SECRET.to_owned())
 }

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::{
     Shared,
     call::Call,
+    desk::ShipOptions,
     faults::Rule,
     limits::Limits,
     lock,
     reply::{Answer, Reply},
-    ship,
 };
 
 /// Answers a control request.
@@ -88,13 +88,14 @@ fn machine(shared: &Shared, id: &str, verb: &str, body: &Value) -> Answer {
 
 /// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
 fn ship(shared: &Shared, call: &Call) -> Answer {
-    let desk = &shared.desk;
+    let mut options = call.body.clone();
     let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
-    if desk.resolve(image).is_none() {
-        return Err(Reply::error(404, &format!("no image {image}")));
+    if let Some(fields) = options.as_object_mut() {
+        fields.remove("app");
+        fields.remove("image");
     }
-    let regions: Option<Vec<&str>> =
-        call.body["regions"].as_array().map(|list| list.iter().filter_map(Value::as_str).collect());
-    let entry = ship::begin(desk, app, image, regions.as_deref())?;
+    let options: ShipOptions =
+        serde_json::from_value(options).map_err(|error| Reply::error(400, &error.to_string()))?;
+    let entry = shared.desk.ship(app, image, options)?;
     Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
 }

@@ -10,42 +10,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::reply::Reply;
-
-/// A machine's new version, as asked for.
-#[derive(Clone, Debug)]
-pub struct Update<'a> {
-    pub config: Value,
-    /// The instance the caller last read; the platform refuses if it moved on.
-    pub current: Option<&'a str>,
-    pub skip_launch: bool,
-}
-
-/// How far a machine is on its way.
-#[derive(Clone, Debug)]
-pub struct Progress {
-    pub state: String,
-    pub instance: String,
-    /// No transition in progress.
-    pub is_settled: bool,
-    /// Id of the newest event.
-    pub event: String,
-}
-
-/// One entry of the release ledger.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    pub id: String,
-    pub app: String,
-    pub version: u64,
-    pub status: String,
-    pub strategy: String,
-    /// The image as the deploying client named it.
-    pub image: String,
-    pub author: String,
-    pub created_at: Timestamp,
-    /// The app configuration it was made with; may be null.
-    pub definition: Value,
-}
+pub use crate::sim::{
+    change::{Progress, Update},
+    ledger::Entry,
+    ship::ShipOptions,
+};
 
 /// The organization, as the doors see it. Every method answers at once; what takes time goes on
 /// by itself and is seen by reading again.
@@ -91,7 +60,7 @@ pub trait Desk: Send + Sync + 'static {
         app: &str,
         id: &str,
         nonce: Option<&str>,
-        update: &Update<'_>,
+        update: Update<'_>,
     ) -> Result<Value, Reply>;
     fn destroy(&self, app: &str, id: &str, nonce: Option<&str>, force: bool) -> Result<(), Reply>;
     fn start(&self, app: &str, id: &str, nonce: Option<&str>) -> Result<(), Reply>;
@@ -134,6 +103,8 @@ pub trait Desk: Send + Sync + 'static {
         author: &str,
     ) -> Result<Entry, Reply>;
     fn set_release_status(&self, id: &str, status: &str) -> Result<(), Reply>;
+    /// Somebody else's deploy: writes the release and goes on by itself.
+    fn ship(&self, app: &str, image: &str, options: ShipOptions) -> Result<Entry, Reply>;
 
     /// The digest behind an image reference, by tag or digest, when the registry has it.
     fn resolve(&self, reference: &str) -> Option<String>;
@@ -145,6 +116,9 @@ pub trait Desk: Send + Sync + 'static {
     fn metrics_pages(&self) -> Vec<MetricsSite>;
     /// The page's text; `None` when the machine does not answer.
     fn page(&self, app: &str, id: &str, path: &str) -> Option<String>;
+
+    /// A machine's log lines, oldest first.
+    fn log_lines(&self, app: &str, id: &str) -> Result<Vec<String>, Reply>;
 
     /// State in short, for people.
     fn summary(&self) -> Result<Value, Reply>;

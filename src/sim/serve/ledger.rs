@@ -96,17 +96,27 @@ fn patch(desk: &dyn Desk, call: &Call) -> Answer {
 
 /// Never without a line: a client that only wants what is there asks until it gets one.
 fn logs(desk: &dyn Desk, call: &Call) -> Answer {
-    desk.app(&call.route.app)?;
+    let app = &call.route.app;
+    desk.app(app)?;
     let instance = call.parameter("instance").unwrap_or_default();
     let region = call.parameter("region").unwrap_or_default();
+    let lines = if instance.is_empty() {
+        vec!["simulated platform".to_owned()]
+    } else {
+        desk.log_lines(app, instance)?
+    };
     let now = desk.now().to_string();
-    Ok(Reply::ok(json!({
-        "data": [{"id": "1", "type": "log", "attributes": {
-            "timestamp": now, "message": "simulated machine", "level": "info",
-            "instance": instance, "region": region,
-            "meta": {"instance": instance, "region": region,
-                     "event": {"provider": "app"}, "http": {}, "error": {}, "url": {}},
-        }}],
-        "meta": {"next_token": ""},
-    })))
+    let data: Vec<Value> = lines
+        .iter()
+        .enumerate()
+        .map(|(number, message)| {
+            json!({"id": number.to_string(), "type": "log", "attributes": {
+                "timestamp": now, "message": message, "level": "info",
+                "instance": instance, "region": region,
+                "meta": {"instance": instance, "region": region,
+                         "event": {"provider": "app"}, "http": {}, "error": {}, "url": {}},
+            }})
+        })
+        .collect();
+    Ok(Reply::ok(json!({"data": data, "meta": {"next_token": ""}})))
 }

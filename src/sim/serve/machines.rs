@@ -200,11 +200,12 @@ fn create(desk: &dyn Desk, call: &Call) -> Answer {
 fn update(desk: &dyn Desk, call: &Call) -> Answer {
     let update = Update {
         config: config_of(&call.body)?,
+        raw: None,
         current: call.body["current_version"].as_str().filter(|text| !text.is_empty()),
         skip_launch: call.body["skip_launch"].as_bool().unwrap_or(false),
     };
     let (app, id) = (&call.route.app, &call.route.machine);
-    Ok(Reply::ok(desk.update(app, id, call.nonce.as_deref(), &update)?))
+    Ok(Reply::ok(desk.update(app, id, call.nonce.as_deref(), update)?))
 }
 
 /// Seconds a wait may take.

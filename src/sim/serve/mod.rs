@@ -18,7 +18,6 @@ pub mod metrics;
 mod registry;
 pub mod reply;
 mod route;
-mod ship;
 
 use std::{
     future::Future,

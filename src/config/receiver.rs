@@ -1,0 +1,261 @@
+//! `[[receiver]]`: who is told, with URLs and secrets that stay out of files and messages.
+
+use std::{net::IpAddr, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::Url;
+
+use super::{
+    Format, Receiver, Secret,
+    problem::{Problem, Wrong},
+    reader::{Entry, Reader},
+    settings::variable,
+    unbuilt,
+};
+use crate::model::EventKind;
+
+const RECEIVERS_MAX: usize = 50;
+const NAME_MAX: usize = 64;
+const SECRETS_MAX: usize = 5;
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+const AGE_MIN: Duration = Duration::from_secs(60);
+const AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+struct Context<'c> {
+    environment: &'c dyn Fn(&str) -> Option<String>,
+    missing: &'c mut Vec<Problem>,
+}
+
+/// Reads every receiver. Variables that are not set are in `missing`, apart from what is wrong:
+/// where the configuration is only checked, they need not be there.
+pub(super) fn read_all(
+    entry: &Entry<'_>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    missing: &mut Vec<Problem>,
+) -> Vec<Receiver> {
+    let tables = entry.tables();
+    if tables.len() > RECEIVERS_MAX {
+        entry.wrong(Wrong::new(format!("there are more than {RECEIVERS_MAX} receivers")));
+        return Vec::new();
+    }
+    let mut context = Context { environment, missing };
+    let mut receivers: Vec<Receiver> = Vec::new();
+    for table in tables {
+        let name = name(&table);
+        if let Some((entry, name)) = &name {
+            if receivers.iter().any(|other| other.name == *name) {
+                let message = format!("there is another receiver `{name}`");
+                entry.wrong(Wrong::but(
+                    message,
+                    "give it another name: deliveries are kept under it",
+                ));
+            }
+            table.rename(format!("receiver \"{name}\""));
+        }
+        let receiver = read(&table, name.map(|(_, name)| name), &mut context);
+        table.finish();
+        receivers.extend(receiver);
+    }
+    receivers
+}
+
+fn read(table: &Reader<'_>, name: Option<String>, context: &mut Context<'_>) -> Option<Receiver> {
+    let format = table
+        .require("format", "write \"standard\" for signed JSON, or \"slack\"")
+        .and_then(|entry| {
+            let words = [("standard", Format::Standard), ("slack", Format::Slack)];
+            entry.choice(&words, &unbuilt::FORMATS)
+        });
+    let url = url(table, format, context);
+    let secrets = secrets(table, format, context);
+    let events = table.get("events").map(|entry| events(&entry)).unwrap_or_default();
+    let max_age =
+        table.get("max_age").map_or(Some(MAX_AGE), |entry| entry.duration(AGE_MIN..=AGE_MAX));
+    Some(Receiver { name: name?, format: format?, url: url?, secrets, events, max_age: max_age? })
+}
+
+fn name<'a>(table: &Reader<'a>) -> Option<(Entry<'a>, String)> {
+    let entry = table.require("name", "give it one, such as name = \"ops\"")?;
+    let text = entry.text()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if text.is_empty() || text.len() > NAME_MAX || !text.chars().all(plain) {
+        entry.wrong(Wrong::new(format!(
+            "must have 1 to {NAME_MAX} letters, digits, dashes or underscores"
+        )));
+        return None;
+    }
+    Some((entry, text.to_owned()))
+}
+
+/// Where to send. `None`: wrong, and reported. Empty: the variable is not set.
+fn url(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) -> Option<Secret> {
+    let written = table.get("url");
+    let named = table.get("url_env");
+    match (written, named) {
+        (None, None) => {
+            table.missing(
+                "url_env",
+                "name the variable that holds the URL, such as url_env = \"OPS_URL\"",
+            );
+            None
+        }
+        (Some(_), Some(named)) => {
+            named.wrong(Wrong::but("`url` is given too", "leave one of them out"));
+            None
+        }
+        (Some(entry), None) => written_url(&entry, format),
+        (None, Some(entry)) => {
+            let (name, value) = from_variable(&entry, "the URL", context)?;
+            let Some(value) = value else { return Some(Secret::new("")) };
+            let url = usable(&value).map_err(|why| {
+                // The value itself is a secret.
+                entry.wrong(Wrong::but(
+                    format!("the variable {name} holds no usable URL: {why}"),
+                    format!("set {name} to a URL such as https://example.com/hook"),
+                ));
+            });
+            let url = url.ok()?;
+            warn_if_open(&entry, &url);
+            Some(Secret::new(value.trim()))
+        }
+    }
+}
+
+fn written_url(entry: &Entry<'_>, format: Option<Format>) -> Option<Secret> {
+    let text = entry.text()?;
+    let instead = "put it into an environment variable and name that: url_env = \"OPS_URL\"";
+    if format == Some(Format::Slack) || text.contains("hooks.slack.com") {
+        let message = "a Slack URL is a secret, and does not belong in a file";
+        entry.wrong(Wrong::but(message, instead));
+        return None;
+    }
+    match usable(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            entry.wrong(Wrong::but("a URL with a password does not belong in a file", instead));
+            None
+        }
+        Ok(url) => {
+            warn_if_open(entry, &url);
+            Some(Secret::new(text))
+        }
+        Err(why) => {
+            entry.wrong(Wrong::but(
+                format!("is no usable URL: {why}"),
+                "write one such as \"https://example.com/hook\"",
+            ));
+            None
+        }
+    }
+}
+
+fn usable(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim()).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("it begins with neither https:// nor http://".to_owned());
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("it names no host".to_owned());
+    }
+    Ok(url)
+}
+
+/// Warns when messages would cross the open network unencrypted.
+fn warn_if_open(entry: &Entry<'_>, url: &Url) {
+    if url.scheme() != "http" {
+        return;
+    }
+    let host = url.host_str().unwrap_or_default();
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    let near = match address {
+        Some(IpAddr::V4(address)) => address.is_loopback() || address.is_private(),
+        // fc00::/7, which Fly's private network is in.
+        Some(IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),
+        None => host == "localhost" || host.ends_with(".internal") || host.ends_with(".flycast"),
+    };
+    if !near {
+        entry.warn(Wrong::but("messages go out unencrypted over http://", "use https://"));
+    }
+}
+
+fn secrets(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) -> Vec<Secret> {
+    let Some(entry) = table.get("secrets_env") else {
+        if format == Some(Format::Standard) {
+            table.warn(Wrong::but(
+                "messages are not signed, so anybody could send the like",
+                "name the variable that holds a secret: secrets_env = [\"OPS_WEBHOOK_SECRET\"]",
+            ));
+        }
+        return Vec::new();
+    };
+    if format == Some(Format::Slack) {
+        entry
+            .wrong(Wrong::but("Slack checks no signatures", "leave it out: the URL is the secret"));
+        return Vec::new();
+    }
+    let list = entry.list();
+    if list.len() > SECRETS_MAX {
+        entry.wrong(Wrong::new(format!("more than {SECRETS_MAX} secrets at once are not needed")));
+        return Vec::new();
+    }
+    list.into_iter()
+        .filter_map(|(entry, _)| {
+            let (name, value) = from_variable(&entry, "a signing secret", context)?;
+            let value = value?;
+            if let Err(why) = signing_key(value.trim()) {
+                entry.wrong(Wrong::but(
+                    format!("the variable {name} holds no signing secret: {why}"),
+                    format!("set {name} to whsec_ and the base64 of 24 to 64 random bytes, as `echo whsec_$(openssl rand -base64 32)` makes it"),
+                ));
+                return None;
+            }
+            Some(Secret::new(value.trim()))
+        })
+        .collect()
+}
+
+fn signing_key(text: &str) -> Result<(), &'static str> {
+    let encoded = text.strip_prefix("whsec_").ok_or("it does not begin with `whsec_`")?;
+    let key = STANDARD.decode(encoded).map_err(|_| "what follows `whsec_` is not base64")?;
+    if (24..=64).contains(&key.len()) { Ok(()) } else { Err("it does not hold 24 to 64 bytes") }
+}
+
+/// The name of a variable and its value, if it is set.
+fn from_variable(
+    entry: &Entry<'_>,
+    what: &str,
+    context: &mut Context<'_>,
+) -> Option<(String, Option<String>)> {
+    let name = entry.text()?;
+    let usual = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !begins || !name.chars().all(usual) || name.starts_with("whsec_") || name.len() > 200 {
+        // What stands here may be the secret itself, so it is not repeated.
+        entry.wrong(Wrong::but(
+            format!("must be the name of an environment variable, not {what} itself"),
+            "write a name such as \"OPS_WEBHOOK_SECRET\" or \"OPS_URL\"",
+        ));
+        return None;
+    }
+    let value = variable(context.environment, name);
+    if value.is_none() {
+        let message = format!("the environment variable {name} is not set");
+        let suggestion = format!("set it to {what}: fly secrets set {name}=…");
+        context.missing.push(entry.describe(Wrong::but(message, suggestion)));
+    }
+    Some((name.to_owned(), value))
+}
+
+fn events(entry: &Entry<'_>) -> Vec<EventKind> {
+    let words: Vec<(&str, EventKind)> =
+        EventKind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
+    let mut events = Vec::new();
+    for (entry, text) in entry.list() {
+        let Some(kind) = entry.choice(&words, &[]) else { continue };
+        if events.contains(&kind) {
+            entry.wrong(Wrong::but(format!("`{text}` is listed twice"), "leave one out"));
+        } else {
+            events.push(kind);
+        }
+    }
+    events
+}

@@ -1,0 +1,49 @@
+//! What the documentation of other versions may mention and this one does not have.
+//!
+//! Such a key must never be ignored: whoever wrote it counts on it. Each is refused by its name,
+//! with what to use meanwhile.
+
+use super::problem::Wrong;
+
+const KEYS: [(&str, &str); 12] = [
+    ("relative", "give an absolute limit with `max`"),
+    ("promql", "read a metric of the machine itself with `gauge`"),
+    ("probe", "let Fly probe with a [checks] entry in the app's fly.toml, and use `checks` here"),
+    ("mirror", "leave it out: when an image was pruned, the next older trusted release is used"),
+    ("freeze", "set mode = \"observe\" for the time; a changed file is read while running"),
+    ("freeze_windows", "set mode = \"observe\" for the time; a changed file is read while running"),
+    ("approve", "use mode = \"observe\" and roll back by hand, or mode = \"rollback\""),
+    ("approve_within", "use mode = \"observe\" and roll back by hand, or mode = \"rollback\""),
+    ("regions_at_once", "leave it out: regions follow one another, each confirmed before the next"),
+    ("per_organization_max", "limit each app with `per_day_max`"),
+    ("control", "leave it out"),
+    ("query", "read a metric of the machine itself with `gauge`"),
+];
+
+/// What is wrong with a key of another version.
+pub(super) fn key(key: &str) -> Option<Wrong> {
+    let (name, instead) = KEYS.iter().find(|(name, _)| *name == key)?;
+    Some(Wrong::but(format!("`{name}` is not available in this version"), (*instead).to_owned()))
+}
+
+pub(super) const MODES: [(&str, &str); 1] =
+    [("approve", "use \"observe\" and roll back by hand, or \"rollback\"")];
+
+pub(super) const SOURCES: [(&str, &str); 1] = [(
+    "fly",
+    "use \"machine\", the machine's own metrics page, or the presets \"checks\" and \"crashes\"",
+)];
+
+pub(super) const PRESETS: [(&str, &str); 1] =
+    [("fly-http", "use \"checks\" and \"crashes\", and a `ratio` of the app's own counters")];
+
+pub(super) const FORMATS: [(&str, &str); 3] = [
+    ("discord", "use \"standard\" and translate it in a small receiver of your own"),
+    ("teams", "use \"standard\" and translate it in a small receiver of your own"),
+    ("pagerduty", "use \"standard\" and translate it in a small receiver of your own"),
+];
+
+pub(super) const CONFIGS: [(&str, &str); 1] = [(
+    "restore",
+    "use \"keep\": the image is put back, the rest of the machine's configuration stays",
+)];

@@ -1,0 +1,152 @@
+//! Whether a region looks healthy on the known-good image.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    super::{
+        Step, signed,
+        state::{Confirm, HoldReason, MachinePhase, RegionPhase, RegionWork, Rollback},
+        watch as watching,
+        watch::allowed_share,
+    },
+    crashed_to_a_stop,
+};
+use crate::model::{CheckStatus, Evidence, Machine, MachineState, Observation, Policy, Verdict};
+
+/// Confirm windows before a region that does not improve stops the rollback.
+const CONFIRM_WINDOWS_MAX: u32 = 3;
+
+impl Step<'_> {
+    /// Watches a region on the known-good image until it is confirmed, or clearly is not.
+    pub(super) fn confirming(
+        &mut self,
+        rollback: &Rollback,
+        work: &mut RegionWork,
+        mut confirm: Confirm,
+        proof: bool,
+        machines: &[&Machine],
+        observation: &Observation,
+    ) -> Option<HoldReason> {
+        let unfinished =
+            work.machines.values().any(|machine| matches!(machine.phase, MachinePhase::Todo));
+        if unfinished {
+            // A machine came back with the bad image: it is put right first.
+            return self.updating(rollback, work, machines);
+        }
+        let target = &rollback.target.digest;
+        let here: Vec<&&Machine> = machines
+            .iter()
+            .filter(|m| m.region == work.region && m.digest() == Some(target))
+            .collect();
+        for machine in &here {
+            let count = confirm.crashes.entry(machine.id.clone()).or_default();
+            watching::count_crashes(count, machine, confirm.since);
+            for sample in observation.samples.iter().filter(|s| s.machine == machine.id) {
+                watching::absorb_confirm(&mut confirm, target, machine, sample);
+            }
+        }
+        if self.now.duration_since(confirm.since) < signed(self.policy.rollback.confirm) {
+            work.phase = RegionPhase::Confirming(confirm);
+            return None;
+        }
+        let look = match self.cannot_see(&rollback.evidence) {
+            Some(why) => Look::NoEvidence(why.to_owned()),
+            None => judge_region(self.policy, &rollback.evidence, &confirm, &here),
+        };
+        let again = confirm.windows < CONFIRM_WINDOWS_MAX;
+        match look {
+            Look::Healthy(detail) => work.phase = RegionPhase::Confirmed { detail },
+            // Only the first region has to prove that the rollback helps; a later one without
+            // traffic is healthy as far as anybody can tell.
+            Look::NoEvidence(detail) if !proof && self.cannot_see(&rollback.evidence).is_none() => {
+                work.phase = RegionPhase::Confirmed { detail };
+            }
+            Look::Unhealthy(_) | Look::NoEvidence(_) if again => {
+                let windows = confirm.windows + 1;
+                let mut next = begin_confirm(self.now, windows);
+                next.absorbed = confirm.absorbed;
+                work.phase = RegionPhase::Confirming(next);
+            }
+            Look::Unhealthy(detail) => {
+                work.phase = RegionPhase::Confirming(confirm);
+                let region = work.region.clone();
+                return Some(HoldReason::NoImprovement { region, detail });
+            }
+            Look::NoEvidence(detail) => {
+                work.phase = RegionPhase::Confirming(confirm);
+                let region = work.region.clone();
+                return Some(HoldReason::CannotConfirm { region, detail });
+            }
+        }
+        None
+    }
+}
+
+pub(super) fn begin_confirm(now: Timestamp, windows: u32) -> Confirm {
+    Confirm {
+        since: now,
+        windows,
+        tallies: BTreeMap::new(),
+        crashes: BTreeMap::new(),
+        absorbed: BTreeSet::new(),
+    }
+}
+
+/// What a region shows on the known-good image.
+enum Look {
+    Healthy(String),
+    Unhealthy(String),
+    NoEvidence(String),
+}
+
+fn judge_region(
+    policy: &Policy,
+    breach: &[Evidence],
+    confirm: &Confirm,
+    machines: &[&&Machine],
+) -> Look {
+    let down: Vec<&str> = machines
+        .iter()
+        .filter(|machine| {
+            crashed_to_a_stop(machine)
+                || machine.checks.iter().any(|check| check.status == CheckStatus::Critical)
+        })
+        .map(|machine| machine.id.as_str())
+        .collect();
+    if !down.is_empty() {
+        return Look::Unhealthy(format!("{} down or failing its checks", down.join(", ")));
+    }
+    let crashes: u32 = confirm.crashes.values().map(|count| count.exits).sum();
+    if crashes > 0 {
+        return Look::Unhealthy(format!("{crashes} crashes since"));
+    }
+    if !machines.iter().any(|machine| matches!(machine.state, MachineState::Started)) {
+        return Look::NoEvidence("no machine is started".to_owned());
+    }
+    let mut details = Vec::new();
+    for evidence in breach.iter().filter(|e| e.verdict == Verdict::Breach) {
+        let threshold = policy.thresholds.iter().find(|t| t.name == evidence.threshold);
+        let Some((limit, _)) = threshold.and_then(|t| allowed_share(&t.kind)) else { continue };
+        let Some(tally) = confirm.tallies.get(&evidence.threshold).filter(|t| t.n > 0.0) else {
+            return Look::NoEvidence(format!("{} has no traffic", evidence.threshold));
+        };
+        let detail = format!(
+            "{} {:.1} % ({:.0} of {:.0})",
+            evidence.threshold,
+            100.0 * tally.k / tally.n,
+            tally.k,
+            tally.n
+        );
+        // A single bad event among few is no share yet.
+        if tally.k > 1.0 && tally.k / tally.n > limit {
+            return Look::Unhealthy(detail);
+        }
+        details.push(detail);
+    }
+    if details.is_empty() {
+        details.push("up, checks pass".to_owned());
+    }
+    Look::Healthy(details.join(", "))
+}

@@ -1,0 +1,71 @@
+//! Which region is rolled back first, and which at all.
+
+use std::collections::BTreeMap;
+
+use super::super::state::Watch;
+use crate::model::{Evidence, Policy, Region, RegionOrder, RegionReport, Verdict};
+
+/// A share of bad events from which on there is nothing left to protect.
+const TOTAL_OUTAGE: f64 = 0.9;
+
+/// The regions of a watch in the order in which they would be rolled back.
+pub(super) fn order(policy: &Policy, watch: &Watch) -> Vec<Region> {
+    let badness = |region: &Region| -> f64 {
+        let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
+        let tallies = watch.regions.get(region);
+        breaching
+            .filter_map(|e| tallies.and_then(|t| t.get(&e.threshold)))
+            .filter(|tally| tally.n > 0.0)
+            // One bad request of one is no proof: the count weighs in.
+            .map(|tally| (tally.k / tally.n) * (tally.n / (tally.n + 10.0)))
+            .fold(0.0, f64::max)
+    };
+    let mut regions: Vec<Region> = watch.regions.keys().cloned().collect();
+    regions.sort_by(|a, b| badness(b).total_cmp(&badness(a)).then_with(|| a.cmp(b)));
+    let RegionOrder::Listed(list) = &policy.rollback.order else { return regions };
+    let named = |region: &Region| list.iter().any(|entry| entry.as_ref() == Some(region));
+    let mut ordered: Vec<Region> = Vec::new();
+    for entry in list {
+        match entry {
+            Some(region) if regions.contains(region) => ordered.push(region.clone()),
+            Some(_) => {}
+            None => ordered.extend(regions.iter().filter(|r| !named(r)).cloned()),
+        }
+    }
+    let rest: Vec<Region> = regions.into_iter().filter(|r| !ordered.contains(r)).collect();
+    ordered.extend(rest);
+    ordered
+}
+
+/// The plan, for `rollback.planned`.
+pub(in crate::decide) fn preview(policy: &Policy, watch: &Watch) -> Vec<RegionReport> {
+    order(policy, watch)
+        .into_iter()
+        .map(|region| RegionReport {
+            region,
+            phase: "waiting".to_owned(),
+            machines: BTreeMap::new(),
+        })
+        .collect()
+}
+
+/// Whether a region shows the breach itself.
+pub(super) fn is_breaching(watch: &Watch, region: &Region) -> bool {
+    let mut from_counts = false;
+    for evidence in watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
+        if !matches!(evidence.kind.as_str(), "ratio" | "latency") {
+            // Checks, crashes and gauges are told by machine: no region is ruled out by them.
+            return true;
+        }
+        let tally = watch.regions.get(region).and_then(|t| t.get(&evidence.threshold));
+        from_counts |= tally.is_some_and(|t| t.n > 0.0 && t.k / t.n > evidence.limit);
+    }
+    from_counts
+}
+
+pub(super) fn is_total_outage(evidence: &[Evidence]) -> bool {
+    evidence.iter().filter(|e| e.verdict == Verdict::Breach).any(|e| {
+        matches!(e.kind.as_str(), "ratio" | "checks")
+            && e.share().is_some_and(|share| share >= TOTAL_OUTAGE)
+    })
+}

@@ -1,0 +1,209 @@
+//! The work list against what the machines run, and what came of each attempt.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::super::{
+    PutImage, PutOutcome, later,
+    state::{MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback},
+};
+use crate::model::{Digest, HostStatus, Machine, MachineId, MachineState, ReleaseVersion};
+
+/// Attempts per machine before it is given up and named.
+const ATTEMPTS_MAX: u32 = 5;
+/// Pause after a failed attempt, times the attempts so far.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
+/// Pause before a machine is tried again whose attempt the platform did not answer.
+const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Listed machines may be this much behind what was just done to them.
+const LIST_LAGS_BY: Duration = Duration::from_secs(5);
+/// Pause before a leased machine is tried again: a deploy that ends frees it any second.
+const LEASE_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Brings the work list in line with what the machines run now.
+pub(super) fn rescan(
+    rollback: &mut Rollback,
+    machines: &[&Machine],
+    own: &[ReleaseVersion],
+    began: Timestamp,
+) {
+    let bad_version = rollback.bad.version;
+    for machine in machines {
+        let known = rollback.regions.iter().any(|work| work.region == machine.region);
+        let is_bad = machine.digest() == Some(&rollback.bad.digest)
+            && machine.release.is_none_or(|version| {
+                bad_version.is_none_or(|bad| version <= bad) || own.contains(&version)
+            });
+        if !known && is_bad {
+            rollback.regions.push(RegionWork {
+                region: machine.region.clone(),
+                phase: RegionPhase::Waiting,
+                machines: BTreeMap::new(),
+            });
+        }
+        let runs = if is_bad {
+            Runs::Bad
+        } else if machine.digest() == Some(&rollback.target.digest) {
+            Runs::Target
+        } else {
+            Runs::Other
+        };
+        let Some(work) = rollback.regions.iter_mut().find(|work| work.region == machine.region)
+        else {
+            continue;
+        };
+        let over = rollback.completed_at.is_some();
+        // The list may still show what a machine ran before we updated it.
+        let is_stale = work.machines.get(&machine.id).is_some_and(|entry| {
+            entry.touched_at.is_some_and(|at| began < later(at, LIST_LAGS_BY))
+        });
+        if !is_stale {
+            rescan_machine(work, machine, runs, over);
+        }
+    }
+    let seen: std::collections::BTreeSet<&MachineId> = machines.iter().map(|m| &m.id).collect();
+    for work in &mut rollback.regions {
+        for (id, machine) in &mut work.machines {
+            if !seen.contains(id) && !matches!(machine.phase, MachinePhase::InFlight { .. }) {
+                machine.phase = MachinePhase::Gone;
+            }
+        }
+    }
+}
+
+/// What a machine runs, from a rollback's point of view.
+#[derive(Clone, Copy, PartialEq)]
+enum Runs {
+    Bad,
+    Target,
+    Other,
+}
+
+fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bool) {
+    let is_bad = runs == Runs::Bad;
+    let reachable = machine.host == HostStatus::Ok;
+    let Some(entry) = work.machines.get_mut(&machine.id) else {
+        if is_bad {
+            let phase = if reachable { MachinePhase::Todo } else { MachinePhase::HostDown };
+            // What crashed to a stop is to be up again; what was stopped on purpose is not.
+            let running = !machine.state.is_at_rest() || crashed_to_a_stop(machine);
+            let entry =
+                MachineWork { phase, attempts: 0, retry_at: None, touched_at: None, running };
+            work.machines.insert(machine.id.clone(), entry);
+            reopen(work, over);
+        }
+        return;
+    };
+    match &entry.phase {
+        MachinePhase::InFlight { .. } => {}
+        MachinePhase::Todo | MachinePhase::Leased { .. } if !reachable => {
+            entry.phase = MachinePhase::HostDown;
+        }
+        MachinePhase::Todo | MachinePhase::Leased { .. } | MachinePhase::HostDown
+            if runs == Runs::Other =>
+        {
+            let runs = machine.digest().map_or("an image without digest", Digest::short);
+            entry.phase = MachinePhase::Superseded { runs: runs.to_owned() };
+        }
+        // On the bad image, or on the target and not yet verified there.
+        MachinePhase::Todo | MachinePhase::Leased { .. } => {}
+        MachinePhase::HostDown if reachable => {
+            entry.phase = MachinePhase::Todo;
+            reopen(work, over);
+        }
+        MachinePhase::OnTarget | MachinePhase::Gone | MachinePhase::Superseded { .. }
+            if is_bad && reachable =>
+        {
+            // Reverted by the platform, or back from the dead.
+            entry.attempts += 1;
+            entry.phase = if entry.attempts >= ATTEMPTS_MAX {
+                MachinePhase::Failed { reason: "it keeps going back to the bad image".to_owned() }
+            } else {
+                MachinePhase::Todo
+            };
+            reopen(work, over);
+        }
+        MachinePhase::HostDown
+        | MachinePhase::OnTarget
+        | MachinePhase::Gone
+        | MachinePhase::Superseded { .. }
+        | MachinePhase::Failed { .. } => {}
+    }
+}
+
+/// A confirmed region with new work is worked on again, while the rollback is not over.
+fn reopen(work: &mut RegionWork, over: bool) {
+    if matches!(work.phase, RegionPhase::Confirmed { .. }) && !over {
+        work.phase = RegionPhase::Updating;
+    }
+}
+
+/// Whether the machine rests because it crashed, not because somebody or autostop stopped it.
+pub fn crashed_to_a_stop(machine: &Machine) -> bool {
+    matches!(machine.state, MachineState::Stopped | MachineState::Failed)
+        && machine.exits.first().is_some_and(|exit| !exit.requested_stop)
+}
+
+/// Notes where a machine stands, and that it is not tried again before `wait` is over.
+pub(super) fn note_put(
+    rollback: &mut Rollback,
+    put: &PutImage,
+    phase: &MachinePhase,
+    now: Timestamp,
+    wait: Duration,
+) {
+    let further = match phase {
+        MachinePhase::OnTarget
+        | MachinePhase::Gone
+        | MachinePhase::HostDown
+        | MachinePhase::Superseded { .. }
+        | MachinePhase::Failed { .. } => true,
+        MachinePhase::Todo | MachinePhase::InFlight { .. } | MachinePhase::Leased { .. } => false,
+    };
+    if further {
+        rollback.progress_at = now;
+    }
+    for work in rollback.regions.iter_mut().filter(|work| work.region == put.region) {
+        if let Some(machine) = work.machines.get_mut(&put.machine) {
+            machine.phase = phase.clone();
+            machine.touched_at = (*phase == MachinePhase::OnTarget).then_some(now);
+            machine.retry_at = Some(later(now, wait));
+        }
+    }
+}
+
+pub(super) fn note_outcome(
+    rollback: &mut Rollback,
+    put: &PutImage,
+    outcome: &PutOutcome,
+    now: Timestamp,
+) {
+    let (phase, wait) = match outcome {
+        PutOutcome::Updated | PutOutcome::AlreadyOnTarget => {
+            (MachinePhase::OnTarget, Duration::ZERO)
+        }
+        PutOutcome::Superseded { .. } | PutOutcome::Gone => (MachinePhase::Gone, Duration::ZERO),
+        PutOutcome::HostDown { .. } => (MachinePhase::HostDown, Duration::ZERO),
+        PutOutcome::LeaseHeld { owner } => {
+            (MachinePhase::Leased { owner: owner.clone() }, LEASE_RETRY_AFTER)
+        }
+        PutOutcome::Unavailable { .. } => (MachinePhase::Todo, UNAVAILABLE_RETRY_AFTER),
+        PutOutcome::Failed { reason } => {
+            let mut attempts = 0;
+            for work in &mut rollback.regions {
+                if let Some(machine) = work.machines.get_mut(&put.machine) {
+                    machine.attempts += 1;
+                    attempts = machine.attempts;
+                }
+            }
+            let phase = if attempts >= ATTEMPTS_MAX {
+                MachinePhase::Failed { reason: reason.clone() }
+            } else {
+                MachinePhase::Todo
+            };
+            (phase, RETRY_AFTER * attempts)
+        }
+    };
+    note_put(rollback, put, &phase, now, wait);
+}

@@ -1,0 +1,202 @@
+//! One region's machines: which are ordered next, and how many at once.
+
+use jiff::SignedDuration;
+
+use super::{
+    super::{
+        Command, CommandId, PutImage, Step,
+        state::{HoldReason, LedgerEntry, MachinePhase, RegionPhase, RegionWork, Rollback},
+    },
+    confirm::begin_confirm,
+    report::describe_machine,
+};
+use crate::model::{Machine, MachineId, MachineState, MaxUnavailable, Policy, Region, Strategy};
+
+/// Machines at rest that are updated at once: nobody is served by them.
+const AT_REST_AT_ONCE: usize = 4;
+
+/// Without any progress for this long a rollback stops: a machine may take its ready timeout
+/// several times over, and a deploy may hold its leases for minutes.
+const STALLED_AFTER: SignedDuration = SignedDuration::from_mins(30);
+
+impl Step<'_> {
+    /// Orders the next machines of a region, or moves on to confirming it.
+    pub(super) fn updating(
+        &mut self,
+        rollback: &Rollback,
+        work: &mut RegionWork,
+        machines: &[&Machine],
+    ) -> Option<HoldReason> {
+        let open = work.machines.values().any(|machine| match machine.phase {
+            MachinePhase::Todo | MachinePhase::InFlight { .. } | MachinePhase::Leased { .. } => {
+                true
+            }
+            MachinePhase::OnTarget
+            | MachinePhase::HostDown
+            | MachinePhase::Gone
+            | MachinePhase::Superseded { .. }
+            | MachinePhase::Failed { .. } => false,
+        });
+        let failures: Vec<String> = work
+            .machines
+            .iter()
+            .filter_map(|(id, machine)| match &machine.phase {
+                MachinePhase::Failed { reason } => Some(format!("{id}: {reason}")),
+                _ => None,
+            })
+            .collect();
+        if open {
+            self.order_machines(rollback, work, machines);
+            if is_blocked(work) {
+                // To go on would take down more than the policy allows.
+                let detail = failures.join("; ");
+                return Some(HoldReason::RegionFailed { region: work.region.clone(), detail });
+            }
+            return self.stalled(rollback, work);
+        }
+        let any_up = work.machines.values().any(|m| m.running && m.phase == MachinePhase::OnTarget);
+        if !failures.is_empty() && !any_up {
+            return Some(HoldReason::RegionFailed {
+                region: work.region.clone(),
+                detail: failures.join("; "),
+            });
+        }
+        if any_up {
+            work.phase = RegionPhase::Confirming(begin_confirm(self.now, 1));
+        } else {
+            let detail = "nothing runs here".to_owned();
+            work.phase = RegionPhase::Confirmed { detail };
+        }
+        None
+    }
+
+    /// Whether nothing came further for so long that people have to look.
+    fn stalled(&self, rollback: &Rollback, work: &RegionWork) -> Option<HoldReason> {
+        if self.now.duration_since(rollback.progress_at) < STALLED_AFTER {
+            return None;
+        }
+        let open: Vec<String> = work
+            .machines
+            .iter()
+            .filter(|(_, machine)| machine.phase != MachinePhase::OnTarget)
+            .map(|(id, machine)| format!("{id}: {}", describe_machine(machine)))
+            .collect();
+        Some(HoldReason::Stalled {
+            region: work.region.clone(),
+            minutes: u64::try_from(STALLED_AFTER.as_mins()).unwrap_or(0),
+            detail: open.join("; "),
+        })
+    }
+
+    fn order_machines(
+        &mut self,
+        rollback: &Rollback,
+        work: &mut RegionWork,
+        machines: &[&Machine],
+    ) {
+        let count = |running: bool| {
+            work.machines.values().filter(|m| m.running == running && m.is_in_flight()).count()
+        };
+        let is_up = |id: &MachineId| {
+            machines.iter().any(|m| m.id == *id && matches!(m.state, MachineState::Started))
+        };
+        let lost =
+            work.machines.values().filter(|m| !m.is_in_flight() && m.is_down_by_us()).count();
+        let pool = pool(self.policy, rollback, work, machines);
+        let mut free = pool.saturating_sub(count(true) + lost);
+        let mut free_at_rest = AT_REST_AT_ONCE.saturating_sub(count(false));
+        let now = self.now;
+        let mut ready: Vec<MachineId> = work
+            .machines
+            .iter()
+            .filter(|(_, m)| {
+                matches!(m.phase, MachinePhase::Todo | MachinePhase::Leased { .. })
+                    && m.retry_at.is_none_or(|at| at <= now)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        // Those that are down already first: putting them right costs no capacity.
+        ready.sort_by_key(|id| (is_up(id), id.clone()));
+        for id in ready {
+            let Some(machine) = work.machines.get_mut(&id) else { continue };
+            // What we took down already has its place; so a machine that stays down cannot block
+            // its own next attempt.
+            if !machine.is_down_by_us() {
+                let slot = if machine.running { &mut free } else { &mut free_at_rest };
+                if *slot == 0 {
+                    continue;
+                }
+                *slot -= 1;
+            }
+            let command = self.put_image(rollback, &id, &work.region, machine.running);
+            machine.phase = MachinePhase::InFlight { command };
+        }
+    }
+
+    pub(super) fn put_image(
+        &mut self,
+        rollback: &Rollback,
+        machine: &MachineId,
+        region: &Region,
+        up: bool,
+    ) -> CommandId {
+        let (release, release_id) = match &rollback.ledger {
+            LedgerEntry::Open { id, version } => (Some(*version), Some(id.clone())),
+            LedgerEntry::Opening | LedgerEntry::Refused { .. } => (rollback.target.version, None),
+        };
+        self.command(Command::PutImage(Box::new(PutImage {
+            machine: machine.clone(),
+            region: region.clone(),
+            target: rollback.target.image.clone(),
+            bad: rollback.bad.digest.clone(),
+            release,
+            release_id,
+            after: rollback.bad.version.unwrap_or(self.state.seen_version),
+            rollback: rollback.id.clone(),
+            up,
+            ready_timeout: self.policy.rollback.ready_timeout,
+        })))
+    }
+}
+
+/// Whether machines that failed for good hold the places that the others need.
+fn is_blocked(work: &RegionWork) -> bool {
+    let failed = work.machines.values().any(|m| matches!(m.phase, MachinePhase::Failed { .. }));
+    let moving = work.machines.values().any(|m| {
+        m.is_in_flight()
+            || matches!(m.phase, MachinePhase::Leased { .. })
+            || (matches!(m.phase, MachinePhase::Todo) && m.retry_at.is_some())
+    });
+    failed && !moving
+}
+
+/// How many running machines of a region may be down at once because of us.
+fn pool(policy: &Policy, rollback: &Rollback, work: &RegionWork, machines: &[&Machine]) -> usize {
+    let up = machines
+        .iter()
+        .filter(|m| m.region == work.region && matches!(m.state, MachineState::Started))
+        .count()
+        .max(work.machines.values().filter(|m| m.running).count());
+    if rollback.escalated || policy.rollback.strategy == Strategy::Immediate {
+        return up.max(1);
+    }
+    let proven = work.machines.values().any(|m| m.running && m.phase == MachinePhase::OnTarget);
+    if !proven {
+        // The first machine goes alone.
+        return 1;
+    }
+    let machines_at_once = match policy.rollback.max_unavailable {
+        MaxUnavailable::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        MaxUnavailable::Share(share) => {
+            let up = f64::from(u32::try_from(up).unwrap_or(u32::MAX));
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a share of at most one of a machine count, rounded up"
+            )]
+            let count = (up * share.clamp(0.0, 1.0)).ceil() as usize;
+            count
+        }
+    };
+    machines_at_once.max(1)
+}

@@ -1,0 +1,148 @@
+//! Whether the daemon can see: the platform, the metrics, and what the machines run altogether.
+//!
+//! Blindness is a state of its own, told to people, and never evidence against a release.
+
+use std::time::Duration;
+
+use super::{
+    Step, fleet, signed,
+    state::{Blind, Phase, Watch},
+    verdict,
+};
+use crate::model::{Event, EventKind, Evidence, Machine, Observation};
+
+/// How long the platform may be unreadable before people are told.
+const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
+/// How long an app may run two images outside any deploy before people are told.
+const MIXED_ANNOUNCED_AFTER: Duration = Duration::from_secs(60);
+
+/// Rounds in which a selector matches nothing anywhere before people are told: a process that has
+/// just started may not have made its series yet.
+const UNMATCHED_ROUNDS: u32 = 5;
+
+impl Step<'_> {
+    pub(super) fn blind(&mut self, reason: &str) {
+        let now = self.now;
+        let blind = self.state.platform_blind.get_or_insert_with(|| Blind {
+            since: now,
+            reason: reason.to_owned(),
+            announced: false,
+        });
+        reason.clone_into(&mut blind.reason);
+        let first_announcement =
+            !blind.announced && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
+        blind.announced |= first_announcement;
+        if first_announcement {
+            self.say(EventKind::MonitorBlind, format!("the platform cannot be read: {reason}"));
+        }
+        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
+        self.state.phase = match phase {
+            Phase::CountingDown { watch, .. } => {
+                self.cancel_countdown(watch, "the platform cannot be read")
+            }
+            other => other,
+        };
+    }
+
+    /// Why what the evidence rests on cannot be seen just now; `None`: it can.
+    pub(super) fn cannot_see(&self, evidence: &[Evidence]) -> Option<&'static str> {
+        if self.state.platform_blind.is_some() {
+            return Some("the platform cannot be read");
+        }
+        let metrics_blind = self.state.metrics_blind.is_some();
+        (metrics_blind && verdict::rests_on_metrics(evidence))
+            .then_some("the metrics cannot be read")
+    }
+
+    pub(super) fn sees_again(&mut self) {
+        if let Some(blind) = self.state.platform_blind.take() {
+            if blind.announced {
+                self.say(
+                    EventKind::MonitorRecovered,
+                    format!("the platform can be read again (was: {})", blind.reason),
+                );
+            }
+        }
+    }
+
+    /// Notices when no metrics page at all can be read, and when one can again.
+    pub(super) fn sees_metrics(&mut self, machines: &[&Machine], observation: &Observation) {
+        let now = self.now;
+        let failures: Vec<&String> =
+            observation.samples.iter().filter_map(|s| s.readings.as_ref().err()).collect();
+        let blind = !failures.is_empty() && failures.len() == observation.samples.len();
+        // A release that takes its own metrics down is the release's fault, not ours: while
+        // some machines are up and none answers, that is blindness all the same.
+        if !blind || machines.is_empty() {
+            if !observation.samples.is_empty() {
+                if let Some(was) = self.state.metrics_blind.take() {
+                    if was.announced {
+                        self.say(
+                            EventKind::MonitorRecovered,
+                            "metrics can be read again".to_owned(),
+                        );
+                    }
+                }
+            }
+            return;
+        }
+        let reason = failures.first().map_or_else(String::new, |first| (*first).clone());
+        let state = self.state.metrics_blind.get_or_insert_with(|| Blind {
+            since: now,
+            reason: reason.clone(),
+            announced: false,
+        });
+        let announce =
+            !state.announced && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
+        state.announced |= announce;
+        if announce {
+            self.say(
+                EventKind::MonitorBlind,
+                format!("no machine's metrics can be read: {reason}"),
+            );
+        }
+    }
+
+    /// Says once per watch which thresholds look for series that no machine has: a mistyped name
+    /// must not pass for a healthy release.
+    pub(super) fn notices_unmatched(&mut self, watch: &mut Watch) {
+        let looked = watch.unmatched_rounds >= UNMATCHED_ROUNDS;
+        let unmatched: Vec<String> = watch
+            .evidence
+            .iter()
+            .filter(|evidence| looked && watch.unmatched.contains(&evidence.threshold))
+            .filter(|evidence| !watch.unmatched_told.contains(&evidence.threshold))
+            .map(|evidence| evidence.threshold.clone())
+            .collect();
+        for threshold in unmatched {
+            let source = watch
+                .evidence
+                .iter()
+                .find(|evidence| evidence.threshold == threshold)
+                .map_or("", |evidence| evidence.source.as_str());
+            let mut event: Event = self.event_about(EventKind::MonitorBlind, watch);
+            event.reason = Some(format!(
+                "threshold {threshold:?} judges nothing: {source} matches no series on any \
+                 machine of the release"
+            ));
+            self.events.push(event);
+            watch.unmatched_told.insert(threshold);
+        }
+    }
+
+    pub(super) fn notices_mixed_images(&mut self, machines: &[&Machine]) {
+        let quiet = matches!(self.state.phase, Phase::Steady);
+        if !quiet || !fleet::is_mixed(machines) {
+            self.state.mixed_since = None;
+            self.state.mixed_announced = false;
+            return;
+        }
+        let since = *self.state.mixed_since.get_or_insert(self.now);
+        if !self.state.mixed_announced
+            && self.now.duration_since(since) >= signed(MIXED_ANNOUNCED_AFTER)
+        {
+            self.state.mixed_announced = true;
+            self.say(EventKind::ImageMixed, fleet::describe_mix(machines));
+        }
+    }
+}

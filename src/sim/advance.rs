@@ -1,0 +1,220 @@
+//! Time: whatever is due is played in order, on the next access.
+//!
+//! Nothing runs in the background. The same code therefore serves paused and real time, and two
+//! runs that ask the same questions at the same times see the same answers.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    image::Behaviour,
+    machine::{CheckResult, Death, Next, Process, SimMachine, State, later, seconds},
+    org::Org,
+};
+
+/// The supervisor counts restarts over this long.
+const RESTART_WINDOW: Duration = Duration::from_secs(300);
+
+/// Exit code of a process that the kernel or a signal killed.
+pub(super) const KILLED: i64 = 137;
+
+impl Org {
+    /// Plays everything that is due until `now`. Time does not run backwards.
+    pub fn advance(&mut self, now: Timestamp) {
+        let slice = self.slice(now);
+        while let Some((due, what)) = self.first_due().filter(|(due, _)| *due <= now) {
+            self.now = self.now.max(due);
+            self.serve_traffic();
+            match what {
+                Due::Traffic => self.traffic_due = later(self.now, slice),
+                Due::Machine(id) => self.step(&id),
+                Due::Ship(index) => self.step_ship(index),
+            }
+        }
+        self.now = self.now.max(now);
+    }
+
+    fn first_due(&self) -> Option<(Timestamp, Due)> {
+        let machines = self
+            .machines
+            .values()
+            .filter_map(|machine| Some((machine.due()?, Due::Machine(machine.id.clone()))))
+            .min_by_key(|(due, _)| *due);
+        let ships = self.ships.iter().enumerate();
+        let ship =
+            ships.map(|(index, ship)| (ship.due, Due::Ship(index))).min_by_key(|(due, _)| *due);
+        let traffic = Some((self.traffic_due, Due::Traffic));
+        [machines, ship, traffic].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+
+    /// Something happens to a machine by itself, now.
+    fn step(&mut self, id: &str) {
+        let now = self.now;
+        let Some(machine) = self.machines.get(id) else { return };
+        if let Some((at, next)) = machine.next
+            && at <= now
+        {
+            self.transition(id, next);
+        } else if let Some(death) = machine.death.filter(|death| death.at <= now) {
+            self.die(id, death);
+        } else if machine.check_due.is_some_and(|at| at <= now) {
+            let failing = self.fails_checks(machine, now);
+            self.check(id, failing);
+        }
+    }
+
+    fn transition(&mut self, id: &str, next: Next) {
+        let now = self.now;
+        let event = self.rng.ulid(now);
+        let (boot, check) = (self.timing.boot, self.timing.check);
+        let Some(machine) = self.machines.get_mut(id) else { return };
+        machine.next = None;
+        machine.updated_at = now;
+        match next {
+            Next::Start => {
+                machine.state = State::Started;
+                machine.process = Some(Process::new(now));
+                machine.check = None;
+                machine.check_due = Some(later(now, check));
+                machine.push_event(&event, ["start", "started", "flyd"], now);
+                let machine = self.machines.get(id);
+                let death = machine.and_then(|machine| self.death_of(machine, now));
+                if let Some(machine) = self.machines.get_mut(id) {
+                    machine.death = death;
+                }
+            }
+            Next::Rest(state) => {
+                if machine.process.is_some() {
+                    machine.push_exit(&event, Death { at: now, code: 0, oom: false }, true, false);
+                }
+                machine.end_process();
+                machine.state = state;
+            }
+            Next::Place { run } => {
+                let kept = machine.version.digest.is_some() && !machine.revert_next;
+                let previous = machine.previous.take();
+                let (run, rest) = match previous {
+                    Some((version, state)) if !kept => {
+                        machine.version = *version;
+                        machine.revert_next = false;
+                        machine.push_event(&event, ["update", "reverted", "flyd"], now);
+                        (state.is_up(), if state.is_settled() { state } else { State::Stopped })
+                    }
+                    // A suspended machine's memory is of no use to a new version.
+                    _ => (run, State::Stopped),
+                };
+                if run {
+                    machine.state = State::Starting;
+                    machine.next = Some((later(now, boot), Next::Start));
+                } else {
+                    machine.state = rest;
+                }
+            }
+        }
+    }
+
+    /// The process ended by itself; the supervisor starts it again, within limits.
+    fn die(&mut self, id: &str, death: Death) {
+        let now = self.now;
+        let event = self.rng.ulid(now);
+        let delay = self.timing.restart + self.timing.boot;
+        let Some(machine) = self.machines.get_mut(id) else { return };
+        let oldest = now.checked_sub(RESTART_WINDOW).unwrap_or(now);
+        machine.restarts.retain(|at| *at > oldest);
+        let (policy, retries) = machine.version.restart_policy();
+        let wanted = match policy {
+            "no" => false,
+            "always" => true,
+            _ => death.code != 0,
+        };
+        let again = wanted && machine.restarts.len() < retries;
+        if again {
+            machine.restarts.push_back(now);
+        }
+        machine.push_exit(&event, death, false, again);
+        machine.end_process();
+        machine.updated_at = now;
+        if again {
+            machine.state = State::Starting;
+            machine.next = Some((later(now, delay), Next::Start));
+        } else {
+            machine.state = State::Stopped;
+            machine.next = None;
+        }
+    }
+
+    /// A result of a machine's checks.
+    fn check(&mut self, id: &str, failing: bool) {
+        let now = self.now;
+        let next = self.next_check(id);
+        let Some(machine) = self.machines.get_mut(id) else { return };
+        machine.check_due = next;
+        if machine.check.is_none_or(|check| check.passing == failing) {
+            machine.check = Some(CheckResult { passing: !failing, changed_at: now });
+        }
+    }
+
+    /// When the next result could differ: behaviour that waits a while after the start.
+    fn next_check(&self, id: &str) -> Option<Timestamp> {
+        let machine = self.machines.get(id)?;
+        let behaviour = self.behaviour_of(machine);
+        let turn = later(machine.process.as_ref()?.since, seconds(behaviour.after_s));
+        (behaviour.checks_fail && turn > self.now).then_some(turn)
+    }
+
+    /// Checks are looked at again soon: the behaviour under them changed.
+    pub(super) fn recheck(&mut self, digest: &str) {
+        let due = later(self.now, self.timing.check);
+        let now = self.now;
+        let ids: Vec<String> = self
+            .machines
+            .values()
+            .filter(|machine| machine.version.digest.as_deref() == Some(digest))
+            .filter(|machine| machine.process.is_some())
+            .map(|machine| machine.id.clone())
+            .collect();
+        for id in ids {
+            let death = self.machines.get(&id).and_then(|machine| self.death_of(machine, now));
+            if let Some(machine) = self.machines.get_mut(&id) {
+                machine.check_due = Some(due);
+                machine.death = death;
+            }
+        }
+    }
+
+    /// How the image that runs on a machine behaves there.
+    pub(super) fn behaviour_of(&self, machine: &SimMachine) -> Behaviour {
+        let digest = machine.version.digest.as_deref();
+        self.images.behaviour(digest).in_region(&machine.region)
+    }
+
+    pub(super) fn fails_checks(&self, machine: &SimMachine, at: Timestamp) -> bool {
+        let behaviour = self.behaviour_of(machine);
+        let since = machine.process.as_ref().map_or(at, |process| process.since);
+        behaviour.checks_fail && at >= later(since, seconds(behaviour.after_s))
+    }
+
+    /// When and how the process that runs from `since` on, or was changed then, ends by itself.
+    pub(super) fn death_of(&self, machine: &SimMachine, since: Timestamp) -> Option<Death> {
+        let behaviour = self.behaviour_of(machine);
+        let crash = behaviour.crash_after_s.map(|after| Death {
+            at: later(since, seconds(after)),
+            code: if behaviour.oom { KILLED } else { 1 },
+            oom: behaviour.oom,
+        });
+        let room = machine.version.memory_bytes() - behaviour.memory_bytes;
+        let full = (behaviour.leak_bytes_per_s > 0.0).then(|| Death {
+            at: later(since, seconds((room / behaviour.leak_bytes_per_s).max(0.0))),
+            code: KILLED,
+            oom: true,
+        });
+        [crash, full].into_iter().flatten().min_by_key(|death| death.at)
+    }
+}
+
+enum Due {
+    Traffic,
+    Machine(String),
+    Ship(usize),
+}

@@ -1,0 +1,90 @@
+//! The organization as many hold it at once, and its time.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{faults::Faults, fleet::Fleet, machine::later, org::Org};
+use crate::ports::Clock;
+
+/// Where the model's time comes from.
+#[derive(Debug)]
+enum Time {
+    /// It moves with tokio's clock, real or paused.
+    Clock(Clock),
+    /// It moves when told to: for tests that need real sockets and minutes of model time.
+    Manual(Mutex<Timestamp>),
+}
+
+#[derive(Debug)]
+struct Inner {
+    org: Mutex<Org>,
+    time: Time,
+    faults: Mutex<Faults>,
+}
+
+/// A simulated organization. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Sim(Arc<Inner>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The model counts in milliseconds, as the platform's events do.
+fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
+impl Sim {
+    /// The fleet's organization, on `clock`.
+    pub fn new(fleet: &Fleet, clock: Clock) -> Self {
+        let now = whole(clock.now());
+        Self::with_time(fleet, now, Time::Clock(clock))
+    }
+
+    /// The fleet's organization at `now`, where it stays until [`Sim::skip`].
+    pub fn at(fleet: &Fleet, now: Timestamp) -> Self {
+        let now = whole(now);
+        Self::with_time(fleet, now, Time::Manual(Mutex::new(now)))
+    }
+
+    fn with_time(fleet: &Fleet, now: Timestamp, time: Time) -> Self {
+        Self(Arc::new(Inner {
+            org: Mutex::new(Org::new(fleet, now)),
+            time,
+            faults: Mutex::new(Faults::default()),
+        }))
+    }
+
+    /// The model's time.
+    pub fn now(&self) -> Timestamp {
+        match &self.0.time {
+            Time::Clock(clock) => whole(clock.now()),
+            Time::Manual(now) => *lock(now),
+        }
+    }
+
+    /// Moves a time that is moved by hand; any other is left alone.
+    pub fn skip(&self, by: Duration) {
+        if let Time::Manual(now) = &self.0.time {
+            let mut now = lock(now);
+            *now = whole(later(*now, by));
+        }
+    }
+
+    /// The organization as it is now.
+    pub fn with<R>(&self, look: impl FnOnce(&mut Org) -> R) -> R {
+        let now = self.now();
+        let mut org = lock(&self.0.org);
+        org.advance(now);
+        look(&mut org)
+    }
+
+    pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.0.faults)
+    }
+}

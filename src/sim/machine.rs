@@ -1,0 +1,323 @@
+//! One simulated machine: its versions, its states, its process, its events.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::image::Reference;
+
+/// Events kept per machine, as the platform truncates its list.
+const EVENTS_MAX: usize = 50;
+/// Configurations kept per machine.
+const VERSIONS_MAX: usize = 20;
+
+/// A machine's state, by the platform's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Created,
+    Starting,
+    Started,
+    Stopping,
+    Stopped,
+    Suspending,
+    Suspended,
+    Restarting,
+    Replacing,
+    Destroyed,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Started => "started",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Suspending => "suspending",
+            Self::Suspended => "suspended",
+            Self::Restarting => "restarting",
+            Self::Replacing => "replacing",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    /// No transition in progress.
+    pub fn is_settled(self) -> bool {
+        match self {
+            Self::Created | Self::Started | Self::Stopped | Self::Suspended | Self::Destroyed => {
+                true
+            }
+            Self::Starting
+            | Self::Stopping
+            | Self::Suspending
+            | Self::Restarting
+            | Self::Replacing => false,
+        }
+    }
+
+    /// Whether an update leaves it running.
+    pub(super) fn is_up(self) -> bool {
+        matches!(self, Self::Started | Self::Starting | Self::Restarting)
+    }
+}
+
+/// What a machine is on its way to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The new version is put in place, and started if `run`.
+    Place { run: bool },
+    /// The process comes up.
+    Start,
+    /// It comes to rest.
+    Rest(State),
+}
+
+/// How a process ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Death {
+    pub(super) at: Timestamp,
+    pub(super) code: i64,
+    pub(super) oom: bool,
+}
+
+/// One version of a machine.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub(super) instance: String,
+    pub(super) config: Value,
+    /// The configuration as it was sent, to the byte.
+    pub(super) raw: Arc<str>,
+    /// What `config.image` stood for when the version was made; `None`: no such image.
+    pub(super) digest: Option<String>,
+}
+
+impl Version {
+    pub(super) fn image(&self) -> &str {
+        self.config.get("image").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The image in its parts, with the digest that runs.
+    pub(super) fn reference(&self) -> Reference {
+        Reference { digest: self.digest.clone(), ..Reference::parse(self.image()) }
+    }
+
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.config.get("metadata")?.get(key)?.as_str()
+    }
+
+    /// Port and path of the metrics page.
+    pub(super) fn metrics(&self) -> Option<(u16, String)> {
+        let metrics = self.config.get("metrics")?;
+        let port = u16::try_from(metrics.get("port")?.as_u64()?).ok()?;
+        let path = metrics.get("path").and_then(Value::as_str).unwrap_or("/metrics");
+        Some((port, path.to_owned()))
+    }
+
+    /// Names and intervals of the checks that the configuration asks for.
+    pub(super) fn checks(&self) -> Vec<(String, Option<Duration>)> {
+        let mut found = Vec::new();
+        let interval =
+            |check: &Value| check.get("interval").and_then(Value::as_str).and_then(parse_duration);
+        if let Some(checks) = self.config.get("checks").and_then(Value::as_object) {
+            found.extend(checks.iter().map(|(name, check)| (name.clone(), interval(check))));
+        }
+        let services = self.config.get("services").and_then(Value::as_array);
+        for service in services.into_iter().flatten() {
+            let port = service.get("internal_port").and_then(Value::as_u64).unwrap_or(0);
+            let checks = service.get("checks").and_then(Value::as_array);
+            for check in checks.into_iter().flatten() {
+                let kind = check.get("type").and_then(Value::as_str).unwrap_or("tcp");
+                let number = found.len();
+                found.push((format!("servicecheck-{number:02}-{kind}-{port}"), interval(check)));
+            }
+        }
+        found
+    }
+
+    /// The restart policy and its number of retries.
+    pub(super) fn restart_policy(&self) -> (&str, usize) {
+        let restart = self.config.get("restart");
+        let policy = restart.and_then(|restart| restart.get("policy")).and_then(Value::as_str);
+        let retries = restart
+            .and_then(|restart| restart.get("max_retries"))
+            .and_then(Value::as_u64)
+            .and_then(|retries| usize::try_from(retries).ok())
+            .filter(|retries| *retries > 0);
+        (policy.unwrap_or("on-failure"), retries.unwrap_or(10))
+    }
+
+    /// Memory of the machine, in bytes.
+    pub(super) fn memory_bytes(&self) -> f64 {
+        let guest = self.config.get("guest");
+        let mb = guest.and_then(|guest| guest.get("memory_mb")).and_then(Value::as_f64);
+        mb.filter(|mb| *mb > 0.0).unwrap_or(256.0) * 1024.0 * 1024.0
+    }
+
+    pub(super) fn is_standby(&self) -> bool {
+        let standbys = self.config.get("standbys").and_then(Value::as_array);
+        standbys.is_some_and(|standbys| !standbys.is_empty())
+    }
+
+    /// Whether users' requests can reach it.
+    pub(super) fn has_services(&self) -> bool {
+        let services = self.config.get("services").and_then(Value::as_array);
+        services.is_some_and(|services| !services.is_empty())
+    }
+}
+
+/// `"15s"`, `"1m30s"` or `"500ms"`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let signed: SignedDuration = text.parse().ok()?;
+    Duration::try_from(signed).ok()
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct LeaseState {
+    pub(super) nonce: String,
+    pub(super) owner: String,
+    pub(super) description: String,
+    pub(super) expires_at: Timestamp,
+}
+
+/// A running process and what it counted.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    pub(super) since: Timestamp,
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+    /// Slow ones, by the place of their histogram bucket.
+    pub(super) slow: BTreeMap<usize, u64>,
+    /// Seconds its requests took together.
+    pub(super) seconds: f64,
+    /// The part of a request that is still to come.
+    pub(super) carry: f64,
+}
+
+impl Process {
+    pub(super) fn new(since: Timestamp) -> Self {
+        Self { since, ok: 0, failed: 0, slow: BTreeMap::new(), seconds: 0.0, carry: 0.0 }
+    }
+}
+
+/// The last result of a machine's checks; all of them agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CheckResult {
+    pub(super) passing: bool,
+    pub(super) changed_at: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SimMachine {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) app: String,
+    pub(super) region: String,
+    pub(super) state: State,
+    pub(super) version: Version,
+    /// What comes back when the platform gives an update up, and the state it was in.
+    pub(super) previous: Option<(Box<Version>, State)>,
+    /// Configurations so far, newest first.
+    pub(super) versions: VecDeque<(String, Value)>,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    pub(super) next: Option<(Timestamp, Next)>,
+    /// Newest first.
+    pub(super) events: VecDeque<Value>,
+    pub(super) lease: Option<LeaseState>,
+    /// `ok`, `unknown` or `unreachable`.
+    pub(super) host: String,
+    pub(super) cordoned: bool,
+    pub(super) address: IpAddr,
+    pub(super) process: Option<Process>,
+    pub(super) death: Option<Death>,
+    pub(super) check: Option<CheckResult>,
+    pub(super) check_due: Option<Timestamp>,
+    /// When the supervisor restarted it, within its window.
+    pub(super) restarts: VecDeque<Timestamp>,
+    /// The platform will give up the next update.
+    pub(super) revert_next: bool,
+}
+
+impl SimMachine {
+    pub(super) fn is_destroyed(&self) -> bool {
+        self.state == State::Destroyed
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.state == State::Started
+    }
+
+    /// When something happens to it by itself.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        [self.next.map(|(at, _)| at), self.death.map(|death| death.at), self.check_due]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The lease, unless it ran out.
+    pub(super) fn lease_at(&self, now: Timestamp) -> Option<&LeaseState> {
+        self.lease.as_ref().filter(|lease| lease.expires_at > now)
+    }
+
+    pub(super) fn push_event(&mut self, id: &str, what: [&str; 3], at: Timestamp) {
+        let [kind, status, source] = what;
+        self.events.push_front(json!({
+            "id": id, "type": kind, "status": status, "source": source,
+            "timestamp": at.as_millisecond(),
+        }));
+        self.events.truncate(EVENTS_MAX);
+    }
+
+    /// A process ended; `requested`: somebody asked for it.
+    pub(super) fn push_exit(&mut self, id: &str, death: Death, requested: bool, again: bool) {
+        let exited_at = Timestamp::from_millisecond(death.at.as_millisecond());
+        self.events.push_front(json!({
+            "id": id, "type": "exit", "status": "stopped", "source": "flyd",
+            "timestamp": death.at.as_millisecond(),
+            "request": {
+                "exit_event": {
+                    "exit_code": death.code, "guest_exit_code": death.code, "guest_signal": -1,
+                    "oom_killed": death.oom, "requested_stop": requested, "restarting": again,
+                    "signal": -1, "exited_at": exited_at.unwrap_or(death.at).to_string(),
+                },
+                "restart_count": self.restarts.len(),
+            },
+        }));
+        self.events.truncate(EVENTS_MAX);
+    }
+
+    /// The process is gone, and what it knew with it.
+    pub(super) fn end_process(&mut self) {
+        self.process = None;
+        self.death = None;
+        self.check = None;
+        self.check_due = None;
+    }
+
+    pub(super) fn remember_version(&mut self) {
+        let entry = (self.version.instance.clone(), self.version.config.clone());
+        self.versions.push_front(entry);
+        self.versions.truncate(VERSIONS_MAX);
+    }
+}
+
+/// `at`, so much later.
+pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by)
+        .ok()
+        .and_then(|by| at.checked_add(by).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// Seconds as a duration, to the millisecond; what is no duration is none.
+pub(super) fn seconds(amount: f64) -> Duration {
+    Duration::try_from_secs_f64((amount * 1000.0).round() / 1000.0).unwrap_or(Duration::ZERO)
+}

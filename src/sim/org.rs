@@ -1,0 +1,390 @@
+//! The organization: apps, machines, images, the ledger, and how a fleet becomes one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    fleet::{Fleet, FleetApp, Group, Traffic},
+    image::{Behaviour, Images},
+    ledger::Entry,
+    machine::{CheckResult, Process, SimMachine, State, Version, seconds},
+    refusal::Refusal,
+    rng::Rng,
+    ship::Ship,
+};
+
+/// How long before the beginning the fleet's machines were started.
+const UP_SINCE: SignedDuration = SignedDuration::from_hours(1);
+
+/// What an app's users got: the truth that no monitoring can bend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub requests: u64,
+    /// Answered with an error, or not at all because no machine was there.
+    pub failed: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct App {
+    pub(super) name: String,
+    pub(super) number: u32,
+    pub(super) traffic: Traffic,
+    /// Newest last.
+    pub(super) releases: Vec<Entry>,
+    /// Name → digest.
+    pub(super) secrets: BTreeMap<String, String>,
+    pub(super) totals: Totals,
+    /// The part of a request that no machine took yet.
+    pub(super) carry: f64,
+    /// A list answers from here until then.
+    pub(super) stale: Option<(Timestamp, Vec<SimMachine>)>,
+}
+
+/// How long things take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    pub(super) boot: Duration,
+    pub(super) replace: Duration,
+    pub(super) check: Duration,
+    /// From `stopping` to `stopped`, and the like.
+    pub(super) stop: Duration,
+    /// From a crash to the restart.
+    pub(super) restart: Duration,
+}
+
+/// An organization on the platform, at one instant.
+#[derive(Clone, Debug)]
+pub struct Org {
+    pub(super) slug: String,
+    pub(super) now: Timestamp,
+    pub(super) began: Timestamp,
+    pub(super) rng: Rng,
+    pub(super) timing: Timing,
+    pub(super) apps: BTreeMap<String, App>,
+    /// By id; destroyed ones stay.
+    pub(super) machines: BTreeMap<String, SimMachine>,
+    pub(super) images: Images,
+    pub(super) ships: Vec<Ship>,
+    pub(super) traffic_until: Timestamp,
+    pub(super) traffic_due: Timestamp,
+    pub(super) metrics_port: u16,
+    network: Ipv4Addr,
+    made: u32,
+    /// Further machines a region has room for; a region not named has room.
+    pub(super) capacity: BTreeMap<String, u32>,
+    /// Regions the change feed cannot read.
+    pub(super) unread_regions: BTreeSet<String>,
+    /// Changes are seen in the feed so much later.
+    pub(super) feed_delay: Duration,
+    /// Machines whose metrics page does not answer.
+    pub(super) unreadable: BTreeSet<String>,
+}
+
+/// A machine to be there from the beginning.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// `None`: the platform chooses.
+    pub id: Option<String>,
+    pub name: Option<String>,
+    pub region: String,
+    pub started: bool,
+    /// The whole configuration, `image` included.
+    pub config: Value,
+}
+
+impl Org {
+    /// The organization that a fleet describes, at `now`.
+    pub fn new(fleet: &Fleet, now: Timestamp) -> Self {
+        let mut org = Self {
+            slug: fleet.organization.clone(),
+            now,
+            began: now,
+            rng: Rng::new(fleet.seed),
+            timing: Timing {
+                boot: seconds(fleet.boot_s),
+                replace: seconds(fleet.replace_s),
+                check: seconds(fleet.check_s),
+                stop: Duration::from_millis(100),
+                restart: Duration::from_millis(500),
+            },
+            apps: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            images: Images::default(),
+            ships: Vec::new(),
+            traffic_until: now,
+            traffic_due: now,
+            metrics_port: fleet.metrics_port,
+            network: fleet.network,
+            made: 0,
+            capacity: BTreeMap::new(),
+            unread_regions: BTreeSet::new(),
+            feed_delay: Duration::ZERO,
+            unreadable: BTreeSet::new(),
+        };
+        for image in &fleet.images {
+            org.add_image(&image.reference, image.digest.as_deref(), image.behaviour.clone());
+        }
+        for app in &fleet.apps {
+            org.add_fleet_app(app);
+        }
+        org
+    }
+
+    fn add_fleet_app(&mut self, app: &FleetApp) {
+        let regions: BTreeSet<String> =
+            app.all_groups().iter().flat_map(|group| group.machines.keys().cloned()).collect();
+        let primary = regions.first().cloned().unwrap_or_else(|| "iad".to_owned());
+        let mut definition = json!({
+            "app": app.name, "primary_region": primary,
+            "http_service": {"internal_port": 8080},
+        });
+        if let (Some(command), Some(fields)) = (&app.release_command, definition.as_object_mut()) {
+            fields.insert("deploy".to_owned(), json!({"release_command": command}));
+        }
+        self.add_app(&app.name, app.traffic.clone());
+        let release = Entry {
+            id: format!("rel_{}_{}", app.name, app.version),
+            app: app.name.clone(),
+            version: app.version,
+            status: "complete".to_owned(),
+            strategy: "ROLLING".to_owned(),
+            image: app.image.clone(),
+            author: "dev@sim.test".to_owned(),
+            created_at: self.now.checked_sub(UP_SINCE).unwrap_or(self.now),
+            definition,
+        };
+        let id = release.id.clone();
+        self.add_release(release);
+        for group in app.all_groups() {
+            let counts = [(&group.machines, true), (&group.stopped, false)];
+            for (machines, started) in counts {
+                for (region, count) in machines {
+                    for _ in 0..*count {
+                        let config = self.config(app, &group, &primary, &id);
+                        self.place(&app.name, Placed::new(region, started, config));
+                    }
+                }
+            }
+            self.place_standbys(app, &group, &primary, &id);
+        }
+    }
+
+    fn place_standbys(&mut self, app: &FleetApp, group: &Group, primary: &str, release: &str) {
+        for (region, count) in &group.standbys {
+            let main = self.machines.values().find(|machine| {
+                machine.app == app.name
+                    && machine.is_started()
+                    && machine.version.metadata("fly_process_group") == Some(&group.name)
+            });
+            let main = main.map(|machine| machine.id.clone()).unwrap_or_default();
+            for _ in 0..*count {
+                let mut config = self.config(app, group, primary, release);
+                if let Some(fields) = config.as_object_mut() {
+                    fields.insert("standbys".to_owned(), json!([main]));
+                }
+                self.place(&app.name, Placed::new(region, false, config));
+            }
+        }
+    }
+
+    fn config(&self, app: &FleetApp, group: &Group, primary: &str, release: &str) -> Value {
+        let mut config = json!({
+            "image": app.image,
+            "env": {"FLY_PROCESS_GROUP": group.name, "PRIMARY_REGION": primary},
+            "init": {},
+            "guest": {"cpu_kind": "shared", "cpus": 1, "memory_mb": group.memory_mb},
+            "metadata": {
+                "fly_platform_version": "v2", "fly_process_group": group.name,
+                "fly_release_id": release, "fly_release_version": app.version.to_string(),
+                "fly_flyctl_version": "0.3.0",
+            },
+            "restart": {"policy": "on-failure", "max_retries": 10},
+        });
+        let Some(fields) = config.as_object_mut() else { return config };
+        let check = json!({
+            "type": "http", "interval": "2s", "timeout": "1s", "grace_period": "1s",
+            "method": "GET", "path": "/healthz",
+        });
+        if group.services {
+            let checks = if group.checks { json!([check]) } else { json!([]) };
+            let service = json!({
+                "protocol": "tcp", "internal_port": 8080, "autostop": false, "autostart": true,
+                "ports": [{"port": 80, "handlers": ["http"]},
+                          {"port": 443, "handlers": ["tls", "http"]}],
+                "checks": checks, "force_instance_key": null,
+            });
+            fields.insert("services".to_owned(), json!([service]));
+        } else if group.checks {
+            let mut check = check;
+            if let Some(fields) = check.as_object_mut() {
+                fields.insert("port".to_owned(), json!(8080));
+            }
+            fields.insert("checks".to_owned(), json!({"alive": check}));
+        }
+        if group.metrics {
+            let metrics = json!({"port": self.metrics_port, "path": "/metrics"});
+            fields.insert("metrics".to_owned(), metrics);
+        }
+        config
+    }
+
+    /// Adds an app without machines and releases.
+    pub fn add_app(&mut self, name: &str, traffic: Traffic) {
+        let number = u32::try_from(self.apps.len()).unwrap_or(0) + 1;
+        self.apps.insert(
+            name.to_owned(),
+            App {
+                name: name.to_owned(),
+                number,
+                traffic,
+                releases: Vec::new(),
+                secrets: BTreeMap::new(),
+                totals: Totals::default(),
+                carry: 0.0,
+                stale: None,
+            },
+        );
+    }
+
+    /// Adds an image to the registry, or changes how one behaves; a digest may be given.
+    pub fn add_image(&mut self, reference: &str, digest: Option<&str>, behaviour: Behaviour) {
+        self.images.add(reference, digest, behaviour);
+    }
+
+    /// Adds a machine that was there before the beginning, and tells its id.
+    pub fn place(&mut self, app: &str, placed: Placed) -> String {
+        let since = self.now.checked_sub(UP_SINCE).unwrap_or(self.now);
+        let state = if placed.started { State::Started } else { State::Stopped };
+        let mut machine = self.new_machine(app, placed, state, since);
+        let launch = self.rng.ulid(since);
+        machine.push_event(&launch, ["launch", "created", "user"], since);
+        if state == State::Started {
+            let start = self.rng.ulid(since);
+            machine.push_event(&start, ["start", "started", "flyd"], since);
+            machine.process = Some(Process::new(since));
+            let failing = self.fails_checks(&machine, since);
+            machine.check = Some(CheckResult { passing: !failing, changed_at: since });
+            machine.death = self.death_of(&machine, self.now);
+        }
+        let id = machine.id.clone();
+        self.machines.insert(id.clone(), machine);
+        id
+    }
+
+    /// A machine with its first version; nothing runs yet.
+    pub(super) fn new_machine(
+        &mut self,
+        app: &str,
+        placed: Placed,
+        state: State,
+        at: Timestamp,
+    ) -> SimMachine {
+        self.made += 1;
+        let id = placed.id.unwrap_or_else(|| format!("{:06x}{}", self.made, self.rng.hex(8)));
+        let name = placed.name.unwrap_or_else(|| format!("sim-{}", self.made));
+        let first = u32::from(self.network) + self.made;
+        let version = self.new_version(placed.config, None, at);
+        let mut machine = SimMachine {
+            id,
+            name,
+            app: app.to_owned(),
+            region: placed.region,
+            state,
+            version,
+            previous: None,
+            versions: std::collections::VecDeque::new(),
+            created_at: at,
+            updated_at: at,
+            next: None,
+            events: std::collections::VecDeque::new(),
+            lease: None,
+            host: "ok".to_owned(),
+            cordoned: false,
+            address: IpAddr::V4(Ipv4Addr::from(first)),
+            process: None,
+            death: None,
+            check: None,
+            check_due: None,
+            restarts: std::collections::VecDeque::new(),
+            revert_next: false,
+        };
+        machine.remember_version();
+        machine
+    }
+
+    /// A new version of a configuration; `raw` is its text where the exact one is known.
+    pub(super) fn new_version(
+        &mut self,
+        config: Value,
+        raw: Option<std::sync::Arc<str>>,
+        at: Timestamp,
+    ) -> Version {
+        let raw = raw.unwrap_or_else(|| config.to_string().into());
+        let image = config.get("image").and_then(Value::as_str).unwrap_or_default();
+        let digest = self.images.resolve(image);
+        Version { instance: self.rng.ulid(at), config, raw, digest }
+    }
+
+    pub(super) fn app(&self, name: &str) -> Result<&App, Refusal> {
+        self.apps.get(name).ok_or_else(|| Refusal::no("app", name))
+    }
+
+    pub(super) fn app_mut(&mut self, name: &str) -> Result<&mut App, Refusal> {
+        self.apps.get_mut(name).ok_or_else(|| Refusal::no("app", name))
+    }
+
+    /// A machine, destroyed ones included.
+    pub(super) fn machine(&self, app: &str, id: &str) -> Result<&SimMachine, Refusal> {
+        self.app(app)?;
+        self.machines
+            .get(id)
+            .filter(|machine| machine.app == app)
+            .ok_or_else(|| Refusal::no("machine", id))
+    }
+
+    /// A machine that can still be changed.
+    pub(super) fn living(&mut self, app: &str, id: &str) -> Result<&mut SimMachine, Refusal> {
+        self.app(app)?;
+        self.machines
+            .get_mut(id)
+            .filter(|machine| machine.app == app && !machine.is_destroyed())
+            .ok_or_else(|| Refusal::no("machine", id))
+    }
+
+    /// The app a machine belongs to.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn app_of(&self, id: &str) -> Result<String, Refusal> {
+        let machine = self.machines.get(id).filter(|machine| !machine.is_destroyed());
+        machine.map(|machine| machine.app.clone()).ok_or_else(|| Refusal::no("machine", id))
+    }
+
+    /// An app's machines as a list shows them: late, while it is told to be.
+    pub(super) fn listed<'a>(&'a self, app: &'a str) -> Result<Vec<&'a SimMachine>, Refusal> {
+        let found = self.app(app)?;
+        if let Some((until, stale)) = &found.stale
+            && *until > self.now
+        {
+            return Ok(stale.iter().collect());
+        }
+        Ok(self.of_app(app).collect())
+    }
+
+    /// An app's machines, destroyed ones included.
+    pub(super) fn of_app<'a>(&'a self, app: &'a str) -> impl Iterator<Item = &'a SimMachine> {
+        self.machines.values().filter(move |machine| machine.app == app)
+    }
+}
+
+impl Placed {
+    pub fn new(region: &str, started: bool, config: Value) -> Self {
+        Self { id: None, name: None, region: region.to_owned(), started, config }
+    }
+}

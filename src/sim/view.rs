@@ -1,0 +1,108 @@
+//! Machines and releases in the daemon's own terms, as the client of the real platform makes them.
+
+use serde_json::Value;
+
+use super::{ledger::Entry, machine::SimMachine, org::Org, show::check_output};
+use crate::model::{
+    Check, CheckStatus, Digest, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine,
+    MachineState, MetricsPage, RawConfig, Release, ReleaseStatus, ReleaseVersion,
+};
+
+impl Org {
+    pub(super) fn view(&self, machine: &SimMachine) -> Machine {
+        let version = &machine.version;
+        let reference = version.reference();
+        let host = match machine.host.as_str() {
+            "ok" => HostStatus::Ok,
+            "unreachable" => HostStatus::Unreachable,
+            _ => HostStatus::Unknown,
+        };
+        let text = |key: &str| version.metadata(key).map(str::to_owned);
+        let metadata = version.config.get("metadata").and_then(Value::as_object);
+        let metadata = metadata
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect();
+        let lease = machine.lease_at(self.now).map(|lease| LeaseHolder {
+            owner: lease.owner.clone(),
+            description: lease.description.clone(),
+            expires_at: lease.expires_at,
+        });
+        Machine {
+            app: machine.app.as_str().into(),
+            id: machine.id.as_str().into(),
+            instance: version.instance.as_str().into(),
+            region: machine.region.as_str().into(),
+            group: text("fly_process_group").unwrap_or_else(|| "app".to_owned()).as_str().into(),
+            state: MachineState::parse(machine.state.as_str()),
+            host,
+            image: ImageRef {
+                registry: reference.registry,
+                repository: reference.repository,
+                tag: reference.tag,
+                digest: reference.digest.map(Digest::new),
+            },
+            release: text("fly_release_version")
+                .and_then(|version| version.parse().ok())
+                .map(ReleaseVersion),
+            metadata,
+            config: (host == HostStatus::Ok).then(|| RawConfig(version.raw.clone())),
+            checks: checks(machine),
+            checks_configured: version.checks().len(),
+            exits: machine.events.iter().filter_map(exit).collect(),
+            started_at: machine.events.iter().find_map(started),
+            updated_at: machine.updated_at,
+            private_ip: Some(machine.address),
+            metrics: version.metrics().map(|(port, path)| MetricsPage { port, path }),
+            lease,
+            cordoned: machine.cordoned,
+            standby: version.is_standby(),
+        }
+    }
+}
+
+fn checks(machine: &SimMachine) -> Vec<Check> {
+    let Some(result) = machine.check else { return Vec::new() };
+    let status = if result.passing { CheckStatus::Passing } else { CheckStatus::Critical };
+    let check = |(name, interval)| Check {
+        name,
+        status,
+        output: check_output(result.passing).to_owned(),
+        changed_at: Some(result.changed_at),
+        interval,
+    };
+    machine.version.checks().into_iter().map(check).collect()
+}
+
+fn exit(event: &Value) -> Option<ExitEvent> {
+    let exit = event.get("request")?.get("exit_event")?;
+    let flag = |key: &str| exit.get(key).and_then(Value::as_bool).unwrap_or(false);
+    Some(ExitEvent {
+        at: exit.get("exited_at")?.as_str()?.parse().ok()?,
+        exit_code: exit.get("exit_code")?.as_i64()?,
+        oom_killed: flag("oom_killed"),
+        requested_stop: flag("requested_stop"),
+    })
+}
+
+fn started(event: &Value) -> Option<jiff::Timestamp> {
+    if event.get("type")?.as_str()? != "start" {
+        return None;
+    }
+    jiff::Timestamp::from_millisecond(event.get("timestamp")?.as_i64()?).ok()
+}
+
+/// A release as the ledger's readers see it.
+pub(super) fn release(entry: &Entry) -> Release {
+    let command = entry.definition.get("deploy").and_then(|deploy| deploy.get("release_command"));
+    Release {
+        id: entry.id.clone(),
+        version: ReleaseVersion(entry.version),
+        status: ReleaseStatus::parse(&entry.status),
+        image: entry.image.clone(),
+        author: (!entry.author.is_empty()).then(|| entry.author.clone()),
+        created_at: entry.created_at,
+        has_release_command: (!entry.definition.is_null()).then_some(command.is_some()),
+    }
+}

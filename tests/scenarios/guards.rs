@@ -1,0 +1,252 @@
+//! What forbids a rollback, and what people are told instead.
+
+use std::collections::BTreeMap;
+
+use waveoff::{
+    model::EventKind::{
+        HoldCleared, HoldPlaced, ImageMissing, ReleaseDegraded, ReleaseTrusted, RollbackCompleted,
+        RollbackPlanned, RollbackStarted, RollbackStopped,
+    },
+    ports::PlatformError,
+    sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, fleet},
+};
+
+use crate::world::{APP, QUICK, World, policy};
+
+fn untouched(world: &World, tag: &str) {
+    world.all_run(tag);
+    let writes = world.sim.calls().iter().filter(|call| call.action == Action::Update).count();
+    assert_eq!(writes, 0, "nothing is touched");
+}
+
+/// As shipped: what would have been done is said, and nothing is done.
+#[tokio::test(start_paused = true)]
+async fn observe_mode_says_what_it_would_do_and_does_nothing() {
+    let observe = policy(QUICK).replace("\"rollback\"", "\"observe\"");
+    let mut world = World::new(&fleet::demo(), &observe).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    let planned = world.until(RollbackPlanned).await;
+    assert_eq!(planned.known_good.unwrap().label(), "v41");
+    world.run_for(300).await;
+    assert_eq!(world.count(RollbackStarted).await, 0);
+    assert_eq!(world.count(ReleaseDegraded).await, 1, "said once");
+    untouched(&world, "errors");
+    world.finish().await;
+}
+
+/// Promise 2: only what has earned trust is gone back to.
+#[tokio::test(start_paused = true)]
+async fn with_nothing_trusted_yet_nothing_is_done() {
+    let mut world = World::quick().await;
+    world.run_for(5).await;
+    world.ship("registry.fly.io/api:errors");
+    let held = world.until(HoldPlaced).await;
+    assert!(held.reason.unwrap().contains("nothing to go back to"));
+    untouched(&world, "errors");
+    world.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_trusted_the_release_before_may_be_allowed_as_the_target() {
+    let head = QUICK.replace("[rollback]", "[rollback]\nfirst_target = \"previous-complete\"");
+    let mut world = World::new(&fleet::demo(), &policy(&head)).await;
+    world.run_for(5).await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackCompleted).await;
+    world.all_run("v41");
+    world.finish().await;
+}
+
+/// A release that changed only secrets or configuration: another image cannot help.
+#[tokio::test(start_paused = true)]
+async fn a_release_of_the_same_image_is_held() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:v41");
+    world.run_for(10).await;
+    world.sim.set_behaviour("registry.fly.io/api:v41", Behaviour::errors(0.5)).unwrap();
+    let held = world.until(HoldPlaced).await;
+    assert!(held.reason.unwrap().contains("image rollback cannot help"));
+    untouched(&world, "v41");
+    world.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_ran_migrations_is_held_unless_the_policy_allows_it() {
+    let migrating = || ShipOptions {
+        release_command: Some("rails db:migrate".to_owned()),
+        ..ShipOptions::default()
+    };
+    // As shipped
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.sim.ship(APP, "registry.fly.io/api:errors", migrating()).unwrap();
+    let held = world.until(HoldPlaced).await;
+    assert!(held.reason.unwrap().contains("migrations"));
+    untouched(&world, "errors");
+    world.finish().await;
+    // Allowed
+    let head = QUICK.replace("[rollback]", "[rollback]\nmigrations = \"rollback\"");
+    let mut world = World::new(&fleet::demo(), &policy(&head)).await;
+    world.trusted().await;
+    world.sim.ship(APP, "registry.fly.io/api:errors", migrating()).unwrap();
+    world.until(RollbackCompleted).await;
+    world.finish().await;
+}
+
+/// Promise 1, as far as humans go: shipping the same image again is a new release, which is
+/// announced, watched without a warm-up, and undone again; but not for ever.
+#[tokio::test(start_paused = true)]
+async fn the_daily_budget_ends_a_tug_of_war() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    for round in 1..=3 {
+        world.ship("registry.fly.io/api:errors");
+        while world.count(RollbackCompleted).await < round {
+            world.run_for(1).await;
+        }
+        world.run_for(20).await;
+    }
+    world.ship("registry.fly.io/api:errors");
+    let held = world.until(HoldPlaced).await;
+    assert!(held.reason.unwrap().contains("budget of 3 rollbacks"));
+    assert_eq!(world.count(RollbackCompleted).await, 3);
+    let again = world.events().await;
+    let again = again.iter().filter(|event| {
+        event.reason.as_ref().is_some_and(|reason| reason.contains("rolled back before"))
+    });
+    assert_eq!(again.count(), 3, "each redeploy of the bad image is announced");
+    world.finish().await;
+}
+
+/// An image that was pruned is found out when it is not yet needed, and again before use.
+#[tokio::test(start_paused = true)]
+async fn a_pruned_image_is_passed_over_for_the_next_older_trusted_one() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:good");
+    while world.count(ReleaseTrusted).await < 2 {
+        world.run_for(1).await;
+    }
+    world.sim.remove_image("registry.fly.io/api:good").unwrap();
+    world.ship("registry.fly.io/api:errors");
+    world.until(ImageMissing).await;
+    let completed = world.until(RollbackCompleted).await;
+    assert_eq!(completed.known_good.unwrap().label(), "v41");
+    world.all_run("v41");
+    world.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_every_image_pruned_nothing_is_done() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.sim.remove_image("registry.fly.io/api:v41").unwrap();
+    world.ship("registry.fly.io/api:errors");
+    let held = world.until(HoldPlaced).await;
+    assert!(held.reason.unwrap().contains("no trusted release's image is left"));
+    untouched(&world, "errors");
+    world.finish().await;
+}
+
+/// A registry that cannot be asked is not a registry that says no.
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_does_not_answer_holds_the_rollback_until_it_does() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.run_for(5).await;
+    let down = PlatformError::Unavailable("503".to_owned());
+    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(Action::Presence));
+    world.ship("registry.fly.io/api:errors");
+    world.until(HoldPlaced).await;
+    untouched(&world, "errors");
+    world.sim.clear_faults();
+    world.until(HoldCleared).await;
+    world.until(RollbackCompleted).await;
+    world.all_run("v41");
+    world.finish().await;
+}
+
+/// A countdown gives people time, and a recovery ends it.
+#[tokio::test(start_paused = true)]
+async fn a_countdown_is_announced_and_cancelled_by_a_recovery() {
+    let head = QUICK.replace("[watch]", "[watch]\ncountdown = \"2m\"");
+    let mut world = World::new(&fleet::demo(), &policy(&head)).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:unhealthy");
+    let planned = world.until(RollbackPlanned).await;
+    assert_eq!(planned.reason.unwrap(), "in 120 s");
+    world.run_for(30).await;
+    world.sim.set_behaviour("registry.fly.io/api:unhealthy", Behaviour::default()).unwrap();
+    let stopped = world.until(RollbackStopped).await;
+    assert!(stopped.reason.unwrap().contains("recovered"));
+    world.run_for(300).await;
+    untouched(&world, "unhealthy");
+    world.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_countdown_that_runs_out_is_followed_by_the_rollback() {
+    let head = QUICK.replace("[watch]", "[watch]\ncountdown = \"1m\"");
+    let mut world = World::new(&fleet::demo(), &policy(&head)).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackCompleted).await;
+    let waited = world.seconds_between(RollbackPlanned, RollbackStarted).await;
+    assert!((60.0..65.0).contains(&waited), "{waited} s");
+    world.finish().await;
+}
+
+/// Several apps degrading in one region at once: that is the platform, not the releases.
+#[tokio::test(start_paused = true)]
+async fn several_apps_degrading_at_once_hold_the_rollback() {
+    let mut fleet = fleet::demo();
+    fleet.apps.clear();
+    let names = ["api", "web", "shop"];
+    for name in names {
+        let image = format!("registry.fly.io/{name}:v41");
+        fleet.apps.push(fleet::FleetApp::new(name, &image, &[("iad", 2)], 100.0));
+        for tag in ["v41", "v42"] {
+            let image = format!("registry.fly.io/{name}:{tag}");
+            fleet.images.retain(|old| old.reference != image);
+            fleet.images.push(fleet::FleetImage::new(&image, Behaviour::default()));
+        }
+    }
+    let all = policy(QUICK).replace("[\"api\"]", "[\"*\"]");
+    let mut world = World::new(&fleet, &all).await;
+    world.run_for(90).await;
+    for name in ["web", "shop", "api"] {
+        let image = format!("registry.fly.io/{name}:v42");
+        world.sim.ship(name, &image, ShipOptions::default()).unwrap();
+    }
+    world.run_for(6).await;
+    // The region's network breaks; api is the last to be noticed.
+    for name in ["web", "shop"] {
+        let image = format!("registry.fly.io/{name}:v42");
+        world.sim.set_behaviour(&image, Behaviour::errors(1.0)).unwrap();
+    }
+    world.run_for(25).await;
+    world.sim.set_behaviour("registry.fly.io/api:v42", Behaviour::errors(1.0)).unwrap();
+    let held = world.until(HoldPlaced).await;
+    assert!(held.reason.unwrap().contains("looks like the platform"));
+    assert_eq!(world.images(), BTreeMap::from([("v42".to_owned(), 2)]));
+    // Once the others are well again for a while, the release stands alone and is undone.
+    world.until(RollbackCompleted).await;
+    world.finish().await;
+}
+
+/// A threshold that only alerts tells, once, and does not keep the release from being trusted.
+#[tokio::test(start_paused = true)]
+async fn a_threshold_that_only_alerts_tells_and_does_nothing() {
+    let alert = policy(QUICK).replace("max = \"2%\"", "max = \"2%\"\naction = \"alert\"");
+    let mut world = World::new(&fleet::demo(), &alert).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    let told = world.until(ReleaseDegraded).await;
+    assert!(told.reason.unwrap().contains("only alerts"));
+    world.run_for(120).await;
+    assert_eq!(world.count(ReleaseDegraded).await, 1);
+    untouched(&world, "errors");
+    world.finish().await;
+}

@@ -1,0 +1,21 @@
+//! Scenarios: the real daemon against the simulated organization, on simulated time.
+//!
+//! Given, when, then; the end of each is the timeline that a person would be told. [`world`] sets
+//! the stage, [`mortal`] lets calls and commits fail, [`resume`] does so at every single one.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that cannot go on fails its test"
+)]
+
+mod guards;
+mod life;
+mod mortal;
+mod resume;
+mod rivals;
+mod rollback;
+mod sight;
+mod telling;
+mod world;

@@ -1,0 +1,274 @@
+//! Fate: at a chosen call of the platform, or commit of the journal, the call is lost, its answer
+//! is lost, or the daemon dies there.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use waveoff::{
+    model::{AppName, Event, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
+    ports::{
+        FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate, NewRelease, Platform,
+        PlatformError, Registry, WaitFor,
+    },
+    sim::SimPlatform,
+    store::{Attempt, Commit, HistoryEntry, Journal, Queued, SqliteJournal, StoreError, StoredApp},
+};
+
+/// What happens at the chosen moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// The call never arrives.
+    LoseRequest,
+    /// It is carried out, and nobody is told.
+    LoseAnswer,
+    /// The daemon dies before the call.
+    DieBefore,
+    /// The daemon dies after the call was carried out.
+    DieAfter,
+}
+
+/// Where it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The n-th call of the platform or the registry, from 1.
+    Call(u64),
+    /// The n-th commit of the journal, from 1.
+    Commit(u64),
+}
+
+#[derive(Default)]
+struct Thread {
+    counting: bool,
+    calls: Vec<&'static str>,
+    commits: u64,
+    plan: Option<(At, Blow)>,
+    struck: bool,
+}
+
+/// Shared between what can fail and the scenario that decides.
+#[derive(Default)]
+pub struct Fate(Mutex<Thread>);
+
+impl Fate {
+    /// Counting begins anew, and this is what will happen.
+    pub fn decree(&self, plan: Option<(At, Blow)>) {
+        *self.0.lock().unwrap() = Thread { counting: true, plan, ..Thread::default() };
+    }
+
+    /// Names of the calls, and the number of commits, since the decree.
+    pub fn counted(&self) -> (Vec<&'static str>, u64) {
+        let thread = self.0.lock().unwrap();
+        (thread.calls.clone(), thread.commits)
+    }
+
+    /// Whether the daemon is dead and has only to be buried.
+    pub fn has_struck(&self) -> bool {
+        self.0.lock().unwrap().struck
+    }
+
+    pub fn spare(&self) {
+        self.0.lock().unwrap().struck = false;
+    }
+
+    fn call(&self, name: &'static str) -> Option<Blow> {
+        let mut thread = self.0.lock().unwrap();
+        if !thread.counting {
+            return None;
+        }
+        thread.calls.push(name);
+        let number = thread.calls.len() as u64;
+        thread.plan.filter(|(at, _)| *at == At::Call(number)).map(|(_, blow)| blow)
+    }
+
+    fn commit(&self) -> Option<Blow> {
+        let mut thread = self.0.lock().unwrap();
+        if !thread.counting {
+            return None;
+        }
+        thread.commits += 1;
+        let number = thread.commits;
+        thread.plan.filter(|(at, _)| *at == At::Commit(number)).map(|(_, blow)| blow)
+    }
+
+    async fn die(&self) -> ! {
+        self.0.lock().unwrap().struck = true;
+        std::future::pending().await
+    }
+}
+
+/// The platform, at the mercy of fate.
+pub struct MortalPlatform {
+    inner: Arc<SimPlatform>,
+    fate: Arc<Fate>,
+}
+
+impl MortalPlatform {
+    pub fn new(inner: Arc<SimPlatform>, fate: Arc<Fate>) -> Self {
+        Self { inner, fate }
+    }
+
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, PlatformError>>,
+    ) -> Result<T, PlatformError> {
+        match self.fate.call(name) {
+            None => work.await,
+            Some(Blow::LoseRequest) => {
+                Err(PlatformError::Unavailable("the request was lost".to_owned()))
+            }
+            Some(Blow::LoseAnswer) => {
+                drop(work.await);
+                Err(PlatformError::Unavailable("the answer was lost".to_owned()))
+            }
+            Some(Blow::DieBefore) => self.fate.die().await,
+            Some(Blow::DieAfter) => {
+                drop(work.await);
+                self.fate.die().await
+            }
+        }
+    }
+}
+
+type Answer<T> = Result<T, PlatformError>;
+
+#[async_trait]
+impl Platform for MortalPlatform {
+    async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {
+        self.call("changes", self.inner.changes(position)).await
+    }
+    async fn apps(&self) -> Answer<Vec<AppName>> {
+        self.call("apps", self.inner.apps()).await
+    }
+    async fn machines(&self, app: &AppName) -> Answer<Vec<Machine>> {
+        self.call("machines", self.inner.machines(app)).await
+    }
+    async fn machine(&self, app: &AppName, id: &MachineId) -> Answer<Machine> {
+        self.call("machine", self.inner.machine(app, id)).await
+    }
+    async fn releases(&self, app: &AppName, limit: u32) -> Answer<Vec<Release>> {
+        self.call("releases", self.inner.releases(app, limit)).await
+    }
+    async fn lease(&self, app: &AppName, id: &MachineId, ttl: Duration) -> Answer<Lease> {
+        self.call("lease", self.inner.lease(app, id, ttl)).await
+    }
+    async fn refresh(&self, lease: &Lease, ttl: Duration) -> Answer<Lease> {
+        self.call("refresh", self.inner.refresh(lease, ttl)).await
+    }
+    async fn release(&self, lease: &Lease) -> Answer<()> {
+        self.call("release", self.inner.release(lease)).await
+    }
+    async fn update(&self, lease: &Lease, update: &MachineUpdate) -> Answer<InstanceId> {
+        self.call("update", self.inner.update(lease, update)).await
+    }
+    async fn start(&self, lease: &Lease) -> Answer<()> {
+        self.call("start", self.inner.start(lease)).await
+    }
+    async fn wait(
+        &self,
+        app: &AppName,
+        id: &MachineId,
+        instance: &InstanceId,
+        state: WaitFor,
+        timeout: Duration,
+    ) -> Answer<bool> {
+        self.call("wait", self.inner.wait(app, id, instance, state, timeout)).await
+    }
+    async fn log_lines(&self, app: &AppName, id: &MachineId, limit: u32) -> Answer<Vec<String>> {
+        self.call("log_lines", self.inner.log_lines(app, id, limit)).await
+    }
+    async fn open_release(&self, release: &NewRelease) -> Answer<Release> {
+        self.call("open_release", self.inner.open_release(release)).await
+    }
+    async fn set_release_status(&self, id: &str, status: ReleaseStatus) -> Answer<()> {
+        self.call("set_release_status", self.inner.set_release_status(id, status)).await
+    }
+}
+
+#[async_trait]
+impl Registry for MortalPlatform {
+    async fn presence(&self, image: &ImageRef) -> Answer<ImagePresence> {
+        self.call("presence", self.inner.presence(image)).await
+    }
+}
+
+/// The journal, at the mercy of fate.
+pub struct MortalJournal {
+    inner: SqliteJournal,
+    fate: Arc<Fate>,
+}
+
+impl MortalJournal {
+    pub fn new(inner: SqliteJournal, fate: Arc<Fate>) -> Self {
+        Self { inner, fate }
+    }
+}
+
+type Stored<T> = Result<T, StoreError>;
+
+#[async_trait]
+impl Journal for MortalJournal {
+    async fn installation(&self) -> Stored<String> {
+        self.inner.installation().await
+    }
+    async fn load(&self, app: &AppName) -> Stored<Option<StoredApp>> {
+        self.inner.load(app).await
+    }
+    async fn commit(
+        &self,
+        app: &AppName,
+        expected: u64,
+        commit: Commit,
+        now: Timestamp,
+    ) -> Stored<u64> {
+        match self.fate.commit() {
+            None => self.inner.commit(app, expected, commit, now).await,
+            Some(Blow::LoseRequest) => Err(StoreError::Failed("not written".to_owned())),
+            Some(Blow::LoseAnswer) => {
+                self.inner.commit(app, expected, commit, now).await?;
+                Err(StoreError::Failed("written, and not told".to_owned()))
+            }
+            Some(Blow::DieBefore) => self.fate.die().await,
+            Some(Blow::DieAfter) => {
+                self.inner.commit(app, expected, commit, now).await?;
+                self.fate.die().await
+            }
+        }
+    }
+    async fn announce(
+        &self,
+        message_id: &str,
+        event: Event,
+        receivers: &[String],
+        now: Timestamp,
+    ) -> Stored<()> {
+        self.inner.announce(message_id, event, receivers, now).await
+    }
+    async fn due(&self, now: Timestamp) -> Stored<Vec<Queued>> {
+        self.inner.due(now).await
+    }
+    async fn next_due(&self) -> Stored<Option<Timestamp>> {
+        self.inner.next_due().await
+    }
+    async fn attempted(&self, sequence: i64, attempt: &Attempt, now: Timestamp) -> Stored<()> {
+        self.inner.attempted(sequence, attempt, now).await
+    }
+    async fn history(
+        &self,
+        app: Option<&AppName>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Stored<Vec<HistoryEntry>> {
+        self.inner.history(app, before, limit).await
+    }
+    async fn outbox_counts(&self) -> Stored<Vec<(String, u64, u64)>> {
+        self.inner.outbox_counts().await
+    }
+    async fn prune(&self, before: Timestamp) -> Stored<u64> {
+        self.inner.prune(before).await
+    }
+}

@@ -1,0 +1,385 @@
+//! A small world for scenarios: the simulated organization, the real daemon with its real journal
+//! on a real disk, and a receiver that believes only what is signed. Time is simulated.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+use waveoff::{
+    config::{self, Config, Secret},
+    daemon::{self, Ports, Settings},
+    model::{AppName, Event, EventKind},
+    notify::{signing, text},
+    ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
+    scrape::Scraper,
+    sim::{Fleet, Sim, SimPlatform},
+    store::{Journal, SqliteJournal},
+    web::{AppView, Board},
+};
+
+use crate::mortal::{Fate, MortalJournal, MortalPlatform};
+
+pub const APP: &str = "api";
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// Where a scenario begins.
+const START: &str = "2026-03-01T03:00:00Z";
+/// Nothing in here takes longer; a scenario that does has hung.
+const LIMIT: Duration = Duration::from_secs(3 * 3600);
+
+/// What the receiver got: the ids in order, with what each said.
+#[derive(Default)]
+pub struct Inbox {
+    pub got: Mutex<Vec<(String, Value)>>,
+    pub refusing: Mutex<bool>,
+    clock: Mutex<Option<Clock>>,
+}
+
+#[async_trait]
+impl Notifier for Inbox {
+    async fn send(&self, delivery: &Delivery) -> DeliveryOutcome {
+        if *self.refusing.lock().unwrap() {
+            return DeliveryOutcome::Retry { reason: "503".to_owned(), after: None };
+        }
+        let now = self.clock.lock().unwrap().as_ref().expect("the world is set up").now();
+        signing::verify(
+            &delivery.headers,
+            &delivery.body,
+            &[Secret::new(SECRET)],
+            now,
+            signing::TOLERANCE,
+        )
+        .expect("every message is signed");
+        let id = delivery.headers.iter().find(|(name, _)| name == "webhook-id").unwrap().1.clone();
+        let body = serde_json::from_str(&delivery.body).expect("every message is JSON");
+        self.got.lock().unwrap().push((id, body));
+        DeliveryOutcome::Accepted
+    }
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    daemon: JoinHandle<anyhow::Result<()>>,
+}
+
+pub struct World {
+    pub sim: Sim,
+    pub inbox: Arc<Inbox>,
+    pub board: Board,
+    pub fate: Arc<Fate>,
+    dir: TempDir,
+    config: Config,
+    clock: Clock,
+    start: Timestamp,
+    running: Option<Running>,
+}
+
+/// The thresholds that most scenarios use; `more` goes before them (keys of the file's head).
+pub fn policy(head: &str) -> String {
+    format!(
+        r#"
+apps = ["api"]
+mode = "rollback"
+{head}
+
+[[threshold]]
+name = "5xx"
+ratio = {{ bad = 'http_requests_total{{status=~"5.."}}', total = 'http_requests_total' }}
+max = "2%"
+
+[[threshold]]
+name = "p95"
+latency = {{ histogram = 'http_request_duration_seconds', quantile = 0.95 }}
+max = "500ms"
+
+[[threshold]]
+name = "checks"
+checks = {{ failing = "30%", consecutive = 3 }}
+
+[[threshold]]
+name = "crashes"
+crashes = {{ exits = 2, oom = 1 }}
+"#
+    )
+}
+
+/// A short bake and short confirmations; everything else as shipped.
+pub const QUICK: &str = "
+[watch]
+bake = \"1m\"
+
+[rollback]
+confirm = \"10s\"
+";
+
+impl World {
+    /// The demo's fleet under [`policy`] with [`QUICK`].
+    pub async fn quick() -> Self {
+        Self::new(&waveoff::sim::fleet::demo(), &policy(QUICK)).await
+    }
+
+    /// A fleet under one policy file, with the daemon running.
+    pub async fn new(fleet: &Fleet, policy: &str) -> Self {
+        let mut world = Self::idle(fleet, policy);
+        world.start().await;
+        world
+    }
+
+    /// The same, and the daemon not started yet.
+    pub fn idle(fleet: &Fleet, policy: &str) -> Self {
+        // A memory file system where there is one: every commit waits for its disk.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let config = write_config(dir.path(), policy);
+        let start: Timestamp = START.parse().unwrap();
+        let clock = Clock::starting_at(start);
+        let inbox = Arc::new(Inbox::default());
+        *inbox.clock.lock().unwrap() = Some(clock.clone());
+        Self {
+            sim: Sim::new(fleet, clock.clone()),
+            inbox,
+            board: Board::new("acme", start),
+            fate: Arc::default(),
+            dir,
+            config,
+            clock,
+            start,
+            running: None,
+        }
+    }
+
+    fn journal(&self) -> SqliteJournal {
+        SqliteJournal::open(&self.dir.path().join("journal.sqlite")).expect("the journal opens")
+    }
+
+    /// Starts the daemon on the journal that is there.
+    pub async fn start(&mut self) {
+        assert!(self.running.is_none(), "the daemon runs already");
+        let platform = Arc::new(SimPlatform::new(self.sim.clone(), "waveoff@tokens.fly.io"));
+        let mortal = Arc::new(MortalPlatform::new(platform.clone(), self.fate.clone()));
+        let ports = Ports {
+            platform: mortal.clone() as Arc<dyn Platform>,
+            scraper: Scraper::new(platform, 16),
+            registry: mortal as Arc<dyn Registry>,
+            notifier: self.inbox.clone(),
+            journal: Arc::new(MortalJournal::new(self.journal(), self.fate.clone())),
+            board: self.board.clone(),
+            clock: self.clock.clone(),
+        };
+        let settings = Settings {
+            config: self.config.clone(),
+            source: None,
+            listener: None,
+            feed_every: Duration::from_secs(2),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let daemon = tokio::spawn(daemon::run(settings, Arc::new(ports), async move {
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }));
+        self.running = Some(Running { stop, daemon });
+    }
+
+    /// The power goes: nothing of the daemon gets another instant.
+    pub async fn kill(&mut self) {
+        let running = self.running.take().expect("the daemon runs");
+        running.daemon.abort();
+        let ended = running.daemon.await;
+        assert!(ended.is_err_and(|error| error.is_cancelled()), "the daemon ended before");
+        drop(running.stop);
+    }
+
+    /// SIGTERM.
+    pub async fn stop(&mut self) {
+        let running = self.running.take().expect("the daemon runs");
+        running.stop.send(()).expect("the daemon listens");
+        running.daemon.await.expect("no panic").expect("a clean end");
+    }
+
+    pub async fn restart(&mut self) {
+        self.kill().await;
+        self.start().await;
+    }
+
+    /// Changes the policy; takes effect with the next start.
+    pub fn set_policy(&mut self, policy: &str) {
+        self.config = write_config(self.dir.path(), policy);
+    }
+
+    pub async fn run_for(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.still_runs();
+        }
+    }
+
+    #[track_caller]
+    fn still_runs(&self) {
+        if let Some(running) = &self.running {
+            assert!(!running.daemon.is_finished(), "the daemon ended by itself");
+        }
+    }
+
+    /// Lets time pass until something happened to the app; restarts a daemon that fate killed.
+    #[track_caller]
+    pub fn until(&mut self, kind: EventKind) -> impl Future<Output = Event> + '_ {
+        let caller = std::panic::Location::caller();
+        async move {
+            let deadline = tokio::time::Instant::now() + LIMIT;
+            loop {
+                if let Some(event) = self.last(kind).await {
+                    return event;
+                }
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "{caller}: no {}\n{}",
+                    kind.as_str(),
+                    self.timeline().await
+                );
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                if self.fate.has_struck() {
+                    self.kill().await;
+                    self.fate.spare();
+                    self.start().await;
+                }
+                self.still_runs();
+            }
+        }
+    }
+
+    /// The first release, v41, has earned trust.
+    pub async fn trusted(&mut self) {
+        self.until(EventKind::ReleaseTrusted).await;
+    }
+
+    /// Ships and starts a new page in [`World::last`].
+    pub fn ship(&self, image: &str) {
+        self.sim
+            .ship(APP, image, waveoff::sim::ShipOptions::default())
+            .unwrap_or_else(|error| panic!("{image}: {error:?}"));
+    }
+
+    /// Everything that happened to the app, oldest first.
+    pub async fn events(&self) -> Vec<Event> {
+        let history = self.journal().history(Some(&APP.into()), None, 1000).await.unwrap();
+        history.into_iter().rev().map(|entry| entry.event).collect()
+    }
+
+    /// The newest event of a kind.
+    pub async fn last(&self, kind: EventKind) -> Option<Event> {
+        self.events().await.into_iter().rev().find(|event| event.kind == kind)
+    }
+
+    pub async fn count(&self, kind: EventKind) -> usize {
+        self.events().await.iter().filter(|event| event.kind == kind).count()
+    }
+
+    /// Seconds from one event to another.
+    pub async fn seconds_between(&self, from: EventKind, to: EventKind) -> f64 {
+        let (from, to) = (self.last(from).await.unwrap(), self.last(to).await.unwrap());
+        to.at.duration_since(from.at).as_secs_f64()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn view(&self) -> AppView {
+        self.board.app(&AppName::new(APP)).expect("the app is on the board")
+    }
+
+    /// What happened, as a person would tell it: minutes and seconds since the start.
+    pub async fn timeline(&self) -> String {
+        let events = self.events().await;
+        let lines = events.iter().map(|event| {
+            let at = event.at.duration_since(self.start).as_secs();
+            let reason = event.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
+            let release = event.release.as_ref().map(|r| r.label()).unwrap_or_default();
+            let done: Vec<&str> = event
+                .regions
+                .iter()
+                .filter(|region| region.phase == "confirmed")
+                .map(|region| region.region.as_str())
+                .collect();
+            let done =
+                if done.is_empty() { String::new() } else { format!(" [{}]", done.join(" ")) };
+            let kind = event.kind.as_str();
+            format!("{}:{:02} {kind} {release}{done}{reason}\n", at / 60, at % 60)
+        });
+        lines.collect()
+    }
+
+    /// The sentences that people read, oldest first.
+    pub async fn sentences(&self) -> String {
+        self.events().await.iter().map(|event| text::sentence(event) + "\n").collect()
+    }
+
+    /// How many machines run which tag.
+    pub fn images(&self) -> BTreeMap<String, usize> {
+        let mut images = BTreeMap::new();
+        for image in self.sim.running(APP).into_values() {
+            let tag = image.split('@').next().unwrap_or_default();
+            let tag = tag.rsplit_once(':').map_or(tag, |(_, tag)| tag).to_owned();
+            *images.entry(tag).or_default() += 1;
+        }
+        images
+    }
+
+    #[track_caller]
+    pub fn all_run(&self, tag: &str) {
+        let images = self.images();
+        assert_eq!(images.keys().collect::<Vec<_>>(), [tag], "{images:?}");
+    }
+
+    /// Ends the scenario: the daemon stops cleanly, and whatever was to be told was told, once.
+    pub async fn finish(mut self) {
+        if self.running.is_none() {
+            self.start().await;
+        }
+        // The outbox empties by itself.
+        for _ in 0..600 {
+            let counts = self.journal().outbox_counts().await.unwrap();
+            if counts.iter().all(|(_, waiting, _)| *waiting == 0) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        self.stop().await;
+        let counts = self.journal().outbox_counts().await.unwrap();
+        assert!(counts.iter().all(|(_, waiting, dead)| waiting + dead == 0), "{counts:?}");
+        let history = self.journal().history(None, None, 1000).await.unwrap();
+        let ids: BTreeSet<_> = history.iter().map(|entry| entry.message_id.clone()).collect();
+        assert_eq!(ids.len(), history.len(), "an event was recorded twice");
+        let got: BTreeSet<_> =
+            self.inbox.got.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
+        assert_eq!(got, ids, "what happened and what was told differ");
+    }
+}
+
+fn write_config(dir: &std::path::Path, policy: &str) -> Config {
+    let dir = dir.join("config");
+    std::fs::create_dir_all(dir.join("thresholds")).unwrap();
+    let head = r#"
+organization = "acme"
+
+[[receiver]]
+name = "ops"
+url = "https://receiver.test/hook"
+secrets_env = ["OPS_SECRET"]
+"#;
+    std::fs::write(dir.join("waveoff.toml"), head).unwrap();
+    std::fs::write(dir.join("thresholds/api.toml"), policy).unwrap();
+    let environment = |name: &str| (name == "OPS_SECRET").then(|| SECRET.to_owned());
+    config::load(&dir, environment).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// A time span of the model as a person writes it.
+pub fn seconds(count: i64) -> SignedDuration {
+    SignedDuration::from_secs(count)
+}
