@@ -72,8 +72,8 @@ impl Patience {
 /// Says what is wrong with an answer of success.
 pub(super) type Check = fn(&Answer) -> Result<(), Failure>;
 
-/// One call.
-#[derive(Clone, Debug)]
+/// One call. Has no `Debug`: it holds a nonce.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) action: Action,
     /// What the platform counts the action by.
@@ -117,8 +117,8 @@ impl Call {
     }
 }
 
-/// An answer that was read whole.
-#[derive(Debug)]
+/// An answer that was read whole. Has no `Debug`: it can hold a nonce, or what is in a
+/// configuration.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
@@ -197,7 +197,9 @@ impl Caller {
             // A token goes where it was configured to go, or nowhere.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .pool_idle_timeout(Duration::from_secs(30))
+            // Shorter than servers keep idle connections: one that ends just as a call leaves on it
+            // makes that call's fate unknown.
+            .pool_idle_timeout(Duration::from_secs(15))
             .build()
             .map_err(|error| FlyError(format!("the HTTP client cannot be set up: {error}")))?;
         let clock = Clock::system();

@@ -307,7 +307,8 @@ pub(super) async fn wait(
         return Ok(true);
     }
     let end: WireWait = fly.caller.decode(&answer)?;
-    let other_instance = !end.version.is_empty() && end.version != instance.as_str();
+    let told = !end.version.is_empty() && !instance.as_str().is_empty();
+    let other_instance = told && end.version != instance.as_str();
     let other_state = state == WaitFor::Started && !end.state.is_empty() && end.state != name;
     Ok(end.ok != Some(false) && !other_instance && !other_state)
 }

@@ -115,6 +115,29 @@ async fn a_foreign_registrys_anonymous_token_is_fetched() {
 }
 
 #[tokio::test]
+async fn our_token_buys_tokens_of_the_platforms_own_registry_alone() {
+    let (tokens, issuer) = platform([reply(200, r#"{"token":"anonymous"}"#)]).await;
+    let elsewhere = format!(r#"Bearer realm="http://{}/token""#, host(&tokens));
+    let (fly, script) = platform([]).await;
+    let here = format!(r#"Bearer realm="http://{}/token",service="fly""#, host(&fly));
+    script.replies.lock().unwrap().extend([
+        reply(401, "").with("www-authenticate", here),
+        reply(200, r#"{"token":"bought"}"#),
+        reply(200, ""),
+        reply(401, "").with("www-authenticate", elsewhere),
+        reply(200, ""),
+    ]);
+    assert_eq!(fly.presence(&own()).await, Ok(ImagePresence::Present));
+    assert_eq!(fly.presence(&own()).await, Ok(ImagePresence::Present));
+    let asked = script.asked();
+    assert_eq!(asked[1].line, "GET /token?service=fly&scope=repository%3Aweb%3Apull");
+    assert!(asked[1].header("authorization").starts_with("Basic "));
+    assert_eq!(asked[2].header("authorization"), "Bearer bought");
+    assert_eq!(issuer.asked()[0].header("authorization"), "", "another place than the registry");
+    assert_eq!(asked[4].header("authorization"), "Bearer anonymous");
+}
+
+#[tokio::test]
 async fn odd_challenges_lead_nowhere() {
     for challenge in [
         r#"Bearer realm="http://example.test/token""#.to_owned(),

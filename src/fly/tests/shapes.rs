@@ -96,6 +96,18 @@ fn a_machine_on_a_dead_host_shows_its_release_but_has_no_configuration() {
 }
 
 #[test]
+fn a_lease_is_held_as_long_as_it_is_shown() {
+    let lease = |lease: Value| parse(&machine(json!({ "lease": lease }))).lease;
+    assert_eq!(lease(json!(null)), None);
+    assert_eq!(lease(json!({})), None);
+    assert_eq!(lease(json!({"owner": "", "expires_at": 0})), None);
+    let endless = lease(json!({"owner": "dev@acme.test", "expires_at": ""})).unwrap();
+    assert_eq!(endless.expires_at, jiff::Timestamp::MAX);
+    let text = lease(json!({"owner": "x", "expires_at": "2026-11-23T23:10:02Z"})).unwrap();
+    assert_eq!(text.expires_at, at("2026-11-23T23:10:02Z"));
+}
+
+#[test]
 fn a_host_nobody_mentions_is_well_if_the_configuration_is_there() {
     let host = |status: Value| parse(&machine(json!({ "host_status": status }))).host;
     assert_eq!(host(json!("ok")), HostStatus::Ok);

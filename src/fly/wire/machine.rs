@@ -152,7 +152,7 @@ impl WireMachine {
             updated_at: updated_at.unwrap_or(Timestamp::UNIX_EPOCH),
             private_ip: self.private_ip.parse().ok(),
             metrics: config.metrics(),
-            lease: self.lease.map(WireHolder::holder),
+            lease: self.lease.and_then(WireHolder::holder),
             cordoned: self.cordoned,
             standby: config.is_standby(),
             metadata,
@@ -257,13 +257,16 @@ impl WireCheck {
 }
 
 impl WireHolder {
-    fn holder(self) -> LeaseHolder {
-        LeaseHolder {
+    fn holder(self) -> Option<LeaseHolder> {
+        if self.owner.is_empty() && self.expires_at.is_none() {
+            return None;
+        }
+        Some(LeaseHolder {
             owner: self.owner,
             description: self.description,
             // A lease that is shown is held; one without an end is held until it is not shown.
             expires_at: self.expires_at.unwrap_or(Timestamp::MAX),
-        }
+        })
     }
 }
 
