@@ -4,7 +4,10 @@ use std::{error::Error as _, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use reqwest::{
+    StatusCode,
+    header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+};
 
 use crate::ports::{MetricsPages, PageError, PageReader, ScrapeTarget};
 
@@ -74,7 +77,7 @@ impl MetricsPages for HttpPages {
             .header(ACCEPT, "text/plain;version=0.0.4;q=1,application/openmetrics-text;q=0.5");
         let response = request.send().await.map_err(|error| self.failure(&url, &error))?;
         let status = response.status();
-        if !status.is_success() {
+        if status != StatusCode::OK {
             return Err(PageError(format!("{url} answered {status}")));
         }
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());

@@ -4,8 +4,6 @@
 //! searched for their line end. Whatever the other side sends, memory stays bounded: the page,
 //! a line and the number of kept lines each have a limit.
 
-use std::io::BufRead as _;
-
 use crate::ports::{PageError, PageReader};
 
 /// How much one page may cost.
@@ -206,13 +204,10 @@ impl PageReader for FamilySelector {
     }
 }
 
-/// Splits at the first line end; `None` when there is none. The search is the library's, which
-/// looks at many bytes at a time.
+/// Splits at the first line end; `None` when there is none.
 fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut after = bytes;
-    let read = after.skip_until(b'\n').ok()?;
-    let line = bytes.get(..read)?.strip_suffix(b"\n")?;
-    Some((line, after))
+    let (line, rest) = bytes.split_at_checked(memchr::memchr(b'\n', bytes)?)?;
+    Some((line, rest.get(1..)?))
 }
 
 /// The beginning of a line, quoted, for a message.

@@ -46,6 +46,11 @@ impl Track {
         self.values.clear();
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     fn remember(&mut self, now: BTreeMap<u64, f64>) {
         if self.values.len() + now.len() > MAX_REMEMBERED {
             self.values.clear();

@@ -152,7 +152,7 @@ async fn what_is_no_page_is_refused_by_name() {
     let html = "<html><body>It works!</body></html>";
     let cases = [
         (ok("content-type: text/html; charset=utf-8\r\n", html), "an HTML page (text/html)"),
-        (sized(html), "HTML, not metrics; it begins with `<html>"),
+        (sized(&format!("{html}\n")), "HTML, not metrics; it begins with `<html>"),
         (ok("content-encoding: gzip\r\n", "\u{1f}\u{8b}"), "compressed (gzip)"),
         ("HTTP/1.1 404 Not Found\r\n\r\nup 1\n".to_owned(), "answered 404 Not Found"),
         ("HTTP/1.1 500 Internal Server Error\r\n\r\n".to_owned(), "answered 500 Internal"),
