@@ -118,7 +118,7 @@ const TAIL: usize = 16;
 /// look like a counter that began anew.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
-    /// OpenMetrics says it itself.
+    /// The format (`OpenMetrics`) says it itself.
     Eof,
     /// Nothing but the end of the connection does; then at least the last line must be whole.
     Line,

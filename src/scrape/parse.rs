@@ -230,8 +230,7 @@ mod tests {
         for (text, label, want) in cases {
             let series = one(text);
             assert_eq!(series.label(label), Some(want), "{text}");
-            assert_eq!(series.value, 7.0, "{text}");
-            assert_eq!(series.name, "m", "{text}");
+            assert_eq!((series.name.as_str(), series.value), ("m", 7.0), "{text}");
         }
         assert_eq!(one(cases[0].0).label("code"), Some("500"));
         assert_eq!(one(cases[10].0).labels.len(), 2);
@@ -271,8 +270,8 @@ mod tests {
         ];
         for (text, name, labels) in cases {
             let series = one(text);
-            assert_eq!((series.name.as_str(), series.labels.len()), (name, labels), "{text}");
-            assert_eq!(series.value, 3.0, "{text}");
+            let parts = (series.name.as_str(), series.labels.len(), series.value);
+            assert_eq!(parts, (name, labels, 3.0), "{text}");
         }
         assert_eq!(one(cases[2].0).label("a.b"), Some("c"));
         assert_eq!(one(cases[4].0).label("a.b"), Some("c"));
@@ -282,8 +281,8 @@ mod tests {
     fn many_lines_keep_their_order() {
         let lines: Vec<_> = (0..50).map(|i| line(&format!("m{{i=\"{i}\"}} {i}"))).collect();
         for (index, series) in parse(&lines).unwrap().iter().enumerate() {
-            assert_eq!(series.label("i"), Some(index.to_string().as_str()));
-            assert_eq!(series.value, index as f64);
+            let want = (Some(index.to_string()), index as f64);
+            assert_eq!((series.label("i").map(str::to_owned), series.value), want);
         }
     }
 
@@ -338,7 +337,7 @@ mod tests {
             text.push_str(&format!("}} {value:e}"));
             let series = one(&text);
             prop_assert_eq!(&series.labels, &labels);
-            prop_assert!(series.value == value || value.is_nan());
+            prop_assert!(series.value.total_cmp(&value).is_eq() || value.is_nan());
         }
 
         #[test]

@@ -35,7 +35,7 @@ pub struct KeptLine {
 #[derive(Debug)]
 struct Wanted {
     plain: String,
-    /// Within braces, `{"my.metric",a="b"}`, as OpenMetrics writes any name it likes.
+    /// Within braces, `{"my.metric",a="b"}`, as the `OpenMetrics` format writes any name it likes.
     quoted: String,
 }
 

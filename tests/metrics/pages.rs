@@ -121,7 +121,7 @@ pub fn text() -> Page {
     Page::text(body)
 }
 
-/// The same trouble as OpenMetrics, with exemplars and what else is its own.
+/// The same trouble as `OpenMetrics`, with exemplars and what else is its own.
 pub fn openmetrics() -> Page {
     let body = r##"# HELP http_requests Requests.
 # TYPE http_requests counter

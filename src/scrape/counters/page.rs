@@ -186,7 +186,7 @@ impl<'a> Page<'a> {
         let counts = self.matching(&count_name(of), of);
         let buckets = self.matching(&bucket_name(of), of);
         let exist = !counts.is_empty() && !buckets.is_empty();
-        let mut best: BTreeMap<Vec<(&str, &str)>, (f64, u64, &'a Series)> = BTreeMap::new();
+        let mut best: BTreeMap<_, (f64, u64, &'a Series)> = BTreeMap::new();
         for (key, bucket) in buckets {
             let boundary = bucket.label("le").and_then(|le| le.parse::<f64>().ok());
             let near = boundary.filter(|le| le.is_finite() && *le >= bound * (1.0 - SAME_BOUNDARY));
