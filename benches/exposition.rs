@@ -120,7 +120,7 @@ fn made() -> Page {
     }
     histogram(&mut text, "request_duration_seconds", 1);
     for index in 0..14 {
-        histogram(&mut text, &format!("bench_{}_latency_{index}_seconds", area(index)), 6);
+        histogram(&mut text, &format!("bench_{}_latency_{index}_seconds", area(index)), 9);
     }
     for index in 0..13 {
         let name = format!("bench_{}_size_{index}_bytes", area(index));

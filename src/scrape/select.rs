@@ -15,11 +15,13 @@ pub struct Limits {
     pub line: usize,
     /// Kept lines.
     pub series: usize,
+    /// Bytes of all kept lines.
+    pub kept: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { page: 16 << 20, line: 64 << 10, series: 20_000 }
+        Self { page: 16 << 20, line: 64 << 10, series: 20_000, kept: 4 << 20 }
     }
 }
 
@@ -81,6 +83,7 @@ pub struct FamilySelector {
     bytes: usize,
     lines: u64,
     kept: Vec<KeptLine>,
+    kept_bytes: usize,
 }
 
 impl FamilySelector {
@@ -105,6 +108,7 @@ impl FamilySelector {
             bytes: 0,
             lines: 0,
             kept: Vec::new(),
+            kept_bytes: 0,
         }
     }
 
@@ -138,6 +142,13 @@ impl FamilySelector {
             return Err(PageError(format!(
                 "the page has more than {} series of the wanted metrics",
                 self.limits.series
+            )));
+        }
+        self.kept_bytes = self.kept_bytes.saturating_add(line.len());
+        if self.kept_bytes > self.limits.kept {
+            return Err(PageError(format!(
+                "the wanted metrics of the page are larger than {} bytes",
+                self.limits.kept
             )));
         }
         let text = std::str::from_utf8(line.trim_ascii_end())
@@ -323,6 +334,10 @@ mod tests {
         let limits = Limits { series: 2, ..Limits::default() };
         let error = read(b"up 1\nup 2\nup 3\n", 4, limits).unwrap_err();
         assert_eq!(error.0, "the page has more than 2 series of the wanted metrics");
+        let limits = Limits { kept: 9, ..Limits::default() };
+        assert_eq!(read(b"up 1\nother 1\nup 2\n", 4, limits).unwrap().len(), 2);
+        let error = read(b"up 1\nup 200\n", 4, limits).unwrap_err();
+        assert_eq!(error.0, "the wanted metrics of the page are larger than 9 bytes");
     }
 
     #[test]
@@ -340,7 +355,7 @@ mod tests {
             ),
             chunk in 1..40_usize,
         ) {
-            let limits = Limits { page: 280, line: 50, series: 5 };
+            let limits = Limits { page: 280, line: 50, series: 5, kept: 100 };
             prop_assert_eq!(
                 read(&page, chunk, limits).ok(),
                 read(&page, 1, limits).ok()
