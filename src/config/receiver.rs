@@ -7,8 +7,9 @@ use reqwest::Url;
 
 use super::{
     Format, Receiver, Secret,
+    entry::Entry,
     problem::{Problem, Wrong},
-    reader::{Entry, Reader},
+    reader::Reader,
     settings::variable,
     unbuilt,
 };

@@ -10,8 +10,9 @@ use figment::{
 use toml_edit::ImDocument;
 
 use super::{
+    entry::Entry,
     problem::{Problem, Wrong},
-    reader::{Entry, File, Reader},
+    reader::{File, Reader},
     receiver, units,
 };
 use crate::config::Receiver;

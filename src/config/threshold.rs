@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
+    entry::Entry,
     problem::{Wrong, alternatives},
-    reader::{Entry, Reader},
+    reader::Reader,
     selector, unbuilt, units,
 };
 use crate::model::{Action, NoData, Threshold, ThresholdKind};
