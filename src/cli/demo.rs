@@ -1,7 +1,7 @@
 //! `waveoff demo`: the real daemon over real sockets against the embedded simulated platform.
 //!
 //! Nothing is faked on the daemon's side: it reads its configuration from files, speaks HTTP to
-//! the platform, scrapes every machine, keeps its journal in SQLite and signs its webhooks. Only
+//! the platform, scrapes every machine, keeps its journal in `SQLite` and signs its webhooks. Only
 //! times are shorter than the shipped defaults, so that a whole rollback fits into a minute.
 
 mod stage;

@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    detect::{
-        ratio::{RatioDetector, RatioSettings},
-        runs::Sustained,
-    },
+    detect::ratio::{RatioDetector, RatioSettings},
     signed,
     state::{CrashCount, Revision, Tally, Watch},
 };
@@ -261,7 +258,7 @@ fn absorb_readings(
                 .entry(threshold.name.clone())
                 .or_default()
                 .entry(machine.id.clone())
-                .or_insert_with(Sustained::default)
+                .or_default()
                 .sample(Some(*value), *max, now);
         }
     }
