@@ -60,7 +60,10 @@ pub(super) fn is_on(revision: &Revision, machine: &Machine) -> bool {
 pub(super) fn allowed_share(kind: &ThresholdKind) -> Option<(f64, bool)> {
     match kind {
         ThresholdKind::Ratio { max, strict, .. } => Some((*max, *strict)),
-        ThresholdKind::Latency { quantile, strict, .. } => Some((1.0 - quantile, *strict)),
+        // Rounded, so that 0.95 allows 0.05 and not 0.050000000000000044.
+        ThresholdKind::Latency { quantile, strict, .. } => {
+            Some((((1.0 - quantile) * 1e9).round() / 1e9, *strict))
+        }
         ThresholdKind::Gauge { .. }
         | ThresholdKind::Checks { .. }
         | ThresholdKind::Crashes { .. } => None,
