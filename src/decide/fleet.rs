@@ -168,7 +168,8 @@ fn images_by_group<'a>(
     machines: &[&'a Machine],
 ) -> BTreeMap<&'a ProcessGroup, BTreeSet<&'a Digest>> {
     let mut groups: BTreeMap<&ProcessGroup, BTreeSet<&Digest>> = BTreeMap::new();
-    for machine in machines {
+    // Machines outside any release, such as `fly machine run` makes, are nobody's mix.
+    for machine in machines.iter().filter(|machine| machine.release.is_some()) {
         if let Some(digest) = machine.digest() {
             groups.entry(&machine.group).or_default().insert(digest);
         }

@@ -295,6 +295,7 @@ impl Step<'_> {
         let quarantined = self.state.quarantined.iter().any(|old| old.digest == newest.digest);
         let mut watch = watch::begin(newest.clone(), self.now, learning);
         watch.no_mercy = quarantined;
+        watch.numbered = learning || newest.version.is_some_and(|v| v > self.state.seen_version);
         let mut event = self.event_about(EventKind::ReleaseDetected, &watch);
         if quarantined {
             event.reason = Some(

@@ -127,7 +127,18 @@ impl Step<'_> {
     }
 
     pub(super) fn notices_mixed_images(&mut self, machines: &[&Machine]) {
-        let quiet = matches!(self.state.phase, Phase::Steady);
+        // During a deploy two images are what is to be expected.
+        let quiet = match &self.state.phase {
+            Phase::Steady => true,
+            Phase::Watching(watch) => !watch.numbered,
+            Phase::Unseen
+            | Phase::CountingDown { .. }
+            | Phase::CheckingImage { .. }
+            | Phase::RollingBack(_)
+            | Phase::RolledBack(_)
+            | Phase::Held { .. }
+            | Phase::Stopped { .. } => false,
+        };
         if !quiet || !fleet::is_mixed(machines) {
             self.state.mixed_since = None;
             self.state.mixed_announced = false;

@@ -107,6 +107,8 @@ pub struct Watch {
     pub detecting_since: Timestamp,
     /// The app's first release we see: it ran before us, and there is nothing to go back to.
     pub learning: bool,
+    /// Whether it has a release number of its own: an image put on machines by hand has not.
+    pub numbered: bool,
     /// A digest that was rolled back before: no warm-up.
     pub no_mercy: bool,
     pub detectors: BTreeMap<String, RatioDetector>,

@@ -34,6 +34,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         traffic_since: None,
         detecting_since: now,
         learning,
+        numbered: true,
         no_mercy: false,
         detectors: BTreeMap::new(),
         gauges: BTreeMap::new(),
@@ -174,9 +175,13 @@ fn settle(watch: &mut Watch, machines: &[&Machine], now: Timestamp) {
         .filter(|machine| group.contains(&machine.group))
         .filter(|machine| matches!(machine.host, crate::model::HostStatus::Ok))
         .all(|machine| machine.digest() == Some(&watch.revision.digest));
-    // A deploy to some regions only is over when its ledger entry says so.
-    let closed =
-        matches!(watch.last_ledger_status.as_deref(), Some("complete" | "failed" | "interrupted"));
+    // A deploy to some regions only is over when its ledger entry says so; what somebody tries on
+    // one machine by hand is no deploy, and nothing to go back to.
+    let closed = watch.numbered
+        && matches!(
+            watch.last_ledger_status.as_deref(),
+            Some("complete" | "failed" | "interrupted")
+        );
     if all || closed {
         watch.settled_at.get_or_insert(now);
     } else {
