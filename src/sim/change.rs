@@ -11,6 +11,9 @@ use super::{
     refusal::Refusal,
 };
 
+/// Destroyed machines kept.
+const DESTROYED_MAX: usize = 1000;
+
 /// A machine's new version, as asked for.
 #[derive(Clone, Debug)]
 pub struct Update<'a> {
@@ -246,7 +249,20 @@ impl Org {
         machine.next = None;
         machine.lease = None;
         machine.push_event(&event, ["destroy", "destroyed", "user"], now);
+        self.forget();
         Ok(())
+    }
+
+    /// Destroyed machines are shown for a while, not for ever.
+    fn forget(&mut self) {
+        let destroyed = self.machines.values().filter(|machine| machine.is_destroyed());
+        if destroyed.clone().count() <= DESTROYED_MAX {
+            return;
+        }
+        let oldest = destroyed.min_by_key(|machine| machine.updated_at);
+        if let Some(id) = oldest.map(|machine| machine.id.clone()) {
+            self.machines.remove(&id);
+        }
     }
 
     /// Sets metadata keys, or with `None` removes them. Makes no version and needs no lease.

@@ -6,8 +6,10 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+use std::{sync::Arc, time::Duration};
+
 use serde_json::{Value, json};
-use waveoff::sim::Behaviour;
+use waveoff::sim::{Behaviour, Sim, serve};
 
 use crate::served::{Answer, Served, X, Y, id, on};
 
@@ -405,4 +407,67 @@ async fn the_control_api_ships_breaks_and_counts() {
     assert!(calls.as_array().unwrap().iter().any(|call| call["status"] == 429));
     let state = web.get("/_sim/state").await.body;
     assert_eq!(state["apps"][0]["machines"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_lost_request_changes_nothing_and_a_lost_answer_hides_a_change() {
+    let web = Served::web(Behaviour::default()).await;
+    let before = web.machine(1).await["instance_id"].clone();
+    let body = update_body(&web, 1, Y).await;
+    for (kind, changed) in [("request_lost", false), ("answer_lost", true)] {
+        web.post("/_sim/faults", None, json!({"kind": kind, "action": "machine_update"})).await;
+        assert!(web.try_ask(("POST", &on(1, "")), None, &body).await.is_err(), "{kind}");
+        assert_eq!(web.machine(1).await["instance_id"] != before, changed, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_too_often_is_told_when_to_come_back() {
+    let web = Served::web(Behaviour::default()).await;
+    web.ask(("PUT", "/_sim/limits"), None, &json!({"on": true})).await;
+    let mut refused = None;
+    for _ in 0..50 {
+        let answer = web.get("/v1/apps/web/machines").await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    assert!(refused.unwrap().error().contains("rate limit exceeded"));
+    // Other actions, other machines and the other doors have limits of their own, or none.
+    assert_eq!(web.get(&on(1, "")).await.status, 200);
+    assert_eq!(web.get("/api/v1/organizations/acme").await.status, 200);
+}
+
+#[tokio::test]
+async fn every_running_machine_serves_its_metrics_on_its_own_address() {
+    // A port that is free on one loopback address is free on the others.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut fleet = waveoff::sim::fleet::demo();
+    (fleet.network, fleet.metrics_port) = ([127, 91, 0, 0].into(), port);
+    let web = Served::serve(Sim::at(&fleet, "2026-01-05T03:00:00Z".parse().unwrap())).await;
+    let pages = tokio::spawn(serve::metrics::serve(Arc::new(web.sim.clone())));
+    web.pass(10_000);
+    let mut texts = Vec::new();
+    let reading = async {
+        for machine in 1..=6 {
+            let url = format!("http://127.91.0.{machine}:{port}/metrics");
+            let text = loop {
+                match reqwest::get(&url).await {
+                    Ok(response) => break response.text().await.unwrap(),
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            };
+            texts.push(text);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
+    let series = "http_requests_total{method=\"GET\",path=\"/users/{id}\",status=\"200\"} ";
+    for text in &texts {
+        let count = text.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+        assert!((195..=200).contains(&count.parse::<u64>().unwrap()), "{text}");
+    }
+    let totals = web.get("/_sim/totals").await.body;
+    assert!((1195..=1200).contains(&totals["api"]["requests"].as_u64().unwrap()), "{totals}");
+    pages.abort();
 }

@@ -99,6 +99,16 @@ impl Served {
 
     /// One request with the token, and with a nonce where there is one.
     pub async fn ask(&self, call: (&str, &str), nonce: Option<&str>, body: &Value) -> Answer {
+        self.try_ask(call, nonce, body).await.unwrap()
+    }
+
+    /// The same; an error when the connection broke.
+    pub async fn try_ask(
+        &self,
+        call: (&str, &str),
+        nonce: Option<&str>,
+        body: &Value,
+    ) -> Result<Answer, reqwest::Error> {
         let (method, path) = call;
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request =
@@ -109,10 +119,10 @@ impl Served {
         if !body.is_null() {
             request = request.body(body.to_string());
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await?;
         let status = response.status().as_u16();
-        let text = response.text().await.unwrap();
-        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+        let text = response.text().await?;
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 
     pub async fn get(&self, path: &str) -> Answer {
