@@ -42,4 +42,6 @@ pub use refusal::Refusal;
 pub use ship::{ShipOptions, ShipStrategy};
 
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod tests;
