@@ -27,18 +27,12 @@ pub(super) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> i32 {
     let (written, code) = match (&result, json) {
         (Ok(checked), false) => (show(dir, checked, out), 0),
         (Ok(checked), true) => (writeln!(out, "{}", valid(checked)), 0),
-        (Err(errors), false) => (writeln!(io::stderr(), "{}", text_of(errors)), WRONG),
+        (Err(errors), false) => (writeln!(io::stderr(), "{errors}"), WRONG),
         (Err(errors), true) => (writeln!(out, "{}", invalid(errors)), WRONG),
     };
     // Whoever reads only the beginning of the output still gets the right exit code.
     let _unread = written.is_err();
     code
-}
-
-/// The problems without whatever control characters the files contain.
-fn text_of(errors: &ConfigErrors) -> String {
-    let text = errors.to_string();
-    text.lines().map(text::clean).collect::<Vec<_>>().join("\n")
 }
 
 fn invalid(errors: &ConfigErrors) -> Value {
@@ -94,9 +88,50 @@ fn policy_json(file: &PolicyFile) -> Value {
         "apps": texts(&file.apps),
         "exclude": texts(&file.exclude),
         "mode": policy.mode,
-        "watch": watch(policy),
-        "rollback": rollback(policy),
+        "watch": watch_json(policy),
+        "rollback": rollback_json(policy),
+        "metrics": { "port": policy.metrics_port, "path": policy.metrics_path },
         "thresholds": thresholds,
+    })
+}
+
+fn watch_json(policy: &Policy) -> Value {
+    let watch = &policy.watch;
+    json!({
+        "scrape_every": duration_text(watch.scrape_every),
+        "idle_scrape_every": duration_text(watch.idle_scrape_every),
+        "warm_up": duration_text(watch.warm_up),
+        "bake": duration_text(watch.bake),
+        "block": duration_text(watch.block),
+        "false_rollbacks": format!("1 in {}", (1.0 / watch.false_rollbacks).round()),
+        "countdown": duration_text(watch.countdown),
+    })
+}
+
+fn rollback_json(policy: &Policy) -> Value {
+    let rollback = &policy.rollback;
+    let order = match &rollback.order {
+        RegionOrder::WorstFirst => json!("worst-first"),
+        RegionOrder::Listed(regions) => {
+            regions.iter().map(|r| r.as_ref().map_or("*", |region| region.as_str())).collect()
+        }
+    };
+    let max_unavailable = match rollback.max_unavailable {
+        MaxUnavailable::Share(share) => json!(share_text(share)),
+        MaxUnavailable::Count(count) => json!(count),
+    };
+    let first = if rollback.first_target_previous { "previous-complete" } else { "trusted" };
+    json!({
+        "order": order,
+        "confirm": duration_text(rollback.confirm),
+        "strategy": rollback.strategy,
+        "max_unavailable": max_unavailable,
+        "escalate": rollback.escalate,
+        "only_breaching_regions": rollback.only_breaching_regions,
+        "migrations": if rollback.despite_migrations { "rollback" } else { "hold" },
+        "first_target": first,
+        "per_day_max": rollback.per_day_max,
+        "ready_timeout": duration_text(rollback.ready_timeout),
     })
 }
 
@@ -138,7 +173,7 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
     if !checked.warnings.is_empty() {
         writeln!(out, "\nWarnings:")?;
         for warning in &checked.warnings {
-            writeln!(out, "  {}", text::clean(&warning.to_string()))?;
+            writeln!(out, "  {warning}")?;
         }
     }
     Ok(())

@@ -42,14 +42,35 @@ pub(super) fn threshold_paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Files that were probably meant to be threshold files: in the wrong directory, or with another
+/// ending. At most as many as there may be threshold files.
+pub(super) fn strays(dir: &Path) -> Vec<PathBuf> {
+    let ending = |path: &Path| path.extension().map(|end| end.to_string_lossy().to_lowercase());
+    let listed = |dir: &Path| -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+        entries.filter_map(|entry| Some(entry.ok()?.path())).take(FILES_MAX).collect()
+    };
+    let beside = listed(dir).into_iter().filter(|path| {
+        *path != settings_path(dir) && ending(path).is_some_and(|ending| ending == "toml")
+    });
+    let inside = listed(&thresholds_dir(dir)).into_iter().filter(|path| {
+        let alike = ["toml", "tml", "tom", "yaml", "yml", "json"];
+        let read = path.extension().is_some_and(|ending| ending == "toml");
+        !read && ending(path).is_some_and(|ending| alike.contains(&ending.as_str()))
+    });
+    let mut strays: Vec<PathBuf> = beside.chain(inside).collect();
+    strays.sort();
+    strays
+}
+
 /// A file's bytes, if they are not too many.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
     let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(io::Error::other(format!("it is larger than {} KiB", FILE_MAX >> 10)));
     }
@@ -124,6 +145,15 @@ mod tests {
     fn a_directory_that_is_gone_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Fingerprint::of(&dir.path().join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("waveoff.toml");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert_eq!(read(&path).unwrap_err().to_string(), "it is not a file");
+        assert!(Fingerprint::of(dir.path()).is_ok());
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl Read {
         }
         read.settings(dir, environment);
         read.thresholds(dir);
+        read.strays(dir);
         read.identical_patterns();
         read
     }
@@ -162,6 +163,19 @@ impl Read {
                 suggestion: Some(
                     "write mode = \"rollback\" where you trust the thresholds".to_owned(),
                 ),
+            });
+        }
+    }
+
+    /// Warns of files that look as if they should be read, and are not.
+    fn strays(&mut self, dir: &Path) {
+        for path in files::strays(dir) {
+            self.warnings.push(Problem {
+                file: path.display().to_string(),
+                line: None,
+                key: String::new(),
+                message: "is not read".to_owned(),
+                suggestion: Some("threshold files are thresholds/*.toml".to_owned()),
             });
         }
     }

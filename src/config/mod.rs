@@ -4,12 +4,15 @@
 //! with everything that is wrong. docs/configuration.md describes every key.
 
 mod apps;
+mod entry;
 mod files;
+mod keys;
 mod load;
 mod policy;
 mod problem;
 mod reader;
 mod receiver;
+mod rollback;
 mod selector;
 mod settings;
 mod threshold;

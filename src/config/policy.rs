@@ -5,14 +5,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use super::{
     PolicyFile,
     apps::{self, AppGlob},
+    entry::Entry,
     problem::Wrong,
-    reader::{Entry, Reader},
-    threshold, unbuilt, units,
+    reader::Reader,
+    rollback, threshold, unbuilt, units,
 };
-use crate::model::{
-    MaxUnavailable, Mode, Policy, Region, RegionOrder, RollbackPolicy, Strategy, Threshold,
-    ThresholdKind, WatchPolicy,
-};
+use crate::model::{Action, Mode, Policy, Threshold, ThresholdKind, WatchPolicy};
 
 /// Thresholds of one policy: each costs a share of the false rollbacks.
 const THRESHOLDS_MAX: usize = 50;
@@ -36,14 +34,23 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
             entry.choice(&words, &unbuilt::MODES)
         })
         .unwrap_or(Mode::Observe);
-    let watch = table.get("watch").and_then(|entry| entry.table()).map(|table| watch(&table));
+    let watch = table.get("watch").and_then(|entry| entry.table(None)).map(|table| watch(&table));
     let watch = watch.unwrap_or_default();
-    let rollback = table.get("rollback").and_then(|entry| entry.table());
-    let rollback = rollback.map(|table| self::rollback(&table, &watch)).unwrap_or_default();
-    let metrics = table.get("metrics").and_then(|entry| entry.table()).map(|table| metrics(&table));
+    let rollback = table.get("rollback").and_then(|entry| entry.table(None));
+    let rollback = rollback.map(|table| rollback::read(&table)).unwrap_or_default();
+    rollback::confirm_fits(table, &rollback, &watch);
+    let metrics =
+        table.get("metrics").and_then(|entry| entry.table(None)).map(|table| metrics(&table));
     let (metrics_port, metrics_path) = metrics.unwrap_or_default();
     let thresholds = thresholds(table, &watch);
     table.finish();
+    let harmless = thresholds.iter().all(|threshold| threshold.action == Action::Alert);
+    if mode == Mode::Rollback && harmless && !thresholds.is_empty() {
+        table.warn(Wrong::but(
+            "every threshold only alerts: nothing will be rolled back",
+            "leave out action = \"alert\" where a breach should be undone",
+        ));
+    }
     let (apps, entry) = apps?;
     let apps = reachable(&entry, apps, &exclude);
     let policy = Policy {
@@ -114,7 +121,7 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
         entry
     };
     // Fly's machine list, one per app and scrape, may be asked for once a second.
-    read("scrape_every", &mut watch.scrape_every, seconds(1)..=seconds(300));
+    let scrape = read("scrape_every", &mut watch.scrape_every, seconds(1)..=seconds(300));
     let idle = read("idle_scrape_every", &mut watch.idle_scrape_every, seconds(1)..=seconds(3600));
     let warm_up = read("warm_up", &mut watch.warm_up, Duration::ZERO..=seconds(3600));
     let bake = read("bake", &mut watch.bake, seconds(1)..=seconds(7 * 86_400));
@@ -125,11 +132,16 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
     }
     table.finish();
     if watch.idle_scrape_every < watch.scrape_every {
-        let message = "is more often than `scrape_every`, as if a quiet app needed more attention";
+        let message = format!(
+            "`idle_scrape_every` of {} is more often than `scrape_every`, as if a quiet app needed \
+             more attention",
+            units::duration_text(watch.idle_scrape_every)
+        );
         let wrong = Wrong::but(message, "write the same or a longer time");
-        idle.map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
+        idle.or(scrape)
+            .map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
     }
-    let vote = watch.block.max(watch.scrape_every);
+    let vote = rollback::vote(&watch);
     if watch.bake < vote * 2 {
         let wrong = Wrong::but(
             format!(
@@ -165,152 +177,6 @@ fn false_rollbacks(entry: &Entry<'_>) -> Option<f64> {
         return None;
     }
     entry.parse(units::odds)
-}
-
-fn rollback(table: &Reader<'_>, watch: &WatchPolicy) -> RollbackPolicy {
-    let mut rollback = RollbackPolicy::default();
-    fn set<T>(slot: &mut T, value: Option<T>) {
-        if let Some(value) = value {
-            *slot = value;
-        }
-    }
-    set(&mut rollback.order, table.get("order").and_then(|entry| order(&entry)));
-    let confirm = table.get("confirm");
-    let time = confirm.as_ref().and_then(|entry| entry.duration(seconds(1)..=seconds(3600)));
-    set(&mut rollback.confirm, time);
-    let strategies = [("rolling", Strategy::Rolling), ("immediate", Strategy::Immediate)];
-    let strategy = table.get("strategy");
-    set(&mut rollback.strategy, strategy.and_then(|entry| entry.choice(&strategies, &[])));
-    let unavailable = table.get("max_unavailable").and_then(|entry| max_unavailable(&entry));
-    set(&mut rollback.max_unavailable, unavailable);
-    set(&mut rollback.escalate, table.get("escalate").and_then(|entry| entry.boolean()));
-    let only = table.get("only_breaching_regions").and_then(|entry| entry.boolean());
-    set(&mut rollback.only_breaching_regions, only);
-    let migrations = table.get("migrations");
-    let migrations = migrations.and_then(|e| e.choice(&[("hold", false), ("rollback", true)], &[]));
-    set(&mut rollback.despite_migrations, migrations);
-    let first = table.get("first_target");
-    let words = [("trusted", false), ("previous-complete", true)];
-    set(&mut rollback.first_target_previous, first.and_then(|entry| entry.choice(&words, &[])));
-    let per_day = table.get("per_day_max").and_then(|entry| per_day_max(&entry));
-    set(&mut rollback.per_day_max, per_day);
-    let ready = table.get("ready_timeout");
-    let ready = ready.and_then(|entry| entry.duration(seconds(10)..=seconds(3600)));
-    set(&mut rollback.ready_timeout, ready);
-    if let Some(config) = table.get("config") {
-        config.choice(&[("keep", ())], &unbuilt::CONFIGS);
-    }
-    table.finish();
-    let vote = watch.block.max(watch.scrape_every);
-    if rollback.confirm < vote {
-        let wrong = Wrong::but(
-            format!(
-                "is shorter than a block of {}: nothing could be confirmed",
-                units::duration_text(vote)
-            ),
-            format!("write \"{}\" or more", units::duration_text(vote * 3)),
-        );
-        confirm.map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
-    }
-    rollback
-}
-
-fn order(entry: &Entry<'_>) -> Option<RegionOrder> {
-    if entry.as_text().is_some() {
-        return entry.choice(&[("worst-first", ())], &[]).map(|()| RegionOrder::WorstFirst);
-    }
-    let mut regions: Vec<Option<Region>> = Vec::new();
-    let list = entry.list();
-    let count = list.len();
-    for (entry, text) in list {
-        let region = if text == "*" {
-            None
-        } else if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase()) {
-            if !REGIONS.contains(&text) {
-                let near =
-                    REGIONS.iter().find(|known| strsim::damerau_levenshtein(known, text) == 1);
-                entry.warn(Wrong {
-                    message: format!("`{text}` is no region of Fly that this version knows"),
-                    suggestion: near.map(|near| format!("did you mean \"{near}\"?")),
-                });
-            }
-            Some(Region::new(text))
-        } else {
-            let lower = text.trim().to_lowercase();
-            let known = REGIONS.contains(&lower.as_str());
-            entry.wrong(Wrong::but(
-                format!("`{text}` is not a region"),
-                if known {
-                    format!("write \"{lower}\"")
-                } else {
-                    "write codes such as \"iad\", and \"*\" for all others".to_owned()
-                },
-            ));
-            continue;
-        };
-        if regions.contains(&region) {
-            entry.wrong(Wrong::but(format!("`{text}` is named twice"), "leave one out"));
-        } else {
-            regions.push(region);
-        }
-    }
-    if count == 0 && entry.is_empty_list() {
-        entry.wrong(Wrong::but(
-            "names no region",
-            "write \"worst-first\", or regions such as [\"iad\", \"*\"]",
-        ));
-    }
-    (count > 0 && regions.len() == count).then_some(RegionOrder::Listed(regions))
-}
-
-/// Fly's regions: for finding slips only, since new ones appear.
-const REGIONS: [&str; 36] = [
-    "ams", "arn", "atl", "bog", "bom", "bos", "cdg", "den", "dfw", "ewr", "eze", "fra", "gdl",
-    "gig", "gru", "hkg", "iad", "jnb", "lax", "lhr", "mad", "mia", "nrt", "ord", "otp", "phx",
-    "qro", "scl", "sea", "sin", "sjc", "syd", "waw", "yul", "yyz", "maa",
-];
-
-fn max_unavailable(entry: &Entry<'_>) -> Option<MaxUnavailable> {
-    let Some(number) = entry.as_number() else {
-        let share = entry.share()?;
-        if share <= 0.0 {
-            entry.wrong(none_unavailable());
-            return None;
-        }
-        return Some(MaxUnavailable::Share(share));
-    };
-    if number > 0.0 && number < 1.0 {
-        return Some(MaxUnavailable::Share(number));
-    }
-    if number.fract() != 0.0 || number < 0.0 {
-        let message = format!("`{}` is neither a share nor a number of machines", entry.written());
-        entry.wrong(Wrong::but(
-            message,
-            "write a share such as \"33%\" or 0.33, or a count such as 2",
-        ));
-        return None;
-    }
-    if number < 1.0 {
-        entry.wrong(none_unavailable());
-        return None;
-    }
-    entry.whole(1..=10_000).map(MaxUnavailable::Count)
-}
-
-fn none_unavailable() -> Wrong {
-    Wrong::but("with none down, no machine could be updated", "write \"33%\", or 1")
-}
-
-fn per_day_max(entry: &Entry<'_>) -> Option<u32> {
-    let number = entry.whole(0..=1000)?;
-    if number == 0 {
-        entry.wrong(Wrong::but(
-            "would never allow a rollback",
-            "write mode = \"observe\" at the top of the file instead",
-        ));
-        return None;
-    }
-    Some(number)
 }
 
 fn metrics(table: &Reader<'_>) -> (Option<u16>, Option<String>) {
@@ -368,19 +234,23 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
             name.wrong(Wrong::but(message, suggestion));
         }
         if let ThresholdKind::Gauge { sustain, .. } = read.kind
-            && let Some(entry) = table.peek("for").filter(|_| sustain >= watch.bake)
+            && sustain >= watch.bake
         {
-            entry.wrong(Wrong::but(
+            let wrong = Wrong::but(
                 format!(
-                    "the release would be trusted after `bake` of {}, before that",
+                    "`for` of {} does not end before `bake` of {}: the release would be trusted first",
+                    units::duration_text(sustain),
                     units::duration_text(watch.bake)
                 ),
                 "write a shorter time, or bake longer",
-            ));
+            );
+            let entry = table.peek("for");
+            entry.map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
         }
         thresholds.push(read);
     }
-    if empty && presets.as_ref().is_none_or(Entry::is_empty_list) {
+    let said = |list: &Option<Entry<'_>>| list.as_ref().is_some_and(|l| !l.is_empty_list());
+    if empty && !said(&presets) && !said(&own) {
         table.wrong(Wrong::but(
             "the file sets no threshold",
             "write use = [\"checks\", \"crashes\"], which need nothing from the app, or a [[threshold]]",

@@ -23,20 +23,21 @@ pub struct Problem {
     pub suggestion: Option<String>,
 }
 
+/// One line, whatever control characters the file contains: a terminal obeys what it is sent.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
+        let mut line = self.file.clone();
+        if let Some(number) = self.line {
+            line.push_str(&format!(":{number}"));
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            line.push_str(&format!(": {}", self.key));
         }
-        write!(f, ": {}", self.message)?;
-        match &self.suggestion {
-            Some(suggestion) => write!(f, "; {suggestion}"),
-            None => Ok(()),
+        line.push_str(&format!(": {}", self.message));
+        if let Some(suggestion) = &self.suggestion {
+            line.push_str(&format!("; {suggestion}"));
         }
+        f.write_str(&line.replace(char::is_control, " "))
     }
 }
 

@@ -7,8 +7,9 @@ use reqwest::Url;
 
 use super::{
     Format, Receiver, Secret,
+    entry::Entry,
     problem::{Problem, Wrong},
-    reader::{Entry, Reader},
+    reader::Reader,
     settings::variable,
     unbuilt,
 };
@@ -226,9 +227,7 @@ fn from_variable(
     context: &mut Context<'_>,
 ) -> Option<(String, Option<String>)> {
     let name = entry.text()?;
-    let usual = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !begins || !name.chars().all(usual) || name.starts_with("whsec_") || name.len() > 200 {
+    if !is_variable_name(name) {
         // What stands here may be the secret itself, so it is not repeated.
         entry.wrong(Wrong::but(
             format!("must be the name of an environment variable, not {what} itself"),
@@ -243,6 +242,17 @@ fn from_variable(
         context.missing.push(entry.describe(Wrong::but(message, suggestion)));
     }
     Some((name.to_owned(), value))
+}
+
+/// Whether this is the name of a variable, rather than a secret that was put in its place.
+fn is_variable_name(text: &str) -> bool {
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let usual = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let small = text.contains(|c: char| c.is_ascii_lowercase());
+    let capital = text.contains(|c: char| c.is_ascii_uppercase());
+    // Nobody names a variable so, and random bytes look like it.
+    let random = small && capital && text.len() >= 16;
+    begins && usual && !random && !text.starts_with("whsec_") && text.len() <= 200
 }
 
 fn events(entry: &Entry<'_>) -> Vec<EventKind> {

@@ -10,8 +10,9 @@ use figment::{
 use toml_edit::ImDocument;
 
 use super::{
+    entry::Entry,
     problem::{Problem, Wrong},
-    reader::{Entry, File, Reader},
+    reader::{File, Reader},
     receiver, units,
 };
 use crate::config::Receiver;
@@ -75,7 +76,8 @@ pub(super) fn variable(environment: &dyn Fn(&str) -> Option<String>, name: &str)
 pub(super) fn parse<'a>(file: &File<'a>) -> Option<ImDocument<&'a str>> {
     ImDocument::parse(file.text)
         .map_err(|error| {
-            let message = error.message().trim().replace('\n', ", ");
+            let message =
+                error.message().trim().replace('\n', ", ").replace(" in document root", "");
             let span = error.span();
             let written = span.as_ref().and_then(|span| line_of(file.text, span.start));
             let message = match written {
@@ -96,8 +98,9 @@ fn line_of(text: &str, offset: usize) -> Option<String> {
     let before = text.get(..offset)?;
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text.get(start..)?.lines().next()?.trim();
-    // A broken line can hold anything, secrets too: only what names the key is shown.
-    Some(line.split_inclusive('=').next().unwrap_or(line).chars().take(60).collect())
+    // A broken line can hold anything, secrets too: only what names the key or table is shown.
+    let end = if line.starts_with('[') { line.len() } else { line.find('=')? + 1 };
+    Some(line.get(..end)?.chars().take(60).collect())
 }
 
 /// Reads the settings; what is wrong is in the file, or in `elsewhere` when a variable is.

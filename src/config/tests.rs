@@ -1,5 +1,6 @@
 //! Whole configurations: real files in, a configuration or its problems out.
 
+mod anything;
 mod mistakes;
 mod places;
 mod shipped;
@@ -321,6 +322,8 @@ fn no_message_ever_shows_a_secret() {
         "format = \"slack\"\nurl = \"https://hooks.slack.com/services/s3cr3t\"\n",
         "format = \"standard\"\nurl_env = \"BAD_URL\"\nsecrets_env = [\"BAD\"]\n",
         "format = \"standard\"\nurl = \"https://a.b\"\nsecrets_env = [\"whsec_s3cr3t\"]\n",
+        "format = \"standard\"\nurl = \"https://a.b\"\nsecrets_env = [\"MfKQ9r8GKYqrTwjs3cr3t\"]\n",
+        "format = \"standard\"\nurl = \"\"\"\nhttps://a.b\ns3cr3t\\q\"\"\"\n",
         "format = \"standard\"\nurl = \"https://a.b\"\nsecret = \"s3cr3t\"\n",
         "format = \"standard\"\nurl = \"https://a.b\"\nsecret = whsec_s3cr3t\n",
     ] {
@@ -359,6 +362,12 @@ fn what_is_probably_not_meant_is_a_warning() {
     ] {
         assert!(warnings.contains(want), "{want} not in\n{warnings}");
     }
+    let harmless = Place::policy(
+        "apps = [\"web\"]\nmode = \"rollback\"\n[[threshold]]\nname = \"c\"\nchecks = {}\n\
+         action = \"alert\"\n",
+    );
+    let warnings = harmless.warnings().join("\n");
+    assert!(warnings.contains("thresholds/web.toml: every threshold only alerts"), "{warnings}");
     let open = Place::new(
         &format!(
             "{ACME}[[receiver]]\nname = \"ops\"\nformat = \"standard\"\nurl = \"http://example.com\"\n"

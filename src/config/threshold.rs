@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
+    entry::Entry,
     problem::{Wrong, alternatives},
-    reader::{Entry, Reader},
+    reader::Reader,
     selector, unbuilt, units,
 };
 use crate::model::{Action, NoData, Threshold, ThresholdKind};
@@ -173,7 +174,7 @@ fn ratio(table: &Reader<'_>, entry: &Entry<'_>) -> Option<ThresholdKind> {
         let share = limit.share()?;
         limit.check(sensible_share(share))
     });
-    let counters = entry.table()?;
+    let counters = entry.table(Some("ratio = { bad = …, total = … }, each a counter"))?;
     let side = |key, example: &str| {
         let entry =
             counters.require(key, &format!("write a counter, such as {key} = '{example}'"))?;
@@ -221,7 +222,7 @@ fn latency(table: &Reader<'_>, entry: &Entry<'_>) -> Option<ThresholdKind> {
     let strict = strict(table);
     let limit = limit(table, "write the longest time that is still fine, such as max = \"500ms\"");
     let bound = limit.as_ref().and_then(bound);
-    let inner = entry.table()?;
+    let inner = entry.table(Some("latency = { histogram = …, quantile = 0.95 }"))?;
     let histogram = inner
         .require("histogram", "write its name, such as 'http_request_duration_seconds'")
         .and_then(|entry| entry.parse(selector::histogram));
@@ -358,7 +359,7 @@ fn some_machines(entry: &Entry<'_>) -> Option<f64> {
 }
 
 fn checks(entry: &Entry<'_>) -> Option<ThresholdKind> {
-    let inner = entry.table()?;
+    let inner = entry.table(Some("checks = { failing = \"30%\", consecutive = 3 }"))?;
     let failing = inner.get("failing").map_or(Some(QUORUM), |entry| some_machines(&entry));
     let consecutive =
         inner.get("consecutive").map_or(Some(CONSECUTIVE), |entry| entry.whole(1..=100));
@@ -367,7 +368,7 @@ fn checks(entry: &Entry<'_>) -> Option<ThresholdKind> {
 }
 
 fn crashes(entry: &Entry<'_>) -> Option<ThresholdKind> {
-    let inner = entry.table()?;
+    let inner = entry.table(Some("crashes = { exits = 2, oom = 1 }"))?;
     let exits = inner.get("exits").map_or(Some(EXITS), |entry| entry.whole(1..=1000));
     let oom = inner.get("oom").map_or(Some(OOM), |entry| entry.whole(0..=1000));
     let failing = inner.get("failing").map_or(Some(QUORUM), |entry| some_machines(&entry));

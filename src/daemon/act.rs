@@ -20,8 +20,10 @@ use crate::{
 const LEDGER_LOOK_BACK: u32 = 10;
 /// The ledger's clock and ours may differ by this much.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
-/// The whole of a ledger command, retries included.
-const LEDGER_DEADLINE: Duration = Duration::from_secs(30);
+/// One attempt, the client's own retries included; how many there are; the pause after the first.
+const ATTEMPT_DEADLINE: Duration = Duration::from_secs(15);
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Carries out one command of an app.
 /// When `stop` turns true, what holds a lease gives it back and ends; its outcome is then of no
@@ -34,35 +36,54 @@ pub(super) async fn carry_out(
 ) -> Outcome {
     info!(app = %app, "{app}: {}", command.describe());
     match command {
-        Command::CheckImage { image, .. } => match ports.registry.presence(image).await {
-            Ok(ImagePresence::Present) => Outcome::ImagePresent,
-            Ok(ImagePresence::Missing) => Outcome::ImageMissing,
-            Err(error) => Outcome::ImageUnknown { reason: error.to_string() },
-        },
+        Command::CheckImage { image, .. } => {
+            match insist(|| ports.registry.presence(image)).await {
+                Ok(ImagePresence::Present) => Outcome::ImagePresent,
+                Ok(ImagePresence::Missing) => Outcome::ImageMissing,
+                Err(error) => Outcome::ImageUnknown { reason: error.to_string() },
+            }
+        }
         Command::OpenRelease { image, after, since } => {
-            let opening = open_release(ports, app, image, *after, *since);
-            match tokio::time::timeout(LEDGER_DEADLINE, opening).await {
-                Ok(Ok((id, version))) => Outcome::ReleaseOpened { id, version },
-                Ok(Err(error)) => Outcome::LedgerRefused { reason: error.to_string() },
-                Err(_) => Outcome::LedgerRefused {
-                    reason: format!("no answer in {} s", LEDGER_DEADLINE.as_secs()),
-                },
+            match insist(|| open_release(ports, app, image, *after, *since)).await {
+                Ok((id, version)) => Outcome::ReleaseOpened { id, version },
+                Err(error) => Outcome::LedgerRefused { reason: error.to_string() },
             }
         }
         Command::PutImage(put) => Outcome::Put(put::put_image(ports, app, put, stop).await),
         Command::CloseRelease { id, complete } => {
             let status = if *complete { ReleaseStatus::Complete } else { ReleaseStatus::Failed };
-            let closing = ports.platform.set_release_status(id, status);
-            match tokio::time::timeout(LEDGER_DEADLINE, closing).await {
+            match insist(|| ports.platform.set_release_status(id, status.clone())).await {
                 // Refused as already finished is what was wanted.
-                Ok(Ok(()) | Err(PlatformError::Refused(_))) => {}
-                Ok(Err(error)) => {
+                Ok(()) | Err(PlatformError::Refused(_)) => {}
+                Err(error) => {
                     warn!(app = %app, "{app}: release {id} stays open in the ledger: {error}");
                 }
-                Err(_) => warn!(app = %app, "{app}: release {id} stays open: no answer"),
             }
             Outcome::ReleaseClosed
         }
+    }
+}
+
+/// Tries again what may succeed a little later, a few times: nothing waits long for the ledger or
+/// a registry. Whatever is tried must begin by looking, or do no harm twice.
+async fn insist<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, PlatformError>
+where
+    F: Future<Output = Result<T, PlatformError>>,
+{
+    let mut tries = 1;
+    loop {
+        let error = match tokio::time::timeout(ATTEMPT_DEADLINE, attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                PlatformError::Unavailable(format!("no answer in {} s", ATTEMPT_DEADLINE.as_secs()))
+            }
+        };
+        if !error.is_transient() || tries >= ATTEMPTS {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE * tries).await;
+        tries += 1;
     }
 }
 

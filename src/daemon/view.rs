@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     decide::{
-        AppState,
+        AppState, bake_ends,
         rollback::report,
         state::{Blind, Phase, RegionPhase, Revision},
     },
@@ -37,7 +37,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
             view.since = watch.settled_at.unwrap_or(watch.since);
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
-            view.next_deadline = watch.settled_at.map(|at| plus(at, policy.watch.bake));
+            view.next_deadline = bake_ends(policy, watch);
         }
         Phase::CountingDown { watch, until } => {
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();

@@ -23,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use command::{Command, CommandId, Input, Outcome, PutImage, PutOutcome};
 pub use state::AppState;
+pub use verdict::bake_ends;
 
 use crate::model::{
     Event, EventKind, Machine, Mode, Observation, Policy, Verdict, event::ReleaseInfo,
@@ -254,11 +255,9 @@ impl Step<'_> {
 
     /// Trusts the release if it was watched long enough, with traffic.
     fn trust_if_baked(&mut self, watch: Box<Watch>) -> Phase {
-        let baked = watch.settled_at.is_some_and(|settled| {
-            self.now.duration_since(settled) >= signed(self.policy.watch.bake)
-        });
         let blind = self.state.metrics_blind.is_some();
-        if !baked || blind || !verdict::was_exercised(self.policy, &watch) {
+        let baked = verdict::bake_ends(self.policy, &watch).is_some_and(|end| self.now >= end);
+        if blind || !baked || verdict::leans_against(&watch.evidence) {
             return Phase::Watching(watch);
         }
         self.events.push(self.event_about(EventKind::ReleaseTrusted, &watch));

@@ -99,6 +99,10 @@ pub struct Watch {
     pub settled_at: Option<Timestamp>,
     /// Since when machines exist and none of them runs the release any more.
     pub gone_since: Option<Timestamp>,
+    /// When its first counted requests came.
+    pub traffic_since: Option<Timestamp>,
+    /// When the detectors began anew (see `watch::renew`).
+    pub detecting_since: Timestamp,
     /// The app's first release we see: it ran before us, and there is nothing to go back to.
     pub learning: bool,
     /// A digest that was rolled back before: no warm-up.

@@ -7,7 +7,7 @@ use super::{
         ratio::RatioDetector,
         runs::{consecutive_failures, quorum},
     },
-    signed,
+    later, signed,
     state::{Trusted, Watch},
     watch::{allowed_share, is_on, settings},
 };
@@ -68,14 +68,22 @@ pub(super) fn rests_on_metrics(evidence: &[Evidence]) -> bool {
         .all(|evidence| matches!(evidence.kind.as_str(), "ratio" | "latency" | "gauge"))
 }
 
-/// Whether the release did any work that could have gone wrong.
-pub(super) fn was_exercised(policy: &Policy, watch: &Watch) -> bool {
+/// When the release will have been watched long enough to be trusted: its bake counts from when it
+/// settled, and from its first requests where requests are counted. `None`: that is not known yet.
+pub fn bake_ends(policy: &Policy, watch: &Watch) -> Option<Timestamp> {
+    let settled = watch.settled_at?;
     let counting = policy.thresholds.iter().any(|t| allowed_share(&t.kind).is_some());
-    if counting {
-        return watch.detectors.values().any(|detector| detector.totals().0 > 0.0);
-    }
-    // Nothing counts requests: a machine that was up is all there is to go by.
-    !watch.absorbed.is_empty() || !watch.crashes.is_empty()
+    // Where nothing counts requests, a machine that was up is all there is to go by.
+    let exercised = if counting { watch.traffic_since? } else { settled };
+    Some(later(settled.max(exercised), policy.watch.bake))
+}
+
+/// Whether a share is above its limit and the odds are rising: no breach yet, and nothing to trust.
+pub(super) fn leans_against(evidence: &[Evidence]) -> bool {
+    evidence.iter().filter(|evidence| evidence.may_roll_back).any(|evidence| {
+        evidence.share().is_some_and(|share| share > evidence.limit)
+            && evidence.ln_odds.is_some_and(|odds| odds > 0.0)
+    })
 }
 
 fn blank(threshold: &Threshold, limit: f64, source: String) -> Evidence {

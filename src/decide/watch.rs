@@ -33,6 +33,8 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         since: now,
         settled_at: None,
         gone_since: None,
+        traffic_since: None,
+        detecting_since: now,
         learning,
         no_mercy: false,
         detectors: BTreeMap::new(),
@@ -121,9 +123,21 @@ pub(super) fn absorb(
     }
     forget_the_gone(watch, machines);
     let settings = settings(policy);
+    renew(watch, settings.watch, now);
     for detector in watch.detectors.values_mut() {
         detector.close_if_due(now, &settings);
     }
+}
+
+/// A detector's stakes are spread over one horizon; a release that is still watched after it, for
+/// want of traffic or of a trustworthy verdict, is judged anew from then on. The promised rate of
+/// false rollbacks holds for each of these spans.
+fn renew(watch: &mut Watch, horizon: std::time::Duration, now: Timestamp) {
+    if now.duration_since(watch.detecting_since) < signed(horizon) {
+        return;
+    }
+    watch.detecting_since = now;
+    watch.detectors.retain(|_, detector| detector.alarmed());
 }
 
 /// A watch can last for months without traffic while machines come and go: what is remembered of
@@ -236,6 +250,7 @@ fn absorb_readings(
             tally.n += count.n;
             tally.k += count.k;
             if count.n > 0.0 {
+                watch.traffic_since.get_or_insert(now);
                 watch.data_at.insert(threshold.name.clone(), now);
             }
         } else if let ThresholdKind::Gauge { max, .. } = &threshold.kind {

@@ -1,11 +1,33 @@
-//! The platform over HTTP.
+//! The platform over HTTP: Machines API, GraphQL, release endpoints and image registries.
+//!
+//! Everything that is particular about Fly's interfaces ends here: its JSON ([`wire`]), its errors
+//! ([`errors`]), its rate limits ([`limits`]) and which calls may be repeated ([`retry`]). Callers
+//! see nouns of the model and a [`PlatformError`] that says what they can do.
 
-use std::time::Duration;
+mod errors;
+mod feed;
+mod http;
+mod limits;
+mod logs;
+mod machines;
+mod registry;
+mod releases;
+mod retry;
+mod settings;
+mod wire;
+
+use std::{fmt, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
+use reqwest::Url;
 
+pub use settings::{FlyError, FlySettings};
+
+use self::{
+    http::{Caller, Tuning},
+    settings::{Bases, Tokens},
+};
 use crate::{
-    config::Secret,
     model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
         FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate, NewRelease, Platform,
@@ -13,115 +35,122 @@ use crate::{
     },
 };
 
-/// Where the platform is, and who asks.
-#[derive(Clone, Debug)]
-pub struct FlySettings {
-    pub organization: String,
-    pub token: Secret,
-    /// GraphQL (`/graphql` is appended).
-    pub api_url: String,
-    /// Machines API (`/v1` is appended).
-    pub flaps_url: String,
-    /// Release endpoints (`/api/v1` is appended).
-    pub uiex_url: String,
-    /// Base URL at which images of `registry.fly.io` are looked up.
-    pub registry_url: String,
+/// The client. One is enough: rate limits and the memory of the change feed are its own.
+pub struct Fly {
+    organization: String,
+    bases: Bases,
+    caller: Caller,
+    seen: Mutex<feed::Seen>,
 }
 
-impl FlySettings {
-    /// Reads tokens and base URLs as flyctl does.
-    ///
-    /// # Errors
-    /// When there is no token, or a base URL is none.
-    pub fn from_env(
-        _organization: String,
-        _environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, FlyError> {
-        Err(FlyError("x".into()))
+impl fmt::Debug for Fly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fly({} at {})", self.organization, self.bases.flaps)
     }
 }
-
-/// Why the client cannot be set up.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct FlyError(String);
-
-/// The client.
-#[derive(Debug)]
-pub struct Fly;
 
 impl Fly {
     /// A client.
     ///
     /// # Errors
-    /// When the HTTP client cannot be set up.
-    pub fn new(_settings: FlySettings) -> Result<Self, FlyError> {
-        Ok(Self)
+    /// When the settings hold no token or no URL, or the HTTP client cannot be set up.
+    pub fn new(settings: FlySettings) -> Result<Self, FlyError> {
+        Self::tuned(settings, Tuning::default())
     }
+
+    fn tuned(settings: FlySettings, tuning: Tuning) -> Result<Self, FlyError> {
+        let tokens = Tokens::parse(settings.token.expose())
+            .map_err(|error| FlyError(format!("the token {error}")))?;
+        let bases = Bases::parse(&settings)?;
+        let caller = Caller::new(tokens, tuning)?;
+        Ok(Self { organization: settings.organization, bases, caller, seen: Mutex::default() })
+    }
+}
+
+/// `base` with further segments of path, each made safe.
+fn below(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    // Only URLs without a host have no path; bases were checked.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
 }
 
 type Answer<T> = Result<T, PlatformError>;
 
-fn nothing<T>() -> Answer<T> {
-    Err(PlatformError::Unavailable("not built yet".into()))
-}
-
 #[async_trait]
 impl Registry for Fly {
-    async fn presence(&self, _image: &ImageRef) -> Answer<ImagePresence> {
-        nothing()
+    async fn presence(&self, image: &ImageRef) -> Answer<ImagePresence> {
+        registry::presence(self, image).await
     }
 }
 
 #[async_trait]
 impl Platform for Fly {
-    async fn changes(&self, _position: &FeedPosition) -> Answer<FeedReading> {
-        nothing()
+    async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {
+        feed::changes(self, position).await
     }
+
     async fn apps(&self) -> Answer<Vec<AppName>> {
-        nothing()
+        machines::apps(self).await
     }
-    async fn machines(&self, _app: &AppName) -> Answer<Vec<Machine>> {
-        nothing()
+
+    async fn machines(&self, app: &AppName) -> Answer<Vec<Machine>> {
+        machines::list(self, app).await
     }
-    async fn machine(&self, _app: &AppName, _id: &MachineId) -> Answer<Machine> {
-        nothing()
+
+    async fn machine(&self, app: &AppName, id: &MachineId) -> Answer<Machine> {
+        machines::one(self, app, id).await
     }
-    async fn releases(&self, _app: &AppName, _limit: u32) -> Answer<Vec<Release>> {
-        nothing()
+
+    async fn releases(&self, app: &AppName, limit: u32) -> Answer<Vec<Release>> {
+        releases::newest(self, app, limit).await
     }
-    async fn lease(&self, _app: &AppName, _id: &MachineId, _ttl: Duration) -> Answer<Lease> {
-        nothing()
+
+    async fn lease(&self, app: &AppName, id: &MachineId, ttl: Duration) -> Answer<Lease> {
+        machines::lease(self, app, id, ttl).await
     }
-    async fn refresh(&self, _lease: &Lease, _ttl: Duration) -> Answer<Lease> {
-        nothing()
+
+    async fn refresh(&self, lease: &Lease, ttl: Duration) -> Answer<Lease> {
+        machines::refresh(self, lease, ttl).await
     }
-    async fn release(&self, _lease: &Lease) -> Answer<()> {
-        nothing()
+
+    async fn release(&self, lease: &Lease) -> Answer<()> {
+        machines::release(self, lease).await
     }
-    async fn update(&self, _lease: &Lease, _update: &MachineUpdate) -> Answer<InstanceId> {
-        nothing()
+
+    async fn update(&self, lease: &Lease, update: &MachineUpdate) -> Answer<InstanceId> {
+        machines::update(self, lease, update).await
     }
-    async fn start(&self, _lease: &Lease) -> Answer<()> {
-        nothing()
+
+    async fn start(&self, lease: &Lease) -> Answer<()> {
+        machines::start(self, lease).await
     }
+
     async fn wait(
         &self,
-        _app: &AppName,
-        _id: &MachineId,
-        _instance: &InstanceId,
-        _state: WaitFor,
-        _timeout: Duration,
+        app: &AppName,
+        id: &MachineId,
+        instance: &InstanceId,
+        state: WaitFor,
+        timeout: Duration,
     ) -> Answer<bool> {
-        nothing()
+        machines::wait(self, app, id, instance, state, timeout).await
     }
-    async fn log_lines(&self, _app: &AppName, _id: &MachineId, _n: u32) -> Answer<Vec<String>> {
-        nothing()
+
+    async fn log_lines(&self, app: &AppName, id: &MachineId, limit: u32) -> Answer<Vec<String>> {
+        logs::newest(self, app, id, limit).await
     }
-    async fn open_release(&self, _release: &NewRelease) -> Answer<Release> {
-        nothing()
+
+    async fn open_release(&self, release: &NewRelease) -> Answer<Release> {
+        releases::open(self, release).await
     }
-    async fn set_release_status(&self, _id: &str, _status: ReleaseStatus) -> Answer<()> {
-        nothing()
+
+    async fn set_release_status(&self, id: &str, status: ReleaseStatus) -> Answer<()> {
+        releases::set_status(self, id, &status).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -324,6 +324,8 @@ pub fn threshold(evidence: &Evidence, control: &str) -> String {
 pub fn limit(evidence: &Evidence) -> String {
     match evidence.kind.as_str() {
         "gauge" => gauge(evidence, evidence.limit),
+        "crashes" if evidence.limit < 1.5 => "1 exit each".to_owned(),
+        "crashes" => format!("{} exits each", whole(evidence.limit)),
         _ => share_limit(evidence.limit),
     }
 }

@@ -4,7 +4,10 @@ use std::{error::Error as _, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{
+    StatusCode,
+    header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+};
 
 use crate::ports::{MetricsPages, PageError, PageReader, ScrapeTarget};
 
@@ -74,21 +77,69 @@ impl MetricsPages for HttpPages {
             .header(ACCEPT, "text/plain;version=0.0.4;q=1,application/openmetrics-text;q=0.5");
         let response = request.send().await.map_err(|error| self.failure(&url, &error))?;
         let status = response.status();
-        if !status.is_success() {
+        if status != StatusCode::OK {
             return Err(PageError(format!("{url} answered {status}")));
         }
-        let content_type = response.headers().get(CONTENT_TYPE).and_then(|ty| ty.to_str().ok());
-        if content_type
-            .is_some_and(|ty| ty.trim_start().to_ascii_lowercase().starts_with("text/html"))
-        {
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let content_type = header(CONTENT_TYPE).unwrap_or_default().trim_start().to_lowercase();
+        if content_type.starts_with("text/html") {
             return Err(PageError(format!("{url} is an HTML page (text/html), not metrics")));
         }
+        if let Some(coding) = header(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+            return Err(PageError(format!("{url} is compressed ({coding}), which was not asked")));
+        }
+        let ending = if content_type.starts_with("application/openmetrics-text") {
+            Ending::Eof
+        } else if header(CONTENT_LENGTH).or(header(TRANSFER_ENCODING)).is_none() {
+            Ending::Line
+        } else {
+            Ending::Any
+        };
+        let mut tail = Vec::new();
         let mut body = response.bytes_stream();
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(|error| self.failure(&url, &error))?;
             reader.chunk(&bytes).map_err(|error| PageError(format!("{url}: {error}")))?;
+            tail.extend_from_slice(bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or(&bytes));
+            tail.drain(..tail.len().saturating_sub(TAIL));
         }
-        Ok(())
+        if ending.is_seen(&tail) {
+            Ok(())
+        } else {
+            Err(PageError(format!("{url} was cut off: {}", ending.missing())))
+        }
+    }
+}
+
+/// Bytes of the end of a page that are looked at.
+const TAIL: usize = 16;
+
+/// How the end of a page is told from a connection that broke: a number that was cut off would
+/// look like a counter that began anew.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// The format (`OpenMetrics`) says it itself.
+    Eof,
+    /// Nothing but the end of the connection does; then at least the last line must be whole.
+    Line,
+    /// HTTP knows the length.
+    Any,
+}
+
+impl Ending {
+    fn is_seen(self, tail: &[u8]) -> bool {
+        match self {
+            Self::Eof => tail.trim_ascii_end().ends_with(b"# EOF"),
+            Self::Line => tail.is_empty() || tail.ends_with(b"\n"),
+            Self::Any => true,
+        }
+    }
+
+    fn missing(self) -> &'static str {
+        match self {
+            Self::Eof => "it is OpenMetrics and does not end with `# EOF`",
+            Self::Line | Self::Any => "its last line has no end",
+        }
     }
 }
 

@@ -33,7 +33,9 @@ use crate::{
 };
 
 /// How many pages are read at the same time, unless told otherwise.
-pub const CONCURRENCY: usize = 16;
+/// Many, because a machine that hangs holds its turn until the deadline and the others must not
+/// wait for it.
+pub const CONCURRENCY: usize = 64;
 
 /// For one page.
 const PAGE_DEADLINE: Duration = Duration::from_secs(5);
@@ -118,7 +120,7 @@ impl Scraper {
             .unwrap_or_else(PoisonError::into_inner)
             .read(&machine.id, &machine.instance, &series, &policy.thresholds, Instant::now());
         for (threshold, note) in notes {
-            tracing::debug!(%app, machine = %machine.id, threshold, note, "threshold without data");
+            tracing::debug!(%app, machine = %machine.id, threshold, note, "note on a threshold");
         }
         Ok(readings)
     }

@@ -2,12 +2,12 @@
 //!
 //! `prometheus-parse` splits labels at every `,` and `=` and ends them at the first `}`, quoted or
 //! not, and does not know names with `:`; what it cannot read it leaves out without a word. So it
-//! never sees raw text: labels are taken apart here, it is given stand-ins for names and label
-//! values, and a line that does not come back whole is an error.
+//! never sees raw text: names and labels are taken apart here, it is given a stand-in for them
+//! beside the value, and a line that does not come back is an error.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap};
 
-use prometheus_parse::{Sample, Scrape, Value};
+use prometheus_parse::{Scrape, Value};
 
 use super::select::{KeptLine, excerpt};
 use crate::ports::PageError;
@@ -32,23 +32,25 @@ pub fn parse(lines: &[KeptLine]) -> Result<Vec<Series>, PageError> {
     for line in lines {
         parts.push(Parts::of(&line.text).map_err(|why| refusal(line, why))?);
     }
-    let stand_ins = parts.iter().enumerate().map(|(index, parts)| Ok(parts.stand_in(index)));
+    let stand_ins =
+        parts.iter().enumerate().map(|(index, parts)| Ok(format!("s{index} {}", parts.value)));
     let scrape =
         Scrape::parse(stand_ins).map_err(|error| PageError(format!("unreadable page: {error}")))?;
-    let mut series: Vec<Option<Series>> = vec![None; lines.len()];
+    let mut values: Vec<Option<f64>> = vec![None; lines.len()];
     for sample in &scrape.samples {
         let index: Option<usize> =
             sample.metric.strip_prefix('s').and_then(|index| index.parse().ok());
-        let (slot, parts) = (index, index.and_then(|index| parts.get(index)));
-        if let (Some(slot), Some(parts)) = (slot.and_then(|slot| series.get_mut(slot)), parts) {
-            *slot = parts.restore(sample);
+        let slot = index.and_then(|index| values.get_mut(index));
+        if let (Some(slot), Value::Untyped(value)) = (slot, &sample.value) {
+            *slot = Some(*value);
         }
     }
-    lines
-        .iter()
-        .zip(series)
-        .map(|(line, series)| series.ok_or_else(|| refusal(line, "its value is no number")))
-        .collect()
+    let mut series = Vec::with_capacity(lines.len());
+    for ((parts, value), line) in parts.into_iter().zip(values).zip(lines) {
+        let value = value.ok_or_else(|| refusal(line, "its value is no number"))?;
+        series.push(Series { name: parts.name.into_owned(), labels: parts.labels, value });
+    }
+    Ok(series)
 }
 
 fn refusal(line: &KeptLine, why: &str) -> PageError {
@@ -59,28 +61,42 @@ fn refusal(line: &KeptLine, why: &str) -> PageError {
     ))
 }
 
+type Labels = BTreeMap<String, String>;
+
 /// A line taken apart.
 struct Parts<'a> {
-    name: &'a str,
-    labels: Vec<(&'a str, String)>,
+    name: Cow<'a, str>,
+    labels: Labels,
     value: &'a str,
 }
 
 impl<'a> Parts<'a> {
     fn of(line: &'a str) -> Result<Self, &'static str> {
         let line = line.trim();
-        let end = line
-            .find(|c: char| c == '{' || c.is_ascii_whitespace())
-            .ok_or("it has a name and nothing else")?;
+        let end = line.find(|c: char| !is_name(c) && c != ':').unwrap_or(line.len());
         let (name, rest) = line.split_at(end);
-        let rest = rest.trim_start();
-        let (labels, rest) = match rest.strip_prefix('{') {
-            Some(inside) => labels(inside)?,
-            None => (Vec::new(), rest),
+        let rest = match rest.chars().next() {
+            None => return Err("it has a name and nothing else"),
+            Some('{') => rest,
+            Some(c) if c.is_ascii_whitespace() => rest.trim_start(),
+            Some(_) => return Err("its name does not end"),
+        };
+        let (inner_name, labels, rest) = match rest.strip_prefix('{') {
+            Some(inside) => inside_braces(inside)?,
+            None => (None, Labels::new(), rest),
+        };
+        let name = match inner_name {
+            Some(inner) if name.is_empty() => inner,
+            Some(_) => return Err("it has two names"),
+            None if name.is_empty() => return Err("it has no name"),
+            None => Cow::Borrowed(name),
         };
         let (value, rest) = token(rest);
         if value.is_empty() {
             return Err("it has no value");
+        }
+        if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("its value is no number");
         }
         // A timestamp and an exemplar may follow; neither is of use here.
         if !rest.is_empty() && !rest.starts_with('#') {
@@ -92,40 +108,10 @@ impl<'a> Parts<'a> {
         }
         Ok(Self { name, labels, value })
     }
+}
 
-    /// The line as `prometheus-parse` may see it.
-    fn stand_in(&self, index: usize) -> String {
-        let mut text = format!("s{index}");
-        for (place, (label, _)) in self.labels.iter().enumerate() {
-            let open = if place == 0 { '{' } else { ',' };
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{open}{label}=\"v{place}\"");
-        }
-        if !self.labels.is_empty() {
-            text.push('}');
-        }
-        text.push(' ');
-        text.push_str(self.value);
-        text
-    }
-
-    /// The series behind a stand-in; `None` when it came back changed.
-    fn restore(&self, sample: &Sample) -> Option<Series> {
-        let Value::Untyped(value) = sample.value else { return None };
-        let mut restored = BTreeMap::new();
-        for (place, (label, value)) in self.labels.iter().enumerate() {
-            let back = sample.labels.get(label)?.strip_prefix('v')?.parse::<usize>().ok()?;
-            if back != place {
-                return None;
-            }
-            restored.insert((*label).to_owned(), value.clone());
-        }
-        (restored.len() == sample.labels.len()).then(|| Series {
-            name: self.name.to_owned(),
-            labels: restored,
-            value,
-        })
-    }
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// The first word and what follows the white space after it.
@@ -136,31 +122,48 @@ fn token(text: &str) -> (&str, &str) {
     (word, rest.trim_start())
 }
 
-type Labels<'a> = Vec<(&'a str, String)>;
+type Inside<'a> = (Option<Cow<'a, str>>, Labels, &'a str);
 
-/// The labels after a `{`, and what follows their `}`.
-fn labels(mut rest: &str) -> Result<(Labels<'_>, &str), &'static str> {
-    let mut labels: Labels<'_> = Vec::new();
+/// What is after a `{`: the metric's name, if it is quoted there, the labels, and what follows
+/// the `}`.
+fn inside_braces(mut rest: &str) -> Result<Inside<'_>, &'static str> {
+    let mut metric = None;
+    let mut labels = Labels::new();
     loop {
         rest = rest.trim_start();
         if let Some(after) = rest.strip_prefix('}') {
-            return Ok((labels, after));
+            return Ok((metric, labels, after));
         }
-        let end = rest
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .ok_or("its labels do not end")?;
-        let (name, after) = rest.split_at(end);
+        let (name, after) = match rest.strip_prefix('"') {
+            Some(inside) => quoted(inside).ok_or("a quoted name does not end")?,
+            None => {
+                let end = rest.find(|c: char| !is_name(c)).ok_or("its labels do not end")?;
+                let (name, after) = rest.split_at(end);
+                (Cow::Borrowed(name), after)
+            }
+        };
         if name.is_empty() {
             return Err("a label has no name");
         }
-        if labels.iter().any(|(other, _)| *other == name) {
-            return Err("a label is named twice");
-        }
-        let after = after.trim_start().strip_prefix('=').ok_or("a label has no value")?;
-        let after = after.trim_start().strip_prefix('"').ok_or("a label value is not quoted")?;
-        let (value, after) = quoted(after).ok_or("a label value does not end")?;
-        labels.push((name, value));
+        let was_quoted = rest.starts_with('"');
         let after = after.trim_start();
+        let after = match after.strip_prefix('=') {
+            Some(after) => {
+                let inside = after.trim_start().strip_prefix('"');
+                let (value, after) = quoted(inside.ok_or("a label value is not quoted")?)
+                    .ok_or("a label value does not end")?;
+                if labels.insert(name.into_owned(), value.into_owned()).is_some() {
+                    return Err("a label is named twice");
+                }
+                after.trim_start()
+            }
+            // Only the first thing in the braces can be the metric's name.
+            None if was_quoted && metric.is_none() && labels.is_empty() => {
+                metric = Some(name);
+                after
+            }
+            None => return Err("a label has no value"),
+        };
         rest = match after.strip_prefix(',') {
             Some(next) => next,
             None if after.starts_with('}') => after,
@@ -170,12 +173,17 @@ fn labels(mut rest: &str) -> Result<(Labels<'_>, &str), &'static str> {
 }
 
 /// The text up to the closing quote, with escapes undone, and what follows the quote.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.chars();
+fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let plain = text.find(['"', '\\'])?;
+    let (before, rest) = text.split_at(plain);
+    if let Some(after) = rest.strip_prefix('"') {
+        return Some((Cow::Borrowed(before), after));
+    }
+    let mut value = before.to_owned();
+    let mut chars = rest.chars();
     loop {
         match chars.next()? {
-            '"' => return Some((value, chars.as_str())),
+            '"' => return Some((Cow::Owned(value), chars.as_str())),
             '\\' => match chars.next()? {
                 'n' => value.push('\n'),
                 plain @ ('"' | '\\') => value.push(plain),
@@ -222,8 +230,7 @@ mod tests {
         for (text, label, want) in cases {
             let series = one(text);
             assert_eq!(series.label(label), Some(want), "{text}");
-            assert_eq!(series.value, 7.0, "{text}");
-            assert_eq!(series.name, "m", "{text}");
+            assert_eq!((series.name.as_str(), series.value), ("m", 7.0), "{text}");
         }
         assert_eq!(one(cases[0].0).label("code"), Some("500"));
         assert_eq!(one(cases[10].0).labels.len(), 2);
@@ -253,11 +260,29 @@ mod tests {
     }
 
     #[test]
+    fn quoted_names_are_read_as_openmetrics_writes_them() {
+        let cases = [
+            (r#"{"http.requests"} 3"#, "http.requests", 0),
+            (r#"{"http.requests",} 3 # {trace_id="x"} 1"#, "http.requests", 0),
+            (r#"{ "größe \"x\" \\" , "a.b" = "c", d="e" } 3"#, "größe \"x\" \\", 2),
+            (r#"{"up",a="b"} 3 1700000000.5"#, "up", 1),
+            (r#"m{"a.b"="c"} 3"#, "m", 1),
+        ];
+        for (text, name, labels) in cases {
+            let series = one(text);
+            let parts = (series.name.as_str(), series.labels.len(), series.value);
+            assert_eq!(parts, (name, labels, 3.0), "{text}");
+        }
+        assert_eq!(one(cases[2].0).label("a.b"), Some("c"));
+        assert_eq!(one(cases[4].0).label("a.b"), Some("c"));
+    }
+
+    #[test]
     fn many_lines_keep_their_order() {
         let lines: Vec<_> = (0..50).map(|i| line(&format!("m{{i=\"{i}\"}} {i}"))).collect();
         for (index, series) in parse(&lines).unwrap().iter().enumerate() {
-            assert_eq!(series.label("i"), Some(index.to_string().as_str()));
-            assert_eq!(series.value, index as f64);
+            let want = (Some(index.to_string()), index as f64);
+            assert_eq!((series.label("i").map(str::to_owned), series.value), want);
         }
     }
 
@@ -272,7 +297,17 @@ mod tests {
             ("m{a=\"b\\", "a label value does not end"),
             ("m{a=b} 1", "a label value is not quoted"),
             ("m{a} 1", "a label has no value"),
-            ("m{\"a\"=\"b\"} 1", "a label has no name"),
+            ("m{\"\"=\"b\"} 1", "a label has no name"),
+            ("m{\"a} 1", "a quoted name does not end"),
+            ("m{\"a\"} 1", "it has two names"),
+            ("{\"m\",\"n\"} 1", "a label has no value"),
+            ("{a=\"b\"} 1", "it has no name"),
+            ("{a=\"b\",\"m\"} 1", "a label has no value"),
+            ("{\"m\"}", "it has no value"),
+            ("m=1 5", "its name does not end"),
+            ("m\u{a0}5 5", "its name does not end"),
+            ("m 1\u{a0}2", "its value is no number"),
+            ("m 0x10", "its value is no number"),
             ("m{a=\"b\" c=\"d\"} 1", "its labels do not end"),
             ("m{a=\"b\",a=\"c\"} 1", "a label is named twice"),
             ("m{a", "its labels do not end"),
@@ -302,7 +337,7 @@ mod tests {
             text.push_str(&format!("}} {value:e}"));
             let series = one(&text);
             prop_assert_eq!(&series.labels, &labels);
-            prop_assert!(series.value == value || value.is_nan());
+            prop_assert!(series.value.total_cmp(&value).is_eq() || value.is_nan());
         }
 
         #[test]

@@ -4,8 +4,6 @@
 //! searched for their line end. Whatever the other side sends, memory stays bounded: the page,
 //! a line and the number of kept lines each have a limit.
 
-use std::io::BufRead as _;
-
 use crate::ports::{PageError, PageReader};
 
 /// How much one page may cost.
@@ -17,11 +15,13 @@ pub struct Limits {
     pub line: usize,
     /// Kept lines.
     pub series: usize,
+    /// Bytes of all kept lines.
+    pub kept: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { page: 16 << 20, line: 64 << 10, series: 20_000 }
+        Self { page: 16 << 20, line: 64 << 10, series: 20_000, kept: 4 << 20 }
     }
 }
 
@@ -33,10 +33,44 @@ pub struct KeptLine {
     pub text: String,
 }
 
+/// A wanted metric name as pages write it.
+#[derive(Debug)]
+struct Wanted {
+    plain: String,
+    /// Within braces, `{"my.metric",a="b"}`, as the `OpenMetrics` format writes any name it likes.
+    quoted: String,
+}
+
+impl Wanted {
+    /// How much white space may stand before a name within braces: bounded, so that the beginning
+    /// of a line is enough to tell.
+    const BLANKS: usize = 16;
+
+    fn new(name: String) -> Self {
+        let escaped = name.replace('\\', r"\\").replace('"', "\\\"").replace('\n', "\\n");
+        Self { quoted: format!("\"{escaped}\""), plain: name }
+    }
+
+    fn begins(&self, line: &[u8]) -> bool {
+        if let Some(inside) = line.strip_prefix(b"{") {
+            let blanks = inside.iter().take(Self::BLANKS).take_while(|b| b.is_ascii_whitespace());
+            let name = inside.get(blanks.count()..).unwrap_or_default();
+            return name.starts_with(self.quoted.as_bytes());
+        }
+        // What cannot go on with the name ends it, be it right or not: a line that breaks off
+        // after a wanted name is wanted and broken.
+        line.strip_prefix(self.plain.as_bytes()).is_some_and(|rest| match rest.first() {
+            Some(b'_' | b':' | b'.' | b'-' | b'/' | 0x80..) => false,
+            Some(next) => !next.is_ascii_alphanumeric(),
+            None => true,
+        })
+    }
+}
+
 /// Reads a page and keeps the samples of the wanted metric names.
 #[derive(Debug)]
 pub struct FamilySelector {
-    wanted: Vec<String>,
+    wanted: Vec<Wanted>,
     /// Whether a wanted name begins with that byte.
     first_bytes: [bool; 256],
     limits: Limits,
@@ -49,16 +83,18 @@ pub struct FamilySelector {
     bytes: usize,
     lines: u64,
     kept: Vec<KeptLine>,
+    kept_bytes: usize,
 }
 
 impl FamilySelector {
     /// A reader that keeps the lines of exactly these metric names.
     pub fn new(wanted: impl IntoIterator<Item = String>, limits: Limits) -> Self {
-        let wanted: Vec<String> = wanted.into_iter().filter(|name| !name.is_empty()).collect();
+        let names = wanted.into_iter().filter(|name| !name.is_empty());
+        let wanted: Vec<_> = names.map(Wanted::new).collect();
         let mut first_bytes = [false; 256];
-        for name in &wanted {
-            let first = name.bytes().next().and_then(|b| first_bytes.get_mut(usize::from(b)));
-            if let Some(first) = first {
+        let firsts = wanted.iter().filter_map(|name| name.plain.bytes().next());
+        for first in firsts.chain([b'{']) {
+            if let Some(first) = first_bytes.get_mut(usize::from(first)) {
                 *first = true;
             }
         }
@@ -72,6 +108,7 @@ impl FamilySelector {
             bytes: 0,
             lines: 0,
             kept: Vec::new(),
+            kept_bytes: 0,
         }
     }
 
@@ -107,6 +144,13 @@ impl FamilySelector {
                 self.limits.series
             )));
         }
+        self.kept_bytes = self.kept_bytes.saturating_add(line.len());
+        if self.kept_bytes > self.limits.kept {
+            return Err(PageError(format!(
+                "the wanted metrics of the page are larger than {} bytes",
+                self.limits.kept
+            )));
+        }
         let text = std::str::from_utf8(line.trim_ascii_end())
             .map_err(|_| PageError(format!("line {number} is not UTF-8: {}", excerpt(line))))?;
         self.kept.push(KeptLine { number, text: text.to_owned() });
@@ -127,11 +171,7 @@ impl FamilySelector {
 
     fn is_wanted(&self, line: &[u8]) -> bool {
         let first = line.first().and_then(|b| self.first_bytes.get(usize::from(*b)));
-        first.is_some_and(|wanted| *wanted)
-            && self.wanted.iter().any(|name| {
-                line.strip_prefix(name.as_bytes())
-                    .is_some_and(|rest| matches!(rest.first(), Some(b'{' | b' ' | b'\t')))
-            })
+        first.is_some_and(|wanted| *wanted) && self.wanted.iter().any(|name| name.begins(line))
     }
 
     /// Keeps the beginning of a line for the next chunk, if it can still matter.
@@ -175,13 +215,10 @@ impl PageReader for FamilySelector {
     }
 }
 
-/// Splits at the first line end; `None` when there is none. The search is the library's, which
-/// looks at many bytes at a time.
+/// Splits at the first line end; `None` when there is none.
 fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut after = bytes;
-    let read = after.skip_until(b'\n').ok()?;
-    let line = bytes.get(..read)?.strip_suffix(b"\n")?;
-    Some((line, after))
+    let (line, rest) = bytes.split_at_checked(memchr::memchr(b'\n', bytes)?)?;
+    Some((line, rest.get(1..)?))
 }
 
 /// The beginning of a line, quoted, for a message.
@@ -199,7 +236,7 @@ mod tests {
     use super::*;
 
     fn read(page: &[u8], chunk: usize, limits: Limits) -> Result<Vec<KeptLine>, PageError> {
-        let wanted = ["http_requests_total", "up", "job:errors:rate5m"];
+        let wanted = ["http_requests_total", "up", "job:errors:rate5m", "größe.\"x\""];
         let mut selector = FamilySelector::new(wanted.map(str::to_owned), limits);
         for bytes in page.chunks(chunk) {
             selector.chunk(bytes)?;
@@ -232,6 +269,33 @@ mod tests {
                 (9, "http_requests_total 9"),
             ];
             assert_eq!(texts(&kept), want, "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn a_quoted_name_is_wanted_like_a_plain_one() {
+        let page = r#"{"up",a="b"} 1
+            { "größe.\"x\"" , a="b" } 2
+            {"upstream"} 3
+            {"other","up"} 4
+            {a="up"} 5
+            größe.x 6"#;
+        for chunk in [1, 2, 3, 7, 64, 4096] {
+            let kept = read(page.as_bytes(), chunk, Limits::default()).unwrap();
+            let want = [(1, r#"{"up",a="b"} 1"#), (2, r#"{ "größe.\"x\"" , a="b" } 2"#)];
+            assert_eq!(texts(&kept), want, "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_breaks_off_after_a_wanted_name_is_wanted() {
+        for line in ["up", "up=1", "up\"a\" 1", "up}", "up\x0b1"] {
+            let kept = read(format!("a 1\n{line}\n").as_bytes(), 64, Limits::default()).unwrap();
+            assert_eq!(texts(&kept), [(2, line)]);
+        }
+        for line in ["up.time 1", "up-to-date", "up/x", "upä 1", "up:x 1", "up_ 1", "up0"] {
+            let kept = read(line.as_bytes(), 64, Limits::default()).unwrap();
+            assert_eq!(kept, [], "{line} is another name");
         }
     }
 
@@ -270,6 +334,10 @@ mod tests {
         let limits = Limits { series: 2, ..Limits::default() };
         let error = read(b"up 1\nup 2\nup 3\n", 4, limits).unwrap_err();
         assert_eq!(error.0, "the page has more than 2 series of the wanted metrics");
+        let limits = Limits { kept: 9, ..Limits::default() };
+        assert_eq!(read(b"up 1\nother 1\nup 2\n", 4, limits).unwrap().len(), 2);
+        let error = read(b"up 1\nup 200\n", 4, limits).unwrap_err();
+        assert_eq!(error.0, "the wanted metrics of the page are larger than 9 bytes");
     }
 
     #[test]
@@ -287,7 +355,7 @@ mod tests {
             ),
             chunk in 1..40_usize,
         ) {
-            let limits = Limits { page: 280, line: 50, series: 5 };
+            let limits = Limits { page: 280, line: 50, series: 5, kept: 100 };
             prop_assert_eq!(
                 read(&page, chunk, limits).ok(),
                 read(&page, 1, limits).ok()

@@ -22,7 +22,18 @@ async fn a_release_that_fails_requests_is_undone_region_by_region() {
     world.until(RollbackCompleted).await;
     // Then v41's image runs everywhere again
     world.all_run("v41");
-    insta::assert_snapshot!(world.timeline().await, @"");
+    insta::assert_snapshot!(world.timeline().await, @r"
+    0:00 release.detected v41 (first seen: it has to earn trust)
+    1:02 release.trusted v41
+    1:03 release.detected v42
+    1:22 release.degraded v42
+    1:22 rollback.planned v42
+    1:22 rollback.started v42
+    1:37 rollback.region_confirmed v42 [iad]
+    1:51 rollback.region_confirmed v42 [iad lhr]
+    2:05 rollback.region_confirmed v42 [iad lhr syd]
+    2:05 rollback.completed v42 [iad lhr syd]
+    ");
     world.finish().await;
 }
 

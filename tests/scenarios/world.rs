@@ -74,6 +74,7 @@ pub struct World {
     pub board: Board,
     pub fate: Arc<Fate>,
     dir: TempDir,
+    reader: SqliteJournal,
     config: Config,
     clock: Clock,
     start: Timestamp,
@@ -145,16 +146,13 @@ impl World {
             inbox,
             board: Board::new("acme", start),
             fate: Arc::default(),
+            reader: journal(dir.path()),
             dir,
             config,
             clock,
             start,
             running: None,
         }
-    }
-
-    fn journal(&self) -> SqliteJournal {
-        SqliteJournal::open(&self.dir.path().join("journal.sqlite")).expect("the journal opens")
     }
 
     /// Starts the daemon on the journal that is there.
@@ -167,7 +165,7 @@ impl World {
             scraper: Scraper::new(platform, 16),
             registry: mortal as Arc<dyn Registry>,
             notifier: self.inbox.clone(),
-            journal: Arc::new(MortalJournal::new(self.journal(), self.fate.clone())),
+            journal: Arc::new(MortalJournal::new(journal(self.dir.path()), self.fate.clone())),
             board: self.board.clone(),
             clock: self.clock.clone(),
         };
@@ -267,7 +265,7 @@ impl World {
 
     /// Everything that happened to the app, oldest first.
     pub async fn events(&self) -> Vec<Event> {
-        let history = self.journal().history(Some(&APP.into()), None, 1000).await.unwrap();
+        let history = self.reader.history(Some(&APP.into()), None, 1000).await.unwrap();
         history.into_iter().rev().map(|entry| entry.event).collect()
     }
 
@@ -344,22 +342,26 @@ impl World {
         }
         // The outbox empties by itself.
         for _ in 0..600 {
-            let counts = self.journal().outbox_counts().await.unwrap();
+            let counts = self.reader.outbox_counts().await.unwrap();
             if counts.iter().all(|(_, waiting, _)| *waiting == 0) {
                 break;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         self.stop().await;
-        let counts = self.journal().outbox_counts().await.unwrap();
+        let counts = self.reader.outbox_counts().await.unwrap();
         assert!(counts.iter().all(|(_, waiting, dead)| waiting + dead == 0), "{counts:?}");
-        let history = self.journal().history(None, None, 1000).await.unwrap();
+        let history = self.reader.history(None, None, 1000).await.unwrap();
         let ids: BTreeSet<_> = history.iter().map(|entry| entry.message_id.clone()).collect();
         assert_eq!(ids.len(), history.len(), "an event was recorded twice");
         let got: BTreeSet<_> =
             self.inbox.got.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
         assert_eq!(got, ids, "what happened and what was told differ");
     }
+}
+
+fn journal(dir: &std::path::Path) -> SqliteJournal {
+    SqliteJournal::open(&dir.join("journal.sqlite")).expect("the journal opens")
 }
 
 fn write_config(dir: &std::path::Path, policy: &str) -> Config {

@@ -58,6 +58,39 @@ fn a_key_that_does_not_exist_gets_the_nearest_that_does() {
 }
 
 #[test]
+fn a_value_of_another_type_gets_an_example() {
+    each(&[
+        (
+            threshold("name = \"x\"\nratio = \"a / b\"\nmax = \"2%\""),
+            "5: threshold \"x\".ratio: must be a table, and is a text; write ratio = { bad = …, \
+             total = … }, each a counter",
+        ),
+        (
+            plain("[rollback]\nmigrations = true"),
+            "4: rollback.migrations: must be a word in quotes, and is true or false; write \
+             \"hold\" or \"rollback\"",
+        ),
+        (
+            plain("[rollback]\nmax_unavailable = \"2\""),
+            "4: rollback.max_unavailable: `2` in quotes could be machines or per cent; write 2 \
+             for machines, \"2%\" for a share",
+        ),
+        (
+            plain("[watch]\nwarm_up = 10"),
+            "4: watch.warm_up: `10` has no unit; say \"10s\" for seconds",
+        ),
+        (
+            "apps = [\"web\"]\nthreshold = [1]\n".to_owned(),
+            "2: threshold: must be a list of tables, and is a list; write [[threshold]]",
+        ),
+        (
+            plain("mode = \"observe\"\nmode = \"rollback\""),
+            "4: is not TOML: duplicate key `mode`, in `mode =`",
+        ),
+    ]);
+}
+
+#[test]
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
         (plain("mode = \"approve\""), "3: mode: `approve` is not available"),
@@ -145,7 +178,7 @@ fn units_are_never_guessed() {
         ),
         (
             plain("[watch]\nbake = 600"),
-            "4: watch.bake: `600` has no unit; say \"600s\" for seconds, \"600ms\" for milliseconds",
+            "4: watch.bake: `600` has no unit; say \"600s\" for seconds",
         ),
         (
             plain("[watch]\nbake = \"ten\""),
@@ -295,7 +328,7 @@ fn a_threshold_measures_exactly_one_thing() {
         ),
         (
             threshold("name = \"m\"\ngauge = 'm'\nmax = 1\nfor = \"10m\""),
-            "7: threshold \"m\".for: the release would be trusted after `bake` of 10m, before that; write a shorter time, or bake longer",
+            "7: threshold \"m\".for: `for` of 10m does not end before `bake` of 10m: the release would be trusted first; write a shorter time, or bake longer",
         ),
     ]);
     let none = Place::policy("apps = [\"web\"]\n").problems();
@@ -311,6 +344,21 @@ fn a_threshold_measures_exactly_one_thing() {
 fn times_have_to_fit_together() {
     each(&[
         (
+            plain("[watch]\nblock = \"1m\""),
+            "4: watch.block: `confirm` of 30s is shorter than a block of 1m: nothing could be \
+             confirmed; write confirm = \"3m\" or more in [rollback]",
+        ),
+        (
+            plain("[watch]\nscrape_every = \"20s\""),
+            "4: watch.scrape_every: `idle_scrape_every` of 15s is more often than `scrape_every`, \
+             as if a quiet app needed more attention; write the same or a longer time",
+        ),
+        (
+            threshold("name = \"m\"\ngauge = 'm'\nmax = 1\n[watch]\nbake = \"25s\""),
+            "3: threshold \"m\": `for` of 30s does not end before `bake` of 25s: the release \
+             would be trusted first; write a shorter time, or bake longer",
+        ),
+        (
             plain("[watch]\nbake = \"8s\""),
             "4: watch.bake: `bake` of 8s ends before two blocks of 5s are over: nothing could be judged; bake for at least some minutes, such as \"10m\"",
         ),
@@ -324,7 +372,7 @@ fn times_have_to_fit_together() {
         ),
         (
             plain("[watch]\nidle_scrape_every = \"1s\""),
-            "4: watch.idle_scrape_every: is more often than `scrape_every`, as if a quiet app needed more attention; write the same or a longer time",
+            "4: watch.idle_scrape_every: `idle_scrape_every` of 1s is more often than `scrape_every`, as if a quiet app needed more attention; write the same or a longer time",
         ),
         (
             plain("[watch]\nwarm_up = \"10m\""),
@@ -332,7 +380,7 @@ fn times_have_to_fit_together() {
         ),
         (
             plain("[rollback]\nconfirm = \"2s\""),
-            "4: rollback.confirm: is shorter than a block of 5s: nothing could be confirmed; write \"15s\" or more",
+            "4: rollback.confirm: `confirm` of 2s is shorter than a block of 5s: nothing could be confirmed; write confirm = \"15s\" or more in [rollback]",
         ),
         (
             plain("[rollback]\nper_day_max = 0"),

@@ -146,3 +146,20 @@ fn everything_that_is_wrong_is_said_at_once() {
     );
     assert!(errors.to_string().ends_with("\n8 problems in 3 places"), "{errors}");
 }
+
+#[test]
+fn a_file_that_looks_meant_and_is_not_read_is_a_warning() {
+    let place = Place::new(
+        ACME,
+        &[("web.toml", PLAIN), ("api.yaml", "x"), ("B.TOML", "x"), ("web.toml.example", "x")],
+    );
+    fs::write(place.path().join("api.toml"), "x").unwrap();
+    let strays: Vec<String> =
+        place.warnings().into_iter().filter(|line| line.contains("is not read")).collect();
+    let want = "is not read; threshold files are thresholds/*.toml";
+    assert_eq!(
+        strays,
+        ["api.toml", "thresholds/B.TOML", "thresholds/api.yaml"]
+            .map(|file| format!("{file}: {want}"))
+    );
+}

@@ -134,3 +134,25 @@ fn what_the_example_says_of_thresholds_is_the_default_where_there_is_one() {
     assert!(short.len() < text.len());
     assert_eq!(default_policy(&short), default_policy(&text));
 }
+
+#[test]
+fn what_the_documentation_calls_a_default_is_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let documentation = fs::read_to_string(path).unwrap();
+    let mut policy = PLAIN.to_owned();
+    let mut keys = 0;
+    for section in ["watch", "rollback"] {
+        policy.push_str(&format!("[{section}]\n"));
+        let start = documentation.find(&format!("### `[{section}]`\n")).unwrap();
+        let table = documentation[start..].lines().skip(4);
+        for row in table.take_while(|line| line.starts_with("| `")) {
+            let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`'));
+            let (key, default) = (cells.nth(1).unwrap(), cells.next().unwrap());
+            policy.push_str(&format!("{key} = {default}\n"));
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, 7 + 11, "every key of the two tables");
+    let [said, unsaid] = [policy.as_str(), PLAIN].map(default_policy);
+    assert_eq!(said, Policy { name: said.name.clone(), ..unsaid });
+}

@@ -75,12 +75,12 @@ impl Sustained {
         Duration::try_from(last.duration_since(since)).is_ok_and(|above| above >= sustain)
     }
 
-    /// When it went above its bound; `None` when it is not above.
     /// The newest value seen.
     pub fn last(&self) -> Option<f64> {
         self.last
     }
 
+    /// When it went above its bound; `None` when it is not above.
     pub fn above_since(&self) -> Option<Timestamp> {
         self.above_since
     }

@@ -214,6 +214,7 @@ fn every_kind_of_threshold_is_told_in_its_own_units() {
     (checks.ln_odds, checks.note) = (None, Some("3 failures in a row".to_owned()));
     let mut crashes = checks.clone();
     (crashes.kind, crashes.threshold) = ("crashes".to_owned(), "crashes".to_owned());
+    (crashes.value, crashes.limit) = (Some(3.0), 2.0);
     crashes.note = Some("exit code 1, twice".to_owned());
     let mut silent = measured("jobs", "ratio", Verdict::Inconclusive, "jobs_failed_total");
     (silent.value, silent.ln_odds) = (None, None);
@@ -230,7 +231,7 @@ fn every_kind_of_threshold_is_told_in_its_own_units() {
     memory 93.5 s on 2 of 3 machines, limit 90 s
     memory 12 345 on 2 of 3 machines, limit 10 000
     checks failing on 2 of 3 machines, limit 30 % (3 failures in a row)
-    crashes on 2 of 3 machines, limit 30 % (exit code 1, twice)
+    crashes on 2 of 3 machines, limit 2 exits each (exit code 1, twice)
     jobs without data, limit 2 % (no machine has a series `jobs_failed_total`)
     jobs 9.0 % (37 of 410 events), limit 2 %, odds 12 000:1
     "#);

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod promises;
+
 const SETTINGS: RatioSettings =
     RatioSettings { alpha: 1e-3, watch: Duration::from_secs(1800), block: Duration::from_secs(5) };
 

@@ -1,0 +1,164 @@
+//! What is read from a machine's configuration. It is never written from here: the configuration
+//! travels as the text it came as.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::lenient::{self, duration_of};
+use crate::model::MetricsPage;
+
+/// The parts that are looked at. Each is taken as it comes, so that an odd one spoils no other.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Config {
+    #[serde(default, deserialize_with = "lenient::text")]
+    pub(crate) image: String,
+    #[serde(default)]
+    metadata: Value,
+    #[serde(default)]
+    checks: Value,
+    #[serde(default)]
+    services: Value,
+    #[serde(default)]
+    metrics: Value,
+    #[serde(default)]
+    standbys: Value,
+}
+
+/// One check of a service.
+struct ServiceCheck<'a> {
+    kind: &'a str,
+    port: Option<u64>,
+    interval: Option<Duration>,
+}
+
+impl Config {
+    pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
+        let entries = self.metadata.as_object().into_iter().flatten();
+        entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    }
+
+    /// How many checks have results to be waited for. Health checks of containers are left out:
+    /// the platform does not report them among a machine's checks.
+    pub(crate) fn checks_configured(&self) -> usize {
+        let own = self.checks.as_object().map_or(0, serde_json::Map::len);
+        own + self.service_checks().count()
+    }
+
+    /// How often the check runs that is reported under `name`: the key of a check of the machine,
+    /// or `servicecheck-NN-TYPE-PORT`.
+    pub(crate) fn interval(&self, name: &str) -> Option<Duration> {
+        if let Some(check) = self.checks.get(name) {
+            return duration_of(check.get("interval")?);
+        }
+        let mut parts = name.strip_prefix("servicecheck-")?.splitn(3, '-');
+        let (number, kind) = (parts.next()?, parts.next()?);
+        let port: u64 = parts.next()?.parse().ok()?;
+        let fits = |check: &ServiceCheck<'_>| check.kind == kind && check.port == Some(port);
+        let numbered = number.parse().ok().and_then(|number| self.service_checks().nth(number));
+        if let Some(check) = numbered.filter(|check| fits(check)) {
+            return check.interval;
+        }
+        // Whatever the number counts: the slowest check that fits claims the fewest failures.
+        self.service_checks().filter(fits).filter_map(|check| check.interval).max()
+    }
+
+    fn service_checks(&self) -> impl Iterator<Item = ServiceCheck<'_>> {
+        let services = self.services.as_array().into_iter().flatten();
+        services.flat_map(|service| {
+            let checks = service.get("checks").and_then(Value::as_array);
+            checks.into_iter().flatten().map(move |check| ServiceCheck {
+                kind: check.get("type").and_then(Value::as_str).unwrap_or_default(),
+                port: check
+                    .get("port")
+                    .and_then(Value::as_u64)
+                    .or_else(|| service.get("internal_port").and_then(Value::as_u64)),
+                interval: check.get("interval").and_then(duration_of),
+            })
+        })
+    }
+
+    pub(crate) fn metrics(&self) -> Option<MetricsPage> {
+        let port = self.metrics.get("port")?.as_u64()?;
+        let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+        let path = self.metrics.get("path").and_then(Value::as_str).unwrap_or_default();
+        let path = match path {
+            "" => "/metrics".to_owned(),
+            path if path.starts_with('/') => path.to_owned(),
+            path => format!("/{path}"),
+        };
+        Some(MetricsPage { port, path })
+    }
+
+    /// Whether the machine stands by for others.
+    pub(crate) fn is_standby(&self) -> bool {
+        self.standbys.as_array().is_some_and(|standbys| !standbys.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(value: Value) -> Config {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn seconds(config: &Config, name: &str) -> Option<u64> {
+        config.interval(name).map(|interval| interval.as_secs())
+    }
+
+    #[test]
+    fn checks_are_counted_wherever_they_are_configured() {
+        let config = config(json!({
+            "checks": {"db": {"interval": "1m0s"}, "queue": {"interval": 30_000_000_000_u64}},
+            "services": [
+                {"internal_port": 8080, "checks": [
+                    {"type": "http", "interval": "15s"}, {"type": "tcp", "interval": "10s"},
+                    {"type": "http", "port": 9090, "interval": "5s"}]},
+                {"internal_port": 53, "checks": null},
+                {"internal_port": 25},
+            ],
+            "containers": [{"name": "c", "healthchecks": [{"name": "h"}]}],
+        }));
+        assert_eq!(config.checks_configured(), 5);
+        assert_eq!(seconds(&config, "db"), Some(60));
+        assert_eq!(seconds(&config, "queue"), Some(30));
+        assert_eq!(seconds(&config, "servicecheck-00-http-8080"), Some(15));
+        assert_eq!(seconds(&config, "servicecheck-01-tcp-8080"), Some(10));
+        assert_eq!(seconds(&config, "servicecheck-07-http-9090"), Some(5), "found by its port");
+        assert_eq!(seconds(&config, "servicecheck-00-http-1"), None);
+        assert_eq!(seconds(&config, "servicecheck-00"), None);
+        assert_eq!(seconds(&config, "other"), None);
+    }
+
+    #[test]
+    fn an_odd_part_spoils_no_other() {
+        let config = config(json!({
+            "metadata": {"fly_process_group": "web", "number": 7, "none": null},
+            "checks": [], "services": {"odd": true}, "metrics": {"port": 9091, "path": "m"},
+            "standbys": null, "image": null,
+        }));
+        assert_eq!(config.checks_configured(), 0);
+        assert_eq!(
+            config.metadata().into_iter().collect::<Vec<_>>(),
+            [("fly_process_group".to_owned(), "web".to_owned())]
+        );
+        assert_eq!(config.metrics(), Some(MetricsPage { port: 9091, path: "/m".to_owned() }));
+        assert!(!config.is_standby());
+    }
+
+    #[test]
+    fn metrics_need_a_port() {
+        let page = |value: Value| config(json!({ "metrics": value })).metrics();
+        let want = MetricsPage { port: 80, path: "/metrics".to_owned() };
+        assert_eq!(page(json!({"port": 80})), Some(want.clone()));
+        assert_eq!(page(json!({"port": 80, "path": ""})), Some(want));
+        for odd in [json!({"port": 0}), json!({"port": 70_000}), json!({"path": "/m"}), json!(1)] {
+            assert_eq!(page(odd), None);
+        }
+    }
+}
