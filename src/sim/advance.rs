@@ -16,6 +16,9 @@ use super::{
 /// The supervisor counts restarts over this long.
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
 
+/// How long a release command takes.
+const ONCE: Duration = Duration::from_secs(1);
+
 /// Exit code of a process that the kernel or a signal killed.
 pub(super) const KILLED: i64 = 137;
 
@@ -137,7 +140,8 @@ impl Org {
             machine.enter(State::Starting, now);
             machine.next = Some((later(now, delay), Next::Start));
         } else {
-            machine.enter(State::Stopped, now);
+            let gone = machine.version.is_auto_destroyed();
+            machine.enter(if gone { State::Destroyed } else { State::Stopped }, now);
             machine.next = None;
         }
     }
@@ -207,7 +211,9 @@ impl Org {
             code: KILLED,
             oom: true,
         });
-        [crash, full].into_iter().flatten().min_by_key(|death| death.at)
+        let once = machine.version.runs_once();
+        let done = once.then(|| Death { at: later(since, ONCE), code: 0, oom: false });
+        [crash, full, done].into_iter().flatten().min_by_key(|death| death.at)
     }
 }
 

@@ -78,7 +78,9 @@ impl Org {
         }
         let event = self.rng.ulid(now);
         machine.push_event(&event, ["launch", "created", "user"], now);
-        if !skip_launch {
+        if skip_launch {
+            machine.next = Some((later(now, self.timing.replace), Next::Rest(State::Stopped)));
+        } else {
             machine.enter(State::Starting, now);
             machine.next = Some((later(now, self.timing.boot), Next::Start));
         }
@@ -138,7 +140,11 @@ impl Org {
         reachable(machine)?;
         match machine.state {
             State::Started | State::Starting | State::Restarting => Ok(()),
-            State::Created | State::Stopped | State::Suspended => {
+            State::Created => {
+                let text = "unable to start machine from current state: 'created'";
+                Err(Refusal::Precondition(text.to_owned()))
+            }
+            State::Stopped | State::Suspended => {
                 machine.restarts.clear();
                 machine.enter(State::Starting, now);
                 machine.next = Some((later(now, boot), Next::Start));

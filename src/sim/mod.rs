@@ -7,6 +7,7 @@
 //! daemon's adapters. `docs/simulation.md` says what is modelled and what is not.
 
 mod advance;
+mod blueprint;
 mod change;
 mod controls;
 mod desk;

@@ -6,21 +6,10 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
-use std::{sync::Arc, time::Duration};
-
 use serde_json::{Value, json};
-use waveoff::sim::{Behaviour, Sim, serve};
+use waveoff::sim::Behaviour;
 
-use crate::served::{Answer, Served, X, Y, id, on};
-
-/// The machine's configuration with another image and release, as a deploy sends it.
-async fn update_body(web: &Served, number: u32, image: &str) -> Value {
-    let machine = web.machine(number).await;
-    let mut config = machine["config"].clone();
-    config["image"] = json!(image);
-    let skip_launch = machine["state"] != "started";
-    json!({"config": config, "region": machine["region"], "skip_launch": skip_launch})
-}
+use crate::served::{Answer, Served, X, Y, id, on, update_body};
 
 async fn lease(web: &Served, number: u32) -> String {
     let answer = web.post(&on(number, "/lease?ttl=13"), None, Value::Null).await;
@@ -255,6 +244,7 @@ async fn a_wait_has_its_rules() {
     let web = Served::web(Behaviour::default()).await;
     let long = web.get(&on(1, "/wait?timeout=61")).await;
     assert!(long.status == 400 && long.error().contains("must be inside range [1s, 1m0s]"));
+    update(&web, 1, Y, None).await;
     let versionless = web.get(&on(1, "/wait?state=stopped")).await;
     assert_eq!(versionless.status, 400);
     let path = on(4, "/wait?state=started,failed&timeout=1");
@@ -369,105 +359,31 @@ async fn machines_are_created_and_destroyed_and_the_feed_tells() {
     assert_eq!(full.await.body["status"], "insufficient_capacity");
 }
 
+/// As `fly deploy` runs a release command: a machine that ends by itself and is gone with that.
 #[tokio::test]
-async fn the_control_api_ships_breaks_and_counts() {
+async fn a_release_command_runs_once_on_a_machine_that_goes_away() {
     let web = Served::web(Behaviour::default()).await;
-    let shipped =
-        web.post("/_sim/ship", None, json!({"app": "web", "image": Y, "regions": ["lhr"]})).await;
-    assert_eq!((shipped.status, &shipped.body["version"]), (201, &json!(43)));
-    web.pass(10_000);
-    let releases = web.get("/api/v1/apps/web/releases?limit=1").await.body;
-    assert_eq!(releases["releases"][0]["status"], "complete");
-    let machines = web.get("/v1/apps/web/machines").await.body;
-    let images: Vec<_> = machines
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|machine| machine["config"]["image"].as_str().unwrap())
-        .collect();
-    assert_eq!(images, [X, X, Y, Y]);
-    let unknown = web.post("/_sim/ship", None, json!({"app": "web", "image": "a/b:c"})).await;
-    assert_eq!(unknown.status, 404);
-    let typo = web.post("/_sim/ship", None, json!({"app": "web", "image": Y, "region": "lhr"}));
-    assert!(typo.await.error().contains("unknown field `region`"));
-
-    let fault = json!({"kind": "status", "status": 429, "retry_after": 2, "action": "apps_list"});
-    assert_eq!(web.post("/_sim/faults", None, fault).await.status, 200);
-    assert_eq!(web.get("/v1/apps?org_slug=acme").await.status, 429);
-    assert_eq!(web.get("/v1/apps?org_slug=acme").await.status, 200);
-    let host = json!({"status": "unreachable"});
-    web.post(&format!("/_sim/machines/{}/host", id(1)), None, host).await;
-    let machine = web.machine(1).await;
+    let config = json!({
+        "image": Y, "auto_destroy": true, "restart": {"policy": "no"},
+        "env": {"RELEASE_COMMAND": "1"},
+        "metadata": {"fly_process_group": "fly_app_release_command"},
+    });
+    let body = json!({"config": config, "region": "iad", "skip_launch": true});
+    let created = web.post("/v1/apps/web/machines", None, body).await.body;
+    assert_eq!(created["state"], "created");
+    let path = format!("/v1/apps/web/machines/{}", created["id"].as_str().unwrap());
+    web.pass(500);
+    let stopped = web.get(&format!("{path}/wait?state=stopped&timeout=60")).await;
+    assert_eq!(stopped.status, 200);
+    assert_eq!(web.post(&format!("{path}/start"), None, Value::Null).await.status, 200);
+    web.pass(500);
+    assert_eq!(web.get(&format!("{path}/wait?state=started")).await.status, 200);
+    web.pass(2000);
+    assert_eq!(web.get(&format!("{path}/wait?state=destroyed")).await.status, 200);
+    let machine = web.get(&path).await.body;
+    let exit = &machine["events"][0];
     assert_eq!(
-        (&machine["config"], &machine["host_status"]),
-        (&Value::Null, &json!("unreachable"))
+        (&exit["type"], &exit["request"]["exit_event"]["exit_code"]),
+        (&json!("exit"), &json!(0))
     );
-    assert!(machine["incomplete_config"].is_object());
-    let calls = web.get("/_sim/calls").await.body["calls"].clone();
-    assert!(calls.as_array().unwrap().iter().any(|call| call["status"] == 429));
-    let state = web.get("/_sim/state").await.body;
-    assert_eq!(state["apps"][0]["machines"].as_array().unwrap().len(), 4);
-}
-
-#[tokio::test]
-async fn a_lost_request_changes_nothing_and_a_lost_answer_hides_a_change() {
-    let web = Served::web(Behaviour::default()).await;
-    let before = web.machine(1).await["instance_id"].clone();
-    let body = update_body(&web, 1, Y).await;
-    for (kind, changed) in [("request_lost", false), ("answer_lost", true)] {
-        web.post("/_sim/faults", None, json!({"kind": kind, "action": "machine_update"})).await;
-        assert!(web.try_ask(("POST", &on(1, "")), None, &body).await.is_err(), "{kind}");
-        assert_eq!(web.machine(1).await["instance_id"] != before, changed, "{kind}");
-    }
-}
-
-#[tokio::test]
-async fn whoever_asks_too_often_is_told_when_to_come_back() {
-    let web = Served::web(Behaviour::default()).await;
-    web.ask(("PUT", "/_sim/limits"), None, &json!({"on": true})).await;
-    let mut refused = None;
-    for _ in 0..50 {
-        let answer = web.get("/v1/apps/web/machines").await;
-        if answer.status == 429 {
-            refused = Some(answer);
-            break;
-        }
-    }
-    assert!(refused.unwrap().error().contains("rate limit exceeded"));
-    // Other actions, other machines and the other doors have limits of their own, or none.
-    assert_eq!(web.get(&on(1, "")).await.status, 200);
-    assert_eq!(web.get("/api/v1/organizations/acme").await.status, 200);
-}
-
-#[tokio::test]
-async fn every_running_machine_serves_its_metrics_on_its_own_address() {
-    // A port that is free on one loopback address is free on the others.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut fleet = waveoff::sim::fleet::demo();
-    (fleet.network, fleet.metrics_port) = ([127, 91, 0, 0].into(), port);
-    let web = Served::serve(Sim::at(&fleet, "2026-01-05T03:00:00Z".parse().unwrap())).await;
-    let pages = tokio::spawn(serve::metrics::serve(Arc::new(web.sim.clone())));
-    web.pass(10_000);
-    let mut texts = Vec::new();
-    let reading = async {
-        for machine in 1..=6 {
-            let url = format!("http://127.91.0.{machine}:{port}/metrics");
-            let text = loop {
-                match reqwest::get(&url).await {
-                    Ok(response) => break response.text().await.unwrap(),
-                    Err(_) => tokio::task::yield_now().await,
-                }
-            };
-            texts.push(text);
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
-    let series = "http_requests_total{method=\"GET\",path=\"/users/{id}\",status=\"200\"} ";
-    for text in &texts {
-        let count = text.lines().find_map(|line| line.strip_prefix(series)).unwrap();
-        assert!((195..=200).contains(&count.parse::<u64>().unwrap()), "{text}");
-    }
-    let totals = web.get("/_sim/totals").await.body;
-    assert!((1195..=1200).contains(&totals["api"]["requests"].as_u64().unwrap()), "{totals}");
-    pages.abort();
 }

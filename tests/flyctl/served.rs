@@ -177,3 +177,12 @@ fn config() -> Value {
         "restart": {"policy": "on-failure", "max_retries": 10},
     })
 }
+
+/// The machine's configuration with another image and release, as a deploy sends it.
+pub async fn update_body(web: &Served, number: u32, image: &str) -> Value {
+    let machine = web.machine(number).await;
+    let mut config = machine["config"].clone();
+    config["image"] = json!(image);
+    let skip_launch = machine["state"] != "started";
+    json!({"config": config, "region": machine["region"], "skip_launch": skip_launch})
+}
