@@ -115,10 +115,10 @@ pub(super) fn make_current(state: &mut AppState, revision: Revision, now: Timest
         state.seen_version = state.seen_version.max(version);
     }
     let before = state.current.replace(revision);
-    if let Some(before) = before {
-        if state.current.as_ref().is_some_and(|current| current.digest != before.digest) {
-            state.previous = Some(before);
-        }
+    if let Some(before) = before
+        && state.current.as_ref().is_some_and(|current| current.digest != before.digest)
+    {
+        state.previous = Some(before);
     }
     state.current_since = Some(now);
 }

@@ -302,7 +302,7 @@ fn without_data(
     let stale_after = signed(policy.watch.scrape_every * STALE_AFTER_SCRAPES);
     let stale = from_metrics
         && evidence.verdict == Verdict::Pass
-        && !last.is_some_and(|at| now.duration_since(at) <= stale_after)
+        && last.is_none_or(|at| now.duration_since(at) > stale_after)
         && !matches!(threshold.kind, ThresholdKind::Ratio { .. } | ThresholdKind::Latency { .. });
     if stale {
         evidence.verdict = Verdict::Inconclusive;

@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    detect::{
-        ratio::{RatioDetector, RatioSettings},
-        runs::Sustained,
-    },
+    detect::ratio::{RatioDetector, RatioSettings},
     signed,
     state::{CrashCount, Revision, Tally, Watch},
 };
@@ -63,7 +60,10 @@ pub(super) fn is_on(revision: &Revision, machine: &Machine) -> bool {
 pub(super) fn allowed_share(kind: &ThresholdKind) -> Option<(f64, bool)> {
     match kind {
         ThresholdKind::Ratio { max, strict, .. } => Some((*max, *strict)),
-        ThresholdKind::Latency { quantile, strict, .. } => Some((1.0 - quantile, *strict)),
+        // Rounded, so that 0.95 allows 0.05 and not 0.050000000000000044.
+        ThresholdKind::Latency { quantile, strict, .. } => {
+            Some((((1.0 - quantile) * 1e9).round() / 1e9, *strict))
+        }
         ThresholdKind::Gauge { .. }
         | ThresholdKind::Checks { .. }
         | ThresholdKind::Crashes { .. } => None,
@@ -261,7 +261,7 @@ fn absorb_readings(
                 .entry(threshold.name.clone())
                 .or_default()
                 .entry(machine.id.clone())
-                .or_insert_with(Sustained::default)
+                .or_default()
                 .sample(Some(*value), *max, now);
         }
     }
