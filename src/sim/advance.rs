@@ -71,10 +71,14 @@ impl Org {
         let now = self.now;
         let event = self.rng.ulid(now);
         let (boot, check) = (self.timing.boot, self.timing.check);
+        let extra = self.machines.get(id).map_or(0.0, |machine| self.behaviour_of(machine).boot_s);
         let Some(machine) = self.machines.get_mut(id) else { return };
         machine.next = None;
         match next {
-            Next::Start => {
+            Next::Start if extra > 0.0 => {
+                machine.next = Some((later(now, seconds(extra)), Next::Up));
+            }
+            Next::Start | Next::Up => {
                 machine.enter(State::Started, now);
                 machine.process = Some(Process::new(now));
                 machine.check = None;

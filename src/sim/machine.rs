@@ -74,8 +74,10 @@ impl State {
 pub(super) enum Next {
     /// The new version is put in place, and started if `run`.
     Place { run: bool },
-    /// The process comes up.
+    /// The platform is done; the image may take longer.
     Start,
+    /// The process comes up.
+    Up,
     /// It comes to rest.
     Rest(State),
 }

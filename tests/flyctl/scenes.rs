@@ -239,6 +239,14 @@ async fn a_stopped_machine_stays_stopped_whatever_it_is_updated_to() {
     assert_eq!(versions[1]["user_config"]["image"], X);
 }
 
+/// Moves time, again and again.
+async fn tick(web: &Served) -> Answer {
+    loop {
+        web.pass(100);
+        web.get("/v1/apps/web").await;
+    }
+}
+
 #[tokio::test]
 async fn a_wait_has_its_rules() {
     let web = Served::web(Behaviour::default()).await;
@@ -248,13 +256,10 @@ async fn a_wait_has_its_rules() {
     let versionless = web.get(&on(1, "/wait?state=stopped")).await;
     assert_eq!(versionless.status, 400);
     let path = on(4, "/wait?state=started,failed&timeout=1");
-    let (waited, ()) = tokio::join!(web.get(&path), async {
-        // Until the request has surely come in, time is moved again and again.
-        for _ in 0..200 {
-            web.pass(100);
-            web.get("/v1/apps/web").await;
-        }
-    });
+    let waited = tokio::select! {
+        answered = web.get(&path) => answered,
+        never = tick(&web) => never,
+    };
     assert_eq!(waited.status, 408);
     assert!(waited.error().contains("deadline_exceeded: machine failed to reach desired state"));
     assert!(waited.error().ends_with("currently stopped"), "{waited:?}");
@@ -386,4 +391,14 @@ async fn a_release_command_runs_once_on_a_machine_that_goes_away() {
         (&exit["type"], &exit["request"]["exit_event"]["exit_code"]),
         (&json!("exit"), &json!(0))
     );
+}
+
+#[tokio::test]
+async fn an_image_that_starts_slowly_is_waited_for() {
+    let web = Served::web(Behaviour { boot_s: 30.0, ..Behaviour::default() }).await;
+    update(&web, 1, Y, None).await;
+    web.pass(20_000);
+    assert_eq!(web.machine(1).await["state"], "starting");
+    web.pass(11_000);
+    assert_eq!(web.machine(1).await["state"], "started");
 }
