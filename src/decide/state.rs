@@ -99,6 +99,8 @@ pub struct Watch {
     pub settled_at: Option<Timestamp>,
     /// Since when machines exist and none of them runs the release any more.
     pub gone_since: Option<Timestamp>,
+    /// When the first of its machines was seen up.
+    pub up_since: Option<Timestamp>,
     /// When its first counted requests came.
     pub traffic_since: Option<Timestamp>,
     /// When the detectors began anew (see `watch::renew`).

@@ -30,6 +30,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         since: now,
         settled_at: None,
         gone_since: None,
+        up_since: None,
         traffic_since: None,
         detecting_since: now,
         learning,
@@ -99,6 +100,9 @@ pub(super) fn absorb(
         let since = machine_since(machine, watch, since);
         count_crashes(watch.crashes.entry(machine.id.clone()).or_default(), machine, since);
         watch.regions.entry(machine.region.clone()).or_default();
+        if matches!(machine.state, MachineState::Started) {
+            watch.up_since.get_or_insert(now);
+        }
     }
     let mut unmatched: Option<BTreeSet<String>> = None;
     for sample in &observation.samples {

@@ -111,7 +111,9 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn set_up() -> anyhow::Result<Self> {
         let clock = Clock::system();
-        let sim = Sim::new(&fleet::demo(), clock.clone());
+        let mut fleet = fleet::demo();
+        fleet.metrics_port = free_port().await?;
+        let sim = Sim::new(&fleet, clock.clone());
         let (platform_url, mut others) = open_platform(&sim).await?;
         let (hook_url, messages, receiving) = open_receiver(clock.clone()).await?;
         others.push(receiving);
@@ -215,6 +217,13 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// A port for the machines' pages, which is the same on the addresses of all of them. Another demo
+/// on this machine has another one, so that neither reads the other's pages.
+async fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("find a free port")?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Serves the platform and the machines' pages; answers with the platform's base URL.
