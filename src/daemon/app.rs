@@ -5,7 +5,7 @@
 //! special: the state is loaded, and the commands in it that are not known to be done are begun
 //! again.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -30,6 +30,8 @@ const ROUND_GAP: Duration = Duration::from_secs(1);
 /// How often the ledger is read while a release is watched, and otherwise.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
 const LEDGER_EVERY_IDLE: Duration = Duration::from_secs(60);
+/// How long commands under way may take when the app is not watched any more.
+const LETTING_GO: Duration = Duration::from_secs(60);
 /// How long commands under way may take to give their leases back when the daemon stops.
 const FAREWELL: Duration = Duration::from_secs(4);
 /// Attempts to write a commit before the daemon gives up and is restarted.
@@ -56,6 +58,8 @@ struct Course {
     state: AppState,
     /// The journal's revision of `state`.
     revision: u64,
+    /// The policy as of the last round.
+    policy: Option<Arc<Policy>>,
     work: JoinSet<Done>,
     /// A round is being observed.
     looking: bool,
@@ -98,12 +102,35 @@ impl AppTask {
                 next = self.next(&mut course) => next?,
             };
             let Some(policy) = self.policy() else {
-                info!(app = %self.app, "{} is not watched any more", self.app);
-                return Ok(());
+                return self.let_go(course).await;
             };
+            course.policy = Some(policy.clone());
             match next {
                 Next::Round => self.look(&mut course, policy),
                 Next::Input(input) => self.take(&mut course, &policy, &input).await?,
+            }
+        }
+    }
+
+    /// Ends what was begun under a policy that is gone: said, recorded, and closed in the ledger.
+    async fn let_go(&self, mut course: Course) -> anyhow::Result<()> {
+        info!(app = %self.app, "{} is not watched any more", self.app);
+        let Some(policy) = course.policy.take() else { return Ok(()) };
+        self.take(&mut course, &policy, &Input::Unwatched).await?;
+        let closing = async {
+            while let Some(done) = course.work.join_next().await {
+                if let Ok(Done::Command(command, outcome)) = done {
+                    let input = Input::Finished { command, outcome };
+                    self.take(&mut course, &policy, &input).await?;
+                }
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(LETTING_GO, closing).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                warn!(app = %self.app, "{}: not everything ended in time", self.app);
+                Ok(())
             }
         }
     }
@@ -121,6 +148,7 @@ impl AppTask {
         Ok(Course {
             state,
             revision,
+            policy: None,
             work: JoinSet::new(),
             looking: false,
             next_round: Instant::now(),
@@ -184,12 +212,15 @@ impl AppTask {
                 self.begin(&mut course.work, id, command.clone());
             }
         }
+        if let Some(regions) = course.state.degraded_regions(now) {
+            self.shared.degraded(&self.app, now, regions);
+        }
         self.ports.board.publish(super::view::app_view(&course.state, policy));
         let since = course.last_round.unwrap_or_else(Instant::now);
         let pace = match input {
             // A command's outcome is worth a look at once.
-            Input::Finished { .. } => ROUND_GAP,
-            Input::Observed(_) if course.state.is_active() => policy.watch.scrape_every,
+            Input::Finished { .. } | Input::Unwatched => ROUND_GAP,
+            Input::Observed(_) if course.state.is_active(now) => policy.watch.scrape_every,
             Input::Observed(_) => policy.watch.idle_scrape_every,
         };
         course.next_round = since + pace.max(ROUND_GAP);
@@ -208,7 +239,8 @@ impl AppTask {
     }
 
     fn look(&self, course: &mut Course, policy: Arc<Policy>) {
-        let every = if course.state.is_active() { LEDGER_EVERY } else { LEDGER_EVERY_IDLE };
+        let active = course.state.is_active(self.ports.clock.now());
+        let every = if active { LEDGER_EVERY } else { LEDGER_EVERY_IDLE };
         let ledger_due = course.ledger_read.is_none_or(|last| last.elapsed() >= every);
         if ledger_due {
             course.ledger_read = Some(Instant::now());
@@ -310,11 +342,6 @@ impl AppTask {
         };
         if let Some(outcome) = ended {
             self.ports.board.rollback_ended(outcome);
-        }
-        if event.kind == EventKind::ReleaseDegraded {
-            let regions: BTreeSet<_> =
-                event.regions.iter().map(|report| report.region.clone()).collect();
-            self.shared.degraded(&self.app, event.at, regions);
         }
     }
 

@@ -81,7 +81,7 @@ async fn ledger(ports: &Ports, look: &Look, wanted: bool) -> Option<Vec<Release>
 }
 
 async fn samples(ports: &Ports, look: &Look, machines: &[Machine]) -> Vec<MachineSample> {
-    if !wants_metrics(&look.policy) {
+    if !look.policy.wants_pages() {
         return Vec::new();
     }
     let started = machines
@@ -89,11 +89,4 @@ async fn samples(ports: &Ports, look: &Look, machines: &[Machine]) -> Vec<Machin
         .filter(|machine| !machine.is_ephemeral())
         .filter(|machine| matches!(machine.state, MachineState::Started));
     join_all(started.map(|machine| ports.scraper.scrape(&look.app, machine, &look.policy))).await
-}
-
-fn wants_metrics(policy: &Policy) -> bool {
-    policy
-        .thresholds
-        .iter()
-        .any(|threshold| matches!(threshold.kind.word(), "ratio" | "latency" | "gauge"))
 }

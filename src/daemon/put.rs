@@ -12,8 +12,8 @@ use super::{
     ready::{Goal, Job},
 };
 use crate::{
-    decide::{PutImage, PutOutcome, rollback::crashed_to_a_stop},
-    model::{AppName, Digest, HostStatus, Machine, MachineState, ReleaseStatus, ReleaseVersion},
+    decide::{PutImage, PutOutcome, is_announced, rollback::crashed_to_a_stop},
+    model::{AppName, Digest, HostStatus, Machine, MachineState, ReleaseVersion},
     ports::{Lease, MachineUpdate, PlatformError},
 };
 
@@ -133,8 +133,12 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
             Err(outcome) => outcome,
         };
     }
-    if let Some(what) = superseded(ports, app, put, &machine).await {
-        return PutOutcome::Superseded { what };
+    match superseded(ports, app, put, &machine).await {
+        Some(Rival::OnMachine(what)) => return PutOutcome::Superseded { what },
+        Some(Rival::Announced(version)) => {
+            return PutOutcome::Unavailable { reason: format!("{version} is being deployed") };
+        }
+        None => {}
     }
     let Some(config) = &machine.config else {
         return PutOutcome::HostDown { status: "configuration not readable".to_owned() };
@@ -160,32 +164,35 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
     }
 }
 
-/// Somebody else's newer wish for this machine, or for the app.
+/// Somebody else's newer wish.
+enum Rival {
+    /// For this machine.
+    OnMachine(String),
+    /// For the app, and on no machine that we know of yet.
+    Announced(ReleaseVersion),
+}
+
 async fn superseded(
     ports: &Ports,
     app: &AppName,
     put: &PutImage,
     machine: &Machine,
-) -> Option<String> {
+) -> Option<Rival> {
     if machine.digest() != Some(&put.bad) {
         let runs = machine.digest().map_or("an image without digest", Digest::short);
-        return Some(format!("machine {} runs {runs}", machine.id));
+        return Some(Rival::OnMachine(format!("machine {} runs {runs}", machine.id)));
     }
     let is_rival = |version: ReleaseVersion| version > put.after && Some(version) != put.release;
     if let Some(version) = machine.release.filter(|version| is_rival(*version)) {
-        return Some(version.to_string());
+        return Some(Rival::OnMachine(version.to_string()));
     }
+    let now = ports.clock.now();
     match ports.platform.releases(app, LEDGER_LOOK).await {
         Ok(ledger) => ledger
             .iter()
-            .filter(|release| is_rival(release.version))
-            // What failed put nothing in its place; where it reached a machine, that tells.
-            .filter(|release| {
-                !matches!(release.status, ReleaseStatus::Failed | ReleaseStatus::Interrupted)
-            })
-            .filter(|release| release.image != put.target.reference())
-            .map(|release| release.version.to_string())
-            .next(),
+            .filter(|release| is_rival(release.version) && is_announced(release, now))
+            .find(|release| release.image != put.target.reference())
+            .map(|release| Rival::Announced(release.version)),
         Err(error) => {
             // The ledger is a hint; the machine itself, read under the lease, is the truth.
             warn!(app = %app, "{app}: the ledger cannot be read, going on: {error}");

@@ -121,5 +121,10 @@ pub enum PutOutcome {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     Observed(Observation),
-    Finished { command: CommandId, outcome: Outcome },
+    /// No policy names the app any more.
+    Unwatched,
+    Finished {
+        command: CommandId,
+        outcome: Outcome,
+    },
 }

@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::state::{AppState, LedgerEntry, OWN_RELEASES_MAX, Phase, Revision, Rollback};
 use crate::model::{
     Digest, Machine, MachineState, ProcessGroup, Release, ReleaseStatus, ReleaseVersion,
 };
+
+/// How long a release that no machine runs is waited for.
+const ANNOUNCED_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 /// The machines that count: not destroyed, not of a group that runs once and ends.
 pub(super) fn judged(machines: &[Machine]) -> Vec<&Machine> {
@@ -57,6 +60,8 @@ pub(super) fn learn_from_ledger(state: &mut AppState, ledger: &[Release]) {
         | Phase::Stopped { .. } => return,
     };
     complete(&mut watched.revision, Some(ledger));
+    watched.in_ledger |=
+        ledger.iter().any(|release| Some(release.version) == watched.revision.version);
     watched.last_ledger_status = ledger
         .iter()
         .find(|release| Some(release.version) == watched.revision.version)
@@ -70,18 +75,31 @@ pub(super) fn newest_change(
     machines: &[&Machine],
     ledger: Option<&[Release]>,
 ) -> Option<Revision> {
+    let recreated = was_recreated(state, machines);
+    let is_quarantined = |machine: &Machine| {
+        state.quarantined.iter().any(|old| Some(&old.digest) == machine.digest())
+    };
     let newest = machines
         .iter()
         .filter(|machine| machine.digest().is_some())
-        .filter(|machine| is_news(state, machine))
-        .max_by_key(|machine| (machine.release, machine.updated_at, machine.id.clone()))?;
+        .filter(|machine| recreated || is_news(state, machine))
+        // A release can carry two images (secrets set in the middle of a rollback): the one that
+        // was rolled back before is the one to look at.
+        .max_by_key(|machine| {
+            (machine.release, is_quarantined(machine), machine.updated_at, machine.id.clone())
+        })?;
     let mut revision = revision_of(newest)?;
     complete(&mut revision, ledger);
     Some(revision)
 }
 
+/// Whether the revision has a number of its own, above all that were seen.
+pub(super) fn is_numbered(state: &AppState, revision: &Revision) -> bool {
+    revision.version.is_some_and(|version| version > state.seen_version)
+}
+
 fn is_news(state: &AppState, machine: &Machine) -> bool {
-    let (Some(current), Some(since)) = (&state.current, state.current_since) else {
+    let (Some(_), Some(since)) = (&state.current, state.current_since) else {
         return true;
     };
     let version = machine.release.unwrap_or_default();
@@ -90,12 +108,24 @@ fn is_news(state: &AppState, machine: &Machine) -> bool {
     }
     // No new number: only an image that nobody accounted for is news.
     let Some(digest) = machine.digest() else { return false };
-    let known = *digest == current.digest
+    !is_known(state, digest) && version >= state.seen_version && machine.updated_at > since
+}
+
+fn is_known(state: &AppState, digest: &Digest) -> bool {
+    state.current.as_ref().is_some_and(|current| current.digest == *digest)
         || state.previous.as_ref().is_some_and(|previous| previous.digest == *digest)
         || state.trusted.iter().any(|trusted| trusted.revision.digest == *digest)
         || state.quarantined.iter().any(|old| old.digest == *digest)
-        || version < state.seen_version;
-    !known && machine.updated_at > since
+}
+
+/// Whether nothing that runs was ever seen, under numbers that were: an app deleted and made again
+/// under its old name counts its releases from 1.
+fn was_recreated(state: &AppState, machines: &[&Machine]) -> bool {
+    let mut running = machines.iter().filter_map(|machine| machine.digest()).peekable();
+    state.current.is_some()
+        && running.peek().is_some()
+        && running.all(|digest| !is_known(state, digest))
+        && machines.iter().all(|machine| machine.release.unwrap_or_default() < state.seen_version)
 }
 
 /// What most machines run.
@@ -112,7 +142,9 @@ pub(super) fn most_common(machines: &[&Machine]) -> Option<Revision> {
 pub(super) fn make_current(state: &mut AppState, revision: Revision, now: Timestamp) {
     let version = revision.version.unwrap_or_default();
     if !state.own_releases.contains(&version) {
-        state.seen_version = state.seen_version.max(version);
+        // Lower only for an app that was made again.
+        let anew = version < state.seen_version && !is_known(state, &revision.digest);
+        state.seen_version = if anew { version } else { state.seen_version.max(version) };
     }
     let before = state.current.replace(revision);
     if let Some(before) = before
@@ -131,32 +163,54 @@ pub(super) fn make_own(state: &mut AppState, version: ReleaseVersion) {
     }
 }
 
-/// Somebody else's release that is newer than what is being rolled back: its name.
+/// Somebody else's release, newer than what is being rolled back, that machines run already.
 pub(super) fn rival(
     state: &AppState,
     rollback: &Rollback,
     machines: &[&Machine],
-    ledger: Option<&[Release]>,
-) -> Option<String> {
+) -> Option<ReleaseVersion> {
     let bad = rollback.bad.version.unwrap_or(state.seen_version);
-    let is_rival =
-        |version: ReleaseVersion| version > bad && !state.own_releases.contains(&version);
-    let on_machines = machines.iter().filter_map(|machine| {
-        machine
-            .release
-            .filter(|version| is_rival(*version))
-            // Our own mark: the ledger entry was made, and its number not yet learnt.
-            .filter(|_| machine.metadata.get("waveoff_rollback") != Some(&rollback.id))
-    });
+    machines
+        .iter()
+        // Our own mark: the ledger entry was made, and its number not yet learnt. Others keep the
+        // mark when they put their image on the machine.
+        .filter(|machine| {
+            machine.metadata.get("waveoff_rollback") != Some(&rollback.id)
+                || machine.digest() != Some(&rollback.target.digest)
+        })
+        .filter_map(|machine| machine.release)
+        .filter(|version| *version > bad && !state.own_releases.contains(version))
+        .max()
+}
+
+/// Somebody else's newer release that stands in the ledger and on no machine yet: its deploy has
+/// just begun, or it never will be on one (a client that was killed, a filter that matched nothing).
+pub(super) fn announced(
+    state: &AppState,
+    rollback: &Rollback,
+    ledger: &[Release],
+    now: Timestamp,
+) -> Option<ReleaseVersion> {
+    let bad = rollback.bad.version.unwrap_or(state.seen_version);
     let own_image = rollback.target.image.reference();
-    let in_ledger = ledger.into_iter().flatten().filter_map(|release| {
-        let ours = matches!(rollback.ledger, LedgerEntry::Opening | LedgerEntry::Refused { .. })
-            && release.image == own_image;
-        // What failed put nothing in its place; if it reached a machine, that machine tells.
-        let gone = matches!(release.status, ReleaseStatus::Failed | ReleaseStatus::Interrupted);
-        (is_rival(release.version) && !ours && !gone).then_some(release.version)
-    });
-    on_machines.chain(in_ledger).max().map(|version| version.to_string())
+    ledger
+        .iter()
+        .filter(|release| release.version > bad && !state.own_releases.contains(&release.version))
+        .filter(|release| {
+            let unlearnt =
+                matches!(rollback.ledger, LedgerEntry::Opening | LedgerEntry::Refused { .. });
+            !(unlearnt && release.image == own_image)
+        })
+        .filter(|release| is_announced(release, now))
+        .map(|release| release.version)
+        .max()
+}
+
+/// Whether a release in the ledger may still be on its way to the machines.
+pub fn is_announced(release: &Release, now: Timestamp) -> bool {
+    // What failed put nothing in its place; if it reached a machine, that machine tells.
+    let over = matches!(release.status, ReleaseStatus::Failed | ReleaseStatus::Interrupted);
+    !over && now.duration_since(release.created_at) < ANNOUNCED_MAX
 }
 
 /// Whether a group runs more than one image.

@@ -1,12 +1,19 @@
 //! What forbids a rollback, in the order in which it is said.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::state::{AppState, HoldReason, Revision, Watch};
-use crate::model::{Mode, Observation, Policy};
+use crate::model::{Mode, Observation, Policy, Verdict};
 
 /// Other apps degrading in one region at the same time, from which on it is the platform.
 const PLATFORM_INCIDENT_APPS: usize = 2;
+
+/// Requests on the other release's machines from which on their share says something.
+const CONTROL_MIN: f64 = 50.0;
+/// How much worse than the control a release must be to be blamed while the control breaches too.
+const CONTROL_ALIKE: f64 = 1.5;
+/// Control data older than this is of another time.
+const CONTROL_FRESH: SignedDuration = SignedDuration::from_secs(30);
 
 /// Why the watched release may not be rolled back now; `None`: it may.
 pub(super) fn refusal(
@@ -14,6 +21,7 @@ pub(super) fn refusal(
     state: &AppState,
     watch: &Watch,
     observation: &Observation,
+    now: Timestamp,
 ) -> Option<HoldReason> {
     let Some(target) = target(policy, state, watch) else {
         let missing = state.trusted.iter().any(|trusted| trusted.image_missing);
@@ -22,8 +30,15 @@ pub(super) fn refusal(
     if target.digest == watch.revision.digest {
         return Some(HoldReason::SameImage);
     }
-    if watch.revision.has_release_command == Some(true) && !policy.rollback.despite_migrations {
-        return Some(HoldReason::Migrations);
+    if !policy.rollback.despite_migrations {
+        match watch.revision.has_release_command {
+            Some(true) => return Some(HoldReason::Migrations),
+            // What was put on machines by hand has no entry of its own to be read.
+            None if watch.numbered && !watch.learning && !watch.in_ledger => {
+                return Some(HoldReason::MigrationsUnknown);
+            }
+            Some(false) | None => {}
+        }
     }
     let again = state
         .quarantined
@@ -32,18 +47,38 @@ pub(super) fn refusal(
     if again {
         return Some(HoldReason::AlreadyRolledBack);
     }
-    let recent = state
-        .rollbacks
-        .iter()
-        .filter(|at| watch.since.duration_since(**at) < SignedDuration::from_hours(24))
-        .count();
+    let day_ago = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(now);
+    let recent = state.rollbacks.iter().filter(|at| **at > day_ago).count();
     if recent >= usize::try_from(policy.rollback.per_day_max).unwrap_or(usize::MAX) {
         return Some(HoldReason::DailyBudget { max: policy.rollback.per_day_max });
     }
     if policy.mode == Mode::Observe {
         return Some(HoldReason::ObserveMode);
     }
-    platform_incident(watch, observation)
+    platform_incident(watch, observation).or_else(|| control_too(watch, now))
+}
+
+/// Whether what breaches is as bad on the machines that still run another release: the control
+/// group sees the same platform, the same users and the same database.
+fn control_too(watch: &Watch, now: Timestamp) -> Option<HoldReason> {
+    if !watch.control_at.is_some_and(|at| now.duration_since(at) <= CONTROL_FRESH) {
+        return None;
+    }
+    let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
+    let mut alike = Vec::new();
+    for evidence in breaching.filter(|e| e.may_roll_back) {
+        let control = watch.control.get(&evidence.threshold)?;
+        let share = evidence.share()?;
+        let is_alike = control.n >= CONTROL_MIN
+            && control.k > evidence.limit * control.n
+            && control.k * CONTROL_ALIKE >= share * control.n;
+        if !is_alike {
+            return None;
+        }
+        alike.push((evidence.threshold.clone(), *control));
+    }
+    let (threshold, control) = alike.into_iter().next()?;
+    Some(HoldReason::ControlToo { threshold, control })
 }
 
 fn platform_incident(watch: &Watch, observation: &Observation) -> Option<HoldReason> {
@@ -75,4 +110,5 @@ pub(super) fn target(policy: &Policy, state: &AppState, watch: &Watch) -> Option
         .clone()
         .filter(|previous| previous.digest != watch.revision.digest)
         .filter(|previous| !state.quarantined.iter().any(|old| old.digest == previous.digest))
+        .filter(|previous| !state.suspects.contains(&previous.digest))
 }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Step, guards,
     state::{HoldReason, Phase, Watch},
-    verdict, watch,
+    verdict,
 };
 use crate::model::{EventKind, Machine, Observation, Verdict};
 
@@ -13,14 +13,20 @@ use crate::model::{EventKind, Machine, Observation, Verdict};
 const REGISTRY_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(15);
 
 impl Step<'_> {
-    pub(super) fn hold(&mut self, watch: Box<Watch>, reason: HoldReason) -> Phase {
-        let mut event = self.event_about(EventKind::HoldPlaced, &watch);
-        event.reason = Some(reason.to_string());
-        event.mode = Some(self.policy.mode);
-        self.events.push(event);
+    pub(super) fn hold(&mut self, mut watch: Box<Watch>, reason: HoldReason) -> Phase {
+        let is_registry = matches!(reason, HoldReason::RegistryUnavailable { .. });
+        // A registry that stays silent is asked quietly.
+        if !(is_registry && watch.registry_told) {
+            let mut event = self.event_about(EventKind::HoldPlaced, &watch);
+            event.reason = Some(reason.to_string());
+            event.mode = Some(self.policy.mode);
+            self.events.push(event);
+        }
+        watch.registry_told = is_registry;
         Phase::Held { watch, reason, since: self.now }
     }
 
+    /// A held release is still looked at: it may recover, and what forbade the rollback may be over.
     pub(super) fn held(
         &mut self,
         mut watch: Box<Watch>,
@@ -29,31 +35,35 @@ impl Step<'_> {
         machines: &[&Machine],
         observation: &Observation,
     ) -> Phase {
-        if !reason.is_passing() {
+        self.look_again(&mut watch, machines, observation);
+        if self.cannot_see(&watch.evidence).is_some() {
             return Phase::Held { watch, reason, since };
         }
-        let known_good = self.state.known_good().cloned();
-        watch::absorb(self.policy, &mut watch, machines, observation, self.now);
-        verdict::refresh(self.policy, &mut watch, known_good.as_ref(), machines, self.now);
         if verdict::overall(&watch.evidence) != Verdict::Breach {
             self.clear_hold(&watch, "the release recovered");
+            watch.registry_told = false;
+            watch.recovered_at = Some(self.now);
             return Phase::Watching(watch);
         }
-        let over = match &reason {
-            HoldReason::RegistryUnavailable { .. } => {
-                self.now.duration_since(since) >= REGISTRY_RETRY_AFTER
+        if matches!(reason, HoldReason::RegistryUnavailable { .. }) {
+            if self.now.duration_since(since) < REGISTRY_RETRY_AFTER {
+                return Phase::Held { watch, reason, since };
             }
-            HoldReason::PlatformIncident { .. } => !matches!(
-                guards::refusal(self.policy, &self.state, &watch, observation),
-                Some(HoldReason::PlatformIncident { .. })
-            ),
-            _ => false,
-        };
-        if !over {
-            return Phase::Held { watch, reason, since };
+            return self.check_image(watch);
         }
-        self.clear_hold(&watch, &format!("was: {reason}"));
-        self.decide_rollback(watch, observation)
+        match guards::refusal(self.policy, &self.state, &watch, observation, self.now) {
+            Some(now) if std::mem::discriminant(&now) == std::mem::discriminant(&reason) => {
+                Phase::Held { watch, reason, since }
+            }
+            Some(other) => {
+                self.clear_hold(&watch, &format!("was: {reason}"));
+                self.hold(watch, other)
+            }
+            None => {
+                self.clear_hold(&watch, &format!("was: {reason}"));
+                self.decide_rollback(watch, observation)
+            }
+        }
     }
 
     pub(super) fn clear_hold(&mut self, watch: &Watch, why: &str) {

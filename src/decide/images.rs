@@ -5,8 +5,9 @@ use jiff::SignedDuration;
 use super::{
     Command, Step, guards,
     state::{HoldReason, Phase, Revision, Watch},
+    verdict,
 };
-use crate::model::{Event, EventKind};
+use crate::model::{Event, EventKind, Mode, Verdict};
 
 /// How often the known-good image is looked up while nothing happens.
 const IMAGE_CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
@@ -21,19 +22,19 @@ impl Step<'_> {
         Phase::CheckingImage { watch, target }
     }
 
-    pub(super) fn steady(&mut self) -> Phase {
-        let due = self.state.trusted.first().is_some_and(|trusted| {
-            let seen = trusted.image_seen_at.unwrap_or(trusted.at);
-            self.now.duration_since(seen) >= IMAGE_CHECK_EVERY
+    /// Looks daily for the images of all trusted releases, one at a time.
+    pub(super) fn looks_for_images(&mut self) {
+        let busy = self.state.pending.values().any(|c| matches!(c, Command::CheckImage { .. }));
+        let now = self.now;
+        let due = self.state.trusted.iter_mut().find(|trusted| {
+            let checked = trusted.image_checked_at.unwrap_or(trusted.at);
+            now.duration_since(checked) >= IMAGE_CHECK_EVERY
         });
-        if due
-            && self.state.pending.is_empty()
-            && let Some(trusted) = self.state.trusted.first()
-        {
+        if let Some(trusted) = due.filter(|_| !busy) {
+            trusted.image_checked_at = Some(now);
             let image = trusted.revision.image.clone();
             self.command(Command::CheckImage { image, before_use: false });
         }
-        Phase::Steady
     }
 
     pub(super) fn image_present(&mut self, command: &Command) {
@@ -41,7 +42,8 @@ impl Step<'_> {
         let now = self.now;
         for trusted in &mut self.state.trusted {
             if Some(&trusted.revision.digest) == image.digest.as_ref() {
-                trusted.image_seen_at = Some(now);
+                trusted.image_checked_at = Some(now);
+                trusted.image_missing = false;
             }
         }
         if !before_use {
@@ -52,10 +54,19 @@ impl Step<'_> {
             Phase::CheckingImage { watch, target }
                 if Some(&target.digest) == image.digest.as_ref() =>
             {
-                match self.cannot_see(&watch.evidence) {
-                    // The look-up took a while; what was seen before it may be over.
-                    Some(why) => self.cancel_countdown(watch, why),
-                    None => self.start_rollback(&watch, &target),
+                // The look-up took a while; what was seen before it may be over, and the policy
+                // may have been changed.
+                if let Some(why) = self.cannot_see(&watch.evidence) {
+                    self.cancel_countdown(watch, why)
+                } else if verdict::overall(&watch.evidence) != Verdict::Breach {
+                    self.cancel_countdown(watch, "the release recovered")
+                } else if self.policy.mode == Mode::Observe {
+                    self.hold(watch, HoldReason::ObserveMode)
+                } else {
+                    if watch.registry_told {
+                        self.clear_hold(&watch, "the registry answers again");
+                    }
+                    self.start_rollback(&watch, &target)
                 }
             }
             other => other,
@@ -64,17 +75,23 @@ impl Step<'_> {
 
     pub(super) fn image_missing(&mut self, command: &Command) {
         let Command::CheckImage { image, before_use } = command else { return };
+        let now = self.now;
         let mut about = None;
+        let mut is_known = false;
         for trusted in &mut self.state.trusted {
             if Some(&trusted.revision.digest) == image.digest.as_ref() {
+                is_known = trusted.image_missing;
                 trusted.image_missing = true;
+                trusted.image_checked_at = Some(now);
                 about = Some(trusted.revision.info());
             }
         }
-        let mut event = Event::new(EventKind::ImageMissing, self.now, Some(self.state.app.clone()));
-        event.known_good = about;
-        event.reason = Some(format!("{} is not in the registry any more", image.reference()));
-        self.events.push(event);
+        if !is_known {
+            let mut event = Event::new(EventKind::ImageMissing, now, Some(self.state.app.clone()));
+            event.known_good = about;
+            event.reason = Some(format!("{} is not in the registry any more", image.reference()));
+            self.events.push(event);
+        }
         if !before_use {
             return;
         }
@@ -82,7 +99,8 @@ impl Step<'_> {
         self.state.phase = match phase {
             // The next older trusted release, if there is one.
             Phase::CheckingImage { watch, target } if !self.is_trusted(&target) => {
-                self.hold(watch, HoldReason::ImagesMissing)
+                self.state.suspects.insert(0, target.digest);
+                self.hold(watch, HoldReason::NothingTrusted)
             }
             Phase::CheckingImage { watch, .. } => self.check_image(watch),
             other => other,

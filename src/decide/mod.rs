@@ -22,6 +22,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 pub use command::{Command, CommandId, Input, Outcome, PutImage, PutOutcome};
+pub use fleet::is_announced;
 pub use state::AppState;
 pub use verdict::bake_ends;
 
@@ -61,6 +62,7 @@ pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> 
     match input {
         Input::Observed(observation) => step.observed(observation),
         Input::Finished { command, outcome } => step.finished(*command, outcome),
+        Input::Unwatched => step.unwatched(),
     }
     Transition { state: step.state, commands: step.commands, events: step.events }
 }
@@ -71,8 +73,11 @@ impl Step<'_> {
             Ok(machines) => machines,
             Err(reason) => return self.blind(reason),
         };
-        self.sees_again();
         let machines = fleet::judged(machines);
+        if let Some(reason) = self.makes_no_sense(&machines) {
+            return self.blind(reason);
+        }
+        self.sees_again();
         if let Some(ledger) = &observation.ledger {
             fleet::learn_from_ledger(&mut self.state, ledger);
         }
@@ -83,6 +88,19 @@ impl Step<'_> {
         }
         self.advance(&machines, observation);
         self.notices_mixed_images(&machines);
+        self.looks_for_images();
+    }
+
+    /// No policy names the app any more: what was begun ends here, and people are told.
+    fn unwatched(&mut self) {
+        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
+        self.state.phase = match phase {
+            Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => {
+                self.cancel_countdown(watch, &HoldReason::NotWatched.to_string())
+            }
+            Phase::RollingBack(rollback) => self.stop(rollback, HoldReason::NotWatched),
+            other => other,
+        };
     }
 
     /// Moves the phase as far as this round's facts carry it.
@@ -94,12 +112,12 @@ impl Step<'_> {
         self.state.phase = match phase {
             Phase::Unseen => Phase::Unseen,
             Phase::Watching(watch) => self.watching(watch, machines, observation),
-            Phase::Steady => self.steady(),
+            Phase::Steady => Phase::Steady,
             Phase::CountingDown { watch, until } => {
                 self.counting_down(watch, until, machines, observation)
             }
             Phase::CheckingImage { mut watch, target } => {
-                watch::absorb(self.policy, &mut watch, machines, observation, self.now);
+                self.look_again(&mut watch, machines, observation);
                 Phase::CheckingImage { watch, target }
             }
             Phase::RollingBack(work) => self.rolling_back(work, machines, observation),
@@ -150,15 +168,20 @@ impl Step<'_> {
         true
     }
 
+    /// Takes a round into a watch.
+    fn look_again(&mut self, watch: &mut Watch, machines: &[&Machine], observation: &Observation) {
+        let known_good = self.state.known_good().cloned();
+        watch::absorb(self.policy, watch, machines, observation, self.now);
+        verdict::refresh(self.policy, watch, known_good.as_ref(), machines, self.now);
+    }
+
     fn watching(
         &mut self,
         mut watch: Box<Watch>,
         machines: &[&Machine],
         observation: &Observation,
     ) -> Phase {
-        let known_good = self.state.known_good().cloned();
-        watch::absorb(self.policy, &mut watch, machines, observation, self.now);
-        verdict::refresh(self.policy, &mut watch, known_good.as_ref(), machines, self.now);
+        self.look_again(&mut watch, machines, observation);
         self.notices_unmatched(&mut watch);
         self.alert(&mut watch);
         match verdict::overall(&watch.evidence) {
@@ -194,11 +217,17 @@ impl Step<'_> {
         event.mode = Some(self.policy.mode);
         event.regions = rollback::preview(self.policy, &watch);
         self.events.push(event);
+        let digest = watch.revision.digest.clone();
+        self.state.suspects.retain(|old| *old != digest);
+        self.state.suspects.insert(0, digest);
+        self.state.suspects.truncate(state::SUSPECTS_MAX);
         self.decide_rollback(watch, observation)
     }
 
     fn decide_rollback(&mut self, watch: Box<Watch>, observation: &Observation) -> Phase {
-        if let Some(reason) = guards::refusal(self.policy, &self.state, &watch, observation) {
+        if let Some(reason) =
+            guards::refusal(self.policy, &self.state, &watch, observation, self.now)
+        {
             if reason == HoldReason::ObserveMode {
                 // Say what would have been done, and with which image.
                 let mut event = self.event_about(EventKind::RollbackPlanned, &watch);
@@ -228,17 +257,25 @@ impl Step<'_> {
         machines: &[&Machine],
         observation: &Observation,
     ) -> Phase {
-        let known_good = self.state.known_good().cloned();
-        watch::absorb(self.policy, &mut watch, machines, observation, self.now);
-        verdict::refresh(self.policy, &mut watch, known_good.as_ref(), machines, self.now);
+        self.look_again(&mut watch, machines, observation);
         if verdict::overall(&watch.evidence) != Verdict::Breach {
             let mut event = self.event_about(EventKind::RollbackStopped, &watch);
             event.reason = Some("recovered during the countdown".to_owned());
             self.events.push(event);
+            watch.recovered_at = Some(self.now);
             return Phase::Watching(watch);
         }
         if let Some(why) = self.cannot_see(&watch.evidence) {
             return self.cancel_countdown(watch, why);
+        }
+        // Whatever forbids it by now: the policy may have been changed since.
+        let refusal = guards::refusal(self.policy, &self.state, &watch, observation, self.now);
+        if let Some(reason) = refusal {
+            let phase = self.cancel_countdown(watch, &reason.to_string());
+            return match phase {
+                Phase::Watching(watch) => self.hold(watch, reason),
+                other => other,
+            };
         }
         if self.now < until {
             return Phase::CountingDown { watch, until };
@@ -257,19 +294,21 @@ impl Step<'_> {
     fn trust_if_baked(&mut self, watch: Box<Watch>) -> Phase {
         let blind = self.state.metrics_blind.is_some();
         let baked = verdict::bake_ends(self.policy, &watch).is_some_and(|end| self.now >= end);
-        if blind || !baked || verdict::leans_against(&watch.evidence) {
+        let exercised = verdict::is_exercised(self.policy, &watch, self.now);
+        if blind || !baked || !exercised || verdict::leans_against(&watch.evidence) {
             return Phase::Watching(watch);
         }
         self.events.push(self.event_about(EventKind::ReleaseTrusted, &watch));
         let revision = watch.revision.clone();
         self.state.trusted.retain(|trusted| trusted.revision.digest != revision.digest);
         self.state.quarantined.retain(|old| old.digest != revision.digest);
+        self.state.suspects.retain(|old| *old != revision.digest);
         let machines = watch.crashes.len().max(1);
         let exits: u32 = watch.crashes.values().map(|count| count.exits).sum();
         let trusted = Trusted {
             revision: revision.clone(),
             at: self.now,
-            image_seen_at: None,
+            image_checked_at: None,
             image_missing: false,
             crashes_per_machine: f64::from(exits)
                 / f64::from(u32::try_from(machines).unwrap_or(u32::MAX)),
@@ -283,19 +322,21 @@ impl Step<'_> {
     /// Starts a watch, or yields a rollback, when somebody ships something newer.
     fn newer_release(&mut self, machines: &[&Machine], observation: &Observation) -> bool {
         let ledger = observation.ledger.as_deref();
-        if let Phase::RollingBack(work) = &self.state.phase
-            && let Some(newer) = fleet::rival(&self.state, work, machines, ledger)
-        {
-            self.yield_to(&newer);
-        }
+        self.minds_rivals(machines, ledger);
         let Some(newest) = fleet::newest_change(&self.state, machines, ledger) else {
             return false;
         };
         let learning = self.state.current.is_none();
+        let numbered = learning || fleet::is_numbered(&self.state, &newest);
+        if !numbered && self.is_occupied() {
+            // An image put on a machine by hand waits until the release under way is done with.
+            return false;
+        }
+        self.leave(&newest);
         let quarantined = self.state.quarantined.iter().any(|old| old.digest == newest.digest);
         let mut watch = watch::begin(newest.clone(), self.now, learning);
         watch.no_mercy = quarantined;
-        watch.numbered = learning || newest.version.is_some_and(|v| v > self.state.seen_version);
+        watch.numbered = numbered;
         let mut event = self.event_about(EventKind::ReleaseDetected, &watch);
         if quarantined {
             event.reason = Some(
@@ -307,7 +348,47 @@ impl Step<'_> {
         self.events.push(event);
         fleet::make_current(&mut self.state, newest, self.now);
         self.state.phase = Phase::Watching(Box::new(watch));
+        if let Some(ledger) = ledger {
+            fleet::learn_from_ledger(&mut self.state, ledger);
+        }
         true
+    }
+
+    /// Whether a release with a number of its own is being dealt with.
+    fn is_occupied(&self) -> bool {
+        match &self.state.phase {
+            Phase::Watching(watch) | Phase::Held { watch, .. } => watch.numbered,
+            Phase::CountingDown { .. } | Phase::CheckingImage { .. } | Phase::RollingBack(_) => {
+                true
+            }
+            Phase::Unseen | Phase::Steady | Phase::RolledBack(_) | Phase::Stopped { .. } => false,
+        }
+    }
+
+    /// Says what ends because something newer came.
+    fn leave(&mut self, newest: &Revision) {
+        let newer = format!("a newer release came: {}", newest.label());
+        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
+        let (kind, watch) = match phase {
+            Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => {
+                (EventKind::RollbackStopped, watch)
+            }
+            Phase::Held { watch, .. } => (EventKind::HoldCleared, watch),
+            Phase::RollingBack(rollback) => {
+                self.state.phase = self.stop_for_rival(&rollback, &newest.label());
+                return;
+            }
+            Phase::Stopped { rollback, .. } => {
+                let mut event = self.rollback_event(EventKind::HoldCleared, &rollback);
+                event.reason = Some(newer);
+                self.events.push(event);
+                return;
+            }
+            Phase::Unseen | Phase::Watching(_) | Phase::Steady | Phase::RolledBack(_) => return,
+        };
+        let mut event = self.event_about(kind, &watch);
+        event.reason = Some(newer);
+        self.events.push(event);
     }
 
     fn finished(&mut self, id: CommandId, outcome: &Outcome) {
@@ -376,3 +457,6 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::{
     Step, fleet, signed,
     state::{Blind, Phase, Watch},
@@ -16,6 +18,8 @@ const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
 /// How long an app may run two images outside any deploy before people are told.
 const MIXED_ANNOUNCED_AFTER: Duration = Duration::from_secs(60);
 
+/// A deploy that has not settled by then left its images mixed.
+const DEPLOY_TAKES_MAX: SignedDuration = SignedDuration::from_mins(15);
 /// Rounds in which a selector matches nothing anywhere before people are told: a process that has
 /// just started may not have made its series yet.
 const UNMATCHED_ROUNDS: u32 = 5;
@@ -54,6 +58,16 @@ impl Step<'_> {
             .then_some("the metrics cannot be read")
     }
 
+    /// An answer of the platform that cannot be the whole truth; nothing is concluded from it.
+    pub(super) fn makes_no_sense(&self, machines: &[&Machine]) -> Option<&'static str> {
+        let rolling = matches!(self.state.phase, Phase::RollingBack(_));
+        if machines.is_empty() && rolling {
+            return Some("it lists no machine of an app that is being rolled back");
+        }
+        let unnamed = !machines.is_empty() && machines.iter().all(|m| m.digest().is_none());
+        unnamed.then_some("it names no image digest for any machine of the app")
+    }
+
     pub(super) fn sees_again(&mut self) {
         if let Some(blind) = self.state.platform_blind.take()
             && blind.announced
@@ -73,8 +87,9 @@ impl Step<'_> {
         let blind = !failures.is_empty() && failures.len() == observation.samples.len();
         // A release that takes its own metrics down is the release's fault, not ours: while
         // some machines are up and none answers, that is blindness all the same.
+        let wanted = self.policy.wants_pages();
         if !blind || machines.is_empty() {
-            if !observation.samples.is_empty()
+            if (!observation.samples.is_empty() || !wanted)
                 && let Some(was) = self.state.metrics_blind.take()
                 && was.announced
             {
@@ -130,7 +145,11 @@ impl Step<'_> {
         // During a deploy two images are what is to be expected.
         let quiet = match &self.state.phase {
             Phase::Steady => true,
-            Phase::Watching(watch) => !watch.numbered,
+            Phase::Watching(watch) => {
+                let stuck = watch.settled_at.is_none()
+                    && self.now.duration_since(watch.since) >= DEPLOY_TAKES_MAX;
+                !watch.numbered || stuck
+            }
             Phase::Unseen
             | Phase::CountingDown { .. }
             | Phase::CheckingImage { .. }

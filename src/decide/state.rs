@@ -6,12 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use super::rollback::work::{
+    Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
+};
 use super::{
     command::{Command, CommandId},
-    detect::{ratio::RatioDetector, runs::Sustained},
+    detect::{ratio::RatioDetector, recent::Recent, runs::Sustained},
 };
 use crate::model::{
     AppName, Digest, Evidence, ImageRef, InstanceId, MachineId, Region, ReleaseVersion,
@@ -22,8 +25,16 @@ use crate::model::{
 pub const TRUSTED_MAX: usize = 10;
 /// Quarantined digests remembered per app.
 pub const QUARANTINED_MAX: usize = 50;
+/// Digests remembered per app as having degraded.
+pub const SUSPECTS_MAX: usize = 20;
 /// Releases of our own remembered per app.
 pub const OWN_RELEASES_MAX: usize = 20;
+
+/// How long apps that are held for each other's sake count as one incident of the platform: three
+/// bad releases at once must not hold each other for ever.
+const INCIDENT_MAX: SignedDuration = SignedDuration::from_mins(30);
+/// How long a release is looked at at the watch's pace.
+const WATCHED_CLOSELY: SignedDuration = SignedDuration::from_hours(2);
 
 /// A release with the image it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,8 +70,8 @@ impl Revision {
 pub struct Trusted {
     pub revision: Revision,
     pub at: Timestamp,
-    /// When its image was last found in the registry.
-    pub image_seen_at: Option<Timestamp>,
+    /// When its image was last looked for in the registry.
+    pub image_checked_at: Option<Timestamp>,
     /// The registry said that the image is gone.
     pub image_missing: bool,
     /// Unplanned exits per machine during its watch, for comparison.
@@ -101,8 +112,19 @@ pub struct Watch {
     pub gone_since: Option<Timestamp>,
     /// When the first of its machines was seen up.
     pub up_since: Option<Timestamp>,
-    /// When its first counted requests came.
+    /// When its first and its newest counted requests came.
     pub traffic_since: Option<Timestamp>,
+    pub traffic_at: Option<Timestamp>,
+    /// When it last recovered from a breach: its bake counts from then.
+    pub recovered_at: Option<Timestamp>,
+    /// The last rounds, per threshold.
+    pub recent: BTreeMap<String, Recent>,
+    /// When machines of other releases were last heard of.
+    pub control_at: Option<Timestamp>,
+    /// Whether the ledger's entry of the release has been read.
+    pub in_ledger: bool,
+    /// Whether people know that the registry does not answer.
+    pub registry_told: bool,
     /// When the detectors began anew (see `watch::renew`).
     pub detecting_since: Timestamp,
     /// The app's first release we see: it ran before us, and there is nothing to go back to.
@@ -142,22 +164,54 @@ pub enum HoldReason {
     NothingTrusted,
     SameImage,
     Migrations,
-    DailyBudget { max: u32 },
+    DailyBudget {
+        max: u32,
+    },
     AlreadyRolledBack,
-    PlatformIncident { region: Region, apps: u32 },
+    /// The ledger has not told yet whether the release ran migrations.
+    MigrationsUnknown,
+    /// The machines that still run the known-good release do no better at the same time.
+    ControlToo {
+        threshold: String,
+        control: Tally,
+    },
+    PlatformIncident {
+        region: Region,
+        apps: u32,
+    },
     ImagesMissing,
-    RegistryUnavailable { reason: String },
-    NoImprovement { region: Region, detail: String },
-    CannotConfirm { region: Region, detail: String },
-    RegionFailed { region: Region, detail: String },
-    Stalled { region: Region, minutes: u64, detail: String },
+    RegistryUnavailable {
+        reason: String,
+    },
+    NoImprovement {
+        region: Region,
+        detail: String,
+    },
+    CannotConfirm {
+        region: Region,
+        detail: String,
+    },
+    RegionFailed {
+        region: Region,
+        detail: String,
+    },
+    Stalled {
+        region: Region,
+        minutes: u64,
+        detail: String,
+    },
+    /// The policy that watched the app is gone.
+    NotWatched,
 }
 
 impl HoldReason {
-    /// Whether the hold ends by itself when its cause does.
+    /// Whether the hold is expected to end by itself soon: the app is watched as closely as before.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::PlatformIncident { .. } | Self::RegistryUnavailable { .. } => true,
+            Self::MigrationsUnknown
+            | Self::ControlToo { .. }
+            | Self::PlatformIncident { .. }
+            | Self::RegistryUnavailable { .. } => true,
             Self::ObserveMode
             | Self::NothingTrusted
             | Self::SameImage
@@ -168,7 +222,8 @@ impl HoldReason {
             | Self::NoImprovement { .. }
             | Self::CannotConfirm { .. }
             | Self::RegionFailed { .. }
-            | Self::Stalled { .. } => false,
+            | Self::Stalled { .. }
+            | Self::NotWatched => false,
         }
     }
 }
@@ -188,6 +243,17 @@ impl std::fmt::Display for HoldReason {
                 "the release ran a release_command (migrations); allow it with \
                  migrations = \"rollback\"",
             ),
+            Self::MigrationsUnknown => f.write_str(
+                "the release ledger has not told yet whether the release ran a release_command \
+                 (migrations)",
+            ),
+            Self::ControlToo { threshold, control } => write!(
+                f,
+                "{threshold}: the machines that still run the known-good release fail as well \
+                 ({:.0} of {:.0}): that is not this release",
+                control.k, control.n
+            ),
+            Self::NotWatched => f.write_str("no policy names this app any more"),
             Self::DailyBudget { max } => {
                 write!(f, "the budget of {max} rollbacks in 24 hours is used up")
             }
@@ -217,121 +283,6 @@ impl std::fmt::Display for HoldReason {
             }
         }
     }
-}
-
-/// How the ledger entry of a rollback stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum LedgerEntry {
-    Opening,
-    Open {
-        id: String,
-        version: ReleaseVersion,
-    },
-    /// The ledger refused; the rollback goes on without it.
-    Refused {
-        reason: String,
-    },
-}
-
-/// Where one machine of a rollback stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum MachinePhase {
-    Todo,
-    InFlight {
-        command: CommandId,
-    },
-    OnTarget,
-    Leased {
-        owner: String,
-    },
-    HostDown,
-    Gone,
-    /// It runs neither the bad image nor the target: somebody put another one on it.
-    Superseded {
-        runs: String,
-    },
-    Failed {
-        reason: String,
-    },
-}
-
-/// One machine of a rollback.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MachineWork {
-    pub phase: MachinePhase,
-    /// Attempts that failed, not counting waits for a lease.
-    pub attempts: u32,
-    /// Not again before.
-    pub retry_at: Option<Timestamp>,
-    /// When it was last verified on the target.
-    pub touched_at: Option<Timestamp>,
-    /// Whether it was up when it was planned: the others are updated and left as they are.
-    pub running: bool,
-}
-
-impl MachineWork {
-    /// Whether we touched it while it was up, and it is not known to be up again.
-    pub fn is_down_by_us(&self) -> bool {
-        let back = matches!(
-            self.phase,
-            MachinePhase::OnTarget | MachinePhase::Gone | MachinePhase::Superseded { .. }
-        );
-        self.running && self.attempts > 0 && !back
-    }
-
-    pub fn is_in_flight(&self) -> bool {
-        matches!(self.phase, MachinePhase::InFlight { .. })
-    }
-}
-
-/// What a region showed on the known-good release since it was confirmed from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Confirm {
-    pub since: Timestamp,
-    /// Windows begun, this one included.
-    pub windows: u32,
-    pub tallies: BTreeMap<String, Tally>,
-    pub crashes: BTreeMap<MachineId, CrashCount>,
-    /// Instances whose counters are followed.
-    pub absorbed: BTreeSet<InstanceId>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum RegionPhase {
-    Waiting,
-    Updating,
-    Confirming(Confirm),
-    Confirmed {
-        detail: String,
-    },
-    /// Left alone: the policy limits the rollback to breaching regions.
-    Skipped,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RegionWork {
-    pub region: Region,
-    pub phase: RegionPhase,
-    pub machines: BTreeMap<MachineId, MachineWork>,
-}
-
-/// Putting the known-good image on every machine that runs the bad one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rollback {
-    /// Marks the machines it touched.
-    pub id: String,
-    pub bad: Revision,
-    pub target: Revision,
-    pub evidence: Vec<Evidence>,
-    pub started_at: Timestamp,
-    /// When a machine or a region last came further.
-    pub progress_at: Timestamp,
-    pub ledger: LedgerEntry,
-    /// In the order in which they are rolled back.
-    pub regions: Vec<RegionWork>,
-    /// A total outage: all machines of a region at once.
-    pub escalated: bool,
-    pub completed_at: Option<Timestamp>,
 }
 
 /// Where an app is in the life of a release.
@@ -383,6 +334,8 @@ pub struct AppState {
     /// The newest first; those with a missing image are no targets.
     pub trusted: Vec<Trusted>,
     pub quarantined: Vec<Quarantined>,
+    /// Images that were seen degrading, rolled back or not: never a target without earned trust.
+    pub suspects: Vec<Digest>,
     /// Starts of rollbacks in the last 24 hours.
     pub rollbacks: Vec<Timestamp>,
     /// What the app runs or is being moved to, as last decided, and since when.
@@ -411,6 +364,7 @@ impl AppState {
             phase: Phase::Unseen,
             trusted: Vec::new(),
             quarantined: Vec::new(),
+            suspects: Vec::new(),
             rollbacks: Vec::new(),
             current: None,
             current_since: None,
@@ -448,30 +402,44 @@ impl AppState {
     }
 
     /// Whether rounds should come at the watch's pace.
-    pub fn is_active(&self) -> bool {
+    pub fn is_active(&self, now: Timestamp) -> bool {
         match &self.phase {
-            Phase::Unseen
-            | Phase::Watching(_)
-            | Phase::CountingDown { .. }
-            | Phase::CheckingImage { .. }
-            | Phase::RollingBack(_) => true,
+            // A release that waits for traffic for hours is looked at as seldom as a steady one.
+            Phase::Watching(watch) => now.duration_since(watch.since) < WATCHED_CLOSELY,
+            Phase::CountingDown { .. } | Phase::CheckingImage { .. } | Phase::RollingBack(_) => {
+                true
+            }
             Phase::Held { reason, .. } => reason.is_passing(),
-            Phase::Steady | Phase::Stopped { .. } => false,
+            Phase::Unseen | Phase::Steady | Phase::Stopped { .. } => false,
             Phase::RolledBack(_) => !self.pending.is_empty(),
         }
     }
-}
 
-impl Rollback {
-    /// The region being worked on.
-    pub fn active_region(&self) -> Option<&RegionWork> {
-        self.regions.iter().find(|work| match work.phase {
-            RegionPhase::Updating | RegionPhase::Confirming(_) | RegionPhase::Waiting => true,
-            RegionPhase::Confirmed { .. } | RegionPhase::Skipped => false,
-        })
-    }
-
-    pub fn is_confirming(&self) -> bool {
-        self.active_region().is_some_and(|work| matches!(work.phase, RegionPhase::Confirming(_)))
+    /// The regions in which the app is degraded just now; `None` when it is not, or has been for so
+    /// long that it says nothing of the platform.
+    pub fn degraded_regions(&self, now: Timestamp) -> Option<BTreeSet<Region>> {
+        let all = |watch: &Watch| Some(watch.regions.keys().cloned().collect());
+        match &self.phase {
+            Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => all(watch),
+            Phase::Held { watch, reason, since } => {
+                let is_incident = matches!(
+                    reason,
+                    HoldReason::PlatformIncident { .. } | HoldReason::ControlToo { .. }
+                );
+                let lately = now.duration_since(*since) < INCIDENT_MAX;
+                (is_incident && lately).then(|| all(watch)).flatten()
+            }
+            Phase::RollingBack(rollback) => {
+                let open = rollback.regions.iter().filter(|work| {
+                    !matches!(work.phase, RegionPhase::Confirmed { .. } | RegionPhase::Skipped)
+                });
+                Some(open.map(|work| work.region.clone()).collect())
+            }
+            Phase::Unseen
+            | Phase::Watching(_)
+            | Phase::Steady
+            | Phase::RolledBack(_)
+            | Phase::Stopped { .. } => None,
+        }
     }
 }

@@ -12,14 +12,22 @@ use super::{
     watch::{allowed_share, is_on, settings},
 };
 use crate::model::{
-    Action, CheckStatus, Evidence, HostStatus, Machine, MachineState, NoData, Policy, Threshold,
-    ThresholdKind, Verdict,
+    Action, Check, CheckStatus, Evidence, HostStatus, Machine, MachineState, NoData, Policy,
+    Threshold, ThresholdKind, Verdict,
 };
 
 /// Data older than this many scrapes is no data.
 const STALE_AFTER_SCRAPES: u32 = 5;
 /// How long a threshold with `no_data = "breach"` may be without data.
 const NO_DATA_BREACH_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+/// How long a check that does not say may fail after a start: a process takes a moment to listen.
+const UNTOLD_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Detector blocks with requests in them, before a release can be trusted.
+const TRUSTED_BLOCKS_MIN: u32 = 3;
+/// A machine whose last crash is this long ago runs: the platform's supervisor gives up after ten
+/// crashes in five minutes.
+const CRASHES_FADE_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// Recomputes the evidence of every threshold.
 pub(super) fn refresh(
@@ -41,7 +49,7 @@ pub(super) fn refresh(
                 }
                 ThresholdKind::Gauge { .. } => gauge(threshold, watch, &on),
                 ThresholdKind::Checks { .. } => checks(policy, threshold, &on, now),
-                ThresholdKind::Crashes { .. } => crashes(threshold, watch, known_good, &on),
+                ThresholdKind::Crashes { .. } => crashes(threshold, watch, known_good, &on, now),
             };
             without_data(policy, threshold, watch, &mut evidence, now);
             evidence
@@ -70,16 +78,31 @@ pub(super) fn rests_on_metrics(evidence: &[Evidence]) -> bool {
 
 /// When the release will have been watched long enough to be trusted. `None`: not known yet.
 ///
-/// Its bake counts from when it settled and was up, and from its first requests where a threshold
-/// counts requests and does not ignore their absence.
+/// Its bake counts from when it settled and was up, from its first requests where they are counted,
+/// and from its recovery if it had one.
 pub fn bake_ends(policy: &Policy, watch: &Watch) -> Option<Timestamp> {
-    let counting = policy
-        .thresholds
-        .iter()
-        .any(|t| allowed_share(&t.kind).is_some() && t.no_data != NoData::Ignore);
+    let counting = policy.thresholds.iter().any(demands_traffic);
     let up = watch.settled_at?.max(watch.up_since?);
     let exercised = if counting { watch.traffic_since? } else { watch.traffic_since.unwrap_or(up) };
-    Some(later(up.max(exercised), policy.watch.bake))
+    let start = up.max(exercised).max(watch.recovered_at.unwrap_or(up));
+    Some(later(start, policy.watch.bake))
+}
+
+/// Whether the requests that a bake is to be judged by came during all of it: a burst at its
+/// beginning says nothing of the rest. Where nothing has to be counted there is nothing to ask.
+pub(super) fn is_exercised(policy: &Policy, watch: &Watch, now: Timestamp) -> bool {
+    if !policy.thresholds.iter().any(demands_traffic) {
+        return true;
+    }
+    let blocks = watch.detectors.values().map(RatioDetector::blocks).max().unwrap_or(0);
+    let lately = signed(policy.watch.bake) / 3;
+    blocks >= TRUSTED_BLOCKS_MIN
+        && watch.traffic_at.is_some_and(|at| now.duration_since(at) <= lately)
+}
+
+/// Whether a threshold counts requests and does not ignore their absence.
+fn demands_traffic(threshold: &Threshold) -> bool {
+    allowed_share(&threshold.kind).is_some() && threshold.no_data != NoData::Ignore
 }
 
 /// Whether a share is above its limit and the odds are rising: no breach yet, and nothing to trust.
@@ -197,7 +220,7 @@ fn checks(policy: &Policy, threshold: &Threshold, on: &[&Machine], now: Timestam
         let failed = fresh
             .iter()
             .filter(|check| check.status == CheckStatus::Critical)
-            .find(|check| consecutive_failures(check, now) >= *consecutive);
+            .find(|check| failures(policy, machine, check, now) >= *consecutive);
         if let Some(check) = failed {
             tripped.push(format!(
                 "{} failed {consecutive} times in a row on {}",
@@ -225,6 +248,14 @@ fn checks(policy: &Policy, threshold: &Threshold, on: &[&Machine], now: Timestam
     evidence
 }
 
+/// How many times in a row a check has failed since its machine was expected to answer it: what
+/// fails during its grace period, or the policy's warm-up, is still starting.
+fn failures(policy: &Policy, machine: &Machine, check: &Check, now: Timestamp) -> u32 {
+    let started = machine.started_at.unwrap_or(machine.updated_at);
+    let grace = check.grace.unwrap_or(UNTOLD_GRACE).max(policy.watch.warm_up);
+    consecutive_failures(check, later(started, grace), now)
+}
+
 /// Whether a machine has been on its way for so long that it will not arrive.
 fn is_stuck(policy: &Policy, machine: &Machine, now: Timestamp) -> bool {
     matches!(machine.state, MachineState::Transient(_))
@@ -237,6 +268,7 @@ fn crashes(
     watch: &Watch,
     known_good: Option<&Trusted>,
     on: &[&Machine],
+    now: Timestamp,
 ) -> Evidence {
     let ThresholdKind::Crashes { exits, oom, failing } = &threshold.kind else {
         return blank(threshold, 0.0, String::new());
@@ -262,6 +294,10 @@ fn crashes(
     for machine in &tried {
         let Some(seen) = watch.crashes.get(&machine.id) else { continue };
         worst = worst.max(seen.exits);
+        let faded = seen.counted_to.is_some_and(|at| now.duration_since(at) >= CRASHES_FADE_AFTER);
+        if faded && matches!(machine.state, MachineState::Started) {
+            continue;
+        }
         let too_often = f64::from(seen.exits) - usual >= f64::from((*exits).max(1));
         let out_of_memory = *oom > 0 && seen.oom >= *oom;
         if too_often || out_of_memory {

@@ -32,6 +32,12 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         gone_since: None,
         up_since: None,
         traffic_since: None,
+        traffic_at: None,
+        recovered_at: None,
+        recent: BTreeMap::new(),
+        control_at: None,
+        in_ledger: false,
+        registry_told: false,
         detecting_since: now,
         learning,
         numbered: true,
@@ -119,6 +125,7 @@ pub(super) fn absorb(
             });
             absorb_readings(policy, watch, machine, readings, now);
         } else {
+            watch.control_at = Some(now);
             absorb_control(watch, readings);
         }
     }
@@ -131,6 +138,21 @@ pub(super) fn absorb(
     renew(watch, settings.watch, now);
     for detector in watch.detectors.values_mut() {
         detector.close_if_due(now, &settings);
+    }
+    forgive(watch, now);
+}
+
+/// An alarm whose cause is clearly over is taken back: the detector begins anew.
+fn forgive(watch: &mut Watch, now: Timestamp) {
+    for (threshold, detector) in watch.detectors.iter_mut().filter(|(_, d)| d.alarmed()) {
+        let (n, k) = detector.totals();
+        // A regression that came late is diluted by what was well before it.
+        let then = (k / n.max(1.0)).max(2.0 * detector.p0());
+        let recent = watch.recent.get(threshold);
+        if recent.is_some_and(|recent| recent.is_within(detector.p0(), then)) {
+            *detector = RatioDetector::new(detector.p0(), detector.is_strict());
+            watch.recovered_at = Some(now);
+        }
     }
 }
 
@@ -177,11 +199,7 @@ fn settle(watch: &mut Watch, machines: &[&Machine], now: Timestamp) {
         .all(|machine| machine.digest() == Some(&watch.revision.digest));
     // A deploy to some regions only is over when its ledger entry says so; what somebody tries on
     // one machine by hand is no deploy, and nothing to go back to.
-    let closed = watch.numbered
-        && matches!(
-            watch.last_ledger_status.as_deref(),
-            Some("complete" | "failed" | "interrupted")
-        );
+    let closed = watch.numbered && watch.last_ledger_status.as_deref() == Some("complete");
     if all || closed {
         watch.settled_at.get_or_insert(now);
     } else {
@@ -244,10 +262,12 @@ fn absorb_readings(
             if !admits(&watch.absorbed, machine, count, began) {
                 continue;
             }
-            let detector = watch
-                .detectors
-                .entry(threshold.name.clone())
-                .or_insert_with(|| RatioDetector::new(share, strict));
+            let fresh = || RatioDetector::new(share, strict);
+            let detector = watch.detectors.entry(threshold.name.clone()).or_insert_with(fresh);
+            if !detector.judges(share, strict) {
+                // The limit was changed: what was counted against the old one proves nothing.
+                *detector = fresh();
+            }
             detector.start(if watch.learning { now } else { started.min(now) });
             detector.add(count.n, count.k);
             let tally = watch
@@ -260,6 +280,8 @@ fn absorb_readings(
             tally.k += count.k;
             if count.n > 0.0 {
                 watch.traffic_since.get_or_insert(now);
+                watch.traffic_at = Some(now);
+                watch.recent.entry(threshold.name.clone()).or_default().add(now, count.n, count.k);
                 watch.data_at.insert(threshold.name.clone(), now);
             }
         } else if let ThresholdKind::Gauge { max, .. } = &threshold.kind {

@@ -136,10 +136,12 @@ pub struct Check {
     pub changed_at: Option<Timestamp>,
     /// How often the check runs, from the machine's configuration, when it says so.
     pub interval: Option<Duration>,
+    /// How long it may fail after the machine started, when the configuration says so.
+    pub grace: Option<Duration>,
 }
 
 /// How often a check is taken to run when the configuration does not say (the platform's default).
-const UNTOLD_CHECK_INTERVAL: Duration = Duration::from_secs(15);
+pub const UNTOLD_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// A check that has been passing for this long after a start was asked since: longer than the
 /// platform's longest grace period (one minute).
 const PASSING_SETTLES_AFTER: Duration = Duration::from_secs(75);

@@ -180,3 +180,15 @@ pub struct Policy {
     pub metrics_port: Option<u16>,
     pub metrics_path: Option<String>,
 }
+
+impl Policy {
+    /// Whether any threshold is read from metrics pages.
+    pub fn wants_pages(&self) -> bool {
+        self.thresholds.iter().any(|threshold| match threshold.kind {
+            ThresholdKind::Ratio { .. }
+            | ThresholdKind::Latency { .. }
+            | ThresholdKind::Gauge { .. } => true,
+            ThresholdKind::Checks { .. } | ThresholdKind::Crashes { .. } => false,
+        })
+    }
+}

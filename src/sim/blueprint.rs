@@ -72,16 +72,17 @@ fn release_id(app: &FleetApp) -> String {
 }
 
 /// The health check of all machines; whoever has no service says which port it is on.
-fn check() -> Map<String, Value> {
+fn check(group: &Group) -> Map<String, Value> {
+    let grace = format!("{}s", group.grace_period_s);
     let check = json!({
-        "type": "http", "interval": "2s", "timeout": "1s", "grace_period": "1s",
+        "type": "http", "interval": "2s", "timeout": "1s", "grace_period": grace,
         "method": "GET", "path": "/healthz",
     });
     check.as_object().cloned().unwrap_or_default()
 }
 
-fn check_with_port() -> Map<String, Value> {
-    let mut check = check();
+fn check_with_port(group: &Group) -> Map<String, Value> {
+    let mut check = check(group);
     check.insert("port".to_owned(), json!(PORT));
     check
 }
@@ -108,16 +109,17 @@ fn definition(app: &FleetApp, primary: &str, metrics_port: u16) -> Value {
             "internal_port": PORT, "auto_stop_machines": "off", "auto_start_machines": true,
             "processes": names,
         });
-        let checked = groups.iter().any(|group| group.services && group.checks);
-        if let (true, Some(fields)) = (checked, service.as_object_mut()) {
-            let mut check = check();
+        let checked = groups.iter().find(|group| group.services && group.checks);
+        if let (Some(group), Some(fields)) = (checked, service.as_object_mut()) {
+            let mut check = check(group);
             check.remove("type");
             fields.insert("checks".to_owned(), json!([check]));
         }
         set("http_service", service);
     }
-    if let Some(names) = names(&|group| !group.services && group.checks) {
-        let mut check = check_with_port();
+    let is_bare = |group: &Group| !group.services && group.checks;
+    if let (Some(names), Some(group)) = (names(&is_bare), groups.iter().find(|g| is_bare(g))) {
+        let mut check = check_with_port(group);
         check.insert("processes".to_owned(), json!(names));
         set("checks", json!({"alive": check}));
     }
@@ -154,7 +156,7 @@ fn config(app: &FleetApp, group: &Group, metrics_port: u16, primary: &str) -> Va
     });
     let Some(fields) = config.as_object_mut() else { return config };
     if group.services {
-        let checks = if group.checks { json!([check()]) } else { json!([]) };
+        let checks = if group.checks { json!([check(group)]) } else { json!([]) };
         let service = json!({
             "protocol": "tcp", "internal_port": PORT, "autostop": false, "autostart": true,
             "ports": [{"port": 80, "handlers": ["http"]},
@@ -163,7 +165,7 @@ fn config(app: &FleetApp, group: &Group, metrics_port: u16, primary: &str) -> Va
         });
         fields.insert("services".to_owned(), json!([service]));
     } else if group.checks {
-        fields.insert("checks".to_owned(), json!({"alive": check_with_port()}));
+        fields.insert("checks".to_owned(), json!({"alive": check_with_port(group)}));
     }
     if group.metrics {
         let metrics = json!({"port": metrics_port, "path": "/metrics"});

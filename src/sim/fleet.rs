@@ -39,6 +39,8 @@ pub struct Group {
     pub services: bool,
     /// Whether its machines have a health check.
     pub checks: bool,
+    /// Seconds after a start for which its check may fail.
+    pub grace_period_s: u32,
     /// Whether its machines have a metrics page.
     pub metrics: bool,
     pub memory_mb: u32,
@@ -53,6 +55,7 @@ impl Default for Group {
             standbys: BTreeMap::new(),
             services: true,
             checks: true,
+            grace_period_s: 1,
             metrics: true,
             memory_mb: 256,
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::image::Reference;
 
@@ -123,22 +123,28 @@ impl Version {
         Some((port, path.to_owned()))
     }
 
-    /// Names and intervals of the checks that the configuration asks for.
-    pub(super) fn checks(&self) -> Vec<(String, Option<Duration>)> {
+    /// The checks that the configuration asks for: name, interval, grace period.
+    pub(super) fn checks(&self) -> Vec<(String, Option<Duration>, Option<Duration>)> {
         let mut found = Vec::new();
-        let interval =
-            |check: &Value| check.get("interval").and_then(Value::as_str).and_then(parse_duration);
+        let mut add = |name: String, check: &Value| {
+            let duration =
+                |key: &str| check.get(key).and_then(Value::as_str).and_then(parse_duration);
+            found.push((name, duration("interval"), duration("grace_period")));
+        };
         if let Some(checks) = self.config.get("checks").and_then(Value::as_object) {
-            found.extend(checks.iter().map(|(name, check)| (name.clone(), interval(check))));
+            for (name, check) in checks {
+                add(name.clone(), check);
+            }
         }
         let services = self.config.get("services").and_then(Value::as_array);
+        let mut number = self.config.get("checks").and_then(Value::as_object).map_or(0, Map::len);
         for service in services.into_iter().flatten() {
             let port = service.get("internal_port").and_then(Value::as_u64).unwrap_or(0);
             let checks = service.get("checks").and_then(Value::as_array);
             for check in checks.into_iter().flatten() {
                 let kind = check.get("type").and_then(Value::as_str).unwrap_or("tcp");
-                let number = found.len();
-                found.push((format!("servicecheck-{number:02}-{kind}-{port}"), interval(check)));
+                add(format!("servicecheck-{number:02}-{kind}-{port}"), check);
+                number += 1;
             }
         }
         found

@@ -19,6 +19,7 @@ mod lease;
 mod ledger;
 mod logs;
 mod machine;
+mod mishaps;
 mod org;
 mod page;
 pub mod ports;

@@ -126,7 +126,7 @@ fn checks(machine: &SimMachine) -> Vec<Value> {
         .version
         .checks()
         .into_iter()
-        .map(|(name, _)| {
+        .map(|(name, ..)| {
             json!({
                 "name": name, "status": status, "output": check_output(result.passing),
                 "updated_at": rfc3339(result.changed_at),

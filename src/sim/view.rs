@@ -65,12 +65,13 @@ impl Org {
 fn checks(machine: &SimMachine) -> Vec<Check> {
     let Some(result) = machine.check else { return Vec::new() };
     let status = if result.passing { CheckStatus::Passing } else { CheckStatus::Critical };
-    let check = |(name, interval)| Check {
+    let check = |(name, interval, grace)| Check {
         name,
         status,
         output: check_output(result.passing).to_owned(),
         changed_at: Some(result.changed_at),
         interval,
+        grace,
     };
     machine.version.checks().into_iter().map(check).collect()
 }

@@ -10,9 +10,12 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod changes;
 mod guards;
 mod life;
 mod mortal;
+mod odd;
+mod recovery;
 mod resume;
 mod rivals;
 mod rollback;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use waveoff::{
     config::{self, Config, Secret},
-    daemon::{self, Ports, Settings},
+    daemon::{self, ConfigSource, Ports, Settings},
     model::{AppName, Event, EventKind},
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
@@ -172,7 +172,10 @@ impl World {
         };
         let settings = Settings {
             config: self.config.clone(),
-            source: None,
+            source: Some(ConfigSource {
+                dir: self.dir.path().join("config"),
+                environment: Arc::new(environment),
+            }),
             listener: None,
             feed_every: Duration::from_secs(2),
         };
@@ -204,6 +207,13 @@ impl World {
     pub async fn restart(&mut self) {
         self.kill().await;
         self.start().await;
+    }
+
+    /// Changes the policy file while the daemon runs, as an operator does.
+    pub async fn rewrite_policy(&mut self, policy: &str) {
+        self.config = write_config(self.dir.path(), policy);
+        // Files are looked at every two seconds.
+        self.run_for(3).await;
     }
 
     pub async fn run_for(&mut self, seconds: u64) {
@@ -364,6 +374,10 @@ fn journal(dir: &std::path::Path) -> SqliteJournal {
     SqliteJournal::open(&dir.join("journal.sqlite")).expect("the journal opens")
 }
 
+fn environment(name: &str) -> Option<String> {
+    (name == "OPS_SECRET").then(|| SECRET.to_owned())
+}
+
 fn write_config(dir: &std::path::Path, policy: &str) -> Config {
     let dir = dir.join("config");
     std::fs::create_dir_all(dir.join("thresholds")).unwrap();
@@ -378,6 +392,5 @@ secrets_env = ["OPS_SECRET"]
 "#;
     std::fs::write(dir.join("waveoff.toml"), head).unwrap();
     std::fs::write(dir.join("thresholds/api.toml"), policy).unwrap();
-    let environment = |name: &str| (name == "OPS_SECRET").then(|| SECRET.to_owned());
     config::load(&dir, environment).unwrap_or_else(|errors| panic!("{errors}"))
 }

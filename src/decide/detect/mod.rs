@@ -1,10 +1,13 @@
 //! Detectors: from counts to "this is not chance".
 //!
-//! `ratio` judges shares of bad events with a bound on false alarms; `runs` judges what is simply
-//! down or above a bound. Both are pure: the caller brings the time and the numbers.
+//! `ratio` judges shares of bad events with a bound on false alarms, and `recent` whether an alarm
+//! is over; `runs` judges what is simply down or above a bound. All are pure: the caller brings the
+//! time and the numbers.
 
 pub mod ratio;
+pub mod recent;
 pub mod runs;
 
 pub use ratio::{RatioDetector, RatioSettings};
+pub use recent::Recent;
 pub use runs::{Sustained, consecutive_failures, quorum};

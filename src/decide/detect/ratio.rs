@@ -162,6 +162,16 @@ impl RatioDetector {
         self.p0
     }
 
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// Whether it was made for this share and mode.
+    pub fn judges(&self, p0: f64, strict: bool) -> bool {
+        let new = Self::new(p0, strict);
+        self.strict == strict && self.p0.to_bits() == new.p0.to_bits()
+    }
+
     /// Closed blocks.
     pub fn blocks(&self) -> u32 {
         self.blocks

@@ -8,21 +8,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Check, CheckStatus};
+use crate::model::{Check, CheckStatus, machine::UNTOLD_CHECK_INTERVAL};
 
-/// How often a check is assumed to run when the platform does not say.
-const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How many times in a row the check has failed by now: 1 when it only just turned critical, one
-/// more for every interval since. A check without a result, or one that passes or merely warns
-/// (what the platform reports before the first result), counts 0.
-pub fn consecutive_failures(check: &Check, now: Timestamp) -> u32 {
+/// How many times in a row the check has failed by now, not counting what failed before
+/// `expected`: 1 when it only just turned critical, one more for every interval since. A check
+/// without a result, or one that passes or merely warns (what the platform reports before the first
+/// result), counts 0.
+pub fn consecutive_failures(check: &Check, expected: Timestamp, now: Timestamp) -> u32 {
     match (check.status, check.changed_at) {
         (CheckStatus::Critical, Some(changed_at)) => {
+            if now < expected {
+                return 0;
+            }
             let interval = check.interval.filter(|interval| !interval.is_zero());
-            let interval = interval.unwrap_or(DEFAULT_CHECK_INTERVAL).as_nanos();
+            let interval = interval.unwrap_or(UNTOLD_CHECK_INTERVAL).as_nanos();
             // A change "in the future" is a clock a little off: it failed once.
-            let failing = Duration::try_from(now.duration_since(changed_at)).unwrap_or_default();
+            let since = changed_at.max(expected);
+            let failing = Duration::try_from(now.duration_since(since)).unwrap_or_default();
             let repeats = failing.as_nanos().checked_div(interval).unwrap_or(0);
             u32::try_from(repeats).unwrap_or(u32::MAX).saturating_add(1)
         }
@@ -101,6 +103,7 @@ mod tests {
             output: String::new(),
             changed_at: changed_at.map(at),
             interval: interval.map(Duration::from_secs),
+            grace: None,
         }
     }
 
@@ -111,8 +114,8 @@ mod tests {
             (Critical, Some(0), Some(10), 0, 1),
             (Critical, Some(0), Some(10), 9, 1),
             (Critical, Some(0), Some(10), 20, 3),
-            (Critical, Some(0), None, 4, 3),
-            (Critical, Some(0), Some(0), 4, 3),
+            (Critical, Some(0), None, 30, 3),
+            (Critical, Some(0), Some(0), 30, 3),
             (Critical, Some(5), Some(10), 0, 1),
             (Critical, None, Some(10), 100, 0),
             (Warning, Some(0), Some(10), 100, 0),
@@ -120,8 +123,17 @@ mod tests {
         ];
         for (status, changed, interval, now, want) in cases {
             let check = check(status, changed, interval);
-            assert_eq!(consecutive_failures(&check, at(now)), want, "{check:?} at {now}");
+            let failures = consecutive_failures(&check, at(-1000), at(now));
+            assert_eq!(failures, want, "{check:?} at {now}");
         }
+    }
+
+    #[test]
+    fn what_fails_before_it_is_expected_to_pass_is_not_counted() {
+        let check = check(CheckStatus::Critical, Some(1), Some(2));
+        assert_eq!(consecutive_failures(&check, at(45), at(44)), 0);
+        assert_eq!(consecutive_failures(&check, at(45), at(45)), 1);
+        assert_eq!(consecutive_failures(&check, at(45), at(49)), 3);
     }
 
     #[test]

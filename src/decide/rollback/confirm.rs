@@ -8,6 +8,7 @@ use super::{
     super::{
         Step, signed,
         state::{Confirm, HoldReason, MachinePhase, RegionPhase, RegionWork, Rollback},
+        verdict::rests_on_metrics,
         watch as watching,
         watch::allowed_share,
     },
@@ -15,6 +16,8 @@ use super::{
 };
 use crate::model::{CheckStatus, Evidence, Machine, MachineState, Observation, Policy, Verdict};
 
+/// Scrapes after which a region's pages count as unread.
+const PAGE_STALE_AFTER: u32 = 5;
 /// Confirm windows before a region that does not improve stops the rollback.
 const CONFIRM_WINDOWS_MAX: u32 = 3;
 
@@ -44,6 +47,9 @@ impl Step<'_> {
             let count = confirm.crashes.entry(machine.id.clone()).or_default();
             watching::count_crashes(count, machine, confirm.since);
             for sample in observation.samples.iter().filter(|s| s.machine == machine.id) {
+                if sample.readings.is_ok() {
+                    confirm.read_at = Some(self.now);
+                }
                 watching::absorb_confirm(&mut confirm, target, machine, sample);
             }
         }
@@ -51,7 +57,13 @@ impl Step<'_> {
             work.phase = RegionPhase::Confirming(confirm);
             return None;
         }
-        let look = match self.cannot_see(&rollback.evidence) {
+        let unseen = self.cannot_see(&rollback.evidence).or_else(|| {
+            let fresh = signed(self.policy.watch.scrape_every * PAGE_STALE_AFTER);
+            let read = confirm.read_at.is_some_and(|at| self.now.duration_since(at) <= fresh);
+            let needed = rests_on_metrics(&rollback.evidence) && !here.is_empty();
+            (needed && !read).then_some("none of its pages can be read")
+        });
+        let look = match unseen {
             Some(why) => Look::NoEvidence(why.to_owned()),
             None => judge_region(self.policy, &rollback.evidence, &confirm, &here),
         };
@@ -60,7 +72,7 @@ impl Step<'_> {
             Look::Healthy(detail) => work.phase = RegionPhase::Confirmed { detail },
             // Only the first region has to prove that the rollback helps; a later one without
             // traffic is healthy as far as anybody can tell.
-            Look::NoEvidence(detail) if !proof && self.cannot_see(&rollback.evidence).is_none() => {
+            Look::NoEvidence(detail) if !proof && unseen.is_none() => {
                 work.phase = RegionPhase::Confirmed { detail };
             }
             Look::Unhealthy(_) | Look::NoEvidence(_) if again => {
@@ -91,6 +103,7 @@ pub(super) fn begin_confirm(now: Timestamp, windows: u32) -> Confirm {
         tallies: BTreeMap::new(),
         crashes: BTreeMap::new(),
         absorbed: BTreeSet::new(),
+        read_at: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! next is touched.
 //!
 //! `order` says which region comes first, `region` orders the machines of one, `progress` brings
-//! the work list in line with what machines really run, `confirm` judges a region on the
+//! the work list (`work`) in line with what machines really run, `confirm` judges a region on the
 //! known-good image, `report` tells all of it to people.
 
 mod confirm;
@@ -10,23 +10,24 @@ mod order;
 mod progress;
 mod region;
 mod report;
+pub mod work;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, PutOutcome, Step, fleet,
+    Command, PutImage, PutOutcome, Step, fleet,
     state::{
         HoldReason, LedgerEntry, MachinePhase, Phase, RegionPhase, RegionWork, Revision, Rollback,
         Watch,
     },
 };
-use crate::model::{Event, EventKind, Machine, Observation, ReleaseVersion};
+use crate::model::{Event, EventKind, Machine, Mode, Observation, Release, ReleaseVersion};
 pub(super) use order::preview;
 use order::{is_breaching, is_total_outage, order};
 pub use progress::crashed_to_a_stop;
-use progress::{note_outcome, note_put, rescan};
+use progress::{Seen, note_outcome, note_put, rescan};
 use report::left_behind;
 pub use report::report;
 
@@ -60,6 +61,7 @@ impl Step<'_> {
             progress_at: self.now,
             ledger: LedgerEntry::Opening,
             completed_at: None,
+            waits_for: None,
             target: target.clone(),
             bad: bad.clone(),
         };
@@ -106,10 +108,14 @@ impl Step<'_> {
         machines: &[&Machine],
         observation: &Observation,
     ) -> Phase {
+        if self.policy.mode != Mode::Rollback {
+            return self.stop(rollback, HoldReason::ObserveMode);
+        }
         if rollback.ledger == LedgerEntry::Opening {
             return Phase::RollingBack(rollback);
         }
-        rescan(&mut rollback, machines, &self.state.own_releases, observation.began);
+        let seen = Seen { machines, own: &self.state.own_releases, began: observation.began };
+        rescan(&mut rollback, &seen, self.now);
         let Some(index) = rollback.regions.iter().position(|work| match work.phase {
             RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => true,
             RegionPhase::Confirmed { .. } | RegionPhase::Skipped => false,
@@ -155,6 +161,19 @@ impl Step<'_> {
         Phase::RollingBack(rollback)
     }
 
+    /// Yields to a release that machines run already, and waits for one that is only announced.
+    pub(super) fn minds_rivals(&mut self, machines: &[&Machine], ledger: Option<&[Release]>) {
+        let Phase::RollingBack(rollback) = &self.state.phase else { return };
+        if let Some(newer) = fleet::rival(&self.state, rollback, machines) {
+            return self.yield_to(&newer.to_string());
+        }
+        let Some(ledger) = ledger else { return };
+        let waits_for = fleet::announced(&self.state, rollback, ledger, self.now);
+        if let Phase::RollingBack(rollback) = &mut self.state.phase {
+            rollback.waits_for = waits_for;
+        }
+    }
+
     pub(super) fn put_finished(&mut self, command: &Command, outcome: &PutOutcome) {
         let Command::PutImage(put) = command else { return };
         let now = self.now;
@@ -171,10 +190,27 @@ impl Step<'_> {
             }
             Phase::RolledBack(mut rollback) if rollback.id == put.rollback => {
                 note_outcome(&mut rollback, put, outcome, now);
+                self.tell_of_failure(&rollback, put);
                 Phase::RolledBack(rollback)
             }
             other => other,
         };
+    }
+
+    /// A machine that comes back after a rollback and cannot be put right is named.
+    fn tell_of_failure(&mut self, rollback: &Rollback, put: &PutImage) {
+        let failed =
+            rollback.regions.iter().filter_map(|work| work.machines.get(&put.machine)).find_map(
+                |machine| match &machine.phase {
+                    MachinePhase::Failed { reason } => Some(reason.clone()),
+                    _ => None,
+                },
+            );
+        if let Some(reason) = failed {
+            let mut event = self.rollback_event(EventKind::RollbackFailed, rollback);
+            event.reason = Some(format!("{} in {}: {reason}", put.machine, put.region));
+            self.events.push(event);
+        }
     }
 
     fn finish(&mut self, mut rollback: Box<Rollback>, machines: &[&Machine]) -> Phase {
@@ -196,7 +232,7 @@ impl Step<'_> {
     }
 
     /// Stops half way and pages.
-    fn stop(&mut self, rollback: Box<Rollback>, reason: HoldReason) -> Phase {
+    pub(super) fn stop(&mut self, rollback: Box<Rollback>, reason: HoldReason) -> Phase {
         self.close_ledger(&rollback, false);
         self.drop_unstarted(&rollback);
         let kind = match reason {
@@ -222,7 +258,7 @@ impl Step<'_> {
         };
     }
 
-    fn stop_for_rival(&mut self, rollback: &Rollback, newer: &str) -> Phase {
+    pub(super) fn stop_for_rival(&mut self, rollback: &Rollback, newer: &str) -> Phase {
         self.close_ledger(rollback, false);
         self.drop_unstarted(rollback);
         let mut event = self.rollback_event(EventKind::RollbackStopped, rollback);
@@ -256,7 +292,20 @@ impl Step<'_> {
         machines: &[&Machine],
         began: Timestamp,
     ) -> Phase {
-        rescan(&mut rollback, machines, &self.state.own_releases, began);
+        if self.policy.mode != Mode::Rollback {
+            return Phase::RolledBack(rollback);
+        }
+        let seen = Seen { machines, own: &self.state.own_releases, began };
+        let returned = rescan(&mut rollback, &seen, self.now);
+        if !returned.is_empty() {
+            let names: Vec<String> = returned.iter().map(ToString::to_string).collect();
+            let mut event = self.rollback_event(EventKind::ImageMixed, &rollback);
+            event.reason = Some(format!(
+                "the image that was rolled back runs again on {}: it is put right",
+                names.join(", ")
+            ));
+            self.events.push(event);
+        }
         let mut regions = std::mem::take(&mut rollback.regions);
         for work in &mut regions {
             let skipped = matches!(work.phase, RegionPhase::Skipped);
@@ -284,7 +333,7 @@ impl Step<'_> {
         Phase::RolledBack(rollback)
     }
 
-    fn rollback_event(&self, kind: EventKind, rollback: &Rollback) -> Event {
+    pub(super) fn rollback_event(&self, kind: EventKind, rollback: &Rollback) -> Event {
         let mut event = Event::new(kind, self.now, Some(self.state.app.clone()));
         event.release = Some(rollback.bad.info());
         event.known_good = Some(rollback.target.info());

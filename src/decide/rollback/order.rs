@@ -66,6 +66,8 @@ pub(super) fn is_breaching(watch: &Watch, region: &Region) -> bool {
 pub(super) fn is_total_outage(evidence: &[Evidence]) -> bool {
     evidence.iter().filter(|e| e.verdict == Verdict::Breach).any(|e| {
         matches!(e.kind.as_str(), "ratio" | "checks")
+            // One machine of one, early in a deploy, is no outage yet.
+            && e.total >= 2.0
             && e.share().is_some_and(|share| share >= TOTAL_OUTAGE)
     })
 }

@@ -1,8 +1,11 @@
 //! The work list against what the machines run, and what came of each attempt.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::{
     PutImage, PutOutcome, later,
@@ -14,6 +17,8 @@ use crate::model::{Digest, HostStatus, Machine, MachineId, MachineState, Release
 const ATTEMPTS_MAX: u32 = 5;
 /// Pause after a failed attempt, times the attempts so far.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
+/// A machine that is not listed for so long is gone.
+const GONE_AFTER: SignedDuration = SignedDuration::from_secs(15);
 /// Pause before a machine is tried again whose attempt the platform did not answer.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Listed machines may be this much behind what was just done to them.
@@ -21,55 +26,67 @@ const LIST_LAGS_BY: Duration = Duration::from_secs(5);
 /// Pause before a leased machine is tried again: a deploy that ends frees it any second.
 const LEASE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Brings the work list in line with what the machines run now.
-pub(super) fn rescan(
-    rollback: &mut Rollback,
-    machines: &[&Machine],
-    own: &[ReleaseVersion],
-    began: Timestamp,
-) {
-    let bad_version = rollback.bad.version;
-    for machine in machines {
+/// What a round saw of the machines.
+pub(super) struct Seen<'a> {
+    pub(super) machines: &'a [&'a Machine],
+    /// Ledger entries of our own.
+    pub(super) own: &'a [ReleaseVersion],
+    /// When the round began to look.
+    pub(super) began: Timestamp,
+}
+
+/// Brings the work list in line with what the machines run now. Answers with the machines that
+/// were on the target and run the bad image again.
+pub(super) fn rescan(rollback: &mut Rollback, seen: &Seen<'_>, now: Timestamp) -> Vec<MachineId> {
+    let mut returned = Vec::new();
+    let over = rollback.completed_at.is_some();
+    for machine in seen.machines {
+        let runs = runs(rollback, machine, seen.own);
         let known = rollback.regions.iter().any(|work| work.region == machine.region);
-        let is_bad = machine.digest() == Some(&rollback.bad.digest)
-            && machine.release.is_none_or(|version| {
-                bad_version.is_none_or(|bad| version <= bad) || own.contains(&version)
-            });
-        if !known && is_bad {
+        if !known && runs == Runs::Bad {
             rollback.regions.push(RegionWork {
                 region: machine.region.clone(),
                 phase: RegionPhase::Waiting,
                 machines: BTreeMap::new(),
             });
         }
-        let runs = if is_bad {
-            Runs::Bad
-        } else if machine.digest() == Some(&rollback.target.digest) {
-            Runs::Target
-        } else {
-            Runs::Other
-        };
         let Some(work) = rollback.regions.iter_mut().find(|work| work.region == machine.region)
         else {
             continue;
         };
-        let over = rollback.completed_at.is_some();
         // The list may still show what a machine ran before we updated it.
         let is_stale = work.machines.get(&machine.id).is_some_and(|entry| {
-            entry.touched_at.is_some_and(|at| began < later(at, LIST_LAGS_BY))
+            entry.touched_at.is_some_and(|at| seen.began < later(at, LIST_LAGS_BY))
         });
-        if !is_stale {
-            rescan_machine(work, machine, runs, over);
+        if !is_stale && rescan_machine(work, machine, runs, over) {
+            returned.push(machine.id.clone());
         }
     }
-    let seen: std::collections::BTreeSet<&MachineId> = machines.iter().map(|m| &m.id).collect();
-    for work in &mut rollback.regions {
-        for (id, machine) in &mut work.machines {
-            if !seen.contains(id) && !matches!(machine.phase, MachinePhase::InFlight { .. }) {
-                machine.phase = MachinePhase::Gone;
-            }
+    let listed: BTreeSet<&MachineId> = seen.machines.iter().map(|m| &m.id).collect();
+    for (id, machine) in rollback.regions.iter_mut().flat_map(|work| &mut work.machines) {
+        if listed.contains(id) {
+            machine.missing_since = None;
+            continue;
+        }
+        // One list may be wrong; several in a row are not.
+        let since = *machine.missing_since.get_or_insert(now);
+        if now.duration_since(since) >= GONE_AFTER && !machine.is_in_flight() {
+            machine.phase = MachinePhase::Gone;
         }
     }
+    returned
+}
+
+fn runs(rollback: &Rollback, machine: &Machine, own: &[ReleaseVersion]) -> Runs {
+    let bad_version = rollback.bad.version;
+    if machine.digest() == Some(&rollback.target.digest) {
+        return Runs::Target;
+    }
+    let is_bad = machine.digest() == Some(&rollback.bad.digest)
+        && machine.release.is_none_or(|version| {
+            bad_version.is_none_or(|bad| version <= bad) || own.contains(&version)
+        });
+    if is_bad { Runs::Bad } else { Runs::Other }
 }
 
 /// What a machine runs, from a rollback's point of view.
@@ -80,7 +97,8 @@ enum Runs {
     Other,
 }
 
-fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bool) {
+/// Answers whether the machine was done and is bad again.
+fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bool) -> bool {
     let is_bad = runs == Runs::Bad;
     let reachable = machine.host == HostStatus::Ok;
     let Some(entry) = work.machines.get_mut(&machine.id) else {
@@ -88,12 +106,19 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
             let phase = if reachable { MachinePhase::Todo } else { MachinePhase::HostDown };
             // What crashed to a stop is to be up again; what was stopped on purpose is not.
             let running = !machine.state.is_at_rest() || crashed_to_a_stop(machine);
-            let entry =
-                MachineWork { phase, attempts: 0, retry_at: None, touched_at: None, running };
+            let entry = MachineWork {
+                phase,
+                attempts: 0,
+                retry_at: None,
+                touched_at: None,
+                running,
+                group: machine.group.clone(),
+                missing_since: None,
+            };
             work.machines.insert(machine.id.clone(), entry);
             reopen(work, over);
         }
-        return;
+        return false;
     };
     match &entry.phase {
         MachinePhase::InFlight { .. } => {}
@@ -112,10 +137,12 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
             entry.phase = MachinePhase::Todo;
             reopen(work, over);
         }
-        MachinePhase::OnTarget | MachinePhase::Gone | MachinePhase::Superseded { .. }
-            if is_bad && reachable =>
-        {
-            // Reverted by the platform, or back from the dead.
+        MachinePhase::Gone | MachinePhase::Superseded { .. } if is_bad && reachable => {
+            entry.phase = MachinePhase::Todo;
+            reopen(work, over);
+        }
+        MachinePhase::OnTarget if is_bad && reachable => {
+            // Reverted by the platform, or put back by somebody.
             entry.attempts += 1;
             entry.phase = if entry.attempts >= ATTEMPTS_MAX {
                 MachinePhase::Failed { reason: "it keeps going back to the bad image".to_owned() }
@@ -123,6 +150,7 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
                 MachinePhase::Todo
             };
             reopen(work, over);
+            return true;
         }
         MachinePhase::HostDown
         | MachinePhase::OnTarget
@@ -130,6 +158,7 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
         | MachinePhase::Superseded { .. }
         | MachinePhase::Failed { .. } => {}
     }
+    false
 }
 
 /// A confirmed region with new work is worked on again, while the rollback is not over.

@@ -1,5 +1,7 @@
 //! One region's machines: which are ordered next, and how many at once.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::SignedDuration;
 
 use super::{
@@ -10,7 +12,9 @@ use super::{
     confirm::begin_confirm,
     report::describe_machine,
 };
-use crate::model::{Machine, MachineId, MachineState, MaxUnavailable, Policy, Region, Strategy};
+use crate::model::{
+    Machine, MachineId, MachineState, MaxUnavailable, Policy, ProcessGroup, Region, Strategy,
+};
 
 /// Machines at rest that are updated at once: nobody is served by them.
 const AT_REST_AT_ONCE: usize = 4;
@@ -94,35 +98,38 @@ impl Step<'_> {
         work: &mut RegionWork,
         machines: &[&Machine],
     ) {
-        let count = |running: bool| {
-            work.machines.values().filter(|m| m.running == running && m.is_in_flight()).count()
-        };
+        if rollback.waits_for.is_some() {
+            return;
+        }
         let is_up = |id: &MachineId| {
             machines.iter().any(|m| m.id == *id && matches!(m.state, MachineState::Started))
         };
-        let lost =
-            work.machines.values().filter(|m| !m.is_in_flight() && m.is_down_by_us()).count();
-        let pool = pool(self.policy, rollback, work, machines);
-        let mut free = pool.saturating_sub(count(true) + lost);
-        let mut free_at_rest = AT_REST_AT_ONCE.saturating_sub(count(false));
         let now = self.now;
         let mut ready: Vec<MachineId> = work
             .machines
             .iter()
             .filter(|(_, m)| {
                 matches!(m.phase, MachinePhase::Todo | MachinePhase::Leased { .. })
+                    && m.missing_since.is_none()
                     && m.retry_at.is_none_or(|at| at <= now)
             })
             .map(|(id, _)| id.clone())
             .collect();
         // Those that are down already first: putting them right costs no capacity.
         ready.sort_by_key(|id| (is_up(id), id.clone()));
+        let at_rest = work.machines.values().filter(|m| !m.running && m.is_in_flight()).count();
+        let mut free_at_rest = AT_REST_AT_ONCE.saturating_sub(at_rest);
+        let mut free = free_by_group(self.policy, rollback, work, machines);
         for id in ready {
             let Some(machine) = work.machines.get_mut(&id) else { continue };
             // What we took down already has its place; so a machine that stays down cannot block
             // its own next attempt.
             if !machine.is_down_by_us() {
-                let slot = if machine.running { &mut free } else { &mut free_at_rest };
+                let slot = if machine.running {
+                    free.entry(machine.group.clone()).or_default()
+                } else {
+                    &mut free_at_rest
+                };
                 if *slot == 0 {
                     continue;
                 }
@@ -159,29 +166,66 @@ impl Step<'_> {
     }
 }
 
-/// Whether machines that failed for good hold the places that the others need.
+/// Whether machines that failed for good hold the places that the others of their group need.
 fn is_blocked(work: &RegionWork) -> bool {
-    let failed = work.machines.values().any(|m| matches!(m.phase, MachinePhase::Failed { .. }));
-    let moving = work.machines.values().any(|m| {
-        m.is_in_flight()
-            || matches!(m.phase, MachinePhase::Leased { .. })
-            || (matches!(m.phase, MachinePhase::Todo) && m.retry_at.is_some())
-    });
-    failed && !moving
+    let groups: BTreeSet<&ProcessGroup> = work.machines.values().map(|m| &m.group).collect();
+    groups.into_iter().any(|group| {
+        let mut failed = false;
+        let mut waiting = false;
+        for machine in work.machines.values().filter(|m| m.group == *group && m.running) {
+            match &machine.phase {
+                MachinePhase::Failed { .. } => failed = true,
+                MachinePhase::Todo if machine.retry_at.is_none() => waiting = true,
+                MachinePhase::Todo
+                | MachinePhase::InFlight { .. }
+                | MachinePhase::Leased { .. } => return false,
+                MachinePhase::OnTarget
+                | MachinePhase::HostDown
+                | MachinePhase::Gone
+                | MachinePhase::Superseded { .. } => {}
+            }
+        }
+        failed && waiting
+    })
 }
 
-/// How many running machines of a region may be down at once because of us.
-fn pool(policy: &Policy, rollback: &Rollback, work: &RegionWork, machines: &[&Machine]) -> usize {
+/// How many more running machines of each group may be taken down now.
+fn free_by_group(
+    policy: &Policy,
+    rollback: &Rollback,
+    work: &RegionWork,
+    machines: &[&Machine],
+) -> BTreeMap<ProcessGroup, usize> {
+    let mut free = BTreeMap::new();
+    for machine in work.machines.values() {
+        free.entry(machine.group.clone()).or_insert_with(|| {
+            let ours = work.machines.values().filter(|m| m.group == machine.group);
+            let down = ours.filter(|m| (m.is_in_flight() && m.running) || m.is_down_by_us());
+            pool(policy, rollback, work, machines, &machine.group).saturating_sub(down.count())
+        });
+    }
+    free
+}
+
+/// How many running machines of a region's group may be down at once because of us.
+fn pool(
+    policy: &Policy,
+    rollback: &Rollback,
+    work: &RegionWork,
+    machines: &[&Machine],
+    group: &ProcessGroup,
+) -> usize {
+    let ours = || work.machines.values().filter(|m| m.group == *group && m.running);
     let up = machines
         .iter()
-        .filter(|m| m.region == work.region && matches!(m.state, MachineState::Started))
+        .filter(|m| m.region == work.region && m.group == *group)
+        .filter(|m| matches!(m.state, MachineState::Started))
         .count()
-        .max(work.machines.values().filter(|m| m.running).count());
+        .max(ours().count());
     if rollback.escalated || policy.rollback.strategy == Strategy::Immediate {
         return up.max(1);
     }
-    let proven = work.machines.values().any(|m| m.running && m.phase == MachinePhase::OnTarget);
-    if !proven {
+    if !ours().any(|m| m.phase == MachinePhase::OnTarget) {
         // The first machine goes alone.
         return 1;
     }

@@ -30,7 +30,22 @@ pub(crate) struct Config {
 struct ServiceCheck<'a> {
     kind: &'a str,
     port: Option<u64>,
-    interval: Option<Duration>,
+    timing: Timing,
+}
+
+/// When a check runs, as far as the configuration says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Timing {
+    pub(crate) interval: Option<Duration>,
+    /// How long it may fail after a start.
+    pub(crate) grace: Option<Duration>,
+}
+
+impl Timing {
+    fn of(check: &Value) -> Self {
+        let duration = |key: &str| check.get(key).and_then(duration_of);
+        Self { interval: duration("interval"), grace: duration("grace_period") }
+    }
 }
 
 impl Config {
@@ -46,22 +61,30 @@ impl Config {
         own + self.service_checks().count()
     }
 
-    /// How often the check runs that is reported under `name`: the key of a check of the machine,
+    /// The timing of the check that is reported under `name`: the key of a check of the machine,
     /// or `servicecheck-NN-TYPE-PORT`.
-    pub(crate) fn interval(&self, name: &str) -> Option<Duration> {
+    pub(crate) fn timing(&self, name: &str) -> Timing {
         if let Some(check) = self.checks.get(name) {
-            return duration_of(check.get("interval")?);
+            return Timing::of(check);
         }
+        self.service_timing(name).unwrap_or_default()
+    }
+
+    fn service_timing(&self, name: &str) -> Option<Timing> {
         let mut parts = name.strip_prefix("servicecheck-")?.splitn(3, '-');
         let (number, kind) = (parts.next()?, parts.next()?);
         let port: u64 = parts.next()?.parse().ok()?;
         let fits = |check: &ServiceCheck<'_>| check.kind == kind && check.port == Some(port);
         let numbered = number.parse().ok().and_then(|number| self.service_checks().nth(number));
         if let Some(check) = numbered.filter(|check| fits(check)) {
-            return check.interval;
+            return Some(check.timing);
         }
         // Whatever the number counts: the slowest check that fits claims the fewest failures.
-        self.service_checks().filter(fits).filter_map(|check| check.interval).max()
+        let fitting = || self.service_checks().filter(fits).map(|check| check.timing);
+        Some(Timing {
+            interval: fitting().filter_map(|timing| timing.interval).max(),
+            grace: fitting().filter_map(|timing| timing.grace).max(),
+        })
     }
 
     fn service_checks(&self) -> impl Iterator<Item = ServiceCheck<'_>> {
@@ -74,7 +97,7 @@ impl Config {
                     .get("port")
                     .and_then(Value::as_u64)
                     .or_else(|| service.get("internal_port").and_then(Value::as_u64)),
-                interval: check.get("interval").and_then(duration_of),
+                timing: Timing::of(check),
             })
         })
     }
@@ -108,13 +131,13 @@ mod tests {
     }
 
     fn seconds(config: &Config, name: &str) -> Option<u64> {
-        config.interval(name).map(|interval| interval.as_secs())
+        config.timing(name).interval.map(|interval| interval.as_secs())
     }
 
     #[test]
     fn checks_are_counted_wherever_they_are_configured() {
         let config = config(json!({
-            "checks": {"db": {"interval": "1m0s"}, "queue": {"interval": 30_000_000_000_u64}},
+            "checks": {"db": {"interval": "1m0s", "grace_period": "45s"}, "queue": {"interval": 30_000_000_000_u64}},
             "services": [
                 {"internal_port": 8080, "checks": [
                     {"type": "http", "interval": "15s"}, {"type": "tcp", "interval": "10s"},
@@ -126,6 +149,8 @@ mod tests {
         }));
         assert_eq!(config.checks_configured(), 5);
         assert_eq!(seconds(&config, "db"), Some(60));
+        assert_eq!(config.timing("db").grace, Some(Duration::from_secs(45)));
+        assert_eq!(config.timing("queue").grace, None);
         assert_eq!(seconds(&config, "queue"), Some(30));
         assert_eq!(seconds(&config, "servicecheck-00-http-8080"), Some(15));
         assert_eq!(seconds(&config, "servicecheck-01-tcp-8080"), Some(10));

@@ -241,6 +241,7 @@ impl WireCheck {
         if self.name.starts_with(MADE_UP_CHECK) {
             return None;
         }
+        let timing = config.timing(&self.name);
         Some(Check {
             name: self.name.clone(),
             status: match self.status.as_str() {
@@ -251,7 +252,8 @@ impl WireCheck {
             },
             output: self.output.clone(),
             changed_at: self.updated_at,
-            interval: config.interval(&self.name),
+            interval: timing.interval,
+            grace: timing.grace,
         })
     }
 }

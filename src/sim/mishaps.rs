@@ -1,0 +1,123 @@
+//! Rarer things that happen to an organization, for scenario tests.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    change::Update, handle::Sim, ledger::NewEntry, machine::later, org::Org, refusal::Refusal,
+};
+
+impl Org {
+    /// Writes a release into the ledger that no machine gets, as a client does that is killed or
+    /// fails before it touches one.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn announce(&mut self, app: &str, image: &str, status: &str) -> Result<(), Refusal> {
+        let definition = Value::Null;
+        let author = "ci@sim.test";
+        let new = NewEntry { image, strategy: "ROLLING", definition: &definition, author };
+        let entry = self.create_release(app, new)?;
+        self.set_release_status(&entry.id, status)
+    }
+
+    /// Gives every machine a new release's number and leaves it its own image, as `fly secrets set`
+    /// does; the release names the image of the one before.
+    ///
+    /// # Errors
+    /// When there is no such app, or the platform refuses an update.
+    pub fn renumber(&mut self, app: &str) -> Result<(), Refusal> {
+        let image = self.releases(app)?.first().map(|old| old.image.clone()).unwrap_or_default();
+        self.announce(app, &image, "complete")?;
+        let version = self.releases(app)?.first().map_or(0, |entry| entry.version);
+        let machines: Vec<(String, Value, Option<String>)> = self
+            .of_app(app)
+            .filter(|machine| !machine.is_destroyed())
+            .map(|machine| {
+                let nonce = machine.lease.as_ref().map(|lease| lease.nonce.clone());
+                (machine.id.clone(), machine.version.config.clone(), nonce)
+            })
+            .collect();
+        for (id, mut config, nonce) in machines {
+            if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.insert("fly_release_version".to_owned(), json!(version.to_string()));
+            }
+            let update = Update { config, raw: None, current: None, skip_launch: false };
+            match self.update(app, &id, nonce.as_deref(), update) {
+                Ok(_) | Err(Refusal::Conflict(_)) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys an app's machines and forgets its releases; then one machine of `image` runs as
+    /// release 1.
+    ///
+    /// # Errors
+    /// When there is no such app, or it has no machine.
+    pub fn recreate(&mut self, app: &str, image: &str) -> Result<(), Refusal> {
+        let ids: Vec<String> = self
+            .of_app(app)
+            .filter(|machine| !machine.is_destroyed())
+            .map(|machine| machine.id.clone())
+            .collect();
+        let first = ids.first().ok_or_else(|| Refusal::no("machine", app))?;
+        let copy = self.clone_machine(first)?;
+        self.app_mut(app)?.releases.clear();
+        self.announce(app, image, "complete")?;
+        let mut config = self.machine(app, &copy)?.version.config.clone();
+        if let Some(fields) = config.as_object_mut() {
+            fields.insert("image".to_owned(), json!(image));
+        }
+        if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("fly_release_version".to_owned(), json!("1"));
+        }
+        let update = Update { config, raw: None, current: None, skip_launch: false };
+        self.update(app, &copy, None, update)?;
+        for id in ids {
+            self.living(app, &id)?.lease = None;
+            self.destroy(app, &id, None, true)?;
+        }
+        Ok(())
+    }
+}
+
+impl Sim {
+    /// See [`Org::announce`].
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn announce(&self, app: &str, image: &str, status: &str) -> Result<(), Refusal> {
+        self.with(|org| org.announce(app, image, status))
+    }
+
+    /// See [`Org::renumber`].
+    ///
+    /// # Errors
+    /// When there is no such app, or the platform refuses an update.
+    pub fn renumber(&self, app: &str) -> Result<(), Refusal> {
+        self.with(|org| org.renumber(app))
+    }
+
+    /// See [`Org::recreate`].
+    ///
+    /// # Errors
+    /// When there is no such app, or it has no machine.
+    pub fn recreate(&self, app: &str, image: &str) -> Result<(), Refusal> {
+        self.with(|org| org.recreate(app, image))
+    }
+
+    /// For so long, an app's machine list is empty.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn empty_list(&self, app: &str, time: Duration) -> Result<(), Refusal> {
+        self.with(|org| {
+            let until = later(org.now, time);
+            org.app_mut(app)?.stale = Some((until, Vec::new()));
+            Ok(())
+        })
+    }
+}
