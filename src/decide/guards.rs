@@ -61,7 +61,7 @@ pub(super) fn refusal(
 /// Whether what breaches is as bad on the machines that still run another release: the control
 /// group sees the same platform, the same users and the same database.
 fn control_too(watch: &Watch, now: Timestamp) -> Option<HoldReason> {
-    if !watch.control_at.is_some_and(|at| now.duration_since(at) <= CONTROL_FRESH) {
+    if watch.control_at.is_none_or(|at| now.duration_since(at) > CONTROL_FRESH) {
         return None;
     }
     let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
