@@ -8,13 +8,16 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
 use super::{
-    super::receiver::{self, Received},
+    super::{
+        receiver::{self, Received},
+        sim,
+    },
     Bad,
 };
 use crate::{
@@ -106,12 +109,18 @@ pub(super) struct Stage {
     stop: oneshot::Sender<()>,
     others: Vec<JoinHandle<()>>,
     _scratch: Scratch,
+    _metrics_port: TcpSocket,
 }
 
 impl Stage {
     pub(super) async fn set_up() -> anyhow::Result<Self> {
         let clock = Clock::system();
-        let sim = Sim::new(&fleet::demo(), clock.clone());
+        let mut fleet = fleet::demo();
+        // Another demo, or a served simulation, may have the usual port.
+        let (metrics_port, port) =
+            sim::reserve_port().context("find a free port for the metrics")?;
+        fleet.metrics_port = port;
+        let sim = Sim::new(&fleet, clock.clone());
         let (platform_url, mut others) = open_platform(&sim).await?;
         let (hook_url, messages, receiving) = open_receiver(clock.clone()).await?;
         others.push(receiving);
@@ -165,6 +174,7 @@ impl Stage {
             stop,
             others,
             _scratch: scratch,
+            _metrics_port: metrics_port,
         })
     }
 
