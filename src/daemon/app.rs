@@ -5,7 +5,11 @@
 //! special: the state is loaded, and the commands in it that are not known to be done are begun
 //! again.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -19,7 +23,7 @@ use super::{Ports, act, logs, observe, shared::Shared};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
-    model::{AppName, Event, EventKind, Observation, Policy},
+    model::{AppName, Event, EventKind, MachineId, Observation, Policy},
     store::{Commit, OutboxEntry, StoreError},
     web::RollbackOutcome,
 };
@@ -83,6 +87,7 @@ impl AppTask {
         let nudge = self.nudge.clone();
         let mut stop = std::pin::pin!(super::until(self.stop.clone()));
         let mut observed_at = Instant::now();
+        let mut unread = BTreeMap::new();
         loop {
             let input = tokio::select! {
                 biased;
@@ -129,6 +134,9 @@ impl AppTask {
                 }
             }
             self.log_outcome(&state, &input);
+            if let Input::Observed(observation) = &input {
+                self.note_unread(&mut unread, observation);
+            }
             let now = self.ports.clock.now();
             let Transition { state: next, commands, mut events } =
                 step(&policy, state.clone(), &input, now);
@@ -144,7 +152,7 @@ impl AppTask {
                     self.begin(&mut work, id, command.clone());
                 }
             }
-            self.publish(&state);
+            self.publish(&state, &unread);
             let pace = if state.is_active() {
                 policy.watch.scrape_every
             } else {
@@ -279,10 +287,37 @@ impl AppTask {
         }
     }
 
-    fn publish(&self, state: &AppState) {
+    fn publish(&self, state: &AppState, unread: &BTreeMap<MachineId, String>) {
         if let Some(policy) = self.policy() {
-            self.ports.board.publish(super::view::app_view(state, &policy));
+            let mut view = super::view::app_view(state, &policy);
+            view.unread.clone_from(unread);
+            self.ports.board.publish(view);
         }
+    }
+
+    /// Keeps which machines' metrics cannot be read, and says what changed.
+    fn note_unread(&self, unread: &mut BTreeMap<MachineId, String>, observation: &Observation) {
+        if observation.machines.is_err() {
+            return;
+        }
+        let app = &self.app;
+        let mut now = BTreeMap::new();
+        for sample in &observation.samples {
+            let machine = &sample.machine;
+            match &sample.readings {
+                Err(reason) => {
+                    if !unread.contains_key(machine) {
+                        warn!(app = %app, "{app}: metrics of {machine} cannot be read: {reason}");
+                    }
+                    now.insert(machine.clone(), reason.clone());
+                }
+                Ok(_) if unread.contains_key(machine) => {
+                    info!(app = %app, "{app}: metrics of {machine} can be read again");
+                }
+                Ok(_) => {}
+            }
+        }
+        *unread = now;
     }
 }
 
