@@ -1,7 +1,7 @@
 //! `waveoff demo`: the real daemon over real sockets against the embedded simulated platform.
 //!
 //! Nothing is faked on the daemon's side: it reads its configuration from files, speaks HTTP to
-//! the platform, scrapes every machine, keeps its journal in SQLite and signs its webhooks. Only
+//! the platform, scrapes every machine, keeps its journal in `SQLite` and signs its webhooks. Only
 //! times are shorter than the shipped defaults, so that a whole rollback fits into a minute.
 
 mod stage;
@@ -46,9 +46,15 @@ pub(super) async fn run(bad: Bad, json: bool, keep_running: bool) -> anyhow::Res
     let mut stage = Stage::set_up().await?;
     teller.intro(&stage)?;
 
-    stage.ship_good()?;
-    teller.note("demo.shipped", "shipped v42, a good release", json!({"image": "good"}))?;
     let mut story = Story::default();
+    play(&mut stage, &mut teller, &mut story, TRUST_DEADLINE, |story| {
+        story.happened("release.trusted", "v41")
+    })
+    .await
+    .context("the release that ran from the start was not trusted")?;
+
+    stage.ship_good()?;
+    teller.note("demo.shipped", "somebody ships v42, a good release", json!({"image": "good"}))?;
     play(&mut stage, &mut teller, &mut story, TRUST_DEADLINE, |story| {
         story.happened("release.trusted", "v42")
     })
@@ -59,7 +65,7 @@ pub(super) async fn run(bad: Bad, json: bool, keep_running: bool) -> anyhow::Res
     stage.ship_bad(bad)?;
     teller.note(
         "demo.shipped",
-        &format!("shipped v43, a bad release ({})", story::fault(bad)),
+        &format!("somebody ships v43, a bad release: {}", story::described(bad)),
         json!({"image": "bad", "fault": story::fault(bad)}),
     )?;
     let ended = play(&mut stage, &mut teller, &mut story, ROLLBACK_DEADLINE, |story| {

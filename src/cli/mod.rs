@@ -29,8 +29,8 @@ struct Arguments {
 enum Command {
     /// Run the daemon.
     ///
-    /// Tokens come from the environment: FLY_API_TOKEN, and what the receivers name. Base URLs can
-    /// be overridden as for flyctl: FLY_API_BASE_URL, FLY_FLAPS_BASE_URL, FLY_UIEX_BASE_URL.
+    /// Tokens come from the environment: `FLY_API_TOKEN`, and what the receivers name. Base URLs can
+    /// be overridden as for flyctl: `FLY_API_BASE_URL`, `FLY_FLAPS_BASE_URL`, `FLY_UIEX_BASE_URL`.
     Run {
         /// Directory with waveoff.toml and thresholds/*.toml.
         #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]

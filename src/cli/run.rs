@@ -39,6 +39,12 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
             return Ok(2);
         }
     };
+    // What `check` would say besides; every variable is set, or there would be no `config`.
+    if let Ok(checked) = config::check(dir, environment) {
+        for warning in checked.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
     let settings = FlySettings::from_env(config.organization.clone(), environment)
         .context("read FLY_… from the environment")?;
     let fly = Arc::new(Fly::new(settings).context("set up the platform's client")?);

@@ -56,10 +56,13 @@ pub(super) fn seconds_between(earlier: Timestamp, later: Timestamp) -> f64 {
     later.duration_since(earlier).as_secs_f64().max(0.0)
 }
 
-/// A value in the unit of its threshold: shares as per cent, gauges as they are.
+/// A value in the unit of its threshold: shares as per cent, crashes as exits of the worst machine,
+/// gauges as they are.
 pub(super) fn value(kind: &str, value: f64) -> String {
     match kind {
         "gauge" => gauge(value),
+        "crashes" if (value - 1.0).abs() < 0.5 => "1 exit".to_owned(),
+        "crashes" => format!("{value:.0} exits"),
         _ => percent(value),
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
     model::{AppName, Event, EventKind, MachineId, Observation, Policy},
+    notify::recipients,
     store::{Commit, OutboxEntry, StoreError},
     web::RollbackOutcome,
 };
@@ -54,6 +55,27 @@ pub struct AppTask {
     pub installation: String,
 }
 
+/// Where a task is: the app's state as recorded, and what is under way.
+struct Course {
+    state: AppState,
+    /// The journal's revision of `state`.
+    revision: u64,
+    work: JoinSet<Done>,
+    /// A round is being observed.
+    looking: bool,
+    next_round: Instant,
+    last_round: Option<Instant>,
+    ledger_read: Option<Instant>,
+    observed_at: Instant,
+    /// Machines whose metrics could not be read in the last round, and why.
+    unread: BTreeMap<MachineId, String>,
+}
+
+enum Next {
+    Round,
+    Input(Input),
+}
+
 enum Done {
     Observed(Box<Observation>),
     Command(CommandId, Outcome),
@@ -66,8 +88,35 @@ impl AppTask {
     ///
     /// When the journal cannot be read or written: without it nothing may be decided.
     pub async fn run(self) -> anyhow::Result<()> {
+        let mut course = self.load().await?;
+        for (id, command) in course.state.pending.clone() {
+            info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
+            self.begin(&mut course.work, id, command);
+        }
+        let mut stop = std::pin::pin!(super::until(self.stop.clone()));
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = &mut stop => {
+                    wind_down(course.work).await;
+                    return Ok(());
+                }
+                next = self.next(&mut course) => next?,
+            };
+            let Some(policy) = self.policy() else {
+                info!(app = %self.app, "{} is not watched any more", self.app);
+                return Ok(());
+            };
+            match next {
+                Next::Round => self.look(&mut course, policy),
+                Next::Input(input) => self.take(&mut course, &policy, &input).await?,
+            }
+        }
+    }
+
+    async fn load(&self) -> anyhow::Result<Course> {
         let stored = self.ports.journal.load(&self.app).await.context("read the journal")?;
-        let (mut state, mut revision) = match stored {
+        let (state, revision) = match stored {
             Some(stored) => {
                 let state: AppState = serde_json::from_str(&stored.state)
                     .with_context(|| format!("read the stored state of {}", self.app))?;
@@ -75,114 +124,140 @@ impl AppTask {
             }
             None => (AppState::new(self.app.clone()), 0),
         };
-        let mut work: JoinSet<Done> = JoinSet::new();
-        for (id, command) in state.pending.clone() {
-            info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
-            self.begin(&mut work, id, command);
-        }
-        let mut looking = false;
-        let mut next_round = Instant::now();
-        let mut last_round: Option<Instant> = None;
-        let mut ledger_read: Option<Instant> = None;
-        let nudge = self.nudge.clone();
-        let mut stop = std::pin::pin!(super::until(self.stop.clone()));
-        let mut observed_at = Instant::now();
-        let mut unread = BTreeMap::new();
+        Ok(Course {
+            state,
+            revision,
+            work: JoinSet::new(),
+            looking: false,
+            next_round: Instant::now(),
+            last_round: None,
+            ledger_read: None,
+            observed_at: Instant::now(),
+            unread: BTreeMap::new(),
+        })
+    }
+
+    /// Waits for what comes next. Nothing is lost when this is dropped half way.
+    async fn next(&self, course: &mut Course) -> anyhow::Result<Next> {
         loop {
-            let input = tokio::select! {
+            tokio::select! {
                 biased;
-                () = &mut stop => {
-                    wind_down(work).await;
-                    return Ok(());
-                }
-                Some(done) = work.join_next(), if !work.is_empty() => match done {
-                    Ok(Done::Observed(observation)) => {
-                        looking = false;
-                        Input::Observed(*observation)
-                    }
-                    Ok(Done::Command(command, outcome)) => Input::Finished { command, outcome },
-                    Err(error) => anyhow::bail!("a task of {} ended: {error}", self.app),
-                },
-                () = nudge.notified(), if !looking => {
-                    let earliest = last_round.map_or_else(Instant::now, |last| last + ROUND_GAP);
-                    next_round = next_round.min(earliest);
-                    continue;
-                }
-                () = tokio::time::sleep_until(next_round), if !looking => {
-                    let Some(policy) = self.policy() else {
-                        info!(app = %self.app, "{} is not watched any more", self.app);
-                        return Ok(());
+                Some(done) = course.work.join_next(), if !course.work.is_empty() => {
+                    return match done {
+                        Ok(Done::Observed(observation)) => {
+                            course.looking = false;
+                            Ok(Next::Input(Input::Observed(*observation)))
+                        }
+                        Ok(Done::Command(command, outcome)) => {
+                            Ok(Next::Input(Input::Finished { command, outcome }))
+                        }
+                        Err(error) => anyhow::bail!("a task of {} ended: {error}", self.app),
                     };
-                    let every =
-                        if state.is_active() { LEDGER_EVERY } else { LEDGER_EVERY_IDLE };
-                    let ledger_due = ledger_read.is_none_or(|last| last.elapsed() >= every);
-                    if ledger_due {
-                        ledger_read = Some(Instant::now());
-                    }
-                    last_round = Some(Instant::now());
-                    looking = true;
-                    self.look(&mut work, &state, policy, ledger_due);
-                    continue;
                 }
-            };
-            let Some(policy) = self.policy() else { return Ok(()) };
-            let was_command = matches!(input, Input::Finished { .. });
-            if !was_command {
-                let passed = std::mem::replace(&mut observed_at, Instant::now()).elapsed();
-                if state.platform_blind.is_some() || state.metrics_blind.is_some() {
-                    self.ports.board.blind_for(passed);
+                () = self.nudge.notified(), if !course.looking => {
+                    let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
+                    course.next_round = course.next_round.min(earliest);
+                }
+                () = tokio::time::sleep_until(course.next_round), if !course.looking => {
+                    return Ok(Next::Round);
                 }
             }
-            self.log_outcome(&state, &input);
-            if let Input::Observed(observation) = &input {
-                self.note_unread(&mut unread, observation);
-            }
-            let now = self.ports.clock.now();
-            let Transition { state: next, commands, mut events } =
-                step(&policy, state.clone(), &input, now);
-            if let Input::Observed(Observation { machines: Ok(machines), .. }) = &input {
+        }
+    }
+
+    /// Decides what an input means, records it, and begins what follows.
+    async fn take(
+        &self,
+        course: &mut Course,
+        policy: &Policy,
+        input: &Input,
+    ) -> anyhow::Result<()> {
+        self.log_outcome(&course.state, input);
+        let now = self.ports.clock.now();
+        let Transition { state, commands, mut events } =
+            step(policy, course.state.clone(), input, now);
+        if let Input::Observed(observation) = input {
+            self.note_blindness(course);
+            self.note_unread(&mut course.unread, observation);
+            if let Ok(machines) = &observation.machines {
                 logs::attach(&self.ports, &self.app, &mut events, machines).await;
             }
-            if next != state || !events.is_empty() {
-                revision = self.record(revision, &next, &events).await?;
-            }
-            state = next;
-            for id in commands {
-                if let Some(command) = state.pending.get(&id) {
-                    self.begin(&mut work, id, command.clone());
-                }
-            }
-            self.publish(&state, &unread);
-            let pace = if state.is_active() {
-                policy.watch.scrape_every
-            } else {
-                policy.watch.idle_scrape_every
-            };
-            let since = last_round.unwrap_or_else(Instant::now);
-            // A command's outcome is worth a look at once.
-            next_round = since + if was_command { ROUND_GAP } else { pace.max(ROUND_GAP) };
         }
+        if state != course.state || !events.is_empty() {
+            course.revision = self.record(course.revision, &state, &events).await?;
+        }
+        course.state = state;
+        for id in commands {
+            if let Some(command) = course.state.pending.get(&id) {
+                self.begin(&mut course.work, id, command.clone());
+            }
+        }
+        let mut view = super::view::app_view(&course.state, policy);
+        view.unread.clone_from(&course.unread);
+        self.ports.board.publish(view);
+        let since = course.last_round.unwrap_or_else(Instant::now);
+        let pace = match input {
+            // A command's outcome is worth a look at once.
+            Input::Finished { .. } => ROUND_GAP,
+            Input::Observed(_) if course.state.is_active() => policy.watch.scrape_every,
+            Input::Observed(_) => policy.watch.idle_scrape_every,
+        };
+        course.next_round = since + pace.max(ROUND_GAP);
+        Ok(())
+    }
+
+    fn note_blindness(&self, course: &mut Course) {
+        let passed = std::mem::replace(&mut course.observed_at, Instant::now()).elapsed();
+        if course.state.platform_blind.is_some() || course.state.metrics_blind.is_some() {
+            self.ports.board.blind_for(passed);
+        }
+    }
+
+    /// Keeps which machines' metrics cannot be read, and says what changed.
+    fn note_unread(&self, unread: &mut BTreeMap<MachineId, String>, observation: &Observation) {
+        if observation.machines.is_err() {
+            return;
+        }
+        let app = &self.app;
+        let mut now = BTreeMap::new();
+        for sample in &observation.samples {
+            let machine = &sample.machine;
+            match &sample.readings {
+                Err(reason) => {
+                    if !unread.contains_key(machine) {
+                        warn!(app = %app, "{app}: metrics of {machine} cannot be read: {reason}");
+                    }
+                    now.insert(machine.clone(), reason.clone());
+                }
+                Ok(_) if unread.contains_key(machine) => {
+                    info!(app = %app, "{app}: metrics of {machine} can be read again");
+                }
+                Ok(_) => {}
+            }
+        }
+        *unread = now;
     }
 
     fn policy(&self) -> Option<Arc<Policy>> {
         self.config.borrow().policy_for(&self.app)
     }
 
-    fn look(
-        &self,
-        work: &mut JoinSet<Done>,
-        state: &AppState,
-        policy: Arc<Policy>,
-        ledger_due: bool,
-    ) {
+    fn look(&self, course: &mut Course, policy: Arc<Policy>) {
+        let every = if course.state.is_active() { LEDGER_EVERY } else { LEDGER_EVERY_IDLE };
+        let ledger_due = course.ledger_read.is_none_or(|last| last.elapsed() >= every);
+        if ledger_due {
+            course.ledger_read = Some(Instant::now());
+        }
+        course.last_round = Some(Instant::now());
+        course.looking = true;
         let (ports, shared) = (self.ports.clone(), self.shared.clone());
         let look = observe::Look {
             app: self.app.clone(),
             policy,
-            seen_version: state.seen_version,
+            seen_version: course.state.seen_version,
             ledger_due,
         };
-        work.spawn(async move {
+        course.work.spawn(async move {
             Done::Observed(Box::new(observe::observe(&ports, &shared, &look).await))
         });
     }
@@ -206,14 +281,12 @@ impl AppTask {
         for (index, event) in events.iter().enumerate() {
             // Made from the revision, so that a repeated commit carries the same ids.
             let id = format!("msg_{}_{}_{}_{index}", self.installation, self.app, revision + 1);
-            for receiver in config.receivers.values() {
-                if receiver.events.is_empty() || receiver.events.contains(&event.kind) {
-                    commit.outbox.push(OutboxEntry {
-                        receiver: receiver.name.clone(),
-                        message_id: id.clone(),
-                        event: event.clone(),
-                    });
-                }
+            for receiver in recipients(&config, event.kind) {
+                commit.outbox.push(OutboxEntry {
+                    receiver,
+                    message_id: id.clone(),
+                    event: event.clone(),
+                });
             }
             commit.events.push((id, event.clone()));
         }
@@ -285,39 +358,6 @@ impl AppTask {
         if let Some(command) = state.pending.get(command) {
             info!(app = %self.app, "{}: {}: {outcome:?}", self.app, command.describe());
         }
-    }
-
-    fn publish(&self, state: &AppState, unread: &BTreeMap<MachineId, String>) {
-        if let Some(policy) = self.policy() {
-            let mut view = super::view::app_view(state, &policy);
-            view.unread.clone_from(unread);
-            self.ports.board.publish(view);
-        }
-    }
-
-    /// Keeps which machines' metrics cannot be read, and says what changed.
-    fn note_unread(&self, unread: &mut BTreeMap<MachineId, String>, observation: &Observation) {
-        if observation.machines.is_err() {
-            return;
-        }
-        let app = &self.app;
-        let mut now = BTreeMap::new();
-        for sample in &observation.samples {
-            let machine = &sample.machine;
-            match &sample.readings {
-                Err(reason) => {
-                    if !unread.contains_key(machine) {
-                        warn!(app = %app, "{app}: metrics of {machine} cannot be read: {reason}");
-                    }
-                    now.insert(machine.clone(), reason.clone());
-                }
-                Ok(_) if unread.contains_key(machine) => {
-                    info!(app = %app, "{app}: metrics of {machine} can be read again");
-                }
-                Ok(_) => {}
-            }
-        }
-        *unread = now;
     }
 }
 

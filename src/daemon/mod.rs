@@ -8,6 +8,7 @@ mod act;
 mod app;
 mod config_edit;
 mod counted;
+pub mod delivery;
 mod logs;
 mod observe;
 mod put;
@@ -29,10 +30,10 @@ use tokio::{
 use tracing::info;
 
 pub use counted::Counted;
+use delivery::Delivery;
 
 use crate::{
     config::Config,
-    notify::delivery::Delivery,
     ports::{Clock, Notifier, Platform, Registry},
     scrape::Scraper,
     store::Journal,
@@ -55,12 +56,14 @@ pub struct Ports {
     pub clock: Clock,
 }
 
+/// Looks up an environment variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Where the configuration comes from.
 #[derive(Clone)]
 pub struct ConfigSource {
     pub dir: PathBuf,
-    /// Looks up environment variables.
-    pub environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub environment: Environment,
 }
 
 /// What to run with.
@@ -166,11 +169,9 @@ pub async fn run(
 }
 
 /// Completes when the daemon is told to stop.
-fn until(mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        // An error means that the sender is gone, which is a stop as well.
-        let _stopped = stop.wait_for(|stop| *stop).await.is_ok();
-    }
+async fn until(mut stop: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _stopped = stop.wait_for(|stop| *stop).await.is_ok();
 }
 
 async fn prune(

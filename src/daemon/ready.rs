@@ -52,7 +52,7 @@ impl Job<'_> {
         }
         if !matches!(machine.state, MachineState::Started) {
             if machine.state.is_at_rest() || machine.state == MachineState::Failed {
-                self.start().await?;
+                self.start(instance).await?;
             }
             self.wait_for(instance, WaitFor::Started).await?;
             machine = self.look(instance).await?;
@@ -99,13 +99,18 @@ impl Job<'_> {
         Ok(machine)
     }
 
-    async fn start(&self) -> Result<(), PutOutcome> {
+    async fn start(&self, instance: &InstanceId) -> Result<(), PutOutcome> {
         let patience = self.deadline.min(Instant::now() + START_PATIENCE);
         loop {
             match self.ports.platform.start(self.lease).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_transient() && Instant::now() < patience => {
                     tokio::time::sleep(LOOK_EVERY).await;
+                    // An answer may have been lost: what already runs refuses to be started.
+                    let machine = self.look(instance).await?;
+                    if !machine.state.is_at_rest() && machine.state != MachineState::Failed {
+                        return Ok(());
+                    }
                 }
                 Err(error) => return Err(from_error(error)),
             }

@@ -14,6 +14,7 @@ use super::{ConfigSource, Ports};
 use crate::{
     config::{self, Config, Fingerprint},
     model::{Event, EventKind},
+    notify::recipients,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -87,14 +88,7 @@ impl Reload {
         let now = self.ports.clock.now();
         let mut event = Event::new(kind, now, None);
         event.reason = Some(reason);
-        let receivers: Vec<String> = self
-            .publish
-            .borrow()
-            .receivers
-            .values()
-            .filter(|receiver| receiver.events.is_empty() || receiver.events.contains(&kind))
-            .map(|receiver| receiver.name.clone())
-            .collect();
+        let receivers = recipients(&self.publish.borrow(), kind);
         let id = format!("msg_{}_config_{}", self.installation, now.as_millisecond());
         self.ports
             .journal

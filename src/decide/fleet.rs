@@ -115,10 +115,10 @@ pub(super) fn make_current(state: &mut AppState, revision: Revision, now: Timest
         state.seen_version = state.seen_version.max(version);
     }
     let before = state.current.replace(revision);
-    if let Some(before) = before {
-        if state.current.as_ref().is_some_and(|current| current.digest != before.digest) {
-            state.previous = Some(before);
-        }
+    if let Some(before) = before
+        && state.current.as_ref().is_some_and(|current| current.digest != before.digest)
+    {
+        state.previous = Some(before);
     }
     state.current_since = Some(now);
 }
@@ -168,7 +168,8 @@ fn images_by_group<'a>(
     machines: &[&'a Machine],
 ) -> BTreeMap<&'a ProcessGroup, BTreeSet<&'a Digest>> {
     let mut groups: BTreeMap<&ProcessGroup, BTreeSet<&Digest>> = BTreeMap::new();
-    for machine in machines {
+    // Machines outside any release, such as `fly machine run` makes, are nobody's mix.
+    for machine in machines.iter().filter(|machine| machine.release.is_some()) {
         if let Some(digest) = machine.digest() {
             groups.entry(&machine.group).or_default().insert(digest);
         }

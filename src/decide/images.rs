@@ -26,11 +26,12 @@ impl Step<'_> {
             let seen = trusted.image_seen_at.unwrap_or(trusted.at);
             self.now.duration_since(seen) >= IMAGE_CHECK_EVERY
         });
-        if due && self.state.pending.is_empty() {
-            if let Some(trusted) = self.state.trusted.first() {
-                let image = trusted.revision.image.clone();
-                self.command(Command::CheckImage { image, before_use: false });
-            }
+        if due
+            && self.state.pending.is_empty()
+            && let Some(trusted) = self.state.trusted.first()
+        {
+            let image = trusted.revision.image.clone();
+            self.command(Command::CheckImage { image, before_use: false });
         }
         Phase::Steady
     }
@@ -54,7 +55,7 @@ impl Step<'_> {
                 match self.cannot_see(&watch.evidence) {
                     // The look-up took a while; what was seen before it may be over.
                     Some(why) => self.cancel_countdown(watch, why),
-                    None => self.start_rollback(&watch, target),
+                    None => self.start_rollback(&watch, &target),
                 }
             }
             other => other,

@@ -283,10 +283,10 @@ impl Step<'_> {
     /// Starts a watch, or yields a rollback, when somebody ships something newer.
     fn newer_release(&mut self, machines: &[&Machine], observation: &Observation) -> bool {
         let ledger = observation.ledger.as_deref();
-        if let Phase::RollingBack(work) = &self.state.phase {
-            if let Some(newer) = fleet::rival(&self.state, work, machines, ledger) {
-                self.yield_to(&newer);
-            }
+        if let Phase::RollingBack(work) = &self.state.phase
+            && let Some(newer) = fleet::rival(&self.state, work, machines, ledger)
+        {
+            self.yield_to(&newer);
         }
         let Some(newest) = fleet::newest_change(&self.state, machines, ledger) else {
             return false;
@@ -295,6 +295,7 @@ impl Step<'_> {
         let quarantined = self.state.quarantined.iter().any(|old| old.digest == newest.digest);
         let mut watch = watch::begin(newest.clone(), self.now, learning);
         watch.no_mercy = quarantined;
+        watch.numbered = learning || newest.version.is_some_and(|v| v > self.state.seen_version);
         let mut event = self.event_about(EventKind::ReleaseDetected, &watch);
         if quarantined {
             event.reason = Some(

@@ -55,13 +55,13 @@ impl Step<'_> {
     }
 
     pub(super) fn sees_again(&mut self) {
-        if let Some(blind) = self.state.platform_blind.take() {
-            if blind.announced {
-                self.say(
-                    EventKind::MonitorRecovered,
-                    format!("the platform can be read again (was: {})", blind.reason),
-                );
-            }
+        if let Some(blind) = self.state.platform_blind.take()
+            && blind.announced
+        {
+            self.say(
+                EventKind::MonitorRecovered,
+                format!("the platform can be read again (was: {})", blind.reason),
+            );
         }
     }
 
@@ -74,15 +74,11 @@ impl Step<'_> {
         // A release that takes its own metrics down is the release's fault, not ours: while
         // some machines are up and none answers, that is blindness all the same.
         if !blind || machines.is_empty() {
-            if !observation.samples.is_empty() {
-                if let Some(was) = self.state.metrics_blind.take() {
-                    if was.announced {
-                        self.say(
-                            EventKind::MonitorRecovered,
-                            "metrics can be read again".to_owned(),
-                        );
-                    }
-                }
+            if !observation.samples.is_empty()
+                && let Some(was) = self.state.metrics_blind.take()
+                && was.announced
+            {
+                self.say(EventKind::MonitorRecovered, "metrics can be read again".to_owned());
             }
             return;
         }
@@ -131,7 +127,18 @@ impl Step<'_> {
     }
 
     pub(super) fn notices_mixed_images(&mut self, machines: &[&Machine]) {
-        let quiet = matches!(self.state.phase, Phase::Steady);
+        // During a deploy two images are what is to be expected.
+        let quiet = match &self.state.phase {
+            Phase::Steady => true,
+            Phase::Watching(watch) => !watch.numbered,
+            Phase::Unseen
+            | Phase::CountingDown { .. }
+            | Phase::CheckingImage { .. }
+            | Phase::RollingBack(_)
+            | Phase::RolledBack(_)
+            | Phase::Held { .. }
+            | Phase::Stopped { .. } => false,
+        };
         if !quiet || !fleet::is_mixed(machines) {
             self.state.mixed_since = None;
             self.state.mixed_announced = false;

@@ -99,12 +99,16 @@ pub struct Watch {
     pub settled_at: Option<Timestamp>,
     /// Since when machines exist and none of them runs the release any more.
     pub gone_since: Option<Timestamp>,
+    /// When the first of its machines was seen up.
+    pub up_since: Option<Timestamp>,
     /// When its first counted requests came.
     pub traffic_since: Option<Timestamp>,
     /// When the detectors began anew (see `watch::renew`).
     pub detecting_since: Timestamp,
     /// The app's first release we see: it ran before us, and there is nothing to go back to.
     pub learning: bool,
+    /// Whether it has a release number of its own: an image put on machines by hand has not.
+    pub numbered: bool,
     /// A digest that was rolled back before: no warm-up.
     pub no_mercy: bool,
     pub detectors: BTreeMap<String, RatioDetector>,

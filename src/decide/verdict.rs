@@ -68,14 +68,18 @@ pub(super) fn rests_on_metrics(evidence: &[Evidence]) -> bool {
         .all(|evidence| matches!(evidence.kind.as_str(), "ratio" | "latency" | "gauge"))
 }
 
-/// When the release will have been watched long enough to be trusted: its bake counts from when it
-/// settled, and from its first requests where requests are counted. `None`: that is not known yet.
+/// When the release will have been watched long enough to be trusted. `None`: not known yet.
+///
+/// Its bake counts from when it settled and was up, and from its first requests where a threshold
+/// counts requests and does not ignore their absence.
 pub fn bake_ends(policy: &Policy, watch: &Watch) -> Option<Timestamp> {
-    let settled = watch.settled_at?;
-    let counting = policy.thresholds.iter().any(|t| allowed_share(&t.kind).is_some());
-    // Where nothing counts requests, a machine that was up is all there is to go by.
-    let exercised = if counting { watch.traffic_since? } else { settled };
-    Some(later(settled.max(exercised), policy.watch.bake))
+    let counting = policy
+        .thresholds
+        .iter()
+        .any(|t| allowed_share(&t.kind).is_some() && t.no_data != NoData::Ignore);
+    let up = watch.settled_at?.max(watch.up_since?);
+    let exercised = if counting { watch.traffic_since? } else { watch.traffic_since.unwrap_or(up) };
+    Some(later(up.max(exercised), policy.watch.bake))
 }
 
 /// Whether a share is above its limit and the odds are rising: no breach yet, and nothing to trust.
@@ -302,7 +306,7 @@ fn without_data(
     let stale_after = signed(policy.watch.scrape_every * STALE_AFTER_SCRAPES);
     let stale = from_metrics
         && evidence.verdict == Verdict::Pass
-        && !last.is_some_and(|at| now.duration_since(at) <= stale_after)
+        && last.is_none_or(|at| now.duration_since(at) > stale_after)
         && !matches!(threshold.kind, ThresholdKind::Ratio { .. } | ThresholdKind::Latency { .. });
     if stale {
         evidence.verdict = Verdict::Inconclusive;

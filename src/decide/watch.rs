@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    detect::{
-        ratio::{RatioDetector, RatioSettings},
-        runs::Sustained,
-    },
+    detect::ratio::{RatioDetector, RatioSettings},
     signed,
     state::{CrashCount, Revision, Tally, Watch},
 };
@@ -33,9 +30,11 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         since: now,
         settled_at: None,
         gone_since: None,
+        up_since: None,
         traffic_since: None,
         detecting_since: now,
         learning,
+        numbered: true,
         no_mercy: false,
         detectors: BTreeMap::new(),
         gauges: BTreeMap::new(),
@@ -63,7 +62,10 @@ pub(super) fn is_on(revision: &Revision, machine: &Machine) -> bool {
 pub(super) fn allowed_share(kind: &ThresholdKind) -> Option<(f64, bool)> {
     match kind {
         ThresholdKind::Ratio { max, strict, .. } => Some((*max, *strict)),
-        ThresholdKind::Latency { quantile, strict, .. } => Some((1.0 - quantile, *strict)),
+        // Rounded, so that 0.95 allows 0.05 and not 0.050000000000000044.
+        ThresholdKind::Latency { quantile, strict, .. } => {
+            Some((((1.0 - quantile) * 1e9).round() / 1e9, *strict))
+        }
         ThresholdKind::Gauge { .. }
         | ThresholdKind::Checks { .. }
         | ThresholdKind::Crashes { .. } => None,
@@ -99,6 +101,9 @@ pub(super) fn absorb(
         let since = machine_since(machine, watch, since);
         count_crashes(watch.crashes.entry(machine.id.clone()).or_default(), machine, since);
         watch.regions.entry(machine.region.clone()).or_default();
+        if matches!(machine.state, MachineState::Started) {
+            watch.up_since.get_or_insert(now);
+        }
     }
     let mut unmatched: Option<BTreeSet<String>> = None;
     for sample in &observation.samples {
@@ -170,9 +175,13 @@ fn settle(watch: &mut Watch, machines: &[&Machine], now: Timestamp) {
         .filter(|machine| group.contains(&machine.group))
         .filter(|machine| matches!(machine.host, crate::model::HostStatus::Ok))
         .all(|machine| machine.digest() == Some(&watch.revision.digest));
-    // A deploy to some regions only is over when its ledger entry says so.
-    let closed =
-        matches!(watch.last_ledger_status.as_deref(), Some("complete" | "failed" | "interrupted"));
+    // A deploy to some regions only is over when its ledger entry says so; what somebody tries on
+    // one machine by hand is no deploy, and nothing to go back to.
+    let closed = watch.numbered
+        && matches!(
+            watch.last_ledger_status.as_deref(),
+            Some("complete" | "failed" | "interrupted")
+        );
     if all || closed {
         watch.settled_at.get_or_insert(now);
     } else {
@@ -261,7 +270,7 @@ fn absorb_readings(
                 .entry(threshold.name.clone())
                 .or_default()
                 .entry(machine.id.clone())
-                .or_insert_with(Sustained::default)
+                .or_default()
                 .sample(Some(*value), *max, now);
         }
     }

@@ -1,11 +1,10 @@
-//! Telling people: an event becomes a sentence, a webhook body, a signed request, a delivery.
+//! Telling people: an event becomes a sentence, a webhook body, a signed request.
 //!
-//! `numbers`, `text`, `payload`, `slack` and `signing` are pure; `http` sends one request;
-//! `delivery` empties the outbox.
+//! `numbers`, `text`, `payload`, `slack` and `signing` are pure; `http` sends one request. The
+//! daemon empties the outbox.
 
-pub mod delivery;
 pub mod http;
-mod numbers;
+pub mod numbers;
 pub mod payload;
 pub mod signing;
 pub mod slack;

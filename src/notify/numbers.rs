@@ -84,7 +84,7 @@ pub(super) fn seconds(seconds: f64) -> String {
 }
 
 /// How long something took: `0.4 s`, `48 s`, `12 min`, `3.5 h`.
-pub(super) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     if seconds < 10.0 {
         format!("{} s", plain(seconds, 1))

@@ -16,6 +16,9 @@ use super::{
 /// The supervisor counts restarts over this long.
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
 
+/// How long a release command takes.
+const ONCE: Duration = Duration::from_secs(1);
+
 /// Exit code of a process that the kernel or a signal killed.
 pub(super) const KILLED: i64 = 137;
 
@@ -68,10 +71,14 @@ impl Org {
         let now = self.now;
         let event = self.rng.ulid(now);
         let (boot, check) = (self.timing.boot, self.timing.check);
+        let extra = self.machines.get(id).map_or(0.0, |machine| self.behaviour_of(machine).boot_s);
         let Some(machine) = self.machines.get_mut(id) else { return };
         machine.next = None;
         match next {
-            Next::Start => {
+            Next::Start if extra > 0.0 => {
+                machine.next = Some((later(now, seconds(extra)), Next::Up));
+            }
+            Next::Start | Next::Up => {
                 machine.enter(State::Started, now);
                 machine.process = Some(Process::new(now));
                 machine.check = None;
@@ -137,7 +144,8 @@ impl Org {
             machine.enter(State::Starting, now);
             machine.next = Some((later(now, delay), Next::Start));
         } else {
-            machine.enter(State::Stopped, now);
+            let gone = machine.version.is_auto_destroyed();
+            machine.enter(if gone { State::Destroyed } else { State::Stopped }, now);
             machine.next = None;
         }
     }
@@ -207,7 +215,9 @@ impl Org {
             code: KILLED,
             oom: true,
         });
-        [crash, full].into_iter().flatten().min_by_key(|death| death.at)
+        let once = machine.version.runs_once();
+        let done = once.then(|| Death { at: later(since, ONCE), code: 0, oom: false });
+        [crash, full, done].into_iter().flatten().min_by_key(|death| death.at)
     }
 }
 

@@ -11,6 +11,9 @@ use super::{
     refusal::Refusal,
 };
 
+/// Destroyed machines kept.
+const DESTROYED_MAX: usize = 1000;
+
 /// A machine's new version, as asked for.
 #[derive(Clone, Debug)]
 pub struct Update<'a> {
@@ -75,7 +78,9 @@ impl Org {
         }
         let event = self.rng.ulid(now);
         machine.push_event(&event, ["launch", "created", "user"], now);
-        if !skip_launch {
+        if skip_launch {
+            machine.next = Some((later(now, self.timing.replace), Next::Rest(State::Stopped)));
+        } else {
             machine.enter(State::Starting, now);
             machine.next = Some((later(now, self.timing.boot), Next::Start));
         }
@@ -135,7 +140,11 @@ impl Org {
         reachable(machine)?;
         match machine.state {
             State::Started | State::Starting | State::Restarting => Ok(()),
-            State::Created | State::Stopped | State::Suspended => {
+            State::Created => {
+                let text = "unable to start machine from current state: 'created'";
+                Err(Refusal::Precondition(text.to_owned()))
+            }
+            State::Stopped | State::Suspended => {
                 machine.restarts.clear();
                 machine.enter(State::Starting, now);
                 machine.next = Some((later(now, boot), Next::Start));
@@ -246,7 +255,20 @@ impl Org {
         machine.next = None;
         machine.lease = None;
         machine.push_event(&event, ["destroy", "destroyed", "user"], now);
+        self.forget();
         Ok(())
+    }
+
+    /// Destroyed machines are shown for a while, not for ever.
+    fn forget(&mut self) {
+        let destroyed = self.machines.values().filter(|machine| machine.is_destroyed());
+        if destroyed.clone().count() <= DESTROYED_MAX {
+            return;
+        }
+        let oldest = destroyed.min_by_key(|machine| machine.updated_at);
+        if let Some(id) = oldest.map(|machine| machine.id.clone()) {
+            self.machines.remove(&id);
+        }
     }
 
     /// Sets metadata keys, or with `None` removes them. Makes no version and needs no lease.

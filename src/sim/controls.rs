@@ -48,7 +48,7 @@ impl Org {
         let app = self.app_of(id)?;
         let now = self.now;
         let machine = self.living(&app, id)?;
-        if machine.process.is_none() {
+        if !machine.is_started() {
             return Err(Refusal::Precondition("machine not running".to_owned()));
         }
         machine.death = Some(Death { at: now, code: super::advance::KILLED, oom: false });

@@ -117,7 +117,7 @@ pub enum Action {
     OpenRelease,
     SetReleaseStatus,
     Presence,
-    /// A metrics page; its faults are [`Sim::set_page_readable`](super::Sim::set_page_readable)'s.
+    /// A machine's metrics page.
     Page,
 }
 

@@ -380,6 +380,19 @@ traffic = { requests_per_s = 10, pulse = { every_s = 60, busy_s = 10 } }
     }
 
     #[test]
+    fn the_fleet_in_the_documentation_is_one() {
+        let docs = include_str!("../../docs/simulation.md");
+        let text = docs.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let fleet = Fleet::parse(text).unwrap();
+        let groups = fleet.apps.first().unwrap().all_groups();
+        assert_eq!(
+            groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(),
+            ["worker", "app"]
+        );
+        assert_eq!(fleet.images.last().unwrap().behaviour.regions, ["ams"]);
+    }
+
+    #[test]
     fn the_demo_fleet_is_a_valid_file() {
         let text = toml_edit::ser::to_string(&demo()).unwrap();
         assert_eq!(Fleet::parse(&text).unwrap(), demo());

@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
+    /// Seconds it takes to start, besides the fleet's.
+    pub boot_s: f64,
     /// Share of requests answered with 500, from 0 to 1.
     pub error_share: f64,
     /// Share of requests that take `slow_ms` instead of 40 ms, from 0 to 1.
@@ -33,6 +35,7 @@ pub struct Behaviour {
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
+            boot_s: 0.0,
             error_share: 0.0,
             slow_share: 0.0,
             slow_ms: 800.0,
@@ -90,6 +93,7 @@ impl Behaviour {
             }
         }
         let amounts = [
+            ("boot_s", self.boot_s),
             ("slow_ms", self.slow_ms),
             ("crash_after_s", self.crash_after_s.unwrap_or(0.0)),
             ("memory_bytes", self.memory_bytes),

@@ -53,10 +53,9 @@ impl State {
     /// No transition in progress.
     pub fn is_settled(self) -> bool {
         match self {
-            Self::Created | Self::Started | Self::Stopped | Self::Suspended | Self::Destroyed => {
-                true
-            }
-            Self::Starting
+            Self::Started | Self::Stopped | Self::Suspended | Self::Destroyed => true,
+            Self::Created
+            | Self::Starting
             | Self::Stopping
             | Self::Suspending
             | Self::Restarting
@@ -75,8 +74,10 @@ impl State {
 pub(super) enum Next {
     /// The new version is put in place, and started if `run`.
     Place { run: bool },
-    /// The process comes up.
+    /// The platform is done; the image may take longer.
     Start,
+    /// The process comes up.
+    Up,
     /// It comes to rest.
     Rest(State),
 }
@@ -160,6 +161,16 @@ impl Version {
         let guest = self.config.get("guest");
         let mb = guest.and_then(|guest| guest.get("memory_mb")).and_then(Value::as_f64);
         mb.filter(|mb| *mb > 0.0).unwrap_or(256.0) * 1024.0 * 1024.0
+    }
+
+    /// Whether its process has one thing to do and ends: a release command.
+    pub(super) fn runs_once(&self) -> bool {
+        self.config.pointer("/env/RELEASE_COMMAND").is_some()
+    }
+
+    /// Whether the machine goes away with its process.
+    pub(super) fn is_auto_destroyed(&self) -> bool {
+        self.config.get("auto_destroy").and_then(Value::as_bool).unwrap_or(false)
     }
 
     pub(super) fn is_standby(&self) -> bool {

@@ -7,6 +7,7 @@
 //! daemon's adapters. `docs/simulation.md` says what is modelled and what is not.
 
 mod advance;
+mod blueprint;
 mod change;
 mod controls;
 mod desk;
@@ -41,5 +42,7 @@ pub use org::{Org, Placed, Totals};
 pub use refusal::Refusal;
 pub use ship::{ShipOptions, ShipStrategy};
 
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
-    fleet::{Fleet, FleetApp, Group, Traffic},
+    fleet::{Fleet, Traffic},
     image::{Behaviour, Images},
     ledger::Entry,
     machine::{CheckResult, Process, SimMachine, State, Version, seconds},
@@ -21,7 +21,7 @@ use super::{
 };
 
 /// How long before the beginning the fleet's machines were started.
-const UP_SINCE: SignedDuration = SignedDuration::from_hours(1);
+pub(super) const UP_SINCE: SignedDuration = SignedDuration::from_hours(1);
 
 /// What an app's users got: the truth that no monitoring can bend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,107 +135,9 @@ impl Org {
             org.add_image(&image.reference, image.digest.as_deref(), image.behaviour.clone());
         }
         for app in &fleet.apps {
-            org.add_fleet_app(app);
+            org.furnish(app);
         }
         org
-    }
-
-    fn add_fleet_app(&mut self, app: &FleetApp) {
-        let regions: BTreeSet<String> =
-            app.all_groups().iter().flat_map(|group| group.machines.keys().cloned()).collect();
-        let primary = regions.first().cloned().unwrap_or_else(|| "iad".to_owned());
-        let mut definition = json!({
-            "app": app.name, "primary_region": primary,
-            "http_service": {"internal_port": 8080},
-        });
-        if let (Some(command), Some(fields)) = (&app.release_command, definition.as_object_mut()) {
-            fields.insert("deploy".to_owned(), json!({"release_command": command}));
-        }
-        self.add_app(&app.name, app.traffic.clone());
-        let release = Entry {
-            id: format!("rel_{}_{}", app.name, app.version),
-            app: app.name.clone(),
-            version: app.version,
-            status: "complete".to_owned(),
-            strategy: "ROLLING".to_owned(),
-            image: app.image.clone(),
-            author: "dev@sim.test".to_owned(),
-            created_at: self.now.checked_sub(UP_SINCE).unwrap_or(self.now),
-            definition,
-        };
-        let id = release.id.clone();
-        self.add_release(release);
-        for group in app.all_groups() {
-            let counts = [(&group.machines, true), (&group.stopped, false)];
-            for (machines, started) in counts {
-                for (region, count) in machines {
-                    for _ in 0..*count {
-                        let config = self.config(app, &group, &primary, &id);
-                        self.place(&app.name, Placed::new(region, started, config));
-                    }
-                }
-            }
-            self.place_standbys(app, &group, &primary, &id);
-        }
-    }
-
-    fn place_standbys(&mut self, app: &FleetApp, group: &Group, primary: &str, release: &str) {
-        for (region, count) in &group.standbys {
-            let main = self.machines.values().find(|machine| {
-                machine.app == app.name
-                    && machine.is_started()
-                    && machine.version.metadata("fly_process_group") == Some(&group.name)
-            });
-            let main = main.map(|machine| machine.id.clone()).unwrap_or_default();
-            for _ in 0..*count {
-                let mut config = self.config(app, group, primary, release);
-                if let Some(fields) = config.as_object_mut() {
-                    fields.insert("standbys".to_owned(), json!([main]));
-                }
-                self.place(&app.name, Placed::new(region, false, config));
-            }
-        }
-    }
-
-    fn config(&self, app: &FleetApp, group: &Group, primary: &str, release: &str) -> Value {
-        let mut config = json!({
-            "image": app.image,
-            "env": {"FLY_PROCESS_GROUP": group.name, "PRIMARY_REGION": primary},
-            "init": {},
-            "guest": {"cpu_kind": "shared", "cpus": 1, "memory_mb": group.memory_mb},
-            "metadata": {
-                "fly_platform_version": "v2", "fly_process_group": group.name,
-                "fly_release_id": release, "fly_release_version": app.version.to_string(),
-                "fly_flyctl_version": "0.3.0",
-            },
-            "restart": {"policy": "on-failure", "max_retries": 10},
-        });
-        let Some(fields) = config.as_object_mut() else { return config };
-        let check = json!({
-            "type": "http", "interval": "2s", "timeout": "1s", "grace_period": "1s",
-            "method": "GET", "path": "/healthz",
-        });
-        if group.services {
-            let checks = if group.checks { json!([check]) } else { json!([]) };
-            let service = json!({
-                "protocol": "tcp", "internal_port": 8080, "autostop": false, "autostart": true,
-                "ports": [{"port": 80, "handlers": ["http"]},
-                          {"port": 443, "handlers": ["tls", "http"]}],
-                "checks": checks, "force_instance_key": null,
-            });
-            fields.insert("services".to_owned(), json!([service]));
-        } else if group.checks {
-            let mut check = check;
-            if let Some(fields) = check.as_object_mut() {
-                fields.insert("port".to_owned(), json!(8080));
-            }
-            fields.insert("checks".to_owned(), json!({"alive": check}));
-        }
-        if group.metrics {
-            let metrics = json!({"port": self.metrics_port, "path": "/metrics"});
-            fields.insert("metrics".to_owned(), metrics);
-        }
-        config
     }
 
     /// Adds an app without machines and releases.

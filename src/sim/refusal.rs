@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use crate::ports::PlatformError;
 
 /// A request the platform did not carry out. The texts are the platform's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum Refusal {
     /// 404.
     NotFound(String),

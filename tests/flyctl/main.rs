@@ -1,8 +1,9 @@
 //! The simulated platform over real sockets, asked as `flyctl` asks.
 //!
-//! The scenes in `scenes` hold the protocol by themselves. Where recordings of a real `flyctl` are
+//! The scenes in `scenes` and `control` hold the protocol by themselves. Where recordings of a real `flyctl` are
 //! at hand, `replay` plays them besides. Model time is moved by hand, so nothing waits for it.
 
+mod control;
 mod replay;
 mod scenes;
 mod served;

@@ -9,16 +9,7 @@
 use serde_json::{Value, json};
 use waveoff::sim::Behaviour;
 
-use crate::served::{Answer, Served, X, Y, id, on};
-
-/// The machine's configuration with another image and release, as a deploy sends it.
-async fn update_body(web: &Served, number: u32, image: &str) -> Value {
-    let machine = web.machine(number).await;
-    let mut config = machine["config"].clone();
-    config["image"] = json!(image);
-    let skip_launch = machine["state"] != "started";
-    json!({"config": config, "region": machine["region"], "skip_launch": skip_launch})
-}
+use crate::served::{Answer, Served, X, Y, id, on, update_body};
 
 async fn lease(web: &Served, number: u32) -> String {
     let answer = web.post(&on(number, "/lease?ttl=13"), None, Value::Null).await;
@@ -248,21 +239,27 @@ async fn a_stopped_machine_stays_stopped_whatever_it_is_updated_to() {
     assert_eq!(versions[1]["user_config"]["image"], X);
 }
 
+/// Moves time, again and again.
+async fn tick(web: &Served) -> Answer {
+    loop {
+        web.pass(100);
+        web.get("/v1/apps/web").await;
+    }
+}
+
 #[tokio::test]
 async fn a_wait_has_its_rules() {
     let web = Served::web(Behaviour::default()).await;
     let long = web.get(&on(1, "/wait?timeout=61")).await;
     assert!(long.status == 400 && long.error().contains("must be inside range [1s, 1m0s]"));
+    update(&web, 1, Y, None).await;
     let versionless = web.get(&on(1, "/wait?state=stopped")).await;
     assert_eq!(versionless.status, 400);
     let path = on(4, "/wait?state=started,failed&timeout=1");
-    let (waited, ()) = tokio::join!(web.get(&path), async {
-        // Until the request has surely come in, time is moved again and again.
-        for _ in 0..200 {
-            web.pass(100);
-            web.get("/v1/apps/web").await;
-        }
-    });
+    let waited = tokio::select! {
+        answered = web.get(&path) => answered,
+        never = tick(&web) => never,
+    };
     assert_eq!(waited.status, 408);
     assert!(waited.error().contains("deadline_exceeded: machine failed to reach desired state"));
     assert!(waited.error().ends_with("currently stopped"), "{waited:?}");
@@ -367,42 +364,41 @@ async fn machines_are_created_and_destroyed_and_the_feed_tells() {
     assert_eq!(full.await.body["status"], "insufficient_capacity");
 }
 
+/// As `fly deploy` runs a release command: a machine that ends by itself and is gone with that.
 #[tokio::test]
-async fn the_control_api_ships_breaks_and_counts() {
+async fn a_release_command_runs_once_on_a_machine_that_goes_away() {
     let web = Served::web(Behaviour::default()).await;
-    let shipped =
-        web.post("/_sim/ship", None, json!({"app": "web", "image": Y, "regions": ["lhr"]})).await;
-    assert_eq!((shipped.status, &shipped.body["version"]), (201, &json!(43)));
-    web.pass(10_000);
-    let releases = web.get("/api/v1/apps/web/releases?limit=1").await.body;
-    assert_eq!(releases["releases"][0]["status"], "complete");
-    let machines = web.get("/v1/apps/web/machines").await.body;
-    let images: Vec<_> = machines
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|machine| machine["config"]["image"].as_str().unwrap())
-        .collect();
-    assert_eq!(images, [X, X, Y, Y]);
-    let unknown = web.post("/_sim/ship", None, json!({"app": "web", "image": "a/b:c"})).await;
-    assert_eq!(unknown.status, 404);
-    let typo = web.post("/_sim/ship", None, json!({"app": "web", "image": Y, "region": "lhr"}));
-    assert!(typo.await.error().contains("unknown field `region`"));
-
-    let fault = json!({"kind": "status", "status": 429, "retry_after": 2, "action": "apps_list"});
-    assert_eq!(web.post("/_sim/faults", None, fault).await.status, 200);
-    assert_eq!(web.get("/v1/apps?org_slug=acme").await.status, 429);
-    assert_eq!(web.get("/v1/apps?org_slug=acme").await.status, 200);
-    let host = json!({"status": "unreachable"});
-    web.post(&format!("/_sim/machines/{}/host", id(1)), None, host).await;
-    let machine = web.machine(1).await;
+    let config = json!({
+        "image": Y, "auto_destroy": true, "restart": {"policy": "no"},
+        "env": {"RELEASE_COMMAND": "1"},
+        "metadata": {"fly_process_group": "fly_app_release_command"},
+    });
+    let body = json!({"config": config, "region": "iad", "skip_launch": true});
+    let created = web.post("/v1/apps/web/machines", None, body).await.body;
+    assert_eq!(created["state"], "created");
+    let path = format!("/v1/apps/web/machines/{}", created["id"].as_str().unwrap());
+    web.pass(500);
+    let stopped = web.get(&format!("{path}/wait?state=stopped&timeout=60")).await;
+    assert_eq!(stopped.status, 200);
+    assert_eq!(web.post(&format!("{path}/start"), None, Value::Null).await.status, 200);
+    web.pass(500);
+    assert_eq!(web.get(&format!("{path}/wait?state=started")).await.status, 200);
+    web.pass(2000);
+    assert_eq!(web.get(&format!("{path}/wait?state=destroyed")).await.status, 200);
+    let machine = web.get(&path).await.body;
+    let exit = &machine["events"][0];
     assert_eq!(
-        (&machine["config"], &machine["host_status"]),
-        (&Value::Null, &json!("unreachable"))
+        (&exit["type"], &exit["request"]["exit_event"]["exit_code"]),
+        (&json!("exit"), &json!(0))
     );
-    assert!(machine["incomplete_config"].is_object());
-    let calls = web.get("/_sim/calls").await.body["calls"].clone();
-    assert!(calls.as_array().unwrap().iter().any(|call| call["status"] == 429));
-    let state = web.get("/_sim/state").await.body;
-    assert_eq!(state["apps"][0]["machines"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn an_image_that_starts_slowly_is_waited_for() {
+    let web = Served::web(Behaviour { boot_s: 30.0, ..Behaviour::default() }).await;
+    update(&web, 1, Y, None).await;
+    web.pass(20_000);
+    assert_eq!(web.machine(1).await["state"], "starting");
+    web.pass(11_000);
+    assert_eq!(web.machine(1).await["state"], "started");
 }

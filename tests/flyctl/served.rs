@@ -99,6 +99,16 @@ impl Served {
 
     /// One request with the token, and with a nonce where there is one.
     pub async fn ask(&self, call: (&str, &str), nonce: Option<&str>, body: &Value) -> Answer {
+        self.try_ask(call, nonce, body).await.unwrap()
+    }
+
+    /// The same; an error when the connection broke.
+    pub async fn try_ask(
+        &self,
+        call: (&str, &str),
+        nonce: Option<&str>,
+        body: &Value,
+    ) -> Result<Answer, reqwest::Error> {
         let (method, path) = call;
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request =
@@ -109,10 +119,10 @@ impl Served {
         if !body.is_null() {
             request = request.body(body.to_string());
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await?;
         let status = response.status().as_u16();
-        let text = response.text().await.unwrap();
-        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+        let text = response.text().await?;
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -166,4 +176,13 @@ fn config() -> Value {
         }],
         "restart": {"policy": "on-failure", "max_retries": 10},
     })
+}
+
+/// The machine's configuration with another image and release, as a deploy sends it.
+pub async fn update_body(web: &Served, number: u32, image: &str) -> Value {
+    let machine = web.machine(number).await;
+    let mut config = machine["config"].clone();
+    config["image"] = json!(image);
+    let skip_launch = machine["state"] != "started";
+    json!({"config": config, "region": machine["region"], "skip_launch": skip_launch})
 }

@@ -1,7 +1,10 @@
 //! The life of a release: learning, deploying, baking, trusted.
 
 use waveoff::{
-    model::EventKind::{MonitorBlind, ReleaseDegraded, ReleaseDetected, ReleaseTrusted},
+    model::EventKind::{
+        HoldCleared, HoldPlaced, MonitorBlind, ReleaseDegraded, ReleaseDetected, ReleaseTrusted,
+        RollbackCompleted,
+    },
     sim::{Behaviour, ShipOptions, fleet},
 };
 
@@ -113,5 +116,47 @@ async fn a_release_shipped_while_the_daemon_was_away_is_watched_from_its_return(
     world.start().await;
     let degraded = world.until(ReleaseDegraded).await;
     assert_eq!(degraded.release.unwrap().label(), "v42");
+    world.finish().await;
+}
+
+/// What somebody tries on one machine by hand is judged, and never something to go back to.
+#[tokio::test(start_paused = true)]
+async fn an_image_put_on_one_machine_by_hand_is_not_trusted() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    let one = world.sim.machine_ids(APP, None).remove(0);
+    world.sim.with(|org| org.put_image(&one, "registry.fly.io/api:good")).unwrap();
+    world.run_for(900).await;
+    assert_eq!(world.count(ReleaseTrusted).await, 1, "{}", world.timeline().await);
+    assert_eq!(world.view().known_good.unwrap().tag.as_deref(), Some("v41"));
+    world.finish().await;
+}
+
+/// And when it is bad, it is undone on that machine.
+#[tokio::test(start_paused = true)]
+async fn a_bad_image_put_on_one_machine_by_hand_is_undone() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    let one = world.sim.machine_ids(APP, None).remove(0);
+    world.sim.with(|org| org.put_image(&one, "registry.fly.io/api:errors")).unwrap();
+    world.until(RollbackCompleted).await;
+    world.all_run("v41");
+    world.finish().await;
+}
+
+/// Somebody goes back by hand, without a release: the watch of what is gone ends.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_no_machine_runs_any_more_is_not_watched_for_ever() {
+    let observe = policy(QUICK).replace("\"rollback\"", "\"observe\"");
+    let mut world = World::new(&fleet::demo(), &observe).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(HoldPlaced).await;
+    for id in world.sim.machine_ids(APP, None) {
+        world.sim.with(|org| org.put_image(&id, "registry.fly.io/api:v41")).unwrap();
+    }
+    let cleared = world.until(HoldCleared).await;
+    assert!(cleared.reason.unwrap().contains("no machine runs this release"));
+    assert_eq!(world.view().phase.as_str(), "steady");
     world.finish().await;
 }

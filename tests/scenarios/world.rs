@@ -1,5 +1,6 @@
 //! A small world for scenarios: the simulated organization, the real daemon with its real journal
-//! on a real disk, and a receiver that believes only what is signed. Time is simulated.
+//! on a real disk, and a receiver that believes only what is signed. Time is simulated: whoever
+//! uses it has `start_paused = true`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -205,11 +206,6 @@ impl World {
         self.start().await;
     }
 
-    /// Changes the policy; takes effect with the next start.
-    pub fn set_policy(&mut self, policy: &str) {
-        self.config = write_config(self.dir.path(), policy);
-    }
-
     pub async fn run_for(&mut self, seconds: u64) {
         for _ in 0..seconds {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -298,7 +294,11 @@ impl World {
         let lines = events.iter().map(|event| {
             let at = event.at.duration_since(self.start).as_secs();
             let reason = event.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
-            let release = event.release.as_ref().map(|r| r.label()).unwrap_or_default();
+            let release = event
+                .release
+                .as_ref()
+                .map(waveoff::model::event::ReleaseInfo::label)
+                .unwrap_or_default();
             let done: Vec<&str> = event
                 .regions
                 .iter()
@@ -380,9 +380,4 @@ secrets_env = ["OPS_SECRET"]
     std::fs::write(dir.join("thresholds/api.toml"), policy).unwrap();
     let environment = |name: &str| (name == "OPS_SECRET").then(|| SECRET.to_owned());
     config::load(&dir, environment).unwrap_or_else(|errors| panic!("{errors}"))
-}
-
-/// A time span of the model as a person writes it.
-pub fn seconds(count: i64) -> SignedDuration {
-    SignedDuration::from_secs(count)
 }

@@ -22,6 +22,16 @@ pub(super) fn fault(bad: Bad) -> &'static str {
     }
 }
 
+/// The fault, for people.
+pub(super) fn described(bad: Bad) -> &'static str {
+    match bad {
+        Bad::Errors => "three requests in ten fail",
+        Bad::Latency => "six requests in ten take 800 ms",
+        Bad::Crash => "its process dies two seconds after every start",
+        Bad::Unhealthy => "its health checks fail",
+    }
+}
+
 /// The messages of the app the story is about, in order, with the time they came.
 #[derive(Default)]
 pub(super) struct Story {
@@ -108,6 +118,40 @@ fn version_of(body: &Value) -> &str {
         .unwrap_or("")
 }
 
+/// What a message says, without the numbers that the messages of one rollback have in common.
+fn told(kind: &str, body: &Value) -> String {
+    let sentence = body.pointer("/data/text").and_then(Value::as_str).unwrap_or("").to_owned();
+    let label = |whose: &str| {
+        body.pointer(&format!("/data/{whose}/label")).and_then(Value::as_str).unwrap_or("?")
+    };
+    let regions = |phase: &str| {
+        let all = body.pointer("/data/regions").and_then(Value::as_array);
+        let names = all
+            .into_iter()
+            .flatten()
+            .filter(|region| text(region, "phase") == phase)
+            .map(|region| text(region, "region"));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let seconds = body.pointer("/data/after_seconds").and_then(Value::as_f64).unwrap_or(0.0);
+    match kind {
+        "rollback.planned" => {
+            let (bad, good) = (label("release"), label("known_good"));
+            format!("{bad} → {good}, in the order {}", regions("waiting"))
+        }
+        "rollback.started" => {
+            format!("{} first", regions("waiting").split(',').next().unwrap_or_default())
+        }
+        "rollback.region_confirmed" => {
+            let (done, next) = (regions("confirmed"), regions("waiting"));
+            let next = if next.is_empty() { String::new() } else { format!("; {next} next") };
+            format!("{done} healthy on {} after {seconds:.0} s{next}", label("known_good"))
+        }
+        "rollback.completed" => format!("in {seconds:.0} s"),
+        _ => sentence,
+    }
+}
+
 /// Writes the story down, for people or as JSON lines.
 pub(super) struct Teller {
     json: bool,
@@ -128,8 +172,9 @@ impl Teller {
         if self.json {
             return self.json_line("demo.started", json!({"api": stage.api_url}));
         }
-        line("A simulated Fly organization with three apps is up, and the daemon watches it.")?;
-        line(&format!("  status:  waveoff status --url {}", stage.api_url))?;
+        line("A simulated Fly organization is up: api in iad, lhr and syd, web, and worker.")?;
+        line("The daemon watches it over real sockets. From another terminal:")?;
+        line(&format!("  waveoff status --url {}", stage.api_url))?;
         line("")
     }
 
@@ -138,7 +183,7 @@ impl Teller {
         if self.json {
             return self.json_line(event, fields);
         }
-        line(&format!("{:>6.1} s  {text}", self.at()))
+        line(&format!("{:>6.1} s  == {text}", self.at()))
     }
 
     /// A verified webhook.
@@ -152,8 +197,7 @@ impl Teller {
             // The other apps only learn; one line each would hide the story.
             return Ok(());
         }
-        let sentence = message.body.pointer("/data/text").and_then(Value::as_str).unwrap_or("");
-        line(&format!("{:>6.1} s  {kind}: {sentence}", self.at()))
+        line(&format!("{:>6.1} s  {kind:<25} {}", self.at(), told(kind, &message.body)))
     }
 
     /// The evidence so far, when it moved.
@@ -169,7 +213,7 @@ impl Teller {
         let Some(worst) = worst else { return Ok(()) };
         let odds = match (worst.ln_odds, worst.ln_odds_needed) {
             (Some(odds), Some(needed)) => {
-                format!(", odds {:.3}:1 of {:.0}:1 needed", odds.exp(), needed.exp())
+                format!(", odds {:.1}:1, needed {:.0}:1", odds.exp(), needed.exp())
             }
             _ => String::new(),
         };
@@ -180,7 +224,7 @@ impl Teller {
         if text == self.last_evidence {
             return Ok(());
         }
-        line(&format!("{:>6.1} s      evidence: {text}", self.at()))?;
+        line(&format!("{:>6.1} s    evidence so far        {text}", self.at()))?;
         self.last_evidence = text;
         Ok(())
     }

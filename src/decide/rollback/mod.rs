@@ -35,7 +35,7 @@ const BUDGET_MEMORY: usize = 20;
 
 impl Step<'_> {
     /// The image is there: write down the rollback, and its entry in the ledger first.
-    pub(super) fn start_rollback(&mut self, watch: &Watch, target: Revision) -> Phase {
+    pub(super) fn start_rollback(&mut self, watch: &Watch, target: &Revision) -> Phase {
         let bad = watch.revision.clone();
         let regions = order(self.policy, watch)
             .into_iter()
@@ -92,10 +92,10 @@ impl Step<'_> {
     }
 
     pub(super) fn ledger_refused(&mut self, reason: &str) {
-        if let Phase::RollingBack(rollback) = &mut self.state.phase {
-            if rollback.ledger == LedgerEntry::Opening {
-                rollback.ledger = LedgerEntry::Refused { reason: reason.to_owned() };
-            }
+        if let Phase::RollingBack(rollback) = &mut self.state.phase
+            && rollback.ledger == LedgerEntry::Opening
+        {
+            rollback.ledger = LedgerEntry::Refused { reason: reason.to_owned() };
         }
     }
 
@@ -163,7 +163,7 @@ impl Step<'_> {
             Phase::RollingBack(mut rollback) if rollback.id == put.rollback => {
                 if let PutOutcome::Superseded { what } = outcome {
                     note_put(&mut rollback, put, &MachinePhase::Gone, now, Duration::ZERO);
-                    self.stop_for_rival(rollback, what)
+                    self.stop_for_rival(&rollback, what)
                 } else {
                     note_outcome(&mut rollback, put, outcome, now);
                     Phase::RollingBack(rollback)
@@ -217,15 +217,15 @@ impl Step<'_> {
     pub(super) fn yield_to(&mut self, newer: &str) {
         let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
         self.state.phase = match phase {
-            Phase::RollingBack(rollback) => self.stop_for_rival(rollback, newer),
+            Phase::RollingBack(rollback) => self.stop_for_rival(&rollback, newer),
             other => other,
         };
     }
 
-    fn stop_for_rival(&mut self, rollback: Box<Rollback>, newer: &str) -> Phase {
-        self.close_ledger(&rollback, false);
-        self.drop_unstarted(&rollback);
-        let mut event = self.rollback_event(EventKind::RollbackStopped, &rollback);
+    fn stop_for_rival(&mut self, rollback: &Rollback, newer: &str) -> Phase {
+        self.close_ledger(rollback, false);
+        self.drop_unstarted(rollback);
+        let mut event = self.rollback_event(EventKind::RollbackStopped, rollback);
         event.reason = Some(format!("a newer release wins: {newer}"));
         self.events.push(event);
         // Whatever is newer shows up on the machines and is watched from then on.

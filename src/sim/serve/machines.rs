@@ -240,10 +240,14 @@ async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
         return Err(Reply::invalid(&format!("unknown state {odd}")));
     }
     let version = call.parameter("version").or_else(|| call.parameter("instance_id"));
-    if version.is_none() && wanted.contains(&"stopped") {
+    let (app, id) = (call.route.app.as_str(), call.route.machine.as_str());
+    // `fly deploy` leaves it out for the machine of a release command, which has only one.
+    if version.is_none()
+        && wanted.contains(&"stopped")
+        && desk.versions(app, id)?.as_array().is_some_and(|versions| versions.len() > 1)
+    {
         return Err(Reply::invalid("version is required when waiting for state stopped"));
     }
-    let (app, id) = (call.route.app.as_str(), call.route.machine.as_str());
     // In the model's time, which a test may move by hand.
     let wanted_by = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(60));
     let deadline = desk.now().checked_add(wanted_by).unwrap_or(jiff::Timestamp::MAX);
