@@ -14,6 +14,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod endings;
 mod hook;
 mod input;
 mod page;
@@ -24,5 +25,4 @@ mod reload;
 mod rollback;
 mod stage;
 mod start;
-mod stop;
 mod wait;

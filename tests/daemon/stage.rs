@@ -194,7 +194,7 @@ impl Stage {
         let response = self.client.get(format!("{}{path}", self.url)).send().await;
         let response = response.expect("the daemon answers");
         let status = response.status().as_u16();
-        let text = format!("{}", response.text().await.unwrap());
+        let text = response.text().await.unwrap();
         self.heard.lock().unwrap().push(text.clone());
         (status, text)
     }
