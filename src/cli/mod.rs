@@ -100,7 +100,7 @@ enum SimCommand {
         #[arg(long, default_value = "127.0.0.1:4280")]
         listen: SocketAddr,
         /// Port of the machines' metrics, each on a loopback address of its own; otherwise the
-        /// fleet's.
+        /// fleet's. 0: one that is free.
         #[arg(long)]
         metrics_port: Option<u16>,
     },

@@ -1,6 +1,11 @@
 //! `waveoff run`: the daemon, against Fly or whatever the base URLs point at.
 
-use std::{io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -93,9 +98,13 @@ pub(super) fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-fn start_log(format: LogFormat) -> anyhow::Result<()> {
+/// Logs to standard error, in colour only where somebody looks at it.
+pub(super) fn start_log(format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("WAVEOFF_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -1,10 +1,16 @@
 //! `waveoff sim serve`: a simulated Fly organization on loopback addresses.
 
-use std::{io::Write as _, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
+use super::LogFormat;
 use crate::{
     ports::Clock,
     sim::{
@@ -18,6 +24,7 @@ pub(super) async fn serve(
     listen: SocketAddr,
     metrics_port: Option<u16>,
 ) -> anyhow::Result<i32> {
+    super::run::start_log(LogFormat::Text)?;
     let mut fleet = match file {
         None => fleet::demo(),
         Some(path) => {
@@ -33,6 +40,12 @@ pub(super) async fn serve(
         }
     };
     fleet.metrics_port = metrics_port.unwrap_or(fleet.metrics_port);
+    let mut reserved = None;
+    if fleet.metrics_port == 0 {
+        let (socket, port) = reserve_port().context("find a free port for the metrics")?;
+        fleet.metrics_port = port;
+        reserved = Some(socket);
+    }
     anyhow::ensure!(
         listen.ip().is_loopback(),
         "{listen} is not a loopback address: the simulated platform lets anybody in"
@@ -47,8 +60,19 @@ pub(super) async fn serve(
     let metrics = tokio::spawn(serve::metrics::serve(Arc::clone(&desk)));
     let served = serve::serve(desk, listener, Options::default(), stop).await;
     metrics.abort();
+    drop(reserved);
     served.context("serve the platform")?;
     Ok(0)
+}
+
+/// A port that is free on every loopback address. While the socket lives, nobody else is given it;
+/// it never listens, so that the machines can.
+pub(super) fn reserve_port() -> std::io::Result<(TcpSocket, u16)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+    let port = socket.local_addr()?.port();
+    Ok((socket, port))
 }
 
 /// What to export for `waveoff run` and for `flyctl`.

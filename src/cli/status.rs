@@ -13,6 +13,11 @@ use crate::{
     web::view::{AppView, EvidenceView, OrgView, Phase},
 };
 
+/// Lines about what a starting daemon waits for, and about machines without metrics; the JSON has
+/// them all.
+const WAITING_SHOWN: usize = 5;
+const UNREAD_SHOWN: usize = 8;
+
 /// Asks the daemon at `url` and writes what it says; `json` passes its answer on unchanged.
 ///
 /// # Errors
@@ -58,6 +63,9 @@ fn headline(status: &OrgView) -> String {
         parts.push("not ready".to_owned());
     }
     let mut text = format!("{}\n", parts.join(" · "));
+    for what in status.waiting_for.iter().take(WAITING_SHOWN) {
+        let _ = writeln!(text, "waits for {what}");
+    }
     if !status.feed.error_regions.is_empty() {
         let regions: Vec<_> = status.feed.error_regions.iter().map(Region::as_str).collect();
         let _ = writeln!(text, "the feed cannot speak for {}", regions.join(", "));
@@ -93,6 +101,12 @@ fn section(app: &AppView, now: Timestamp) -> String {
     }
     if let Some(blind) = &app.blind {
         releases.push(vec!["blind".to_owned(), blind.clone()]);
+    }
+    for (machine, reason) in app.unread.iter().take(UNREAD_SHOWN) {
+        releases.push(vec!["unread".to_owned(), format!("metrics of {machine}: {reason}")]);
+    }
+    if let Some(more) = app.unread.len().checked_sub(UNREAD_SHOWN).filter(|more| *more > 0) {
+        releases.push(vec!["unread".to_owned(), format!("metrics of {more} more machines")]);
     }
     text.push_str(&labelled(&releases));
     text.push_str(&table(&app.evidence.iter().map(evidence_row).collect::<Vec<_>>(), 4));
@@ -285,6 +299,7 @@ mod tests {
             known_good: Some(release(41, "deploy-41")),
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),
+            unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
             evidence: vec![errors, evidence("checks", "checks"), silent],
             regions: vec![
                 region("iad", "confirmed", &[("m1", "on target"), ("m2", "on target")]),
@@ -301,6 +316,7 @@ mod tests {
             started_at: at(-7500),
             at: at(48),
             ready: true,
+            waiting_for: Vec::new(),
             apps_watched: apps.len(),
             feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
             apps,
@@ -317,6 +333,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
   degraded    v42  deploy- [31m42  000000000000  by ada@example.com
   known good  v41  deploy-41  000000000000  by ada@example.com
   blind       metrics of 2 machines
+  unread      metrics of m4: it is an HTML page
     5xx     9.0 %    limit 2.0 %  37 of 410 (known good 0.40 %)  odds 12 000:1, 5 000:1 needed  breach
     checks  25 %     limit 30 %   1 of 4                                                        pass
     memory  no data  limit 0.3                                                                  inconclusive (alert only): no machine serves this metric
@@ -333,6 +350,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
             mode: Mode::Observe,
             known_good: None,
             blind: None,
+            unread: BTreeMap::new(),
             hold: Some("nothing is trusted yet".to_owned()),
             evidence: Vec::new(),
             regions: Vec::new(),
@@ -349,9 +367,11 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
     fn a_daemon_that_has_only_just_started_says_so() {
         let mut status = organization(Vec::new());
         status.ready = false;
+        status.waiting_for = vec!["the organization's apps: not allowed".to_owned()];
         status.feed = FeedView::default();
         let text = page(&status);
-        assert!(text.contains("feed not read yet · not ready"), "{text}");
+        assert!(text.contains("feed not read yet · not ready\n"), "{text}");
+        assert!(text.contains("waits for the organization's apps: not allowed\n"), "{text}");
         assert!(text.contains("No app has had a round yet"), "{text}");
     }
 

@@ -5,7 +5,7 @@
 //! special: the state is loaded, and the commands in it that are not known to be done are begun
 //! again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -19,7 +19,7 @@ use super::{Ports, act, logs, observe, shared::Shared};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
-    model::{AppName, Event, EventKind, Observation, Policy},
+    model::{AppName, Event, EventKind, MachineId, Observation, Policy},
     notify::recipients,
     store::{Commit, OutboxEntry, StoreError},
     web::RollbackOutcome,
@@ -67,6 +67,8 @@ struct Course {
     last_round: Option<Instant>,
     ledger_read: Option<Instant>,
     observed_at: Instant,
+    /// Machines whose metrics could not be read in the last round, and why.
+    unread: BTreeMap<MachineId, String>,
 }
 
 enum Next {
@@ -155,6 +157,7 @@ impl AppTask {
             last_round: None,
             ledger_read: None,
             observed_at: Instant::now(),
+            unread: BTreeMap::new(),
         })
     }
 
@@ -199,6 +202,7 @@ impl AppTask {
             step(policy, course.state.clone(), input, now);
         if let Input::Observed(observation) = input {
             self.note_blindness(course);
+            self.note_unread(&mut course.unread, observation);
             if let Ok(machines) = &observation.machines {
                 logs::attach(&self.ports, &self.app, &mut events, machines).await;
             }
@@ -215,7 +219,9 @@ impl AppTask {
         if let Some(regions) = course.state.degraded_regions(now) {
             self.shared.degraded(&self.app, now, regions);
         }
-        self.ports.board.publish(super::view::app_view(&course.state, policy));
+        let mut view = super::view::app_view(&course.state, policy);
+        view.unread.clone_from(&course.unread);
+        self.ports.board.publish(view);
         let since = course.last_round.unwrap_or_else(Instant::now);
         let pace = match input {
             // A command's outcome is worth a look at once.
@@ -232,6 +238,31 @@ impl AppTask {
         if course.state.platform_blind.is_some() || course.state.metrics_blind.is_some() {
             self.ports.board.blind_for(passed);
         }
+    }
+
+    /// Keeps which machines' metrics cannot be read, and says what changed.
+    fn note_unread(&self, unread: &mut BTreeMap<MachineId, String>, observation: &Observation) {
+        if observation.machines.is_err() {
+            return;
+        }
+        let app = &self.app;
+        let mut now = BTreeMap::new();
+        for sample in &observation.samples {
+            let machine = &sample.machine;
+            match &sample.readings {
+                Err(reason) => {
+                    if !unread.contains_key(machine) {
+                        warn!(app = %app, "{app}: metrics of {machine} cannot be read: {reason}");
+                    }
+                    now.insert(machine.clone(), reason.clone());
+                }
+                Ok(_) if unread.contains_key(machine) => {
+                    info!(app = %app, "{app}: metrics of {machine} can be read again");
+                }
+                Ok(_) => {}
+            }
+        }
+        *unread = now;
     }
 
     fn policy(&self) -> Option<Arc<Policy>> {

@@ -107,10 +107,12 @@ pub async fn run(
         Ok(())
     });
     if let Some(listener) = settings.listener {
+        let receivers = config.clone();
         let state = ApiState {
             board: ports.board.clone(),
             journal: ports.journal.clone(),
             clock: ports.clock.clone(),
+            receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
             sentence: crate::notify::text::sentence,
         };
         let ends = until(stopped.clone());

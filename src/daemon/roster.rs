@@ -82,7 +82,10 @@ impl Roster {
                             known = apps.into_iter().collect();
                             self.hire(&mut tasks, &known, &shared);
                         }
-                        Err(error) => warn!("the organization's apps cannot be listed: {error}"),
+                        Err(error) => {
+                            warn!("the organization's apps cannot be listed: {error}");
+                            self.ports.board.not_listed(&error.to_string());
+                        }
                     }
                     next_apps = Instant::now() + if listed { APPS_EVERY } else { APPS_RETRY };
                 }

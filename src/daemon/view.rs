@@ -1,5 +1,7 @@
 //! An app's state as the API shows it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -24,6 +26,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         known_good: known_good(state),
         hold: None,
         blind: blind(state.platform_blind.as_ref(), state.metrics_blind.as_ref()),
+        unread: BTreeMap::new(),
         evidence: Vec::new(),
         regions: Vec::new(),
         next_deadline: None,

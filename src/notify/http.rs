@@ -1,6 +1,6 @@
 //! Sends one webhook request over HTTP, with bounds on everything a receiver can do.
 
-use std::time::Duration;
+use std::{error::Error as _, io, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -105,10 +105,23 @@ fn fault(error: &reqwest::Error) -> &'static str {
     } else if error.is_timeout() {
         "no answer in time"
     } else if error.is_connect() {
-        "no connection (name, address, TLS)"
+        connect_fault(error)
     } else {
         "the connection broke before the answer"
     }
+}
+
+fn connect_fault(error: &reqwest::Error) -> &'static str {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::ConnectionRefused
+        {
+            return "no connection: it was refused, nobody listens there";
+        }
+        cause = inner.source();
+    }
+    "no connection (name, address, TLS)"
 }
 
 /// What a status other than 2xx means. Only answers that concern this very message end it: 410 says the receiver

@@ -10,7 +10,8 @@ pub mod parse;
 pub mod select;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ pub use self::{
     select::{FamilySelector, Limits},
 };
 use crate::{
-    model::{AppName, Machine, MachineSample, Policy, Readings},
+    model::{AppName, Machine, MachineId, MachineSample, Policy, Readings},
     ports::{MetricsPages, ScrapeTarget},
 };
 
@@ -40,6 +41,15 @@ pub const CONCURRENCY: usize = 64;
 /// For one page.
 const PAGE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// For a page that did not come in time lately, and how often until it is given its whole time
+/// again: a round waits for its slowest page, and one machine that hangs must not slow the watch
+/// over all others.
+const BRIEF_DEADLINE: Duration = Duration::from_secs(1);
+const BRIEF_LOOKS: u32 = 5;
+
+/// Machines that are remembered as late, at most.
+const LATE_MAX: usize = 10_000;
+
 /// For a turn to read a page.
 const TURN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -49,6 +59,8 @@ pub struct Scraper {
     turns: Semaphore,
     deadline: Duration,
     counters: Mutex<Counters>,
+    /// Machines whose page was late, and how many brief looks are left.
+    late: Mutex<BTreeMap<MachineId, u32>>,
 }
 
 impl std::fmt::Debug for Scraper {
@@ -65,6 +77,7 @@ impl Scraper {
             turns: Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             deadline: PAGE_DEADLINE,
             counters: Mutex::default(),
+            late: Mutex::default(),
         }
     }
 
@@ -107,10 +120,13 @@ impl Scraper {
                     ));
                 }
             };
-            timeout(self.deadline, self.pages.read(&target, &mut page))
-                .await
-                .map_err(|_| format!("the page did not finish within {:?}", self.deadline))?
-                .map_err(|error| error.to_string())?;
+            let (deadline, began) = (self.patience(&machine.id), Instant::now());
+            let read = match timeout(deadline, self.pages.read(&target, &mut page)).await {
+                Ok(read) => read.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("the page did not finish within {deadline:?}")),
+            };
+            self.note_time(&machine.id, read.is_ok(), deadline, began.elapsed());
+            read?;
         }
         let series = page.finish().and_then(|lines| parse(&lines));
         let series = series.map_err(|error| error.to_string())?;
@@ -123,6 +139,40 @@ impl Scraper {
             tracing::debug!(%app, machine = %machine.id, threshold, note, "note on a threshold");
         }
         Ok(readings)
+    }
+}
+
+impl Scraper {
+    fn late(&self) -> MutexGuard<'_, BTreeMap<MachineId, u32>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long this machine's page is waited for now.
+    fn patience(&self, machine: &MachineId) -> Duration {
+        let mut late = self.late();
+        match late.get_mut(machine) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                self.deadline.min(BRIEF_DEADLINE)
+            }
+            Some(_) => {
+                late.remove(machine);
+                self.deadline
+            }
+            None => self.deadline,
+        }
+    }
+
+    fn note_time(&self, machine: &MachineId, is_read: bool, allowed: Duration, took: Duration) {
+        let mut late = self.late();
+        if is_read {
+            late.remove(machine);
+        } else if allowed > BRIEF_DEADLINE && took > BRIEF_DEADLINE {
+            if late.len() >= LATE_MAX {
+                late.clear();
+            }
+            late.insert(machine.clone(), BRIEF_LOOKS);
+        }
     }
 }
 

@@ -378,3 +378,24 @@ async fn no_more_pages_are_read_at_once_than_allowed() {
     });
     assert_eq!(late.count(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_hangs_slows_one_round_in_six_and_is_read_when_it_answers_again() {
+    let fleet = Arc::new(Fleet::default());
+    fleet.set("m1", Answer::Hangs);
+    let scraper = Scraper::new(fleet.clone(), CONCURRENCY);
+    let (app, machine, policy) = ("api".into(), machine("m1"), failures());
+    let mut took = Vec::new();
+    for _ in 0..8 {
+        let began = Instant::now();
+        assert!(scraper.scrape(&app, &machine, &policy).await.readings.is_err());
+        took.push(began.elapsed().as_secs());
+    }
+    assert_eq!(took, [5, 1, 1, 1, 1, 1, 5, 1]);
+    fleet.set("m1", page(10, 1));
+    assert!(scraper.scrape(&app, &machine, &policy).await.readings.is_ok());
+    fleet.set("m1", Answer::Hangs);
+    let began = Instant::now();
+    assert!(scraper.scrape(&app, &machine, &policy).await.readings.is_err());
+    assert_eq!(began.elapsed().as_secs(), 5, "what was before is forgotten");
+}

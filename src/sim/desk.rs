@@ -12,6 +12,7 @@ use super::{
     lease::{Ask, Held},
     ledger::{Entry, NewEntry},
     org::{Org, Placed},
+    page::PageKind,
     refusal::Refusal,
     serve::{
         desk::{Desk, MetricsSite},
@@ -253,6 +254,19 @@ impl Desk for Sim {
 
     fn page(&self, app: &str, id: &str, path: &str) -> Option<String> {
         self.with(|org| org.page(app, id, path))
+    }
+
+    fn page_kind(&self, id: &str) -> PageKind {
+        self.with(|org| org.odd_pages.get(id).copied().unwrap_or_default())
+    }
+
+    fn set_page_kind(&self, id: &str, kind: PageKind) {
+        self.with(|org| {
+            org.odd_pages.remove(id);
+            if kind != PageKind::Normal {
+                org.odd_pages.insert(id.to_owned(), kind);
+            }
+        });
     }
 
     fn log_lines(&self, app: &str, id: &str) -> Result<Vec<String>, Reply> {

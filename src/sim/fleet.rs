@@ -157,7 +157,7 @@ pub struct Fleet {
     /// Seconds from the start of a process to the first result of its checks.
     #[serde(default = "check_s")]
     pub check_s: f64,
-    /// Port of the machines' metrics pages.
+    /// Port of the machines' metrics pages; 0: whoever serves them chooses one that is free.
     #[serde(default = "metrics_port")]
     pub metrics_port: u16,
     /// Machines have addresses from here on, in 127.0.0.0/8.

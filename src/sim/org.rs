@@ -14,6 +14,7 @@ use super::{
     image::{Behaviour, Images},
     ledger::Entry,
     machine::{CheckResult, Process, SimMachine, State, Version, seconds},
+    page::PageKind,
     refusal::Refusal,
     rng::Rng,
     ship::Ship,
@@ -84,6 +85,8 @@ pub struct Org {
     pub(super) feed_delay: Duration,
     /// Machines whose metrics page does not answer.
     pub(super) unreadable: BTreeSet<String>,
+    /// Machines that serve their page otherwise than they should.
+    pub(super) odd_pages: BTreeMap<String, PageKind>,
 }
 
 /// A machine to be there from the beginning.
@@ -126,6 +129,7 @@ impl Org {
             unread_regions: BTreeSet::new(),
             feed_delay: Duration::ZERO,
             unreadable: BTreeSet::new(),
+            odd_pages: BTreeMap::new(),
         };
         for image in &fleet.images {
             org.add_image(&image.reference, image.digest.as_deref(), image.behaviour.clone());

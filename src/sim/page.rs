@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::{
     machine::{Process, SimMachine},
@@ -11,6 +12,24 @@ use super::{
 
 /// Upper bounds of the latency histogram, in seconds.
 const BOUNDS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 0.8, 1.0, 2.5, 5.0, 10.0];
+
+/// How a machine serves its metrics page, whatever the page says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageKind {
+    #[default]
+    Normal,
+    /// 100 MB of other series before its own.
+    Huge,
+    /// Other series, without end.
+    Endless,
+    /// A web page, as from a server that answers every path.
+    Html,
+    /// The connection is taken and nothing is said.
+    Silent,
+    /// The connection breaks in the middle.
+    Cut,
+}
 
 /// The place of the first bound that a latency does not exceed; past the end for `+Inf`.
 pub(super) fn bucket(seconds: f64) -> usize {

@@ -103,12 +103,21 @@ async fn readyz(State(state): State<ApiState>) -> Response {
     if readiness.ready {
         return "ready\n".into_response();
     }
-    Refusal(StatusCode::SERVICE_UNAVAILABLE, readiness.reasons.join("; ")).into_response()
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("waits for {}", readiness.reasons.join("; ")))
+        .into_response()
 }
 
 async fn own_metrics(State(state): State<ApiState>) -> Response {
     let outbox = match timeout(JOURNAL_DEADLINE, state.journal.outbox_counts()).await {
-        Ok(Ok(counts)) => Some(counts),
+        Ok(Ok(mut counts)) => {
+            // A receiver with nothing to get has a series too: what is missing cannot be alerted on.
+            for name in (state.receivers)() {
+                if !counts.iter().any(|(known, ..)| *known == name) {
+                    counts.push((name, 0, 0));
+                }
+            }
+            Some(counts)
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, "metrics without the outbox: the journal refused");
             None

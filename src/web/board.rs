@@ -95,6 +95,8 @@ struct State {
     apps: BTreeMap<AppName, AppView>,
     /// What should be watched; `None` before the organization was listed.
     expected: Option<BTreeSet<AppName>>,
+    /// Why the organization could not be listed, the last time that was so.
+    unlisted: Option<String>,
     /// Stays true: an app that is added later makes a running daemon no less ready.
     was_ready: bool,
     feed_read_at: Option<Timestamp>,
@@ -137,6 +139,11 @@ impl Board {
         state.apps.retain(|app, _| apps.contains(app));
         state.expected = Some(apps);
         state.note_readiness();
+    }
+
+    /// Says why the organization's apps could not be listed.
+    pub fn not_listed(&self, reason: &str) {
+        self.state().unlisted = Some(reason.to_owned());
     }
 
     /// Shows an app as of the round that just ended.
@@ -192,12 +199,14 @@ impl Board {
             return Readiness { ready: true, reasons: Vec::new() };
         }
         let reasons = match &state.expected {
-            None => vec!["the organization's apps have not been listed yet".to_owned()],
-            Some(_) => state
-                .waiting()
-                .into_iter()
-                .map(|app| format!("{app} has not had its first round yet"))
-                .collect(),
+            None => {
+                let why = state.unlisted.as_deref().unwrap_or("not asked for yet");
+                let organization = &self.organization;
+                vec![format!("the list of the apps of {organization}: {why}")]
+            }
+            Some(_) => {
+                state.waiting().into_iter().map(|app| format!("the first round of {app}")).collect()
+            }
         };
         Readiness { ready: false, reasons }
     }
@@ -208,7 +217,7 @@ impl Board {
 
     /// Everything, for `GET /api/v1/status`.
     pub fn status(&self, now: Timestamp) -> OrgView {
-        let ready = self.readiness().ready;
+        let Readiness { ready, reasons } = self.readiness();
         let state = self.state();
         OrgView {
             organization: self.organization.to_string(),
@@ -216,6 +225,7 @@ impl Board {
             started_at: self.started_at,
             at: now,
             ready,
+            waiting_for: reasons,
             apps_watched: state.expected.as_ref().map_or(state.apps.len(), BTreeSet::len),
             feed: FeedView {
                 read_at: state.feed_read_at,

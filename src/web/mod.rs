@@ -35,6 +35,8 @@ pub struct ApiState {
     pub board: Board,
     pub journal: Arc<dyn Journal>,
     pub clock: Clock,
+    /// Names of the receivers in force.
+    pub receivers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The sentence a person reads for an event; given, so that text has one home.
     pub sentence: fn(&Event) -> String,
 }

@@ -113,6 +113,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         known_good: None,
         hold: None,
         blind: None,
+        unread: std::collections::BTreeMap::new(),
         evidence: vec![(&evidence).into()],
         regions: Vec::new(),
         next_deadline: None,
@@ -132,6 +133,7 @@ impl Served {
             board: board.clone(),
             journal: Arc::new(Shelf(Mutex::new(history))),
             clock: Clock::starting_at(noon()),
+            receivers: Arc::new(|| vec!["idle".to_owned()]),
             sentence: |event| format!("it was {}", event.kind.as_str()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -168,12 +170,12 @@ async fn the_daemon_is_healthy_at_once_and_ready_after_every_apps_first_round() 
     assert_eq!(served.get("/healthz").await.0, 200);
 
     let (status, body) = served.get("/readyz").await;
-    assert_eq!((status, body.contains("not been listed")), (503, true), "{body}");
+    assert_eq!((status, body.contains("the list of the apps of acme")), (503, true), "{body}");
 
     served.board.expect(["api".into(), "web".into()]);
     served.board.publish(view("api", Phase::Steady));
     let refusal: ErrorView = served.json("/readyz", 503).await;
-    assert_eq!(refusal.error, "web has not had its first round yet");
+    assert_eq!(refusal.error, "waits for the first round of web");
 
     served.board.publish(view("web", Phase::Learning));
     assert_eq!(served.get("/readyz").await.0, 200);

@@ -1,11 +1,14 @@
 //! The JSON shapes of the API. They are the API's own, so that the model can change without
 //! breaking readers; `waveoff status` and `waveoff history` read them back.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AppName, Event, EventKind, Evidence, Mode, Region, RegionReport, Verdict, event::ReleaseInfo,
+    AppName, Event, EventKind, Evidence, MachineId, Mode, Region, RegionReport, Verdict,
+    event::ReleaseInfo,
 };
 
 /// Where an app is in the life of a release.
@@ -131,6 +134,9 @@ pub struct AppView {
     pub hold: Option<String>,
     /// What cannot be seen, while that is so.
     pub blind: Option<String>,
+    /// Machines whose metrics could not be read in the last round, and why.
+    #[serde(default)]
+    pub unread: BTreeMap<MachineId, String>,
     pub evidence: Vec<EvidenceView>,
     /// Progress of the rollback by region; empty when there is none.
     pub regions: Vec<RegionReport>,
@@ -159,6 +165,9 @@ pub struct OrgView {
     /// The daemon's time of the answer.
     pub at: Timestamp,
     pub ready: bool,
+    /// What is missing until then.
+    #[serde(default)]
+    pub waiting_for: Vec<String>,
     pub apps_watched: usize,
     pub feed: FeedView,
     pub apps: Vec<AppView>,

@@ -8,13 +8,16 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
 use super::{
-    super::receiver::{self, Received},
+    super::{
+        receiver::{self, Received},
+        sim,
+    },
     Bad,
 };
 use crate::{
@@ -106,13 +109,17 @@ pub(super) struct Stage {
     stop: oneshot::Sender<()>,
     others: Vec<JoinHandle<()>>,
     _scratch: Scratch,
+    _metrics_port: TcpSocket,
 }
 
 impl Stage {
     pub(super) async fn set_up() -> anyhow::Result<Self> {
         let clock = Clock::system();
         let mut fleet = fleet::demo();
-        fleet.metrics_port = free_port().await?;
+        // Another demo, or a served simulation, may have the usual port.
+        let (metrics_port, port) =
+            sim::reserve_port().context("find a free port for the metrics")?;
+        fleet.metrics_port = port;
         let sim = Sim::new(&fleet, clock.clone());
         let (platform_url, mut others) = open_platform(&sim).await?;
         let (hook_url, messages, receiving) = open_receiver(clock.clone()).await?;
@@ -167,6 +174,7 @@ impl Stage {
             stop,
             others,
             _scratch: scratch,
+            _metrics_port: metrics_port,
         })
     }
 
@@ -217,13 +225,6 @@ impl Stage {
         }
         Ok(())
     }
-}
-
-/// A port for the machines' pages, which is the same on the addresses of all of them. Another demo
-/// on this machine has another one, so that neither reads the other's pages.
-async fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("find a free port")?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// Serves the platform and the machines' pages; answers with the platform's base URL.

@@ -112,7 +112,10 @@ async fn receivers_that_do_not_answer_are_described_without_their_url() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = format!("http://{}{SECRET_PATH}", listener.local_addr().unwrap());
     drop(listener);
-    assert_eq!(send(&closed).await, retry("no connection (name, address, TLS)", None));
+    assert_eq!(
+        send(&closed).await,
+        retry("no connection: it was refused, nobody listens there", None)
+    );
 
     let nonsense = send("not a url/verysecret").await;
     assert_eq!(nonsense, retry("the URL is not one that a request can be sent to", None));

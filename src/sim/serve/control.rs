@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Shared,
     call::Call,
-    desk::ShipOptions,
+    desk::{PageKind, ShipOptions},
     faults::Rule,
     limits::Limits,
     lock,
@@ -53,6 +53,13 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
                 .as_bool()
                 .ok_or_else(|| Reply::error(400, "\"on\" is true or false"))?;
             *lock(&shared.limits) = on.then(Limits::default);
+            done()
+        }
+        ("PUT", ["machines", id, "page"]) => {
+            desk.app_of(id)?;
+            let kind: PageKind = serde_json::from_value(call.body["kind"].clone())
+                .map_err(|error| Reply::error(400, &format!("\"kind\": {error}")))?;
+            desk.set_page_kind(id, kind);
             done()
         }
         ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),

@@ -13,6 +13,7 @@ use super::reply::Reply;
 pub use crate::sim::{
     change::{Progress, Update},
     ledger::Entry,
+    page::PageKind,
     ship::ShipOptions,
 };
 
@@ -115,6 +116,10 @@ pub trait Desk: Send + Sync + 'static {
     fn metrics_pages(&self) -> Vec<MetricsSite>;
     /// The page's text; `None` when the machine does not answer.
     fn page(&self, app: &str, id: &str, path: &str) -> Option<String>;
+
+    /// How the page is served.
+    fn page_kind(&self, id: &str) -> PageKind;
+    fn set_page_kind(&self, id: &str, kind: PageKind);
 
     /// A machine's log lines, oldest first.
     fn log_lines(&self, app: &str, id: &str) -> Result<Vec<String>, Reply>;

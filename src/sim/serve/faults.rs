@@ -25,6 +25,8 @@ pub enum Fault {
     RequestLost,
     /// The request is applied, then the connection is closed.
     AnswerLost,
+    /// The request is applied, and the first half of the answer's body is all there is.
+    Truncated,
 }
 
 /// A fault and which calls it meets.

@@ -3,17 +3,19 @@
 //! Each machine listens on a loopback address of its own, so that all can use the same port, as
 //! they do on Fly. The set follows the fleet: servers open and close as machines come and go.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::{Body, Bytes},
     extract::{Request, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
 };
+use futures_util::{StreamExt as _, stream};
 use tokio::net::TcpListener;
 
-use super::desk::{Desk, MetricsSite};
+use super::desk::{Desk, MetricsSite, PageKind};
 
 /// How often the fleet is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -49,6 +51,16 @@ pub async fn serve(desk: Arc<dyn Desk>) {
     }
 }
 
+/// Bytes of a page that is too large, and of one piece of it.
+const HUGE: usize = 100 << 20;
+const FILLER: usize = 64 << 10;
+
+/// Bytes that arrive of a page that breaks off; every page has more.
+const HALF: usize = 200;
+
+/// How long a page that says nothing keeps its caller waiting.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// One machine's server; closing is dropping.
 struct Server(tokio::task::JoinHandle<()>);
 
@@ -73,8 +85,40 @@ async fn page(
     State((desk, site)): State<(Arc<dyn Desk>, MetricsSite)>,
     request: Request,
 ) -> Response {
-    match desk.page(&site.app, &site.machine, request.uri().path()) {
-        Some(text) => ([("content-type", "text/plain; version=0.0.4")], text).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
+    let Some(text) = desk.page(&site.app, &site.machine, request.uri().path()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let plain = [("content-type", "text/plain; version=0.0.4")];
+    match desk.page_kind(&site.machine) {
+        PageKind::Normal => (plain, text).into_response(),
+        PageKind::Huge => {
+            let bulk = stream::iter(std::iter::repeat_n(filler(), HUGE / FILLER));
+            let end = stream::iter([Bytes::from(text)]);
+            let body = bulk.chain(end).map(Ok::<_, io::Error>);
+            (plain, Body::from_stream(body)).into_response()
+        }
+        PageKind::Endless => {
+            let body = stream::repeat(filler()).map(Ok::<_, io::Error>);
+            (plain, Body::from_stream(body)).into_response()
+        }
+        PageKind::Html => {
+            Html("<!doctype html><title>shop</title><h1>Welcome</h1>").into_response()
+        }
+        PageKind::Silent => {
+            tokio::time::sleep(SILENCE).await;
+            StatusCode::GATEWAY_TIMEOUT.into_response()
+        }
+        PageKind::Cut => {
+            let mut half = text.into_bytes();
+            half.truncate(HALF);
+            let body = stream::iter([Ok(Bytes::from(half)), Err(io::Error::other("cut"))]);
+            (plain, Body::from_stream(body)).into_response()
+        }
     }
+}
+
+/// Lines of a series that nobody asks for.
+fn filler() -> Bytes {
+    let line = "go_memstats_filler_bytes{class=\"small\"} 1234567890123456\n";
+    Bytes::from(line.repeat(FILLER / line.len()))
 }

@@ -212,6 +212,11 @@ async fn guarded(shared: &Shared, line: &Line, headers: &HeaderMap, call: &mut C
             drop(dispatch(&*shared.desk, call).await);
             Err(lost(line))
         }
+        Some(Fault::Truncated) => {
+            let mut reply = dispatch(&*shared.desk, call).await.unwrap_or_else(|refusal| refusal);
+            reply.is_cut = true;
+            Ok(reply)
+        }
     }
 }
 

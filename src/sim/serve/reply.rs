@@ -15,6 +15,8 @@ pub struct Reply {
     pub body: Value,
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
+    /// Only the first half of the body is sent.
+    pub is_cut: bool,
 }
 
 impl Reply {
@@ -23,7 +25,7 @@ impl Reply {
     }
 
     pub fn with(status: u16, body: Value) -> Self {
-        Self { status, body, headers: Vec::new() }
+        Self { status, body, headers: Vec::new(), is_cut: false }
     }
 
     /// A refusal in the Machines API's shape.
@@ -51,7 +53,11 @@ impl Reply {
     /// The HTTP response; `request_id` is what clients quote in their complaints.
     pub fn into_response(self, request_id: u64) -> Response<Body> {
         let empty = self.status == 204 || self.body.is_null();
-        let body = if empty { Body::empty() } else { Body::from(self.body.to_string()) };
+        let mut text = if empty { String::new() } else { self.body.to_string() };
+        if self.is_cut {
+            text = text.chars().take(text.chars().count() / 2).collect();
+        }
+        let body = Body::from(text);
         let mut response = Response::new(body);
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

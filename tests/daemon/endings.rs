@@ -1,0 +1,69 @@
+//! The daemon ends in the middle of a rollback, and the next one goes on.
+
+use crate::{
+    platform::FLEET,
+    stage::{Stage, tail},
+    wait::{s, until},
+};
+
+/// As [`FLEET`], but updates take long enough to be interrupted.
+async fn in_the_middle_of_a_rollback() -> Stage {
+    let mut stage = Stage::with_fleet(&FLEET.replace("boot_s = 0.3", "boot_s = 2")).await;
+    stage.start().await;
+    stage.trusted().await;
+    stage.platform.ship("errors").await;
+    stage.hook.about_api("rollback.started", s(60)).await;
+    until("the daemon works on a machine", s(20), async || {
+        (!stage.platform.leased().await.is_empty()).then_some(())
+    })
+    .await;
+    stage
+}
+
+async fn goes_on_and_completes(stage: &Stage, within: std::time::Duration) {
+    stage.hook.about_api("rollback.completed", within).await;
+    assert_eq!(stage.platform.tags().await, ["v41"]);
+    assert_eq!(stage.platform.leased().await, Vec::<String>::new());
+    for kind in ["release.degraded", "rollback.planned", "rollback.started", "rollback.completed"] {
+        assert_eq!(stage.hook.count(kind), 1, "{kind} in {:?}", stage.hook.kinds("api"));
+    }
+    assert_eq!(stage.hook.count("rollback.region_confirmed"), 2);
+    let release = stage.platform.app("api").await["release"].clone();
+    assert_eq!((&release["version"], &release["status"]), (&43.into(), &"complete".into()));
+}
+
+#[tokio::test]
+async fn told_to_stop_in_the_middle_it_frees_its_machines_and_the_next_one_goes_on() {
+    // Given a rollback under way
+    let mut stage = in_the_middle_of_a_rollback().await;
+
+    // When the daemon is told to stop
+    stage.daemon().tell_to_stop().await;
+    let code = stage.daemon().exit(s(6)).await;
+
+    // Then it ends well, and holds nothing any more
+    assert_eq!(code, Some(0), "{}", tail(&stage.log()));
+    assert_eq!(stage.platform.leased().await, Vec::<String>::new());
+    stage.ended();
+
+    // and the next one completes what was begun
+    stage.start().await;
+    goes_on_and_completes(&stage, s(60)).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_its_leases_lapse_and_the_next_one_goes_on() {
+    // Given a rollback under way
+    let mut stage = in_the_middle_of_a_rollback().await;
+
+    // When the daemon is killed
+    stage.daemon().kill().await;
+    stage.ended();
+
+    // Then its lease is still there, the next one waits for its end, and completes
+    assert!(!stage.platform.leased().await.is_empty(), "nobody gave the lease back");
+    stage.start().await;
+    goes_on_and_completes(&stage, s(80)).await;
+    stage.end().await;
+}

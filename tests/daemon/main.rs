@@ -1,0 +1,28 @@
+//! The shipped binary as its users run it: `waveoff run` and `waveoff sim serve` as processes of
+//! their own, over real sockets, in real time.
+//!
+//! Given, when, then, as in the scenarios on simulated time; here the subject is everything those
+//! leave out: arguments, environment, signals, sockets, files, logs. Nothing is shared between
+//! tests, and nothing sleeps: whatever is awaited is looked for until it is there ([`wait`]).
+//! Every test ends with [`stage::Stage::end`], which searches all that was said for secrets.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that cannot go on fails its test"
+)]
+
+mod endings;
+mod hook;
+mod input;
+mod page;
+mod platform;
+mod process;
+mod receivers;
+mod reload;
+mod rollback;
+mod stage;
+mod start;
+mod wait;
