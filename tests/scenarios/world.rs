@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use waveoff::{
     config::{self, Config, Secret},
-    daemon::{self, Ports, Settings},
+    daemon::{self, ConfigSource, Ports, Settings},
     model::{AppName, Event, EventKind},
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
@@ -77,6 +77,8 @@ pub struct World {
     dir: TempDir,
     reader: SqliteJournal,
     config: Config,
+    /// Whether the daemon reads changed files.
+    pub reloads: bool,
     clock: Clock,
     start: Timestamp,
     running: Option<Running>,
@@ -150,6 +152,7 @@ impl World {
             reader: journal(dir.path()),
             dir,
             config,
+            reloads: false,
             clock,
             start,
             running: None,
@@ -172,7 +175,10 @@ impl World {
         };
         let settings = Settings {
             config: self.config.clone(),
-            source: None,
+            source: self.reloads.then(|| ConfigSource {
+                dir: self.dir.path().join("config"),
+                environment: Arc::new(environment),
+            }),
             listener: None,
             feed_every: Duration::from_secs(2),
         };
@@ -263,6 +269,36 @@ impl World {
     pub async fn events(&self) -> Vec<Event> {
         let history = self.reader.history(Some(&APP.into()), None, 1000).await.unwrap();
         history.into_iter().rev().map(|entry| entry.event).collect()
+    }
+
+    /// Everything of one kind, whatever it is about, oldest first.
+    pub async fn told(&self, kind: EventKind) -> Vec<Event> {
+        let history = self.reader.history(None, None, 1000).await.unwrap();
+        let events = history.into_iter().rev().map(|entry| entry.event);
+        events.filter(|event| event.kind == kind).collect()
+    }
+
+    /// Names of the apps on the board.
+    pub fn watched(&self) -> Vec<String> {
+        let apps = self.board.status(self.now()).apps;
+        apps.into_iter().map(|view| view.app.to_string()).collect()
+    }
+
+    /// The revision and the document that are stored for an app.
+    pub async fn stored(&self, app: &str) -> (u64, String) {
+        let stored = self.reader.load(&app.into()).await.unwrap().unwrap();
+        (stored.revision, stored.state)
+    }
+
+    /// What happens to the journal behind the daemon's back.
+    pub fn tamper(&self, sql: &str) {
+        let file = rusqlite::Connection::open(self.dir.path().join("journal.sqlite")).unwrap();
+        file.execute_batch(sql).unwrap();
+    }
+
+    /// Writes or replaces a file of the configuration.
+    pub fn configure(&self, file: &str, text: &str) {
+        std::fs::write(self.dir.path().join("config").join(file), text).unwrap();
     }
 
     /// The newest event of a kind.
@@ -378,6 +414,9 @@ secrets_env = ["OPS_SECRET"]
 "#;
     std::fs::write(dir.join("waveoff.toml"), head).unwrap();
     std::fs::write(dir.join("thresholds/api.toml"), policy).unwrap();
-    let environment = |name: &str| (name == "OPS_SECRET").then(|| SECRET.to_owned());
     config::load(&dir, environment).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn environment(name: &str) -> Option<String> {
+    (name == "OPS_SECRET").then(|| SECRET.to_owned())
 }
