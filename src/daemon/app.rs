@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, act, logs, observe, shared::Shared};
+use super::{Ports, act, document, logs, observe, shared::Shared, unreadable::Unreadable};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
@@ -82,7 +82,14 @@ impl AppTask {
     ///
     /// When the journal cannot be read or written: without it nothing may be decided.
     pub async fn run(self) -> anyhow::Result<()> {
-        let mut course = self.load().await?;
+        let mut course = match self.load().await? {
+            Ok(course) => course,
+            Err(unreadable) => {
+                self.stand_by(unreadable).await;
+                return Ok(());
+            }
+        };
+        self.tell_if_readable_again().await;
         for (id, command) in course.state.pending.clone() {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
@@ -108,17 +115,23 @@ impl AppTask {
         }
     }
 
-    async fn load(&self) -> anyhow::Result<Course> {
-        let stored = self.ports.journal.load(&self.app).await.context("read the journal")?;
+    /// The outer error is the journal's, the inner one is about this app alone.
+    async fn load(&self) -> anyhow::Result<Result<Course, Unreadable>> {
+        let stored = match self.ports.journal.load(&self.app).await {
+            Ok(stored) => stored,
+            Err(error @ StoreError::Unreadable(_)) => return Ok(Err(error.into())),
+            Err(error) => return Err(error).context("read the journal"),
+        };
         let (state, revision) = match stored {
-            Some(stored) => {
-                let state: AppState = serde_json::from_str(&stored.state)
-                    .with_context(|| format!("read the stored state of {}", self.app))?;
-                (state, stored.revision)
-            }
+            Some(stored) => match document::read(&self.app, &stored.state) {
+                Ok(state) => (state, stored.revision),
+                Err(reason) => {
+                    return Ok(Err(Unreadable { revision: stored.revision, reason }));
+                }
+            },
             None => (AppState::new(self.app.clone()), 0),
         };
-        Ok(Course {
+        Ok(Ok(Course {
             state,
             revision,
             work: JoinSet::new(),
@@ -127,7 +140,7 @@ impl AppTask {
             last_round: None,
             ledger_read: None,
             observed_at: Instant::now(),
-        })
+        }))
     }
 
     /// Waits for what comes next. Nothing is lost when this is dropped half way.
@@ -203,7 +216,7 @@ impl AppTask {
         }
     }
 
-    fn policy(&self) -> Option<Arc<Policy>> {
+    pub(super) fn policy(&self) -> Option<Arc<Policy>> {
         self.config.borrow().policy_for(&self.app)
     }
 
@@ -242,7 +255,7 @@ impl AppTask {
         events: &[Event],
     ) -> anyhow::Result<u64> {
         let config = self.config.borrow().clone();
-        let mut commit = Commit { state: serde_json::to_string(state)?, ..Commit::default() };
+        let mut commit = Commit { state: document::write(state)?, ..Commit::default() };
         for (index, event) in events.iter().enumerate() {
             // Made from the revision, so that a repeated commit carries the same ids.
             let id = format!("msg_{}_{}_{}_{index}", self.installation, self.app, revision + 1);

@@ -16,6 +16,7 @@ mod mortal;
 mod resume;
 mod rivals;
 mod rollback;
+mod shell;
 mod sight;
 mod telling;
 mod world;
