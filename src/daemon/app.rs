@@ -48,6 +48,8 @@ pub struct AppTask {
     pub mail: Arc<Notify>,
     /// Ends the task; commands under way are dropped, and taken up again by the next start.
     pub stop: watch::Receiver<bool>,
+    /// Ends this task alone, in the same way: its app is gone.
+    pub dismissed: watch::Receiver<bool>,
     pub installation: String,
 }
 
@@ -94,7 +96,7 @@ impl AppTask {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
         }
-        let mut stop = std::pin::pin!(super::until(self.stop.clone()));
+        let mut stop = std::pin::pin!(self.ends());
         loop {
             let next = tokio::select! {
                 biased;
@@ -213,6 +215,17 @@ impl AppTask {
         let passed = std::mem::replace(&mut course.observed_at, Instant::now()).elapsed();
         if course.state.platform_blind.is_some() || course.state.metrics_blind.is_some() {
             self.ports.board.blind_for(passed);
+        }
+    }
+
+    /// Completes when the task has to end.
+    pub(super) fn ends(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (stop, dismissed) = (self.stop.clone(), self.dismissed.clone());
+        async move {
+            tokio::select! {
+                () = super::until(stop) => {}
+                () = super::until(dismissed) => {}
+            }
         }
     }
 

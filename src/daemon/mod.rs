@@ -6,6 +6,7 @@
 
 mod act;
 mod app;
+mod census;
 mod config_edit;
 mod counted;
 pub mod delivery;

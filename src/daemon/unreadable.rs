@@ -38,7 +38,7 @@ impl AppTask {
         let id = format!("msg_{}_{app}_{}{MARK}", self.installation, unreadable.revision);
         let mut told = false;
         let since = self.ports.clock.now();
-        let mut stop = std::pin::pin!(super::until(self.stop.clone()));
+        let mut stop = std::pin::pin!(self.ends());
         while let Some(policy) = self.policy() {
             if !told {
                 let mut event = Event::new(EventKind::MonitorBlind, since, Some(app.clone()));

@@ -2,8 +2,14 @@
 //! go, and what is told of the configuration.
 
 use waveoff::{
-    model::EventKind::{MonitorBlind, MonitorRecovered, ReleaseTrusted, RollbackCompleted},
-    sim::fleet,
+    model::EventKind::{
+        ConfigRejected, MonitorBlind, MonitorRecovered, ReleaseTrusted, RollbackCompleted,
+    },
+    ports::PlatformError,
+    sim::{
+        Action, Fault, FaultRule,
+        fleet::{self, FleetApp},
+    },
 };
 
 use crate::world::{APP, QUICK, World, policy};
@@ -82,5 +88,97 @@ async fn the_state_of_an_older_version_goes_on() {
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackCompleted).await;
     assert_eq!(world.count(ReleaseTrusted).await, 1, "{}", world.timeline().await);
+    world.finish().await;
+}
+
+/// A preview app that is deleted: no page about blindness, no task that polls for ever.
+#[tokio::test(start_paused = true)]
+async fn an_app_that_was_deleted_is_let_go_and_hired_again_when_it_comes_back() {
+    let mut world = two().await;
+    world.trusted().await;
+    world.sim.remove_app("web").unwrap();
+    world.run_for(40).await;
+    assert_eq!(world.watched(), ["api"]);
+    assert_eq!(world.told(MonitorBlind).await, []);
+    let before = calls_about(&world, "web");
+    world.run_for(300).await;
+    assert_eq!(calls_about(&world, "web"), before, "nobody asks for it any more");
+    assert_eq!(world.board.status(world.now()).apps_watched, 1);
+
+    let again = FleetApp::new("web", "registry.fly.io/web:v41", &[("iad", 1)], 40.0);
+    world.sim.add_app(&again);
+    world.run_for(90).await;
+    assert_eq!(world.watched(), ["api", "web"]);
+    assert_eq!(world.board.app(&"web".into()).unwrap().phase.as_str(), "steady");
+    world.finish().await;
+}
+
+fn calls_about(world: &World, app: &str) -> usize {
+    world.sim.calls().iter().filter(|call| call.app == Some(app.into())).count()
+}
+
+/// A list that fails or is empty is no list: everybody stays watched.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_let_go_on_a_list_that_failed_or_is_empty() {
+    let mut world = two().await;
+    world.trusted().await;
+    let down = Fault::Fail(PlatformError::Unavailable("503".to_owned()));
+    world.sim.add_fault(FaultRule::new(down).on(Action::Apps));
+    world.sim.remove_app("web").unwrap();
+    world.run_for(300).await;
+    assert_eq!(world.watched(), ["api", "web"]);
+
+    world.sim.remove_app(APP).unwrap();
+    world.sim.clear_faults();
+    world.run_for(300).await;
+    assert_eq!(world.watched(), ["api", "web"]);
+    world.finish().await;
+}
+
+/// Two policies with equal claims: the app is not watched, and people hear of it, once each time.
+#[tokio::test(start_paused = true)]
+async fn a_tie_after_a_reload_is_told_once_each_time_it_comes_about() {
+    let by = |glob: &str| policy(QUICK).replace(r#"apps = ["api"]"#, &format!("apps = [{glob:?}]"));
+    let mut world = World::idle(&fleet::demo(), &by("ap*"));
+    world.reloads = true;
+    world.start().await;
+    world.trusted().await;
+    for times in 1..=2 {
+        world.configure("thresholds/other.toml", &by("a*i"));
+        world.run_for(300).await;
+        assert_eq!(world.watched(), Vec::<String>::new());
+        let told = world.told(ConfigRejected).await;
+        assert_eq!(told.len(), times, "{told:?}");
+        assert_eq!(told[times - 1].app, Some(APP.into()));
+        let sentence = waveoff::notify::text::sentence(&told[times - 1]);
+        let tie = "api: not watched: api is claimed equally by the policies api and other.";
+        assert_eq!(sentence, tie);
+
+        world.configure("thresholds/other.toml", &by("other"));
+        world.run_for(90).await;
+        assert_eq!(world.watched(), [APP]);
+        assert_eq!(world.view().phase.as_str(), "steady");
+    }
+    world.finish().await;
+}
+
+/// A thoroughly broken file: the message names a few problems and where to see the rest.
+#[tokio::test(start_paused = true)]
+async fn a_refused_configuration_is_told_in_few_words() {
+    let mut world = World::idle(&fleet::demo(), &policy(QUICK));
+    world.reloads = true;
+    world.start().await;
+    world.trusted().await;
+    let broken: String = (0..40).map(|n| format!("unknown_{n:02} = {n}\n")).collect();
+    world.configure("thresholds/api.toml", &format!("{broken}{}", policy(QUICK)));
+    world.run_for(10).await;
+    let told = world.told(ConfigRejected).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    let reason = told[0].reason.clone().unwrap();
+    assert_eq!(reason.lines().count(), 6, "{reason}");
+    assert!(reason.contains("api.toml:1: unknown_00"), "{reason}");
+    assert!(reason.ends_with("and 35 more: run waveoff check"), "{reason}");
+    assert!(reason.len() < 2000, "{reason}");
+    assert_eq!(world.watched(), [APP], "the old one stays");
     world.finish().await;
 }
