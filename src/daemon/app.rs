@@ -108,6 +108,7 @@ impl AppTask {
             };
             let Some(policy) = self.policy() else {
                 info!(app = %self.app, "{} is not watched any more", self.app);
+                wind_down(course.work).await;
                 return Ok(());
             };
             match next {
