@@ -240,8 +240,10 @@ pub struct Delivery {
 pub enum DeliveryOutcome {
     /// 2xx.
     Accepted,
-    /// 410 and other permanent refusals: no use in repeating.
+    /// 410: no use in repeating.
     Refused { reason: String },
+    /// The receiver will not have this very message: worth a few attempts, and no more.
+    Unfit { reason: String },
     /// To be repeated, not before `after` when the receiver said so.
     Retry { reason: String, after: Option<Duration> },
 }

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, act, logs, observe, shared::Shared};
+use super::{Ports, act, document, logs, observe, shared::Shared, unreadable::Unreadable};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
@@ -50,6 +50,8 @@ pub struct AppTask {
     pub mail: Arc<Notify>,
     /// Ends the task; commands under way are dropped, and taken up again by the next start.
     pub stop: watch::Receiver<bool>,
+    /// Ends this task alone, in the same way: its app is gone.
+    pub dismissed: watch::Receiver<bool>,
     pub installation: String,
 }
 
@@ -88,12 +90,19 @@ impl AppTask {
     ///
     /// When the journal cannot be read or written: without it nothing may be decided.
     pub async fn run(self) -> anyhow::Result<()> {
-        let mut course = self.load().await?;
+        let mut course = match self.load().await? {
+            Ok(course) => course,
+            Err(unreadable) => {
+                self.stand_by(unreadable).await;
+                return Ok(());
+            }
+        };
+        self.tell_if_readable_again().await;
         for (id, command) in course.state.pending.clone() {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
         }
-        let mut stop = std::pin::pin!(super::until(self.stop.clone()));
+        let mut stop = std::pin::pin!(self.ends());
         loop {
             let next = tokio::select! {
                 biased;
@@ -137,17 +146,23 @@ impl AppTask {
         }
     }
 
-    async fn load(&self) -> anyhow::Result<Course> {
-        let stored = self.ports.journal.load(&self.app).await.context("read the journal")?;
+    /// The outer error is the journal's, the inner one is about this app alone.
+    async fn load(&self) -> anyhow::Result<Result<Course, Unreadable>> {
+        let stored = match self.ports.journal.load(&self.app).await {
+            Ok(stored) => stored,
+            Err(error @ StoreError::Unreadable(_)) => return Ok(Err(error.into())),
+            Err(error) => return Err(error).context("read the journal"),
+        };
         let (state, revision) = match stored {
-            Some(stored) => {
-                let state: AppState = serde_json::from_str(&stored.state)
-                    .with_context(|| format!("read the stored state of {}", self.app))?;
-                (state, stored.revision)
-            }
+            Some(stored) => match document::read(&self.app, &stored.state) {
+                Ok(state) => (state, stored.revision),
+                Err(reason) => {
+                    return Ok(Err(Unreadable { revision: stored.revision, reason }));
+                }
+            },
             None => (AppState::new(self.app.clone()), 0),
         };
-        Ok(Course {
+        Ok(Ok(Course {
             state,
             revision,
             policy: None,
@@ -158,7 +173,7 @@ impl AppTask {
             ledger_read: None,
             observed_at: Instant::now(),
             unread: BTreeMap::new(),
-        })
+        }))
     }
 
     /// Waits for what comes next. Nothing is lost when this is dropped half way.
@@ -265,7 +280,18 @@ impl AppTask {
         *unread = now;
     }
 
-    fn policy(&self) -> Option<Arc<Policy>> {
+    /// Completes when the task has to end.
+    pub(super) fn ends(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (stop, dismissed) = (self.stop.clone(), self.dismissed.clone());
+        async move {
+            tokio::select! {
+                () = super::until(stop) => {}
+                () = super::until(dismissed) => {}
+            }
+        }
+    }
+
+    pub(super) fn policy(&self) -> Option<Arc<Policy>> {
         self.config.borrow().policy_for(&self.app)
     }
 
@@ -305,7 +331,7 @@ impl AppTask {
         events: &[Event],
     ) -> anyhow::Result<u64> {
         let config = self.config.borrow().clone();
-        let mut commit = Commit { state: serde_json::to_string(state)?, ..Commit::default() };
+        let mut commit = Commit { state: document::write(state)?, ..Commit::default() };
         for (index, event) in events.iter().enumerate() {
             // Made from the revision, so that a repeated commit carries the same ids.
             let id = format!("msg_{}_{}_{}_{index}", self.installation, self.app, revision + 1);

@@ -4,7 +4,13 @@
 //! between sending and noting it sends the message again under the same id, and receivers
 //! recognise it by that.
 
-use std::{collections::BTreeSet, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
@@ -27,6 +33,9 @@ const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(600);
 /// Longest a single attempt may take, should the notifier's own deadline fail.
 const ATTEMPT_MAX: Duration = Duration::from_secs(30);
+/// Attempts that may be answered by "not this message" before it is given up. More than one: a
+/// receiver may be misconfigured for a moment. Not many: the messages behind it wait meanwhile.
+const UNFIT_MAX: u32 = 5;
 /// How soon to look again while something is being sent, or the journal cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long to sleep at most: the clock may be set, or a wake-up lost.
@@ -45,12 +54,22 @@ pub struct Delivery {
     pub wake: Arc<Notify>,
 }
 
+/// A message whose turn it is.
+struct Turn {
+    queued: Queued,
+    /// How often it was found unfit so far.
+    unfit: u32,
+}
+
 impl Delivery {
     /// Works until `shutdown` completes.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut config_lives = true;
         let mut busy: BTreeSet<String> = BTreeSet::new();
+        // Per receiver its last message, and how often that was found unfit. Not in the journal: a
+        // restart costs a few attempts more.
+        let mut unfit: BTreeMap<String, (i64, u32)> = BTreeMap::new();
         let mut sending = FuturesUnordered::new();
         loop {
             let now = self.clock.now();
@@ -59,7 +78,11 @@ impl Delivery {
                     for queued in due {
                         busy.insert(queued.entry.receiver.clone());
                         let config = Arc::clone(&self.config.borrow_and_update());
-                        sending.push(self.attempt(queued, config));
+                        let unfit = match unfit.get(&queued.entry.receiver) {
+                            Some((sequence, times)) if *sequence == queued.sequence => *times,
+                            _ => 0,
+                        };
+                        sending.push(self.attempt(Turn { queued, unfit }, config));
                     }
                     wait
                 }
@@ -74,8 +97,9 @@ impl Delivery {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                Some(receiver) = sending.next() => {
+                Some((receiver, sequence, times)) = sending.next() => {
                     busy.remove(&receiver);
+                    unfit.insert(receiver, (sequence, times));
                 }
                 () = self.wake.notified() => {}
                 changed = self.config.changed(), if config_lives => {
@@ -106,24 +130,26 @@ impl Delivery {
         Ok((due, wait.clamp(Duration::from_millis(1), SLEEP_MAX)))
     }
 
-    /// Sends one message once and notes how it went; answers with the receiver's name. The future
-    /// borrows nothing, so that the worker can go on meanwhile.
+    /// Sends one message once and notes how it went; answers with the receiver's name, the
+    /// message's number and how often it was found unfit. The future borrows nothing, so that the
+    /// worker can go on meanwhile.
     fn attempt(
         &self,
-        queued: Queued,
+        mut turn: Turn,
         config: Arc<Config>,
-    ) -> impl Future<Output = String> + Send + use<> {
+    ) -> impl Future<Output = (String, i64, u32)> + Send + use<> {
         let (journal, notifier) = (Arc::clone(&self.journal), Arc::clone(&self.notifier));
         let clock = self.clock.clone();
         async move {
-            let name = queued.entry.receiver.clone();
+            let name = turn.queued.entry.receiver.clone();
             let attempt = match config.receivers.get(&name) {
                 Some(receiver) => {
-                    try_once(&queued, receiver, &config.organization, notifier.as_ref(), &clock)
+                    try_once(&mut turn, receiver, &config.organization, notifier.as_ref(), &clock)
                         .await
                 }
                 None => Attempt::Dead { reason: "the receiver is no longer configured".to_owned() },
             };
+            let queued = turn.queued;
             report(&queued, &attempt);
             // Not noted: the message stays due and goes out again under the same id. Staying
             // busy for a moment keeps that from becoming a flood.
@@ -131,18 +157,19 @@ impl Delivery {
                 tracing::warn!(receiver = name, %error, "a delivery could not be noted");
                 sleep(backoff(queued.attempts, "")).await;
             }
-            name
+            (name, queued.sequence, turn.unfit)
         }
     }
 }
 
 async fn try_once(
-    queued: &Queued,
+    turn: &mut Turn,
     receiver: &Receiver,
     organization: &str,
     notifier: &dyn Notifier,
     clock: &Clock,
 ) -> Attempt {
+    let queued = &turn.queued;
     let now = clock.now();
     let max_age = SignedDuration::try_from(receiver.max_age).unwrap_or(SignedDuration::MAX);
     if now.duration_since(queued.queued_at) >= max_age {
@@ -156,18 +183,26 @@ async fn try_once(
         // The configuration can be mended; the message waits for that.
         Err(error) => DeliveryOutcome::Retry { reason: error.to_string(), after: None },
     };
+    let again = |reason: String, after: Option<Duration>| {
+        let own = backoff(queued.attempts, &queued.entry.message_id);
+        let wait = after.map_or(own, |asked| asked.max(own));
+        let at = clock.now().checked_add(wait).unwrap_or(Timestamp::MAX);
+        // At its last moment the message is looked at once more, and given up on time.
+        let end = queued.queued_at.checked_add(max_age).unwrap_or(Timestamp::MAX);
+        Attempt::RetryAt { at: at.min(end), reason }
+    };
     match outcome {
         DeliveryOutcome::Accepted => Attempt::Delivered,
         DeliveryOutcome::Refused { reason } => Attempt::Dead { reason },
-        DeliveryOutcome::Retry { reason, after } => {
-            let own = backoff(queued.attempts, &queued.entry.message_id);
-            let wait = after.map_or(own, |asked| asked.max(own));
-            let now = clock.now();
-            let at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-            // At its last moment the message is looked at once more, and given up on time.
-            let end = queued.queued_at.checked_add(max_age).unwrap_or(Timestamp::MAX);
-            Attempt::RetryAt { at: at.min(end), reason }
+        DeliveryOutcome::Unfit { reason } => {
+            turn.unfit = turn.unfit.saturating_add(1);
+            if turn.unfit >= UNFIT_MAX {
+                let times = turn.unfit;
+                return Attempt::Dead { reason: format!("{reason} to {times} attempts") };
+            }
+            again(reason, None)
         }
+        DeliveryOutcome::Retry { reason, after } => again(reason, after),
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod act;
 mod app;
+mod census;
 mod config_edit;
 mod counted;
 pub mod delivery;
+mod document;
 mod logs;
 mod observe;
 mod put;
@@ -16,6 +18,7 @@ mod ready;
 mod reload;
 mod roster;
 mod shared;
+mod unreadable;
 mod view;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};

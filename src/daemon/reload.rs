@@ -12,12 +12,16 @@ use tracing::{error, info, warn};
 
 use super::{ConfigSource, Ports};
 use crate::{
-    config::{self, Config, Fingerprint},
+    config::{self, Config, ConfigErrors, Fingerprint},
     model::{Event, EventKind},
     notify::recipients,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Most problems a message names; the log has them all.
+const PROBLEMS_MAX: usize = 5;
+/// Longest description of one problem in a message, in characters.
+const PROBLEM_LENGTH_MAX: usize = 300;
 
 pub(super) struct Reload {
     pub(super) source: ConfigSource,
@@ -66,25 +70,30 @@ impl Reload {
         let load = move || config::load(&source.dir, |name| (source.environment)(name));
         let loaded =
             tokio::task::spawn_blocking(load).await.context("read the changed configuration")?;
+        let refused = |all: &str| {
+            let event = EventKind::ConfigRejected.as_str();
+            error!(event, "configuration refused, the old one stays: {all}");
+        };
         let (kind, reason) = match loaded {
             Ok(config) => {
                 let old = self.publish.borrow().clone();
                 if config.organization != old.organization {
                     let reason = "the organization cannot change while running: restart the daemon";
+                    refused(reason);
                     (EventKind::ConfigRejected, reason.to_owned())
                 } else {
                     let reason = format!("{} policies are in force", config.policies.len());
                     self.publish.send_replace(Arc::new(config));
-                    (EventKind::ConfigReloaded, reason)
+                    let kind = EventKind::ConfigReloaded;
+                    info!(event = kind.as_str(), "configuration reloaded: {reason}");
+                    (kind, reason)
                 }
             }
-            Err(errors) => (EventKind::ConfigRejected, errors.to_string()),
+            Err(errors) => {
+                refused(&errors.to_string());
+                (EventKind::ConfigRejected, first(&errors))
+            }
         };
-        if kind == EventKind::ConfigReloaded {
-            info!(event = kind.as_str(), "configuration reloaded: {reason}");
-        } else {
-            error!(event = kind.as_str(), "configuration refused, the old one stays: {reason}");
-        }
         let now = self.ports.clock.now();
         let mut event = Event::new(kind, now, None);
         event.reason = Some(reason);
@@ -98,4 +107,18 @@ impl Reload {
         self.mail.notify_one();
         Ok(())
     }
+}
+
+/// The first problems, one a line: people read messages on a telephone.
+fn first(errors: &ConfigErrors) -> String {
+    let problems = errors.problems();
+    let shown = problems.iter().take(PROBLEMS_MAX);
+    let mut lines: Vec<String> = shown
+        .map(|problem| problem.to_string().chars().take(PROBLEM_LENGTH_MAX).collect())
+        .collect();
+    let more = problems.len().saturating_sub(PROBLEMS_MAX);
+    if more > 0 {
+        lines.push(format!("and {more} more: run waveoff check"));
+    }
+    lines.join("\n")
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use tokio::{
     sync::{Notify, watch},
     task::{Id, JoinSet},
@@ -13,15 +14,19 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, app::AppTask, shared::Shared};
+use super::{Ports, app::AppTask, census::Census, shared::Shared};
 use crate::{
     config::Config,
-    model::AppName,
-    ports::{FeedPosition, PlatformError},
+    model::{AppName, Event, EventKind},
+    notify::recipients,
+    ports::{FeedEntry, FeedPosition, PlatformError},
 };
 
 /// How often the list of apps is read besides what the feed shows.
 const APPS_EVERY: Duration = Duration::from_secs(60);
+/// How soon it is read again when an app seems to be gone: sooner than people would be told that
+/// the app cannot be seen.
+const APPS_IN_DOUBT: Duration = Duration::from_secs(8);
 /// Until the first list was read, it is asked for this often.
 const APPS_RETRY: Duration = Duration::from_secs(2);
 /// One reading of feed or list, retries included.
@@ -36,129 +41,207 @@ pub(super) struct Roster {
     pub(super) feed_every: Duration,
 }
 
-/// The tasks that run.
-#[derive(Default)]
-struct Tasks {
-    set: JoinSet<anyhow::Result<()>>,
-    apps: BTreeMap<AppName, (Id, Arc<Notify>)>,
+/// What is known, and who runs.
+struct Course {
+    shared: Arc<Shared>,
+    census: Census,
+    tasks: JoinSet<anyhow::Result<()>>,
+    hired: BTreeMap<AppName, Hired>,
+    /// Apps that two policies claim equally, with what was told of it.
+    ties: BTreeMap<AppName, String>,
+    position: FeedPosition,
+    /// When the list of apps was last read.
+    listed_at: Option<Instant>,
+    next_apps: Instant,
+}
+
+/// An app's task.
+struct Hired {
+    task: Id,
+    nudge: Arc<Notify>,
+    /// Ends this one task. It stays in the books until it ended: two at once would write one state.
+    dismiss: watch::Sender<bool>,
 }
 
 impl Roster {
     pub(super) async fn run(mut self) -> anyhow::Result<()> {
-        let shared = Arc::new(Shared::default());
-        let mut tasks = Tasks::default();
-        let mut known: BTreeSet<AppName> = BTreeSet::new();
-        let mut listed = false;
-        let mut position = FeedPosition::default();
-        let mut next_apps = Instant::now();
+        let mut course = Course {
+            shared: Arc::default(),
+            census: Census::default(),
+            tasks: JoinSet::new(),
+            hired: BTreeMap::new(),
+            ties: BTreeMap::new(),
+            position: FeedPosition::default(),
+            listed_at: None,
+            next_apps: Instant::now(),
+        };
         let mut next_feed = Instant::now() + self.feed_every;
         let mut stop = std::pin::pin!(super::until(self.stop.clone()));
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                Some(ended) = tasks.set.join_next_with_id(), if !tasks.set.is_empty() => {
-                    let id = match &ended {
-                        Ok((id, _)) => *id,
-                        Err(error) => error.id(),
-                    };
-                    tasks.apps.retain(|_, (task, _)| *task != id);
-                    match ended {
-                        Ok((_, Ok(()))) => {}
-                        Ok((_, Err(error))) => return Err(error),
+                Some(ended) = course.tasks.join_next_with_id(), if !course.tasks.is_empty() => {
+                    let (task, result) = match ended {
+                        Ok((task, result)) => (task, result),
                         Err(error) => anyhow::bail!("an app's task failed: {error}"),
-                    }
+                    };
+                    result?;
+                    course.hired.retain(|_, hired| hired.task != task);
+                    // It may be wanted again by now.
+                    self.hire(&mut course).await;
                 }
                 changed = self.config.changed() => {
                     if changed.is_err() {
                         break;
                     }
-                    self.hire(&mut tasks, &known, &shared);
+                    self.hire(&mut course).await;
                 }
-                () = tokio::time::sleep_until(next_apps) => {
-                    match bounded(self.ports.platform.apps()).await {
-                        Ok(apps) => {
-                            listed = true;
-                            known = apps.into_iter().collect();
-                            self.hire(&mut tasks, &known, &shared);
-                        }
-                        Err(error) => {
-                            warn!("the organization's apps cannot be listed: {error}");
-                            self.ports.board.not_listed(&error.to_string());
-                        }
-                    }
-                    next_apps = Instant::now() + if listed { APPS_EVERY } else { APPS_RETRY };
+                () = tokio::time::sleep_until(course.next_apps) => {
+                    self.read_apps(&mut course).await;
                 }
                 () = tokio::time::sleep_until(next_feed) => {
-                    self.read_feed(&mut tasks, &mut known, &mut position, &shared).await;
+                    self.read_feed(&mut course).await;
                     next_feed = Instant::now() + self.feed_every;
                 }
             }
         }
-        while tasks.set.join_next().await.is_some() {}
+        while course.tasks.join_next().await.is_some() {}
         Ok(())
     }
 
-    async fn read_feed(
-        &self,
-        tasks: &mut Tasks,
-        known: &mut BTreeSet<AppName>,
-        position: &mut FeedPosition,
-        shared: &Arc<Shared>,
-    ) {
-        let reading = match bounded(self.ports.platform.changes(position)).await {
+    async fn read_apps(&self, course: &mut Course) {
+        match bounded(self.ports.platform.apps()).await {
+            Ok(apps) => {
+                course.listed_at = Some(Instant::now());
+                match course.census.listed(apps) {
+                    Some(gone) => course.dismiss(&gone),
+                    None => warn!("the list of the organization's apps is empty: not believed"),
+                }
+                self.hire(course).await;
+            }
+            Err(error) => {
+                warn!("the organization's apps cannot be listed: {error}");
+                self.ports.board.not_listed(&error.to_string());
+            }
+        }
+        let wait = match course.listed_at {
+            None => APPS_RETRY,
+            Some(_) if course.census.is_in_doubt() => APPS_IN_DOUBT,
+            Some(_) => APPS_EVERY,
+        };
+        course.next_apps = Instant::now() + wait;
+    }
+
+    async fn read_feed(&self, course: &mut Course) {
+        let reading = match bounded(self.ports.platform.changes(&course.position)).await {
             Ok(reading) => reading,
             Err(error) => {
                 warn!("the change feed cannot be read: {error}");
                 return;
             }
         };
-        *position = reading.next;
+        course.position = reading.next;
         self.ports.board.feed_read(self.ports.clock.now(), reading.error_regions);
-        let touched: BTreeSet<AppName> =
-            reading.entries.into_iter().map(|entry| entry.app).collect();
-        let new = touched.iter().any(|app| !known.contains(app));
-        known.extend(touched.iter().cloned());
+        let mut touched: BTreeSet<AppName> = BTreeSet::new();
+        let mut new = false;
+        for entry in reading.entries {
+            if is_gone(&entry) {
+                // Maybe the whole app is.
+                let soon = course.listed_at.map_or_else(Instant::now, |at| at + APPS_IN_DOUBT);
+                course.next_apps = course.next_apps.min(soon);
+            } else {
+                new |= course.census.seen(entry.app.clone());
+            }
+            touched.insert(entry.app);
+        }
         if new {
-            self.hire(tasks, known, shared);
+            self.hire(course).await;
         }
         for app in &touched {
-            if let Some((_, nudge)) = tasks.apps.get(app) {
-                nudge.notify_one();
+            if let Some(hired) = course.hired.get(app) {
+                hired.nudge.notify_one();
             }
         }
     }
 
     /// Starts a task for every app that a policy names and that has none.
-    fn hire(&self, tasks: &mut Tasks, known: &BTreeSet<AppName>, shared: &Arc<Shared>) {
+    async fn hire(&self, course: &mut Course) {
         let config = self.config.borrow().clone();
-        let names: Vec<AppName> = known.iter().cloned().collect();
-        for tie in config.ties(&names) {
-            error!("not watched, because two policies claim it equally: {tie}");
-        }
+        let names = course.census.apps();
+        self.note_ties(course, &config, &names).await;
         let watched: Vec<AppName> =
             names.into_iter().filter(|app| config.policy_for(app).is_some()).collect();
         self.ports.board.expect(watched.iter().cloned());
         for app in watched {
-            if tasks.apps.contains_key(&app) {
+            if course.hired.contains_key(&app) {
                 continue;
             }
             info!(app = %app, "{app} is watched");
             let nudge = Arc::new(Notify::new());
+            let (dismiss, dismissed) = watch::channel(false);
             let task = AppTask {
                 app: app.clone(),
                 ports: self.ports.clone(),
                 config: self.config.clone(),
-                shared: shared.clone(),
+                shared: course.shared.clone(),
                 nudge: nudge.clone(),
                 mail: self.mail.clone(),
                 stop: self.stop.clone(),
+                dismissed,
                 installation: self.installation.clone(),
             };
-            let handle = tasks.set.spawn(task.run());
-            tasks.apps.insert(app, (handle.id(), nudge));
+            let task = course.tasks.spawn(task.run()).id();
+            course.hired.insert(app, Hired { task, nudge, dismiss });
         }
     }
+
+    /// Tells of every app that two policies claim equally, once, until that was mended.
+    async fn note_ties(&self, course: &mut Course, config: &Config, names: &[AppName]) {
+        let mut ties = BTreeMap::new();
+        for app in names {
+            let Some(tie) = config.ties(std::slice::from_ref(app)).pop() else { continue };
+            if course.ties.get(app) != Some(&tie) {
+                error!(app = %app, "not watched, because two policies claim it equally: {tie}");
+                if let Err(error) = self.tell_tie(config, app, &tie).await {
+                    // Not noted, so it is tried again.
+                    warn!(app = %app, "{error:#}");
+                    continue;
+                }
+            }
+            ties.insert(app.clone(), tie);
+        }
+        course.ties = ties;
+    }
+
+    async fn tell_tie(&self, config: &Config, app: &AppName, tie: &str) -> anyhow::Result<()> {
+        let now = self.ports.clock.now();
+        let kind = EventKind::ConfigRejected;
+        let mut event = Event::new(kind, now, Some(app.clone()));
+        event.reason = Some(tie.to_owned());
+        let id = format!("msg_{}_{app}_tie_{}", self.installation, now.as_millisecond());
+        let told = self.ports.journal.announce(&id, event, &recipients(config, kind), now).await;
+        told.with_context(|| format!("record that {tie}"))?;
+        self.mail.notify_one();
+        Ok(())
+    }
+}
+
+impl Course {
+    /// Ends the tasks of apps that are gone. What is stored of them stays.
+    fn dismiss(&self, gone: &[AppName]) {
+        for app in gone {
+            if let Some(hired) = self.hired.get(app) {
+                info!(app = %app, "{app} is gone from the organization and no longer watched");
+                hired.dismiss.send_replace(true);
+            }
+        }
+    }
+}
+
+/// Whether it tells of a machine's end, which is no sign of its app's life.
+fn is_gone(entry: &FeedEntry) -> bool {
+    matches!(entry.state.as_str(), "destroying" | "destroyed")
 }
 
 async fn bounded<T>(

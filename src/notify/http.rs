@@ -22,10 +22,12 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// How long the explanation in an answer's body is waited for.
 const EXPLANATION_TIME: Duration = Duration::from_secs(1);
 /// The words with which Slack explains a refusal.
-const EXPLANATIONS: [&str; 12] = [
+const EXPLANATIONS: [&str; 16] = [
     "action_prohibited",
     "channel_is_archived",
     "channel_not_found",
+    "invalid_attachments",
+    "invalid_blocks",
     "invalid_payload",
     "invalid_token",
     "no_active_hooks",
@@ -33,7 +35,9 @@ const EXPLANATIONS: [&str; 12] = [
     "no_service_id",
     "no_team",
     "no_text",
+    "posting_to_general_channel_denied",
     "team_disabled",
+    "too_many_attachments",
     "user_not_found",
 ];
 
@@ -124,9 +128,10 @@ fn connect_fault(error: &reqwest::Error) -> &'static str {
     "no connection (name, address, TLS)"
 }
 
-/// What a status other than 2xx means. Only answers that concern this very message end it: 410 says the receiver
-/// is gone for good, 413 and 422 that this body will never do. The other 4xx are usually a
-/// receiver misconfigured for a while, and a message is worth more than a few requests.
+/// What a status other than 2xx means. 410 says that the receiver is gone for good; 400, 413, 415
+/// and 422 that this body does not do, which must not hold up the messages behind it. The other
+/// 4xx are usually a receiver misconfigured for a while, and a message is worth more than a few
+/// requests.
 fn outcome(status: StatusCode, after: Option<Duration>, explanation: &str) -> DeliveryOutcome {
     let reason = format!("answered {}{explanation}", status.as_u16());
     match status.as_u16() {
@@ -134,7 +139,8 @@ fn outcome(status: StatusCode, after: Option<Duration>, explanation: &str) -> De
             reason: format!("{reason}: redirects are not followed"),
             after: None,
         },
-        410 | 413 | 422 => DeliveryOutcome::Refused { reason },
+        410 => DeliveryOutcome::Refused { reason },
+        400 | 413 | 415 | 422 => DeliveryOutcome::Unfit { reason },
         _ => DeliveryOutcome::Retry { reason, after },
     }
 }

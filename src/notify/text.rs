@@ -78,6 +78,8 @@ pub fn sentence(event: &Event) -> String {
             text.reason(event);
             text.machines(event);
         }
+        // An app: what is in force leaves it without a policy.
+        EventKind::ConfigRejected if event.app.is_some() => text.said(event, "not watched"),
         EventKind::ConfigRejected => {
             text.said(event, "changed configuration refused, the old one stays in force");
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     change::Update,
     faults::{CallRecord, FaultRule},
+    fleet::FleetApp,
     handle::Sim,
     image::{Behaviour, Reference},
     lease::{Ask, Held},
@@ -197,6 +198,25 @@ impl Sim {
             let app = org.app_of(machine)?;
             org.living(&app, machine)?.lease = None;
             org.destroy(&app, machine, None, true)
+        })
+    }
+
+    /// A new app with machines, as the fleet at the beginning.
+    pub fn add_app(&self, app: &FleetApp) {
+        self.with(|org| org.furnish(app));
+    }
+
+    /// Destroys an app with all its machines.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn remove_app(&self, app: &str) -> Result<(), Refusal> {
+        for machine in self.machine_ids(app, None) {
+            self.destroy(&machine)?;
+        }
+        self.with(|org| match org.apps.remove(app) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::no("app", app)),
         })
     }
 

@@ -3,6 +3,12 @@
 //! The interface is narrow and names no engine. A commit is atomic: the state an app is in, the
 //! commands that follow from it, and the webhooks that tell of it are stored together or not at
 //! all, before anything is acted upon.
+//!
+//! Two numbers say what is in a journal. The file's own format is the adapter's affair: it brings
+//! older ones up to date and refuses newer ones as a whole. What is in an app's state document is
+//! the caller's (`daemon::document`): the document carries a format of its own, because a new phase
+//! or command changes what a state means without changing any table. A document that the caller
+//! cannot read costs that app's watch and nothing else, and is never overwritten.
 
 pub mod sqlite;
 

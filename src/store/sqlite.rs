@@ -24,6 +24,12 @@ use crate::model::{AppName, Event};
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        if let rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..) = error
+        {
+            return Self::Unreadable(error.to_string());
+        }
         let what = match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => "the file is not a database (or is damaged)",
             Some(ErrorCode::DatabaseCorrupt) => "the file is damaged",

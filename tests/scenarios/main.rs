@@ -19,6 +19,7 @@ mod recovery;
 mod resume;
 mod rivals;
 mod rollback;
+mod shell;
 mod sight;
 mod telling;
 mod world;

@@ -275,6 +275,36 @@ impl World {
         history.into_iter().rev().map(|entry| entry.event).collect()
     }
 
+    /// Everything of one kind, whatever it is about, oldest first.
+    pub async fn told(&self, kind: EventKind) -> Vec<Event> {
+        let history = self.reader.history(None, None, 1000).await.unwrap();
+        let events = history.into_iter().rev().map(|entry| entry.event);
+        events.filter(|event| event.kind == kind).collect()
+    }
+
+    /// Names of the apps on the board.
+    pub fn watched(&self) -> Vec<String> {
+        let apps = self.board.status(self.now()).apps;
+        apps.into_iter().map(|view| view.app.to_string()).collect()
+    }
+
+    /// The revision and the document that are stored for an app.
+    pub async fn stored(&self, app: &str) -> (u64, String) {
+        let stored = self.reader.load(&app.into()).await.unwrap().unwrap();
+        (stored.revision, stored.state)
+    }
+
+    /// What happens to the journal behind the daemon's back.
+    pub fn tamper(&self, sql: &str) {
+        let file = rusqlite::Connection::open(self.dir.path().join("journal.sqlite")).unwrap();
+        file.execute_batch(sql).unwrap();
+    }
+
+    /// Writes or replaces a file of the configuration.
+    pub fn configure(&self, file: &str, text: &str) {
+        std::fs::write(self.dir.path().join("config").join(file), text).unwrap();
+    }
+
     /// The newest event of a kind.
     pub async fn last(&self, kind: EventKind) -> Option<Event> {
         self.events().await.into_iter().rev().find(|event| event.kind == kind)

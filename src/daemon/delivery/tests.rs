@@ -265,6 +265,41 @@ async fn a_refused_message_is_kept_aside_and_the_next_one_goes_out() {
     assert_eq!(world.dead().await, ["ops m-1: answered 410"]);
 }
 
+fn unfit() -> Answer {
+    Answer::Say(DeliveryOutcome::Unfit { reason: "answered 400 (invalid_blocks)".to_owned() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_its_receiver_will_not_have_does_not_hold_up_the_next_ones() {
+    let mut world = World::new();
+    world.script("ops", (0..5).map(|_| unfit()));
+    let _worker = world.start();
+    world.tell(&["m-1", "m-2", "m-3"], &["ops"]).await;
+    world.pass(60).await;
+    let mut expected = vec!["ops m-1"; 5];
+    expected.extend(["ops m-2", "ops m-3"]);
+    assert_eq!(world.sent(), expected);
+    assert!((10..=16).contains(&world.times("ops")[4]), "{:?}", world.times("ops"));
+    let dead = world.dead().await;
+    assert_eq!(dead.len(), 1);
+    assert!(
+        dead[0].starts_with("ops m-1: answered 400 (invalid_blocks) to 5 attempts"),
+        "{dead:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_misconfigured_for_a_moment_loses_nothing() {
+    let mut world = World::new();
+    let down = (0..6).map(|_| refuse("answered 503", None));
+    world.script("ops", down.chain((0..4).map(|_| unfit())));
+    let _worker = world.start();
+    world.tell(&["m-1", "m-2"], &["ops"]).await;
+    world.pass(3500).await;
+    assert_eq!(world.counts().await, [], "outages before count for nothing");
+    assert_eq!(world.sent().last().unwrap(), "ops m-2");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_that_grew_too_old_is_given_up_in_time_with_its_reasons() {
     let mut world = World::new();

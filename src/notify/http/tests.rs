@@ -140,11 +140,24 @@ fn retry_after_is_seconds_or_a_date_and_at_most_an_hour() {
 }
 
 #[test]
-fn only_answers_about_the_message_itself_end_it() {
-    let ends = |status: u16| {
-        let status = StatusCode::from_u16(status).unwrap();
-        matches!(outcome(status, None, ""), DeliveryOutcome::Refused { .. })
+fn only_gone_ends_a_message_at_once_and_only_answers_about_its_body_end_it_soon() {
+    let outcomes = |statuses: &[u16]| -> Vec<DeliveryOutcome> {
+        let statuses = statuses.iter().map(|status| StatusCode::from_u16(*status).unwrap());
+        statuses.map(|status| outcome(status, None, "")).collect()
     };
-    assert!([410, 413, 422].into_iter().all(ends));
-    assert!(![400, 401, 403, 404, 408, 409, 425, 429, 500, 502, 503].into_iter().any(ends));
+    let gone = outcomes(&[410]);
+    assert!(matches!(gone[..], [DeliveryOutcome::Refused { .. }]), "{gone:?}");
+    for unfit in outcomes(&[400, 413, 415, 422]) {
+        assert!(matches!(unfit, DeliveryOutcome::Unfit { .. }), "{unfit:?}");
+    }
+    for later in outcomes(&[401, 403, 404, 408, 409, 425, 429, 500, 502, 503]) {
+        assert!(matches!(later, DeliveryOutcome::Retry { .. }), "{later:?}");
+    }
+}
+
+#[tokio::test]
+async fn slack_says_which_part_of_a_message_it_will_not_have() {
+    let answer = "HTTP/1.1 400 Bad Request\r\nContent-Length: 14\r\n\r\ninvalid_blocks";
+    let unfit = DeliveryOutcome::Unfit { reason: "answered 400 (invalid_blocks)".to_owned() };
+    assert_eq!(outcome_of(answer).await, unfit);
 }
