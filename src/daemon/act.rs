@@ -20,6 +20,8 @@ use crate::{
 const LEDGER_LOOK_BACK: u32 = 10;
 /// The ledger's clock and ours may differ by this much.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
+/// The whole of opening a release: no machine is put right before it, and users wait.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(15);
 /// One attempt, the client's own retries included; how many there are; the pause after the first.
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(15);
 const ATTEMPTS: u32 = 3;
@@ -44,9 +46,11 @@ pub(super) async fn carry_out(
             }
         }
         Command::OpenRelease { image, after, since } => {
-            match insist(|| open_release(ports, app, image, *after, *since)).await {
-                Ok((id, version)) => Outcome::ReleaseOpened { id, version },
-                Err(error) => Outcome::LedgerRefused { reason: error.to_string() },
+            let opening = insist(|| open_release(ports, app, image, *after, *since));
+            match tokio::time::timeout(LEDGER_PATIENCE, opening).await {
+                Ok(Ok((id, version))) => Outcome::ReleaseOpened { id, version },
+                Ok(Err(error)) => Outcome::LedgerRefused { reason: error.to_string() },
+                Err(_) => Outcome::LedgerRefused { reason: "no answer in time".to_owned() },
             }
         }
         Command::PutImage(put) => Outcome::Put(put::put_image(ports, app, put, stop).await),
@@ -54,12 +58,17 @@ pub(super) async fn carry_out(
             let status = if *complete { ReleaseStatus::Complete } else { ReleaseStatus::Failed };
             match insist(|| ports.platform.set_release_status(id, status.clone())).await {
                 // Refused as already finished is what was wanted.
-                Ok(()) | Err(PlatformError::Refused(_)) => {}
-                Err(error) => {
+                Ok(()) | Err(PlatformError::Refused(_)) => Outcome::ReleaseClosed,
+                Err(error) if error.is_transient() => {
                     warn!(app = %app, "{app}: release {id} stays open in the ledger: {error}");
+                    Outcome::ReleaseLeftOpen
+                }
+                // The ledger will not have it; to ask again would change nothing.
+                Err(error) => {
+                    warn!(app = %app, "{app}: release {id} is not closed in the ledger: {error}");
+                    Outcome::ReleaseClosed
                 }
             }
-            Outcome::ReleaseClosed
         }
     }
 }

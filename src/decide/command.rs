@@ -85,6 +85,8 @@ pub enum Outcome {
         reason: String,
     },
     ReleaseClosed,
+    /// The ledger did not answer; the release still counts as running there.
+    ReleaseLeftOpen,
     Put(PutOutcome),
 }
 

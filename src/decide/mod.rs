@@ -89,6 +89,7 @@ impl Step<'_> {
         self.advance(&machines, observation);
         self.notices_mixed_images(&machines);
         self.looks_for_images();
+        self.closes_what_was_left_open();
     }
 
     /// No policy names the app any more: what was begun ends here, and people are told.
@@ -402,7 +403,8 @@ impl Step<'_> {
             Outcome::ImageUnknown { reason } => self.image_unknown(&command, reason),
             Outcome::ReleaseOpened { id, version } => self.release_opened(id, *version),
             Outcome::LedgerRefused { reason } => self.ledger_refused(reason),
-            Outcome::ReleaseClosed => {}
+            Outcome::ReleaseClosed => self.release_closed(&command),
+            Outcome::ReleaseLeftOpen => self.release_left_open(&command),
             Outcome::Put(outcome) => self.put_finished(&command, outcome),
         }
     }

@@ -326,6 +326,14 @@ pub struct Blind {
     pub announced: bool,
 }
 
+/// A ledger entry that still says `running`: other tools wait for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unclosed {
+    pub complete: bool,
+    pub tries: u32,
+    pub next: Timestamp,
+}
+
 /// All that is remembered of an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppState {
@@ -347,6 +355,8 @@ pub struct AppState {
     pub seen_version: ReleaseVersion,
     /// Ledger entries we made.
     pub own_releases: Vec<ReleaseVersion>,
+    /// Ledger entries of our own that could not be closed yet.
+    pub unclosed: BTreeMap<String, Unclosed>,
     pub platform_blind: Option<Blind>,
     pub metrics_blind: Option<Blind>,
     pub mixed_since: Option<Timestamp>,
@@ -371,6 +381,7 @@ impl AppState {
             previous: None,
             seen_version: ReleaseVersion(0),
             own_releases: Vec::new(),
+            unclosed: BTreeMap::new(),
             platform_blind: None,
             metrics_blind: None,
             mixed_since: None,

@@ -394,3 +394,25 @@ async fn a_region_whose_machines_do_not_come_up_stops_the_rollback() {
     assert_eq!(world.images()["v41"], 1, "{:?}", world.images());
     world.finish().await;
 }
+
+/// A release that stays `running` pauses other tools for ever: it is closed when the ledger answers.
+#[tokio::test(start_paused = true)]
+async fn the_ledger_entry_is_closed_even_after_an_outage_of_the_ledger() {
+    use waveoff::{
+        ports::PlatformError,
+        sim::{Fault, FaultRule},
+    };
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackRegionConfirmed).await;
+    let down = Fault::Fail(PlatformError::Unavailable("503".to_owned()));
+    world.sim.add_fault(FaultRule::new(down).on(Action::SetReleaseStatus));
+    world.until(RollbackCompleted).await;
+    world.run_for(300).await;
+    assert_eq!(world.sim.releases(APP).remove(0).status, "running");
+    world.sim.clear_faults();
+    world.run_for(600).await;
+    assert_eq!(world.sim.releases(APP).remove(0).status, "complete");
+    world.finish().await;
+}

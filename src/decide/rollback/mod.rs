@@ -17,10 +17,10 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, PutImage, PutOutcome, Step, fleet,
+    Command, PutImage, PutOutcome, Step, fleet, later,
     state::{
         HoldReason, LedgerEntry, MachinePhase, Phase, RegionPhase, RegionWork, Revision, Rollback,
-        Watch,
+        Unclosed, Watch,
     },
 };
 use crate::model::{Event, EventKind, Machine, Mode, Observation, Release, ReleaseVersion};
@@ -31,6 +31,10 @@ use progress::{Seen, note_outcome, note_put, rescan};
 use report::left_behind;
 pub use report::report;
 
+/// Pause before a ledger entry is closed again, times the tries so far; and how many there are:
+/// about a day.
+const CLOSE_RETRY_AFTER: Duration = Duration::from_secs(60);
+const CLOSE_TRIES_MAX: u32 = 50;
 /// Rollbacks remembered for the daily budget.
 const BUDGET_MEMORY: usize = 20;
 
@@ -90,6 +94,46 @@ impl Step<'_> {
         } else {
             // The rollback was stopped meanwhile; its entry must not stay open.
             self.command(Command::CloseRelease { id: id.to_owned(), complete: false });
+        }
+    }
+
+    pub(super) fn release_closed(&mut self, command: &Command) {
+        if let Command::CloseRelease { id, .. } = command {
+            self.state.unclosed.remove(id);
+        }
+    }
+
+    /// A release that stays `running` makes other tools wait for ever: it is tried for a day.
+    pub(super) fn release_left_open(&mut self, command: &Command) {
+        let Command::CloseRelease { id, complete } = command else { return };
+        let tries = self.state.unclosed.get(id).map_or(0, |open| open.tries) + 1;
+        if tries > CLOSE_TRIES_MAX {
+            self.state.unclosed.remove(id);
+            let reason =
+                format!("our release {id} cannot be closed in the ledger: close it by hand");
+            self.say(EventKind::MonitorBlind, reason);
+            return;
+        }
+        let next = later(self.now, CLOSE_RETRY_AFTER * tries);
+        self.state.unclosed.insert(id.clone(), Unclosed { complete: *complete, tries, next });
+    }
+
+    pub(super) fn closes_what_was_left_open(&mut self) {
+        let now = self.now;
+        let due: Vec<(String, bool)> = self
+            .state
+            .unclosed
+            .iter()
+            .filter(|(_, open)| open.next <= now)
+            .map(|(id, open)| (id.clone(), open.complete))
+            .collect();
+        for (id, complete) in due {
+            let under_way = self.state.pending.values().any(|command| {
+                matches!(command, Command::CloseRelease { id: pending, .. } if *pending == id)
+            });
+            if !under_way {
+                self.command(Command::CloseRelease { id, complete });
+            }
         }
     }
 
