@@ -109,6 +109,22 @@ impl Sim {
         self.with(|org| org.recreate(app, image))
     }
 
+    /// Starts a machine, leased or not, as the proxy's autostart does; one that runs goes on.
+    ///
+    /// # Errors
+    /// When there is no such machine, or it cannot be started now.
+    pub fn start(&self, machine: &str) -> Result<(), Refusal> {
+        self.with(|org| {
+            let app = org.app_of(machine)?;
+            let found = org.machine(&app, machine)?;
+            if found.state.is_up() {
+                return Ok(());
+            }
+            let nonce = found.lease.as_ref().map(|lease| lease.nonce.clone());
+            org.start(&app, machine, nonce.as_deref())
+        })
+    }
+
     /// For so long, an app's machine list is empty.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 )]
 
 mod changes;
+mod chaos;
 mod guards;
 mod life;
 mod mortal;
