@@ -25,7 +25,7 @@ const MISHAPS: u32 = 80;
 /// More events than this in an hour are noise that nobody reads.
 const EVENTS_MAX: usize = 250;
 
-/// Numbers that look random (SplitMix64) and are the same for the same seed.
+/// Numbers that look random (`SplitMix64`) and are the same for the same seed.
 struct Dice(u64);
 
 impl Dice {
@@ -39,7 +39,7 @@ impl Dice {
 
     fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         let index = self.roll(of.len() as u64);
-        &of[usize::try_from(index).unwrap()]
+        of.get(usize::try_from(index).unwrap()).unwrap()
     }
 }
 
