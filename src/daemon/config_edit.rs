@@ -55,6 +55,7 @@ mod tests {
             after: ReleaseVersion(42),
             rollback: "api-v42-1".to_owned(),
             up: true,
+            tolerates: std::collections::BTreeSet::new(),
             ready_timeout: Duration::from_secs(60),
         }
     }

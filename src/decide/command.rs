@@ -1,7 +1,7 @@
 //! What is to be done outside, and what came of it. A command names a state to be reached, never a
 //! change to be made, so that carrying it out twice does no harm.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub struct PutImage {
     pub rollback: String,
     /// Whether it was up, or had crashed, when the rollback was planned: then it is to be up after.
     pub up: bool,
+    /// Checks that failed on this machine when the target was trusted: they are not waited for.
+    pub tolerates: BTreeSet<String>,
     /// How long it may take to start and to pass its checks.
     pub ready_timeout: Duration,
 }

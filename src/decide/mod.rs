@@ -189,7 +189,7 @@ impl Step<'_> {
             Verdict::Breach if self.cannot_see(&watch.evidence).is_some() => Phase::Watching(watch),
             Verdict::Breach => self.degraded(watch, observation),
             Verdict::Inconclusive => Phase::Watching(watch),
-            Verdict::Pass => self.trust_if_baked(watch),
+            Verdict::Pass => self.trust_if_baked(watch, machines),
         }
     }
 
@@ -292,7 +292,7 @@ impl Step<'_> {
     }
 
     /// Trusts the release if it was watched long enough, with traffic.
-    fn trust_if_baked(&mut self, watch: Box<Watch>) -> Phase {
+    fn trust_if_baked(&mut self, watch: Box<Watch>, machines: &[&Machine]) -> Phase {
         let blind = self.state.metrics_blind.is_some();
         let baked = verdict::bake_ends(self.policy, &watch).is_some_and(|end| self.now >= end);
         let exercised = verdict::is_exercised(self.policy, &watch, self.now);
@@ -304,7 +304,7 @@ impl Step<'_> {
         self.state.trusted.retain(|trusted| trusted.revision.digest != revision.digest);
         self.state.quarantined.retain(|old| old.digest != revision.digest);
         self.state.suspects.retain(|old| *old != revision.digest);
-        let machines = watch.crashes.len().max(1);
+        let counted = watch.crashes.len().max(1);
         let exits: u32 = watch.crashes.values().map(|count| count.exits).sum();
         let trusted = Trusted {
             revision: revision.clone(),
@@ -312,7 +312,8 @@ impl Step<'_> {
             image_checked_at: None,
             image_missing: false,
             crashes_per_machine: f64::from(exits)
-                / f64::from(u32::try_from(machines).unwrap_or(u32::MAX)),
+                / f64::from(u32::try_from(counted).unwrap_or(u32::MAX)),
+            failing: verdict::failing_checks(&watch, machines),
         };
         self.state.trusted.insert(0, trusted);
         self.state.trusted.truncate(TRUSTED_MAX);

@@ -76,7 +76,13 @@ pub struct Trusted {
     pub image_missing: bool,
     /// Unplanned exits per machine during its watch, for comparison.
     pub crashes_per_machine: f64,
+    /// Checks that failed although it was trusted (the policy asks for a quorum): going back does
+    /// not wait for them to pass.
+    pub failing: FailingChecks,
 }
+
+/// Names of failing checks, by machine.
+pub type FailingChecks = BTreeMap<MachineId, BTreeSet<String>>;
 
 /// A digest that was rolled back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

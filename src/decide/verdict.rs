@@ -8,7 +8,7 @@ use super::{
         runs::{consecutive_failures, quorum},
     },
     later, signed,
-    state::{Trusted, Watch},
+    state::{FailingChecks, Trusted, Watch},
     watch::{allowed_share, is_on, settings},
 };
 use crate::model::{
@@ -246,6 +246,17 @@ fn checks(policy: &Policy, threshold: &Threshold, on: &[&Machine], now: Timestam
         Some(tripped.join("; "))
     };
     evidence
+}
+
+/// The checks of the release's machines that fail now.
+pub(super) fn failing_checks(watch: &Watch, machines: &[&Machine]) -> FailingChecks {
+    let mut failing = FailingChecks::new();
+    for machine in machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
+        for check in machine.checks.iter().filter(|c| c.status == CheckStatus::Critical) {
+            failing.entry(machine.id.clone()).or_default().insert(check.name.clone());
+        }
+    }
+    failing
 }
 
 /// How many times in a row a check has failed since its machine was expected to answer it: what

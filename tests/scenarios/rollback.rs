@@ -416,3 +416,24 @@ async fn the_ledger_entry_is_closed_even_after_an_outage_of_the_ledger() {
     assert_eq!(world.sim.releases(APP).remove(0).status, "complete");
     world.finish().await;
 }
+
+/// A check that never passed on one machine, under a policy that asks for three in ten: going back
+/// does not wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_check_that_failed_when_the_image_was_trusted_does_not_stop_the_rollback() {
+    let mut fleet = fleet::demo();
+    fleet.apps.clear();
+    let image = "registry.fly.io/api:v41";
+    let machines = [("iad", 2), ("lhr", 2), ("syd", 1)];
+    fleet.apps.push(fleet::FleetApp::new(APP, image, &machines, 120.0));
+    let mut world = World::idle(&fleet, &policy(QUICK));
+    world.sim.set_behaviour(image, Behaviour::unhealthy().only_in(&["syd"])).unwrap();
+    world.start().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackCompleted).await;
+    world.all_run("v41");
+    let took = world.seconds_between(RollbackStarted, RollbackCompleted).await;
+    assert!(took < 90.0, "{took} s");
+    world.finish().await;
+}

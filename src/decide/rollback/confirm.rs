@@ -14,7 +14,7 @@ use super::{
     },
     crashed_to_a_stop,
 };
-use crate::model::{CheckStatus, Evidence, Machine, MachineState, Observation, Policy, Verdict};
+use crate::model::{CheckStatus, Machine, MachineState, Observation, Policy, Verdict};
 
 /// Scrapes after which a region's pages count as unread.
 const PAGE_STALE_AFTER: u32 = 5;
@@ -65,7 +65,7 @@ impl Step<'_> {
         });
         let look = match unseen {
             Some(why) => Look::NoEvidence(why.to_owned()),
-            None => judge_region(self.policy, &rollback.evidence, &confirm, &here),
+            None => judge_region(self.policy, rollback, &confirm, &here),
         };
         let again = confirm.windows < CONFIRM_WINDOWS_MAX;
         match look {
@@ -116,15 +116,19 @@ enum Look {
 
 fn judge_region(
     policy: &Policy,
-    breach: &[Evidence],
+    rollback: &Rollback,
     confirm: &Confirm,
     machines: &[&&Machine],
 ) -> Look {
     let down: Vec<&str> = machines
         .iter()
         .filter(|machine| {
-            crashed_to_a_stop(machine)
-                || machine.checks.iter().any(|check| check.status == CheckStatus::Critical)
+            let tolerated = |name: &String| {
+                rollback.tolerated.get(&machine.id).is_some_and(|names| names.contains(name))
+            };
+            let mut failing =
+                machine.checks.iter().filter(|check| check.status == CheckStatus::Critical);
+            crashed_to_a_stop(machine) || failing.any(|check| !tolerated(&check.name))
         })
         .map(|machine| machine.id.as_str())
         .collect();
@@ -139,7 +143,7 @@ fn judge_region(
         return Look::NoEvidence("no machine is started".to_owned());
     }
     let mut details = Vec::new();
-    for evidence in breach.iter().filter(|e| e.verdict == Verdict::Breach) {
+    for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         let threshold = policy.thresholds.iter().find(|t| t.name == evidence.threshold);
         let Some((limit, _)) = threshold.and_then(|t| allowed_share(&t.kind)) else { continue };
         let Some(tally) = confirm.tallies.get(&evidence.threshold).filter(|t| t.n > 0.0) else {

@@ -64,6 +64,13 @@ impl Step<'_> {
             started_at: self.now,
             progress_at: self.now,
             ledger: LedgerEntry::Opening,
+            tolerated: self
+                .state
+                .trusted
+                .iter()
+                .find(|trusted| trusted.revision.digest == target.digest)
+                .map(|trusted| trusted.failing.clone())
+                .unwrap_or_default(),
             completed_at: None,
             waits_for: None,
             target: target.clone(),

@@ -161,6 +161,7 @@ impl Step<'_> {
             after: rollback.bad.version.unwrap_or(self.state.seen_version),
             rollback: rollback.id.clone(),
             up,
+            tolerates: rollback.tolerated.get(machine).cloned().unwrap_or_default(),
             ready_timeout: self.policy.rollback.ready_timeout,
         })))
     }

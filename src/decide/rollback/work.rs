@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     command::CommandId,
-    state::{CrashCount, Revision, Tally},
+    state::{CrashCount, FailingChecks, Revision, Tally},
 };
 use crate::model::{Evidence, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 
@@ -127,6 +127,8 @@ pub struct Rollback {
     pub ledger: LedgerEntry,
     /// In the order in which they are rolled back.
     pub regions: Vec<RegionWork>,
+    /// Checks that failed when the target was trusted.
+    pub tolerated: FailingChecks,
     /// A total outage: all machines of a region at once.
     pub escalated: bool,
     /// Somebody's newer release that stands in the ledger and on no machine yet: no machine is
