@@ -135,6 +135,7 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
     }
     match superseded(ports, app, put, &machine).await {
         Some(Rival::OnMachine(what)) => return PutOutcome::Superseded { what },
+        Some(Rival::Foreign(runs)) => return PutOutcome::Foreign { runs },
         Some(Rival::Announced(version)) => {
             return PutOutcome::Unavailable { reason: format!("{version} is being deployed") };
         }
@@ -166,8 +167,10 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
 
 /// Somebody else's newer wish.
 enum Rival {
-    /// For this machine.
+    /// For this machine: a release.
     OnMachine(String),
+    /// For this machine: an image, by hand.
+    Foreign(String),
     /// For the app, and on no machine that we know of yet.
     Announced(ReleaseVersion),
 }
@@ -178,13 +181,13 @@ async fn superseded(
     put: &PutImage,
     machine: &Machine,
 ) -> Option<Rival> {
-    if machine.digest() != Some(&put.bad) {
-        let runs = machine.digest().map_or("an image without digest", Digest::short);
-        return Some(Rival::OnMachine(format!("machine {} runs {runs}", machine.id)));
-    }
     let is_rival = |version: ReleaseVersion| version > put.after && Some(version) != put.release;
     if let Some(version) = machine.release.filter(|version| is_rival(*version)) {
         return Some(Rival::OnMachine(version.to_string()));
+    }
+    if machine.digest() != Some(&put.bad) {
+        let runs = machine.digest().map_or("an image without digest", Digest::short);
+        return Some(Rival::Foreign(runs.to_owned()));
     }
     let now = ports.clock.now();
     match ports.platform.releases(app, LEDGER_LOOK).await {

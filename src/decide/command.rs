@@ -99,9 +99,13 @@ pub enum PutOutcome {
     Updated,
     /// It did so before we touched it.
     AlreadyOnTarget,
-    /// It runs neither the bad image nor the target, or a newer release exists.
+    /// It carries a newer release of somebody's.
     Superseded {
         what: String,
+    },
+    /// Somebody put another image on it, without a release.
+    Foreign {
+        runs: String,
     },
     LeaseHeld {
         owner: String,

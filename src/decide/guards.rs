@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{AppState, HoldReason, Revision, Watch};
+use super::state::{AppState, HoldReason, Revision, Tally, Watch};
 use crate::model::{Mode, Observation, Policy, Verdict};
 
 /// Other apps degrading in one region at the same time, from which on it is the platform.
@@ -13,7 +13,7 @@ const CONTROL_MIN: f64 = 50.0;
 /// How much worse than the control a release must be to be blamed while the control breaches too.
 const CONTROL_ALIKE: f64 = 1.5;
 /// Control data older than this is of another time.
-const CONTROL_FRESH: SignedDuration = SignedDuration::from_secs(30);
+const CONTROL_FRESH: SignedDuration = SignedDuration::from_secs(60);
 
 /// Why the watched release may not be rolled back now; `None`: it may.
 pub(super) fn refusal(
@@ -61,13 +61,12 @@ pub(super) fn refusal(
 /// Whether what breaches is as bad on the machines that still run another release: the control
 /// group sees the same platform, the same users and the same database.
 fn control_too(watch: &Watch, now: Timestamp) -> Option<HoldReason> {
-    if watch.control_at.is_none_or(|at| now.duration_since(at) > CONTROL_FRESH) {
-        return None;
-    }
+    let from = now.checked_sub(CONTROL_FRESH).unwrap_or(now);
     let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
     let mut alike = Vec::new();
     for evidence in breaching.filter(|e| e.may_roll_back) {
-        let control = watch.control.get(&evidence.threshold)?;
+        let (n, k) = watch.control_recent.get(&evidence.threshold)?.since(from);
+        let control = Tally { n, k };
         let share = evidence.share()?;
         let is_alike = control.n >= CONTROL_MIN
             && control.k > evidence.limit * control.n
@@ -75,7 +74,7 @@ fn control_too(watch: &Watch, now: Timestamp) -> Option<HoldReason> {
         if !is_alike {
             return None;
         }
-        alike.push((evidence.threshold.clone(), *control));
+        alike.push((evidence.threshold.clone(), control));
     }
     let (threshold, control) = alike.into_iter().next()?;
     Some(HoldReason::ControlToo { threshold, control })

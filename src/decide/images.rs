@@ -12,6 +12,9 @@ use crate::model::{Event, EventKind, Mode, Verdict};
 /// How often the known-good image is looked up while nothing happens.
 const IMAGE_CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
+/// A rollback begins on what was seen lately, not on what a daemon that was away remembers.
+const SEEN_LATELY: SignedDuration = SignedDuration::from_secs(45);
+
 impl Step<'_> {
     /// Looks up the newest trusted image before anything is touched.
     pub(super) fn check_image(&mut self, watch: Box<Watch>) -> Phase {
@@ -56,7 +59,10 @@ impl Step<'_> {
             {
                 // The look-up took a while; what was seen before it may be over, and the policy
                 // may have been changed.
-                if let Some(why) = self.cannot_see(&watch.evidence) {
+                let unseen = watch.looked_at.is_none_or(|at| now.duration_since(at) > SEEN_LATELY);
+                if unseen {
+                    self.cancel_countdown(watch, "it has to be looked at again first")
+                } else if let Some(why) = self.cannot_see(&watch.evidence) {
                     self.cancel_countdown(watch, why)
                 } else if verdict::overall(&watch.evidence) != Verdict::Breach {
                     self.cancel_countdown(watch, "the release recovered")

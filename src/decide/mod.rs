@@ -157,12 +157,19 @@ impl Step<'_> {
             return false;
         }
         let watch = watch.clone();
-        let held = matches!(self.state.phase, Phase::Held { .. });
-        let kind = if held { EventKind::HoldCleared } else { EventKind::RollbackStopped };
-        let mut event = self.event_about(kind, &watch);
-        event.reason = Some("no machine runs this release any more".to_owned());
-        self.events.push(event);
-        if let Some(runs) = fleet::most_common(machines) {
+        let kind = match &self.state.phase {
+            Phase::Held { .. } => Some(EventKind::HoldCleared),
+            Phase::CountingDown { .. } => Some(EventKind::RollbackStopped),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let mut event = self.event_about(kind, &watch);
+            event.reason = Some("no machine runs this release any more".to_owned());
+            self.events.push(event);
+        }
+        // What was not trusted before is news, and is watched from the next round on.
+        let runs = fleet::most_common(machines);
+        if let Some(runs) = runs.filter(|runs| self.is_trusted(runs)) {
             fleet::make_current(&mut self.state, runs, now);
         }
         self.state.phase = Phase::Steady;
@@ -172,7 +179,8 @@ impl Step<'_> {
     /// Takes a round into a watch.
     fn look_again(&mut self, watch: &mut Watch, machines: &[&Machine], observation: &Observation) {
         let known_good = self.state.known_good().cloned();
-        watch::absorb(self.policy, watch, machines, observation, self.now);
+        let digest = known_good.as_ref().map(|trusted| &trusted.revision.digest);
+        watch::absorb(self.policy, watch, machines, observation, digest, self.now);
         verdict::refresh(self.policy, watch, known_good.as_ref(), machines, self.now);
     }
 

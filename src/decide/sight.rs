@@ -145,6 +145,7 @@ impl Step<'_> {
         // During a deploy two images are what is to be expected.
         let quiet = match &self.state.phase {
             Phase::Steady => true,
+            Phase::RolledBack(_) => self.state.pending.is_empty(),
             Phase::Watching(watch) => {
                 let stuck = watch.settled_at.is_none()
                     && self.now.duration_since(watch.since) >= DEPLOY_TAKES_MAX;
@@ -154,7 +155,6 @@ impl Step<'_> {
             | Phase::CountingDown { .. }
             | Phase::CheckingImage { .. }
             | Phase::RollingBack(_)
-            | Phase::RolledBack(_)
             | Phase::Held { .. }
             | Phase::Stopped { .. } => false,
         };

@@ -17,8 +17,8 @@ use super::{
     detect::{ratio::RatioDetector, recent::Recent, runs::Sustained},
 };
 use crate::model::{
-    AppName, Digest, Evidence, ImageRef, InstanceId, MachineId, Region, ReleaseVersion,
-    event::ReleaseInfo,
+    AppName, Digest, Evidence, ImageRef, InstanceId, MachineId, ProcessGroup, Region,
+    ReleaseVersion, event::ReleaseInfo,
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -125,8 +125,14 @@ pub struct Watch {
     pub recovered_at: Option<Timestamp>,
     /// The last rounds, per threshold.
     pub recent: BTreeMap<String, Recent>,
-    /// When machines of other releases were last heard of.
-    pub control_at: Option<Timestamp>,
+    /// Process groups of its machines.
+    pub groups: BTreeSet<ProcessGroup>,
+    /// The last rounds of the machines that run the known-good release, per threshold.
+    pub control_recent: BTreeMap<String, Recent>,
+    /// When it was last looked at: evidence from before a long gap is none.
+    pub looked_at: Option<Timestamp>,
+    /// Detector blocks with requests in them.
+    pub blocks: u32,
     /// Whether the ledger's entry of the release has been read.
     pub in_ledger: bool,
     /// Whether people know that the registry does not answer.

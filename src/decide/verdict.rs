@@ -94,9 +94,8 @@ pub(super) fn is_exercised(policy: &Policy, watch: &Watch, now: Timestamp) -> bo
     if !policy.thresholds.iter().any(demands_traffic) {
         return true;
     }
-    let blocks = watch.detectors.values().map(RatioDetector::blocks).max().unwrap_or(0);
     let lately = signed(policy.watch.bake) / 3;
-    blocks >= TRUSTED_BLOCKS_MIN
+    watch.blocks >= TRUSTED_BLOCKS_MIN
         && watch.traffic_at.is_some_and(|at| now.duration_since(at) <= lately)
 }
 

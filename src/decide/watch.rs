@@ -10,8 +10,8 @@ use super::{
     state::{CrashCount, Revision, Tally, Watch},
 };
 use crate::model::{
-    Count, InstanceId, Machine, MachineId, MachineSample, MachineState, Observation, Policy,
-    Readings, Since, ThresholdKind,
+    Count, Digest, InstanceId, Machine, MachineId, MachineSample, MachineState, Observation,
+    Policy, Readings, Since, ThresholdKind,
 };
 
 /// A process that started this long before the release was first seen is still the release's:
@@ -20,6 +20,10 @@ const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(60);
 /// The part of a watch over which the detector spreads its prior (`detection.md` §2.3).
 pub(super) const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
 
+/// A watch that was not looked at for so long begins its evidence anew.
+const UNSEEN_FOR: SignedDuration = SignedDuration::from_secs(60);
+/// Silence of at least this long, and of a bake, ends what a release has earned by its requests.
+const SILENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Machines and instances remembered in a watch before those that are gone are forgotten.
 const MACHINES_REMEMBERED: usize = 2000;
 
@@ -35,7 +39,10 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         traffic_at: None,
         recovered_at: None,
         recent: BTreeMap::new(),
-        control_at: None,
+        groups: BTreeSet::new(),
+        control_recent: BTreeMap::new(),
+        looked_at: None,
+        blocks: 0,
         in_ledger: false,
         registry_told: false,
         detecting_since: now,
@@ -96,8 +103,10 @@ pub(super) fn absorb(
     watch: &mut Watch,
     machines: &[&Machine],
     observation: &Observation,
+    known_good: Option<&Digest>,
     now: Timestamp,
 ) {
+    forget_old_alarms(policy, watch, now);
     let by_id: BTreeMap<&MachineId, &Machine> =
         machines.iter().map(|machine| (&machine.id, *machine)).collect();
     settle(watch, machines, now);
@@ -107,6 +116,7 @@ pub(super) fn absorb(
         let since = machine_since(machine, watch, since);
         count_crashes(watch.crashes.entry(machine.id.clone()).or_default(), machine, since);
         watch.regions.entry(machine.region.clone()).or_default();
+        watch.groups.insert(machine.group.clone());
         if matches!(machine.state, MachineState::Started) {
             watch.up_since.get_or_insert(now);
         }
@@ -125,8 +135,9 @@ pub(super) fn absorb(
             });
             absorb_readings(policy, watch, machine, readings, now);
         } else {
-            watch.control_at = Some(now);
-            absorb_control(watch, readings);
+            if is_control(watch, known_good, machine) {
+                absorb_control(watch, readings, now);
+            }
         }
     }
     if let Some(unmatched) = unmatched {
@@ -136,18 +147,40 @@ pub(super) fn absorb(
     forget_the_gone(watch, machines);
     let settings = settings(policy);
     renew(watch, settings.watch, now);
-    for detector in watch.detectors.values_mut() {
-        detector.close_if_due(now, &settings);
-    }
+    // Before this round's alarms: those have to be seen first.
     forgive(watch, now);
+    let mut closed = false;
+    for detector in watch.detectors.values_mut() {
+        closed |= detector.close_if_due(now, &settings).is_some();
+    }
+    watch.blocks = watch.blocks.saturating_add(u32::from(closed));
+}
+
+/// After a while in which nothing was seen (the daemon was away, the platform could not be read, no
+/// policy named the app) an alarm of before says nothing of now.
+fn forget_old_alarms(policy: &Policy, watch: &mut Watch, now: Timestamp) {
+    let gap = signed(policy.watch.idle_scrape_every * 3).max(UNSEEN_FOR);
+    let before = watch.looked_at.replace(now);
+    if before.is_some_and(|at| now.duration_since(at) > gap) {
+        watch.detectors.retain(|_, detector| !detector.alarmed());
+        watch.recent.clear();
+        watch.control_recent.clear();
+    }
+}
+
+/// Whether a machine runs the known-good release beside those that are judged.
+fn is_control(watch: &Watch, known_good: Option<&Digest>, machine: &Machine) -> bool {
+    known_good.is_some()
+        && machine.digest() == known_good
+        && (watch.groups.is_empty() || watch.groups.contains(&machine.group))
 }
 
 /// An alarm whose cause is clearly over is taken back: the detector begins anew.
 fn forgive(watch: &mut Watch, now: Timestamp) {
     for (threshold, detector) in watch.detectors.iter_mut().filter(|(_, d)| d.alarmed()) {
         let (n, k) = detector.totals();
-        // A regression that came late is diluted by what was well before it.
-        let then = (k / n.max(1.0)).max(2.0 * detector.p0());
+        // A regression that came late is diluted by what was well before it: that asks for more.
+        let then = (k / n.max(1.0)).max(1.5 * detector.p0());
         let recent = watch.recent.get(threshold);
         if recent.is_some_and(|recent| recent.is_within(detector.p0(), then)) {
             *detector = RatioDetector::new(detector.p0(), detector.is_strict());
@@ -279,6 +312,12 @@ fn absorb_readings(
             tally.n += count.n;
             tally.k += count.k;
             if count.n > 0.0 {
+                let long = signed(policy.watch.bake).max(SILENCE);
+                if watch.traffic_at.is_some_and(|at| now.duration_since(at) > long) {
+                    // What came before the silence was judged by itself; this is a new beginning.
+                    watch.traffic_since = None;
+                    watch.blocks = 0;
+                }
                 watch.traffic_since.get_or_insert(now);
                 watch.traffic_at = Some(now);
                 watch.recent.entry(threshold.name.clone()).or_default().add(now, count.n, count.k);
@@ -299,13 +338,15 @@ fn absorb_readings(
     watch.absorbed.insert(machine.instance.clone());
 }
 
-/// Machines of other releases: what the known-good release shows at the same time.
-fn absorb_control(watch: &mut Watch, readings: &Readings) {
+/// Machines of the known-good release: what the known-good release shows at the same time.
+fn absorb_control(watch: &mut Watch, readings: &Readings, now: Timestamp) {
     for (threshold, count) in &readings.counts {
         if count.since == Since::LastScrape {
             let tally: &mut Tally = watch.control.entry(threshold.clone()).or_default();
             tally.n += count.n;
             tally.k += count.k;
+            let recent = watch.control_recent.entry(threshold.clone()).or_default();
+            recent.add(now, count.n, count.k);
         }
     }
 }

@@ -84,6 +84,16 @@ impl Org {
     }
 }
 
+impl Org {
+    /// Whether nobody holds a machine's lease.
+    pub fn is_free(&self, id: &str) -> bool {
+        let now = self.now;
+        self.machines.get(id).is_some_and(|machine| {
+            machine.lease.as_ref().is_none_or(|lease| lease.expires_at <= now)
+        })
+    }
+}
+
 impl Sim {
     /// See [`Org::announce`].
     ///

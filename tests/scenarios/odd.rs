@@ -299,3 +299,59 @@ async fn a_lease_is_held_while_a_machine_gets_ready_and_given_back_after() {
     }
     world.finish().await;
 }
+
+/// A newer bad release comes to one region while an older bad one is being undone elsewhere: both
+/// are undone.
+#[tokio::test(start_paused = true)]
+async fn an_older_bad_image_left_where_its_rollback_was_stopped_is_undone_with_the_newer_one() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackRegionConfirmed).await;
+    world.sim.add_image("registry.fly.io/api:worse", Behaviour::errors(0.5));
+    let options = ShipOptions { regions: vec!["iad".to_owned()], ..ShipOptions::default() };
+    world.sim.ship(APP, "registry.fly.io/api:worse", options).unwrap();
+    world.until(RollbackCompleted).await;
+    world.run_for(30).await;
+    world.all_run("v41");
+    world.finish().await;
+}
+
+/// Somebody puts another image on every machine by hand: it is not taken for granted.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_image_on_all_machines_is_judged() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:good");
+    world.run_for(20).await;
+    for id in world.sim.machine_ids(APP, None) {
+        world.sim.with(|org| org.put_image(&id, "registry.fly.io/api:errors")).unwrap();
+    }
+    world.until(RollbackCompleted).await;
+    world.all_run("v41");
+    world.finish().await;
+}
+
+/// The list lags, and the machine read under its lease runs somebody's own image: it is left to
+/// them, and the others are put right.
+#[tokio::test(start_paused = true)]
+async fn a_machine_found_with_a_foreign_image_is_left_alone_and_the_rollback_goes_on() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackRegionConfirmed).await;
+    let rest: Vec<String> = world
+        .sim
+        .running(APP)
+        .into_iter()
+        .filter(|(id, image)| image.contains(":errors@") && world.sim.with(|org| org.is_free(id)))
+        .map(|(id, _)| id)
+        .collect();
+    let theirs = rest.first().unwrap().clone();
+    world.sim.stale_list(APP, Duration::from_secs(12)).unwrap();
+    world.sim.with(|org| org.put_image(&theirs, "registry.fly.io/api:good")).unwrap();
+    world.until(RollbackCompleted).await;
+    assert_eq!(world.count(RollbackStopped).await, 0);
+    assert_eq!(world.images(), BTreeMap::from([("good".into(), 1), ("v41".into(), 5)]));
+    world.finish().await;
+}

@@ -114,3 +114,41 @@ async fn a_slow_start_within_its_grace_period_is_no_breach() {
     assert_eq!(world.count(RollbackStarted).await, 0, "{}", world.timeline().await);
     world.finish().await;
 }
+
+/// The policy is taken away and comes back an hour later: what was seen before says nothing of now.
+#[tokio::test(start_paused = true)]
+async fn an_old_alarm_does_not_undo_a_release_that_is_well_by_now() {
+    let head = QUICK.replace("[watch]", "[watch]\ncountdown = \"10s\"");
+    let mut world = World::new(&fleet::demo(), &policy(&head)).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackPlanned).await;
+    world.rewrite_policy(&policy(&head).replace("[\"api\"]", "[\"other\"]")).await;
+    world.sim.set_behaviour("registry.fly.io/api:errors", Behaviour::default()).unwrap();
+    world.run_for(3600).await;
+    world.rewrite_policy(&policy(QUICK)).await;
+    world.run_for(600).await;
+    assert_eq!(world.count(RollbackStarted).await, 0, "{}", world.timeline().await);
+    assert_eq!(world.count(RollbackPlanned).await, 1);
+    world.finish().await;
+}
+
+/// The platform cannot be read for an hour, and the release recovers meanwhile.
+#[tokio::test(start_paused = true)]
+async fn blindness_ends_with_new_evidence_and_not_with_the_old() {
+    let head = QUICK.replace("[watch]", "[watch]\ncountdown = \"1m\"");
+    let mut world = World::new(&fleet::demo(), &policy(&head)).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackPlanned).await;
+    let down = PlatformError::Unavailable("503".to_owned());
+    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(Action::Machines));
+    world.until(RollbackStopped).await;
+    world.sim.set_behaviour("registry.fly.io/api:errors", Behaviour::default()).unwrap();
+    world.run_for(3600).await;
+    world.sim.clear_faults();
+    world.run_for(300).await;
+    assert_eq!(world.count(RollbackPlanned).await, 1, "{}", world.timeline().await);
+    assert_eq!(world.count(RollbackStarted).await, 0);
+    world.finish().await;
+}

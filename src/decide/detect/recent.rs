@@ -11,9 +11,8 @@ const ROUNDS_MAX: usize = 120;
 /// A recovery takes at least this many rounds and this long.
 const ROUNDS_MIN: usize = 3;
 const SPAN_MIN: SignedDuration = SignedDuration::from_secs(10);
-/// Bad events that the recent ones would have held, had nothing changed. By chance none of five
-/// turns up in fewer than one of 100 such spans.
-const EXPECTED_BAD: f64 = 5.0;
+/// How seldom a span may look recovered although nothing has changed.
+const BY_CHANCE: f64 = 0.01;
 
 /// The last rounds of one threshold: when, events, bad events; the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,26 +33,44 @@ impl Recent {
         }
     }
 
-    /// Events and bad events of the shortest recent span that would have held several bad ones at
-    /// the share `then`; `None`: too little has been seen to tell.
-    pub fn telling_span(&self, then: f64) -> Option<(f64, f64)> {
-        let newest = self.0.back()?.0;
+    /// Events and bad events at `from` and later.
+    pub fn since(&self, from: Timestamp) -> (f64, f64) {
+        let lately = self.0.iter().rev().take_while(|(at, ..)| *at >= from);
+        lately.fold((0.0, 0.0), |(n, k), (_, all, bad)| (n + all, k + bad))
+    }
+
+    /// Whether the share, which was `then`, has clearly come back within `limit`: some recent span
+    /// is within it, and would hardly have been by chance at the share of before.
+    pub fn is_within(&self, limit: f64, then: f64) -> bool {
+        let Some((newest, ..)) = self.0.back() else { return false };
         let (mut n, mut k) = (0.0, 0.0);
         for (rounds, (at, all, bad)) in self.0.iter().rev().enumerate() {
             n += all;
             k += bad;
             let long = newest.duration_since(*at) >= SPAN_MIN && rounds + 1 >= ROUNDS_MIN;
-            if long && n * then >= EXPECTED_BAD {
-                return Some((n, k));
+            if long && k <= limit * n && at_most(k, n * then) < BY_CHANCE {
+                return true;
             }
         }
-        None
+        false
     }
+}
 
-    /// Whether the share, which was `then`, has clearly come back within `limit`.
-    pub fn is_within(&self, limit: f64, then: f64) -> bool {
-        self.telling_span(then).is_some_and(|(n, k)| k <= limit * n)
+/// The probability of at most `k` events where `expected` are (Poisson; the normal approximation
+/// where there are many).
+fn at_most(k: f64, expected: f64) -> f64 {
+    if expected > 50.0 {
+        // The tail below 2.33 standard deviations is one in 100.
+        let deviations = (k + 0.5 - expected) / expected.sqrt();
+        return if deviations < -2.33 { 0.0 } else { 1.0 };
     }
+    let (mut term, mut sum, mut i) = ((-expected).exp(), 0.0, 0.0);
+    while i <= k {
+        sum += term;
+        i += 1.0;
+        term *= expected / i;
+    }
+    sum
 }
 
 #[cfg(test)]
@@ -87,7 +104,26 @@ mod tests {
         // At three in ten, the last 8 requests would have held 2.4 bad ones.
         let counts = [(10.0, 3.0), (2.0, 0.0), (2.0, 0.0), (2.0, 0.0), (1.0, 0.0), (1.0, 0.0)];
         let recent = rounds(&counts);
-        assert!(!recent.is_within(0.02, 0.3), "{:?}", recent.telling_span(0.3));
+        assert!(!recent.is_within(0.02, 0.3));
+    }
+
+    /// At three in a hundred, where two are allowed, luck is common and health is hard to tell.
+    #[test]
+    fn a_share_just_above_the_limit_is_not_forgiven_for_a_lucky_minute() {
+        let mut counts = vec![(20.0, 0.6); 60];
+        counts.extend([(20.0, 0.0); 6]);
+        assert!(!rounds(&counts).is_within(0.02, 0.03), "none of 120 is luck in one of 36");
+        counts.extend([(20.0, 0.0); 6]);
+        assert!(!rounds(&counts).is_within(0.02, 0.03) || at_most(0.0, 240.0 * 0.03) < 0.01);
+        counts.extend([(20.0, 0.0); 20]);
+        assert!(rounds(&counts).is_within(0.02, 0.03));
+    }
+
+    #[test]
+    fn the_probability_of_few_events_is_that_of_the_tables() {
+        assert!((at_most(0.0, 3.0) - 0.0498).abs() < 1e-4);
+        assert!((at_most(2.0, 5.0) - 0.1247).abs() < 1e-4);
+        assert!(at_most(20.0, 60.0) < 0.01 && at_most(55.0, 60.0) > 0.01);
     }
 
     #[test]

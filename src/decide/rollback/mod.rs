@@ -165,7 +165,12 @@ impl Step<'_> {
         if rollback.ledger == LedgerEntry::Opening {
             return Phase::RollingBack(rollback);
         }
-        let seen = Seen { machines, own: &self.state.own_releases, began: observation.began };
+        let seen = Seen {
+            machines,
+            own: &self.state.own_releases,
+            quarantined: &self.state.quarantined,
+            began: observation.began,
+        };
         rescan(&mut rollback, &seen, self.now);
         let Some(index) = rollback.regions.iter().position(|work| match work.phase {
             RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => true,
@@ -346,7 +351,12 @@ impl Step<'_> {
         if self.policy.mode != Mode::Rollback {
             return Phase::RolledBack(rollback);
         }
-        let seen = Seen { machines, own: &self.state.own_releases, began };
+        let seen = Seen {
+            machines,
+            own: &self.state.own_releases,
+            quarantined: &self.state.quarantined,
+            began,
+        };
         let returned = rescan(&mut rollback, &seen, self.now);
         if !returned.is_empty() {
             let names: Vec<String> = returned.iter().map(ToString::to_string).collect();
@@ -372,10 +382,11 @@ impl Step<'_> {
                 matches!(machine.phase, MachinePhase::Todo | MachinePhase::Leased { .. })
                     && machine.retry_at.is_none_or(|at| at <= now)
             });
-            let Some((id, up)) = next.map(|(id, machine)| (id.clone(), machine.running)) else {
+            let Some((id, machine)) = next.map(|(id, machine)| (id.clone(), machine.clone()))
+            else {
                 continue;
             };
-            let command = self.put_image(&rollback, &id, &work.region, up);
+            let command = self.put_image(&rollback, &id, &work.region, &machine);
             if let Some(machine) = work.machines.get_mut(&id) {
                 machine.phase = MachinePhase::InFlight { command };
             }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::{
     PutImage, PutOutcome, later,
-    state::{MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback},
+    state::{MachinePhase, MachineWork, Quarantined, RegionPhase, RegionWork, Rollback},
 };
 use crate::model::{Digest, HostStatus, Machine, MachineId, MachineState, ReleaseVersion};
 
@@ -31,6 +31,8 @@ pub(super) struct Seen<'a> {
     pub(super) machines: &'a [&'a Machine],
     /// Ledger entries of our own.
     pub(super) own: &'a [ReleaseVersion],
+    /// Images that were rolled back before.
+    pub(super) quarantined: &'a [Quarantined],
     /// When the round began to look.
     pub(super) began: Timestamp,
 }
@@ -41,7 +43,7 @@ pub(super) fn rescan(rollback: &mut Rollback, seen: &Seen<'_>, now: Timestamp) -
     let mut returned = Vec::new();
     let over = rollback.completed_at.is_some();
     for machine in seen.machines {
-        let runs = runs(rollback, machine, seen.own);
+        let runs = runs(rollback, machine, seen);
         let known = rollback.regions.iter().any(|work| work.region == machine.region);
         if !known && runs == Runs::Bad {
             rollback.regions.push(RegionWork {
@@ -77,14 +79,18 @@ pub(super) fn rescan(rollback: &mut Rollback, seen: &Seen<'_>, now: Timestamp) -
     returned
 }
 
-fn runs(rollback: &Rollback, machine: &Machine, own: &[ReleaseVersion]) -> Runs {
+fn runs(rollback: &Rollback, machine: &Machine, seen: &Seen<'_>) -> Runs {
     let bad_version = rollback.bad.version;
     if machine.digest() == Some(&rollback.target.digest) {
         return Runs::Target;
     }
-    let is_bad = machine.digest() == Some(&rollback.bad.digest)
+    // An older bad image, left where its own rollback was stopped, is as bad.
+    let is_bad_image = machine.digest().is_some_and(|digest| {
+        *digest == rollback.bad.digest || seen.quarantined.iter().any(|old| old.digest == *digest)
+    });
+    let is_bad = is_bad_image
         && machine.release.is_none_or(|version| {
-            bad_version.is_none_or(|bad| version <= bad) || own.contains(&version)
+            bad_version.is_none_or(|bad| version <= bad) || seen.own.contains(&version)
         });
     if is_bad { Runs::Bad } else { Runs::Other }
 }
@@ -100,6 +106,7 @@ enum Runs {
 /// Answers whether the machine was done and is bad again.
 fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bool) -> bool {
     let is_bad = runs == Runs::Bad;
+    let Some(digest) = machine.digest() else { return false };
     let reachable = machine.host == HostStatus::Ok;
     let Some(entry) = work.machines.get_mut(&machine.id) else {
         if is_bad {
@@ -112,6 +119,7 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
                 retry_at: None,
                 touched_at: None,
                 running,
+                bad: digest.clone(),
                 group: machine.group.clone(),
                 missing_since: None,
             };
@@ -120,6 +128,9 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
         }
         return false;
     };
+    if is_bad {
+        entry.bad = digest.clone();
+    }
     match &entry.phase {
         MachinePhase::InFlight { .. } => {}
         MachinePhase::Todo | MachinePhase::Leased { .. } if !reachable => {
@@ -213,6 +224,9 @@ pub(super) fn note_outcome(
             (MachinePhase::OnTarget, Duration::ZERO)
         }
         PutOutcome::Superseded { .. } | PutOutcome::Gone => (MachinePhase::Gone, Duration::ZERO),
+        PutOutcome::Foreign { runs } => {
+            (MachinePhase::Superseded { runs: runs.clone() }, Duration::ZERO)
+        }
         PutOutcome::HostDown { .. } => (MachinePhase::HostDown, Duration::ZERO),
         PutOutcome::LeaseHeld { owner } => {
             (MachinePhase::Leased { owner: owner.clone() }, LEASE_RETRY_AFTER)

@@ -7,7 +7,9 @@ use jiff::SignedDuration;
 use super::{
     super::{
         Command, CommandId, PutImage, Step,
-        state::{HoldReason, LedgerEntry, MachinePhase, RegionPhase, RegionWork, Rollback},
+        state::{
+            HoldReason, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
+        },
     },
     confirm::begin_confirm,
     report::describe_machine,
@@ -135,7 +137,7 @@ impl Step<'_> {
                 }
                 *slot -= 1;
             }
-            let command = self.put_image(rollback, &id, &work.region, machine.running);
+            let command = self.put_image(rollback, &id, &work.region, machine);
             machine.phase = MachinePhase::InFlight { command };
         }
     }
@@ -145,7 +147,7 @@ impl Step<'_> {
         rollback: &Rollback,
         machine: &MachineId,
         region: &Region,
-        up: bool,
+        work: &MachineWork,
     ) -> CommandId {
         let (release, release_id) = match &rollback.ledger {
             LedgerEntry::Open { id, version } => (Some(*version), Some(id.clone())),
@@ -155,12 +157,12 @@ impl Step<'_> {
             machine: machine.clone(),
             region: region.clone(),
             target: rollback.target.image.clone(),
-            bad: rollback.bad.digest.clone(),
+            bad: work.bad.clone(),
             release,
             release_id,
             after: rollback.bad.version.unwrap_or(self.state.seen_version),
             rollback: rollback.id.clone(),
-            up,
+            up: work.running,
             tolerates: rollback.tolerated.get(machine).cloned().unwrap_or_default(),
             ready_timeout: self.policy.rollback.ready_timeout,
         })))

@@ -3,12 +3,12 @@
 use super::super::state::{MachinePhase, MachineWork, RegionPhase, Rollback};
 use crate::model::{Digest, Machine, RegionReport};
 
-/// Machines that still run the bad image when a rollback ends, by name.
+/// Machines that do not run the target when a rollback ends, by name.
 pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<String> {
-    let bad: &Digest = &rollback.bad.digest;
+    let target: &Digest = &rollback.target.digest;
     let left: Vec<String> = machines
         .iter()
-        .filter(|machine| machine.digest() == Some(bad))
+        .filter(|machine| machine.digest() != Some(target))
         .map(|machine| {
             let why = rollback
                 .regions
@@ -20,7 +20,7 @@ pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<
             format!("{} in {}: {why}", machine.id, machine.region)
         })
         .collect();
-    (!left.is_empty()).then(|| format!("still on the bad image: {}", left.join("; ")))
+    (!left.is_empty()).then(|| format!("not on the known-good image: {}", left.join("; ")))
 }
 
 pub(super) fn describe_machine(machine: &MachineWork) -> String {

@@ -9,7 +9,7 @@ use super::super::{
     command::CommandId,
     state::{CrashCount, FailingChecks, Revision, Tally},
 };
-use crate::model::{Evidence, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
+use crate::model::{Digest, Evidence, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 
 /// How the ledger entry of a rollback stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,8 @@ pub struct MachineWork {
     pub touched_at: Option<Timestamp>,
     /// Whether it was up when it was planned: the others are updated and left as they are.
     pub running: bool,
+    /// The bad image it runs, or ran when it was planned.
+    pub bad: Digest,
     /// Capacity is kept within a group of a region.
     pub group: ProcessGroup,
     /// Since when the platform has not listed it.
