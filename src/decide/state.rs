@@ -78,6 +78,7 @@ pub struct Trusted {
     pub crashes_per_machine: f64,
     /// Checks that failed although it was trusted (the policy asks for a quorum): going back does
     /// not wait for them to pass.
+    #[serde(default)]
     pub failing: FailingChecks,
 }
 

@@ -160,3 +160,19 @@ async fn a_release_that_no_machine_runs_any_more_is_not_watched_for_ever() {
     assert_eq!(world.view().phase.as_str(), "steady");
     world.finish().await;
 }
+
+/// Three in a hundred where two are allowed, and few requests: no breach yet when the bake is over,
+/// and nothing to trust.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_leans_towards_a_breach_is_not_trusted() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.sim.set_traffic(APP, 20.0).unwrap();
+    world.sim.add_image("registry.fly.io/api:v42", Behaviour::errors(0.04));
+    world.ship("registry.fly.io/api:v42");
+    world.until(ReleaseDegraded).await;
+    assert_eq!(world.count(ReleaseTrusted).await, 1, "{}", world.timeline().await);
+    let took = world.seconds_between(ReleaseDetected, ReleaseDegraded).await;
+    assert!(took > 70.0, "decided after {took} s, before the bake was over: nothing was shown");
+    world.finish().await;
+}

@@ -2,8 +2,8 @@
 
 use waveoff::{
     model::EventKind::{
-        ImageMixed, MonitorBlind, MonitorRecovered, ReleaseDegraded, RollbackCompleted,
-        RollbackPlanned, RollbackStarted, RollbackStopped,
+        ImageMixed, MonitorBlind, MonitorRecovered, ReleaseDegraded, ReleaseTrusted,
+        RollbackCompleted, RollbackPlanned, RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
     sim::{Action, Fault, FaultRule, fleet},
@@ -100,5 +100,46 @@ async fn mixed_images_are_told() {
     world.sim.with(|org| org.put_image(&one, "registry.fly.io/api:good")).unwrap();
     let mixed = world.until(ImageMixed).await;
     assert!(mixed.reason.unwrap().contains("different images"));
+    world.finish().await;
+}
+
+/// The registry takes its time, and the metrics go dark meanwhile: nothing is begun on what was
+/// seen before.
+#[tokio::test(start_paused = true)]
+async fn going_dark_while_the_image_is_looked_up_ends_the_attempt() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.run_for(5).await;
+    let slow = Fault::Slow(std::time::Duration::from_secs(10));
+    world.sim.add_fault(FaultRule::new(slow).on(Action::Presence));
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackPlanned).await;
+    for id in world.sim.machine_ids(APP, None) {
+        world.sim.set_page_readable(&id, false);
+    }
+    let stopped = world.until(RollbackStopped).await;
+    assert!(stopped.reason.unwrap().contains("cannot be read"));
+    world.run_for(60).await;
+    assert_eq!(world.count(RollbackStarted).await, 0);
+    world.finish().await;
+}
+
+/// The last seconds of a bake in the dark are no part of it.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_trusted_in_the_dark() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:good");
+    world.run_for(55).await;
+    for id in world.sim.machine_ids(APP, None) {
+        world.sim.set_page_readable(&id, false);
+    }
+    world.run_for(30).await;
+    assert_eq!(world.count(ReleaseTrusted).await, 1);
+    for id in world.sim.machine_ids(APP, None) {
+        world.sim.set_page_readable(&id, true);
+    }
+    world.run_for(30).await;
+    assert_eq!(world.count(ReleaseTrusted).await, 2, "{}", world.timeline().await);
     world.finish().await;
 }

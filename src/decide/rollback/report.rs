@@ -1,23 +1,32 @@
 //! A rollback told to people: region by region, and what was left behind.
 
 use super::super::state::{MachinePhase, MachineWork, RegionPhase, Rollback};
-use crate::model::{Digest, Machine, RegionReport};
+use crate::model::{Machine, RegionReport};
 
-/// Machines that do not run the target when a rollback ends, by name.
+/// Machines that do not run the target when a rollback ends, by name. Machines outside any release,
+/// such as `fly machine run` makes, are nobody's concern.
 pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<String> {
-    let target: &Digest = &rollback.target.digest;
     let left: Vec<String> = machines
         .iter()
-        .filter(|machine| machine.digest() != Some(target))
-        .map(|machine| {
-            let why = rollback
-                .regions
-                .iter()
-                .filter_map(|work| work.machines.get(&machine.id))
-                .map(describe_machine)
-                .next()
-                .unwrap_or_else(|| "its region was left alone".to_owned());
-            format!("{} in {}: {why}", machine.id, machine.region)
+        .filter(|machine| machine.release.is_some())
+        .filter(|machine| machine.digest() != Some(&rollback.target.digest))
+        .filter_map(|machine| {
+            let work = rollback.regions.iter().find(|work| work.region == machine.region);
+            let known = work.and_then(|work| work.machines.get(&machine.id));
+            if known.is_some_and(|known| known.phase == MachinePhase::OnTarget) {
+                // Verified under its lease; the list lags behind.
+                return None;
+            }
+            let skipped = work.is_some_and(|work| matches!(work.phase, RegionPhase::Skipped));
+            let why = match known {
+                Some(known) => describe_machine(known),
+                None if skipped => "its region was left alone".to_owned(),
+                None => match machine.digest() {
+                    Some(digest) => format!("runs {}", digest.short()),
+                    None => "runs an image without digest".to_owned(),
+                },
+            };
+            Some(format!("{} in {}: {why}", machine.id, machine.region))
         })
         .collect();
     (!left.is_empty()).then(|| format!("not on the known-good image: {}", left.join("; ")))
