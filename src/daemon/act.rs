@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::{Ports, put};
 use crate::{
     decide::{Command, Outcome},
-    model::{AppName, ReleaseStatus, ReleaseVersion},
+    model::{AppName, Release, ReleaseStatus, ReleaseVersion},
     ports::{ImagePresence, NewRelease, PlatformError},
 };
 
@@ -54,6 +54,13 @@ pub(super) async fn carry_out(
             }
         }
         Command::PutImage(put) => Outcome::Put(put::put_image(ports, app, put, stop).await),
+        Command::CloseStray { image, after, since, complete } => {
+            let closing = || close_stray(ports, app, image, *after, *since, *complete);
+            if let Err(error) = insist(closing).await {
+                warn!(app = %app, "{app}: a stray release of ours may stay open: {error}");
+            }
+            Outcome::ReleaseClosed
+        }
         Command::CloseRelease { id, complete } => {
             let status = if *complete { ReleaseStatus::Complete } else { ReleaseStatus::Failed };
             match insist(|| ports.platform.set_release_status(id, status.clone())).await {
@@ -96,6 +103,38 @@ where
     }
 }
 
+/// Closes a release of ours whose making was not answered, if the ledger has one.
+async fn close_stray(
+    ports: &Ports,
+    app: &AppName,
+    image: &str,
+    after: ReleaseVersion,
+    since: jiff::Timestamp,
+    complete: bool,
+) -> Result<(), PlatformError> {
+    let Some(stray) = own_release(ports, app, image, after, since).await? else { return Ok(()) };
+    if !matches!(stray.status, ReleaseStatus::Pending | ReleaseStatus::Running) {
+        return Ok(());
+    }
+    let status = if complete { ReleaseStatus::Complete } else { ReleaseStatus::Failed };
+    ports.platform.set_release_status(&stray.id, status).await
+}
+
+/// The release of `image` that this rollback made, when the ledger has it.
+async fn own_release(
+    ports: &Ports,
+    app: &AppName,
+    image: &str,
+    after: ReleaseVersion,
+    since: jiff::Timestamp,
+) -> Result<Option<Release>, PlatformError> {
+    let ledger = ports.platform.releases(app, LEDGER_LOOK_BACK).await?;
+    let earliest = since.checked_sub(CLOCK_SLACK).unwrap_or(since);
+    Ok(ledger.into_iter().find(|release| {
+        release.version > after && release.image == image && release.created_at >= earliest
+    }))
+}
+
 /// Makes sure that the ledger has a running release of `image`, and says which.
 async fn open_release(
     ports: &Ports,
@@ -104,11 +143,7 @@ async fn open_release(
     after: ReleaseVersion,
     since: jiff::Timestamp,
 ) -> Result<(String, ReleaseVersion), PlatformError> {
-    let ledger = ports.platform.releases(app, LEDGER_LOOK_BACK).await?;
-    let earliest = since.checked_sub(CLOCK_SLACK).unwrap_or(since);
-    let own = ledger.into_iter().find(|release| {
-        release.version > after && release.image == image && release.created_at >= earliest
-    });
+    let own = own_release(ports, app, image, after, since).await?;
     let release = match own {
         Some(release) => release,
         None => {

@@ -48,6 +48,14 @@ pub enum Command {
         since: Timestamp,
     },
     PutImage(Box<PutImage>),
+    /// A release of this image that the ledger made without our hearing of it, newer than `after`
+    /// and made since `since`, has its final status.
+    CloseStray {
+        image: String,
+        after: ReleaseVersion,
+        since: Timestamp,
+        complete: bool,
+    },
     /// The ledger's release has its final status.
     CloseRelease {
         id: String,
@@ -64,6 +72,7 @@ impl Command {
             Self::PutImage(put) => {
                 format!("put {} on machine {}", put.target.reference(), put.machine)
             }
+            Self::CloseStray { image, .. } => format!("close a stray release of {image}"),
             Self::CloseRelease { id, complete: true } => format!("mark release {id} complete"),
             Self::CloseRelease { id, complete: false } => format!("mark release {id} failed"),
         }

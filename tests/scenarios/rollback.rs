@@ -437,3 +437,20 @@ async fn a_check_that_failed_when_the_image_was_trusted_does_not_stop_the_rollba
     assert!(took < 90.0, "{took} s");
     world.finish().await;
 }
+
+/// The ledger made our entry and answered too late: it is found and closed at the end.
+#[tokio::test(start_paused = true)]
+async fn a_ledger_entry_that_was_made_without_an_answer_is_closed_too() {
+    use waveoff::sim::{Fault, FaultRule};
+    let mut world = World::quick().await;
+    world.trusted().await;
+    let slow = Fault::Slow(std::time::Duration::from_secs(60));
+    world.sim.add_fault(FaultRule::new(slow).on(Action::OpenRelease));
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackCompleted).await;
+    world.run_for(10).await;
+    let entry = world.sim.releases(APP).remove(0);
+    assert_eq!((entry.version, entry.status.as_str()), (43, "complete"));
+    world.all_run("v41");
+    world.finish().await;
+}

@@ -325,8 +325,21 @@ impl Step<'_> {
     }
 
     fn close_ledger(&mut self, rollback: &Rollback, complete: bool) {
-        if let LedgerEntry::Open { id, .. } = &rollback.ledger {
-            self.command(Command::CloseRelease { id: id.clone(), complete });
+        match &rollback.ledger {
+            LedgerEntry::Open { id, .. } => {
+                self.command(Command::CloseRelease { id: id.clone(), complete });
+            }
+            // It may have been made all the same: then other tools wait for it.
+            LedgerEntry::Refused { .. } => {
+                self.command(Command::CloseStray {
+                    image: rollback.target.image.reference(),
+                    after: rollback.bad.version.unwrap_or_default(),
+                    since: rollback.started_at,
+                    complete,
+                });
+            }
+            // Its outcome comes when the rollback is over, and closes it then.
+            LedgerEntry::Opening => {}
         }
     }
 
@@ -336,6 +349,7 @@ impl Step<'_> {
             Command::PutImage(put) => put.rollback != rollback.id,
             Command::CheckImage { .. }
             | Command::OpenRelease { .. }
+            | Command::CloseStray { .. }
             | Command::CloseRelease { .. } => true,
         });
     }
