@@ -322,6 +322,7 @@ impl Step<'_> {
             crashes_per_machine: f64::from(exits)
                 / f64::from(u32::try_from(counted).unwrap_or(u32::MAX)),
             failing: verdict::failing_checks(&watch, machines),
+            stayed_up: verdict::groups_that_stay_up(&watch, machines),
         };
         self.state.trusted.insert(0, trusted);
         self.state.trusted.truncate(TRUSTED_MAX);

@@ -11,6 +11,7 @@ pub mod machine;
 pub mod observation;
 pub mod policy;
 pub mod release;
+pub mod rest;
 pub mod selector;
 
 pub use event::{Event, EventKind, RegionReport};
@@ -18,7 +19,7 @@ pub use evidence::{Evidence, Verdict};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,
-    MetricsPage, RawConfig,
+    MetricsPage, RawConfig, RestartPolicy, Transition,
 };
 pub use observation::{Count, MachineSample, Observation, OrgContext, Readings, Since};
 pub use policy::{
@@ -26,4 +27,5 @@ pub use policy::{
     ThresholdKind, WatchPolicy,
 };
 pub use release::{Release, ReleaseStatus};
+pub use rest::Standing;
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{
-    super::{
-        Step, signed,
-        state::{Confirm, HoldReason, MachinePhase, RegionPhase, RegionWork, Rollback},
-        verdict::rests_on_metrics,
-        watch as watching,
-        watch::allowed_share,
-    },
-    crashed_to_a_stop,
+use super::super::{
+    Step, signed,
+    state::{Confirm, HoldReason, MachinePhase, RegionPhase, RegionWork, Rollback},
+    verdict::rests_on_metrics,
+    watch as watching,
+    watch::allowed_share,
 };
 use crate::model::{CheckStatus, Machine, MachineState, Observation, Policy, Verdict};
 
@@ -128,7 +125,7 @@ fn judge_region(
             };
             let mut failing =
                 machine.checks.iter().filter(|check| check.status == CheckStatus::Critical);
-            crashed_to_a_stop(machine) || failing.any(|check| !tolerated(&check.name))
+            machine.standing(false).is_down() || failing.any(|check| !tolerated(&check.name))
         })
         .map(|machine| machine.id.as_str())
         .collect();

@@ -26,7 +26,6 @@ use super::{
 use crate::model::{Event, EventKind, Machine, Mode, Observation, Release, ReleaseVersion};
 pub(super) use order::preview;
 use order::{is_breaching, is_total_outage, order};
-pub use progress::crashed_to_a_stop;
 use progress::{Seen, note_outcome, note_put, rescan};
 use report::left_behind;
 pub use report::report;
