@@ -125,7 +125,8 @@ fn event(kind: EventKind) -> Event {
         | EventKind::MonitorOutbox
         | EventKind::ConfigWarning => {
             (event.app, event.release, event.known_good) = (None, None, None);
-            event.reason = Some("what was seen, and what to do about it".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "what was seen, and what to do about it".to_owned() });
         }
         EventKind::ConfigRejected | EventKind::ConfigReloaded => {
             (event.app, event.release, event.known_good) = (None, None, None);
