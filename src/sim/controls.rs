@@ -8,11 +8,12 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
+    behaviour::Behaviour,
     change::Update,
     faults::{CallRecord, FaultRule},
     fleet::FleetApp,
     handle::Sim,
-    image::{Behaviour, Reference},
+    image::Reference,
     lease::{Ask, Held},
     ledger::Entry,
     machine::{Death, Moment, State, later},

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    change::Update, handle::Sim, ledger::NewEntry, machine::later, org::Org, refusal::Refusal,
+    change::Update, handle::Sim, ledger::NewEntry, machine::later, org::Org, quirks::Quirks,
+    refusal::Refusal,
 };
 
 impl Org {
@@ -133,6 +134,21 @@ impl Sim {
             let nonce = found.lease.as_ref().map(|lease| lease.nonce.clone());
             org.start(&app, machine, nonce.as_deref())
         })
+    }
+
+    /// See [`Org::set_list_lag`].
+    pub fn set_list_lag(&self, region: &str, lag: Duration) {
+        self.with(|org| org.set_list_lag(region, lag));
+    }
+
+    /// See [`Org::hide_region`].
+    pub fn hide_region(&self, region: &str, time: Duration) {
+        self.with(|org| org.hide_region(region, time));
+    }
+
+    /// What the platform does besides what everybody has seen, from now on.
+    pub fn set_quirks(&self, quirks: Quirks) {
+        self.with(|org| org.quirks = quirks);
     }
 
     /// For so long, an app's machine list is empty.

@@ -7,6 +7,7 @@
 //! daemon's adapters. `docs/simulation.md` says what is modelled and what is not.
 
 mod advance;
+mod behaviour;
 mod blueprint;
 mod change;
 mod controls;
@@ -17,12 +18,14 @@ mod handle;
 mod image;
 mod lease;
 mod ledger;
+mod listing;
 mod logs;
 mod machine;
 mod mishaps;
 mod org;
 mod page;
 pub mod ports;
+mod quirks;
 mod refusal;
 mod rng;
 pub mod serve;
@@ -31,15 +34,16 @@ mod show;
 mod traffic;
 mod view;
 
+pub use behaviour::{Behaviour, CheckSays, Launch};
 pub use change::{Progress, Update};
 pub use faults::{Action, CallRecord, Fault, FaultRule};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Restart};
 pub use handle::Sim;
-pub use image::Behaviour;
 pub use lease::Held;
 pub use ledger::Entry;
 pub use machine::{Moment, State};
 pub use org::{Org, Placed, Totals};
+pub use quirks::Quirks;
 pub use refusal::Refusal;
 pub use ship::{ShipOptions, ShipStrategy};
 

@@ -10,11 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
+    behaviour::Behaviour,
     fleet::{Fleet, Traffic},
-    image::{Behaviour, Images},
+    image::Images,
     ledger::Entry,
+    listing::Listing,
     machine::{CheckResult, Process, SimMachine, State, Version, seconds},
     page::PageKind,
+    quirks::Quirks,
     refusal::Refusal,
     rng::Rng,
     ship::Ship,
@@ -55,6 +58,8 @@ pub(super) struct Timing {
     pub(super) check: Duration,
     /// From `stopping` to `stopped`, and the like.
     pub(super) stop: Duration,
+    /// From `destroying` to `destroyed`; zero: at once.
+    pub(super) destroy: Duration,
     /// From a crash to the restart.
     pub(super) restart: Duration,
 }
@@ -67,6 +72,8 @@ pub struct Org {
     pub(super) began: Timestamp,
     pub(super) rng: Rng,
     pub(super) timing: Timing,
+    pub(super) quirks: Quirks,
+    pub(super) listing: Listing,
     pub(super) apps: BTreeMap<String, App>,
     /// By id; destroyed ones stay.
     pub(super) machines: BTreeMap<String, SimMachine>,
@@ -114,8 +121,11 @@ impl Org {
                 replace: seconds(fleet.replace_s),
                 check: seconds(fleet.check_s),
                 stop: Duration::from_millis(100),
+                destroy: seconds(fleet.destroy_s),
                 restart: Duration::from_millis(500),
             },
+            quirks: fleet.quirks,
+            listing: Listing::default(),
             apps: BTreeMap::new(),
             machines: BTreeMap::new(),
             images: Images::default(),
@@ -136,6 +146,9 @@ impl Org {
         }
         for app in &fleet.apps {
             org.furnish(app);
+        }
+        for (region, lag_s) in &fleet.list_lag_s {
+            org.set_list_lag(region, seconds(*lag_s));
         }
         org
     }
@@ -174,8 +187,8 @@ impl Org {
             let start = self.rng.ulid(since);
             machine.push_event(&start, ["start", "started", "flyd"], since);
             machine.process = Some(Process::new(since));
-            let failing = self.fails_checks(&machine, since);
-            machine.check = Some(CheckResult { passing: !failing, changed_at: since });
+            let says = self.check_says(&machine, since);
+            machine.check = Some(CheckResult { says, changed_at: since });
             machine.death = self.death_of(&machine, self.now);
         }
         let id = machine.id.clone();
@@ -207,6 +220,7 @@ impl Org {
             versions: std::collections::VecDeque::new(),
             created_at: at,
             updated_at: at,
+            configured_at: at,
             next: None,
             events: std::collections::VecDeque::new(),
             lease: None,
@@ -282,7 +296,7 @@ impl Org {
         {
             return Ok(stale.iter().collect());
         }
-        Ok(self.of_app(app).collect())
+        Ok(self.of_app(app).filter_map(|machine| self.as_listed(machine)).collect())
     }
 
     /// An app's machines, destroyed ones included.

@@ -142,7 +142,8 @@ fn reading(org: &Org, position: &FeedPosition, told: &mut Told) -> FeedReading {
     for machine in org.changed(after) {
         // What could not be read may still come: then the window stays where it was.
         if reading.error_regions.is_empty() {
-            reading.next.updated_after = reading.next.updated_after.max(Some(machine.updated_at));
+            reading.next.updated_after =
+                reading.next.updated_after.max(Some(org.updated_at(machine)));
         }
         let machine = org.view(machine);
         let entry = FeedEntry {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    behaviour::CheckSays,
     change::Update,
     lease::Ask,
     ledger::{Entry, NewEntry},
@@ -227,7 +228,7 @@ impl Org {
     /// Updates one machine to the release.
     fn put(&mut self, release: &Entry, id: &str, nonce: &str) -> Result<bool, Refusal> {
         let machine = self.living(&release.app, id)?;
-        let skip_launch = !machine.state.is_up();
+        let skip_launch = !machine.state.is_up() && !machine.state.has_failed();
         let mut config = machine.version.config.clone();
         if let Some(fields) = config.as_object_mut() {
             fields.insert("image".to_owned(), json!(release.image));
@@ -283,7 +284,7 @@ fn has_started(machine: &SimMachine) -> bool {
 }
 
 fn is_healthy(machine: &SimMachine) -> bool {
-    let checked =
-        machine.version.checks().is_empty() || machine.check.is_some_and(|check| check.passing);
+    let checked = machine.version.checks().is_empty()
+        || machine.check.is_some_and(|check| check.says == CheckSays::Passing);
     machine.state == State::Started && checked
 }

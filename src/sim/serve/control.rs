@@ -2,8 +2,9 @@
 
 #![expect(clippy::indexing_slicing, reason = "a JSON field that is missing reads as null")]
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     lock,
     reply::{Answer, Reply},
 };
+use crate::sim::{Quirks, Sim, machine::seconds};
 
 /// Answers a control request.
 pub fn answer(shared: &Shared, call: &Call) -> Answer {
@@ -55,6 +57,15 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             *lock(&shared.limits) = on.then(Limits::default);
             done()
         }
+        ("PUT", ["quirks"]) => {
+            let quirks: Quirks = parse(&call.body)?;
+            desk.sim().set_quirks(quirks);
+            done()
+        }
+        ("PUT", ["lists"]) => {
+            lists(desk.sim(), &parse(&call.body)?);
+            done()
+        }
         ("PUT", ["machines", id, "page"]) => {
             desk.app_of(id)?;
             let kind: PageKind = serde_json::from_value(call.body["kind"].clone())
@@ -64,6 +75,29 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
         }
         ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),
         _ => Err(Reply::error(404, "the control API has no such path")),
+    }
+}
+
+/// A whole body; what is wrong with it is told.
+fn parse<T: DeserializeOwned>(body: &Value) -> Result<T, Reply> {
+    serde_json::from_value(body.clone()).map_err(|error| Reply::error(400, &error.to_string()))
+}
+
+/// How late machine lists are, and which regions they leave out for how long.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct Lists {
+    lag_s: BTreeMap<String, f64>,
+    hidden_s: BTreeMap<String, f64>,
+}
+
+fn lists(sim: &Sim, lists: &Lists) {
+    for (region, lag_s) in &lists.lag_s {
+        sim.set_list_lag(region, seconds(*lag_s));
+    }
+    for (region, time_s) in &lists.hidden_s {
+        sim.hide_region(region, seconds(*time_s));
     }
 }
 

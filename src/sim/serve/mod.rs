@@ -134,7 +134,7 @@ async fn handle(
     let id = shared.requests.fetch_add(1, Ordering::Relaxed);
     let head_only = request.method() == axum::http::Method::HEAD;
     let reply = respond(&shared, &line, request).await;
-    let mut response = reply.unwrap_or_else(|refusal| refusal).into_response(id);
+    let mut response = reply.unwrap_or_else(|refusal| refusal).into_response(id, shared.desk.now());
     if head_only {
         *response.body_mut() = Body::empty();
     }
