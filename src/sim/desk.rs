@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     behaviour::{Behaviour, CheckSays},
     change::{Progress, Update},
+    deploy::ShipOptions,
     handle::Sim,
     image::{Reference, digest_of},
     lease::{Ask, Held},
@@ -19,7 +20,6 @@ use super::{
         desk::{Desk, MetricsSite},
         reply::{Reply, put},
     },
-    ship::ShipOptions,
     show::rfc3339,
 };
 

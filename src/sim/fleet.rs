@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{behaviour::Behaviour, quirks::Quirks};
+use super::{behaviour::Behaviour, quirks::Quirks, rights::Denial};
 
 /// One image in the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,6 +193,9 @@ pub struct Fleet {
     /// Ways of the platform that only some have seen.
     #[serde(default)]
     pub quirks: Quirks,
+    /// What tokens may not do.
+    #[serde(default)]
+    pub denied: Vec<Denial>,
     /// Port of the machines' metrics pages; 0: whoever serves them chooses one that is free.
     #[serde(default = "metrics_port")]
     pub metrics_port: u16,
@@ -249,6 +252,7 @@ impl Fleet {
             skew_s: 0.0,
             list_lag_s: BTreeMap::new(),
             quirks: Quirks::default(),
+            denied: Vec::new(),
             metrics_port: metrics_port(),
             network: network(),
             apps: Vec::new(),
@@ -289,6 +293,10 @@ impl Fleet {
         }
         if !(-86_400.0..=86_400.0).contains(&self.skew_s) {
             return Err(format!("skew_s = {}: must be within a day", self.skew_s));
+        }
+        if let Some(denial) = self.denied.iter().find(|denial| ![401, 403].contains(&denial.status))
+        {
+            return Err(format!("denied.status = {}: must be 401 or 403", denial.status));
         }
         if !self.network.is_loopback() {
             return Err(format!("network = {}: must be in 127.0.0.0/8", self.network));

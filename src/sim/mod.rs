@@ -11,6 +11,7 @@ mod behaviour;
 mod blueprint;
 mod change;
 mod controls;
+mod deploy;
 mod desk;
 mod faults;
 pub mod fleet;
@@ -27,15 +28,16 @@ mod page;
 pub mod ports;
 mod quirks;
 mod refusal;
+mod rights;
 mod rng;
 pub mod serve;
-mod ship;
 mod show;
 mod traffic;
 mod view;
 
 pub use behaviour::{Behaviour, CheckSays, Launch};
 pub use change::{Progress, Update};
+pub use deploy::{GateKind, GateResult, ShipOptions, ShipStrategy};
 pub use faults::{Action, CallRecord, Fault, FaultRule};
 pub use fleet::{Fleet, Restart};
 pub use handle::Sim;
@@ -45,7 +47,7 @@ pub use machine::{Moment, State};
 pub use org::{Org, Placed, Totals};
 pub use quirks::Quirks;
 pub use refusal::Refusal;
-pub use ship::{ShipOptions, ShipStrategy};
+pub use rights::{Denial, Right, owner_of};
 
 #[cfg(test)]
 mod soak;

@@ -1,7 +1,7 @@
 //! The organization: apps, machines, images, the ledger, and how a fleet becomes one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     behaviour::Behaviour,
+    deploy::{GateResult, Ship},
     fleet::{Fleet, Traffic},
     image::Images,
     ledger::Entry,
@@ -19,8 +20,8 @@ use super::{
     page::PageKind,
     quirks::Quirks,
     refusal::Refusal,
+    rights::Denials,
     rng::Rng,
-    ship::Ship,
 };
 
 /// How long before the beginning the fleet's machines were started.
@@ -74,11 +75,14 @@ pub struct Org {
     pub(super) timing: Timing,
     pub(super) quirks: Quirks,
     pub(super) listing: Listing,
+    pub(super) denials: Denials,
     pub(super) apps: BTreeMap<String, App>,
     /// By id; destroyed ones stay.
     pub(super) machines: BTreeMap<String, SimMachine>,
     pub(super) images: Images,
     pub(super) ships: Vec<Ship>,
+    /// Decisions of the gates of deploys, oldest first.
+    pub(super) gates: VecDeque<GateResult>,
     pub(super) traffic_until: Timestamp,
     pub(super) traffic_due: Timestamp,
     pub(super) metrics_port: u16,
@@ -126,10 +130,12 @@ impl Org {
             },
             quirks: fleet.quirks,
             listing: Listing::default(),
+            denials: Denials::new(),
             apps: BTreeMap::new(),
             machines: BTreeMap::new(),
             images: Images::default(),
             ships: Vec::new(),
+            gates: VecDeque::new(),
             traffic_until: now,
             traffic_due: now,
             metrics_port: fleet.metrics_port,
@@ -146,6 +152,10 @@ impl Org {
         }
         for app in &fleet.apps {
             org.furnish(app);
+        }
+        for denial in &fleet.denied {
+            let time = denial.for_s.map(seconds);
+            org.deny(denial.whose().as_deref(), denial.right, denial.status, time);
         }
         for (region, lag_s) in &fleet.list_lag_s {
             org.set_list_lag(region, seconds(*lag_s));
@@ -217,12 +227,12 @@ impl Org {
             state,
             version,
             previous: None,
-            versions: std::collections::VecDeque::new(),
+            versions: VecDeque::new(),
             created_at: at,
             updated_at: at,
             configured_at: at,
             next: None,
-            events: std::collections::VecDeque::new(),
+            events: VecDeque::new(),
             lease: None,
             host: "ok".to_owned(),
             cordoned: false,
@@ -231,8 +241,8 @@ impl Org {
             death: None,
             check: None,
             check_due: None,
-            restarts: std::collections::VecDeque::new(),
-            history: std::collections::VecDeque::new(),
+            restarts: VecDeque::new(),
+            history: VecDeque::new(),
             revert_next: false,
         };
         machine.enter(state, at);

@@ -58,6 +58,12 @@ impl SimPlatform {
         work: impl FnOnce(&mut Org) -> Result<T, Refusal>,
     ) -> Result<T, PlatformError> {
         let fault = self.note(&about);
+        let work = |org: &mut Org| {
+            if let Some(right) = about.action.right() {
+                org.allow(&self.owner, right)?;
+            }
+            work(org)
+        };
         match fault {
             Some(Fault::RequestLost) => Err(unavailable("the request was lost")),
             Some(Fault::Fail(error)) => Err(error),

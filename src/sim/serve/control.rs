@@ -16,7 +16,7 @@ use super::{
     lock,
     reply::{Answer, Reply},
 };
-use crate::sim::{Quirks, Sim, machine::seconds};
+use crate::sim::{Denial, Quirks, Sim, machine::seconds};
 
 /// Answers a control request.
 pub fn answer(shared: &Shared, call: &Call) -> Answer {
@@ -30,6 +30,20 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             Ok(Reply::ok(json!({"calls": log})))
         }
         ("POST", ["ship"]) => ship(shared, call),
+        ("POST", ["secrets"]) => {
+            let entry = desk.sim().ship_secrets(text(&call.body, "app")?, options(&call.body)?)?;
+            Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
+        }
+        ("POST", ["scale"]) => {
+            let by = call.body["by"].as_u64().and_then(|by| u32::try_from(by).ok()).unwrap_or(1);
+            let (app, region) = (text(&call.body, "app")?, text(&call.body, "region")?);
+            Ok(Reply::ok(json!({"ids": desk.sim().scale(app, region, by.min(100))?})))
+        }
+        ("DELETE", ["ships"]) => {
+            desk.sim().kill_ships(text(&call.body, "app")?);
+            done()
+        }
+        ("GET", ["gates", app]) => Ok(Reply::ok(json!({"gates": desk.sim().gates(app)}))),
         ("PUT", ["images"]) => {
             desk.set_image(&call.body)?;
             done()
@@ -60,6 +74,19 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
         ("PUT", ["quirks"]) => {
             let quirks: Quirks = parse(&call.body)?;
             desk.sim().set_quirks(quirks);
+            done()
+        }
+        ("POST", ["denied"]) => {
+            let denial: Denial = parse(&call.body)?;
+            if ![401, 403].contains(&denial.status) {
+                return Err(Reply::error(400, "\"status\" is 401 or 403"));
+            }
+            let time = denial.for_s.map(seconds);
+            desk.sim().deny(denial.whose().as_deref(), denial.right, denial.status, time);
+            done()
+        }
+        ("DELETE", ["denied"]) => {
+            desk.sim().allow_all();
             done()
         }
         ("PUT", ["lists"]) => {
@@ -121,22 +148,41 @@ fn machine(shared: &Shared, id: &str, verb: &str, body: &Value) -> Answer {
         }
         "stop" => desk.force_stop(&app, id).and_then(|()| done()),
         "kill" => desk.kill(&app, id).and_then(|()| done()),
+        "image" => {
+            desk.sim().put_image(id, text(body, "image")?)?;
+            done()
+        }
+        "suspend" => {
+            desk.sim().suspend(id)?;
+            done()
+        }
+        "start" => {
+            desk.sim().start(id)?;
+            done()
+        }
+        "destroy" => {
+            desk.sim().destroy(id)?;
+            done()
+        }
         "clone" => Ok(Reply::ok(json!({"id": desk.clone_machine(&app, id)?}))),
         "host" => desk.set_host(&app, id, text(body, "status")?).and_then(|()| done()),
         _ => Err(Reply::error(404, "a machine has no such control")),
     }
 }
 
-/// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
-fn ship(shared: &Shared, call: &Call) -> Answer {
-    let mut options = call.body.clone();
-    let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
+/// What a body says of a deploy besides app and image.
+fn options(body: &Value) -> Result<ShipOptions, Reply> {
+    let mut options = body.clone();
     if let Some(fields) = options.as_object_mut() {
         fields.remove("app");
         fields.remove("image");
     }
-    let options: ShipOptions =
-        serde_json::from_value(options).map_err(|error| Reply::error(400, &error.to_string()))?;
-    let entry = shared.desk.ship(app, image, options)?;
+    parse(&options)
+}
+
+/// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
+fn ship(shared: &Shared, call: &Call) -> Answer {
+    let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
+    let entry = shared.desk.ship(app, image, options(&call.body)?)?;
     Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
 }

@@ -13,9 +13,9 @@ use super::reply::Reply;
 pub use crate::sim::{
     Sim,
     change::{Progress, Update},
+    deploy::ShipOptions,
     ledger::Entry,
     page::PageKind,
-    ship::ShipOptions,
 };
 
 /// The organization, as the doors see it. Every method answers at once; what takes time goes on

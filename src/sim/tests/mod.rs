@@ -1,6 +1,8 @@
 //! The model through the daemon's ports, on paused time: each test is a small scene.
 
+mod deploys;
 mod oddities;
+mod rights;
 mod scenes;
 
 use std::time::Duration;
@@ -11,7 +13,7 @@ use super::{
     ports::SimPlatform,
 };
 use crate::{
-    model::{Digest, InstanceId, Machine, MachineId, MachineState, RawConfig},
+    model::{Digest, ImageRef, InstanceId, Machine, MachineId, MachineState, RawConfig},
     ports::{
         Clock, FeedPosition, ImagePresence, Lease, MachineUpdate, MetricsPages as _, NewRelease,
         PageError, PageReader, Platform as _, PlatformError, Registry as _, ScrapeTarget, WaitFor,
@@ -90,6 +92,15 @@ impl Scene {
         InstanceId::new(progress.instance)
     }
 
+    fn image_of(&self, image: &str) -> ImageRef {
+        ImageRef {
+            registry: "registry.fly.io".to_owned(),
+            repository: "web".to_owned(),
+            tag: None,
+            digest: Some(self.digest(image)),
+        }
+    }
+
     fn digest(&self, image: &str) -> Digest {
         Digest::new(self.sim.digest(image).unwrap())
     }
@@ -116,6 +127,7 @@ impl Scene {
     }
 }
 
+/// Time is simulated: whoever uses this has `start_paused = true`.
 async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
