@@ -11,6 +11,7 @@ mod fleet;
 mod guards;
 mod holds;
 mod images;
+pub mod rival;
 pub mod rollback;
 mod sight;
 pub mod state;
@@ -21,8 +22,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use command::{Command, CommandId, Input, Outcome, PutImage, PutOutcome};
-pub use fleet::is_announced;
+pub use command::{
+    Command, CommandId, Input, Outcome, PutImage, PutOutcome, StartMachine, StartOutcome,
+};
 pub use state::AppState;
 pub use verdict::bake_ends;
 
@@ -415,6 +417,8 @@ impl Step<'_> {
             Outcome::ReleaseClosed => self.release_closed(&command),
             Outcome::ReleaseLeftOpen => self.release_left_open(&command),
             Outcome::Put(outcome) => self.put_finished(&command, outcome),
+            // Nothing orders a start yet.
+            Outcome::Start(_) => {}
         }
     }
 

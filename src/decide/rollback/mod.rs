@@ -220,7 +220,7 @@ impl Step<'_> {
     /// Yields to a release that machines run already, and waits for one that is only announced.
     pub(super) fn minds_rivals(&mut self, machines: &[&Machine], ledger: Option<&[Release]>) {
         let Phase::RollingBack(rollback) = &self.state.phase else { return };
-        if let Some(newer) = fleet::rival(&self.state, rollback, machines) {
+        if let Some(newer) = fleet::rival(&self.state, rollback, machines, self.now) {
             return self.yield_to(&newer.to_string());
         }
         let Some(ledger) = ledger else { return };
@@ -236,9 +236,9 @@ impl Step<'_> {
         let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
         self.state.phase = match phase {
             Phase::RollingBack(mut rollback) if rollback.id == put.rollback => {
-                if let PutOutcome::Superseded { what } = outcome {
+                if let PutOutcome::NewerRelease { version, .. } = outcome {
                     note_put(&mut rollback, put, &MachinePhase::Gone, now, Duration::ZERO);
-                    self.stop_for_rival(&rollback, what)
+                    self.stop_for_rival(&rollback, &version.to_string())
                 } else {
                     note_outcome(&mut rollback, put, outcome, now);
                     Phase::RollingBack(rollback)
@@ -349,6 +349,7 @@ impl Step<'_> {
             Command::PutImage(put) => put.rollback != rollback.id,
             Command::CheckImage { .. }
             | Command::OpenRelease { .. }
+            | Command::StartMachine(_)
             | Command::CloseStray { .. }
             | Command::CloseRelease { .. } => true,
         });
