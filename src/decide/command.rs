@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::rival::{DeployKind, Verified};
-use crate::model::{Digest, ImageRef, InstanceId, MachineId, Observation, Region, ReleaseVersion};
+use crate::model::{
+    Digest, ImageRef, InstanceId, MachineId, Observation, Order, Region, ReleaseVersion,
+};
 
 /// Numbers an app's commands.
 pub type CommandId = u64;
@@ -205,6 +207,8 @@ pub enum Input {
     Observed(Observation),
     /// No policy names the app any more.
     Unwatched,
+    /// A person's order.
+    Operator(Order),
     Finished {
         command: CommandId,
         outcome: Outcome,
