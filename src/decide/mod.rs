@@ -137,6 +137,7 @@ impl Context<'_> {
                 digest: revision.digest.clone(),
                 version: revision.version,
                 at: self.now,
+                unfinished: false,
             },
         );
         self.memory.quarantined.truncate(state::QUARANTINED_MAX);

@@ -2,7 +2,7 @@
 
 use crate::{
     model::{
-        HoldReason, OperatorHold, Reason,
+        HoldReason, MachineId, OperatorHold, Reason,
         reason::{ImageCount, LeftMachine, Unseen},
     },
     notify::numbers::whole,
@@ -31,9 +31,11 @@ pub fn reason(reason: &Reason) -> String {
         Reason::NothingLeft => "nothing is left to undo: no machine runs this image".to_owned(),
         Reason::ImageGone { image } => format!("{image} is not in the registry any more"),
         Reason::RunsAgain { machines } => {
-            let names: Vec<&str> = machines.iter().map(crate::model::MachineId::as_str).collect();
-            let names = names.join(", ");
+            let names = names(machines);
             format!("the image that was rolled back runs again on {names}: it is put right")
+        }
+        Reason::QuarantinedServes { machines } => {
+            format!("an image that was rolled back serves on {}", names(machines))
         }
         Reason::MixedImages { images } => {
             format!("machines of one group run different images: {}", mix(images))
@@ -84,6 +86,10 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::Migrations => "the release ran a release_command (migrations); allow it with \
                                    migrations = \"rollback\""
             .to_owned(),
+        HoldReason::MigrationsSince { version } => format!(
+            "{version}, which came after the known-good release, ran a release_command \
+             (migrations); allow it with migrations = \"rollback\""
+        ),
         HoldReason::MigrationsUnknown => "the release ledger has not told yet whether the release \
                                           ran a release_command (migrations)"
             .to_owned(),
@@ -129,6 +135,11 @@ fn operator(hold: &OperatorHold) -> String {
         None => String::new(),
     };
     format!("held by {}{until}: {}", hold.by, hold.reason)
+}
+
+fn names(machines: &[MachineId]) -> String {
+    let names: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
+    names.join(", ")
 }
 
 fn unseen(what: Unseen) -> &'static str {
