@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AppName, Event, EventKind, Evidence, MachineId, Mode, Region, RegionReport, Verdict,
+    AppName, Event, EventKind, Evidence, MachineId, Mode, Reason, Region, RegionReport, Verdict,
     event::ReleaseInfo,
 };
 
@@ -186,6 +186,8 @@ pub struct EventView {
     /// The sentence a person reads.
     pub text: String,
     pub reason: Option<String>,
+    /// The reason as a fact, with its numbers.
+    pub cause: Option<Reason>,
     pub mode: Option<Mode>,
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
@@ -204,7 +206,8 @@ impl EventView {
             at: event.at,
             app: event.app,
             text,
-            reason: event.reason,
+            reason: event.reason.as_ref().map(crate::notify::text::reason),
+            cause: event.reason,
             mode: event.mode,
             release: event.release,
             known_good: event.known_good,

@@ -14,7 +14,9 @@ use super::{
     ports::SimPlatform,
 };
 use crate::{
-    model::{Digest, ImageRef, InstanceId, Machine, MachineId, MachineState, RawConfig},
+    model::{
+        Digest, ImageRef, InstanceId, Machine, MachineId, MachineState, RawConfig, Transition,
+    },
     ports::{
         Clock, FeedPosition, ImagePresence, Lease, MachineUpdate, MetricsPages as _, NewRelease,
         PageError, PageReader, Platform as _, PlatformError, Registry as _, ScrapeTarget, WaitFor,
