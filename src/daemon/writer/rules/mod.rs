@@ -1,0 +1,573 @@
+//! What comes next when a machine is written to: lease → fresh look → still wanted? → update →
+//! wait → verify → ready → lease back. Pure: no clock, no call, no waiting.
+//!
+//! An [`Errand`] is one attempt at one machine. Whoever drives it (the daemon's shell, or a
+//! simulation with a queue of its own) does this, again and again:
+//!
+//! 1. Ask [`Errand::next`]. [`Next::Done`] ends it. [`Next::Make`] names the call that is to be
+//!    under way now; while its `number` stays the same it is the same call, and when the number
+//!    changes the call before it is dropped. `next` may be asked as often as one likes, and is to
+//!    be asked after every word to the errand: `by` may move when the lease is prolonged.
+//! 2. Ask [`Errand::renewal`]. When there is one and its time has come, say
+//!    [`Errand::renewal_sent`] and ask the platform to prolong the lease, beside the other call;
+//!    its answer, or the passing of `by`, goes to [`Errand::renewed`].
+//! 3. Give the call's answer to [`Errand::answered`]. At `by` the call is dropped, answered or not,
+//!    and [`Answer::Nothing`] is given: after a write nobody knows then whether it happened. When
+//!    both are due at once, `by` goes first: a write must not leave late.
+//! 4. [`Errand::stop`] ends it early: the lease is given back, and the attempt is of no account.
+//!
+//! Times are spans since the errand began, on a clock that only runs forward, so that they are
+//! plain numbers. No write is begun unless enough of the lease is left, and the call is dropped a
+//! margin before the lease ends; when a lease ends is counted from before it was asked for (see
+//! [`HeldLease`]).
+
+mod await_ready;
+mod edit_config;
+mod held_lease;
+mod start_machine;
+mod update_machine;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use await_ready::{Goal, Look, Readying};
+pub use held_lease::{HeldLease, LEASE_MARGIN, LEASE_TTL, WRITE_MIN};
+
+use crate::{
+    decide::{Outcome, PutImage, PutOutcome, StartMachine, StartOutcome, rival::Verified},
+    model::{InstanceId, Machine, MachineId, Release},
+    ports::{Lease, MachineUpdate, PlatformError, WaitFor},
+};
+
+/// What a call may take, beyond the client's own deadlines.
+const CALL_MAX: Duration = Duration::from_secs(30);
+/// The platform plans an update before it answers.
+const WRITE_MAX: Duration = Duration::from_secs(60);
+/// Giving a lease back, and asking who holds it, are courtesies.
+const COURTESY_MAX: Duration = Duration::from_secs(5);
+/// What lease, update and looks may take besides getting ready.
+const OVERHEAD: Duration = Duration::from_secs(120);
+/// Ledger entries looked at for a newer release.
+pub const LEDGER_LOOK: u32 = 10;
+
+/// A moment: how long the errand has lasted, and the time of day on the platform's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub elapsed: Duration,
+    pub clock: Timestamp,
+}
+
+/// A call of the platform, or none for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// For [`LEASE_TTL`].
+    TakeLease,
+    LookAtMachine,
+    /// All machines of the app: one that is "not found" is gone only when the list agrees.
+    ListMachines,
+    /// The newest [`LEDGER_LOOK`] entries.
+    ReadLedger,
+    Update(MachineUpdate),
+    Start,
+    WaitFor {
+        instance: InstanceId,
+        state: WaitFor,
+        slice: Duration,
+    },
+    /// Nothing, until `by`.
+    Pause,
+    GiveLeaseBack,
+}
+
+impl Call {
+    /// Whether it changes the machine, and so may only be made under a live lease.
+    pub fn is_write(&self) -> bool {
+        matches!(self, Self::Update(_) | Self::Start)
+    }
+}
+
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Lease(Result<Lease, PlatformError>),
+    Machine(Result<Box<Machine>, PlatformError>),
+    Machines(Result<Vec<Machine>, PlatformError>),
+    Ledger(Result<Vec<Release>, PlatformError>),
+    Updated(Result<InstanceId, PlatformError>),
+    Started(Result<(), PlatformError>),
+    Waited(Result<bool, PlatformError>),
+    GivenBack(Result<(), PlatformError>),
+    /// `by` has passed.
+    Nothing,
+}
+
+/// What is to be under way.
+#[derive(Clone, Debug)]
+pub enum Next {
+    Make { number: u64, call: Call, by: Duration },
+    Done(Outcome),
+}
+
+/// When the lease is to be prolonged, and when to stop waiting for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    pub due: Duration,
+    pub by: Duration,
+}
+
+/// What is wanted of the machine.
+#[derive(Clone, Debug)]
+enum Task {
+    Update(Box<PutImage>),
+    Start(Box<StartMachine>),
+}
+
+/// A write, with what is known of the machine when it is made.
+#[derive(Clone, Debug)]
+enum Write {
+    Update { update: MachineUpdate, goal: Goal },
+    Start(Box<Readying>),
+}
+
+#[derive(Clone, Debug)]
+enum Stage {
+    TakingLease,
+    AskingWhoHoldsIt {
+        owner: String,
+    },
+    AskingWhetherGone,
+    Looking,
+    ReadingLedger(Box<Machine>),
+    /// Too little of the lease is left to write under it.
+    AwaitingRenewal(Write),
+    Writing(Write),
+    GettingReady(Box<Readying>),
+    GivingBack(Outcome),
+    Done(Outcome),
+}
+
+/// One attempt at one machine.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    task: Task,
+    stage: Stage,
+    /// Counts the calls.
+    number: u64,
+    /// When the stage's call began, and when it is to be over.
+    since: Duration,
+    by: Duration,
+    lease: Option<HeldLease>,
+    /// It ends as soon as it is known whether the lease is held.
+    stopping: bool,
+}
+
+impl Errand {
+    /// Puts an image on a machine, unless somebody wants something newer.
+    pub fn update(put: PutImage) -> Self {
+        Self::new(Task::Update(Box::new(put)))
+    }
+
+    /// Starts a machine that we took down, unless it rests for another reason.
+    pub fn start(start: StartMachine) -> Self {
+        Self::new(Task::Start(Box::new(start)))
+    }
+
+    fn new(task: Task) -> Self {
+        Self {
+            task,
+            stage: Stage::TakingLease,
+            number: 1,
+            since: Duration::ZERO,
+            by: CALL_MAX,
+            lease: None,
+            stopping: false,
+        }
+    }
+
+    /// The machine that it is about.
+    pub fn machine(&self) -> &MachineId {
+        match &self.task {
+            Task::Update(put) => &put.machine,
+            Task::Start(start) => &start.machine,
+        }
+    }
+
+    /// The lease, while it is held.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref().map(|held| &held.lease)
+    }
+
+    /// What is to be under way now.
+    pub fn next(&self) -> Next {
+        let call = match &self.stage {
+            Stage::TakingLease => Call::TakeLease,
+            Stage::AskingWhoHoldsIt { .. } | Stage::Looking => Call::LookAtMachine,
+            Stage::AskingWhetherGone => Call::ListMachines,
+            Stage::ReadingLedger(_) => Call::ReadLedger,
+            Stage::AwaitingRenewal(_) => Call::Pause,
+            Stage::Writing(Write::Update { update, .. }) => Call::Update(update.clone()),
+            Stage::Writing(Write::Start(_)) => Call::Start,
+            Stage::GettingReady(readying) => readying.call(),
+            Stage::GivingBack(_) => Call::GiveLeaseBack,
+            Stage::Done(outcome) => return Next::Done(outcome.clone()),
+        };
+        let by = self.by.min(self.bound());
+        Next::Make { number: self.number, call, by }
+    }
+
+    /// When the call under way has to be over, whatever it is.
+    fn bound(&self) -> Duration {
+        let under_lease = self.lease.as_ref().map(|held| match &self.stage {
+            Stage::Writing(_) | Stage::AwaitingRenewal(_) => held.writes_end(),
+            Stage::GivingBack(_) => Duration::MAX,
+            _ => held.ends(),
+        });
+        let whole = match self.stage {
+            Stage::GivingBack(_) => Duration::MAX,
+            _ => self.give_up_at(),
+        };
+        whole.min(under_lease.unwrap_or(Duration::MAX))
+    }
+
+    fn ready_timeout(&self) -> Duration {
+        match &self.task {
+            Task::Update(put) => put.ready_timeout,
+            Task::Start(start) => start.ready_timeout,
+        }
+    }
+
+    fn give_up_at(&self) -> Duration {
+        self.ready_timeout().saturating_add(OVERHEAD)
+    }
+
+    /// When the lease is to be prolonged; `None` while there is nothing to prolong, or it is being
+    /// done.
+    pub fn renewal(&self) -> Option<Renewal> {
+        let held = self.lease.as_ref().filter(|held| !held.is_being_renewed())?;
+        match self.stage {
+            Stage::GivingBack(_) | Stage::Done(_) => None,
+            Stage::AwaitingRenewal(_) => Some(Renewal { due: held.retry_at(), by: held.ends() }),
+            _ => Some(Renewal { due: held.renew_at(), by: held.ends() }),
+        }
+    }
+
+    /// Whether a renewal is under way that still matters, and when it stops to.
+    pub fn renewing_until(&self) -> Option<Duration> {
+        let held = self.lease.as_ref().filter(|held| held.is_being_renewed())?;
+        match self.stage {
+            Stage::GivingBack(_) | Stage::Done(_) => None,
+            _ => Some(held.ends()),
+        }
+    }
+
+    /// A renewal leaves now.
+    pub fn renewal_sent(&mut self, now: Now) {
+        if let Some(held) = &mut self.lease {
+            held.renewal_sent(now);
+        }
+    }
+
+    /// What came of a renewal.
+    pub fn renewed(&mut self, now: Now, result: Result<Lease, PlatformError>) {
+        if matches!(self.stage, Stage::GivingBack(_) | Stage::Done(_)) {
+            return;
+        }
+        let Some(held) = &mut self.lease else { return };
+        match result {
+            Ok(lease) => {
+                held.confirmed(lease);
+                if let Stage::AwaitingRenewal(write) = &self.stage {
+                    let write = write.clone();
+                    self.write(now, write);
+                }
+            }
+            // It is somebody else's now, or nobody's: no use in giving it back.
+            Err(error @ (PlatformError::NotFound(_) | PlatformError::LeaseHeld { .. })) => {
+                self.lease = None;
+                self.end(now, unavailable(format!("the lease was lost: {error}")));
+            }
+            Err(_) => held.not_confirmed(now),
+        }
+    }
+
+    /// Ends it as soon as the lease is given back.
+    pub fn stop(&mut self, now: Now) {
+        self.stopping = true;
+        match self.stage {
+            // It may be granted this moment, and would keep others out.
+            Stage::TakingLease | Stage::GivingBack(_) | Stage::Done(_) => {}
+            _ => self.end(now, unavailable("the daemon is stopping")),
+        }
+    }
+
+    /// What the call under way came to.
+    pub fn answered(&mut self, now: Now, answer: Answer) {
+        let nothing = matches!(answer, Answer::Nothing);
+        let leased = !matches!(self.stage, Stage::GivingBack(_) | Stage::Done(_));
+        if nothing && leased && now.elapsed >= self.give_up_at() {
+            return self.end(now, unavailable("not done in time"));
+        }
+        if nothing && leased && self.lease.as_ref().is_some_and(|held| now.elapsed >= held.ends()) {
+            return self.end(now, unavailable("the lease ended before it could be prolonged"));
+        }
+        match std::mem::replace(&mut self.stage, Stage::Looking) {
+            Stage::TakingLease => self.lease_taken(now, answer),
+            Stage::AskingWhoHoldsIt { owner } => {
+                let outcome = held_by(owner, answer);
+                self.end(now, outcome);
+            }
+            Stage::AskingWhetherGone => {
+                let outcome = gone_or_not(self.machine(), answer);
+                self.end(now, outcome);
+            }
+            Stage::Looking => match look(answer) {
+                Ok(machine) => self.looked(now, machine),
+                Err(error) => self.failed(now, error),
+            },
+            Stage::ReadingLedger(machine) => {
+                // The ledger is a hint; the machine itself, read under the lease, is the truth.
+                let ledger = match answer {
+                    Answer::Ledger(Ok(ledger)) => Some(ledger),
+                    _ => None,
+                };
+                self.ledger_read(now, &machine, ledger.as_deref());
+            }
+            Stage::AwaitingRenewal(_) => {
+                self.end(now, unavailable("too little of the lease is left to write under it"));
+            }
+            Stage::Writing(write) => self.written(now, write, answer),
+            Stage::GettingReady(readying) => self.came_further(now, *readying, answer),
+            Stage::GivingBack(outcome) | Stage::Done(outcome) => self.stage = Stage::Done(outcome),
+        }
+    }
+
+    fn lease_taken(&mut self, now: Now, answer: Answer) {
+        match answer {
+            Answer::Lease(Ok(lease)) => {
+                self.lease = Some(HeldLease::new(lease, self.since, now));
+                if self.stopping {
+                    return self.end(now, unavailable("the daemon is stopping"));
+                }
+                self.go_on(now, Stage::Looking, CALL_MAX);
+            }
+            Answer::Lease(Err(PlatformError::LeaseHeld { owner, .. })) if !self.stopping => {
+                self.go_on(now, Stage::AskingWhoHoldsIt { owner }, COURTESY_MAX);
+            }
+            Answer::Lease(Err(error)) => self.failed(now, error),
+            _ => self.end(now, unavailable("no answer to the request for its lease")),
+        }
+    }
+
+    /// A fresh look under the lease.
+    fn looked(&mut self, now: Now, machine: Box<Machine>) {
+        use update_machine::Step;
+        let ready_by = now.elapsed + self.ready_timeout();
+        match &self.task {
+            Task::Update(put) => match update_machine::after_look(put, &machine, now) {
+                Step::End(outcome) => self.end(now, outcome),
+                Step::AskLedger => self.go_on(now, Stage::ReadingLedger(machine), CALL_MAX),
+                Step::SeeThrough(goal) => {
+                    let expected = put.target.digest.clone();
+                    let tolerates = put.tolerates.clone();
+                    let mut readying =
+                        Readying::new(machine.instance.clone(), goal, now, ready_by, tolerates);
+                    readying.digest = expected;
+                    self.judge(now, readying, &machine);
+                }
+            },
+            Task::Start(start) => match start_machine::after_look(start, &machine) {
+                Err(outcome) => self.finish(now, Outcome::Start(outcome)),
+                Ok(()) => {
+                    let tolerates = start.tolerates.clone();
+                    let instance = machine.instance.clone();
+                    let readying = Readying::new(instance, Goal::Up, now, ready_by, tolerates);
+                    self.judge(now, readying, &machine);
+                }
+            },
+        }
+    }
+
+    fn ledger_read(&mut self, now: Now, machine: &Machine, ledger: Option<&[Release]>) {
+        let Task::Update(put) = &self.task else { return };
+        match update_machine::still_wanted(put, machine, ledger, now) {
+            Ok((update, goal)) => self.write(now, Write::Update { update, goal }),
+            Err(outcome) => self.end(now, outcome),
+        }
+    }
+
+    /// Makes a write as soon as enough of the lease is left for it.
+    fn write(&mut self, now: Now, write: Write) {
+        let Some(held) = &self.lease else {
+            return self.end(now, unavailable("the lease was lost"));
+        };
+        if held.has_time_to_write(now) {
+            self.go_on(now, Stage::Writing(write), WRITE_MAX);
+        } else {
+            self.go_on(now, Stage::AwaitingRenewal(write), WRITE_MAX);
+        }
+    }
+
+    fn written(&mut self, now: Now, write: Write, answer: Answer) {
+        match (write, answer) {
+            (Write::Update { update, goal }, Answer::Updated(Ok(instance))) => {
+                let Task::Update(put) = &self.task else { return };
+                let ready_by = now.elapsed + put.ready_timeout;
+                let mut readying =
+                    Readying::new(instance, goal, now, ready_by, put.tolerates.clone());
+                readying.digest.clone_from(&put.target.digest);
+                readying.replaced = Some(update.current);
+                readying.wrote = true;
+                readying.launched = !update.skip_launch;
+                let at_most = readying.call_takes();
+                self.go_on(now, Stage::GettingReady(Box::new(readying)), at_most);
+            }
+            (Write::Update { .. }, Answer::Updated(Err(error))) => self.failed(now, error),
+            (Write::Update { .. }, _) => {
+                self.end(
+                    now,
+                    unavailable("no answer to the update: whether it was done is not known"),
+                );
+            }
+            (Write::Start(mut readying), Answer::Started(Ok(()))) => {
+                readying.was_started();
+                let at_most = readying.call_takes();
+                self.go_on(now, Stage::GettingReady(readying), at_most);
+            }
+            (Write::Start(mut readying), Answer::Started(Err(error))) => {
+                if error.is_transient() && readying.may_start_again(now) {
+                    // An answer may have been lost: what already runs refuses to be started.
+                    readying.look_again_later();
+                    let by = await_ready::LOOK_EVERY;
+                    return self.go_on(now, Stage::GettingReady(readying), by);
+                }
+                self.failed(now, error);
+            }
+            (Write::Start(mut readying), _) => {
+                readying.look_again_later();
+                self.go_on(now, Stage::GettingReady(readying), await_ready::LOOK_EVERY);
+            }
+        }
+    }
+
+    fn came_further(&mut self, now: Now, mut readying: Readying, answer: Answer) {
+        match answer {
+            Answer::Machine(Ok(machine)) => self.judge(now, readying, &machine),
+            // Gone or not: the list knows.
+            Answer::Machine(Err(error)) => self.failed(now, error),
+            Answer::Waited(Err(error))
+                if !error.is_transient() && !matches!(error, PlatformError::NotFound(_)) =>
+            {
+                self.failed(now, error);
+            }
+            // Not there yet, or a pause that is over.
+            _ => {
+                readying.go_on();
+                let at_most = readying.call_takes();
+                self.go_on(now, Stage::GettingReady(Box::new(readying)), at_most);
+            }
+        }
+    }
+
+    /// What a look at a machine that is getting ready means.
+    fn judge(&mut self, now: Now, mut readying: Readying, machine: &Machine) {
+        match readying.judge(machine, now) {
+            Look::Ready => {
+                let instance = readying.instance.clone();
+                let verified = Verified { instance, replaced: readying.replaced.clone() };
+                let outcome = match &self.task {
+                    Task::Update(_) if readying.wrote => {
+                        Outcome::Put(PutOutcome::Updated { verified })
+                    }
+                    Task::Update(_) => Outcome::Put(PutOutcome::AlreadyOnTarget { verified }),
+                    Task::Start(_) => Outcome::Start(StartOutcome::Started),
+                };
+                self.finish(now, outcome);
+            }
+            Look::NotYet => {
+                let by = readying.call_takes();
+                self.go_on(now, Stage::GettingReady(Box::new(readying)), by);
+            }
+            Look::ToBeStarted => self.write(now, Write::Start(Box::new(readying))),
+            Look::Not(outcome) => self.end(now, outcome),
+        }
+    }
+
+    fn failed(&mut self, now: Now, error: PlatformError) {
+        if matches!(error, PlatformError::NotFound(_)) {
+            return self.go_on(now, Stage::AskingWhetherGone, CALL_MAX);
+        }
+        self.end(now, from_error(error));
+    }
+
+    /// What was not done, and why.
+    fn end(&mut self, now: Now, outcome: PutOutcome) {
+        let outcome = match self.task {
+            Task::Update(_) => Outcome::Put(outcome),
+            Task::Start(_) => Outcome::Start(StartOutcome::Not(outcome)),
+        };
+        self.finish(now, outcome);
+    }
+
+    fn finish(&mut self, now: Now, outcome: Outcome) {
+        if self.lease.is_some() {
+            self.go_on(now, Stage::GivingBack(outcome), COURTESY_MAX);
+        } else {
+            self.go_on(now, Stage::Done(outcome), CALL_MAX);
+        }
+    }
+
+    fn go_on(&mut self, now: Now, stage: Stage, at_most: Duration) {
+        self.stage = stage;
+        self.number += 1;
+        self.since = now.elapsed;
+        self.by = now.elapsed.saturating_add(at_most);
+    }
+}
+
+fn look(answer: Answer) -> Result<Box<Machine>, PlatformError> {
+    match answer {
+        Answer::Machine(result) => result,
+        _ => Err(PlatformError::Unavailable("no answer to a look at it".to_owned())),
+    }
+}
+
+/// Who holds the lease: as the machine shows it, or as the refusal said.
+fn held_by(owner: String, answer: Answer) -> PutOutcome {
+    match look(answer).ok().and_then(|machine| machine.lease) {
+        Some(lease) => PutOutcome::LeaseHeld { owner: lease.owner, description: lease.description },
+        None => PutOutcome::LeaseHeld { owner, description: String::new() },
+    }
+}
+
+/// A machine that answers "not found" is gone only when the list agrees: the platform was seen to
+/// say so of live machines.
+fn gone_or_not(machine: &MachineId, answer: Answer) -> PutOutcome {
+    match answer {
+        Answer::Machines(Ok(machines)) if machines.iter().all(|listed| listed.id != *machine) => {
+            PutOutcome::Gone
+        }
+        Answer::Machines(Ok(_)) => unavailable("listed, but not found by itself"),
+        Answer::Machines(Err(error)) => from_error(error),
+        _ => unavailable("not found, and no list to say whether it is gone"),
+    }
+}
+
+fn unavailable(reason: impl Into<String>) -> PutOutcome {
+    PutOutcome::Unavailable { reason: reason.into() }
+}
+
+fn from_error(error: PlatformError) -> PutOutcome {
+    match error {
+        PlatformError::LeaseHeld { owner, .. } => {
+            PutOutcome::LeaseHeld { owner, description: String::new() }
+        }
+        // Lost a race: read again and plan anew.
+        PlatformError::Conflict(reason)
+        | PlatformError::Unavailable(reason)
+        | PlatformError::NotFound(reason) => PutOutcome::Unavailable { reason },
+        PlatformError::Denied(reason) => PutOutcome::Denied { reason },
+        PlatformError::Refused(reason) => PutOutcome::Refused { reason },
+        PlatformError::Unreadable(reason) => PutOutcome::Unreadable { reason },
+    }
+}
