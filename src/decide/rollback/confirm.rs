@@ -12,7 +12,6 @@ use super::{
         watch as watching,
         watch::allowed_share,
     },
-    crashed_to_a_stop,
     region::updating,
 };
 use crate::model::{
@@ -134,7 +133,7 @@ fn judge_region(
             };
             let mut failing =
                 machine.checks.iter().filter(|check| check.status == CheckStatus::Critical);
-            crashed_to_a_stop(machine) || failing.any(|check| !tolerated(&check.name))
+            machine.standing(false).is_down() || failing.any(|check| !tolerated(&check.name))
         })
         .map(|machine| machine.id.as_str())
         .collect();

@@ -30,7 +30,6 @@ pub(super) use ledger::{
 pub(super) use mop_up::mopping_up;
 pub(super) use order::preview;
 use order::{is_breaching, is_total_outage, order};
-pub use progress::crashed_to_a_stop;
 use progress::{Seen, note_outcome, note_superseded, rescan};
 pub use report::report;
 use report::{failure_of, left_behind};

@@ -11,7 +11,7 @@ use super::super::{
     Context, PutImage, PutOutcome, Round, later,
     state::{MachinePhase, MachineWork, Quarantined, RegionPhase, RegionWork, Rollback},
 };
-use crate::model::{Digest, HostStatus, Machine, MachineId, MachineState, ReleaseVersion};
+use crate::model::{Digest, HostStatus, Machine, MachineId, ReleaseVersion};
 
 /// Attempts per machine before it is given up and named.
 const ATTEMPTS_MAX: u32 = 5;
@@ -122,8 +122,9 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
     let Some(entry) = work.machines.get_mut(&machine.id) else {
         if is_bad {
             let phase = if reachable { MachinePhase::Todo } else { MachinePhase::HostDown };
-            // What crashed to a stop is to be up again; what was stopped on purpose is not.
-            let running = !machine.state.is_at_rest() || crashed_to_a_stop(machine);
+            // What ended although it should serve is to be up again; what was stopped on purpose,
+            // and a job that is done, is not.
+            let running = !machine.state.is_at_rest() || machine.standing(false).is_to_be_started();
             let entry = MachineWork {
                 phase,
                 attempts: 0,
@@ -188,12 +189,6 @@ fn reopen(work: &mut RegionWork, over: bool) {
     if matches!(work.phase, RegionPhase::Confirmed { .. }) && !over {
         work.phase = RegionPhase::Updating;
     }
-}
-
-/// Whether the machine rests because it crashed, not because somebody or autostop stopped it.
-pub fn crashed_to_a_stop(machine: &Machine) -> bool {
-    matches!(machine.state, MachineState::Stopped | MachineState::Failed)
-        && machine.exits.first().is_some_and(|exit| !exit.requested_stop)
 }
 
 /// Notes where a machine stands, and that it is not tried again before `wait` is over.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Call, Now, PutOutcome, unavailable};
 use crate::{
     decide::rival::ROLLBACK_MARK,
-    model::{CheckStatus, Digest, InstanceId, Machine, MachineState},
+    model::{CheckStatus, Digest, InstanceId, Machine, MachineState, Standing},
     ports::WaitFor,
 };
 
@@ -50,6 +50,14 @@ enum Doing {
     PausingToLook,
 }
 
+/// What is asked of a machine that is getting ready.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) ready_timeout: Duration,
+    pub(super) tolerates: &'a BTreeSet<String>,
+    pub(super) stays_up: bool,
+}
+
 /// A machine that is getting ready.
 #[derive(Clone, Debug)]
 pub(super) struct Readying {
@@ -63,6 +71,8 @@ pub(super) struct Readying {
     pub(super) wrote: bool,
     /// Whether the platform was asked to run it.
     pub(super) launched: bool,
+    /// Whether its group stayed up under the known-good release.
+    stays_up: bool,
     goal: Goal,
     began: Duration,
     since: Timestamp,
@@ -73,24 +83,19 @@ pub(super) struct Readying {
 }
 
 impl Readying {
-    pub(super) fn new(
-        instance: InstanceId,
-        goal: Goal,
-        now: Now,
-        ready_by: Duration,
-        tolerates: BTreeSet<String>,
-    ) -> Self {
+    pub(super) fn new(instance: InstanceId, goal: Goal, now: Now, wanted: Wanted<'_>) -> Self {
         Self {
             instance,
             digest: None,
             replaced: None,
             wrote: false,
             launched: false,
+            stays_up: wanted.stays_up,
             goal,
             began: now.elapsed,
             since: now.clock,
-            ready_by,
-            tolerates,
+            ready_by: now.elapsed.saturating_add(wanted.ready_timeout),
+            tolerates: wanted.tolerates.clone(),
             first_start: None,
             // A machine at rest only settles; a running one comes up again by itself.
             doing: Doing::Waiting(WaitFor::Settled),
@@ -150,9 +155,7 @@ impl Readying {
             Goal::AtRest if moving => self.not_yet(machine, now, WaitFor::Settled),
             Goal::AtRest => Look::Ready,
             Goal::Up if machine.state == MachineState::Started => self.judge_checks(machine, now),
-            Goal::Up if machine.state.is_at_rest() || machine.state == MachineState::Failed => {
-                self.judge_rest(machine, now)
-            }
+            Goal::Up if is_still(machine) => self.judge_rest(machine, now),
             Goal::Up => self.not_yet(machine, now, WaitFor::Started),
         }
     }
@@ -197,7 +200,7 @@ impl Readying {
     }
 
     fn judge_checks(&mut self, machine: &Machine, now: Now) -> Look {
-        if checks_pass(machine, &self.tolerates, now.clock) {
+        if machine.checks_pass(&self.tolerates, now.clock) {
             return Look::Ready;
         }
         if now.elapsed < self.ready_by {
@@ -218,9 +221,13 @@ impl Readying {
 
     /// It is to be up, and rests.
     fn judge_rest(&mut self, machine: &Machine, now: Now) -> Look {
-        let ended = machine.exits.first().filter(|exit| !exit.requested_stop);
-        if self.launched && ended.is_some() {
-            return Look::Not(PutOutcome::Unhealthy { failing: Vec::new(), crashed: true });
+        match machine.standing(self.stays_up) {
+            // It was run, and did what it is for.
+            Standing::JobDone => return Look::Ready,
+            Standing::Crashed | Standing::Ended if self.launched => {
+                return Look::Not(PutOutcome::Unhealthy { failing: Vec::new(), crashed: true });
+            }
+            Standing::Crashed | Standing::Ended | Standing::OnRequest | Standing::Active => {}
         }
         if now.elapsed >= self.ready_by {
             return Look::Not(self.not_ready(machine));
@@ -233,12 +240,8 @@ impl Readying {
     }
 }
 
-/// Whether every configured check has a result of this instance, and all pass but those that did
-/// not pass when the image was trusted either.
-fn checks_pass(machine: &Machine, tolerates: &BTreeSet<String>, now: Timestamp) -> bool {
-    let tolerated = machine.checks.iter().filter(|check| tolerates.contains(&check.name)).count();
-    let asked = machine.checks.iter().filter(|check| !tolerates.contains(&check.name));
-    let fresh: Vec<_> = asked.filter(|check| machine.is_fresh(check, now)).collect();
-    fresh.len() + tolerated >= machine.checks_configured
-        && fresh.iter().all(|check| check.status == CheckStatus::Passing)
+/// Whether nothing happens there unless it is started.
+fn is_still(machine: &Machine) -> bool {
+    machine.state.is_at_rest()
+        || matches!(machine.state, MachineState::Failed | MachineState::LaunchFailed)
 }

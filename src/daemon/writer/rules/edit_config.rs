@@ -71,6 +71,7 @@ mod tests {
             verified: None,
             rollback: "api-v42-1".to_owned(),
             up: true,
+            stays_up: false,
             tolerates: std::collections::BTreeSet::new(),
             ready_timeout: Duration::from_secs(60),
         }

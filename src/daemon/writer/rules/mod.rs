@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use await_ready::{Goal, Look, Readying};
+use await_ready::{Goal, Look, Readying, Wanted};
 pub use held_lease::{HeldLease, LEASE_MARGIN, LEASE_TTL, WRITE_MIN};
 
 use crate::{
@@ -362,26 +362,27 @@ impl Errand {
     /// A fresh look under the lease.
     fn looked(&mut self, now: Now, machine: Box<Machine>) {
         use update_machine::Step;
-        let ready_by = now.elapsed + self.ready_timeout();
         match &self.task {
             Task::Update(put) => match update_machine::after_look(put, &machine, now) {
                 Step::End(outcome) => self.end(now, outcome),
                 Step::AskLedger => self.go_on(now, Stage::ReadingLedger(machine), CALL_MAX),
                 Step::SeeThrough(goal) => {
-                    let expected = put.target.digest.clone();
-                    let tolerates = put.tolerates.clone();
-                    let mut readying =
-                        Readying::new(machine.instance.clone(), goal, now, ready_by, tolerates);
-                    readying.digest = expected;
+                    let instance = machine.instance.clone();
+                    let mut readying = Readying::new(instance, goal, now, wanted_of(put));
+                    readying.digest.clone_from(&put.target.digest);
                     self.judge(now, readying, &machine);
                 }
             },
             Task::Start(start) => match start_machine::after_look(start, &machine) {
                 Err(outcome) => self.finish(now, Outcome::Start(outcome)),
                 Ok(()) => {
-                    let tolerates = start.tolerates.clone();
+                    let wanted = Wanted {
+                        ready_timeout: start.ready_timeout,
+                        tolerates: &start.tolerates,
+                        stays_up: start.stays_up,
+                    };
                     let instance = machine.instance.clone();
-                    let readying = Readying::new(instance, Goal::Up, now, ready_by, tolerates);
+                    let readying = Readying::new(instance, Goal::Up, now, wanted);
                     self.judge(now, readying, &machine);
                 }
             },
@@ -412,9 +413,7 @@ impl Errand {
         match (write, answer) {
             (Write::Update { update, goal }, Answer::Updated(Ok(instance))) => {
                 let Task::Update(put) = &self.task else { return };
-                let ready_by = now.elapsed + put.ready_timeout;
-                let mut readying =
-                    Readying::new(instance, goal, now, ready_by, put.tolerates.clone());
+                let mut readying = Readying::new(instance, goal, now, wanted_of(put));
                 readying.digest.clone_from(&put.target.digest);
                 readying.replaced = Some(update.current);
                 readying.wrote = true;
@@ -523,6 +522,10 @@ impl Errand {
         self.since = now.elapsed;
         self.by = now.elapsed.saturating_add(at_most);
     }
+}
+
+fn wanted_of(put: &PutImage) -> Wanted<'_> {
+    Wanted { ready_timeout: put.ready_timeout, tolerates: &put.tolerates, stays_up: put.stays_up }
 }
 
 fn look(answer: Answer) -> Result<Box<Machine>, PlatformError> {

@@ -3,7 +3,7 @@
 use super::{StartOutcome, update_machine::out_of_reach};
 use crate::{
     decide::StartMachine,
-    model::{Machine, MachineState},
+    model::{Machine, MachineState, Standing},
 };
 
 /// Whether it is to be started: it still rests where it was seen to, and nobody but us took it
@@ -17,10 +17,13 @@ pub(super) fn after_look(start: &StartMachine, machine: &Machine) -> Result<(), 
         return Err(StartOutcome::NotOurs);
     }
     match &machine.state {
-        MachineState::Stopped | MachineState::Failed => {}
+        MachineState::Stopped | MachineState::Failed | MachineState::LaunchFailed => {}
         // Suspended is somebody's wish; created, nobody started yet.
         MachineState::Suspended | MachineState::Created => return Err(StartOutcome::NotOurs),
         _ => return Err(StartOutcome::AlreadyUp),
+    }
+    if machine.standing(start.stays_up) == Standing::JobDone {
+        return Err(StartOutcome::NotOurs);
     }
     // It was up again after we took it down: what stopped it then was not us.
     if machine.started_at.is_some_and(|started| started > start.down_since) {

@@ -6,7 +6,7 @@ use crate::{
         PutImage,
         rival::{self, Claim, ROLLBACK_MARK, Standing},
     },
-    model::{HostStatus, Machine, MachineState, Release},
+    model::{self, HostStatus, Machine, MachineState, Release},
     ports::MachineUpdate,
 };
 
@@ -41,9 +41,10 @@ pub(super) fn after_look(put: &PutImage, machine: &Machine, now: Now) -> Step {
         Standing::OnTarget => {
             // An update may reset the list of events: of a machine that we updated only the plan
             // knows that it had crashed, or that it was up.
-            let rests = machine.state.is_at_rest() && !is_to_be_started(machine);
-            let goal = if rests && !(ours && put.up) { Goal::AtRest } else { Goal::Up };
-            Step::SeeThrough(goal)
+            let standing = machine.standing(put.stays_up);
+            let rests = machine.state.is_at_rest() && !standing.is_to_be_started();
+            let taken_down = ours && put.up && standing != model::Standing::JobDone;
+            Step::SeeThrough(if rests && !taken_down { Goal::AtRest } else { Goal::Up })
         }
         _ if ours && is_half_done(put, machine) => {
             Step::SeeThrough(if put.up { Goal::Up } else { Goal::AtRest })
@@ -106,11 +107,7 @@ pub(super) fn still_wanted(
         reason: format!("its configuration cannot be edited: {error}"),
     })?;
     let skip_launch = machine.state.is_at_rest();
-    let goal = if skip_launch && !is_to_be_started(machine) { Goal::AtRest } else { Goal::Up };
+    let rests = skip_launch && !machine.standing(put.stays_up).is_to_be_started();
+    let goal = if rests { Goal::AtRest } else { Goal::Up };
     Ok((MachineUpdate { config, current: machine.instance.clone(), skip_launch }, goal))
-}
-
-/// Whether it does not run although it should.
-fn is_to_be_started(machine: &Machine) -> bool {
-    crate::decide::rollback::crashed_to_a_stop(machine)
 }
