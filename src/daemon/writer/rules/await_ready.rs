@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Call, Now, PutOutcome, unavailable};
+use super::{Call, Now, errand::CALL_MAX, outcomes::unavailable};
 use crate::{
-    decide::rival::ROLLBACK_MARK,
+    decide::{PutOutcome, rival::ROLLBACK_MARK},
     model::{CheckStatus, Digest, InstanceId, Machine, MachineState, Standing},
     ports::WaitFor,
 };
@@ -116,7 +116,7 @@ impl Readying {
     pub(super) fn call_takes(&self) -> Duration {
         match self.doing {
             Doing::Waiting(_) => WAIT_SLICE + WAIT_MARGIN,
-            Doing::Looking => super::CALL_MAX,
+            Doing::Looking => CALL_MAX,
             Doing::PausingToWait(_) | Doing::PausingToLook => LOOK_EVERY,
         }
     }

@@ -1,8 +1,8 @@
 //! What a fresh look means for a machine that we took down, and that is to run again.
 
-use super::{StartOutcome, update_machine::out_of_reach};
+use super::update_machine::out_of_reach;
 use crate::{
-    decide::StartMachine,
+    decide::{StartMachine, StartOutcome},
     model::{Machine, MachineState, Standing},
 };
 

@@ -1,9 +1,9 @@
 //! What a fresh look, and then the ledger, mean for a machine that is to get the target image.
 
-use super::{Now, PutOutcome, await_ready::Goal, edit_config};
+use super::{Now, await_ready::Goal, edit_config};
 use crate::{
     decide::{
-        PutImage,
+        PutImage, PutOutcome,
         rival::{self, Claim, ROLLBACK_MARK, Standing},
     },
     model::{self, HostStatus, Machine, MachineState, Release},
