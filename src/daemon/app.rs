@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, act, document, logs, observe, shared::Shared, unreadable::Unreadable};
+use super::{Ports, document, logs, observe, shared::Shared, unreadable::Unreadable, writer};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
@@ -319,9 +319,9 @@ impl AppTask {
 
     fn begin(&self, work: &mut JoinSet<Done>, id: CommandId, command: Command) {
         let (ports, app, stop) = (self.ports.clone(), self.app.clone(), self.stop.clone());
-        work.spawn(
-            async move { Done::Command(id, act::carry_out(&ports, &app, &command, stop).await) },
-        );
+        work.spawn(async move {
+            Done::Command(id, writer::carry_out(&ports, &app, &command, stop).await)
+        });
     }
 
     /// Writes state, events and outbox in one transaction.

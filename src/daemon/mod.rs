@@ -4,22 +4,19 @@
 //! Any task that ends on its own ends the daemon, non-zero: the platform restarts it and it goes
 //! on from the journal. Nothing here decides anything about a release.
 
-mod act;
 mod app;
 mod census;
-mod config_edit;
 mod counted;
 pub mod delivery;
 mod document;
 mod logs;
 mod observe;
-mod put;
-mod ready;
 mod reload;
 mod roster;
 mod shared;
 mod unreadable;
 mod view;
+pub mod writer;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 

@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "src/model/",
     "src/decide/",
+    "src/daemon/writer/rules/",
     "src/notify/text.rs",
     "src/notify/text/",
     "src/notify/payload.rs",

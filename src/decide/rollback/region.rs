@@ -162,6 +162,12 @@ pub(super) fn put_image(
         verified: None,
         rollback: rollback.id.clone(),
         up: work.running,
+        stays_up: cx
+            .memory
+            .trusted
+            .iter()
+            .find(|trusted| trusted.revision.digest == rollback.target.digest)
+            .is_some_and(|trusted| trusted.stayed_up.contains(&work.group)),
         tolerates: rollback.tolerated.get(machine).cloned().unwrap_or_default(),
         ready_timeout: cx.policy.rollback.ready_timeout,
     })))
