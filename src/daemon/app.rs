@@ -250,7 +250,7 @@ impl AppTask {
 
     fn note_blindness(&self, course: &mut Course) {
         let passed = std::mem::replace(&mut course.observed_at, Instant::now()).elapsed();
-        if course.state.platform_blind.is_some() || course.state.metrics_blind.is_some() {
+        if course.state.platform_blind.is_some() || !course.state.blind.is_empty() {
             self.ports.board.blind_for(passed);
         }
     }

@@ -8,9 +8,9 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
-        state::{Blind, Phase, RegionPhase, Revision},
+        state::{Phase, RegionPhase, Revision},
     },
-    model::{Policy, event::ReleaseInfo},
+    model::{Policy, SourceName, event::ReleaseInfo},
     web::{AppView, Phase as Shown, view::EvidenceView},
 };
 
@@ -25,7 +25,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         release: state.current.as_ref().map(Revision::info),
         known_good: known_good(state),
         hold: None,
-        blind: blind(state.platform_blind.as_ref(), state.metrics_blind.as_ref()),
+        blind: blind(state),
         unread: BTreeMap::new(),
         evidence: Vec::new(),
         regions: Vec::new(),
@@ -92,10 +92,13 @@ fn known_good(state: &AppState) -> Option<ReleaseInfo> {
     state.known_good().map(|trusted| trusted.revision.info())
 }
 
-fn blind(platform: Option<&Blind>, metrics: Option<&Blind>) -> Option<String> {
-    let platform = platform.map(|blind| format!("platform: {}", blind.reason));
-    let metrics = metrics.map(|blind| format!("metrics: {}", blind.reason));
-    let parts: Vec<String> = platform.into_iter().chain(metrics).collect();
+fn blind(state: &AppState) -> Option<String> {
+    let platform = state.platform_blind.iter().map(|blind| ("platform", blind));
+    let sources = state.blind.iter().map(|(source, blind)| match source {
+        SourceName::Pages => ("metrics", blind),
+    });
+    let parts: Vec<String> =
+        platform.chain(sources).map(|(what, blind)| format!("{what}: {}", blind.reason)).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 

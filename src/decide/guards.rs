@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{AppState, HoldReason, Revision, Tally, Watch};
+use super::state::{AppState, HoldReason, Revision, Watch};
 use crate::model::{Mode, Observation, Policy, Verdict};
 
 /// Other apps degrading in one region at the same time, from which on it is the platform.
@@ -65,8 +65,7 @@ fn control_too(watch: &Watch, now: Timestamp) -> Option<HoldReason> {
     let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
     let mut alike = Vec::new();
     for evidence in breaching.filter(|e| e.may_roll_back) {
-        let (n, k) = watch.control_recent.get(&evidence.threshold)?.since(from);
-        let control = Tally { n, k };
+        let control = watch.thresholds.get(&evidence.threshold)?.control_since(from)?;
         let share = evidence.share()?;
         let is_alike = control.n >= CONTROL_MIN
             && control.k > evidence.limit * control.n
@@ -86,7 +85,7 @@ fn platform_incident(watch: &Watch, observation: &Observation) -> Option<HoldRea
         .degraded_elsewhere
         .iter()
         .filter(|(region, apps)| {
-            watch.regions.contains_key(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
+            watch.regions.contains(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
         })
         .max_by_key(|(_, apps)| apps.len())
         .map(|(region, apps)| HoldReason::PlatformIncident {

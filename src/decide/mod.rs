@@ -6,7 +6,6 @@
 //! state before anything is carried out or told.
 
 pub mod command;
-pub mod detect;
 mod fleet;
 mod guards;
 mod holds;
@@ -301,7 +300,7 @@ impl Step<'_> {
 
     /// Trusts the release if it was watched long enough, with traffic.
     fn trust_if_baked(&mut self, watch: Box<Watch>, machines: &[&Machine]) -> Phase {
-        let blind = self.state.metrics_blind.is_some();
+        let blind = !self.state.blind.is_empty();
         let baked = verdict::bake_ends(self.policy, &watch).is_some_and(|end| self.now >= end);
         let exercised = verdict::is_exercised(self.policy, &watch, self.now);
         if blind || !baked || !exercised || verdict::leans_against(&watch.evidence) {
@@ -312,15 +311,12 @@ impl Step<'_> {
         self.state.trusted.retain(|trusted| trusted.revision.digest != revision.digest);
         self.state.quarantined.retain(|old| old.digest != revision.digest);
         self.state.suspects.retain(|old| *old != revision.digest);
-        let counted = watch.crashes.len().max(1);
-        let exits: u32 = watch.crashes.values().map(|count| count.exits).sum();
         let trusted = Trusted {
             revision: revision.clone(),
             at: self.now,
             image_checked_at: None,
             image_missing: false,
-            crashes_per_machine: f64::from(exits)
-                / f64::from(u32::try_from(counted).unwrap_or(u32::MAX)),
+            crashes_per_machine: verdict::crashes_per_machine(&watch),
             failing: verdict::failing_checks(&watch, machines),
             stayed_up: verdict::groups_that_stay_up(&watch, machines),
         };

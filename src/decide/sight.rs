@@ -11,7 +11,7 @@ use super::{
     state::{Blind, Phase, Watch},
     verdict,
 };
-use crate::model::{Event, EventKind, Evidence, Machine, Observation};
+use crate::model::{Event, EventKind, Evidence, Machine, Observation, SourceName};
 
 /// How long the platform may be unreadable before people are told.
 const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
@@ -53,9 +53,8 @@ impl Step<'_> {
         if self.state.platform_blind.is_some() {
             return Some("the platform cannot be read");
         }
-        let metrics_blind = self.state.metrics_blind.is_some();
-        (metrics_blind && verdict::rests_on_metrics(evidence))
-            .then_some("the metrics cannot be read")
+        let blind = self.state.blind.contains_key(&SourceName::Pages);
+        (blind && verdict::rests_on_metrics(evidence)).then_some("the metrics cannot be read")
     }
 
     /// An answer of the platform that cannot be the whole truth; nothing is concluded from it.
@@ -82,23 +81,20 @@ impl Step<'_> {
     /// Notices when no metrics page at all can be read, and when one can again.
     pub(super) fn sees_metrics(&mut self, machines: &[&Machine], observation: &Observation) {
         let now = self.now;
-        let failures: Vec<&String> =
-            observation.samples.iter().filter_map(|s| s.readings.as_ref().err()).collect();
-        let blind = !failures.is_empty() && failures.len() == observation.samples.len();
+        let blind = observation.blind.get(&SourceName::Pages);
         // A release that takes its own metrics down is the release's fault, not ours: while
         // some machines are up and none answers, that is blindness all the same.
         let wanted = self.policy.wants_pages();
-        if !blind || machines.is_empty() {
+        let Some(reason) = blind.filter(|_| !machines.is_empty()).cloned() else {
             if (!observation.samples.is_empty() || !wanted)
-                && let Some(was) = self.state.metrics_blind.take()
+                && let Some(was) = self.state.blind.remove(&SourceName::Pages)
                 && was.announced
             {
                 self.say(EventKind::MonitorRecovered, "metrics can be read again".to_owned());
             }
             return;
-        }
-        let reason = failures.first().map_or_else(String::new, |first| (*first).clone());
-        let state = self.state.metrics_blind.get_or_insert_with(|| Blind {
+        };
+        let state = self.state.blind.entry(SourceName::Pages).or_insert_with(|| Blind {
             since: now,
             reason: reason.clone(),
             announced: false,
@@ -117,13 +113,12 @@ impl Step<'_> {
     /// Says once per watch which thresholds look for series that no machine has: a mistyped name
     /// must not pass for a healthy release.
     pub(super) fn notices_unmatched(&mut self, watch: &mut Watch) {
-        let looked = watch.unmatched_rounds >= UNMATCHED_ROUNDS;
         let unmatched: Vec<String> = watch
-            .evidence
+            .thresholds
             .iter()
-            .filter(|evidence| looked && watch.unmatched.contains(&evidence.threshold))
-            .filter(|evidence| !watch.unmatched_told.contains(&evidence.threshold))
-            .map(|evidence| evidence.threshold.clone())
+            .filter(|(_, state)| state.unmatched && state.rounds >= UNMATCHED_ROUNDS)
+            .filter(|(_, state)| !state.unmatched_told)
+            .map(|(threshold, _)| threshold.clone())
             .collect();
         for threshold in unmatched {
             let source = watch
@@ -137,7 +132,9 @@ impl Step<'_> {
                  machine of the release"
             ));
             self.events.push(event);
-            watch.unmatched_told.insert(threshold);
+            if let Some(state) = watch.thresholds.get_mut(&threshold) {
+                state.unmatched_told = true;
+            }
         }
     }
 

@@ -1,13 +1,13 @@
 //! What takes days to happen, or needs a state that is hard to come by, step by step.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{state::HoldReason, *};
 use crate::model::{
-    Action, AppName, Digest, HostStatus, ImageRef, Machine, MachineState, NoData, OrgContext,
-    Policy, ReleaseVersion, RollbackPolicy, Threshold, ThresholdKind, WatchPolicy,
+    AppName, Checks, Digest, HostStatus, ImageRef, Machine, MachineState, NoData, OnBreach,
+    OrgContext, Policy, ReleaseVersion, RollbackPolicy, Threshold, ThresholdKind, WatchPolicy,
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -15,7 +15,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn policy(mode: Mode) -> Policy {
-    let kind = ThresholdKind::Checks { failing: 0.3, consecutive: 3 };
+    let kind = ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 });
     Policy {
         name: "test".to_owned(),
         mode,
@@ -24,7 +24,7 @@ fn policy(mode: Mode) -> Policy {
             name: "checks".to_owned(),
             kind,
             no_data: NoData::Hold,
-            action: Action::Rollback,
+            on_breach: OnBreach::Rollback,
         }],
         rollback: RollbackPolicy::default(),
         metrics_port: None,
@@ -72,6 +72,7 @@ fn seen(machines: Vec<Machine>, now: Timestamp) -> Input {
         machines: Ok(machines),
         ledger: None,
         samples: Vec::new(),
+        blind: BTreeMap::new(),
         org: OrgContext::default(),
     })
 }

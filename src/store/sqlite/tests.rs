@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{outbox, rows, schema, *};
 use crate::{
-    model::{EventKind, Evidence, Verdict},
+    model::{EventKind, Evidence, Kind, Unit, Verdict},
     store::OutboxEntry,
 };
 
@@ -223,10 +223,11 @@ async fn numbers_that_json_lacks_do_not_make_an_event_unreadable() {
     let mut odd = commit("one", &["m-1"], &["ops"]);
     odd.outbox[0].event.evidence = vec![Evidence {
         threshold: "5xx".to_owned(),
-        kind: "ratio".to_owned(),
+        kind: Kind::Ratio,
         verdict: Verdict::Breach,
         value: Some(f64::NAN),
         limit: f64::INFINITY,
+        unit: Unit::Requests,
         source: String::new(),
         bad: f64::NAN,
         total: 1.0,
