@@ -104,6 +104,11 @@ fn is_about_acting(kind: EventKind) -> bool {
         | EventKind::ImageMissing
         | EventKind::ImageMixed
         | EventKind::ConfigRejected
+        | EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox
+        | EventKind::ConfigWarning
         | EventKind::ConfigReloaded => false,
     }
 }
@@ -111,7 +116,7 @@ fn is_about_acting(kind: EventKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AppName, Event, Evidence, Kind, RegionReport, Unit};
+    use crate::model::{AppName, Event, Evidence, Kind, Reason, RegionReport, Unit};
 
     fn event(kind: EventKind, change: impl FnOnce(&mut Event)) -> EventView {
         let at = "2026-03-01T12:00:05Z".parse().unwrap();
@@ -148,7 +153,7 @@ mod tests {
     fn a_decision_is_shown_with_the_thresholds_that_made_it() {
         let planned = event(EventKind::RollbackPlanned, |event| {
             event.mode = Some(Mode::Observe);
-            event.reason = Some("5xx breached".to_owned());
+            event.reason = Some(Reason::Told { text: "5xx breached".to_owned() });
             event.evidence = vec![breach("5xx", Verdict::Breach), breach("p95", Verdict::Pass)];
             event.regions = vec![RegionReport {
                 region: "iad".into(),
@@ -173,7 +178,9 @@ mod tests {
 
     #[test]
     fn a_reason_that_the_sentence_gives_is_not_repeated() {
-        let held = event(EventKind::HoldPlaced, |event| event.reason = Some("5xx".to_owned()));
+        let held = event(EventKind::HoldPlaced, |event| {
+            event.reason = Some(Reason::Told { text: "5xx".to_owned() })
+        });
         assert!(!page(&history(vec![held], None)).contains("because"));
     }
 

@@ -27,6 +27,8 @@ use crate::{
 
 /// Two rounds are at least this far apart, whoever asks for them (the list allows one a second).
 const ROUND_GAP: Duration = Duration::from_secs(1);
+/// Two rounds are never further apart, whatever the clock of the day does.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// How often the ledger is read while a release is watched, and otherwise.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
 const LEDGER_EVERY_IDLE: Duration = Duration::from_secs(60);
@@ -98,7 +100,7 @@ impl AppTask {
             }
         };
         self.tell_if_readable_again().await;
-        for (id, command) in course.state.pending.clone() {
+        for (id, command) in course.state.memory.pending.clone() {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
         }
@@ -213,7 +215,7 @@ impl AppTask {
     ) -> anyhow::Result<()> {
         self.log_outcome(&course.state, input);
         let now = self.ports.clock.now();
-        let Transition { state, commands, mut events } =
+        let Transition { state, commands, mut events, wake_at } =
             step(policy, course.state.clone(), input, now);
         if let Input::Observed(observation) = input {
             self.note_blindness(course);
@@ -227,30 +229,28 @@ impl AppTask {
         }
         course.state = state;
         for id in commands {
-            if let Some(command) = course.state.pending.get(&id) {
+            if let Some(command) = course.state.memory.pending.get(&id) {
                 self.begin(&mut course.work, id, command.clone());
             }
         }
-        if let Some(regions) = course.state.degraded_regions(now) {
+        if let Some(regions) = course.state.phase.degraded_regions(now) {
             self.shared.degraded(&self.app, now, regions);
         }
         let mut view = super::view::app_view(&course.state, policy);
         view.unread.clone_from(&course.unread);
         self.ports.board.publish(view);
-        let since = course.last_round.unwrap_or_else(Instant::now);
-        let pace = match input {
-            // A command's outcome is worth a look at once.
-            Input::Finished { .. } | Input::Unwatched => ROUND_GAP,
-            Input::Observed(_) if course.state.is_active(now) => policy.watch.scrape_every,
-            Input::Observed(_) => policy.watch.idle_scrape_every,
-        };
-        course.next_round = since + pace.max(ROUND_GAP);
+        // A round is never far behind: the clock of the day may be put back.
+        let pause = Duration::try_from(wake_at.duration_since(self.ports.clock.now()));
+        let wanted = Instant::now() + pause.unwrap_or(Duration::ZERO).min(PAUSE_MAX);
+        let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
+        course.next_round = wanted.max(earliest);
         Ok(())
     }
 
     fn note_blindness(&self, course: &mut Course) {
         let passed = std::mem::replace(&mut course.observed_at, Instant::now()).elapsed();
-        if course.state.platform_blind.is_some() || !course.state.blind.is_empty() {
+        let memory = &course.state.memory;
+        if memory.platform_blind.is_some() || !memory.blind.is_empty() {
             self.ports.board.blind_for(passed);
         }
     }
@@ -296,7 +296,8 @@ impl AppTask {
     }
 
     fn look(&self, course: &mut Course, policy: Arc<Policy>) {
-        let active = course.state.is_active(self.ports.clock.now());
+        let AppState { phase, memory } = &course.state;
+        let active = phase.is_active(memory, self.ports.clock.now());
         let every = if active { LEDGER_EVERY } else { LEDGER_EVERY_IDLE };
         let ledger_due = course.ledger_read.is_none_or(|last| last.elapsed() >= every);
         if ledger_due {
@@ -308,7 +309,7 @@ impl AppTask {
         let look = observe::Look {
             app: self.app.clone(),
             policy,
-            seen_version: course.state.seen_version,
+            seen_version: course.state.memory.seen_version,
             ledger_due,
         };
         course.work.spawn(async move {
@@ -376,10 +377,15 @@ impl AppTask {
             EventKind::HoldPlaced
             | EventKind::RollbackFailed
             | EventKind::MonitorBlind
+            | EventKind::MonitorToken
+            | EventKind::MonitorJournal
             | EventKind::ImageMissing => error!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDegraded
             | EventKind::RollbackStopped
             | EventKind::ImageMixed
+            | EventKind::MonitorClock
+            | EventKind::MonitorOutbox
+            | EventKind::ConfigWarning
             | EventKind::ConfigRejected => warn!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDetected
             | EventKind::ReleaseTrusted
@@ -404,7 +410,7 @@ impl AppTask {
 
     fn log_outcome(&self, state: &AppState, input: &Input) {
         let Input::Finished { command, outcome } = input else { return };
-        if let Some(command) = state.pending.get(command) {
+        if let Some(command) = state.memory.pending.get(command) {
             info!(app = %self.app, "{}: {}: {outcome:?}", self.app, command.describe());
         }
     }

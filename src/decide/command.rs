@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, ImageRef, MachineId, Observation, Region, ReleaseVersion};
+use crate::model::{Digest, ImageRef, MachineId, Observation, Order, Region, ReleaseVersion};
 
 /// Numbers an app's commands.
 pub type CommandId = u64;
@@ -140,6 +140,8 @@ pub enum Input {
     Observed(Observation),
     /// No policy names the app any more.
     Unwatched,
+    /// A person's order.
+    Operator(Order),
     Finished {
         command: CommandId,
         outcome: Outcome,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     evidence::Evidence,
     ids::{AppName, Digest, MachineId, Region, ReleaseVersion},
+    reason::Reason,
 };
 
 /// Which kind of thing happened; the text is the event's public name.
@@ -42,6 +43,14 @@ pub enum EventKind {
     MonitorBlind,
     #[serde(rename = "monitor.recovered")]
     MonitorRecovered,
+    #[serde(rename = "monitor.clock")]
+    MonitorClock,
+    #[serde(rename = "monitor.token")]
+    MonitorToken,
+    #[serde(rename = "monitor.journal")]
+    MonitorJournal,
+    #[serde(rename = "monitor.outbox")]
+    MonitorOutbox,
     #[serde(rename = "image.missing")]
     ImageMissing,
     #[serde(rename = "image.mixed")]
@@ -50,11 +59,13 @@ pub enum EventKind {
     ConfigRejected,
     #[serde(rename = "config.reloaded")]
     ConfigReloaded,
+    #[serde(rename = "config.warning")]
+    ConfigWarning,
 }
 
 impl EventKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::ReleaseDetected,
         Self::ReleaseTrusted,
         Self::ReleaseDegraded,
@@ -68,10 +79,15 @@ impl EventKind {
         Self::HoldCleared,
         Self::MonitorBlind,
         Self::MonitorRecovered,
+        Self::MonitorClock,
+        Self::MonitorToken,
+        Self::MonitorJournal,
+        Self::MonitorOutbox,
         Self::ImageMissing,
         Self::ImageMixed,
         Self::ConfigRejected,
         Self::ConfigReloaded,
+        Self::ConfigWarning,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -89,10 +105,15 @@ impl EventKind {
             Self::HoldCleared => "hold.cleared",
             Self::MonitorBlind => "monitor.blind",
             Self::MonitorRecovered => "monitor.recovered",
+            Self::MonitorClock => "monitor.clock",
+            Self::MonitorToken => "monitor.token",
+            Self::MonitorJournal => "monitor.journal",
+            Self::MonitorOutbox => "monitor.outbox",
             Self::ImageMissing => "image.missing",
             Self::ImageMixed => "image.mixed",
             Self::ConfigRejected => "config.rejected",
             Self::ConfigReloaded => "config.reloaded",
+            Self::ConfigWarning => "config.warning",
         }
     }
 }
@@ -135,8 +156,8 @@ pub struct Event {
     pub app: Option<AppName>,
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
-    /// Why it happened, as a phrase: a hold's reason, a blindness, a refusal.
-    pub reason: Option<String>,
+    /// Why it happened: a hold's reason, a blindness, a refusal.
+    pub reason: Option<Reason>,
     /// `observe` or `rollback`: whether what it says was done or would have been done.
     pub mode: Option<super::policy::Mode>,
     pub evidence: Vec<Evidence>,

@@ -9,7 +9,9 @@ pub mod evidence;
 pub mod ids;
 pub mod machine;
 pub mod observation;
+pub mod operator;
 pub mod policy;
+pub mod reason;
 pub mod release;
 pub mod rest;
 pub mod selector;
@@ -25,10 +27,12 @@ pub use observation::{
     Count, MachineSample, Observation, OrgContext, Readings, Selection, Since, SourceName, Want,
     Wanted,
 };
+pub use operator::{OperatorHold, Order};
 pub use policy::{
     Checks, Crashes, Gauge, Kind, Latency, MaxUnavailable, Mode, NoData, OnBreach, Policy, Ratio,
     RegionOrder, RollbackPolicy, Strategy, Threshold, ThresholdKind, WatchPolicy,
 };
+pub use reason::{HoldReason, Reason};
 pub use release::{Release, ReleaseStatus};
 pub use rest::Standing;
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+mod reason;
+
+pub use reason::{hold, reason};
+
 use super::numbers::{cut, duration};
 use crate::{
     model::{Event, EventKind, Evidence, Mode, RegionReport, Verdict, event::ReleaseInfo},
@@ -73,6 +77,12 @@ pub fn sentence(event: &Event) -> String {
             text.after(event, "after");
             text.reason(event);
         }
+        EventKind::MonitorClock => text.said(event, "the clock of its host is wrong"),
+        EventKind::MonitorToken => text.said(event, "the token cannot do all that is needed"),
+        EventKind::MonitorJournal => {
+            text.said(event, "the journal cannot be written, nothing is decided meanwhile");
+        }
+        EventKind::MonitorOutbox => text.said(event, "messages were given up"),
         EventKind::ImageMissing => {
             text.said(event, "the image to go back to is missing from its registry");
         }
@@ -87,6 +97,9 @@ pub fn sentence(event: &Event) -> String {
             text.said(event, "changed configuration refused, the old one stays in force");
         }
         EventKind::ConfigReloaded => text.said(event, "changed configuration in force"),
+        EventKind::ConfigWarning => {
+            text.said(event, "the configuration is in force and probably not what is meant")
+        }
     }
     text.end()
 }
@@ -115,9 +128,14 @@ fn head(event: &Event) -> String {
         | EventKind::HoldCleared
         | EventKind::MonitorBlind
         | EventKind::MonitorRecovered
+        | EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox
         | EventKind::ImageMixed
         | EventKind::ConfigRejected
-        | EventKind::ConfigReloaded => None,
+        | EventKind::ConfigReloaded
+        | EventKind::ConfigWarning => None,
     };
     if let Some(good) = target {
         let _infallible = write!(head, " → {}", good.label());
@@ -161,6 +179,7 @@ impl Text {
 
     fn reason(&mut self, event: &Event) {
         if let Some(reason) = &event.reason {
+            let reason = self::reason(reason);
             let reason = cut(reason.trim().trim_end_matches('.'), PHRASE_MAX);
             let joint = if self.0.ends_with(": ") { "" } else { ": " };
             self.push(&format!("{joint}{reason}"));

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        AppName, Event, EventKind, Evidence, Kind, MachineId, Mode, Region, RegionReport, Unit,
-        Verdict, event::ReleaseInfo,
+        AppName, Event, EventKind, Evidence, Kind, MachineId, Mode, Reason, Region, RegionReport,
+        Unit, Verdict, event::ReleaseInfo,
     },
     threshold,
 };
@@ -190,6 +190,8 @@ pub struct EventView {
     /// The sentence a person reads.
     pub text: String,
     pub reason: Option<String>,
+    /// The reason as a fact, with its numbers.
+    pub cause: Option<Reason>,
     pub mode: Option<Mode>,
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
@@ -208,7 +210,8 @@ impl EventView {
             at: event.at,
             app: event.app,
             text,
-            reason: event.reason,
+            reason: event.reason.as_ref().map(crate::notify::text::reason),
+            cause: event.reason,
             mode: event.mode,
             release: event.release,
             known_good: event.known_good,

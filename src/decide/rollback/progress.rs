@@ -8,7 +8,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::{
-    PutImage, PutOutcome, later,
+    Context, PutImage, PutOutcome, Round, later,
     state::{MachinePhase, MachineWork, Quarantined, RegionPhase, RegionWork, Rollback},
 };
 use crate::model::{Digest, HostStatus, Machine, MachineId, ReleaseVersion};
@@ -35,6 +35,17 @@ pub(super) struct Seen<'a> {
     pub(super) quarantined: &'a [Quarantined],
     /// When the round began to look.
     pub(super) began: Timestamp,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn of(cx: &'a Context<'_>, round: &Round<'a>) -> Self {
+        Self {
+            machines: round.machines,
+            own: &cx.memory.own_releases,
+            quarantined: &cx.memory.quarantined,
+            began: round.observation.began,
+        }
+    }
 }
 
 /// Brings the work list in line with what the machines run now. Answers with the machines that
@@ -181,7 +192,7 @@ fn reopen(work: &mut RegionWork, over: bool) {
 }
 
 /// Notes where a machine stands, and that it is not tried again before `wait` is over.
-pub(super) fn note_put(
+fn note_put(
     rollback: &mut Rollback,
     put: &PutImage,
     phase: &MachinePhase,
@@ -206,6 +217,11 @@ pub(super) fn note_put(
             machine.retry_at = Some(later(now, wait));
         }
     }
+}
+
+/// A machine carries somebody's newer release: it is not ours any more.
+pub(super) fn note_superseded(rollback: &mut Rollback, put: &PutImage, now: Timestamp) {
+    note_put(rollback, put, &MachinePhase::Gone, now, Duration::ZERO);
 }
 
 pub(super) fn note_outcome(

@@ -1,7 +1,7 @@
 //! What people read, for every kind of event.
 
 use super::*;
-use crate::model::{AppName, Exits, Kind, Note, ReleaseVersion, Trouble, Troubled, Unit};
+use crate::model::{AppName, Exits, Kind, Note, Reason, ReleaseVersion, Trouble, Troubled, Unit};
 
 fn release(version: u64) -> ReleaseInfo {
     ReleaseInfo {
@@ -89,11 +89,12 @@ fn event(kind: EventKind) -> Event {
             ];
         }
         EventKind::RollbackStopped => {
-            event.reason = Some("v43 was deployed by somebody else".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "v43 was deployed by somebody else".to_owned() });
             event.regions = vec![region("iad", "confirmed", &[]), region("syd", "stopped", &[])];
         }
         EventKind::RollbackFailed => {
-            event.reason = Some("iad did not get better on v41.".to_owned());
+            event.reason = Some(Reason::Told { text: "iad did not get better on v41.".to_owned() });
             event.after_s = Some(200.0);
             event.regions = vec![
                 region("iad", "stopped", &[("148e", "did not start")]),
@@ -101,23 +102,37 @@ fn event(kind: EventKind) -> Event {
             ];
         }
         EventKind::HoldPlaced => {
-            event.reason = Some("v42 ran migrations".to_owned());
+            event.reason = Some(Reason::Told { text: "v42 ran migrations".to_owned() });
             event.evidence = errors;
         }
-        EventKind::HoldCleared => event.reason = Some("released by an operator".to_owned()),
+        EventKind::HoldCleared => {
+            event.reason = Some(Reason::Told { text: "released by an operator".to_owned() })
+        }
         EventKind::MonitorBlind => {
-            event.reason = Some("no metrics page could be read for 60 s".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "no metrics page could be read for 60 s".to_owned() });
         }
         EventKind::MonitorRecovered => event.after_s = Some(185.0),
         EventKind::ImageMissing => {
-            event.reason = Some("registry.fly.io has no such manifest".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "registry.fly.io has no such manifest".to_owned() });
         }
         EventKind::ImageMixed => {
             event.regions = vec![region("iad", "waiting", &[("148e", "v41"), ("9081", "v42")])];
         }
+        EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox
+        | EventKind::ConfigWarning => {
+            (event.app, event.release, event.known_good) = (None, None, None);
+            event.reason =
+                Some(Reason::Told { text: "what was seen, and what to do about it".to_owned() });
+        }
         EventKind::ConfigRejected | EventKind::ConfigReloaded => {
             (event.app, event.release, event.known_good) = (None, None, None);
-            event.reason = Some("thresholds/web.toml:3: unknown key `maks`".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "thresholds/web.toml:3: unknown key `maks`".to_owned() });
         }
     }
     event
@@ -156,6 +171,14 @@ fn every_kind_has_its_sentence() {
       api v42: cannot see how it is, nothing is decided meanwhile: no metrics page could be read for 60 s.
     monitor.recovered
       api v42: can be seen again after 3 min.
+    monitor.clock
+      waveoff: the clock of its host is wrong: what was seen, and what to do about it.
+    monitor.token
+      waveoff: the token cannot do all that is needed: what was seen, and what to do about it.
+    monitor.journal
+      waveoff: the journal cannot be written, nothing is decided meanwhile: what was seen, and what to do about it.
+    monitor.outbox
+      waveoff: messages were given up: what was seen, and what to do about it.
     image.missing
       api v42 → v41: the image to go back to is missing from its registry: registry.fly.io has no such manifest.
     image.mixed
@@ -164,6 +187,8 @@ fn every_kind_has_its_sentence() {
       waveoff: changed configuration refused, the old one stays in force: thresholds/web.toml:3: unknown key `maks`.
     config.reloaded
       waveoff: changed configuration in force: thresholds/web.toml:3: unknown key `maks`.
+    config.warning
+      waveoff: the configuration is in force and probably not what is meant: what was seen, and what to do about it.
     "#);
 }
 
@@ -186,10 +211,15 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
     waveoff: no longer held.
     waveoff: cannot see how it is, nothing is decided meanwhile.
     waveoff: can be seen again.
+    waveoff: the clock of its host is wrong.
+    waveoff: the token cannot do all that is needed.
+    waveoff: the journal cannot be written, nothing is decided meanwhile.
+    waveoff: messages were given up.
     waveoff: the image to go back to is missing from its registry.
     waveoff: its machines run different images.
     waveoff: changed configuration refused, the old one stays in force.
     waveoff: changed configuration in force.
+    waveoff: the configuration is in force and probably not what is meant.
     "#);
 }
 
@@ -247,7 +277,7 @@ fn the_breaching_thresholds_are_told_and_the_others_left_out() {
 #[test]
 fn a_sentence_stays_short_whatever_an_event_holds() {
     let mut event = event(EventKind::RollbackFailed);
-    event.reason = Some("x".repeat(100_000));
+    event.reason = Some(Reason::Told { text: "x".repeat(100_000) });
     event.evidence = vec![event_with_long_names(); 500];
     let machines: Vec<(String, String)> =
         (0..500).map(|n| (format!("machine-{n}"), "y".repeat(1000))).collect();
