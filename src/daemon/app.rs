@@ -250,7 +250,7 @@ impl AppTask {
     fn note_blindness(&self, course: &mut Course) {
         let passed = std::mem::replace(&mut course.observed_at, Instant::now()).elapsed();
         let memory = &course.state.memory;
-        if memory.platform_blind.is_some() || memory.metrics_blind.is_some() {
+        if memory.platform_blind.is_some() || !memory.blind.is_empty() {
             self.ports.board.blind_for(passed);
         }
     }

@@ -35,7 +35,7 @@ use delivery::Delivery;
 use crate::{
     config::Config,
     ports::{Clock, Notifier, Platform, Registry},
-    scrape::Scraper,
+    sources::Source,
     store::Journal,
     web::{self, ApiState, Board},
 };
@@ -48,7 +48,8 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 /// Everything outside, as the daemon reaches it.
 pub struct Ports {
     pub platform: Arc<dyn Platform>,
-    pub scraper: Scraper,
+    /// What thresholds are read from.
+    pub sources: Vec<Arc<dyn Source>>,
     pub registry: Arc<dyn Registry>,
     pub notifier: Arc<dyn Notifier>,
     pub journal: Arc<dyn Journal>,

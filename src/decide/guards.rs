@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::state::{Memory, Revision, Watch};
-use crate::model::{HoldReason, Mode, Policy, Tally, Verdict};
+use crate::model::{HoldReason, Mode, Policy, Verdict};
 
 /// Other apps degrading in one region at the same time, from which on it is the platform.
 const PLATFORM_INCIDENT_APPS: usize = 2;
@@ -119,8 +119,7 @@ fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
     let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
     let mut alike = Vec::new();
     for evidence in breaching.filter(|e| e.may_roll_back) {
-        let (n, k) = watch.control_recent.get(&evidence.threshold)?.since(from);
-        let control = Tally { n, k };
+        let control = watch.thresholds.get(&evidence.threshold)?.control_since(from)?;
         let share = evidence.share()?;
         let is_alike = control.n >= CONTROL_MIN
             && control.k > evidence.limit * control.n
@@ -142,7 +141,7 @@ fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
         .degraded_elsewhere
         .iter()
         .filter(|(region, apps)| {
-            watch.regions.contains_key(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
+            watch.regions.contains(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
         })
         .max_by_key(|(_, apps)| apps.len())
         .map(|(region, apps)| HoldReason::PlatformIncident {

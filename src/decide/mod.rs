@@ -11,7 +11,6 @@
 
 mod arrivals;
 pub mod command;
-pub mod detect;
 mod door;
 mod fleet;
 mod guards;

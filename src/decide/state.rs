@@ -9,16 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::command::{Command, CommandId};
 pub use super::rollback::work::{
     Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
 };
-use super::{
-    command::{Command, CommandId},
-    detect::{ratio::RatioDetector, recent::Recent, runs::Sustained},
-};
-use crate::model::{
-    AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, OperatorHold,
-    OrgContext, ProcessGroup, Region, ReleaseVersion, Tally, event::ReleaseInfo,
+pub use crate::threshold::CrashCount;
+use crate::{
+    model::{
+        AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, OperatorHold,
+        OrgContext, ProcessGroup, Region, ReleaseVersion, SourceName, Tally, event::ReleaseInfo,
+    },
+    threshold::ThresholdState,
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -101,15 +102,6 @@ pub struct Quarantined {
     pub unfinished: bool,
 }
 
-/// Exits counted on one machine of the watched release.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CrashCount {
-    pub exits: u32,
-    pub oom: u32,
-    /// Exits up to this one are counted; the platform truncates and resets its event list.
-    pub counted_to: Option<Timestamp>,
-}
-
 /// The time from the first machine on a release until it is trusted or rolled back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
@@ -125,12 +117,8 @@ pub struct Watch {
     pub traffic_at: Option<Timestamp>,
     /// When it last recovered from a breach: its bake counts from then.
     pub recovered_at: Option<Timestamp>,
-    /// The last rounds, per threshold.
-    pub recent: BTreeMap<String, Recent>,
     /// Process groups of its machines.
     pub groups: BTreeSet<ProcessGroup>,
-    /// The last rounds of the machines that run the known-good release, per threshold.
-    pub control_recent: BTreeMap<String, Recent>,
     /// When it was last looked at: evidence from before a long gap is none.
     pub looked_at: Option<Timestamp>,
     /// Detector blocks with requests in them.
@@ -139,36 +127,30 @@ pub struct Watch {
     pub in_ledger: bool,
     /// Whether people know that the registry does not answer.
     pub registry_told: bool,
-    /// When the detectors began anew (see `watch::renew`).
-    pub detecting_since: Timestamp,
     /// The app's first release we see: it ran before us, and there is nothing to go back to.
     pub learning: bool,
     /// Whether it has a release number of its own: an image put on machines by hand has not.
     pub numbered: bool,
     /// A digest that was rolled back before: no warm-up.
     pub no_mercy: bool,
-    pub detectors: BTreeMap<String, RatioDetector>,
-    pub gauges: BTreeMap<String, BTreeMap<MachineId, Sustained>>,
-    pub crashes: BTreeMap<MachineId, CrashCount>,
+    /// What each threshold remembers, by its name.
+    pub thresholds: BTreeMap<String, ThresholdState>,
     /// Instances whose counters are followed: their first scrape counts once only.
     pub absorbed: BTreeSet<InstanceId>,
-    /// Per region and threshold.
-    pub regions: BTreeMap<Region, BTreeMap<String, Tally>>,
-    /// Machines that run the known-good release meanwhile, per threshold.
-    pub control: BTreeMap<String, Tally>,
-    /// Per threshold: when it last had data.
-    pub data_at: BTreeMap<String, Timestamp>,
-    /// Thresholds whose selector matched nothing on any page of the last round.
-    pub unmatched: BTreeSet<String>,
-    /// Rounds in which pages were read.
-    pub unmatched_rounds: u32,
-    /// Of those thresholds people were told.
-    pub unmatched_told: BTreeSet<String>,
+    /// Regions in which its machines were seen.
+    pub regions: BTreeSet<Region>,
     /// Breaches of thresholds that only alert, of which people were told.
     pub alerted: BTreeSet<String>,
     /// The numbers as of the last round.
     pub evidence: Vec<Evidence>,
     pub last_ledger_status: Option<String>,
+}
+
+impl Watch {
+    /// What a threshold counted in a region.
+    pub fn tally(&self, threshold: &str, region: &Region) -> Option<Tally> {
+        self.thresholds.get(threshold)?.region(region)
+    }
 }
 
 /// Where an app is in the life of a release.
@@ -263,7 +245,8 @@ pub struct Memory {
     /// Ledger entries of our own that could not be closed yet.
     pub unclosed: BTreeMap<String, Unclosed>,
     pub platform_blind: Option<Blind>,
-    pub metrics_blind: Option<Blind>,
+    /// Sources that cannot be read.
+    pub blind: BTreeMap<SourceName, Blind>,
     pub mixed_since: Option<Timestamp>,
     pub mixed_announced: bool,
     /// Machines that serve an image which was rolled back while something else is dealt with.
@@ -300,7 +283,7 @@ impl Memory {
             own_releases: Vec::new(),
             unclosed: BTreeMap::new(),
             platform_blind: None,
-            metrics_blind: None,
+            blind: BTreeMap::new(),
             mixed_since: None,
             mixed_announced: false,
             left_over: None,
@@ -365,7 +348,7 @@ impl Phase {
     /// The regions in which the app is degraded just now; `None` when it is not, or has been for so
     /// long that it says nothing of the platform.
     pub fn degraded_regions(&self, now: Timestamp) -> Option<BTreeSet<Region>> {
-        let all = |watch: &Watch| Some(watch.regions.keys().cloned().collect());
+        let all = |watch: &Watch| Some(watch.regions.iter().cloned().collect());
         match self {
             Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => all(watch),
             Phase::Held { watch, reason, since } => {

@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::model::{
-    Action, AppName, Digest, HoldReason, HostStatus, ImageRef, Machine, MachineState, Mode, NoData,
-    OrgContext, Policy, ReleaseVersion, RollbackPolicy, Threshold, ThresholdKind, WatchPolicy,
+    AppName, Checks, Digest, HoldReason, HostStatus, ImageRef, Machine, MachineState, Mode, NoData,
+    OnBreach, OrgContext, Policy, ReleaseVersion, RollbackPolicy, Threshold, ThresholdKind,
+    WatchPolicy,
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -15,7 +16,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn policy(mode: Mode) -> Policy {
-    let kind = ThresholdKind::Checks { failing: 0.3, consecutive: 3 };
+    let kind = ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 });
     Policy {
         name: "test".to_owned(),
         mode,
@@ -24,7 +25,7 @@ fn policy(mode: Mode) -> Policy {
             name: "checks".to_owned(),
             kind,
             no_data: NoData::Hold,
-            action: Action::Rollback,
+            on_breach: OnBreach::Rollback,
         }],
         rollback: RollbackPolicy::default(),
         metrics_port: None,
@@ -72,6 +73,7 @@ fn seen(machines: Vec<Machine>, now: Timestamp) -> Input {
         machines: Ok(machines),
         ledger: None,
         samples: Vec::new(),
+        blind: std::collections::BTreeMap::new(),
         org: OrgContext::default(),
     })
 }

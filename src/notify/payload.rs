@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{numbers, text};
-use crate::model::{AppName, Event, Evidence, Mode, RegionReport, event::ReleaseInfo};
+use crate::{
+    model::{AppName, Event, Evidence, Mode, RegionReport, event::ReleaseInfo},
+    threshold,
+};
 
 /// The body's version: a field that changes its meaning or goes away raises it, a new one does not.
 pub const VERSION: u32 = 1;
@@ -120,7 +123,7 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
             reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),
             after_seconds: event.after_s,
             regions: event.regions.iter().map(region).collect(),
-            thresholds: event.evidence.iter().map(|one| threshold(one, &known_good)).collect(),
+            thresholds: event.evidence.iter().map(|one| measured(one, &known_good)).collect(),
             log_lines: log_lines(event),
         },
     };
@@ -160,13 +163,13 @@ fn region(report: &RegionReport) -> Region<'_> {
     }
 }
 
-fn threshold<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
+fn measured<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
     let control = if known_good.is_empty() { "the rest" } else { known_good };
     Threshold {
         name: &evidence.threshold,
-        kind: &evidence.kind,
+        kind: evidence.kind.as_str(),
         verdict: evidence.verdict.as_str(),
-        text: text::threshold(evidence, control),
+        text: threshold::phrase(evidence, control),
         value: evidence.value,
         limit: evidence.limit,
         source: numbers::cut(&evidence.source, TEXT_MAX),
@@ -177,7 +180,7 @@ fn threshold<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
             ln,
             ln_needed: evidence.ln_odds_needed,
         }),
-        note: evidence.note.as_ref().map(|note| numbers::cut(note, TEXT_MAX)),
+        note: threshold::note(evidence).map(|note| numbers::cut(&note, TEXT_MAX)),
         may_roll_back: evidence.may_roll_back,
     }
 }

@@ -5,7 +5,7 @@ use crate::{
         HoldReason, MachineId, OperatorHold, Reason,
         reason::{ImageCount, LeftMachine, Unseen},
     },
-    notify::numbers::whole,
+    numbers::whole,
 };
 
 /// The phrase for a reason.
