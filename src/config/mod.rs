@@ -27,6 +27,17 @@ pub use load::{Checked, check, load};
 pub use problem::{ConfigErrors, Problem};
 pub use units::{duration_text, share_text};
 
+/// Reads a duration as it is written everywhere: `90s`, `2h`, `1h30m`.
+///
+/// # Errors
+/// A sentence for people, with what to write instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|wrong| match wrong.suggestion {
+        Some(suggestion) => format!("{}; {suggestion}", wrong.message),
+        None => wrong.message,
+    })
+}
+
 use crate::model::{AppName, EventKind, Policy};
 
 /// A text that must never be shown: its `Debug` is a row of stars.

@@ -9,17 +9,22 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, act, document, logs, observe, shared::Shared, unreadable::Unreadable};
+use super::{
+    Ports, act, document, logs, observe,
+    orders::{self, Ordered},
+    shared::Shared,
+    unreadable::Unreadable,
+};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
-    model::{AppName, Event, EventKind, MachineId, Observation, Policy},
+    model::{AppName, Event, EventKind, MachineId, Observation, Policy, operator::Order},
     notify::recipients,
     store::{Commit, OutboxEntry, StoreError},
     web::RollbackOutcome,
@@ -71,11 +76,14 @@ struct Course {
     observed_at: Instant,
     /// Machines whose metrics could not be read in the last round, and why.
     unread: BTreeMap<MachineId, String>,
+    /// The newest order of an operator.
+    order: Option<Order>,
 }
 
 enum Next {
     Round,
     Input(Input),
+    Order(Ordered),
 }
 
 enum Done {
@@ -89,7 +97,7 @@ impl AppTask {
     /// # Errors
     ///
     /// When the journal cannot be read or written: without it nothing may be decided.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self, mut orders: mpsc::Receiver<Ordered>) -> anyhow::Result<()> {
         let mut course = match self.load().await? {
             Ok(course) => course,
             Err(unreadable) => {
@@ -102,6 +110,7 @@ impl AppTask {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
         }
+        self.stand_to(&mut course).await?;
         let mut stop = std::pin::pin!(self.ends());
         loop {
             let next = tokio::select! {
@@ -110,6 +119,7 @@ impl AppTask {
                     wind_down(course.work).await;
                     return Ok(());
                 }
+                Some(ordered) = orders.recv() => Next::Order(ordered),
                 next = self.next(&mut course) => next?,
             };
             let Some(policy) = self.policy() else {
@@ -119,8 +129,23 @@ impl AppTask {
             match next {
                 Next::Round => self.look(&mut course, policy),
                 Next::Input(input) => self.take(&mut course, &policy, &input).await?,
+                Next::Order(Ordered { order, recorded }) => {
+                    course.order = Some(order.clone());
+                    self.take(&mut course, &policy, &Input::Operator(order)).await?;
+                    // Whoever asked may have gone meanwhile.
+                    let _gone = recorded.send(()).is_err();
+                }
             }
         }
+    }
+
+    /// Takes the order that was noted while this task did not run.
+    async fn stand_to(&self, course: &mut Course) -> anyhow::Result<()> {
+        let order = orders::standing(self.ports.journal.as_ref(), Some(&self.app)).await;
+        let order = order.context("read the orders")?;
+        let (Some(order), Some(policy)) = (order, self.policy()) else { return Ok(()) };
+        course.order = Some(order.clone());
+        self.take(course, &policy, &Input::Operator(order)).await
     }
 
     /// Ends what was begun under a policy that is gone: said, recorded, and closed in the ledger.
@@ -173,6 +198,7 @@ impl AppTask {
             ledger_read: None,
             observed_at: Instant::now(),
             unread: BTreeMap::new(),
+            order: None,
         }))
     }
 
@@ -212,7 +238,7 @@ impl AppTask {
         input: &Input,
     ) -> anyhow::Result<()> {
         self.log_outcome(&course.state, input);
-        let now = self.ports.clock.now();
+        let now = self.ports.keep_time();
         let Transition { state, commands, mut events } =
             step(policy, course.state.clone(), input, now);
         if let Input::Observed(observation) = input {
@@ -236,11 +262,12 @@ impl AppTask {
         }
         let mut view = super::view::app_view(&course.state, policy);
         view.unread.clone_from(&course.unread);
+        view.operator_hold = orders::holding(course.order.as_ref(), now).cloned();
         self.ports.board.publish(view);
         let since = course.last_round.unwrap_or_else(Instant::now);
         let pace = match input {
             // A command's outcome is worth a look at once.
-            Input::Finished { .. } | Input::Unwatched => ROUND_GAP,
+            Input::Finished { .. } | Input::Unwatched | Input::Operator(_) => ROUND_GAP,
             Input::Observed(_) if course.state.is_active(now) => policy.watch.scrape_every,
             Input::Observed(_) => policy.watch.idle_scrape_every,
         };

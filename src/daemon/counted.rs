@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 
 use crate::{
     model::{AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus},
@@ -34,6 +35,10 @@ impl Counted {
 
 #[async_trait]
 impl Platform for Counted {
+    fn clock_offset(&self) -> Option<SignedDuration> {
+        self.inner.clock_offset()
+    }
+
     async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {
         self.note("changes", self.inner.changes(position).await)
     }

@@ -13,6 +13,7 @@ pub mod delivery;
 mod document;
 mod logs;
 mod observe;
+mod orders;
 mod put;
 mod ready;
 mod reload;
@@ -24,7 +25,7 @@ mod view;
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -34,9 +35,10 @@ use tracing::info;
 
 pub use counted::Counted;
 use delivery::Delivery;
+pub use orders::Orders;
 
 use crate::{
-    config::Config,
+    config::{Config, Secret},
     ports::{Clock, Notifier, Platform, Registry},
     scrape::Scraper,
     store::Journal,
@@ -59,6 +61,19 @@ pub struct Ports {
     pub clock: Clock,
 }
 
+impl Ports {
+    /// The time now, by the newest evidence of the platform's clock.
+    pub(crate) fn keep_time(&self) -> Timestamp {
+        if let Some(offset) = self.platform.clock_offset()
+            && let Some(correction) = self.clock.platform_is_ahead(offset)
+        {
+            let seconds = correction.as_secs_f64();
+            info!("the platform's clock is {seconds:+.1} s ahead of this host's, and is used");
+        }
+        self.clock.now()
+    }
+}
+
 /// Looks up an environment variable.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -78,6 +93,10 @@ pub struct Settings {
     pub listener: Option<TcpListener>,
     /// How often the change feed is read.
     pub feed_every: Duration,
+    /// What an operator has to show to give orders; `None`: no orders are taken.
+    pub operator_token: Option<Secret>,
+    /// The way of orders to the apps' tasks.
+    pub orders: Arc<Orders>,
 }
 
 /// Runs until `shutdown` completes.
@@ -92,6 +111,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let installation =
         ports.journal.installation().await.context("read the journal's installation name")?;
+    let order = orders::standing(ports.journal.as_ref(), None).await.context("read the orders")?;
+    ports.board.held(orders::holding(order.as_ref(), ports.clock.now()).cloned());
     let (stop, stopped) = watch::channel(false);
     let (publish, config) = watch::channel(Arc::new(settings.config));
     let mail = Arc::new(Notify::new());
@@ -117,6 +138,11 @@ pub async fn run(
             clock: ports.clock.clone(),
             receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
             sentence: crate::notify::text::sentence,
+            orders: Arc::new(orders::Desk {
+                orders: settings.orders.clone(),
+                ports: ports.clone(),
+            }),
+            operator_token: settings.operator_token,
         };
         let ends = until(stopped.clone());
         tasks.spawn(async move {
@@ -151,6 +177,7 @@ pub async fn run(
         stop: stopped,
         installation,
         feed_every: settings.feed_every,
+        orders: settings.orders,
     };
     tasks.spawn(roster.run());
 

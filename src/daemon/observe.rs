@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::{Ports, shared::Shared};
 use crate::model::{
@@ -26,7 +28,7 @@ pub(super) struct Look {
 
 /// One round's facts.
 pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Observation {
-    let began = ports.clock.now();
+    let start = Instant::now();
     let listing = ports.platform.machines(&look.app);
     let machines = match tokio::time::timeout(LIST_DEADLINE, listing).await {
         Ok(Ok(machines)) => machines,
@@ -36,6 +38,10 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
             return unseen(look, shared, reason, ports);
         }
     };
+    // The answer may have shown that our clock is wrong.
+    let now = ports.keep_time();
+    let taken = SignedDuration::try_from(start.elapsed()).unwrap_or_default();
+    let began = now.checked_sub(taken).unwrap_or(now);
     let news = machines
         .iter()
         .any(|machine| machine.release.is_some_and(|version| version > look.seen_version));

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, app::AppTask, census::Census, shared::Shared};
+use super::{Orders, Ports, app::AppTask, census::Census, shared::Shared};
 use crate::{
     config::Config,
     model::{AppName, Event, EventKind},
@@ -39,6 +39,7 @@ pub(super) struct Roster {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) installation: String,
     pub(super) feed_every: Duration,
+    pub(super) orders: Arc<Orders>,
 }
 
 /// What is known, and who runs.
@@ -191,7 +192,7 @@ impl Roster {
                 dismissed,
                 installation: self.installation.clone(),
             };
-            let task = course.tasks.spawn(task.run()).id();
+            let task = course.tasks.spawn(task.run(self.orders.enlist(&app))).id();
             course.hired.insert(app, Hired { task, nudge, dismiss });
         }
     }

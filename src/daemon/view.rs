@@ -24,6 +24,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         since: state.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
         release: state.current.as_ref().map(Revision::info),
         known_good: known_good(state),
+        operator_hold: None,
         hold: None,
         blind: blind(state.platform_blind.as_ref(), state.metrics_blind.as_ref()),
         unread: BTreeMap::new(),

@@ -6,7 +6,9 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, ImageRef, MachineId, Observation, Region, ReleaseVersion};
+use crate::model::{
+    Digest, ImageRef, MachineId, Observation, Region, ReleaseVersion, operator::Order,
+};
 
 /// Numbers an app's commands.
 pub type CommandId = u64;
@@ -140,6 +142,8 @@ pub enum Input {
     Observed(Observation),
     /// No policy names the app any more.
     Unwatched,
+    /// An operator's order; the newest one is given again at every start.
+    Operator(Order),
     Finished {
         command: CommandId,
         outcome: Outcome,

@@ -63,6 +63,7 @@ pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> 
         Input::Observed(observation) => step.observed(observation),
         Input::Finished { command, outcome } => step.finished(*command, outcome),
         Input::Unwatched => step.unwatched(),
+        Input::Operator(_) => {}
     }
     Transition { state: step.state, commands: step.commands, events: step.events }
 }

@@ -4,6 +4,7 @@
 //! ([`errors`]), its rate limits ([`limits`]) and which calls may be repeated ([`retry`]). Callers
 //! see nouns of the model and a [`PlatformError`] that says what they can do.
 
+mod clock;
 mod errors;
 mod feed;
 mod http;
@@ -19,6 +20,7 @@ mod wire;
 use std::{fmt, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use reqwest::Url;
 
 pub use settings::{FlyError, FlySettings};
@@ -88,6 +90,10 @@ impl Registry for Fly {
 
 #[async_trait]
 impl Platform for Fly {
+    fn clock_offset(&self) -> Option<SignedDuration> {
+        self.caller.clock_offset()
+    }
+
     async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {
         feed::changes(self, position).await
     }

@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod ids;
 pub mod machine;
 pub mod observation;
+pub mod operator;
 pub mod policy;
 pub mod release;
 pub mod selector;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::view::{AppView, FeedView, OrgView};
 use crate::{
-    model::{AppName, Region},
+    model::{AppName, Region, operator::OperatorHold},
     ports::PlatformError,
 };
 
@@ -102,6 +102,8 @@ struct State {
     feed_read_at: Option<Timestamp>,
     error_regions: Vec<Region>,
     counters: Counters,
+    /// An operator's hold of every app.
+    held: Option<OperatorHold>,
 }
 
 impl State {
@@ -139,6 +141,11 @@ impl Board {
         state.apps.retain(|app, _| apps.contains(app));
         state.expected = Some(apps);
         state.note_readiness();
+    }
+
+    /// Shows an operator's hold of every app, or that there is none.
+    pub fn held(&self, hold: Option<OperatorHold>) {
+        self.state().held = hold;
     }
 
     /// Says why the organization's apps could not be listed.
@@ -235,6 +242,7 @@ impl Board {
                     .map(|read_at| now.duration_since(read_at).as_secs_f64().max(0.0)),
                 error_regions: state.error_regions.clone(),
             },
+            hold: state.held.clone().filter(|hold| hold.until.is_none_or(|until| now < until)),
             apps: state.apps.values().cloned().collect(),
         }
     }

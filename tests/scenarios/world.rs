@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use waveoff::{
     config::{self, Config, Secret},
-    daemon::{self, ConfigSource, Ports, Settings},
-    model::{AppName, Event, EventKind},
+    daemon::{self, ConfigSource, Orders, Ports, Settings},
+    model::{AppName, Event, EventKind, operator::Order},
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
     scrape::Scraper,
@@ -80,6 +80,7 @@ pub struct World {
     clock: Clock,
     start: Timestamp,
     running: Option<Running>,
+    pub orders: Arc<Orders>,
 }
 
 /// The thresholds that most scenarios use; `more` goes before them (keys of the file's head).
@@ -143,7 +144,7 @@ impl World {
         let inbox = Arc::new(Inbox::default());
         *inbox.clock.lock().unwrap() = Some(clock.clone());
         Self {
-            sim: Sim::new(fleet, clock.clone()),
+            sim: Sim::new(fleet, Clock::starting_at(start)),
             inbox,
             board: Board::new("acme", start),
             fate: Arc::default(),
@@ -153,6 +154,7 @@ impl World {
             clock,
             start,
             running: None,
+            orders: Arc::default(),
         }
     }
 
@@ -178,6 +180,8 @@ impl World {
             }),
             listener: None,
             feed_every: Duration::from_secs(2),
+            operator_token: None,
+            orders: self.orders.clone(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let daemon = tokio::spawn(daemon::run(settings, Arc::new(ports), async move {
@@ -280,6 +284,12 @@ impl World {
         let history = self.reader.history(None, None, 1000).await.unwrap();
         let events = history.into_iter().rev().map(|entry| entry.event);
         events.filter(|event| event.kind == kind).collect()
+    }
+
+    /// An operator's order for one app, or for all; answers with those that recorded it.
+    pub async fn order(&self, app: Option<&str>, order: &Order) -> Vec<AppName> {
+        let app = app.map(AppName::new);
+        self.orders.give(&self.reader, app.as_ref(), order, self.now()).await.unwrap()
     }
 
     /// Names of the apps on the board.
