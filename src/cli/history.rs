@@ -116,7 +116,7 @@ fn is_about_acting(kind: EventKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AppName, Event, Evidence, RegionReport};
+    use crate::model::{AppName, Event, Evidence, Reason, RegionReport};
 
     fn event(kind: EventKind, change: impl FnOnce(&mut Event)) -> EventView {
         let at = "2026-03-01T12:00:05Z".parse().unwrap();
@@ -152,7 +152,7 @@ mod tests {
     fn a_decision_is_shown_with_the_thresholds_that_made_it() {
         let planned = event(EventKind::RollbackPlanned, |event| {
             event.mode = Some(Mode::Observe);
-            event.reason = Some("5xx breached".to_owned());
+            event.reason = Some(Reason::Told { text: "5xx breached".to_owned() });
             event.evidence = vec![breach("5xx", Verdict::Breach), breach("p95", Verdict::Pass)];
             event.regions = vec![RegionReport {
                 region: "iad".into(),
@@ -177,7 +177,9 @@ mod tests {
 
     #[test]
     fn a_reason_that_the_sentence_gives_is_not_repeated() {
-        let held = event(EventKind::HoldPlaced, |event| event.reason = Some("5xx".to_owned()));
+        let held = event(EventKind::HoldPlaced, |event| {
+            event.reason = Some(Reason::Told { text: "5xx".to_owned() })
+        });
         assert!(!page(&history(vec![held], None)).contains("because"));
     }
 

@@ -9,7 +9,7 @@ use super::{
     text::{clean, count, duration, odds, seconds_between, table, value},
 };
 use crate::{
-    model::{Mode, Region, RegionReport, event::ReleaseInfo, operator::OperatorHold},
+    model::{Mode, OperatorHold, Region, RegionReport, event::ReleaseInfo},
     web::view::{AppView, EvidenceView, OrgView, Phase},
 };
 

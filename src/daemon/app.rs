@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
-    model::{AppName, Event, EventKind, MachineId, Observation, Policy, operator::Order},
+    model::{AppName, Event, EventKind, MachineId, Observation, Order, Policy},
     notify::recipients,
     store::{Commit, OutboxEntry, StoreError},
     web::RollbackOutcome,
@@ -32,6 +32,8 @@ use crate::{
 
 /// Two rounds are at least this far apart, whoever asks for them (the list allows one a second).
 const ROUND_GAP: Duration = Duration::from_secs(1);
+/// Two rounds are never further apart, whatever the clock of the day does.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// How often the ledger is read while a release is watched, and otherwise.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
 const LEDGER_EVERY_IDLE: Duration = Duration::from_secs(60);
@@ -76,8 +78,6 @@ struct Course {
     observed_at: Instant,
     /// Machines whose metrics could not be read in the last round, and why.
     unread: BTreeMap<MachineId, String>,
-    /// The newest order of an operator.
-    order: Option<Order>,
 }
 
 enum Next {
@@ -106,7 +106,7 @@ impl AppTask {
             }
         };
         self.tell_if_readable_again().await;
-        for (id, command) in course.state.pending.clone() {
+        for (id, command) in course.state.memory.pending.clone() {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
         }
@@ -130,7 +130,6 @@ impl AppTask {
                 Next::Round => self.look(&mut course, policy),
                 Next::Input(input) => self.take(&mut course, &policy, &input).await?,
                 Next::Order(Ordered { order, recorded }) => {
-                    course.order = Some(order.clone());
                     self.take(&mut course, &policy, &Input::Operator(order)).await?;
                     // Whoever asked may have gone meanwhile.
                     let _gone = recorded.send(()).is_err();
@@ -144,7 +143,15 @@ impl AppTask {
         let order = orders::standing(self.ports.journal.as_ref(), Some(&self.app)).await;
         let order = order.context("read the orders")?;
         let (Some(order), Some(policy)) = (order, self.policy()) else { return Ok(()) };
-        course.order = Some(order.clone());
+        let known = course.state.memory.operator_hold.as_ref();
+        let obeyed = match &order {
+            // One that has run out needs no words any more.
+            Order::Hold(hold) => known == Some(hold) || !hold.is_on(self.ports.clock.now()),
+            Order::Unhold => known.is_none(),
+        };
+        if obeyed {
+            return Ok(());
+        }
         self.take(course, &policy, &Input::Operator(order)).await
     }
 
@@ -198,7 +205,6 @@ impl AppTask {
             ledger_read: None,
             observed_at: Instant::now(),
             unread: BTreeMap::new(),
-            order: None,
         }))
     }
 
@@ -239,7 +245,7 @@ impl AppTask {
     ) -> anyhow::Result<()> {
         self.log_outcome(&course.state, input);
         let now = self.ports.keep_time();
-        let Transition { state, commands, mut events } =
+        let Transition { state, commands, mut events, wake_at } =
             step(policy, course.state.clone(), input, now);
         if let Input::Observed(observation) = input {
             self.note_blindness(course);
@@ -253,31 +259,29 @@ impl AppTask {
         }
         course.state = state;
         for id in commands {
-            if let Some(command) = course.state.pending.get(&id) {
+            if let Some(command) = course.state.memory.pending.get(&id) {
                 self.begin(&mut course.work, id, command.clone());
             }
         }
-        if let Some(regions) = course.state.degraded_regions(now) {
+        if let Some(regions) = course.state.phase.degraded_regions(now) {
             self.shared.degraded(&self.app, now, regions);
         }
         let mut view = super::view::app_view(&course.state, policy);
         view.unread.clone_from(&course.unread);
-        view.operator_hold = orders::holding(course.order.as_ref(), now).cloned();
+        view.operator_hold = view.operator_hold.filter(|hold| hold.is_on(now));
         self.ports.board.publish(view);
-        let since = course.last_round.unwrap_or_else(Instant::now);
-        let pace = match input {
-            // A command's outcome is worth a look at once.
-            Input::Finished { .. } | Input::Unwatched | Input::Operator(_) => ROUND_GAP,
-            Input::Observed(_) if course.state.is_active(now) => policy.watch.scrape_every,
-            Input::Observed(_) => policy.watch.idle_scrape_every,
-        };
-        course.next_round = since + pace.max(ROUND_GAP);
+        // A round is never far behind: the clock of the day may be put back.
+        let pause = Duration::try_from(wake_at.duration_since(self.ports.clock.now()));
+        let wanted = Instant::now() + pause.unwrap_or(Duration::ZERO).min(PAUSE_MAX);
+        let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
+        course.next_round = wanted.max(earliest);
         Ok(())
     }
 
     fn note_blindness(&self, course: &mut Course) {
         let passed = std::mem::replace(&mut course.observed_at, Instant::now()).elapsed();
-        if course.state.platform_blind.is_some() || course.state.metrics_blind.is_some() {
+        let memory = &course.state.memory;
+        if memory.platform_blind.is_some() || memory.metrics_blind.is_some() {
             self.ports.board.blind_for(passed);
         }
     }
@@ -323,7 +327,8 @@ impl AppTask {
     }
 
     fn look(&self, course: &mut Course, policy: Arc<Policy>) {
-        let active = course.state.is_active(self.ports.clock.now());
+        let AppState { phase, memory } = &course.state;
+        let active = phase.is_active(memory, self.ports.clock.now());
         let every = if active { LEDGER_EVERY } else { LEDGER_EVERY_IDLE };
         let ledger_due = course.ledger_read.is_none_or(|last| last.elapsed() >= every);
         if ledger_due {
@@ -335,7 +340,7 @@ impl AppTask {
         let look = observe::Look {
             app: self.app.clone(),
             policy,
-            seen_version: course.state.seen_version,
+            seen_version: course.state.memory.seen_version,
             ledger_due,
         };
         course.work.spawn(async move {
@@ -436,7 +441,7 @@ impl AppTask {
 
     fn log_outcome(&self, state: &AppState, input: &Input) {
         let Input::Finished { command, outcome } = input else { return };
-        if let Some(command) = state.pending.get(command) {
+        if let Some(command) = state.memory.pending.get(command) {
             info!(app = %self.app, "{}: {}: {outcome:?}", self.app, command.describe());
         }
     }

@@ -12,7 +12,7 @@ use crate::{decide::AppState, model::AppName};
 /// The format written, and the newest one read. To be raised whenever an older version would
 /// misunderstand a state, as with a new phase or command; a new field alone does not need it if it
 /// is one of the app itself, or has a default.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -20,7 +20,8 @@ struct Written<'a> {
     state: &'a AppState,
 }
 
-/// As much as every format has. Format 0 was the bare state.
+/// As much as every format has. Format 0 was the bare state; until format 1 what is remembered lay
+/// beside the phase.
 #[derive(Deserialize)]
 struct Envelope {
     format: Option<u32>,
@@ -43,24 +44,45 @@ pub(super) fn read(app: &AppName, document: &str) -> Result<AppState, String> {
                  to {FORMAT}); run that version"
             ));
         }
+        (Some(0 | 1), Some(state)) => before_memory(state),
         (Some(_), Some(state)) => state,
         (Some(_), None) => return Err("it is damaged: the state is missing".to_owned()),
-        (None, _) => {
-            serde_json::from_str(document).map_err(|error| format!("it is damaged: {error}"))?
-        }
+        (None, _) => before_memory(
+            serde_json::from_str(document).map_err(|error| format!("it is damaged: {error}"))?,
+        ),
     };
     fill(app, stored).map_err(|error| format!("it is damaged: {error}"))
 }
 
-/// The state, with what is not stored as it is for a new app.
-fn fill(app: &AppName, stored: Map<String, Value>) -> serde_json::Result<AppState> {
-    if !stored.contains_key("phase") {
-        // Nothing of it would be left.
-        return Err(serde::de::Error::missing_field("phase"));
+/// A state of format 0 or 1 in today's shape. What was under way then is in words that are not
+/// understood any more: its watch begins anew, what was earned and what is quarantined stays.
+fn before_memory(mut stored: Map<String, Value>) -> Map<String, Value> {
+    let phase = stored.remove("phase").map(|phase| match phase {
+        Value::Object(_) => Value::from("Steady"),
+        other => other,
+    });
+    let mut state = Map::new();
+    if let Some(phase) = phase {
+        state.insert("phase".to_owned(), phase);
     }
+    state.insert("memory".to_owned(), Value::Object(stored));
+    state
+}
+
+/// The state, with what is not stored as it is for a new app.
+fn fill(app: &AppName, mut stored: Map<String, Value>) -> serde_json::Result<AppState> {
+    let missing = <serde_json::Error as serde::de::Error>::missing_field;
+    // Without these nothing of it would be left.
+    let phase = stored.remove("phase").ok_or_else(|| missing("phase"))?;
+    let Some(Value::Object(memory)) = stored.remove("memory") else {
+        return Err(missing("memory"));
+    };
     let mut state = serde_json::to_value(AppState::new(app.clone()))?;
     if let Some(fields) = state.as_object_mut() {
-        fields.extend(stored);
+        fields.insert("phase".to_owned(), phase);
+        if let Some(Value::Object(remembered)) = fields.get_mut("memory") {
+            remembered.extend(memory);
+        }
     }
     serde_json::from_value(state)
 }
@@ -114,8 +136,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_whatever_the_numbers() {
         let mut state = AppState::new("api".into());
-        state.rollbacks = vec![Timestamp::UNIX_EPOCH];
-        state.next_command = u64::MAX;
+        state.memory.rollbacks = vec![Timestamp::UNIX_EPOCH];
+        state.memory.next_command = u64::MAX;
         let document = write(&state).unwrap();
         assert_eq!(super::read(&"api".into(), &document), Ok(state));
     }
@@ -123,8 +145,8 @@ mod tests {
     #[test]
     fn documents_of_every_older_format_are_read() {
         let bare = read(&steady()).unwrap();
-        assert_eq!(bare.known_good().unwrap().revision.label(), "v41");
-        assert_eq!((bare.quarantined.len(), bare.next_command), (1, 12));
+        assert_eq!(bare.memory.known_good().unwrap().revision.label(), "v41");
+        assert_eq!((bare.memory.quarantined.len(), bare.memory.next_command), (1, 12));
         assert_eq!(read(&json!({ "format": 1, "state": steady() })), Ok(bare));
     }
 
@@ -135,14 +157,14 @@ mod tests {
             older.as_object_mut().unwrap().remove(field);
         }
         let state = read(&json!({ "format": 1, "state": older })).unwrap();
-        assert_eq!((state.mixed_announced, state.own_releases.len()), (false, 0));
-        assert_eq!(state.next_command, 12);
+        assert_eq!((state.memory.mixed_announced, state.memory.own_releases.len()), (false, 0));
+        assert_eq!(state.memory.next_command, 12);
     }
 
     #[test]
     fn a_newer_format_is_refused_whatever_it_looks_like() {
         for document in [
-            json!({ "format": 2, "state": steady() }),
+            json!({ "format": 3, "state": steady() }),
             json!({ "format": 7, "state": {}, "more": [1] }),
             json!({ "format": 7 }),
         ] {

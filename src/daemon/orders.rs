@@ -17,10 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Ports;
 use crate::{
-    model::{
-        AppName,
-        operator::{OperatorHold, Order},
-    },
+    model::{AppName, OperatorHold, Order},
     store::{Journal, StoreError},
     web::{OrderError, OrderTaker},
 };
@@ -140,7 +137,7 @@ pub(super) async fn standing(
 /// The hold among orders, while it lasts.
 pub(super) fn holding(order: Option<&Order>, now: Timestamp) -> Option<&OperatorHold> {
     match order? {
-        Order::Hold(hold) if hold.until.is_none_or(|until| now < until) => Some(hold),
+        Order::Hold(hold) if hold.is_on(now) => Some(hold),
         Order::Hold(_) | Order::Unhold => None,
     }
 }

@@ -12,7 +12,7 @@ use super::{
     ready::{Goal, Job},
 };
 use crate::{
-    decide::{PutImage, PutOutcome, is_announced, rollback::crashed_to_a_stop},
+    decide::{PutImage, PutOutcome, is_announced},
     model::{AppName, Digest, HostStatus, Machine, MachineState, ReleaseVersion},
     ports::{Lease, MachineUpdate, PlatformError},
 };
@@ -121,7 +121,9 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
         let ours = machine.metadata.get("waveoff_rollback") == Some(&put.rollback);
         // An update resets the list of events: of a machine that we updated only the plan knows
         // that it had crashed.
-        let goal = if (ours && put.up) || !machine.state.is_at_rest() || crashed_to_a_stop(&machine)
+        let goal = if (ours && put.up)
+            || !machine.state.is_at_rest()
+            || machine.standing(false).is_to_be_started()
         {
             Goal::Up
         } else {
@@ -152,7 +154,11 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
         }
     };
     let skip_launch = machine.state.is_at_rest();
-    let goal = if skip_launch && !crashed_to_a_stop(&machine) { Goal::AtRest } else { Goal::Up };
+    let goal = if skip_launch && !machine.standing(false).is_to_be_started() {
+        Goal::AtRest
+    } else {
+        Goal::Up
+    };
     let update = MachineUpdate { config, current: machine.instance.clone(), skip_launch };
     let instance = match ports.platform.update(lease, &update).await {
         Ok(instance) => instance,

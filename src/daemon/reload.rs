@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::{ConfigSource, Ports};
 use crate::{
     config::{self, Config, ConfigErrors, Fingerprint},
-    model::{Event, EventKind},
+    model::{Event, EventKind, Reason},
     notify::recipients,
 };
 
@@ -96,7 +96,7 @@ impl Reload {
         };
         let now = self.ports.clock.now();
         let mut event = Event::new(kind, now, None);
-        event.reason = Some(reason);
+        event.reason = Some(Reason::Told { text: reason });
         let receivers = recipients(&self.publish.borrow(), kind);
         let id = format!("msg_{}_config_{}", self.installation, now.as_millisecond());
         self.ports

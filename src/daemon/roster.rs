@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::{Orders, Ports, app::AppTask, census::Census, shared::Shared};
 use crate::{
     config::Config,
-    model::{AppName, Event, EventKind},
+    model::{AppName, Event, EventKind, Reason},
     notify::recipients,
     ports::{FeedEntry, FeedPosition, PlatformError},
 };
@@ -219,7 +219,7 @@ impl Roster {
         let now = self.ports.clock.now();
         let kind = EventKind::ConfigRejected;
         let mut event = Event::new(kind, now, Some(app.clone()));
-        event.reason = Some(tie.to_owned());
+        event.reason = Some(Reason::Told { text: tie.to_owned() });
         let id = format!("msg_{}_{app}_tie_{}", self.installation, now.as_millisecond());
         let told = self.ports.journal.announce(&id, event, &recipients(config, kind), now).await;
         told.with_context(|| format!("record that {tie}"))?;

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::app::AppTask;
 use crate::{
     decide::AppState,
-    model::{Event, EventKind, Policy},
+    model::{Event, EventKind, Policy, Reason},
     notify::recipients,
     store::StoreError,
 };
@@ -42,7 +42,7 @@ impl AppTask {
         while let Some(policy) = self.policy() {
             if !told {
                 let mut event = Event::new(EventKind::MonitorBlind, since, Some(app.clone()));
-                event.reason = Some(reason.clone());
+                event.reason = Some(Reason::StateUnreadable { detail: unreadable.reason.clone() });
                 told = self.tell(&id, event).await;
             }
             self.show(&policy, &reason, since);
@@ -65,7 +65,7 @@ impl AppTask {
         let Some(blind) = newest.filter(|entry| entry.message_id.ends_with(MARK)) else { return };
         let now = self.ports.clock.now();
         let mut event = Event::new(EventKind::MonitorRecovered, now, Some(app.clone()));
-        event.reason = Some("its stored state can be read again".to_owned());
+        event.reason = Some(Reason::StateReadable);
         event.after_s = Some(now.duration_since(blind.event.at).as_secs_f64().max(0.0));
         info!(app = %app, "{app}: its stored state can be read again");
         self.tell(&format!("{}_no_more", blind.message_id), event).await;

@@ -8,25 +8,27 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
-        state::{Blind, Phase, RegionPhase, Revision},
+        state::{Blind, Memory, Phase, RegionPhase, Revision},
     },
     model::{Policy, event::ReleaseInfo},
+    notify::text::hold,
     web::{AppView, Phase as Shown, view::EvidenceView},
 };
 
 /// What the API says of an app.
 pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
+    let memory = &state.memory;
     let mut view = AppView {
-        app: state.app.clone(),
+        app: memory.app.clone(),
         policy: policy.name.clone(),
         mode: policy.mode,
         phase: shown(state),
-        since: state.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
-        release: state.current.as_ref().map(Revision::info),
-        known_good: known_good(state),
-        operator_hold: None,
+        since: memory.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
+        release: memory.current.as_ref().map(Revision::info),
+        known_good: known_good(memory),
+        operator_hold: memory.operator_hold.clone(),
         hold: None,
-        blind: blind(state.platform_blind.as_ref(), state.metrics_blind.as_ref()),
+        blind: blind(memory.platform_blind.as_ref(), memory.metrics_blind.as_ref()),
         unread: BTreeMap::new(),
         evidence: Vec::new(),
         regions: Vec::new(),
@@ -35,7 +37,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
     match &state.phase {
         Phase::Unseen => {}
         Phase::Steady => {
-            view.since = state.trusted.first().map_or(view.since, |trusted| trusted.at);
+            view.since = memory.trusted.first().map_or(view.since, |trusted| trusted.at);
         }
         Phase::Watching(watch) => {
             view.since = watch.settled_at.unwrap_or(watch.since);
@@ -54,7 +56,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         }
         Phase::Held { watch, reason, since } => {
             view.since = *since;
-            view.hold = Some(reason.to_string());
+            view.hold = Some(hold(reason));
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
         }
@@ -75,7 +77,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         }
         Phase::Stopped { rollback, reason, since } => {
             view.since = *since;
-            view.hold = Some(reason.to_string());
+            view.hold = Some(hold(reason));
             view.evidence = rollback.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(rollback.bad.info());
             view.regions = report(rollback);
@@ -85,12 +87,12 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
 }
 
 fn shown(state: &AppState) -> Shown {
-    let word = state.phase_word();
+    let word = state.phase.word();
     Shown::ALL.into_iter().find(|phase| phase.as_str() == word).unwrap_or(Shown::Learning)
 }
 
-fn known_good(state: &AppState) -> Option<ReleaseInfo> {
-    state.known_good().map(|trusted| trusted.revision.info())
+fn known_good(memory: &Memory) -> Option<ReleaseInfo> {
+    memory.known_good().map(|trusted| trusted.revision.info())
 }
 
 fn blind(platform: Option<&Blind>, metrics: Option<&Blind>) -> Option<String> {

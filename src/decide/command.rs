@@ -6,9 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Digest, ImageRef, MachineId, Observation, Region, ReleaseVersion, operator::Order,
-};
+use crate::model::{Digest, ImageRef, MachineId, Observation, Order, Region, ReleaseVersion};
 
 /// Numbers an app's commands.
 pub type CommandId = u64;
@@ -142,7 +140,7 @@ pub enum Input {
     Observed(Observation),
     /// No policy names the app any more.
     Unwatched,
-    /// An operator's order; the newest one is given again at every start.
+    /// A person's order.
     Operator(Order),
     Finished {
         command: CommandId,

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{AppState, LedgerEntry, OWN_RELEASES_MAX, Phase, Revision, Rollback};
+use super::state::{LedgerEntry, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback};
 use crate::model::{
     Digest, Machine, MachineState, ProcessGroup, Release, ReleaseStatus, ReleaseVersion,
+    reason::ImageCount,
 };
 
 /// How long a release that no machine runs is waited for.
@@ -47,8 +48,8 @@ fn complete(revision: &mut Revision, ledger: Option<&[Release]>) {
 }
 
 /// Fills in what a watch did not know of its release when it began.
-pub(super) fn learn_from_ledger(state: &mut AppState, ledger: &[Release]) {
-    let watched = match &mut state.phase {
+pub(super) fn learn_from_ledger(phase: &mut Phase, ledger: &[Release]) {
+    let watched = match phase {
         Phase::Watching(watch)
         | Phase::CountingDown { watch, .. }
         | Phase::CheckingImage { watch, .. }
@@ -71,7 +72,7 @@ pub(super) fn learn_from_ledger(state: &mut AppState, ledger: &[Release]) {
 /// The newest thing on the machines that is not known yet: a release with a higher number, or an
 /// image that appeared without one. `None` when nothing changed.
 pub(super) fn newest_change(
-    state: &AppState,
+    state: &Memory,
     machines: &[&Machine],
     ledger: Option<&[Release]>,
 ) -> Option<Revision> {
@@ -94,11 +95,11 @@ pub(super) fn newest_change(
 }
 
 /// Whether the revision has a number of its own, above all that were seen.
-pub(super) fn is_numbered(state: &AppState, revision: &Revision) -> bool {
+pub(super) fn is_numbered(state: &Memory, revision: &Revision) -> bool {
     revision.version.is_some_and(|version| version > state.seen_version)
 }
 
-fn is_news(state: &AppState, machine: &Machine) -> bool {
+fn is_news(state: &Memory, machine: &Machine) -> bool {
     let (Some(_), Some(since)) = (&state.current, state.current_since) else {
         return true;
     };
@@ -111,7 +112,7 @@ fn is_news(state: &AppState, machine: &Machine) -> bool {
     !is_known(state, digest) && version >= state.seen_version && machine.updated_at > since
 }
 
-fn is_known(state: &AppState, digest: &Digest) -> bool {
+fn is_known(state: &Memory, digest: &Digest) -> bool {
     state.current.as_ref().is_some_and(|current| current.digest == *digest)
         || state.previous.as_ref().is_some_and(|previous| previous.digest == *digest)
         || state.trusted.iter().any(|trusted| trusted.revision.digest == *digest)
@@ -120,7 +121,7 @@ fn is_known(state: &AppState, digest: &Digest) -> bool {
 
 /// Whether nothing that runs was ever seen, under numbers that were: an app deleted and made again
 /// under its old name counts its releases from 1.
-fn was_recreated(state: &AppState, machines: &[&Machine]) -> bool {
+fn was_recreated(state: &Memory, machines: &[&Machine]) -> bool {
     let mut running = machines.iter().filter_map(|machine| machine.digest()).peekable();
     state.current.is_some()
         && running.peek().is_some()
@@ -139,7 +140,7 @@ pub(super) fn most_common(machines: &[&Machine]) -> Option<Revision> {
 }
 
 /// Notes that this is what the app runs now.
-pub(super) fn make_current(state: &mut AppState, revision: Revision, now: Timestamp) {
+pub(super) fn make_current(state: &mut Memory, revision: Revision, now: Timestamp) {
     let version = revision.version.unwrap_or_default();
     if !state.own_releases.contains(&version) {
         // Lower only for an app that was made again.
@@ -156,7 +157,7 @@ pub(super) fn make_current(state: &mut AppState, revision: Revision, now: Timest
 }
 
 /// Notes a ledger entry as ours, so that it is not taken for somebody's release.
-pub(super) fn make_own(state: &mut AppState, version: ReleaseVersion) {
+pub(super) fn make_own(state: &mut Memory, version: ReleaseVersion) {
     if !state.own_releases.contains(&version) {
         state.own_releases.insert(0, version);
         state.own_releases.truncate(OWN_RELEASES_MAX);
@@ -165,7 +166,7 @@ pub(super) fn make_own(state: &mut AppState, version: ReleaseVersion) {
 
 /// Somebody else's release, newer than what is being rolled back, that machines run already.
 pub(super) fn rival(
-    state: &AppState,
+    state: &Memory,
     rollback: &Rollback,
     machines: &[&Machine],
 ) -> Option<ReleaseVersion> {
@@ -186,7 +187,7 @@ pub(super) fn rival(
 /// Somebody else's newer release that stands in the ledger and on no machine yet: its deploy has
 /// just begun, or it never will be on one (a client that was killed, a filter that matched nothing).
 pub(super) fn announced(
-    state: &AppState,
+    state: &Memory,
     rollback: &Rollback,
     ledger: &[Release],
     now: Timestamp,
@@ -231,17 +232,18 @@ fn images_by_group<'a>(
     groups
 }
 
-/// Which machines run what, for people.
-pub(super) fn describe_mix(machines: &[&Machine]) -> String {
-    let mut counts: BTreeMap<(&ProcessGroup, &str), usize> = BTreeMap::new();
+/// How many machines of each group run what.
+pub(super) fn images(machines: &[&Machine]) -> Vec<ImageCount> {
+    let mut counts: BTreeMap<(&ProcessGroup, &Digest), usize> = BTreeMap::new();
     for machine in machines {
         if let Some(digest) = machine.digest() {
-            *counts.entry((&machine.group, digest.short())).or_default() += 1;
+            *counts.entry((&machine.group, digest)).or_default() += 1;
         }
     }
-    let parts: Vec<String> = counts
-        .iter()
-        .map(|((group, digest), count)| format!("{count} of group {group} on {digest}"))
-        .collect();
-    format!("machines of one group run different images: {}", parts.join(", "))
+    let count = |((group, digest), machines): ((&ProcessGroup, &Digest), usize)| ImageCount {
+        group: group.clone(),
+        digest: digest.clone(),
+        machines,
+    };
+    counts.into_iter().map(count).collect()
 }

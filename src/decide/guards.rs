@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{AppState, HoldReason, Revision, Tally, Watch};
-use crate::model::{Mode, Observation, Policy, Verdict};
+use super::state::{Memory, Revision, Watch};
+use crate::model::{HoldReason, Mode, Policy, Tally, Verdict};
 
 /// Other apps degrading in one region at the same time, from which on it is the platform.
 const PLATFORM_INCIDENT_APPS: usize = 2;
@@ -15,52 +15,91 @@ const CONTROL_ALIKE: f64 = 1.5;
 /// Control data older than this is of another time.
 const CONTROL_FRESH: SignedDuration = SignedDuration::from_secs(60);
 
+/// What a guard is asked about.
+pub(super) struct Asked<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) memory: &'a Memory,
+    pub(super) watch: &'a Watch,
+    pub(super) now: Timestamp,
+}
+
+/// The guards in the order in which they are asked; the first that refuses is the reason.
+const GUARDS: [fn(&Asked<'_>) -> Option<HoldReason>; 9] = [
+    held_by_an_operator,
+    has_no_target,
+    is_the_same_image,
+    ran_migrations,
+    was_rolled_back_already,
+    is_over_budget,
+    only_observes,
+    platform_incident,
+    control_too,
+];
+
 /// Why the watched release may not be rolled back now; `None`: it may.
-pub(super) fn refusal(
-    policy: &Policy,
-    state: &AppState,
-    watch: &Watch,
-    observation: &Observation,
-    now: Timestamp,
-) -> Option<HoldReason> {
-    let Some(target) = target(policy, state, watch) else {
-        let missing = state.trusted.iter().any(|trusted| trusted.image_missing);
-        return Some(if missing { HoldReason::ImagesMissing } else { HoldReason::NothingTrusted });
-    };
-    if target.digest == watch.revision.digest {
-        return Some(HoldReason::SameImage);
+pub(super) fn refusal(asked: &Asked<'_>) -> Option<HoldReason> {
+    GUARDS.iter().find_map(|guard| guard(asked))
+}
+
+fn held_by_an_operator(asked: &Asked<'_>) -> Option<HoldReason> {
+    let hold = asked.memory.operator_hold.as_ref().filter(|hold| hold.is_on(asked.now))?;
+    Some(HoldReason::Operator { hold: hold.clone() })
+}
+
+fn has_no_target(asked: &Asked<'_>) -> Option<HoldReason> {
+    if target(asked.policy, asked.memory, asked.watch).is_some() {
+        return None;
     }
-    if !policy.rollback.despite_migrations {
-        match watch.revision.has_release_command {
-            Some(true) => return Some(HoldReason::Migrations),
-            // What was put on machines by hand has no entry of its own to be read.
-            None if watch.numbered && !watch.learning && !watch.in_ledger => {
-                return Some(HoldReason::MigrationsUnknown);
-            }
-            Some(false) | None => {}
+    let missing = asked.memory.trusted.iter().any(|trusted| trusted.image_missing);
+    Some(if missing { HoldReason::ImagesMissing } else { HoldReason::NothingTrusted })
+}
+
+fn is_the_same_image(asked: &Asked<'_>) -> Option<HoldReason> {
+    let target = target(asked.policy, asked.memory, asked.watch)?;
+    (target.digest == asked.watch.revision.digest).then_some(HoldReason::SameImage)
+}
+
+fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
+    if asked.policy.rollback.despite_migrations {
+        return None;
+    }
+    let watch = asked.watch;
+    match watch.revision.has_release_command {
+        Some(true) => Some(HoldReason::Migrations),
+        // What was put on machines by hand has no entry of its own to be read.
+        None if watch.numbered && !watch.learning && !watch.in_ledger => {
+            Some(HoldReason::MigrationsUnknown)
         }
+        Some(false) | None => None,
     }
-    let again = state
-        .quarantined
-        .iter()
-        .any(|old| old.digest == watch.revision.digest && old.version == watch.revision.version);
-    if again {
-        return Some(HoldReason::AlreadyRolledBack);
-    }
+}
+
+fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
+    let revision = &asked.watch.revision;
+    let mut quarantined = asked.memory.quarantined.iter();
+    quarantined
+        .any(|old| old.digest == revision.digest && old.version == revision.version)
+        .then_some(HoldReason::AlreadyRolledBack)
+}
+
+fn is_over_budget(asked: &Asked<'_>) -> Option<HoldReason> {
+    let now = asked.now;
     let day_ago = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(now);
-    let recent = state.rollbacks.iter().filter(|at| **at > day_ago).count();
-    if recent >= usize::try_from(policy.rollback.per_day_max).unwrap_or(usize::MAX) {
-        return Some(HoldReason::DailyBudget { max: policy.rollback.per_day_max });
-    }
-    if policy.mode == Mode::Observe {
-        return Some(HoldReason::ObserveMode);
-    }
-    platform_incident(watch, observation).or_else(|| control_too(watch, now))
+    let recent = asked.memory.rollbacks.iter().filter(|at| **at > day_ago).count();
+    let max = asked.policy.rollback.per_day_max;
+    (recent >= usize::try_from(max).unwrap_or(usize::MAX))
+        .then_some(HoldReason::DailyBudget { max })
+}
+
+fn only_observes(asked: &Asked<'_>) -> Option<HoldReason> {
+    (asked.policy.mode == Mode::Observe).then_some(HoldReason::ObserveMode)
 }
 
 /// Whether what breaches is as bad on the machines that still run another release: the control
 /// group sees the same platform, the same users and the same database.
-fn control_too(watch: &Watch, now: Timestamp) -> Option<HoldReason> {
+fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
+    let Asked { watch, now, .. } = asked;
+    let now = *now;
     let from = now.checked_sub(CONTROL_FRESH).unwrap_or(now);
     let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
     let mut alike = Vec::new();
@@ -80,8 +119,10 @@ fn control_too(watch: &Watch, now: Timestamp) -> Option<HoldReason> {
     Some(HoldReason::ControlToo { threshold, control })
 }
 
-fn platform_incident(watch: &Watch, observation: &Observation) -> Option<HoldReason> {
-    observation
+fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
+    let watch = asked.watch;
+    asked
+        .memory
         .org
         .degraded_elsewhere
         .iter()
@@ -97,7 +138,7 @@ fn platform_incident(watch: &Watch, observation: &Observation) -> Option<HoldRea
 
 /// What to go back to: the newest trusted release with an image, or, where the policy allows it
 /// and nothing was ever trusted, what ran before.
-pub(super) fn target(policy: &Policy, state: &AppState, watch: &Watch) -> Option<Revision> {
+pub(super) fn target(policy: &Policy, state: &Memory, watch: &Watch) -> Option<Revision> {
     if let Some(trusted) = state.known_good() {
         return Some(trusted.revision.clone());
     }

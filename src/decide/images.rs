@@ -1,13 +1,13 @@
 //! The known-good image: looked up when it becomes trusted, daily, and before it is used.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Step, guards,
-    state::{HoldReason, Phase, Revision, Watch},
-    verdict,
+    Command, Context, door, guards,
+    phases::hold,
+    state::{Phase, Watch},
 };
-use crate::model::{Event, EventKind, Mode, Verdict};
+use crate::model::{Event, EventKind, HoldReason, Reason};
 
 /// How often the known-good image is looked up while nothing happens.
 const IMAGE_CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
@@ -15,116 +15,96 @@ const IMAGE_CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// A rollback begins on what was seen lately, not on what a daemon that was away remembers.
 const SEEN_LATELY: SignedDuration = SignedDuration::from_secs(45);
 
-impl Step<'_> {
-    /// Looks up the newest trusted image before anything is touched.
-    pub(super) fn check_image(&mut self, watch: Box<Watch>) -> Phase {
-        let Some(target) = guards::target(self.policy, &self.state, &watch) else {
-            return self.hold(watch, HoldReason::ImagesMissing);
-        };
-        self.command(Command::CheckImage { image: target.image.clone(), before_use: true });
-        Phase::CheckingImage { watch, target }
-    }
+pub(super) fn is_seen_lately(watch: &Watch, now: Timestamp) -> bool {
+    watch.looked_at.is_some_and(|at| now.duration_since(at) <= SEEN_LATELY)
+}
 
-    /// Looks daily for the images of all trusted releases, one at a time.
-    pub(super) fn looks_for_images(&mut self) {
-        let busy = self.state.pending.values().any(|c| matches!(c, Command::CheckImage { .. }));
-        let now = self.now;
-        let due = self.state.trusted.iter_mut().find(|trusted| {
-            let checked = trusted.image_checked_at.unwrap_or(trusted.at);
-            now.duration_since(checked) >= IMAGE_CHECK_EVERY
-        });
-        if let Some(trusted) = due.filter(|_| !busy) {
+/// Looks up the newest trusted image before anything is touched.
+pub(super) fn check_before_use(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
+    let Some(target) = guards::target(cx.policy, &cx.memory, &watch) else {
+        return hold(watch, cx, HoldReason::ImagesMissing);
+    };
+    cx.command(Command::CheckImage { image: target.image.clone(), before_use: true });
+    Phase::CheckingImage { watch, target }
+}
+
+/// Looks daily for the images of all trusted releases, one at a time.
+pub(super) fn look_daily(cx: &mut Context<'_>) {
+    let busy = cx.memory.pending.values().any(|c| matches!(c, Command::CheckImage { .. }));
+    let now = cx.now;
+    let due = cx.memory.trusted.iter_mut().find(|trusted| {
+        let checked = trusted.image_checked_at.unwrap_or(trusted.at);
+        now.duration_since(checked) >= IMAGE_CHECK_EVERY
+    });
+    if let Some(trusted) = due.filter(|_| !busy) {
+        trusted.image_checked_at = Some(now);
+        let image = trusted.revision.image.clone();
+        cx.command(Command::CheckImage { image, before_use: false });
+    }
+}
+
+pub(super) fn present(phase: Phase, cx: &mut Context<'_>, command: &Command) -> Phase {
+    let Command::CheckImage { image, before_use } = command else { return phase };
+    let now = cx.now;
+    for trusted in &mut cx.memory.trusted {
+        if Some(&trusted.revision.digest) == image.digest.as_ref() {
             trusted.image_checked_at = Some(now);
-            let image = trusted.revision.image.clone();
-            self.command(Command::CheckImage { image, before_use: false });
+            trusted.image_missing = false;
         }
     }
-
-    pub(super) fn image_present(&mut self, command: &Command) {
-        let Command::CheckImage { image, before_use } = command else { return };
-        let now = self.now;
-        for trusted in &mut self.state.trusted {
-            if Some(&trusted.revision.digest) == image.digest.as_ref() {
-                trusted.image_checked_at = Some(now);
-                trusted.image_missing = false;
-            }
+    match phase {
+        Phase::CheckingImage { watch, target }
+            if *before_use && Some(&target.digest) == image.digest.as_ref() =>
+        {
+            door::enter(watch, &target, cx)
         }
-        if !before_use {
-            return;
-        }
-        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
-        self.state.phase = match phase {
-            Phase::CheckingImage { watch, target }
-                if Some(&target.digest) == image.digest.as_ref() =>
-            {
-                // The look-up took a while; what was seen before it may be over, and the policy
-                // may have been changed.
-                let unseen = watch.looked_at.is_none_or(|at| now.duration_since(at) > SEEN_LATELY);
-                if unseen {
-                    self.cancel_countdown(watch, "it has to be looked at again first")
-                } else if let Some(why) = self.cannot_see(&watch.evidence) {
-                    self.cancel_countdown(watch, why)
-                } else if verdict::overall(&watch.evidence) != Verdict::Breach {
-                    self.cancel_countdown(watch, "the release recovered")
-                } else if self.policy.mode == Mode::Observe {
-                    self.hold(watch, HoldReason::ObserveMode)
-                } else {
-                    if watch.registry_told {
-                        self.clear_hold(&watch, "the registry answers again");
-                    }
-                    self.start_rollback(&watch, &target)
-                }
-            }
-            other => other,
-        };
+        other => other,
     }
+}
 
-    pub(super) fn image_missing(&mut self, command: &Command) {
-        let Command::CheckImage { image, before_use } = command else { return };
-        let now = self.now;
-        let mut about = None;
-        let mut is_known = false;
-        for trusted in &mut self.state.trusted {
-            if Some(&trusted.revision.digest) == image.digest.as_ref() {
-                is_known = trusted.image_missing;
-                trusted.image_missing = true;
-                trusted.image_checked_at = Some(now);
-                about = Some(trusted.revision.info());
-            }
+pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> Phase {
+    let Command::CheckImage { image, before_use } = command else { return phase };
+    let now = cx.now;
+    let mut about = None;
+    let mut is_known = false;
+    for trusted in &mut cx.memory.trusted {
+        if Some(&trusted.revision.digest) == image.digest.as_ref() {
+            is_known = trusted.image_missing;
+            trusted.image_missing = true;
+            trusted.image_checked_at = Some(now);
+            about = Some(trusted.revision.info());
         }
-        if !is_known {
-            let mut event = Event::new(EventKind::ImageMissing, now, Some(self.state.app.clone()));
-            event.known_good = about;
-            event.reason = Some(format!("{} is not in the registry any more", image.reference()));
-            self.events.push(event);
-        }
-        if !before_use {
-            return;
-        }
-        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
-        self.state.phase = match phase {
-            // The next older trusted release, if there is one.
-            Phase::CheckingImage { watch, target } if !self.is_trusted(&target) => {
-                self.state.suspects.insert(0, target.digest);
-                self.hold(watch, HoldReason::NothingTrusted)
-            }
-            Phase::CheckingImage { watch, .. } => self.check_image(watch),
-            other => other,
-        };
     }
-
-    pub(super) fn is_trusted(&self, target: &Revision) -> bool {
-        self.state.trusted.iter().any(|trusted| trusted.revision.digest == target.digest)
+    if !is_known {
+        let mut event = Event::new(EventKind::ImageMissing, now, Some(cx.memory.app.clone()));
+        event.known_good = about;
+        event.reason = Some(Reason::ImageGone { image: image.reference() });
+        cx.events.push(event);
     }
-
-    pub(super) fn image_unknown(&mut self, command: &Command, reason: &str) {
-        let Command::CheckImage { before_use: true, .. } = command else { return };
-        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
-        self.state.phase = match phase {
-            Phase::CheckingImage { watch, .. } => {
-                self.hold(watch, HoldReason::RegistryUnavailable { reason: reason.to_owned() })
+    match phase {
+        Phase::CheckingImage { watch, target } if *before_use => {
+            if cx.is_trusted(&target) {
+                // The next older trusted release, if there is one.
+                return check_before_use(watch, cx);
             }
-            other => other,
-        };
+            cx.memory.suspects.insert(0, target.digest);
+            hold(watch, cx, HoldReason::NothingTrusted)
+        }
+        other => other,
+    }
+}
+
+pub(super) fn unknown(
+    phase: Phase,
+    cx: &mut Context<'_>,
+    command: &Command,
+    detail: &str,
+) -> Phase {
+    let Command::CheckImage { before_use: true, .. } = command else { return phase };
+    match phase {
+        Phase::CheckingImage { watch, .. } => {
+            hold(watch, cx, HoldReason::RegistryUnavailable { detail: detail.to_owned() })
+        }
+        other => other,
     }
 }

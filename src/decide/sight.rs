@@ -7,11 +7,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{
-    Step, fleet, signed,
+    Context, Round, fleet,
+    phases::cancel_countdown,
+    signed,
     state::{Blind, Phase, Watch},
     verdict,
 };
-use crate::model::{Event, EventKind, Evidence, Machine, Observation};
+use crate::model::{EventKind, Evidence, Machine, Reason, reason::Unseen};
 
 /// How long the platform may be unreadable before people are told.
 const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
@@ -24,151 +26,134 @@ const DEPLOY_TAKES_MAX: SignedDuration = SignedDuration::from_mins(15);
 /// just started may not have made its series yet.
 const UNMATCHED_ROUNDS: u32 = 5;
 
-impl Step<'_> {
-    pub(super) fn blind(&mut self, reason: &str) {
-        let now = self.now;
-        let blind = self.state.platform_blind.get_or_insert_with(|| Blind {
-            since: now,
-            reason: reason.to_owned(),
-            announced: false,
-        });
-        reason.clone_into(&mut blind.reason);
-        let first_announcement =
-            !blind.announced && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
-        blind.announced |= first_announcement;
-        if first_announcement {
-            self.say(EventKind::MonitorBlind, format!("the platform cannot be read: {reason}"));
-        }
-        let phase = std::mem::replace(&mut self.state.phase, Phase::Unseen);
-        self.state.phase = match phase {
-            Phase::CountingDown { watch, .. } => {
-                self.cancel_countdown(watch, "the platform cannot be read")
-            }
-            other => other,
-        };
+/// The platform cannot be read: noted, told after a while, and no countdown goes on.
+pub(super) fn platform_unseen(phase: Phase, cx: &mut Context<'_>, detail: &str) -> Phase {
+    let now = cx.now;
+    let blind = cx.memory.platform_blind.get_or_insert_with(|| Blind {
+        since: now,
+        reason: detail.to_owned(),
+        announced: false,
+    });
+    detail.clone_into(&mut blind.reason);
+    let announce =
+        !blind.announced && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
+    blind.announced |= announce;
+    if announce {
+        let reason = Reason::PlatformUnreadable { detail: detail.to_owned() };
+        cx.say(EventKind::MonitorBlind, reason);
     }
-
-    /// Why what the evidence rests on cannot be seen just now; `None`: it can.
-    pub(super) fn cannot_see(&self, evidence: &[Evidence]) -> Option<&'static str> {
-        if self.state.platform_blind.is_some() {
-            return Some("the platform cannot be read");
+    match phase {
+        Phase::CountingDown { watch, .. } => {
+            cancel_countdown(watch, cx, Reason::NotSeen { what: Unseen::Platform })
         }
-        let metrics_blind = self.state.metrics_blind.is_some();
-        (metrics_blind && verdict::rests_on_metrics(evidence))
-            .then_some("the metrics cannot be read")
+        other => other,
     }
+}
 
-    /// An answer of the platform that cannot be the whole truth; nothing is concluded from it.
-    pub(super) fn makes_no_sense(&self, machines: &[&Machine]) -> Option<&'static str> {
-        let rolling = matches!(self.state.phase, Phase::RollingBack(_));
-        if machines.is_empty() && rolling {
-            return Some("it lists no machine of an app that is being rolled back");
-        }
-        let unnamed = !machines.is_empty() && machines.iter().all(|m| m.digest().is_none());
-        unnamed.then_some("it names no image digest for any machine of the app")
+/// What of the evidence's sources cannot be seen just now; `None`: nothing is missing.
+pub(super) fn unseen(cx: &Context<'_>, evidence: &[Evidence]) -> Option<Unseen> {
+    if cx.memory.platform_blind.is_some() {
+        return Some(Unseen::Platform);
     }
+    let blind = cx.memory.metrics_blind.is_some() && verdict::rests_on_metrics(evidence);
+    blind.then_some(Unseen::Metrics)
+}
 
-    pub(super) fn sees_again(&mut self) {
-        if let Some(blind) = self.state.platform_blind.take()
-            && blind.announced
+/// An answer of the platform that cannot be the whole truth; nothing is concluded from it.
+pub(super) fn makes_no_sense(phase: &Phase, machines: &[&Machine]) -> Option<&'static str> {
+    if machines.is_empty() && matches!(phase, Phase::RollingBack(_)) {
+        return Some("it lists no machine of an app that is being rolled back");
+    }
+    let unnamed = !machines.is_empty() && machines.iter().all(|m| m.digest().is_none());
+    unnamed.then_some("it names no image digest for any machine of the app")
+}
+
+pub(super) fn platform_seen(cx: &mut Context<'_>) {
+    if let Some(blind) = cx.memory.platform_blind.take()
+        && blind.announced
+    {
+        cx.say(EventKind::MonitorRecovered, Reason::PlatformReadable { was: blind.reason });
+    }
+}
+
+/// Notices when no metrics page at all can be read, and when one can again.
+pub(super) fn sees_metrics(cx: &mut Context<'_>, round: &Round<'_>) {
+    let now = cx.now;
+    let samples = &round.observation.samples;
+    let failures: Vec<&String> = samples.iter().filter_map(|s| s.readings.as_ref().err()).collect();
+    let blind = !failures.is_empty() && failures.len() == samples.len();
+    // A release that takes its own metrics down is the release's fault, not ours: while
+    // some machines are up and none answers, that is blindness all the same.
+    let wanted = cx.policy.wants_pages();
+    if !blind || round.machines.is_empty() {
+        if (!samples.is_empty() || !wanted)
+            && let Some(was) = cx.memory.metrics_blind.take()
+            && was.announced
         {
-            self.say(
-                EventKind::MonitorRecovered,
-                format!("the platform can be read again (was: {})", blind.reason),
-            );
+            cx.say(EventKind::MonitorRecovered, Reason::MetricsReadable);
         }
+        return;
     }
-
-    /// Notices when no metrics page at all can be read, and when one can again.
-    pub(super) fn sees_metrics(&mut self, machines: &[&Machine], observation: &Observation) {
-        let now = self.now;
-        let failures: Vec<&String> =
-            observation.samples.iter().filter_map(|s| s.readings.as_ref().err()).collect();
-        let blind = !failures.is_empty() && failures.len() == observation.samples.len();
-        // A release that takes its own metrics down is the release's fault, not ours: while
-        // some machines are up and none answers, that is blindness all the same.
-        let wanted = self.policy.wants_pages();
-        if !blind || machines.is_empty() {
-            if (!observation.samples.is_empty() || !wanted)
-                && let Some(was) = self.state.metrics_blind.take()
-                && was.announced
-            {
-                self.say(EventKind::MonitorRecovered, "metrics can be read again".to_owned());
-            }
-            return;
-        }
-        let reason = failures.first().map_or_else(String::new, |first| (*first).clone());
-        let state = self.state.metrics_blind.get_or_insert_with(|| Blind {
-            since: now,
-            reason: reason.clone(),
-            announced: false,
-        });
-        let announce =
-            !state.announced && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
-        state.announced |= announce;
-        if announce {
-            self.say(
-                EventKind::MonitorBlind,
-                format!("no machine's metrics can be read: {reason}"),
-            );
-        }
+    let reason = failures.first().map_or_else(String::new, |first| (*first).clone());
+    let state = cx.memory.metrics_blind.get_or_insert_with(|| Blind {
+        since: now,
+        reason: reason.clone(),
+        announced: false,
+    });
+    let announce =
+        !state.announced && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
+    state.announced |= announce;
+    if announce {
+        cx.say(EventKind::MonitorBlind, Reason::MetricsUnreadable { detail: reason });
     }
+}
 
-    /// Says once per watch which thresholds look for series that no machine has: a mistyped name
-    /// must not pass for a healthy release.
-    pub(super) fn notices_unmatched(&mut self, watch: &mut Watch) {
-        let looked = watch.unmatched_rounds >= UNMATCHED_ROUNDS;
-        let unmatched: Vec<String> = watch
-            .evidence
-            .iter()
-            .filter(|evidence| looked && watch.unmatched.contains(&evidence.threshold))
-            .filter(|evidence| !watch.unmatched_told.contains(&evidence.threshold))
-            .map(|evidence| evidence.threshold.clone())
-            .collect();
-        for threshold in unmatched {
-            let source = watch
-                .evidence
-                .iter()
-                .find(|evidence| evidence.threshold == threshold)
-                .map_or("", |evidence| evidence.source.as_str());
-            let mut event: Event = self.event_about(EventKind::MonitorBlind, watch);
-            event.reason = Some(format!(
-                "threshold {threshold:?} judges nothing: {source} matches no series on any \
-                 machine of the release"
-            ));
-            self.events.push(event);
-            watch.unmatched_told.insert(threshold);
-        }
+/// Says once per watch which thresholds look for series that no machine has: a mistyped name
+/// must not pass for a healthy release.
+pub(super) fn notices_unmatched(cx: &mut Context<'_>, watch: &mut Watch) {
+    if watch.unmatched_rounds < UNMATCHED_ROUNDS {
+        return;
     }
+    let unmatched: Vec<(String, String)> = watch
+        .evidence
+        .iter()
+        .filter(|evidence| watch.unmatched.contains(&evidence.threshold))
+        .filter(|evidence| !watch.unmatched_told.contains(&evidence.threshold))
+        .map(|evidence| (evidence.threshold.clone(), evidence.source.clone()))
+        .collect();
+    for (threshold, source) in unmatched {
+        watch.unmatched_told.insert(threshold.clone());
+        cx.tell(EventKind::MonitorBlind, watch, Reason::Unmatched { threshold, source });
+    }
+}
 
-    pub(super) fn notices_mixed_images(&mut self, machines: &[&Machine]) {
-        // During a deploy two images are what is to be expected.
-        let quiet = match &self.state.phase {
-            Phase::Steady => true,
-            Phase::RolledBack(_) => self.state.pending.is_empty(),
-            Phase::Watching(watch) => {
-                let stuck = watch.settled_at.is_none()
-                    && self.now.duration_since(watch.since) >= DEPLOY_TAKES_MAX;
-                !watch.numbered || stuck
-            }
-            Phase::Unseen
-            | Phase::CountingDown { .. }
-            | Phase::CheckingImage { .. }
-            | Phase::RollingBack(_)
-            | Phase::Held { .. }
-            | Phase::Stopped { .. } => false,
-        };
-        if !quiet || !fleet::is_mixed(machines) {
-            self.state.mixed_since = None;
-            self.state.mixed_announced = false;
-            return;
+pub(super) fn notices_mixed_images(phase: &Phase, cx: &mut Context<'_>, machines: &[&Machine]) {
+    // During a deploy two images are what is to be expected.
+    let quiet = match phase {
+        Phase::Steady => true,
+        Phase::RolledBack(_) => cx.memory.pending.is_empty(),
+        Phase::Watching(watch) => {
+            let stuck = watch.settled_at.is_none()
+                && cx.now.duration_since(watch.since) >= DEPLOY_TAKES_MAX;
+            !watch.numbered || stuck
         }
-        let since = *self.state.mixed_since.get_or_insert(self.now);
-        if !self.state.mixed_announced
-            && self.now.duration_since(since) >= signed(MIXED_ANNOUNCED_AFTER)
-        {
-            self.state.mixed_announced = true;
-            self.say(EventKind::ImageMixed, fleet::describe_mix(machines));
-        }
+        Phase::Unseen
+        | Phase::CountingDown { .. }
+        | Phase::CheckingImage { .. }
+        | Phase::RollingBack(_)
+        | Phase::Held { .. }
+        | Phase::Stopped { .. } => false,
+    };
+    if !quiet || !fleet::is_mixed(machines) {
+        cx.memory.mixed_since = None;
+        cx.memory.mixed_announced = false;
+        return;
+    }
+    let since = *cx.memory.mixed_since.get_or_insert(cx.now);
+    let lasts = cx.now.duration_since(since) >= signed(MIXED_ANNOUNCED_AFTER);
+    if !cx.memory.mixed_announced && lasts {
+        cx.memory.mixed_announced = true;
+        let images = fleet::images(machines);
+        cx.say(EventKind::ImageMixed, Reason::MixedImages { images });
     }
 }

@@ -17,8 +17,8 @@ use super::{
     detect::{ratio::RatioDetector, recent::Recent, runs::Sustained},
 };
 use crate::model::{
-    AppName, Digest, Evidence, ImageRef, InstanceId, MachineId, ProcessGroup, Region,
-    ReleaseVersion, event::ReleaseInfo,
+    AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, OperatorHold,
+    OrgContext, ProcessGroup, Region, ReleaseVersion, Tally, event::ReleaseInfo,
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -76,10 +76,13 @@ pub struct Trusted {
     pub image_missing: bool,
     /// Unplanned exits per machine during its watch, for comparison.
     pub crashes_per_machine: f64,
-    /// Checks that failed although it was trusted (the policy asks for a quorum): going back does
+    /// Checks that did not pass although it was trusted (the policy asks for a quorum): going back does
     /// not wait for them to pass.
     #[serde(default)]
     pub failing: FailingChecks,
+    /// Process groups of which no machine ended by itself: their machines are no jobs.
+    #[serde(default)]
+    pub stayed_up: BTreeSet<ProcessGroup>,
 }
 
 /// Names of failing checks, by machine.
@@ -100,13 +103,6 @@ pub struct CrashCount {
     pub oom: u32,
     /// Exits up to this one are counted; the platform truncates and resets its event list.
     pub counted_to: Option<Timestamp>,
-}
-
-/// Bad and all events of one threshold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tally {
-    pub n: f64,
-    pub k: f64,
 }
 
 /// The time from the first machine on a release until it is trusted or rolled back.
@@ -170,134 +166,6 @@ pub struct Watch {
     pub last_ledger_status: Option<String>,
 }
 
-/// Why nothing is done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum HoldReason {
-    ObserveMode,
-    NothingTrusted,
-    SameImage,
-    Migrations,
-    DailyBudget {
-        max: u32,
-    },
-    AlreadyRolledBack,
-    /// The ledger has not told yet whether the release ran migrations.
-    MigrationsUnknown,
-    /// The machines that still run the known-good release do no better at the same time.
-    ControlToo {
-        threshold: String,
-        control: Tally,
-    },
-    PlatformIncident {
-        region: Region,
-        apps: u32,
-    },
-    ImagesMissing,
-    RegistryUnavailable {
-        reason: String,
-    },
-    NoImprovement {
-        region: Region,
-        detail: String,
-    },
-    CannotConfirm {
-        region: Region,
-        detail: String,
-    },
-    RegionFailed {
-        region: Region,
-        detail: String,
-    },
-    Stalled {
-        region: Region,
-        minutes: u64,
-        detail: String,
-    },
-    /// The policy that watched the app is gone.
-    NotWatched,
-}
-
-impl HoldReason {
-    /// Whether the hold is expected to end by itself soon: the app is watched as closely as before.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::MigrationsUnknown
-            | Self::ControlToo { .. }
-            | Self::PlatformIncident { .. }
-            | Self::RegistryUnavailable { .. } => true,
-            Self::ObserveMode
-            | Self::NothingTrusted
-            | Self::SameImage
-            | Self::Migrations
-            | Self::DailyBudget { .. }
-            | Self::AlreadyRolledBack
-            | Self::ImagesMissing
-            | Self::NoImprovement { .. }
-            | Self::CannotConfirm { .. }
-            | Self::RegionFailed { .. }
-            | Self::Stalled { .. }
-            | Self::NotWatched => false,
-        }
-    }
-}
-
-impl std::fmt::Display for HoldReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::ObserveMode => f.write_str("the policy only observes (mode = \"observe\")"),
-            Self::NothingTrusted => {
-                f.write_str("no release of this app is trusted yet: there is nothing to go back to")
-            }
-            Self::SameImage => f.write_str(
-                "the image is that of the known-good release, so an image rollback cannot help: \
-                 configuration, secrets or scale changed",
-            ),
-            Self::Migrations => f.write_str(
-                "the release ran a release_command (migrations); allow it with \
-                 migrations = \"rollback\"",
-            ),
-            Self::MigrationsUnknown => f.write_str(
-                "the release ledger has not told yet whether the release ran a release_command \
-                 (migrations)",
-            ),
-            Self::ControlToo { threshold, control } => write!(
-                f,
-                "{threshold}: the machines that still run the known-good release fail as well \
-                 ({:.0} of {:.0}): that is not this release",
-                control.k, control.n
-            ),
-            Self::NotWatched => f.write_str("no policy names this app any more"),
-            Self::DailyBudget { max } => {
-                write!(f, "the budget of {max} rollbacks in 24 hours is used up")
-            }
-            Self::AlreadyRolledBack => f.write_str("this release was rolled back once already"),
-            Self::PlatformIncident { region, apps } => write!(
-                f,
-                "{apps} other apps degraded in {region} at the same time: that looks like the \
-                 platform, not this release"
-            ),
-            Self::ImagesMissing => {
-                f.write_str("no trusted release's image is left in the registry")
-            }
-            Self::RegistryUnavailable { reason } => {
-                write!(f, "the registry cannot say whether the image exists: {reason}")
-            }
-            Self::NoImprovement { region, detail } => {
-                write!(f, "{region} did not improve on the known-good release: {detail}")
-            }
-            Self::CannotConfirm { region, detail } => {
-                write!(f, "{region} cannot be confirmed: {detail}")
-            }
-            Self::RegionFailed { region, detail } => {
-                write!(f, "{region} could not be rolled back: {detail}")
-            }
-            Self::Stalled { region, minutes, detail } => {
-                write!(f, "no machine of {region} came further for {minutes} minutes: {detail}")
-            }
-        }
-    }
-}
-
 /// Where an app is in the life of a release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Phase {
@@ -347,11 +215,17 @@ pub struct Unclosed {
     pub next: Timestamp,
 }
 
-/// All that is remembered of an app.
+/// All that is kept of an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppState {
-    pub app: AppName,
     pub phase: Phase,
+    pub memory: Memory,
+}
+
+/// What is remembered of an app whatever phase it is in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    pub app: AppName,
     /// The newest first; those with a missing image are no targets.
     pub trusted: Vec<Trusted>,
     pub quarantined: Vec<Quarantined>,
@@ -374,6 +248,10 @@ pub struct AppState {
     pub metrics_blind: Option<Blind>,
     pub mixed_since: Option<Timestamp>,
     pub mixed_announced: bool,
+    /// An operator's brake, also one that has run out and was not lifted.
+    pub operator_hold: Option<OperatorHold>,
+    /// What the rest of the organization was doing in the last round.
+    pub org: OrgContext,
     pub next_command: CommandId,
     /// Decided, not yet known to be done; carried out again after a restart.
     pub pending: BTreeMap<CommandId, Command>,
@@ -382,9 +260,14 @@ pub struct AppState {
 impl AppState {
     /// An app nothing is known of.
     pub fn new(app: AppName) -> Self {
+        Self { phase: Phase::Unseen, memory: Memory::new(app) }
+    }
+}
+
+impl Memory {
+    fn new(app: AppName) -> Self {
         Self {
             app,
-            phase: Phase::Unseen,
             trusted: Vec::new(),
             quarantined: Vec::new(),
             suspects: Vec::new(),
@@ -399,6 +282,8 @@ impl AppState {
             metrics_blind: None,
             mixed_since: None,
             mixed_announced: false,
+            operator_hold: None,
+            org: OrgContext::default(),
             next_command: 1,
             pending: BTreeMap::new(),
         }
@@ -408,10 +293,12 @@ impl AppState {
     pub fn known_good(&self) -> Option<&Trusted> {
         self.trusted.iter().find(|trusted| !trusted.image_missing)
     }
+}
 
+impl Phase {
     /// The word for the phase, as people and the API are shown it.
-    pub fn phase_word(&self) -> &'static str {
-        match &self.phase {
+    pub fn word(&self) -> &'static str {
+        match self {
             Phase::Unseen => "learning",
             Phase::Watching(watch) if watch.learning => "learning",
             Phase::Watching(watch) if watch.settled_at.is_none() => "deploying",
@@ -426,8 +313,8 @@ impl AppState {
     }
 
     /// Whether rounds should come at the watch's pace.
-    pub fn is_active(&self, now: Timestamp) -> bool {
-        match &self.phase {
+    pub fn is_active(&self, memory: &Memory, now: Timestamp) -> bool {
+        match self {
             // A release that waits for traffic for hours is looked at as seldom as a steady one.
             Phase::Watching(watch) => now.duration_since(watch.since) < WATCHED_CLOSELY,
             Phase::CountingDown { .. } | Phase::CheckingImage { .. } | Phase::RollingBack(_) => {
@@ -435,7 +322,7 @@ impl AppState {
             }
             Phase::Held { reason, .. } => reason.is_passing(),
             Phase::Unseen | Phase::Steady | Phase::Stopped { .. } => false,
-            Phase::RolledBack(_) => !self.pending.is_empty(),
+            Phase::RolledBack(_) => !memory.pending.is_empty(),
         }
     }
 
@@ -443,7 +330,7 @@ impl AppState {
     /// long that it says nothing of the platform.
     pub fn degraded_regions(&self, now: Timestamp) -> Option<BTreeSet<Region>> {
         let all = |watch: &Watch| Some(watch.regions.keys().cloned().collect());
-        match &self.phase {
+        match self {
             Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => all(watch),
             Phase::Held { watch, reason, since } => {
                 let is_incident = matches!(

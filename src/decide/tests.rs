@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{state::HoldReason, *};
+use super::*;
 use crate::model::{
-    Action, AppName, Digest, HostStatus, ImageRef, Machine, MachineState, NoData, OrgContext,
-    Policy, ReleaseVersion, RollbackPolicy, Threshold, ThresholdKind, WatchPolicy,
+    Action, AppName, Digest, HoldReason, HostStatus, ImageRef, Machine, MachineState, Mode, NoData,
+    OrgContext, Policy, ReleaseVersion, RollbackPolicy, Threshold, ThresholdKind, WatchPolicy,
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -54,12 +54,15 @@ fn machine(version: u64, digest: &str) -> Machine {
         checks_configured: 0,
         exits: Vec::new(),
         started_at: Some(at(0)),
+        placed_at: None,
         updated_at: at(0),
         private_ip: None,
         metrics: None,
         lease: None,
         cordoned: false,
         standby: false,
+        has_services: false,
+        restart: None,
     }
 }
 
@@ -103,15 +106,15 @@ fn live(
 fn a_missing_image_is_told_once() {
     let (state, _) =
         live(AppState::new("api".into()), &machine(1, "sha256:1"), 90, &Outcome::ImagePresent);
-    assert_eq!(state.trusted.len(), 1);
+    assert_eq!(state.memory.trusted.len(), 1);
     let week = 7 * 24 * 3600;
     let (state, events) = live(state, &machine(1, "sha256:1"), week, &Outcome::ImageMissing);
     let told = events.iter().filter(|event| event.kind == EventKind::ImageMissing).count();
     assert_eq!(told, 1, "{events:?}");
-    assert!(state.known_good().is_none());
+    assert!(state.memory.known_good().is_none());
     // It may come back, too.
     let (state, _) = live(state, &machine(1, "sha256:1"), 2 * week, &Outcome::ImagePresent);
-    assert!(state.known_good().is_some());
+    assert!(state.memory.known_good().is_some());
 }
 
 /// A registry that does not answer is asked again tomorrow, not every second.
@@ -119,10 +122,14 @@ fn a_missing_image_is_told_once() {
 fn a_silent_registry_is_not_hammered() {
     let (state, _) =
         live(AppState::new("api".into()), &machine(1, "sha256:1"), 90, &Outcome::ImagePresent);
-    let before = state.next_command;
+    let before = state.memory.next_command;
     let silence = Outcome::ImageUnknown { reason: "503".to_owned() };
     let (state, _) = live(state, &machine(1, "sha256:1"), 7 * 24 * 3600, &silence);
-    assert!(state.next_command - before <= 8, "{} look-ups in a week", state.next_command - before);
+    assert!(
+        state.memory.next_command - before <= 8,
+        "{} look-ups in a week",
+        state.memory.next_command - before
+    );
 }
 
 fn watch_of(version: u64, digest: &str) -> Watch {
@@ -141,8 +148,8 @@ fn watch_of(version: u64, digest: &str) -> Watch {
 }
 
 fn refused(policy: &Policy, state: &AppState, watch: &Watch) -> Option<HoldReason> {
-    let Input::Observed(observation) = seen(Vec::new(), at(100)) else { return None };
-    guards::refusal(policy, state, watch, &observation, at(100))
+    let memory = &state.memory;
+    guards::refusal(&guards::Asked { policy, memory, watch, now: at(100) })
 }
 
 /// Promise 1: a release that was rolled back is not rolled back again, whatever the state has
@@ -154,7 +161,7 @@ fn a_release_is_rolled_back_once() {
     let policy = policy(Mode::Rollback);
     let watch = watch_of(2, "sha256:2");
     assert_eq!(refused(&policy, &state, &watch), None);
-    state.quarantined.push(Quarantined {
+    state.memory.quarantined.push(Quarantined {
         digest: Digest::new("sha256:2"),
         version: Some(ReleaseVersion(2)),
         at: at(50),
@@ -172,23 +179,23 @@ fn what_ran_before_is_a_target_only_for_want_of_a_trusted_one() {
     policy.rollback.first_target_previous = true;
     let watch = watch_of(2, "sha256:2");
     let mut state = AppState::new("api".into());
-    state.previous = Some(watch_of(1, "sha256:1").revision);
+    state.memory.previous = Some(watch_of(1, "sha256:1").revision);
     assert_eq!(refused(&policy, &state, &watch), None);
 
     let mut suspect = state.clone();
-    suspect.suspects.push(Digest::new("sha256:1"));
+    suspect.memory.suspects.push(Digest::new("sha256:1"));
     assert_eq!(refused(&policy, &suspect, &watch), Some(HoldReason::NothingTrusted));
 
     let mut quarantined = state.clone();
     let digest = Digest::new("sha256:1");
-    quarantined.quarantined.push(Quarantined { digest, version: None, at: at(0) });
+    quarantined.memory.quarantined.push(Quarantined { digest, version: None, at: at(0) });
     assert_eq!(refused(&policy, &quarantined, &watch), Some(HoldReason::NothingTrusted));
 
     // Something was trusted once, and its image is gone: what ran before did not earn it.
     let (mut trusted, _) =
         live(AppState::new("api".into()), &machine(9, "sha256:9"), 90, &Outcome::ImagePresent);
-    trusted.previous = state.previous;
-    trusted.trusted[0].image_missing = true;
+    trusted.memory.previous = state.memory.previous;
+    trusted.memory.trusted[0].image_missing = true;
     assert_eq!(refused(&policy, &trusted, &watch), Some(HoldReason::ImagesMissing));
 }
 
@@ -200,8 +207,8 @@ fn the_daily_budget_is_that_of_the_last_24_hours() {
     let policy = policy(Mode::Rollback);
     let watch = watch_of(2, "sha256:2");
     let hours_ago = |hours| at(100).checked_sub(SignedDuration::from_hours(hours)).unwrap();
-    state.rollbacks = vec![hours_ago(1), hours_ago(2), hours_ago(25)];
+    state.memory.rollbacks = vec![hours_ago(1), hours_ago(2), hours_ago(25)];
     assert_eq!(refused(&policy, &state, &watch), None);
-    state.rollbacks.push(hours_ago(3));
+    state.memory.rollbacks.push(hours_ago(3));
     assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::DailyBudget { max: 3 }));
 }

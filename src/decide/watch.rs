@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     detect::ratio::{RatioDetector, RatioSettings},
     signed,
-    state::{CrashCount, Revision, Tally, Watch},
+    state::{CrashCount, Revision, Watch},
 };
 use crate::model::{
     Count, Digest, InstanceId, Machine, MachineId, MachineSample, MachineState, Observation,
-    Policy, Readings, Since, ThresholdKind,
+    Policy, Readings, Since, Tally, ThresholdKind,
 };
 
 /// A process that started this long before the release was first seen is still the release's:

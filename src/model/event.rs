@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     evidence::Evidence,
     ids::{AppName, Digest, MachineId, Region, ReleaseVersion},
+    reason::Reason,
 };
 
 /// Which kind of thing happened; the text is the event's public name.
@@ -155,8 +156,8 @@ pub struct Event {
     pub app: Option<AppName>,
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
-    /// Why it happened, as a phrase: a hold's reason, a blindness, a refusal.
-    pub reason: Option<String>,
+    /// Why it happened: a hold's reason, a blindness, a refusal.
+    pub reason: Option<Reason>,
     /// `observe` or `rollback`: whether what it says was done or would have been done.
     pub mode: Option<super::policy::Mode>,
     pub evidence: Vec<Evidence>,

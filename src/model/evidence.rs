@@ -21,6 +21,13 @@ impl Verdict {
     }
 }
 
+/// Bad and all events of one threshold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    pub n: f64,
+    pub k: f64,
+}
+
 /// One threshold's numbers for one release at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {

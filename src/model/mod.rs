@@ -11,20 +11,25 @@ pub mod machine;
 pub mod observation;
 pub mod operator;
 pub mod policy;
+pub mod reason;
 pub mod release;
+pub mod rest;
 pub mod selector;
 
 pub use event::{Event, EventKind, RegionReport};
-pub use evidence::{Evidence, Verdict};
+pub use evidence::{Evidence, Tally, Verdict};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,
-    MetricsPage, RawConfig,
+    MetricsPage, RawConfig, RestartPolicy, Transition,
 };
 pub use observation::{Count, MachineSample, Observation, OrgContext, Readings, Since};
+pub use operator::{OperatorHold, Order};
 pub use policy::{
     Action, MaxUnavailable, Mode, NoData, Policy, RegionOrder, RollbackPolicy, Strategy, Threshold,
     ThresholdKind, WatchPolicy,
 };
+pub use reason::{HoldReason, Reason};
 pub use release::{Release, ReleaseStatus};
+pub use rest::Standing;
 pub use selector::{LabelMatch, Matcher, Selector};

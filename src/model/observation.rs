@@ -52,7 +52,7 @@ pub struct MachineSample {
 }
 
 /// What the rest of the organization is doing.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OrgContext {
     /// Other apps that degraded lately, by region: several at once is the platform, not a release.
     pub degraded_elsewhere: BTreeMap<Region, BTreeSet<AppName>>,

@@ -117,7 +117,7 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
                 Mode::Observe => "observe",
                 Mode::Rollback => "rollback",
             }),
-            reason: event.reason.as_ref().map(bounded),
+            reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),
             after_seconds: event.after_s,
             regions: event.regions.iter().map(region).collect(),
             thresholds: event.evidence.iter().map(|one| threshold(one, &known_good)).collect(),

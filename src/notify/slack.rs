@@ -100,12 +100,12 @@ fn escape(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::AppName;
+    use crate::model::{AppName, Reason};
 
     fn event(reason: &str) -> Event {
         let at = "2026-03-01T02:03:04Z".parse().unwrap();
         let mut event = Event::new(EventKind::HoldPlaced, at, Some(AppName::new("api")));
-        event.reason = Some(reason.to_owned());
+        event.reason = Some(Reason::Told { text: reason.to_owned() });
         event
     }
 

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+mod reason;
+
+pub use reason::{hold, reason};
+
 use super::numbers::{bytes, cut, duration, odds, plain, seconds, share, share_limit, whole};
 use crate::model::{Event, EventKind, Evidence, Mode, RegionReport, Verdict, event::ReleaseInfo};
 
@@ -172,6 +176,7 @@ impl Text {
 
     fn reason(&mut self, event: &Event) {
         if let Some(reason) = &event.reason {
+            let reason = self::reason(reason);
             let reason = cut(reason.trim().trim_end_matches('.'), PHRASE_MAX);
             let joint = if self.0.ends_with(": ") { "" } else { ": " };
             self.push(&format!("{joint}{reason}"));

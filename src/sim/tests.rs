@@ -8,7 +8,7 @@ use super::{
     ports::SimPlatform,
 };
 use crate::{
-    model::{Digest, InstanceId, Machine, MachineId, MachineState, RawConfig},
+    model::{Digest, InstanceId, Machine, MachineId, MachineState, RawConfig, Transition},
     ports::{
         Clock, FeedPosition, ImagePresence, Lease, MachineUpdate, MetricsPages as _, NewRelease,
         PageError, PageReader, Platform as _, PlatformError, Registry as _, ScrapeTarget, WaitFor,
@@ -121,7 +121,7 @@ async fn an_update_replies_first_and_then_the_machine_comes_up_as_a_new_instance
     let before = scene.machine(0).await;
     let instance = scene.put(0, NEW).await;
     let during = scene.machine(0).await;
-    assert_eq!(during.state, MachineState::Transient("replacing".to_owned()));
+    assert_eq!(during.state, MachineState::Transient(Transition::Replacing));
     assert_ne!(instance, before.instance);
     assert_eq!(instance.as_str().len(), 26);
     assert_eq!(during.started_at, None, "the event list starts anew");

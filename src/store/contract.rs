@@ -11,7 +11,7 @@ use super::{
     engine::Room,
     records::{PRUNE_MAX, Records},
 };
-use crate::model::{AppName, Event, EventKind, Evidence, Verdict};
+use crate::model::{AppName, Event, EventKind, Evidence, Reason, Verdict};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_772_000_000 + second).unwrap()
@@ -168,7 +168,7 @@ async fn when_rows_run_out_the_oldest_of_the_least_important_give_way_and_it_is_
         let said: Vec<&HistoryEntry> =
             history.iter().filter(|e| e.event.kind == EventKind::MonitorOutbox).collect();
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].event.reason.as_ref().unwrap().starts_with("1 messages for ops"));
+        assert!(matches!(said[0].event.reason, Some(Reason::OutboxCrowded { messages: 1, .. })));
         assert_eq!(shelf.journal.outbox_counts().await.unwrap(), [("ops".to_owned(), 3, 2)]);
         assert_eq!(shelf.due(0).await, ["ops big-6"], "the newest of the important are left");
     }
@@ -212,11 +212,11 @@ async fn an_event_is_cut_to_its_bound_and_a_state_beyond_its_bound_is_refused() 
     for shelf in shelves() {
         let mut long = commit("one", &["m-1"], &[]);
         long.events[0].1.log_lines = vec!["x".repeat(1 << 20)];
-        long.events[0].1.reason = Some("y".repeat(1 << 20));
+        long.events[0].1.reason = Some(Reason::Told { text: "y".repeat(1 << 20) });
         shelf.commit(0, long).await.unwrap();
         let stored = shelf.journal.history(None, None, 1).await.unwrap().remove(0).event;
         assert!(stored.log_lines.is_empty());
-        assert_eq!(stored.reason.unwrap().len(), 2000);
+        assert_eq!(stored.reason, Some(Reason::Told { text: "y".repeat(2000) }));
 
         let state = "z".repeat((16 << 20) + 1);
         let refused = shelf.commit(1, commit(&state, &["m-2"], &[])).await;

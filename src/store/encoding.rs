@@ -1,7 +1,9 @@
 //! Events as text, with their bounds: what every engine stores alike.
 
+use serde_json::Value;
+
 use super::StoreError;
-use crate::model::{Event, EventKind};
+use crate::model::{Event, EventKind, Reason};
 
 /// Longest body of an event, in bytes; what is longest goes first.
 pub(super) const EVENT_MAX: usize = 256 << 10;
@@ -54,8 +56,27 @@ fn shorten(event: &mut Event) {
             region.machines.split_off(&past);
         }
     }
-    if let Some(reason) = &mut event.reason {
-        *reason = reason.chars().take(TEXT_LEFT).collect();
+    event.reason = event.reason.take().map(shortened);
+}
+
+/// The same reason with every text and list in it cut to its bound.
+fn shortened(reason: Reason) -> Reason {
+    let short = serde_json::to_value(&reason).map(|mut value| {
+        cut(&mut value);
+        value
+    });
+    short.and_then(serde_json::from_value).unwrap_or(reason)
+}
+
+fn cut(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.chars().take(TEXT_LEFT).collect(),
+        Value::Array(list) => {
+            list.truncate(LIST_LEFT);
+            list.iter_mut().for_each(cut);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(cut),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     engine::{Batch, Engine, Letter, Room, Row},
     turns::{self, Turns},
 };
-use crate::model::{AppName, Event, EventKind};
+use crate::model::{AppName, Event, EventKind, Reason};
 
 /// What may wait for one receiver, and be remembered as given up.
 pub(super) const ROOM: Room = Room { rows: 10_000, bytes: 32 << 20, dead: 1000 };
@@ -75,10 +75,8 @@ impl<E: Engine> Records<E> {
             return self.engine.set_note(&key, Some(&format!("{told} {gone}"))).await;
         }
         let mut event = Event::new(EventKind::MonitorOutbox, now, None);
-        event.reason = Some(format!(
-            "{gone} messages for {receiver} were given up, the oldest of the least important \
-             first, because more were waiting than there is room for"
-        ));
+        let receiver_name = receiver.to_owned();
+        event.reason = Some(Reason::OutboxCrowded { receiver: receiver_name, messages: gone });
         let installation = self.engine.installation().await?;
         let id = format!("msg_{installation}_crowded_{receiver}_{}", now.as_millisecond());
         let body = encoding::encode(&event)?;

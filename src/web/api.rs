@@ -22,10 +22,7 @@ use super::{
     view::{AppView, ErrorView, EventView, HistoryView, OrgView},
 };
 use crate::{
-    model::{
-        AppName,
-        operator::{OperatorHold, Order},
-    },
+    model::{AppName, OperatorHold, Order},
     store::{HistoryEntry, StoreError},
 };
 

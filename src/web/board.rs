@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::view::{AppView, FeedView, OrgView};
 use crate::{
-    model::{AppName, Region, operator::OperatorHold},
+    model::{AppName, OperatorHold, Region},
     ports::PlatformError,
 };
 
@@ -242,7 +242,7 @@ impl Board {
                     .map(|read_at| now.duration_since(read_at).as_secs_f64().max(0.0)),
                 error_regions: state.error_regions.clone(),
             },
-            hold: state.held.clone().filter(|hold| hold.until.is_none_or(|until| now < until)),
+            hold: state.held.clone().filter(|hold| hold.is_on(now)),
             apps: state.apps.values().cloned().collect(),
         }
     }

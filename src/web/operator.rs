@@ -8,10 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     config::{self, Secret},
-    model::{
-        AppName,
-        operator::{OperatorHold, Order},
-    },
+    model::{AppName, OperatorHold, Order},
 };
 
 /// The variable that holds the token, on both sides.

@@ -11,7 +11,7 @@ use super::{
     *,
 };
 use crate::{
-    model::{AppName, EventKind, Evidence, Mode, Verdict, operator::Order},
+    model::{AppName, EventKind, Evidence, Mode, Order, Verdict},
     ports::PlatformError,
     store::{Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp},
 };

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AppName, Event, EventKind, Evidence, MachineId, Mode, Region, RegionReport, Verdict,
-    event::ReleaseInfo, operator::OperatorHold,
+    AppName, Event, EventKind, Evidence, MachineId, Mode, OperatorHold, Reason, Region,
+    RegionReport, Verdict, event::ReleaseInfo,
 };
 
 /// Where an app is in the life of a release.
@@ -192,6 +192,8 @@ pub struct EventView {
     /// The sentence a person reads.
     pub text: String,
     pub reason: Option<String>,
+    /// The reason as a fact, with its numbers.
+    pub cause: Option<Reason>,
     pub mode: Option<Mode>,
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
@@ -210,7 +212,8 @@ impl EventView {
             at: event.at,
             app: event.app,
             text,
-            reason: event.reason,
+            reason: event.reason.as_ref().map(crate::notify::text::reason),
+            cause: event.reason,
             mode: event.mode,
             release: event.release,
             known_good: event.known_good,

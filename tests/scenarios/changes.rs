@@ -8,7 +8,7 @@ use waveoff::{
     sim::fleet,
 };
 
-use crate::world::{QUICK, World, policy};
+use crate::world::{QUICK, World, policy, why};
 
 fn observing() -> String {
     policy(QUICK).replace("mode = \"rollback\"", "mode = \"observe\"")
@@ -26,7 +26,7 @@ async fn observe_mode_ends_a_countdown() {
     world.until(RollbackPlanned).await;
     world.rewrite_policy(&counting(120).replace("\"rollback\"", "\"observe\"")).await;
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("only observes"));
+    assert!(why(&stopped).contains("only observes"));
     world.run_for(600).await;
     assert_eq!(world.count(RollbackStarted).await, 0);
     world.all_run("errors");
@@ -42,7 +42,7 @@ async fn observe_mode_stops_a_rollback_where_it_is() {
     world.until(RollbackRegionConfirmed).await;
     world.rewrite_policy(&observing()).await;
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("only observes"));
+    assert!(why(&stopped).contains("only observes"));
     let then = world.images();
     world.run_for(900).await;
     assert_eq!(world.images(), then);
@@ -61,7 +61,7 @@ async fn an_app_that_no_policy_names_any_more_is_let_go_with_a_word() {
     world.until(RollbackRegionConfirmed).await;
     world.rewrite_policy(&policy(QUICK).replace("[\"api\"]", "[\"other\"]")).await;
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("no policy names this app"));
+    assert!(why(&stopped).contains("no policy names this app"));
     world.run_for(30).await;
     let then = world.images();
     let entry = world.sim.releases("api").remove(0);

@@ -11,7 +11,7 @@ use waveoff::{
     sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, fleet},
 };
 
-use crate::world::{APP, QUICK, World, policy};
+use crate::world::{APP, QUICK, World, policy, why};
 
 fn untouched(world: &World, tag: &str) {
     world.all_run(tag);
@@ -42,7 +42,7 @@ async fn with_nothing_trusted_yet_nothing_is_done() {
     world.run_for(5).await;
     world.ship("registry.fly.io/api:errors");
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("nothing to go back to"));
+    assert!(why(&held).contains("nothing to go back to"));
     untouched(&world, "errors");
     world.finish().await;
 }
@@ -67,7 +67,7 @@ async fn a_release_of_the_same_image_is_held() {
     world.run_for(10).await;
     world.sim.set_behaviour("registry.fly.io/api:v41", Behaviour::errors(0.5)).unwrap();
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("image rollback cannot help"));
+    assert!(why(&held).contains("image rollback cannot help"));
     untouched(&world, "v41");
     world.finish().await;
 }
@@ -83,7 +83,7 @@ async fn a_release_that_ran_migrations_is_held_unless_the_policy_allows_it() {
     world.trusted().await;
     world.sim.ship(APP, "registry.fly.io/api:errors", migrating()).unwrap();
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("migrations"));
+    assert!(why(&held).contains("migrations"));
     untouched(&world, "errors");
     world.finish().await;
     // Allowed
@@ -110,12 +110,10 @@ async fn the_daily_budget_ends_a_tug_of_war() {
     }
     world.ship("registry.fly.io/api:errors");
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("budget of 3 rollbacks"));
+    assert!(why(&held).contains("budget of 3 rollbacks"));
     assert_eq!(world.count(RollbackCompleted).await, 3);
     let again = world.events().await;
-    let again = again.iter().filter(|event| {
-        event.reason.as_ref().is_some_and(|reason| reason.contains("rolled back before"))
-    });
+    let again = again.iter().filter(|event| why(event).contains("rolled back before"));
     assert_eq!(again.count(), 3, "each redeploy of the bad image is announced");
     world.finish().await;
 }
@@ -145,7 +143,7 @@ async fn with_every_image_pruned_nothing_is_done() {
     world.sim.remove_image("registry.fly.io/api:v41").unwrap();
     world.ship("registry.fly.io/api:errors");
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("no trusted release's image is left"));
+    assert!(why(&held).contains("no trusted release's image is left"));
     untouched(&world, "errors");
     world.finish().await;
 }
@@ -176,11 +174,11 @@ async fn a_countdown_is_announced_and_cancelled_by_a_recovery() {
     world.trusted().await;
     world.ship("registry.fly.io/api:unhealthy");
     let planned = world.until(RollbackPlanned).await;
-    assert_eq!(planned.reason.unwrap(), "in 120 s");
+    assert_eq!(why(&planned), "in 120 s");
     world.run_for(30).await;
     world.sim.set_behaviour("registry.fly.io/api:unhealthy", Behaviour::default()).unwrap();
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("recovered"));
+    assert!(why(&stopped).contains("recovered"));
     world.run_for(300).await;
     untouched(&world, "unhealthy");
     world.finish().await;
@@ -229,7 +227,7 @@ async fn several_apps_degrading_at_once_hold_the_rollback() {
     world.run_for(25).await;
     world.sim.set_behaviour("registry.fly.io/api:v42", Behaviour::errors(1.0)).unwrap();
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("looks like the platform"));
+    assert!(why(&held).contains("looks like the platform"));
     assert_eq!(world.images(), BTreeMap::from([("v42".to_owned(), 2)]));
     // Once the others are well again for a while, the release stands alone and is undone.
     world.until(RollbackCompleted).await;
@@ -244,7 +242,7 @@ async fn a_threshold_that_only_alerts_tells_and_does_nothing() {
     world.trusted().await;
     world.ship("registry.fly.io/api:errors");
     let told = world.until(ReleaseDegraded).await;
-    assert!(told.reason.unwrap().contains("only alerts"));
+    assert!(why(&told).contains("only alerts"));
     world.run_for(120).await;
     assert_eq!(world.count(ReleaseDegraded).await, 1);
     untouched(&world, "errors");

@@ -8,7 +8,7 @@ use waveoff::{
     sim::{Behaviour, ShipOptions, fleet},
 };
 
-use crate::world::{APP, QUICK, World, policy};
+use crate::world::{APP, QUICK, World, policy, why};
 
 /// What runs when the daemon first comes has to earn trust like any other release.
 #[tokio::test(start_paused = true)]
@@ -97,7 +97,7 @@ async fn a_threshold_that_matches_nothing_is_reported_by_name() {
         policy(QUICK).replace("total = 'http_requests_total'", "total = 'http_request_total'");
     let mut world = World::new(&fleet::demo(), &typo).await;
     let told = world.until(MonitorBlind).await;
-    let reason = told.reason.unwrap();
+    let reason = why(&told);
     assert!(reason.contains("\"5xx\"") && reason.contains("http_request_total"), "{reason}");
     world.run_for(600).await;
     assert_eq!(world.count(MonitorBlind).await, 1, "once is enough");
@@ -156,7 +156,7 @@ async fn a_release_that_no_machine_runs_any_more_is_not_watched_for_ever() {
         world.sim.with(|org| org.put_image(&id, "registry.fly.io/api:v41")).unwrap();
     }
     let cleared = world.until(HoldCleared).await;
-    assert!(cleared.reason.unwrap().contains("no machine runs this release"));
+    assert!(why(&cleared).contains("no machine runs this release"));
     assert_eq!(world.view().phase.as_str(), "steady");
     world.finish().await;
 }

@@ -13,7 +13,7 @@ use waveoff::{
     sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, State, fleet},
 };
 
-use crate::world::{APP, QUICK, World, policy};
+use crate::world::{APP, QUICK, World, policy, why};
 
 fn unavailable() -> Fault {
     Fault::Fail(PlatformError::Unavailable("503".to_owned()))
@@ -164,7 +164,7 @@ async fn the_first_region_is_not_confirmed_by_silence() {
     world.until(RollbackStarted).await;
     world.sim.set_traffic(APP, 0.0).unwrap();
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("cannot be confirmed"));
+    assert!(why(&stopped).contains("cannot be confirmed"));
     assert_eq!(world.images()["v41"], 2);
     world.finish().await;
 }
@@ -231,11 +231,11 @@ async fn a_release_is_not_undone_before_its_ledger_entry_was_read() {
     };
     world.sim.ship(APP, "registry.fly.io/api:errors", migrating).unwrap();
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("has not told yet"));
+    assert!(why(&held).contains("has not told yet"));
     world.sim.clear_faults();
     world.run_for(60).await;
     let held = world.last(HoldPlaced).await.unwrap();
-    assert!(held.reason.unwrap().contains("ran a release_command"));
+    assert!(why(&held).contains("ran a release_command"));
     assert_eq!(world.count(RollbackStarted).await, 0);
     world.finish().await;
 }
@@ -263,12 +263,12 @@ async fn a_machine_that_cannot_be_put_right_afterwards_is_named() {
     world.until(RollbackStarted).await;
     world.sim.set_host(&dead, "unreachable").unwrap();
     let completed = world.until(RollbackCompleted).await;
-    assert!(completed.reason.unwrap().contains(&dead), "what is left behind is named");
+    assert!(why(&completed).contains(&dead), "what is left behind is named");
     let refusal = PlatformError::Refused("no".to_owned());
     world.sim.add_fault(FaultRule::new(Fault::Fail(refusal)).on(Action::Update));
     world.sim.set_host(&dead, "ok").unwrap();
     let failed = world.until(RollbackFailed).await;
-    assert!(failed.reason.unwrap().contains(&dead));
+    assert!(why(&failed).contains(&dead));
     world.finish().await;
 }
 

@@ -9,7 +9,7 @@ use waveoff::{
     sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, fleet},
 };
 
-use crate::world::{APP, QUICK, World, policy};
+use crate::world::{APP, QUICK, World, policy, why};
 
 /// A share of failed requests can recover, too: half a minute of a dependency's outage.
 #[tokio::test(start_paused = true)]
@@ -21,7 +21,7 @@ async fn requests_that_succeed_again_end_the_countdown() {
     world.until(RollbackPlanned).await;
     world.sim.set_behaviour("registry.fly.io/api:errors", Behaviour::default()).unwrap();
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("recovered"));
+    assert!(why(&stopped).contains("recovered"));
     // It has to earn its trust from the recovery on.
     let recovered = world.now();
     while world.count(ReleaseTrusted).await < 2 {
@@ -46,7 +46,7 @@ async fn a_release_that_recovers_while_the_registry_is_down_is_left_alone() {
     assert_eq!(world.count(HoldPlaced).await, 1, "said once: {}", world.timeline().await);
     world.sim.set_behaviour("registry.fly.io/api:errors", Behaviour::default()).unwrap();
     let cleared = world.until(HoldCleared).await;
-    assert!(cleared.reason.unwrap().contains("recovered"));
+    assert!(why(&cleared).contains("recovered"));
     world.sim.clear_faults();
     world.run_for(300).await;
     assert_eq!(world.count(RollbackStarted).await, 0);
@@ -82,7 +82,7 @@ async fn a_release_is_not_blamed_for_what_the_old_machines_do_as_well() {
         world.sim.set_behaviour(image, Behaviour::errors(0.4)).unwrap();
     }
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("fail as well"));
+    assert!(why(&held).contains("fail as well"));
     for image in ["registry.fly.io/api:v41", "registry.fly.io/api:good"] {
         world.sim.set_behaviour(image, Behaviour::default()).unwrap();
     }

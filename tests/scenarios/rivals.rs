@@ -9,7 +9,7 @@ use waveoff::{
     sim::ShipOptions,
 };
 
-use crate::world::{APP, World};
+use crate::world::{APP, World, why};
 
 /// Promise 5: a human's newer release always wins.
 #[tokio::test(start_paused = true)]
@@ -24,7 +24,7 @@ async fn a_newer_release_stops_the_rollback_and_is_watched() {
     let options = ShipOptions { author, ..ShipOptions::default() };
     world.sim.ship(APP, "registry.fly.io/api:good", options).unwrap();
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("a newer release wins"));
+    assert!(why(&stopped).contains("a newer release wins"));
     // Then every machine gets it, and it earns trust like any other
     while world.count(ReleaseTrusted).await < 2 {
         world.run_for(1).await;
@@ -79,7 +79,7 @@ async fn a_rollback_that_comes_no_further_says_so() {
         world.sim.lease_as(&id, "stuck@example.com", Duration::from_secs(86_400)).unwrap();
     }
     let failed = world.until(RollbackFailed).await;
-    let reason = failed.reason.unwrap();
+    let reason = why(&failed);
     assert!(reason.contains("leased by stuck@example.com"), "{reason}");
     world.finish().await;
 }

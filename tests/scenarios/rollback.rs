@@ -10,7 +10,7 @@ use waveoff::{
     sim::{Action, Behaviour, ShipOptions, ShipStrategy, State, fleet},
 };
 
-use crate::world::{APP, QUICK, World, policy};
+use crate::world::{APP, QUICK, World, policy, why};
 
 #[tokio::test(start_paused = true)]
 async fn a_release_that_fails_requests_is_undone_region_by_region() {
@@ -251,7 +251,7 @@ async fn a_rollback_that_does_not_help_stops_after_the_first_region() {
     // Something else is broken: the known-good image fails now, too.
     world.sim.set_behaviour("registry.fly.io/api:v41", Behaviour::errors(0.3)).unwrap();
     let held = world.until(HoldPlaced).await;
-    assert!(held.reason.unwrap().contains("did not improve"));
+    assert!(why(&held).contains("did not improve"));
     assert_eq!(world.count(RollbackStopped).await, 1);
     assert_eq!(world.images(), BTreeMap::from([("errors".into(), 4), ("v41".into(), 2)]));
     // And it stays so.
@@ -388,7 +388,7 @@ async fn a_region_whose_machines_do_not_come_up_stops_the_rollback() {
     world.until(RollbackStarted).await;
     world.sim.set_behaviour("registry.fly.io/api:v41", Behaviour::unhealthy()).unwrap();
     let failed = world.until(RollbackFailed).await;
-    let reason = failed.reason.unwrap();
+    let reason = why(&failed);
     assert!(reason.contains("checks do not pass"), "{reason}");
     // One machine was taken down, and no second one.
     assert_eq!(world.images()["v41"], 1, "{:?}", world.images());

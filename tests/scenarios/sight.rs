@@ -9,7 +9,7 @@ use waveoff::{
     sim::{Action, Fault, FaultRule, fleet},
 };
 
-use crate::world::{APP, QUICK, World, policy};
+use crate::world::{APP, QUICK, World, policy, why};
 
 fn down() -> FaultRule {
     FaultRule::new(Fault::Fail(PlatformError::Unavailable("503".to_owned())))
@@ -26,7 +26,7 @@ async fn a_platform_that_cannot_be_read_cancels_the_countdown() {
     world.run_for(10).await;
     world.sim.add_fault(down().on(Action::Machines));
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("cannot be read"));
+    assert!(why(&stopped).contains("cannot be read"));
     world.until(MonitorBlind).await;
     world.run_for(300).await;
     assert_eq!(world.count(RollbackStarted).await, 0);
@@ -50,7 +50,7 @@ async fn metrics_that_cannot_be_read_are_not_held_against_the_release() {
         world.sim.set_page_readable(&id, false);
     }
     let blind = world.until(MonitorBlind).await;
-    assert!(blind.reason.unwrap().contains("no machine's metrics can be read"));
+    assert!(why(&blind).contains("no machine's metrics can be read"));
     world.run_for(600).await;
     assert_eq!(world.count(ReleaseDegraded).await, 0, "{}", world.timeline().await);
     for id in world.sim.machine_ids(APP, None) {
@@ -86,7 +86,7 @@ async fn a_region_is_not_confirmed_while_blind() {
         world.sim.set_page_readable(&id, false);
     }
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("cannot be confirmed"));
+    assert!(why(&stopped).contains("cannot be confirmed"));
     assert_eq!(world.images()["v41"], 2, "the first region only: {:?}", world.images());
     world.finish().await;
 }
@@ -99,7 +99,7 @@ async fn mixed_images_are_told() {
     let one = world.sim.machine_ids(APP, None).remove(0);
     world.sim.with(|org| org.put_image(&one, "registry.fly.io/api:good")).unwrap();
     let mixed = world.until(ImageMixed).await;
-    assert!(mixed.reason.unwrap().contains("different images"));
+    assert!(why(&mixed).contains("different images"));
     world.finish().await;
 }
 
@@ -118,7 +118,7 @@ async fn going_dark_while_the_image_is_looked_up_ends_the_attempt() {
         world.sim.set_page_readable(&id, false);
     }
     let stopped = world.until(RollbackStopped).await;
-    assert!(stopped.reason.unwrap().contains("cannot be read"));
+    assert!(why(&stopped).contains("cannot be read"));
     world.run_for(60).await;
     assert_eq!(world.count(RollbackStarted).await, 0);
     world.finish().await;

@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use waveoff::{
     config::{self, Config, Secret},
     daemon::{self, ConfigSource, Orders, Ports, Settings},
-    model::{AppName, Event, EventKind, operator::Order},
+    model::{AppName, Event, EventKind, Order},
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
     scrape::Scraper,
@@ -343,7 +343,8 @@ impl World {
         let events = self.events().await;
         let lines = events.iter().map(|event| {
             let at = event.at.duration_since(self.start).as_secs();
-            let reason = event.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
+            let reason = event.reason.as_ref().map(text::reason);
+            let reason = reason.map(|r| format!(" ({r})")).unwrap_or_default();
             let release = event
                 .release
                 .as_ref()
@@ -408,6 +409,11 @@ impl World {
             self.inbox.got.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
         assert_eq!(got, ids, "what happened and what was told differ");
     }
+}
+
+/// An event's reason as people read it; empty without one.
+pub fn why(event: &Event) -> String {
+    event.reason.as_ref().map(text::reason).unwrap_or_default()
 }
 
 fn journal(dir: &std::path::Path) -> SqliteJournal {

@@ -75,6 +75,16 @@ fn an_import_against_the_layers_is_found_however_it_is_written() {
 }
 
 #[test]
+fn nothing_but_the_door_begins_a_rollback() {
+    let begins = "//! d\nfn f() { rollback::begin(&watch, &target, cx) }";
+    breaks("src/decide/phases/held.rs", begins, "the door's alone");
+    is_clean("src/decide/door.rs", begins);
+    let sources = repository().expect("the sources can be read");
+    let begun = sources.iter().map(|one| one.shipped.matches("rollback::begin(").count());
+    assert_eq!(begun.sum::<usize>(), 1, "one call, behind all guards");
+}
+
+#[test]
 fn imports_along_the_layers_are_fine() {
     is_clean("src/decide/step.rs", "//! d\nuse crate::{decide::plan, model::{Event, policy}};");
     is_clean("src/daemon/mod.rs", "//! d\nuse crate::{decide, fly, notify, scrape, store, web};");

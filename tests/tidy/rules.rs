@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "src/model/",
     "src/decide/",
     "src/notify/text.rs",
+    "src/notify/text/",
     "src/notify/payload.rs",
     "src/notify/signing.rs",
 ];
@@ -171,6 +172,12 @@ fn habits(source: &Source) -> Vec<String> {
     }
     if both.iter().any(|code| uses_crate(code, "backoff")) && source.path != "src/fly/retry.rs" {
         problems.push("uses the crate backoff, which belongs in src/fly/retry.rs alone".to_owned());
+    }
+    // Every way to a rollback passes the guards: nothing but the door begins one.
+    let begins = source.shipped.contains("rollback::begin(");
+    if begins && source.path != "src/decide/door.rs" {
+        problems
+            .push("begins a rollback, which is the door's alone (src/decide/door.rs)".to_owned());
     }
     let may_print = source.path == "src/main.rs" || source.path.starts_with("src/cli/");
     let prints = ["println!", "eprintln!", "print!", "eprint!"];

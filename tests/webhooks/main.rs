@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use waveoff::{
     config::Secret,
     model::{
-        Event, EventKind, Evidence, Mode, RegionReport, ReleaseVersion, Verdict, event::ReleaseInfo,
+        Event, EventKind, Evidence, Mode, Reason, RegionReport, ReleaseVersion, Verdict,
+        event::ReleaseInfo,
     },
     notify::{payload, signing},
     ports::Clock,
@@ -65,7 +66,7 @@ fn full(kind: EventKind) -> Event {
     let mut event = Event::new(kind, at, Some("api".into()));
     event.release = Some(release(42));
     event.known_good = Some(release(41));
-    event.reason = Some("the \"first\" region\nfailed".to_owned());
+    event.reason = Some(Reason::Told { text: "the \"first\" region\nfailed".to_owned() });
     event.mode = Some(Mode::Rollback);
     event.evidence = vec![Evidence {
         threshold: "5xx".to_owned(),
@@ -145,7 +146,7 @@ fn the_schema_names_every_kind_of_event_and_nothing_else() {
 #[test]
 fn a_body_is_bounded_and_the_same_on_every_attempt() {
     let mut event = full(EventKind::RollbackFailed);
-    event.reason = Some("r".repeat(1_000_000));
+    event.reason = Some(Reason::Told { text: "r".repeat(1_000_000) });
     event.log_lines = (0..1000).map(|n| format!("{n} {}", "l".repeat(10_000))).collect();
     event.regions[0].machines =
         (0..5000).map(|n| (format!("{n:014}").as_str().into(), "on target".to_owned())).collect();

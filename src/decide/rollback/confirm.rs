@@ -6,94 +6,99 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        Step, signed,
-        state::{Confirm, HoldReason, MachinePhase, RegionPhase, RegionWork, Rollback},
+        Context, Round, sight, signed,
+        state::{Confirm, MachinePhase, RegionPhase, RegionWork, Rollback},
         verdict::rests_on_metrics,
         watch as watching,
         watch::allowed_share,
     },
-    crashed_to_a_stop,
+    region::updating,
 };
-use crate::model::{CheckStatus, Machine, MachineState, Observation, Policy, Verdict};
+use crate::model::{
+    CheckStatus, HoldReason, Machine, MachineState, Policy, Verdict, reason::Unseen,
+};
 
 /// Scrapes after which a region's pages count as unread.
 const PAGE_STALE_AFTER: u32 = 5;
 /// Confirm windows before a region that does not improve stops the rollback.
 const CONFIRM_WINDOWS_MAX: u32 = 3;
 
-impl Step<'_> {
-    /// Watches a region on the known-good image until it is confirmed, or clearly is not.
-    pub(super) fn confirming(
-        &mut self,
-        rollback: &Rollback,
-        work: &mut RegionWork,
-        mut confirm: Confirm,
-        proof: bool,
-        machines: &[&Machine],
-        observation: &Observation,
-    ) -> Option<HoldReason> {
-        let unfinished =
-            work.machines.values().any(|machine| matches!(machine.phase, MachinePhase::Todo));
-        if unfinished {
-            // A machine came back with the bad image: it is put right first.
-            return self.updating(rollback, work, machines);
-        }
-        let target = &rollback.target.digest;
-        let here: Vec<&&Machine> = machines
-            .iter()
-            .filter(|m| m.region == work.region && m.digest() == Some(target))
-            .collect();
-        for machine in &here {
-            let count = confirm.crashes.entry(machine.id.clone()).or_default();
-            watching::count_crashes(count, machine, confirm.since);
-            for sample in observation.samples.iter().filter(|s| s.machine == machine.id) {
-                if sample.readings.is_ok() {
-                    confirm.read_at = Some(self.now);
-                }
-                watching::absorb_confirm(&mut confirm, target, machine, sample);
-            }
-        }
-        if self.now.duration_since(confirm.since) < signed(self.policy.rollback.confirm) {
-            work.phase = RegionPhase::Confirming(confirm);
-            return None;
-        }
-        let unseen = self.cannot_see(&rollback.evidence).or_else(|| {
-            let fresh = signed(self.policy.watch.scrape_every * PAGE_STALE_AFTER);
-            let read = confirm.read_at.is_some_and(|at| self.now.duration_since(at) <= fresh);
-            let needed = rests_on_metrics(&rollback.evidence) && !here.is_empty();
-            (needed && !read).then_some("none of its pages can be read")
-        });
-        let look = match unseen {
-            Some(why) => Look::NoEvidence(why.to_owned()),
-            None => judge_region(self.policy, rollback, &confirm, &here),
-        };
-        let again = confirm.windows < CONFIRM_WINDOWS_MAX;
-        match look {
-            Look::Healthy(detail) => work.phase = RegionPhase::Confirmed { detail },
-            // Only the first region has to prove that the rollback helps; a later one without
-            // traffic is healthy as far as anybody can tell.
-            Look::NoEvidence(detail) if !proof && unseen.is_none() => {
-                work.phase = RegionPhase::Confirmed { detail };
-            }
-            Look::Unhealthy(_) | Look::NoEvidence(_) if again => {
-                let windows = confirm.windows + 1;
-                let mut next = begin_confirm(self.now, windows);
-                next.absorbed = confirm.absorbed;
-                work.phase = RegionPhase::Confirming(next);
-            }
-            Look::Unhealthy(detail) => {
-                work.phase = RegionPhase::Confirming(confirm);
-                let region = work.region.clone();
-                return Some(HoldReason::NoImprovement { region, detail });
-            }
-            Look::NoEvidence(detail) => {
-                work.phase = RegionPhase::Confirming(confirm);
-                let region = work.region.clone();
-                return Some(HoldReason::CannotConfirm { region, detail });
-            }
-        }
-        None
+/// Watches a region on the known-good image until it is confirmed, or clearly is not.
+pub(super) fn confirming(
+    rollback: &Rollback,
+    work: &mut RegionWork,
+    mut confirm: Confirm,
+    proof: bool,
+    cx: &mut Context<'_>,
+    round: &Round<'_>,
+) -> Option<HoldReason> {
+    let unfinished =
+        work.machines.values().any(|machine| matches!(machine.phase, MachinePhase::Todo));
+    if unfinished {
+        // A machine came back with the bad image: it is put right first.
+        work.phase = RegionPhase::Updating;
+        return updating(rollback, work, cx, round.machines);
     }
+    let target = &rollback.target.digest;
+    let here: Vec<&&Machine> = round
+        .machines
+        .iter()
+        .filter(|m| m.region == work.region && m.digest() == Some(target))
+        .collect();
+    for machine in &here {
+        let count = confirm.crashes.entry(machine.id.clone()).or_default();
+        watching::count_crashes(count, machine, confirm.since);
+        for sample in round.observation.samples.iter().filter(|s| s.machine == machine.id) {
+            if sample.readings.is_ok() {
+                confirm.read_at = Some(cx.now);
+            }
+            watching::absorb_confirm(&mut confirm, target, machine, sample);
+        }
+    }
+    if cx.now.duration_since(confirm.since) < signed(cx.policy.rollback.confirm) {
+        work.phase = RegionPhase::Confirming(confirm);
+        return None;
+    }
+    let unseen = sight::unseen(cx, &rollback.evidence).or_else(|| {
+        let fresh = signed(cx.policy.watch.scrape_every * PAGE_STALE_AFTER);
+        let read = confirm.read_at.is_some_and(|at| cx.now.duration_since(at) <= fresh);
+        let needed = rests_on_metrics(&rollback.evidence) && !here.is_empty();
+        (needed && !read).then_some(Unseen::RegionsPages)
+    });
+    let look = match unseen {
+        Some(what) => Look::NoEvidence(match what {
+            Unseen::Platform => "the platform cannot be read".to_owned(),
+            Unseen::Metrics => "the metrics cannot be read".to_owned(),
+            Unseen::RegionsPages => "none of its pages can be read".to_owned(),
+        }),
+        None => judge_region(cx.policy, rollback, &confirm, &here),
+    };
+    let again = confirm.windows < CONFIRM_WINDOWS_MAX;
+    match look {
+        Look::Healthy(detail) => work.phase = RegionPhase::Confirmed { detail },
+        // Only the first region has to prove that the rollback helps; a later one without
+        // traffic is healthy as far as anybody can tell.
+        Look::NoEvidence(detail) if !proof && unseen.is_none() => {
+            work.phase = RegionPhase::Confirmed { detail };
+        }
+        Look::Unhealthy(_) | Look::NoEvidence(_) if again => {
+            let windows = confirm.windows + 1;
+            let mut next = begin_confirm(cx.now, windows);
+            next.absorbed = confirm.absorbed;
+            work.phase = RegionPhase::Confirming(next);
+        }
+        Look::Unhealthy(detail) => {
+            work.phase = RegionPhase::Confirming(confirm);
+            let region = work.region.clone();
+            return Some(HoldReason::NoImprovement { region, detail });
+        }
+        Look::NoEvidence(detail) => {
+            work.phase = RegionPhase::Confirming(confirm);
+            let region = work.region.clone();
+            return Some(HoldReason::CannotConfirm { region, detail });
+        }
+    }
+    None
 }
 
 pub(super) fn begin_confirm(now: Timestamp, windows: u32) -> Confirm {
@@ -128,7 +133,7 @@ fn judge_region(
             };
             let mut failing =
                 machine.checks.iter().filter(|check| check.status == CheckStatus::Critical);
-            crashed_to_a_stop(machine) || failing.any(|check| !tolerated(&check.name))
+            machine.standing(false).is_down() || failing.any(|check| !tolerated(&check.name))
         })
         .map(|machine| machine.id.as_str())
         .collect();

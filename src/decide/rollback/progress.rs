@@ -8,10 +8,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::{
-    PutImage, PutOutcome, later,
+    Context, PutImage, PutOutcome, Round, later,
     state::{MachinePhase, MachineWork, Quarantined, RegionPhase, RegionWork, Rollback},
 };
-use crate::model::{Digest, HostStatus, Machine, MachineId, MachineState, ReleaseVersion};
+use crate::model::{Digest, HostStatus, Machine, MachineId, ReleaseVersion};
 
 /// Attempts per machine before it is given up and named.
 const ATTEMPTS_MAX: u32 = 5;
@@ -35,6 +35,17 @@ pub(super) struct Seen<'a> {
     pub(super) quarantined: &'a [Quarantined],
     /// When the round began to look.
     pub(super) began: Timestamp,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn of(cx: &'a Context<'_>, round: &Round<'a>) -> Self {
+        Self {
+            machines: round.machines,
+            own: &cx.memory.own_releases,
+            quarantined: &cx.memory.quarantined,
+            began: round.observation.began,
+        }
+    }
 }
 
 /// Brings the work list in line with what the machines run now. Answers with the machines that
@@ -111,8 +122,9 @@ fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bo
     let Some(entry) = work.machines.get_mut(&machine.id) else {
         if is_bad {
             let phase = if reachable { MachinePhase::Todo } else { MachinePhase::HostDown };
-            // What crashed to a stop is to be up again; what was stopped on purpose is not.
-            let running = !machine.state.is_at_rest() || crashed_to_a_stop(machine);
+            // What ended although it should serve is to be up again; what was stopped on purpose,
+            // and a job that is done, is not.
+            let running = !machine.state.is_at_rest() || machine.standing(false).is_to_be_started();
             let entry = MachineWork {
                 phase,
                 attempts: 0,
@@ -179,14 +191,8 @@ fn reopen(work: &mut RegionWork, over: bool) {
     }
 }
 
-/// Whether the machine rests because it crashed, not because somebody or autostop stopped it.
-pub fn crashed_to_a_stop(machine: &Machine) -> bool {
-    matches!(machine.state, MachineState::Stopped | MachineState::Failed)
-        && machine.exits.first().is_some_and(|exit| !exit.requested_stop)
-}
-
 /// Notes where a machine stands, and that it is not tried again before `wait` is over.
-pub(super) fn note_put(
+fn note_put(
     rollback: &mut Rollback,
     put: &PutImage,
     phase: &MachinePhase,
@@ -211,6 +217,11 @@ pub(super) fn note_put(
             machine.retry_at = Some(later(now, wait));
         }
     }
+}
+
+/// A machine carries somebody's newer release: it is not ours any more.
+pub(super) fn note_superseded(rollback: &mut Rollback, put: &PutImage, now: Timestamp) {
+    note_put(rollback, put, &MachinePhase::Gone, now, Duration::ZERO);
 }
 
 pub(super) fn note_outcome(

@@ -6,16 +6,15 @@ use jiff::SignedDuration;
 
 use super::{
     super::{
-        Command, CommandId, PutImage, Step,
-        state::{
-            HoldReason, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
-        },
+        Command, CommandId, Context, PutImage,
+        state::{LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback},
     },
     confirm::begin_confirm,
     report::describe_machine,
 };
 use crate::model::{
-    Machine, MachineId, MachineState, MaxUnavailable, Policy, ProcessGroup, Region, Strategy,
+    HoldReason, Machine, MachineId, MachineState, MaxUnavailable, Policy, ProcessGroup, Region,
+    Strategy,
 };
 
 /// Machines at rest that are updated at once: nobody is served by them.
@@ -25,148 +24,144 @@ const AT_REST_AT_ONCE: usize = 4;
 /// several times over, and a deploy may hold its leases for minutes.
 const STALLED_AFTER: SignedDuration = SignedDuration::from_mins(30);
 
-impl Step<'_> {
-    /// Orders the next machines of a region, or moves on to confirming it.
-    pub(super) fn updating(
-        &mut self,
-        rollback: &Rollback,
-        work: &mut RegionWork,
-        machines: &[&Machine],
-    ) -> Option<HoldReason> {
-        let open = work.machines.values().any(|machine| match machine.phase {
-            MachinePhase::Todo | MachinePhase::InFlight { .. } | MachinePhase::Leased { .. } => {
-                true
-            }
-            MachinePhase::OnTarget
-            | MachinePhase::HostDown
-            | MachinePhase::Gone
-            | MachinePhase::Superseded { .. }
-            | MachinePhase::Failed { .. } => false,
-        });
-        let failures: Vec<String> = work
-            .machines
-            .iter()
-            .filter_map(|(id, machine)| match &machine.phase {
-                MachinePhase::Failed { reason } => Some(format!("{id}: {reason}")),
-                _ => None,
-            })
-            .collect();
-        if open {
-            self.order_machines(rollback, work, machines);
-            if is_blocked(work) {
-                // To go on would take down more than the policy allows.
-                let detail = failures.join("; ");
-                return Some(HoldReason::RegionFailed { region: work.region.clone(), detail });
-            }
-            return self.stalled(rollback, work);
-        }
-        let any_up = work.machines.values().any(|m| m.running && m.phase == MachinePhase::OnTarget);
-        if !failures.is_empty() && !any_up {
-            return Some(HoldReason::RegionFailed {
-                region: work.region.clone(),
-                detail: failures.join("; "),
-            });
-        }
-        if any_up {
-            work.phase = RegionPhase::Confirming(begin_confirm(self.now, 1));
-        } else {
-            let detail = "nothing runs here".to_owned();
-            work.phase = RegionPhase::Confirmed { detail };
-        }
-        None
-    }
-
-    /// Whether nothing came further for so long that people have to look.
-    fn stalled(&self, rollback: &Rollback, work: &RegionWork) -> Option<HoldReason> {
-        if self.now.duration_since(rollback.progress_at) < STALLED_AFTER {
-            return None;
-        }
-        let open: Vec<String> = work
-            .machines
-            .iter()
-            .filter(|(_, machine)| machine.phase != MachinePhase::OnTarget)
-            .map(|(id, machine)| format!("{id}: {}", describe_machine(machine)))
-            .collect();
-        Some(HoldReason::Stalled {
-            region: work.region.clone(),
-            minutes: u64::try_from(STALLED_AFTER.as_mins()).unwrap_or(0),
-            detail: open.join("; "),
+/// Orders the next machines of a region, or moves on to confirming it.
+pub(super) fn updating(
+    rollback: &Rollback,
+    work: &mut RegionWork,
+    cx: &mut Context<'_>,
+    machines: &[&Machine],
+) -> Option<HoldReason> {
+    let open = work.machines.values().any(|machine| match machine.phase {
+        MachinePhase::Todo | MachinePhase::InFlight { .. } | MachinePhase::Leased { .. } => true,
+        MachinePhase::OnTarget
+        | MachinePhase::HostDown
+        | MachinePhase::Gone
+        | MachinePhase::Superseded { .. }
+        | MachinePhase::Failed { .. } => false,
+    });
+    let failures: Vec<String> = work
+        .machines
+        .iter()
+        .filter_map(|(id, machine)| match &machine.phase {
+            MachinePhase::Failed { reason } => Some(format!("{id}: {reason}")),
+            _ => None,
         })
-    }
-
-    fn order_machines(
-        &mut self,
-        rollback: &Rollback,
-        work: &mut RegionWork,
-        machines: &[&Machine],
-    ) {
-        if rollback.waits_for.is_some() {
-            return;
+        .collect();
+    if open {
+        order_machines(rollback, work, cx, machines);
+        if is_blocked(work) {
+            // To go on would take down more than the policy allows.
+            let detail = failures.join("; ");
+            return Some(HoldReason::RegionFailed { region: work.region.clone(), detail });
         }
-        let is_up = |id: &MachineId| {
-            machines.iter().any(|m| m.id == *id && matches!(m.state, MachineState::Started))
-        };
-        let now = self.now;
-        let mut ready: Vec<MachineId> = work
-            .machines
-            .iter()
-            .filter(|(_, m)| {
-                matches!(m.phase, MachinePhase::Todo | MachinePhase::Leased { .. })
-                    && m.missing_since.is_none()
-                    && m.retry_at.is_none_or(|at| at <= now)
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        // Those that are down already first: putting them right costs no capacity.
-        ready.sort_by_key(|id| (is_up(id), id.clone()));
-        let at_rest = work.machines.values().filter(|m| !m.running && m.is_in_flight()).count();
-        let mut free_at_rest = AT_REST_AT_ONCE.saturating_sub(at_rest);
-        let mut free = free_by_group(self.policy, rollback, work, machines);
-        for id in ready {
-            let Some(machine) = work.machines.get_mut(&id) else { continue };
-            // What we took down already has its place; so a machine that stays down cannot block
-            // its own next attempt.
-            if !machine.is_down_by_us() {
-                let slot = if machine.running {
-                    free.entry(machine.group.clone()).or_default()
-                } else {
-                    &mut free_at_rest
-                };
-                if *slot == 0 {
-                    continue;
-                }
-                *slot -= 1;
+        return stalled(cx, rollback, work);
+    }
+    let any_up = work.machines.values().any(|m| m.running && m.phase == MachinePhase::OnTarget);
+    if !failures.is_empty() && !any_up {
+        return Some(HoldReason::RegionFailed {
+            region: work.region.clone(),
+            detail: failures.join("; "),
+        });
+    }
+    if any_up {
+        work.phase = RegionPhase::Confirming(begin_confirm(cx.now, 1));
+    } else {
+        let detail = "nothing runs here".to_owned();
+        work.phase = RegionPhase::Confirmed { detail };
+    }
+    None
+}
+
+/// Whether nothing came further for so long that people have to look.
+fn stalled(cx: &Context<'_>, rollback: &Rollback, work: &RegionWork) -> Option<HoldReason> {
+    if cx.now.duration_since(rollback.progress_at) < STALLED_AFTER {
+        return None;
+    }
+    let open: Vec<String> = work
+        .machines
+        .iter()
+        .filter(|(_, machine)| machine.phase != MachinePhase::OnTarget)
+        .map(|(id, machine)| format!("{id}: {}", describe_machine(machine)))
+        .collect();
+    Some(HoldReason::Stalled {
+        region: work.region.clone(),
+        minutes: u64::try_from(STALLED_AFTER.as_mins()).unwrap_or(0),
+        detail: open.join("; "),
+    })
+}
+
+fn order_machines(
+    rollback: &Rollback,
+    work: &mut RegionWork,
+    cx: &mut Context<'_>,
+    machines: &[&Machine],
+) {
+    if rollback.waits_for.is_some() {
+        return;
+    }
+    let is_up = |id: &MachineId| {
+        machines.iter().any(|m| m.id == *id && matches!(m.state, MachineState::Started))
+    };
+    let now = cx.now;
+    let mut ready: Vec<MachineId> = work
+        .machines
+        .iter()
+        .filter(|(_, m)| {
+            matches!(m.phase, MachinePhase::Todo | MachinePhase::Leased { .. })
+                && m.missing_since.is_none()
+                && m.retry_at.is_none_or(|at| at <= now)
+        })
+        .map(|(id, _)| id.clone())
+        .collect();
+    // Those that are down already first: putting them right costs no capacity.
+    ready.sort_by_key(|id| (is_up(id), id.clone()));
+    let at_rest = work.machines.values().filter(|m| !m.running && m.is_in_flight()).count();
+    let mut free_at_rest = AT_REST_AT_ONCE.saturating_sub(at_rest);
+    let mut free = free_by_group(cx.policy, rollback, work, machines);
+    for id in ready {
+        let Some(machine) = work.machines.get_mut(&id) else { continue };
+        // What we took down already has its place; so a machine that stays down cannot block
+        // its own next attempt.
+        if !machine.is_down_by_us() {
+            let slot = if machine.running {
+                free.entry(machine.group.clone()).or_default()
+            } else {
+                &mut free_at_rest
+            };
+            if *slot == 0 {
+                continue;
             }
-            let command = self.put_image(rollback, &id, &work.region, machine);
-            machine.phase = MachinePhase::InFlight { command };
+            *slot -= 1;
         }
+        let command = put_image(cx, rollback, &id, &work.region, machine);
+        machine.phase = MachinePhase::InFlight { command };
     }
+}
 
-    pub(super) fn put_image(
-        &mut self,
-        rollback: &Rollback,
-        machine: &MachineId,
-        region: &Region,
-        work: &MachineWork,
-    ) -> CommandId {
-        let (release, release_id) = match &rollback.ledger {
-            LedgerEntry::Open { id, version } => (Some(*version), Some(id.clone())),
-            LedgerEntry::Opening | LedgerEntry::Refused { .. } => (rollback.target.version, None),
-        };
-        self.command(Command::PutImage(Box::new(PutImage {
-            machine: machine.clone(),
-            region: region.clone(),
-            target: rollback.target.image.clone(),
-            bad: work.bad.clone(),
-            release,
-            release_id,
-            after: rollback.bad.version.unwrap_or(self.state.seen_version),
-            rollback: rollback.id.clone(),
-            up: work.running,
-            tolerates: rollback.tolerated.get(machine).cloned().unwrap_or_default(),
-            ready_timeout: self.policy.rollback.ready_timeout,
-        })))
-    }
+pub(super) fn put_image(
+    cx: &mut Context<'_>,
+    rollback: &Rollback,
+    machine: &MachineId,
+    region: &Region,
+    work: &MachineWork,
+) -> CommandId {
+    let (release, release_id) = match &rollback.ledger {
+        LedgerEntry::Open { id, version } => (Some(*version), Some(id.clone())),
+        LedgerEntry::Opening | LedgerEntry::Refused { .. } => (rollback.target.version, None),
+    };
+    cx.command(Command::PutImage(Box::new(PutImage {
+        machine: machine.clone(),
+        region: region.clone(),
+        target: rollback.target.image.clone(),
+        bad: work.bad.clone(),
+        release,
+        release_id,
+        after: rollback.bad.version.unwrap_or(cx.memory.seen_version),
+        rollback: rollback.id.clone(),
+        up: work.running,
+        tolerates: rollback.tolerated.get(machine).cloned().unwrap_or_default(),
+        ready_timeout: cx.policy.rollback.ready_timeout,
+    })))
 }
 
 /// Whether machines that failed for good hold the places that the others of their group need.

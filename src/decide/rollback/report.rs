@@ -1,12 +1,12 @@
 //! A rollback told to people: region by region, and what was left behind.
 
 use super::super::state::{MachinePhase, MachineWork, RegionPhase, Rollback};
-use crate::model::{Machine, RegionReport};
+use crate::model::{Machine, MachineId, Reason, RegionReport, reason::LeftMachine};
 
 /// Machines that do not run the target when a rollback ends, by name. Machines outside any release,
 /// such as `fly machine run` makes, are nobody's concern.
-pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<String> {
-    let left: Vec<String> = machines
+pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<Reason> {
+    let left: Vec<LeftMachine> = machines
         .iter()
         .filter(|machine| machine.release.is_some())
         .filter(|machine| machine.digest() != Some(&rollback.target.digest))
@@ -26,10 +26,26 @@ pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<
                     None => "runs an image without digest".to_owned(),
                 },
             };
-            Some(format!("{} in {}: {why}", machine.id, machine.region))
+            let (machine, region) = (machine.id.clone(), machine.region.clone());
+            Some(LeftMachine { machine, region, state: why })
         })
         .collect();
-    (!left.is_empty()).then(|| format!("not on the known-good image: {}", left.join("; ")))
+    (!left.is_empty()).then_some(Reason::LeftBehind { machines: left })
+}
+
+/// Why a machine was given up; `None`: it was not.
+pub(super) fn failure_of(rollback: &Rollback, id: &MachineId) -> Option<String> {
+    let known = rollback.regions.iter().find_map(|work| work.machines.get(id))?;
+    match &known.phase {
+        MachinePhase::Failed { reason } => Some(reason.clone()),
+        MachinePhase::Todo
+        | MachinePhase::InFlight { .. }
+        | MachinePhase::OnTarget
+        | MachinePhase::Leased { .. }
+        | MachinePhase::HostDown
+        | MachinePhase::Gone
+        | MachinePhase::Superseded { .. } => None,
+    }
 }
 
 pub(super) fn describe_machine(machine: &MachineWork) -> String {

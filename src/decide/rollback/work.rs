@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     command::CommandId,
-    state::{CrashCount, FailingChecks, Revision, Tally},
+    state::{CrashCount, FailingChecks, Revision},
 };
-use crate::model::{Digest, Evidence, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
+use crate::model::{
+    Digest, Evidence, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion, Tally,
+};
 
 /// How the ledger entry of a rollback stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,13 +141,27 @@ pub struct Rollback {
     pub completed_at: Option<Timestamp>,
 }
 
+impl RegionWork {
+    /// Whether it is still to be begun, or under way.
+    pub fn is_open(&self) -> bool {
+        match self.phase {
+            RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => true,
+            RegionPhase::Confirmed { .. } | RegionPhase::Skipped => false,
+        }
+    }
+
+    /// Whether it was confirmed with a machine up on the target: the rollback is seen to help.
+    pub fn has_proved(&self) -> bool {
+        let is_up =
+            |machine: &MachineWork| machine.running && machine.phase == MachinePhase::OnTarget;
+        matches!(self.phase, RegionPhase::Confirmed { .. }) && self.machines.values().any(is_up)
+    }
+}
+
 impl Rollback {
     /// The region being worked on.
     pub fn active_region(&self) -> Option<&RegionWork> {
-        self.regions.iter().find(|work| match work.phase {
-            RegionPhase::Updating | RegionPhase::Confirming(_) | RegionPhase::Waiting => true,
-            RegionPhase::Confirmed { .. } | RegionPhase::Skipped => false,
-        })
+        self.regions.iter().find(|work| work.is_open())
     }
 
     pub fn is_confirming(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What people read, for every kind of event.
 
 use super::*;
-use crate::model::{AppName, ReleaseVersion};
+use crate::model::{AppName, Reason, ReleaseVersion};
 
 fn release(version: u64) -> ReleaseInfo {
     ReleaseInfo {
@@ -88,11 +88,12 @@ fn event(kind: EventKind) -> Event {
             ];
         }
         EventKind::RollbackStopped => {
-            event.reason = Some("v43 was deployed by somebody else".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "v43 was deployed by somebody else".to_owned() });
             event.regions = vec![region("iad", "confirmed", &[]), region("syd", "stopped", &[])];
         }
         EventKind::RollbackFailed => {
-            event.reason = Some("iad did not get better on v41.".to_owned());
+            event.reason = Some(Reason::Told { text: "iad did not get better on v41.".to_owned() });
             event.after_s = Some(200.0);
             event.regions = vec![
                 region("iad", "stopped", &[("148e", "did not start")]),
@@ -100,16 +101,20 @@ fn event(kind: EventKind) -> Event {
             ];
         }
         EventKind::HoldPlaced => {
-            event.reason = Some("v42 ran migrations".to_owned());
+            event.reason = Some(Reason::Told { text: "v42 ran migrations".to_owned() });
             event.evidence = errors;
         }
-        EventKind::HoldCleared => event.reason = Some("released by an operator".to_owned()),
+        EventKind::HoldCleared => {
+            event.reason = Some(Reason::Told { text: "released by an operator".to_owned() })
+        }
         EventKind::MonitorBlind => {
-            event.reason = Some("no metrics page could be read for 60 s".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "no metrics page could be read for 60 s".to_owned() });
         }
         EventKind::MonitorRecovered => event.after_s = Some(185.0),
         EventKind::ImageMissing => {
-            event.reason = Some("registry.fly.io has no such manifest".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "registry.fly.io has no such manifest".to_owned() });
         }
         EventKind::ImageMixed => {
             event.regions = vec![region("iad", "waiting", &[("148e", "v41"), ("9081", "v42")])];
@@ -120,11 +125,13 @@ fn event(kind: EventKind) -> Event {
         | EventKind::MonitorOutbox
         | EventKind::ConfigWarning => {
             (event.app, event.release, event.known_good) = (None, None, None);
-            event.reason = Some("what was seen, and what to do about it".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "what was seen, and what to do about it".to_owned() });
         }
         EventKind::ConfigRejected | EventKind::ConfigReloaded => {
             (event.app, event.release, event.known_good) = (None, None, None);
-            event.reason = Some("thresholds/web.toml:3: unknown key `maks`".to_owned());
+            event.reason =
+                Some(Reason::Told { text: "thresholds/web.toml:3: unknown key `maks`".to_owned() });
         }
     }
     event
@@ -270,7 +277,7 @@ fn the_breaching_thresholds_are_told_and_the_others_left_out() {
 #[test]
 fn a_sentence_stays_short_whatever_an_event_holds() {
     let mut event = event(EventKind::RollbackFailed);
-    event.reason = Some("x".repeat(100_000));
+    event.reason = Some(Reason::Told { text: "x".repeat(100_000) });
     event.evidence = vec![event_with_long_names(); 500];
     let machines: Vec<(String, String)> =
         (0..500).map(|n| (format!("machine-{n}"), "y".repeat(1000))).collect();

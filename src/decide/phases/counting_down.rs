@@ -1,0 +1,64 @@
+//! A rollback is announced and begins when its countdown is over, unless the release recovers or
+//! something forbids it by then.
+
+use jiff::Timestamp;
+
+use super::{
+    super::{
+        Context, Round, door, images, later, sight,
+        state::{Phase, Watch},
+        verdict,
+    },
+    hold, look_again,
+};
+use crate::model::{EventKind, Reason, Verdict};
+
+/// Starts the policy's countdown; without one the image is looked up at once.
+pub(in crate::decide) fn begin_countdown(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
+    let countdown = cx.policy.watch.countdown;
+    if countdown.is_zero() {
+        return images::check_before_use(watch, cx);
+    }
+    Phase::CountingDown { watch, until: later(cx.now, countdown) }
+}
+
+pub(super) fn counting_down(
+    mut watch: Box<Watch>,
+    until: Timestamp,
+    cx: &mut Context<'_>,
+    round: &Round<'_>,
+) -> Phase {
+    look_again(&mut watch, cx, round);
+    if verdict::overall(&watch.evidence) != Verdict::Breach {
+        cx.tell(EventKind::RollbackStopped, &watch, Reason::Recovered);
+        watch.recovered_at = Some(cx.now);
+        return Phase::Watching(watch);
+    }
+    if let Some(what) = sight::unseen(cx, &watch.evidence) {
+        return cancel_countdown(watch, cx, Reason::NotSeen { what });
+    }
+    // Whatever forbids it by now: the policy may have been changed since.
+    if let Some(reason) = door::refusal(cx, &watch) {
+        tell_cancelled(&watch, cx, reason.clone().into());
+        return hold(watch, cx, reason);
+    }
+    if cx.now < until {
+        return Phase::CountingDown { watch, until };
+    }
+    images::check_before_use(watch, cx)
+}
+
+/// Calls a countdown off: the release is watched again.
+pub(in crate::decide) fn cancel_countdown(
+    watch: Box<Watch>,
+    cx: &mut Context<'_>,
+    cause: Reason,
+) -> Phase {
+    tell_cancelled(&watch, cx, cause);
+    Phase::Watching(watch)
+}
+
+fn tell_cancelled(watch: &Watch, cx: &mut Context<'_>, cause: Reason) {
+    let cause = Box::new(cause);
+    cx.tell(EventKind::RollbackStopped, watch, Reason::CountdownCancelled { cause });
+}

@@ -1,0 +1,74 @@
+//! Holds: nothing is done, and people are told why; some end by themselves.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    super::{
+        Context, Round, door, images, sight,
+        state::{Phase, Watch},
+        verdict,
+    },
+    look_again,
+};
+use crate::model::{EventKind, HoldReason, Reason, Verdict};
+
+/// How often a registry that could not answer is asked again.
+const REGISTRY_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(15);
+
+pub(in crate::decide) fn hold(
+    mut watch: Box<Watch>,
+    cx: &mut Context<'_>,
+    reason: HoldReason,
+) -> Phase {
+    let is_registry = matches!(reason, HoldReason::RegistryUnavailable { .. });
+    // A registry that stays silent is asked quietly.
+    if !(is_registry && watch.registry_told) {
+        let mut event = cx.event_about(EventKind::HoldPlaced, &watch);
+        event.reason = Some(reason.clone().into());
+        event.mode = Some(cx.policy.mode);
+        cx.events.push(event);
+    }
+    watch.registry_told = is_registry;
+    Phase::Held { watch, reason, since: cx.now }
+}
+
+/// A held release is still looked at: it may recover, and what forbade the rollback may be over.
+pub(super) fn held(
+    mut watch: Box<Watch>,
+    reason: HoldReason,
+    since: Timestamp,
+    cx: &mut Context<'_>,
+    round: &Round<'_>,
+) -> Phase {
+    look_again(&mut watch, cx, round);
+    if sight::unseen(cx, &watch.evidence).is_some() {
+        return Phase::Held { watch, reason, since };
+    }
+    if verdict::overall(&watch.evidence) != Verdict::Breach {
+        clear_hold(&watch, cx, Reason::Recovered);
+        watch.registry_told = false;
+        watch.recovered_at = Some(cx.now);
+        return Phase::Watching(watch);
+    }
+    if matches!(reason, HoldReason::RegistryUnavailable { .. }) {
+        if cx.now.duration_since(since) < REGISTRY_RETRY_AFTER {
+            return Phase::Held { watch, reason, since };
+        }
+        return images::check_before_use(watch, cx);
+    }
+    match door::refusal(cx, &watch) {
+        Some(now) if now.is_same_kind(&reason) => Phase::Held { watch, reason, since },
+        Some(other) => {
+            clear_hold(&watch, cx, Reason::HoldOver { was: reason });
+            hold(watch, cx, other)
+        }
+        None => {
+            clear_hold(&watch, cx, Reason::HoldOver { was: reason });
+            door::after_breach(watch, cx)
+        }
+    }
+}
+
+pub(in crate::decide) fn clear_hold(watch: &Watch, cx: &mut Context<'_>, why: Reason) {
+    cx.tell(EventKind::HoldCleared, watch, why);
+}

@@ -1,0 +1,124 @@
+//! The phases of an app's life, each a function of its own data, the round's facts and the
+//! context, to the next phase. Undoing has its own folder, `rollback/`.
+
+mod counting_down;
+mod held;
+mod watching;
+
+use jiff::SignedDuration;
+
+pub(super) use counting_down::{begin_countdown, cancel_countdown};
+pub(super) use held::{clear_hold, hold};
+use watching::watching;
+
+use super::{
+    Context, Round, fleet, rollback,
+    state::{Phase, Watch},
+    verdict, watch,
+};
+use crate::model::{EventKind, HoldReason, Order, Reason};
+
+/// How long no machine may run a watched release before its watch ends: an update in progress
+/// shows the new image at once, so this is not a deploy.
+const GONE_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// Moves the phase as far as this round's facts carry it.
+pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
+    match phase {
+        Phase::Unseen => Phase::Unseen,
+        Phase::Steady => Phase::Steady,
+        Phase::Watching(watch) => match runs_still(watch, cx, round, None) {
+            Ok(watch) => watching(watch, cx, round),
+            Err(next) => next,
+        },
+        Phase::CountingDown { watch, until } => {
+            match runs_still(watch, cx, round, Some(EventKind::RollbackStopped)) {
+                Ok(watch) => counting_down::counting_down(watch, until, cx, round),
+                Err(next) => next,
+            }
+        }
+        Phase::Held { watch, reason, since } => {
+            match runs_still(watch, cx, round, Some(EventKind::HoldCleared)) {
+                Ok(watch) => held::held(watch, reason, since, cx, round),
+                Err(next) => next,
+            }
+        }
+        Phase::CheckingImage { mut watch, target } => {
+            look_again(&mut watch, cx, round);
+            Phase::CheckingImage { watch, target }
+        }
+        Phase::RollingBack(work) => rollback::rolling_back(work, cx, round),
+        Phase::RolledBack(work) => rollback::mopping_up(work, cx, round),
+        Phase::Stopped { rollback, reason, since } => Phase::Stopped { rollback, reason, since },
+    }
+}
+
+/// Ends a watch whose release no machine runs any more (somebody put another image on the machines
+/// without making a release of it): `Err` is the phase after it. What ends is told as `ends`.
+fn runs_still(
+    mut watch: Box<Watch>,
+    cx: &mut Context<'_>,
+    round: &Round<'_>,
+    ends: Option<EventKind>,
+) -> Result<Box<Watch>, Phase> {
+    let machines = round.machines;
+    let gone = !machines.is_empty()
+        && !machines.iter().any(|machine| machine.digest() == Some(&watch.revision.digest));
+    if !gone {
+        watch.gone_since = None;
+        return Ok(watch);
+    }
+    if cx.now.duration_since(*watch.gone_since.get_or_insert(cx.now)) < GONE_AFTER {
+        return Ok(watch);
+    }
+    if let Some(kind) = ends {
+        cx.tell(kind, &watch, Reason::NobodyRunsIt);
+    }
+    // What was not trusted before is news, and is watched from the next round on.
+    let runs = fleet::most_common(machines);
+    if let Some(runs) = runs.filter(|runs| cx.is_trusted(runs)) {
+        fleet::make_current(&mut cx.memory, runs, cx.now);
+    }
+    Err(Phase::Steady)
+}
+
+/// Takes a round into a watch.
+fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
+    let known_good = cx.memory.known_good();
+    let digest = known_good.map(|trusted| &trusted.revision.digest);
+    watch::absorb(cx.policy, watch, round.machines, round.observation, digest, cx.now);
+    verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);
+}
+
+/// No policy names the app any more: what was begun ends here, and people are told.
+pub(super) fn unwatched(phase: Phase, cx: &mut Context<'_>) -> Phase {
+    match phase {
+        Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => {
+            cancel_countdown(watch, cx, HoldReason::NotWatched.into())
+        }
+        Phase::RollingBack(rollback) => rollback::stop(rollback, cx, HoldReason::NotWatched),
+        phase @ (Phase::Unseen
+        | Phase::Watching(_)
+        | Phase::Steady
+        | Phase::RolledBack(_)
+        | Phase::Held { .. }
+        | Phase::Stopped { .. }) => phase,
+    }
+}
+
+/// An operator's order: noted at once; the guards see it from then on.
+pub(super) fn obey(phase: Phase, cx: &mut Context<'_>, order: &Order) -> Phase {
+    match order {
+        Order::Hold(hold) => {
+            cx.memory.operator_hold = Some(hold.clone());
+            cx.say(EventKind::HoldPlaced, HoldReason::Operator { hold: hold.clone() }.into());
+        }
+        Order::Unhold => {
+            if let Some(hold) = cx.memory.operator_hold.take() {
+                let was = HoldReason::Operator { hold };
+                cx.say(EventKind::HoldCleared, Reason::HoldOver { was });
+            }
+        }
+    }
+    phase
+}

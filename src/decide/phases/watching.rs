@@ -1,0 +1,86 @@
+//! A release is watched: until it breaches, or has earned trust.
+
+use super::{
+    super::{
+        Command, Context, Round, door, rollback, sight,
+        state::{self, Phase, TRUSTED_MAX, Trusted, Watch},
+        verdict,
+    },
+    look_again,
+};
+use crate::model::{EventKind, Mode, Reason, Verdict};
+
+pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
+    look_again(&mut watch, cx, round);
+    sight::notices_unmatched(cx, &mut watch);
+    alert(&mut watch, cx);
+    match verdict::overall(&watch.evidence) {
+        Verdict::Breach if sight::unseen(cx, &watch.evidence).is_some() => Phase::Watching(watch),
+        Verdict::Breach => degraded(watch, cx),
+        Verdict::Inconclusive => Phase::Watching(watch),
+        Verdict::Pass => trust_if_baked(watch, cx, round),
+    }
+}
+
+/// Tells, once per watch, of breaches that may not cause a rollback.
+fn alert(watch: &mut Watch, cx: &mut Context<'_>) {
+    let breaching: Vec<String> = watch
+        .evidence
+        .iter()
+        .filter(|evidence| evidence.verdict == Verdict::Breach && !evidence.may_roll_back)
+        .map(|evidence| evidence.threshold.clone())
+        .filter(|threshold| !watch.alerted.contains(threshold))
+        .collect();
+    if breaching.is_empty() {
+        return;
+    }
+    let mut event = cx.event_about(EventKind::ReleaseDegraded, watch);
+    event.mode = Some(Mode::Observe);
+    event.reason = Some(Reason::OnlyAlerts { thresholds: breaching.clone() });
+    cx.events.push(event);
+    watch.alerted.extend(breaching);
+}
+
+/// A breach: announced, and undone unless something forbids it.
+fn degraded(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
+    let mut event = cx.event_about(EventKind::ReleaseDegraded, &watch);
+    event.mode = Some(cx.policy.mode);
+    event.regions = rollback::preview(cx.policy, &watch);
+    cx.events.push(event);
+    let digest = watch.revision.digest.clone();
+    cx.memory.suspects.retain(|old| *old != digest);
+    cx.memory.suspects.insert(0, digest);
+    cx.memory.suspects.truncate(state::SUSPECTS_MAX);
+    door::after_breach(watch, cx)
+}
+
+/// Trusts the release if it was watched long enough, with traffic.
+fn trust_if_baked(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
+    let blind = cx.memory.metrics_blind.is_some();
+    let baked = verdict::bake_ends(cx.policy, &watch).is_some_and(|end| cx.now >= end);
+    let exercised = verdict::is_exercised(cx.policy, &watch, cx.now);
+    if blind || !baked || !exercised || verdict::leans_against(&watch.evidence) {
+        return Phase::Watching(watch);
+    }
+    cx.tell(EventKind::ReleaseTrusted, &watch, None);
+    let revision = watch.revision.clone();
+    cx.memory.trusted.retain(|trusted| trusted.revision.digest != revision.digest);
+    cx.memory.quarantined.retain(|old| old.digest != revision.digest);
+    cx.memory.suspects.retain(|old| *old != revision.digest);
+    let counted = watch.crashes.len().max(1);
+    let exits: u32 = watch.crashes.values().map(|count| count.exits).sum();
+    let trusted = Trusted {
+        revision: revision.clone(),
+        at: cx.now,
+        image_checked_at: None,
+        image_missing: false,
+        crashes_per_machine: f64::from(exits)
+            / f64::from(u32::try_from(counted).unwrap_or(u32::MAX)),
+        failing: verdict::failing_checks(&watch, round.machines),
+        stayed_up: verdict::groups_that_stay_up(&watch, round.machines),
+    };
+    cx.memory.trusted.insert(0, trusted);
+    cx.memory.trusted.truncate(TRUSTED_MAX);
+    cx.command(Command::CheckImage { image: revision.image, before_use: false });
+    Phase::Steady
+}

@@ -1,0 +1,241 @@
+//! Why something happened, or why nothing was done: facts with their numbers. Whatever decides or
+//! counts looks at these; the sentences are made of them in `notify/text`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    evidence::Tally,
+    ids::{Digest, MachineId, ProcessGroup, Region},
+};
+
+/// What cannot be seen just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unseen {
+    /// The platform's API.
+    Platform,
+    /// Every metrics page of the app.
+    Metrics,
+    /// The pages of the region in question.
+    RegionsPages,
+}
+
+/// How many machines of a group run one image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageCount {
+    pub group: ProcessGroup,
+    pub digest: Digest,
+    pub machines: usize,
+}
+
+/// A machine that does not run the known-good image when a rollback is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftMachine {
+    pub machine: MachineId,
+    pub region: Region,
+    /// Where it stands, for people.
+    pub state: String,
+}
+
+/// Why an event came.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reason {
+    /// The app's first release that was seen.
+    FirstSeen,
+    /// The image was rolled back before.
+    RolledBackBefore,
+    /// These thresholds breach, and may not cause a rollback.
+    OnlyAlerts {
+        thresholds: Vec<String>,
+    },
+    /// The policy observes: what would be done is said, and not done.
+    ObservesOnly,
+    /// The rollback begins so many seconds from now.
+    CountsDown {
+        seconds: u64,
+    },
+    /// The release is well again.
+    Recovered,
+    /// A countdown, or the look-up after it, came to nothing.
+    CountdownCancelled {
+        cause: Box<Reason>,
+    },
+    /// It cannot be seen how the release is.
+    NotSeen {
+        what: Unseen,
+    },
+    /// What was seen is too long ago to act on.
+    NotSeenLately,
+    /// Somebody shipped something newer.
+    NewerRelease {
+        label: String,
+    },
+    /// No machine runs the release any more.
+    NobodyRunsIt,
+    /// Nothing runs the image that would be undone: nothing is left to do.
+    NothingLeft,
+    /// The registry has the image no more.
+    ImageGone {
+        image: String,
+    },
+    /// The image that was rolled back runs again on these machines, which are put right.
+    RunsAgain {
+        machines: Vec<MachineId>,
+    },
+    /// Machines of one group run different images outside any deploy.
+    MixedImages {
+        images: Vec<ImageCount>,
+    },
+    /// The platform cannot be read; its, or the client's, own words.
+    PlatformUnreadable {
+        detail: String,
+    },
+    /// It can be read again.
+    PlatformReadable {
+        was: String,
+    },
+    /// No machine's metrics can be read.
+    MetricsUnreadable {
+        detail: String,
+    },
+    MetricsReadable,
+    /// The selectors of a threshold match no series on any machine of the release.
+    Unmatched {
+        threshold: String,
+        source: String,
+    },
+    /// Nothing is done, for this reason.
+    Held {
+        hold: HoldReason,
+    },
+    /// That reason is over.
+    HoldOver {
+        was: HoldReason,
+    },
+    /// The registry answers again.
+    RegistryAnswers,
+    /// Our entry in the release ledger cannot be closed.
+    LedgerStaysOpen {
+        release: String,
+    },
+    /// A machine cannot be put right.
+    MachineFailed {
+        machine: MachineId,
+        region: Region,
+        detail: String,
+    },
+    /// Machines that do not run the known-good image.
+    LeftBehind {
+        machines: Vec<LeftMachine>,
+    },
+    /// The app's stored state cannot be read.
+    StateUnreadable {
+        detail: String,
+    },
+    StateReadable,
+    /// So many messages for a receiver were given up: more were waiting than there is room for.
+    OutboxCrowded {
+        receiver: String,
+        messages: u64,
+    },
+    /// Somebody else's words: a configuration's error, a tie.
+    Told {
+        text: String,
+    },
+}
+
+/// Why nothing is done about a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum HoldReason {
+    /// The policy only observes.
+    ObserveMode,
+    /// An operator said so.
+    Operator {
+        hold: super::operator::OperatorHold,
+    },
+    NothingTrusted,
+    /// The image is that of the known-good release.
+    SameImage,
+    /// The release ran migrations.
+    Migrations,
+    /// The ledger has not told yet whether the release ran migrations.
+    MigrationsUnknown,
+    DailyBudget {
+        max: u32,
+    },
+    AlreadyRolledBack,
+    /// The machines that still run the known-good release do no better at the same time.
+    ControlToo {
+        threshold: String,
+        control: Tally,
+    },
+    /// So many other apps degraded in one region at the same time.
+    PlatformIncident {
+        region: Region,
+        apps: u32,
+    },
+    ImagesMissing,
+    RegistryUnavailable {
+        detail: String,
+    },
+    /// The first region is no better on the known-good release.
+    NoImprovement {
+        region: Region,
+        detail: String,
+    },
+    /// Nothing tells whether the region is better.
+    CannotConfirm {
+        region: Region,
+        detail: String,
+    },
+    RegionFailed {
+        region: Region,
+        detail: String,
+    },
+    /// No machine came further for so many minutes.
+    Stalled {
+        region: Region,
+        minutes: u64,
+        detail: String,
+    },
+    /// The policy that watched the app is gone.
+    NotWatched,
+}
+
+impl HoldReason {
+    /// Whether the hold is expected to end by itself soon: the app is watched as closely as before.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::MigrationsUnknown
+            | Self::ControlToo { .. }
+            | Self::PlatformIncident { .. }
+            | Self::RegistryUnavailable { .. } => true,
+            Self::ObserveMode
+            | Self::Operator { .. }
+            | Self::NothingTrusted
+            | Self::SameImage
+            | Self::Migrations
+            | Self::DailyBudget { .. }
+            | Self::AlreadyRolledBack
+            | Self::ImagesMissing
+            | Self::NoImprovement { .. }
+            | Self::CannotConfirm { .. }
+            | Self::RegionFailed { .. }
+            | Self::Stalled { .. }
+            | Self::NotWatched => false,
+        }
+    }
+
+    /// Whether two reasons are the same one, whatever their numbers are by now.
+    pub fn is_same_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl From<HoldReason> for Reason {
+    fn from(hold: HoldReason) -> Self {
+        Self::Held { hold }
+    }
+}

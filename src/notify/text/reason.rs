@@ -1,0 +1,156 @@
+//! Why something happened, as a phrase that can stand after a colon.
+
+use crate::{
+    model::{
+        HoldReason, OperatorHold, Reason,
+        reason::{ImageCount, LeftMachine, Unseen},
+    },
+    notify::numbers::whole,
+};
+
+/// The phrase for a reason.
+pub fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::FirstSeen => "first seen: it has to earn trust".to_owned(),
+        Reason::RolledBackBefore => {
+            "this image was rolled back before: it is watched without a warm-up".to_owned()
+        }
+        Reason::OnlyAlerts { thresholds } => {
+            format!("{} only alerts: nothing is done", thresholds.join(", "))
+        }
+        Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
+        Reason::CountsDown { seconds } => format!("in {seconds} s"),
+        Reason::Recovered => "the release recovered".to_owned(),
+        Reason::CountdownCancelled { cause } => {
+            format!("countdown cancelled: {}", self::reason(cause))
+        }
+        Reason::NotSeen { what } => unseen(*what).to_owned(),
+        Reason::NotSeenLately => "it has to be looked at again first".to_owned(),
+        Reason::NewerRelease { label } => format!("a newer release wins: {label}"),
+        Reason::NobodyRunsIt => "no machine runs this release any more".to_owned(),
+        Reason::NothingLeft => "nothing is left to undo: no machine runs this image".to_owned(),
+        Reason::ImageGone { image } => format!("{image} is not in the registry any more"),
+        Reason::RunsAgain { machines } => {
+            let names: Vec<&str> = machines.iter().map(crate::model::MachineId::as_str).collect();
+            let names = names.join(", ");
+            format!("the image that was rolled back runs again on {names}: it is put right")
+        }
+        Reason::MixedImages { images } => {
+            format!("machines of one group run different images: {}", mix(images))
+        }
+        Reason::PlatformUnreadable { detail } => format!("the platform cannot be read: {detail}"),
+        Reason::PlatformReadable { was } => format!("the platform can be read again (was: {was})"),
+        Reason::MetricsUnreadable { detail } => {
+            format!("no machine's metrics can be read: {detail}")
+        }
+        Reason::MetricsReadable => "metrics can be read again".to_owned(),
+        Reason::Unmatched { threshold, source } => format!(
+            "threshold {threshold:?} judges nothing: {source} matches no series on any machine of \
+             the release"
+        ),
+        Reason::Held { hold } => self::hold(hold),
+        Reason::HoldOver { was } => format!("was: {}", self::hold(was)),
+        Reason::RegistryAnswers => "the registry answers again".to_owned(),
+        Reason::LedgerStaysOpen { release } => {
+            format!("our release {release} cannot be closed in the ledger: close it by hand")
+        }
+        Reason::MachineFailed { machine, region, detail } => {
+            format!("{machine} in {region}: {detail}")
+        }
+        Reason::LeftBehind { machines } => {
+            format!("not on the known-good image: {}", left(machines))
+        }
+        Reason::StateUnreadable { detail } => format!("its stored state cannot be read: {detail}"),
+        Reason::StateReadable => "its stored state can be read again".to_owned(),
+        Reason::OutboxCrowded { receiver, messages } => format!(
+            "{messages} messages for {receiver} were given up, the oldest of the least important \
+             first, because more were waiting than there is room for"
+        ),
+        Reason::Told { text } => text.clone(),
+    }
+}
+
+/// The phrase for why nothing is done.
+pub fn hold(reason: &HoldReason) -> String {
+    match reason {
+        HoldReason::ObserveMode => "the policy only observes (mode = \"observe\")".to_owned(),
+        HoldReason::Operator { hold } => operator(hold),
+        HoldReason::NothingTrusted => {
+            "no release of this app is trusted yet: there is nothing to go back to".to_owned()
+        }
+        HoldReason::SameImage => "the image is that of the known-good release, so an image \
+                                  rollback cannot help: configuration, secrets or scale changed"
+            .to_owned(),
+        HoldReason::Migrations => "the release ran a release_command (migrations); allow it with \
+                                   migrations = \"rollback\""
+            .to_owned(),
+        HoldReason::MigrationsUnknown => "the release ledger has not told yet whether the release \
+                                          ran a release_command (migrations)"
+            .to_owned(),
+        HoldReason::DailyBudget { max } => {
+            format!("the budget of {max} rollbacks in 24 hours is used up")
+        }
+        HoldReason::AlreadyRolledBack => "this release was rolled back once already".to_owned(),
+        HoldReason::ControlToo { threshold, control } => format!(
+            "{threshold}: the machines that still run the known-good release fail as well ({} of \
+             {}): that is not this release",
+            whole(control.k),
+            whole(control.n)
+        ),
+        HoldReason::PlatformIncident { region, apps } => format!(
+            "{apps} other apps degraded in {region} at the same time: that looks like the \
+             platform, not this release"
+        ),
+        HoldReason::ImagesMissing => {
+            "no trusted release's image is left in the registry".to_owned()
+        }
+        HoldReason::RegistryUnavailable { detail } => {
+            format!("the registry cannot say whether the image exists: {detail}")
+        }
+        HoldReason::NoImprovement { region, detail } => {
+            format!("{region} did not improve on the known-good release: {detail}")
+        }
+        HoldReason::CannotConfirm { region, detail } => {
+            format!("{region} cannot be confirmed: {detail}")
+        }
+        HoldReason::RegionFailed { region, detail } => {
+            format!("{region} could not be rolled back: {detail}")
+        }
+        HoldReason::Stalled { region, minutes, detail } => {
+            format!("no machine of {region} came further for {minutes} minutes: {detail}")
+        }
+        HoldReason::NotWatched => "no policy names this app any more".to_owned(),
+    }
+}
+
+fn operator(hold: &OperatorHold) -> String {
+    let until = match hold.until {
+        Some(until) => format!(" until {}", until.strftime("%Y-%m-%d %H:%M UTC")),
+        None => String::new(),
+    };
+    format!("held by {}{until}: {}", hold.by, hold.reason)
+}
+
+fn unseen(what: Unseen) -> &'static str {
+    match what {
+        Unseen::Platform => "the platform cannot be read",
+        Unseen::Metrics => "the metrics cannot be read",
+        Unseen::RegionsPages => "none of its pages can be read",
+    }
+}
+
+fn mix(images: &[ImageCount]) -> String {
+    let parts: Vec<String> = images
+        .iter()
+        .map(|one| format!("{} of group {} on {}", one.machines, one.group, one.digest.short()))
+        .collect();
+    parts.join(", ")
+}
+
+fn left(machines: &[LeftMachine]) -> String {
+    let parts: Vec<String> = machines
+        .iter()
+        .map(|left| format!("{} in {}: {}", left.machine, left.region, left.state))
+        .collect();
+    parts.join("; ")
+}
