@@ -7,7 +7,7 @@
 
 mod clock;
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -126,6 +126,17 @@ pub struct NewRelease {
     pub image: String,
 }
 
+/// What the platform says of a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenScope {
+    /// Slugs; empty: not said.
+    pub organizations: BTreeSet<String>,
+    /// Names of apps it is restricted to; empty, or `*`: not restricted.
+    pub apps: BTreeSet<String>,
+    /// The one machine it works on.
+    pub only_machine: Option<String>,
+}
+
 /// The organization on the platform.
 #[async_trait]
 pub trait Platform: Send + Sync {
@@ -134,6 +145,10 @@ pub trait Platform: Send + Sync {
     /// not known, as before the first answer or since this host's clock was set.
     fn clock_offset(&self) -> Option<SignedDuration> {
         None
+    }
+    /// What our token reaches. Any error but `Denied` says nothing about it.
+    async fn token_scope(&self) -> Result<TokenScope, PlatformError> {
+        Err(PlatformError::NotFound("not asked here".to_owned()))
     }
     async fn changes(&self, position: &FeedPosition) -> Result<FeedReading, PlatformError>;
     /// Every app of the organization.
@@ -261,4 +276,9 @@ pub enum DeliveryOutcome {
 #[async_trait]
 pub trait Notifier: Send + Sync {
     async fn send(&self, delivery: &Delivery) -> DeliveryOutcome;
+    /// Tells whoever waits for it at `url` that the daemon works. The error names no URL.
+    async fn beat(&self, url: &str) -> Result<(), String> {
+        let _secret = url;
+        Ok(())
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     model::{AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
         FeedPosition, FeedReading, Lease, MachineUpdate, NewRelease, Platform, PlatformError,
-        WaitFor,
+        TokenScope, WaitFor,
     },
     web::{Board, CallOutcome},
 };
@@ -37,6 +37,10 @@ impl Counted {
 impl Platform for Counted {
     fn clock_offset(&self) -> Option<SignedDuration> {
         self.inner.clock_offset()
+    }
+
+    async fn token_scope(&self) -> Answer<TokenScope> {
+        self.note("token_scope", self.inner.token_scope().await)
     }
 
     async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {

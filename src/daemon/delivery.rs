@@ -240,7 +240,7 @@ async fn try_once(
 }
 
 /// The request for a message: the same body every time, signed anew for the time it is sent.
-fn request(
+pub(super) fn request(
     queued: &Queued,
     receiver: &Receiver,
     organization: &str,

@@ -12,11 +12,14 @@ mod counted;
 pub mod delivery;
 mod document;
 mod logs;
+mod lookout;
 mod observe;
 mod orders;
 mod put;
 mod ready;
+mod record;
 mod reload;
+mod repeats;
 mod roster;
 mod shared;
 mod unreadable;
@@ -170,6 +173,16 @@ pub async fn run(
     }
     let (pruned, pruned_config, ends) = (ports.clone(), config.clone(), until(stopped.clone()));
     tasks.spawn(async move { prune(&pruned, &pruned_config, ends).await });
+    let shared: Arc<shared::Shared> = Arc::default();
+    let lookout = lookout::Lookout {
+        ports: ports.clone(),
+        config: config.clone(),
+        shared: shared.clone(),
+        mail: mail.clone(),
+        installation: installation.clone(),
+    };
+    let ends = until(stopped.clone());
+    tasks.spawn(async move { lookout.run(ends).await });
     let roster = roster::Roster {
         ports: ports.clone(),
         config,
@@ -178,6 +191,7 @@ pub async fn run(
         installation,
         feed_every: settings.feed_every,
         orders: settings.orders,
+        shared,
     };
     tasks.spawn(roster.run());
 

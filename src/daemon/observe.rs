@@ -7,8 +7,11 @@ use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::{Ports, shared::Shared};
-use crate::model::{
-    AppName, Machine, MachineSample, MachineState, Observation, Policy, Release, ReleaseVersion,
+use crate::{
+    model::{
+        AppName, Machine, MachineSample, MachineState, Observation, Policy, Release, ReleaseVersion,
+    },
+    ports::PlatformError,
 };
 
 /// The machine list, retries included.
@@ -30,13 +33,14 @@ pub(super) struct Look {
 pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Observation {
     let start = Instant::now();
     let listing = ports.platform.machines(&look.app);
-    let machines = match tokio::time::timeout(LIST_DEADLINE, listing).await {
-        Ok(Ok(machines)) => machines,
-        Ok(Err(error)) => return unseen(look, shared, error.to_string(), ports),
-        Err(_) => {
-            let reason = format!("no machine list in {} s", LIST_DEADLINE.as_secs());
-            return unseen(look, shared, reason, ports);
-        }
+    let listed = tokio::time::timeout(LIST_DEADLINE, listing).await.unwrap_or_else(|_| {
+        let reason = format!("no machine list in {} s", LIST_DEADLINE.as_secs());
+        Err(PlatformError::Unavailable(reason))
+    });
+    shared.app_read(&look.app, &listed);
+    let machines = match listed {
+        Ok(machines) => machines,
+        Err(error) => return unseen(look, shared, error.to_string(), ports),
     };
     // The answer may have shown that our clock is wrong.
     let now = ports.keep_time();

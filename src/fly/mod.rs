@@ -33,7 +33,7 @@ use crate::{
     model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
         FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate, NewRelease, Platform,
-        PlatformError, Registry, WaitFor,
+        PlatformError, Registry, TokenScope, WaitFor,
     },
 };
 
@@ -92,6 +92,10 @@ impl Registry for Fly {
 impl Platform for Fly {
     fn clock_offset(&self) -> Option<SignedDuration> {
         self.caller.clock_offset()
+    }
+
+    async fn token_scope(&self) -> Answer<TokenScope> {
+        machines::token_scope(self).await
     }
 
     async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{numbers, text};
-use crate::model::{AppName, Event, Evidence, Mode, RegionReport, event::ReleaseInfo};
+use crate::model::{AppName, Event, Evidence, Mode, Reason, RegionReport, event::ReleaseInfo};
 
 /// The body's version: a field that changes its meaning or goes away raises it, a new one does not.
 pub const VERSION: u32 = 1;
@@ -42,6 +42,9 @@ struct Data<'a> {
     known_good: Option<Release<'a>>,
     mode: Option<&'static str>,
     reason: Option<String>,
+    /// The same as facts.
+    cause: Option<&'a Reason>,
+    repeats: u32,
     after_seconds: Option<f64>,
     regions: Vec<Region<'a>>,
     thresholds: Vec<Threshold<'a>>,
@@ -118,6 +121,8 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
                 Mode::Rollback => "rollback",
             }),
             reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),
+            cause: event.reason.as_ref(),
+            repeats: event.repeats,
             after_seconds: event.after_s,
             regions: event.regions.iter().map(region).collect(),
             thresholds: event.evidence.iter().map(|one| threshold(one, &known_good)).collect(),

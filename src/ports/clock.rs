@@ -70,6 +70,13 @@ impl Clock {
         plus(host, course.correction)
     }
 
+    /// How far the platform is ahead of the host, as corrected for; `None` just after the host's
+    /// clock was set, while there is no evidence.
+    pub fn correction(&self) -> Option<SignedDuration> {
+        let course = self.0.course.lock().unwrap_or_else(PoisonError::into_inner);
+        course.leap.is_none().then_some(course.correction)
+    }
+
     /// The host's own time of day.
     pub fn host_now(&self) -> Timestamp {
         self.0.host.read()

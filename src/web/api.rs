@@ -114,10 +114,16 @@ fn late(what: &str) -> Refusal {
     Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("{what} took too long"))
 }
 
-/// Whether the process serves at all; says nothing about what it sees, so that a blind daemon is
-/// not restarted for it.
-async fn healthz() -> &'static str {
-    "ok\n"
+/// Whether the process serves at all and can write down what it decides; says nothing about what it
+/// sees, so that a blind daemon is not restarted for it.
+async fn healthz(State(state): State<ApiState>) -> Response {
+    match state.board.journal_trouble() {
+        None => "ok\n".into_response(),
+        Some(why) => {
+            let text = format!("the journal cannot be written: {why}");
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
 }
 
 async fn readyz(State(state): State<ApiState>) -> Response {

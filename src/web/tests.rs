@@ -385,7 +385,7 @@ async fn a_hold_needs_the_token_a_reason_and_an_app_that_is_watched() {
         (&post, r#"{"ap":"api","reason":"x"}"#, 422, "unknown field"),
         (&delete, r#"{"app":"api"}"#, 200, r#""hold":null"#),
         (&delete, "{}", 200, r#""apps":["api"]"#),
-        (&delete, "", 400, "EOF"),
+        (&delete, "", 400, "JSON"),
     ] {
         let (status, answer) = ask(method.clone(), token, body).await;
         assert!(status == want && answer.contains(said), "{body}: {status} {answer}");

@@ -179,6 +179,8 @@ fn config(names: &[&str]) -> Arc<Config> {
         listen: "127.0.0.1:0".parse().unwrap(),
         data_dir: "data".into(),
         keep_history: Duration::from_secs(3600),
+        heartbeat: None,
+        own_app: None,
         receivers: names.iter().map(|name| ((*name).to_owned(), receiver(name))).collect(),
         policies: Vec::new(),
     })
