@@ -13,7 +13,7 @@ use super::{
     state::{Blind, Phase, Watch},
     verdict,
 };
-use crate::model::{EventKind, Evidence, Machine, Reason, SourceName, reason::Unseen};
+use crate::model::{EventKind, Evidence, Machine, OrgContext, Reason, SourceName, reason::Unseen};
 
 /// How long the platform may be unreadable before people are told.
 const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
@@ -27,7 +27,12 @@ const DEPLOY_TAKES_MAX: SignedDuration = SignedDuration::from_mins(15);
 const UNMATCHED_ROUNDS: u32 = 5;
 
 /// The platform cannot be read: noted, told after a while, and no countdown goes on.
-pub(super) fn platform_unseen(phase: Phase, cx: &mut Context<'_>, detail: &str) -> Phase {
+pub(super) fn platform_unseen(
+    phase: Phase,
+    cx: &mut Context<'_>,
+    detail: &str,
+    org: &OrgContext,
+) -> Phase {
     let now = cx.now;
     let blind = cx.memory.platform_blind.get_or_insert_with(|| Blind {
         since: now,
@@ -35,8 +40,9 @@ pub(super) fn platform_unseen(phase: Phase, cx: &mut Context<'_>, detail: &str) 
         announced: false,
     });
     detail.clone_into(&mut blind.reason);
-    let announce =
-        !blind.announced && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
+    let announce = !blind.announced
+        && !org.platform_told
+        && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
     blind.announced |= announce;
     if announce {
         let reason = Reason::PlatformUnreadable { detail: detail.to_owned() };

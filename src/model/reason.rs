@@ -37,6 +37,20 @@ pub struct LeftMachine {
     pub state: String,
 }
 
+/// What a token cannot do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TokenLack {
+    /// It is not accepted at all.
+    Refused { detail: String },
+    /// It is of other organizations.
+    Organization { wanted: String, has: Vec<String> },
+    /// It reaches these apps only.
+    OtherApps { has: Vec<String> },
+    /// It works on one machine only.
+    OneMachine { machine: String },
+}
+
 /// Why an event came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -138,6 +152,30 @@ pub enum Reason {
         detail: String,
     },
     StateReadable,
+    /// The platform refuses the token.
+    TokenRefused {
+        detail: String,
+    },
+    /// The platform says that the token does not reach far enough.
+    TokenLacks {
+        lacks: Vec<TokenLack>,
+    },
+    TokenSuffices,
+    /// The platform's clock is ahead of the host's by so many seconds, or behind it (negative).
+    ClockDiffers {
+        platform_ahead_s: i64,
+    },
+    ClockRight,
+    /// The journal cannot be written.
+    JournalUnwritable {
+        detail: String,
+    },
+    JournalWritable,
+    /// A pattern of a policy matches no app of the organization.
+    NoAppMatches {
+        policy: String,
+        pattern: String,
+    },
     /// So many messages for a receiver were given up: more were waiting than there is room for.
     OutboxCrowded {
         receiver: String,

@@ -23,5 +23,6 @@ mod rivals;
 mod rollback;
 mod shell;
 mod sight;
+mod silence;
 mod telling;
 mod world;
