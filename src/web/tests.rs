@@ -382,7 +382,7 @@ async fn a_hold_needs_the_token_a_reason_and_an_app_that_is_watched() {
         (&post, r#"{"app":"full","reason":"x"}"#, 503, "disk full"),
         (&post, r#"{"app":"api","reason":" "}"#, 400, "reason is empty"),
         (&post, r#"{"app":"api","reason":"x","for":"soon"}"#, 400, "for: `soon`"),
-        (&post, r#"{"ap":"api","reason":"x"}"#, 422, "unknown field"),
+        (&post, r#"{"ap":"api","reason":"x"}"#, 400, "unknown field"),
         (&delete, r#"{"app":"api"}"#, 200, r#""hold":null"#),
         (&delete, "{}", 200, r#""apps":["api"]"#),
         (&delete, "", 400, "JSON"),
