@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{ledger::Entry, machine::SimMachine, org::Org, show::check_output};
+use super::{
+    behaviour::CheckSays,
+    ledger::Entry,
+    machine::{CheckResult, SimMachine},
+    org::Org,
+};
 use crate::model::{
     Check, CheckStatus, Digest, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine,
     MachineState, MetricsPage, RawConfig, Release, ReleaseStatus, ReleaseVersion, RestartPolicy,
@@ -48,12 +53,12 @@ impl Org {
                 .map(ReleaseVersion),
             metadata,
             config: (host == HostStatus::Ok).then(|| RawConfig(version.raw.clone())),
-            checks: checks(machine),
+            checks: checks(machine, self.last_result(machine), self.quirks.checks_without_time),
             checks_configured: version.checks().len(),
             exits: exits(machine),
             started_at: newest(machine, &["start"]),
             placed_at: newest(machine, &["update", "launch"]),
-            updated_at: machine.updated_at,
+            updated_at: self.updated_at(machine),
             private_ip: Some(machine.address),
             metrics: version.metrics().map(|(port, path)| MetricsPage { port, path }),
             lease,
@@ -69,14 +74,19 @@ impl Org {
     }
 }
 
-fn checks(machine: &SimMachine) -> Vec<Check> {
-    let Some(result) = machine.check else { return Vec::new() };
-    let status = if result.passing { CheckStatus::Passing } else { CheckStatus::Critical };
+/// Without those that the platform makes up for old clients.
+fn checks(machine: &SimMachine, result: Option<CheckResult>, without_time: bool) -> Vec<Check> {
+    let Some(result) = result else { return Vec::new() };
+    let status = match result.says {
+        CheckSays::Passing => CheckStatus::Passing,
+        CheckSays::Critical => CheckStatus::Critical,
+        CheckSays::Warning | CheckSays::Nothing => CheckStatus::Warning,
+    };
     let check = |(name, interval, grace)| Check {
         name,
         status,
-        output: check_output(result.passing).to_owned(),
-        changed_at: Some(result.changed_at),
+        output: result.says.output().to_owned(),
+        changed_at: (!without_time).then_some(result.changed_at),
         interval,
         grace,
     };
