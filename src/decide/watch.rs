@@ -161,7 +161,7 @@ fn forget_old_alarms(policy: &Policy, watch: &mut Watch, now: Timestamp) {
     let before = watch.looked_at.replace(now);
     if before.is_some_and(|at| now.duration_since(at) > gap) {
         for state in watch.thresholds.values_mut() {
-            state.forget_alarms();
+            state.forget_alarms(now);
         }
     }
 }
