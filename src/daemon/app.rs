@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
+    decide::{AppState, Command, CommandId, Input, Outcome, Transition, distress, step},
     model::{AppName, Machine, MachineId, Observation, Order, Policy},
     store::StoreError,
 };
@@ -81,6 +81,8 @@ struct Course {
     /// A round is being observed.
     looking: bool,
     next_round: Instant,
+    /// Whether another app began to be in distress.
+    alarms: watch::Receiver<u64>,
     last_round: Option<Instant>,
     ledger_read: Option<Instant>,
     observed_at: Instant,
@@ -120,6 +122,10 @@ impl AppTask {
                 return Ok(());
             }
         };
+        if let Some(distress) = distress::of(&course.state) {
+            // Known before the others act: a restart forgets nothing.
+            self.shared.hear(&self.app, Some(distress));
+        }
         self.tell_if_readable_again().await;
         for (id, command) in course.state.memory.pending.clone() {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
@@ -226,6 +232,7 @@ impl AppTask {
             parked: VecDeque::new(),
             parked_until: Instant::now(),
             lines: LogLines::default(),
+            alarms: self.shared.alarms(),
         }))
     }
 
@@ -254,6 +261,10 @@ impl AppTask {
                     if let Some(input) = course.parked.pop_front() {
                         return Ok(Next::Input(input));
                     }
+                }
+                Ok(()) = course.alarms.changed(), if !course.looking => {
+                    let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
+                    course.next_round = course.next_round.min(earliest);
                 }
                 () = self.nudge.notified(), if !course.looking => {
                     let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
@@ -299,8 +310,8 @@ impl AppTask {
                 self.begin(&mut course.work, id, command.clone());
             }
         }
-        if let Some(regions) = course.state.phase.degraded_regions(now) {
-            self.shared.degraded(&self.app, now, regions);
+        if matches!(input, Input::Observed(_)) {
+            self.shared.hear(&self.app, distress::of(&course.state));
         }
         let mut view = super::view::app_view(&course.state, policy, now);
         view.unread.clone_from(&course.unread);

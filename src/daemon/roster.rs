@@ -189,6 +189,7 @@ impl Roster {
                 continue;
             }
             info!(app = %app, "{app} is watched");
+            self.shared.expect(&app);
             let nudge = Arc::new(Notify::new());
             let (dismiss, dismissed) = watch::channel(false);
             let task = AppTask {

@@ -4,25 +4,40 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
-
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    model::{AppName, OrgContext, Region},
+    model::{AppName, Distress, OrgContext},
     ports::PlatformError,
 };
 
-/// Apps that degrade within this time of each other count as degrading at once.
-const AT_ONCE: SignedDuration = SignedDuration::from_mins(5);
+/// How long after the start nothing is begun before every app has spoken.
+const LISTENING: Duration = Duration::from_secs(10);
 
 /// Shared between the tasks of all apps.
-#[derive(Default)]
 pub struct Shared {
-    degraded: Mutex<BTreeMap<AppName, (Timestamp, BTreeSet<Region>)>>,
+    distress: Mutex<BTreeMap<AppName, Distress>>,
+    /// Counts alarms: whoever waits on it looks at once.
+    alarms: watch::Sender<u64>,
+    /// Apps that are watched and have not told yet how they are.
+    silent: Mutex<BTreeSet<AppName>>,
+    started: Instant,
     sight: Mutex<Sight>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            distress: Mutex::default(),
+            alarms: watch::Sender::new(0),
+            silent: Mutex::default(),
+            started: Instant::now(),
+            sight: Mutex::default(),
+        }
+    }
 }
 
 /// What the platform answered last, to whom.
@@ -84,28 +99,43 @@ impl Sight {
 }
 
 impl Shared {
-    /// Notes that an app's release degraded in these regions.
-    pub(super) fn degraded(&self, app: &AppName, at: Timestamp, regions: BTreeSet<Region>) {
-        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
-        degraded.retain(|_, (then, _)| at.duration_since(*then) < AT_ONCE);
-        degraded.insert(app.clone(), (at, regions));
+    /// An app is watched from now on: it is waited for, for a moment, before others act.
+    pub(super) fn expect(&self, app: &AppName) {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(app.clone());
+    }
+
+    /// Notes how an app is: `None` when it is well.
+    pub(super) fn hear(&self, app: &AppName, distress: Option<Distress>) {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        let mut all = self.distress.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = match distress {
+            Some(distress) => all.insert(app.clone(), distress).is_none(),
+            None => {
+                all.remove(app);
+                false
+            }
+        };
+        if is_news {
+            self.alarms.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Changes whenever an app begins to be in distress.
+    pub(super) fn alarms(&self) -> watch::Receiver<u64> {
+        self.alarms.subscribe()
     }
 
     /// What the others are doing, from one app's point of view.
-    pub(super) fn org_context(&self, app: &AppName, now: Timestamp) -> OrgContext {
-        let degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut context =
-            OrgContext { platform_told: self.is_platform_told(), ..OrgContext::default() };
-        for (other, (at, regions)) in degraded.iter() {
-            if other == app || now.duration_since(*at) >= AT_ONCE {
-                continue;
-            }
-            for region in regions {
-                let apps = context.degraded_elsewhere.entry(region.clone()).or_default();
-                apps.insert(other.clone());
-            }
+    pub(super) fn org_context(&self, app: &AppName) -> OrgContext {
+        let silent = !self.silent.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let distress = self.distress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut neighbours = distress.clone();
+        neighbours.remove(app);
+        OrgContext {
+            neighbours,
+            listening: silent && self.started.elapsed() < LISTENING,
+            platform_told: self.is_platform_told(),
         }
-        context
     }
 
     fn sight(&self) -> MutexGuard<'_, Sight> {
@@ -125,6 +155,8 @@ impl Shared {
     /// Nobody asks for an app any more.
     pub(super) fn app_gone(&self, app: &AppName) {
         self.sight().apps.remove(app);
+        self.distress.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
     }
 
     /// Whether the platform answers nobody, since when, and why.

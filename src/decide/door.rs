@@ -2,14 +2,21 @@
 //! ended, an image that was found) asks the same guards in the same order, and nothing but
 //! [`enter`] begins one.
 
+use std::time::Duration;
+
 use super::{
-    Context, guards, images,
+    Context,
+    distress::neighbourhood,
+    guards, images,
     phases::{begin_countdown, cancel_countdown, clear_hold, hold},
     rollback, sight,
     state::{Phase, Revision, Watch},
     verdict,
 };
 use crate::model::{EventKind, HoldReason, Mode, Reason, Verdict};
+
+/// The countdown of releases that degrade at the same time.
+const TOGETHER_COUNTDOWN: Duration = Duration::from_secs(30);
 
 /// Why the watched release may not be rolled back now; `None`: it may.
 pub(super) fn refusal(cx: &Context<'_>, watch: &Watch) -> Option<HoldReason> {
@@ -34,14 +41,20 @@ pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
         }
         return hold(watch, cx, reason);
     }
+    let together = neighbourhood(&cx.memory.org, &watch, cx.now).together;
+    let mut countdown = cx.policy.watch.countdown;
+    if !together.is_empty() {
+        // Several at once, and nobody who could tell why: a recovery calls it off.
+        countdown = countdown.max(TOGETHER_COUNTDOWN);
+    }
     let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
     event.mode = Some(Mode::Rollback);
     event.regions = rollback::preview(cx.policy, &watch);
-    if !cx.policy.watch.countdown.is_zero() {
-        event.reason = Some(Reason::CountsDown { seconds: cx.policy.watch.countdown.as_secs() });
+    if !countdown.is_zero() {
+        event.reason = Some(Reason::CountsDown { seconds: countdown.as_secs(), together });
     }
     cx.events.push(event);
-    begin_countdown(watch, cx)
+    begin_countdown(watch, countdown, cx)
 }
 
 /// The last step: the image is there. What was seen before the look-up may be over, and the policy

@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{Memory, Revision, Watch};
+use super::{
+    distress::neighbourhood,
+    state::{Memory, Revision, Watch},
+};
 use crate::model::{Evidence, HoldReason, Mode, Policy, Verdict};
-
-/// Other apps degrading in one region at the same time, from which on it is the platform.
-const PLATFORM_INCIDENT_APPS: usize = 2;
 
 /// Requests on the other release's machines from which on their share says something.
 const CONTROL_MIN: f64 = 50.0;
@@ -140,21 +140,15 @@ fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
     Some(HoldReason::ControlToo { threshold, control })
 }
 
+/// Apps that nobody deployed degrade with it: the platform, or something that all depend on.
 fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
-    let watch = asked.watch;
-    asked
-        .memory
-        .org
-        .degraded_elsewhere
-        .iter()
-        .filter(|(region, apps)| {
-            watch.regions.contains(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
-        })
-        .max_by_key(|(_, apps)| apps.len())
-        .map(|(region, apps)| HoldReason::PlatformIncident {
-            region: region.clone(),
-            apps: u32::try_from(apps.len()).unwrap_or(u32::MAX),
-        })
+    let near = neighbourhood(&asked.memory.org, asked.watch, asked.now);
+    let region = near.region.clone().or_else(|| asked.watch.regions.first().cloned())?;
+    let apps = near.witnesses.len() + near.together.len();
+    near.is_incident().then(|| HoldReason::PlatformIncident {
+        region,
+        apps: u32::try_from(apps).unwrap_or(u32::MAX),
+    })
 }
 
 /// What to go back to: the newest trusted release with an image; after a failure of everything the

@@ -11,6 +11,7 @@
 
 mod arrivals;
 pub mod command;
+pub mod distress;
 mod door;
 mod fleet;
 mod guards;

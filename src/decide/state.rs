@@ -9,9 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::command::{Command, CommandId};
 pub use super::rollback::work::{
     Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
+};
+use super::{
+    command::{Command, CommandId},
+    distress::{Suspicion, Vigil},
 };
 pub use crate::threshold::CrashCount;
 use crate::{
@@ -34,9 +37,6 @@ pub const MIGRATED_MAX: usize = 50;
 /// Releases of our own remembered per app.
 pub const OWN_RELEASES_MAX: usize = 20;
 
-/// How long apps that are held for each other's sake count as one incident of the platform: three
-/// bad releases at once must not hold each other for ever.
-const INCIDENT_MAX: SignedDuration = SignedDuration::from_mins(30);
 /// How long a release is looked at at the watch's pace.
 const WATCHED_CLOSELY: SignedDuration = SignedDuration::from_hours(2);
 
@@ -140,6 +140,8 @@ pub struct Watch {
     pub absorbed: BTreeSet<InstanceId>,
     /// Regions in which its machines were seen.
     pub regions: BTreeSet<Region>,
+    /// Whether it looks as if it degraded.
+    pub suspicion: Option<Suspicion>,
     /// Seconds for which it was seen healthy since it settled, or recovered.
     pub seen_s: f64,
     /// Up to when that is counted.
@@ -268,6 +270,11 @@ pub struct Memory {
     pub left_over: Option<LeftOver>,
     /// An operator's brake, also one that has run out and was not lifted.
     pub operator_hold: Option<OperatorHold>,
+    /// Whether a steady app looks as if it degraded.
+    pub suspicion: Option<Suspicion>,
+    /// The watch of a steady app.
+    #[serde(skip)]
+    pub vigil: Vigil,
     /// What the rest of the organization was doing in the last round.
     pub org: OrgContext,
     pub next_command: CommandId,
@@ -304,6 +311,8 @@ impl Memory {
             baked: None,
             left_over: None,
             operator_hold: None,
+            suspicion: None,
+            vigil: Vigil::default(),
             org: OrgContext::default(),
             next_command: 1,
             pending: BTreeMap::new(),
@@ -367,36 +376,10 @@ impl Phase {
                 true
             }
             Phase::Held { reason, .. } => reason.is_passing(),
-            Phase::Unseen | Phase::Steady | Phase::Stopped { .. } => false,
+            // Its word may be wanted.
+            Phase::Steady => !memory.org.neighbours.is_empty() || memory.suspicion.is_some(),
+            Phase::Unseen | Phase::Stopped { .. } => false,
             Phase::RolledBack(_) => !memory.pending.is_empty(),
-        }
-    }
-
-    /// The regions in which the app is degraded just now; `None` when it is not, or has been for so
-    /// long that it says nothing of the platform.
-    pub fn degraded_regions(&self, now: Timestamp) -> Option<BTreeSet<Region>> {
-        let all = |watch: &Watch| Some(watch.regions.iter().cloned().collect());
-        match self {
-            Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => all(watch),
-            Phase::Held { watch, reason, since } => {
-                let is_incident = matches!(
-                    reason,
-                    HoldReason::PlatformIncident { .. } | HoldReason::ControlToo { .. }
-                );
-                let lately = now.duration_since(*since) < INCIDENT_MAX;
-                (is_incident && lately).then(|| all(watch)).flatten()
-            }
-            Phase::RollingBack(rollback) => {
-                let open = rollback.regions.iter().filter(|work| {
-                    !matches!(work.phase, RegionPhase::Confirmed { .. } | RegionPhase::Skipped)
-                });
-                Some(open.map(|work| work.region.clone()).collect())
-            }
-            Phase::Unseen
-            | Phase::Watching(_)
-            | Phase::Steady
-            | Phase::RolledBack(_)
-            | Phase::Stopped { .. } => None,
         }
     }
 }

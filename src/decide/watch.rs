@@ -49,6 +49,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         thresholds: BTreeMap::new(),
         absorbed: BTreeSet::new(),
         regions: BTreeSet::new(),
+        suspicion: None,
         seen_s: 0.0,
         earned_to: None,
         obstacle: Some(crate::model::Obstacle::NotSettled),

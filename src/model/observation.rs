@@ -88,11 +88,24 @@ pub struct MachineSample {
     pub readings: Result<Readings, String>,
 }
 
+/// An app that degrades, or looks as if it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distress {
+    /// Since when, by its own evidence.
+    pub since: Timestamp,
+    /// Where its machines are.
+    pub regions: BTreeSet<Region>,
+    /// A release of its own is being watched or undone: it may be that release's fault.
+    pub deployed: bool,
+}
+
 /// What the rest of the organization is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OrgContext {
-    /// Other apps that degraded lately, by region: several at once is the platform, not a release.
-    pub degraded_elsewhere: BTreeMap<Region, BTreeSet<AppName>>,
+    /// Other apps that are in distress now.
+    pub neighbours: BTreeMap<AppName, Distress>,
+    /// The daemon has just started, and not every app has spoken yet.
+    pub listening: bool,
     /// That the platform cannot be read is told of for the whole organization: no app need say so.
     pub platform_told: bool,
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     evidence::Tally,
-    ids::{Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
+    ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
 };
 
 /// What cannot be seen just now.
@@ -103,9 +103,10 @@ pub enum Reason {
     },
     /// The policy observes: what would be done is said, and not done.
     ObservesOnly,
-    /// The rollback begins so many seconds from now.
+    /// The rollback begins so many seconds from now; these other apps degraded at the same time.
     CountsDown {
         seconds: u64,
+        together: Vec<AppName>,
     },
     /// The release is well again.
     Recovered,

@@ -45,6 +45,11 @@ impl Counted {
         &self.regions
     }
 
+    /// Whether the newest counts are clearly above the limit.
+    pub(super) fn is_suspicious(&self) -> bool {
+        self.recent.is_above(self.detector.p0())
+    }
+
     pub(super) fn control_since(&self, from: Timestamp) -> Tally {
         let (n, k) = self.control_recent.since(from);
         Tally { n, k }

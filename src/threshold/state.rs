@@ -76,6 +76,14 @@ impl ThresholdState {
         }
     }
 
+    /// Whether its newest counts look like a breach, before that is certain.
+    pub fn is_suspicious(&self) -> bool {
+        match &self.own {
+            Own::Counted(counted) => counted.is_suspicious(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => false,
+        }
+    }
+
     /// What the known-good release's machines counted at `from` and later.
     pub fn control_since(&self, from: Timestamp) -> Option<Tally> {
         match &self.own {

@@ -1,6 +1,8 @@
 //! A rollback is announced and begins when its countdown is over, unless the release recovers or
 //! something forbids it by then.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
@@ -13,9 +15,12 @@ use super::{
 };
 use crate::model::{EventKind, Reason, Verdict};
 
-/// Starts the policy's countdown; without one the image is looked up at once.
-pub(in crate::decide) fn begin_countdown(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
-    let countdown = cx.policy.watch.countdown;
+/// Starts a countdown; without one the image is looked up at once.
+pub(in crate::decide) fn begin_countdown(
+    watch: Box<Watch>,
+    countdown: Duration,
+    cx: &mut Context<'_>,
+) -> Phase {
     if countdown.is_zero() {
         return images::check_before_use(watch, cx);
     }

@@ -12,7 +12,7 @@ pub(super) use held::{clear_hold, hold};
 use watching::watching;
 
 use super::{
-    Context, Round, fleet, rollback,
+    Context, Round, distress, fleet, rollback,
     state::{Phase, Watch},
     verdict, watch,
 };
@@ -26,7 +26,10 @@ const GONE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     match phase {
         Phase::Unseen => Phase::Unseen,
-        Phase::Steady => Phase::Steady,
+        Phase::Steady => {
+            distress::keep_vigil(cx, round);
+            Phase::Steady
+        }
         Phase::Watching(watch) => match runs_still(watch, cx, round, None) {
             Ok(watch) => watching(watch, cx, round),
             Err(next) => next,
@@ -88,6 +91,7 @@ fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
     let digest = known_good.map(|trusted| &trusted.revision.digest);
     watch::absorb(cx.policy, watch, round.machines, round.observation, digest, cx.now);
     verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);
+    distress::suspect(watch, cx.now);
 }
 
 /// No policy names the app any more: what was begun ends here, and people are told.

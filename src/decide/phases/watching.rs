@@ -16,6 +16,8 @@ pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Roun
     alert(&mut watch, cx);
     match verdict::overall(&watch.evidence) {
         Verdict::Breach if sight::unseen(cx, &watch.evidence).is_some() => Phase::Watching(watch),
+        // The others are heard first.
+        Verdict::Breach if cx.memory.org.listening => Phase::Watching(watch),
         Verdict::Breach => degraded(watch, cx),
         Verdict::Inconclusive | Verdict::Pass => trust::earn(watch, cx, round),
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     model::{
-        HoldReason, MachineId, Obstacle, OperatorHold, Reason,
+        AppName, HoldReason, MachineId, Obstacle, OperatorHold, Reason,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{duration, whole},
@@ -28,7 +28,14 @@ pub fn reason(reason: &Reason) -> String {
             format!("{} only alerts: nothing is done", thresholds.join(", "))
         }
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
-        Reason::CountsDown { seconds } => format!("in {seconds} s"),
+        Reason::CountsDown { seconds, together } if together.is_empty() => {
+            format!("in {seconds} s")
+        }
+        Reason::CountsDown { seconds, together } => {
+            let apps: Vec<&str> = together.iter().map(AppName::as_str).collect();
+            let apps = apps.join(", ");
+            format!("in {seconds} s unless it recovers, because {apps} degraded at the same time")
+        }
         Reason::Recovered => "the release recovered".to_owned(),
         Reason::CountdownCancelled { cause } => {
             format!("countdown cancelled: {}", self::reason(cause))

@@ -11,6 +11,9 @@ const ROUNDS_MAX: usize = 120;
 /// A recovery takes at least this many rounds and this long.
 const ROUNDS_MIN: usize = 3;
 const SPAN_MIN: SignedDuration = SignedDuration::from_secs(10);
+/// What looks like a breach does so in a span no longer than this, by so many bad events at least.
+const ABOVE_SPAN: SignedDuration = SignedDuration::from_secs(30);
+const ABOVE_MIN: f64 = 3.0;
 /// How seldom a span may look recovered although nothing has changed.
 const BY_CHANCE: f64 = 0.01;
 
@@ -39,6 +42,24 @@ impl Recent {
         lately.fold((0.0, 0.0), |(n, k), (_, all, bad)| (n + all, k + bad))
     }
 
+    /// Whether some span up to now is clearly above `limit`. This is no verdict: what is inside a
+    /// span may all have one cause that passes.
+    pub fn is_above(&self, limit: f64) -> bool {
+        let Some((newest, ..)) = self.0.back() else { return false };
+        let (mut n, mut k) = (0.0, 0.0);
+        for (at, all, bad) in self.0.iter().rev() {
+            if newest.duration_since(*at) > ABOVE_SPAN {
+                return false;
+            }
+            n += all;
+            k += bad;
+            if k >= ABOVE_MIN && k > limit * n && is_far_above(k, limit * n) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Whether the share, which was `then`, has clearly come back within `limit`: some recent span
     /// is within it, and would hardly have been by chance at the share of before.
     pub fn is_within(&self, limit: f64, then: f64) -> bool {
@@ -54,6 +75,15 @@ impl Recent {
         }
         false
     }
+}
+
+/// Whether so many events, or more, hardly come by chance where `expected` are.
+fn is_far_above(k: f64, expected: f64) -> bool {
+    if expected > 50.0 {
+        // The tail above 3.72 standard deviations is one in 10 000.
+        return (k - 0.5 - expected) / expected.sqrt() > 3.72;
+    }
+    1.0 - at_most(k - 1.0, expected) < 1e-4
 }
 
 /// The probability of at most `k` events where `expected` are (Poisson; the normal approximation
@@ -124,6 +154,16 @@ mod tests {
         assert!((at_most(0.0, 3.0) - 0.0498).abs() < 1e-4);
         assert!((at_most(2.0, 5.0) - 0.1247).abs() < 1e-4);
         assert!(at_most(20.0, 60.0) < 0.01 && at_most(55.0, 60.0) > 0.01);
+    }
+
+    #[test]
+    fn a_burst_of_bad_events_is_suspicious_and_a_few_are_not() {
+        assert!(rounds(&[(200.0, 0.0), (200.0, 60.0)]).is_above(0.02));
+        assert!(!rounds(&[(200.0, 4.0); 20]).is_above(0.02), "at the limit");
+        assert!(!rounds(&[(2.0, 2.0)]).is_above(0.02), "two are too few");
+        let mut over = vec![(200.0, 60.0); 5];
+        over.extend([(200.0, 0.0); 20]);
+        assert!(!rounds(&over).is_above(0.02), "what is over for half a minute");
     }
 
     #[test]

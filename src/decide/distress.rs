@@ -1,0 +1,146 @@
+//! What an app tells its neighbours, and what theirs means to it: releases that degrade together are
+//! seen together, and apps that nobody deployed are witnesses for the platform.
+//!
+//! A steady app is looked at as well, at its idle pace and faster while a neighbour is in distress.
+//! Nothing is decided about it; it only bears witness.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AppState, Context, Round,
+    state::{Phase, RegionWork, Watch},
+    verdict, watch,
+};
+use crate::model::{AppName, Distress, OrgContext, Region, Verdict};
+
+/// Apps whose distress began within this time of each other degrade together.
+const TOGETHER: SignedDuration = SignedDuration::from_secs(15);
+/// A witness degraded no later than the release, but for what it takes to see it, and not long ago
+/// either: what always fails says nothing of now.
+const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(10);
+const LONG_AGO: SignedDuration = SignedDuration::from_secs(60);
+/// Distress that was not seen again for so long is over.
+const OVER_AFTER: SignedDuration = SignedDuration::from_secs(45);
+
+/// The watch of a steady app. It is not recorded: two that differ make no other state.
+#[derive(Clone, Debug, Default)]
+pub struct Vigil(Option<Box<Watch>>);
+
+impl PartialEq for Vigil {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// Since when something is suspicious, and when it last was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Suspicion {
+    pub since: Timestamp,
+    pub last: Timestamp,
+}
+
+/// Looks at what a steady app runs.
+pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
+    let Some(current) = cx.memory.current.clone() else { return };
+    let kept = cx.memory.vigil.0.take();
+    let mut seen = kept
+        .filter(|kept| kept.revision.digest == current.digest)
+        // What it counted before is its past.
+        .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
+    watch::absorb(cx.policy, &mut seen, round.machines, round.observation, None, cx.now);
+    verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
+    let suspicion = cx.memory.suspicion.take();
+    cx.memory.suspicion = go_on(suspicion, is_suspicious(&seen), cx.now);
+    cx.memory.vigil = Vigil(Some(seen));
+}
+
+/// Notes whether the watched release looks as if it degraded, before that is certain.
+pub(super) fn suspect(watch: &mut Watch, now: Timestamp) {
+    let suspicious = is_suspicious(watch);
+    watch.suspicion = go_on(watch.suspicion.take(), suspicious, now);
+}
+
+fn go_on(before: Option<Suspicion>, is: bool, now: Timestamp) -> Option<Suspicion> {
+    match before {
+        Some(before) if is => Some(Suspicion { last: now, ..before }),
+        None if is => Some(Suspicion { since: now, last: now }),
+        before => before.filter(|before| now.duration_since(before.last) < OVER_AFTER),
+    }
+}
+
+fn is_suspicious(watch: &Watch) -> bool {
+    watch.evidence.iter().filter(|evidence| evidence.may_roll_back).any(|evidence| {
+        let state = watch.thresholds.get(&evidence.threshold);
+        evidence.verdict == Verdict::Breach || state.is_some_and(|state| state.is_suspicious())
+    })
+}
+
+/// What an app's neighbours are to know of it; `None`: it is well, as far as it can tell.
+pub fn of(state: &AppState) -> Option<Distress> {
+    let watched = |watch: &Watch, certain: bool| {
+        let suspicion = watch.suspicion.as_ref();
+        let since = suspicion.map(|one| one.since).or(certain.then_some(watch.since))?;
+        Some(Distress { since, regions: watch.regions.clone(), deployed: !watch.learning })
+    };
+    match &state.phase {
+        Phase::Watching(watch) => watched(watch, false),
+        Phase::CountingDown { watch, .. }
+        | Phase::CheckingImage { watch, .. }
+        | Phase::Held { watch, .. } => watched(watch, true),
+        Phase::RollingBack(rollback) => {
+            let open = rollback.regions.iter().filter(|work| RegionWork::is_open(work));
+            let regions: BTreeSet<Region> = open.map(|work| work.region.clone()).collect();
+            Some(Distress { since: rollback.started_at, regions, deployed: true })
+        }
+        Phase::Steady => {
+            let suspicion = state.memory.suspicion.as_ref()?;
+            let vigil = state.memory.vigil.0.as_ref();
+            let regions = vigil.map(|watch| watch.regions.clone()).unwrap_or_default();
+            Some(Distress { since: suspicion.since, regions, deployed: false })
+        }
+        Phase::Unseen | Phase::RolledBack(_) | Phase::Stopped { .. } => None,
+    }
+}
+
+/// What the neighbours show of a release's distress.
+pub(super) struct Neighbourhood {
+    /// Apps that were not deployed and degrade with it.
+    pub(super) witnesses: Vec<AppName>,
+    /// Apps with a release of their own that degrade with it.
+    pub(super) together: Vec<AppName>,
+    /// A region that they share with it.
+    pub(super) region: Option<Region>,
+}
+
+impl Neighbourhood {
+    /// Whether it is the platform, or something that all depend on, and not the release.
+    pub(super) fn is_incident(&self) -> bool {
+        self.witnesses.len() >= 2 || (!self.witnesses.is_empty() && !self.together.is_empty())
+    }
+}
+
+/// The neighbours of a release whose distress began when its watch says.
+pub(super) fn neighbourhood(org: &OrgContext, watch: &Watch, now: Timestamp) -> Neighbourhood {
+    let mine = watch.suspicion.as_ref().map_or(now, |suspicion| suspicion.since);
+    let mut found = Neighbourhood { witnesses: Vec::new(), together: Vec::new(), region: None };
+    for (app, theirs) in &org.neighbours {
+        let shared = theirs.regions.intersection(&watch.regions).next();
+        // A steady app that was just restarted to does not know its regions yet.
+        if shared.is_none() && !theirs.regions.is_empty() {
+            continue;
+        }
+        let later = theirs.since.duration_since(mine);
+        if theirs.deployed {
+            if later.abs() <= TOGETHER {
+                found.together.push(app.clone());
+            }
+        } else if later <= SEEN_LATE_BY && later >= -LONG_AGO {
+            found.witnesses.push(app.clone());
+            found.region = found.region.take().or_else(|| shared.cloned());
+        }
+    }
+    found
+}
