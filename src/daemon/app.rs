@@ -100,7 +100,11 @@ impl AppTask {
             }
         };
         self.tell_if_readable_again().await;
-        for (id, command) in course.state.memory.pending.clone() {
+        let pending = course.state.memory.pending.clone();
+        if let Some(policy) = self.policy().filter(|_| !pending.is_empty()) {
+            self.take(&mut course, &policy, &Input::Restarted).await?;
+        }
+        for (id, command) in pending {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
         }
@@ -380,12 +384,14 @@ impl AppTask {
             | EventKind::ImageMissing => error!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDegraded
             | EventKind::RollbackStopped
+            | EventKind::RollbackPaused
             | EventKind::ImageMixed
             | EventKind::ConfigRejected => warn!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDetected
             | EventKind::ReleaseTrusted
             | EventKind::RollbackPlanned
             | EventKind::RollbackStarted
+            | EventKind::RollbackResumed
             | EventKind::RollbackRegionConfirmed
             | EventKind::RollbackCompleted
             | EventKind::HoldCleared

@@ -70,8 +70,8 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
                 }
                 RegionPhase::Waiting
                 | RegionPhase::Updating
-                | RegionPhase::Confirmed { .. }
-                | RegionPhase::Skipped => None,
+                | RegionPhase::Confirmed
+                | RegionPhase::Skipped(_) => None,
             });
         }
         Phase::Stopped { rollback, reason, since } => {

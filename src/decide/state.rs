@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use super::rollback::left_down::LeftDown;
 pub use super::rollback::work::{
     Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
 };
@@ -247,6 +248,8 @@ pub struct Memory {
     pub mixed_announced: bool,
     /// An operator's brake, also one that has run out and was not lifted.
     pub operator_hold: Option<OperatorHold>,
+    /// Machines that a rollback took down and that may still be so after it yielded.
+    pub left_down: BTreeMap<MachineId, LeftDown>,
     /// What the rest of the organization was doing in the last round.
     pub org: OrgContext,
     pub next_command: CommandId,
@@ -280,6 +283,7 @@ impl Memory {
             mixed_since: None,
             mixed_announced: false,
             operator_hold: None,
+            left_down: BTreeMap::new(),
             org: OrgContext::default(),
             next_command: 1,
             pending: BTreeMap::new(),
@@ -339,7 +343,7 @@ impl Phase {
             }
             Phase::RollingBack(rollback) => {
                 let open = rollback.regions.iter().filter(|work| {
-                    !matches!(work.phase, RegionPhase::Confirmed { .. } | RegionPhase::Skipped)
+                    !matches!(work.phase, RegionPhase::Confirmed | RegionPhase::Skipped(_))
                 });
                 Some(open.map(|work| work.region.clone()).collect())
             }

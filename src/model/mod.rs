@@ -13,9 +13,10 @@ pub mod operator;
 pub mod policy;
 pub mod reason;
 pub mod release;
+pub mod report;
 pub mod selector;
 
-pub use event::{Event, EventKind, RegionReport};
+pub use event::{Event, EventKind};
 pub use evidence::{Evidence, Tally, Verdict};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
@@ -30,4 +31,5 @@ pub use policy::{
 };
 pub use reason::{HoldReason, Reason};
 pub use release::{Release, ReleaseStatus};
+pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Wait};
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -53,10 +53,12 @@ fn symbol(kind: EventKind) -> &'static str {
         | EventKind::ConfigReloaded => ":information_source:",
         EventKind::ReleaseTrusted
         | EventKind::RollbackCompleted
+        | EventKind::RollbackResumed
         | EventKind::RollbackRegionConfirmed => ":white_check_mark:",
         EventKind::RollbackPlanned | EventKind::RollbackStarted => ":leftwards_arrow_with_hook:",
         EventKind::ReleaseDegraded
         | EventKind::HoldPlaced
+        | EventKind::RollbackPaused
         | EventKind::MonitorBlind
         | EventKind::ImageMissing
         | EventKind::ImageMixed

@@ -10,12 +10,15 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod capacity;
 mod changes;
 mod chaos;
 mod guards;
+mod hands;
 mod life;
 mod mortal;
 mod odd;
+mod passing_causes;
 mod recovery;
 mod resume;
 mod rivals;

@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use waveoff::{
     config::{self, Config, Secret},
     daemon::{self, ConfigSource, Ports, Settings},
-    model::{AppName, Event, EventKind},
+    model::{AppName, Event, EventKind, RegionStage},
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
     scrape::Scraper,
@@ -343,7 +343,7 @@ impl World {
             let done: Vec<&str> = event
                 .regions
                 .iter()
-                .filter(|region| region.phase == "confirmed")
+                .filter(|region| region.phase == RegionStage::Confirmed)
                 .map(|region| region.region.as_str())
                 .collect();
             let done =

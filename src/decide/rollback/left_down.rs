@@ -1,0 +1,154 @@
+//! What we took down and nobody asked to stop is started again after we yielded: a deploy that finds
+//! a machine of ours `replacing` leaves it stopped.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::super::{
+    Command, Context, PutOutcome, Round, StartMachine, StartOutcome, later, signed, state::Rollback,
+};
+use crate::model::{
+    Event, EventKind, Machine, MachineFailure, MachineId, MachineState, Reason, Region,
+};
+
+/// How long whoever we yielded to is let be: most deploys start what they touch.
+const LET_BE_FOR: Duration = Duration::from_secs(10);
+/// A start event this much after ours is somebody's doing.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// Starts that do not work out before people are told.
+const TRIES_MAX: u32 = 5;
+/// A machine that is neither up nor at rest for so long, or not listed, is left.
+const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
+/// A machine that may be down because of a rollback that is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftDown {
+    pub region: Region,
+    pub rollback: String,
+    /// When we took it down.
+    pub since: Timestamp,
+    /// When we yielded.
+    pub left_at: Timestamp,
+    pub tries: u32,
+    /// Not before.
+    pub next: Timestamp,
+}
+
+/// Notes what is down because of a rollback that ends here.
+pub(super) fn remember(cx: &mut Context<'_>, rollback: &Rollback) {
+    for work in &rollback.regions {
+        for (id, machine) in &work.machines {
+            let in_flight = (machine.is_in_flight() && machine.running).then_some(cx.now);
+            let Some(since) = machine.down_since.or(in_flight) else { continue };
+            let left = LeftDown {
+                region: work.region.clone(),
+                rollback: rollback.id.clone(),
+                since: since.min(rollback.progress_at.max(rollback.started_at)),
+                left_at: cx.now,
+                tries: 0,
+                next: later(cx.now, LET_BE_FOR),
+            };
+            cx.memory.left_down.insert(id.clone(), left);
+        }
+    }
+}
+
+/// Starts what is still at rest, whatever the app is doing by now.
+pub(in crate::decide) fn start_what_was_left_down(cx: &mut Context<'_>, round: &Round<'_>) {
+    let left = std::mem::take(&mut cx.memory.left_down);
+    for (id, mut left) in left {
+        let machine = round.machines.iter().find(|machine| machine.id == id);
+        if is_settled(&left, machine, round, cx.now) {
+            continue;
+        }
+        if let Some(machine) = machine.filter(|_| is_due(cx, &left, &id))
+            && machine.state.is_at_rest()
+            && machine.lease.as_ref().is_none_or(|lease| lease.expires_at <= cx.now)
+        {
+            left.next = later(cx.now, RETRY_AFTER);
+            order(cx, &id, &left, machine);
+        }
+        cx.memory.left_down.insert(id, left);
+    }
+}
+
+/// Whether there is nothing more to be done for a machine.
+fn is_settled(
+    left: &LeftDown,
+    machine: Option<&&Machine>,
+    round: &Round<'_>,
+    now: Timestamp,
+) -> bool {
+    let Some(machine) = machine else {
+        return now.duration_since(left.left_at) >= GIVEN_UP_AFTER;
+    };
+    let is_later = round.observation.began.duration_since(left.left_at) >= signed(LET_BE_FOR);
+    let is_up = is_later && matches!(machine.state, MachineState::Started);
+    let destroyed = matches!(machine.state, MachineState::Destroyed);
+    // Somebody asked for the stop since: it is theirs.
+    let was_asked = machine
+        .exits
+        .first()
+        .is_some_and(|exit| exit.requested_stop && exit.at > later(left.left_at, LET_BE_FOR));
+    is_up
+        || destroyed
+        || was_asked
+        || (!machine.state.is_at_rest() && now.duration_since(left.left_at) >= GIVEN_UP_AFTER)
+}
+
+fn is_due(cx: &Context<'_>, left: &LeftDown, id: &MachineId) -> bool {
+    let under_way = cx.memory.pending.values().any(|command| match command {
+        Command::StartMachine(start) => start.machine == *id,
+        Command::PutImage(put) => put.machine == *id,
+        _ => false,
+    });
+    !under_way && left.next <= cx.now
+}
+
+fn order(cx: &mut Context<'_>, id: &MachineId, left: &LeftDown, machine: &Machine) {
+    let failing = cx.memory.known_good().and_then(|good| good.failing.get(id)).cloned();
+    cx.command(Command::StartMachine(Box::new(StartMachine {
+        machine: id.clone(),
+        region: left.region.clone(),
+        instance: machine.instance.clone(),
+        down_since: left.since,
+        rollback: left.rollback.clone(),
+        tolerates: failing.unwrap_or_default(),
+        ready_timeout: cx.policy.rollback.ready_timeout,
+    })));
+}
+
+/// What came of starting a machine. One that cannot be started is paged.
+pub(in crate::decide) fn start_finished(
+    cx: &mut Context<'_>,
+    command: &Command,
+    outcome: &StartOutcome,
+) {
+    let Command::StartMachine(start) = command else { return };
+    match outcome {
+        StartOutcome::Started
+        | StartOutcome::AlreadyUp
+        | StartOutcome::NotOurs
+        | StartOutcome::Not(PutOutcome::Gone) => {
+            cx.memory.left_down.remove(&start.machine);
+        }
+        StartOutcome::Not(_) => {
+            let Some(left) = cx.memory.left_down.get_mut(&start.machine) else { return };
+            left.tries += 1;
+            left.next = later(cx.now, RETRY_AFTER * left.tries);
+            if left.tries < TRIES_MAX {
+                return;
+            }
+            cx.memory.left_down.remove(&start.machine);
+            let mut event =
+                Event::new(EventKind::RollbackFailed, cx.now, Some(cx.memory.app.clone()));
+            event.release = cx.memory.current.as_ref().map(super::Revision::info);
+            let (machine, region) = (start.machine.clone(), start.region.clone());
+            let failure = MachineFailure::StaysDown;
+            event.reason = Some(Reason::MachineFailed { machine, region, failure });
+            cx.events.push(event);
+        }
+    }
+}
