@@ -106,6 +106,11 @@ fn is_about_acting(kind: EventKind) -> bool {
         | EventKind::ImageMissing
         | EventKind::ImageMixed
         | EventKind::ConfigRejected
+        | EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox
+        | EventKind::ConfigWarning
         | EventKind::ConfigReloaded => false,
     }
 }

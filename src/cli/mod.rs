@@ -1,6 +1,7 @@
 //! The command line: one file per command, and the exit codes they share.
 //!
-//! 0: done. 1: something failed. 2: the arguments or the configuration are wrong.
+//! 0: done. 1: something failed. 2: the arguments or the configuration are wrong. 3: another daemon
+//! uses the data directory.
 
 mod check;
 mod client;
@@ -15,6 +16,9 @@ mod text;
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+/// Another daemon uses the data directory.
+const EXIT_IN_USE: i32 = 3;
 
 /// Watches every release of a Fly.io organization and puts the last known-good image back, region
 /// by region, when one degrades.
@@ -31,6 +35,8 @@ enum Command {
     ///
     /// Tokens come from the environment: `FLY_API_TOKEN`, and what the receivers name. Base URLs can
     /// be overridden as for flyctl: `FLY_API_BASE_URL`, `FLY_FLAPS_BASE_URL`, `FLY_UIEX_BASE_URL`.
+    ///
+    /// Exit code 3: another daemon uses the data directory; it says which.
     Run {
         /// Directory with waveoff.toml and thresholds/*.toml.
         #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]

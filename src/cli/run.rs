@@ -22,7 +22,10 @@ use crate::{
     notify::http::HttpNotifier,
     ports::Clock,
     scrape::{CONCURRENCY, HttpPages, Scraper},
-    store::sqlite::SqliteJournal,
+    store::{
+        SqliteJournal,
+        lock::{DirectoryLock, LockError},
+    },
     web::Board,
 };
 
@@ -52,6 +55,14 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     let board = Board::new(&config.organization, clock.now());
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("make the data directory {}", config.data_dir.display()))?;
+    let _lock = match DirectoryLock::take(&config.data_dir, clock.now()) {
+        Ok(lock) => lock,
+        Err(error @ LockError::Held { .. }) => {
+            writeln!(std::io::stderr(), "waveoff: {error}")?;
+            return Ok(super::EXIT_IN_USE);
+        }
+        Err(error) => return Err(error).context("lock the data directory"),
+    };
     let path = config.data_dir.join("waveoff.sqlite");
     let journal = SqliteJournal::open(&path)
         .with_context(|| format!("open the journal {}", path.display()))?;

@@ -381,11 +381,16 @@ impl AppTask {
             EventKind::HoldPlaced
             | EventKind::RollbackFailed
             | EventKind::MonitorBlind
+            | EventKind::MonitorToken
+            | EventKind::MonitorJournal
             | EventKind::ImageMissing => error!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDegraded
             | EventKind::RollbackStopped
             | EventKind::RollbackPaused
             | EventKind::ImageMixed
+            | EventKind::MonitorClock
+            | EventKind::MonitorOutbox
+            | EventKind::ConfigWarning
             | EventKind::ConfigRejected => warn!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDetected
             | EventKind::ReleaseTrusted

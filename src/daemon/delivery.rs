@@ -122,7 +122,7 @@ impl Delivery {
     ) -> Result<(Vec<Queued>, Duration), StoreError> {
         let mut due = self.journal.due(now).await?;
         due.retain(|queued| !busy.contains(&queued.entry.receiver));
-        let next = self.journal.next_due().await?;
+        let next = self.journal.next_due(now).await?;
         let wait = next.map_or(SLEEP_MAX, |at| {
             Duration::try_from(at.duration_since(self.clock.now())).unwrap_or(Duration::ZERO)
         });

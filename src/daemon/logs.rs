@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::Ports;
-use crate::model::{AppName, CheckStatus, Event, EventKind, Machine};
+use crate::model::{AppName, CheckStatus, Event, EventKind, ExitEvent, Machine};
 
 /// For all lines together.
 const DEADLINE: Duration = Duration::from_millis(1500);
@@ -53,7 +53,7 @@ pub(super) async fn attach(
 }
 
 fn crashed(machine: &Machine) -> bool {
-    machine.exits.iter().any(|exit| !exit.requested_stop)
+    machine.exits.iter().any(ExitEvent::is_crash)
 }
 
 fn fails_checks(machine: &Machine) -> bool {

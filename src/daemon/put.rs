@@ -15,7 +15,6 @@ use crate::{
     decide::{
         PutImage, PutOutcome,
         rival::{self, Claim, Standing, Verified},
-        rollback::crashed_to_a_stop,
     },
     model::{AppName, HostStatus, Machine, MachineState},
     ports::{Lease, MachineUpdate, PlatformError},
@@ -129,7 +128,9 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
         let ours = machine.metadata.get("waveoff_rollback") == Some(&put.rollback);
         // An update resets the list of events: of a machine that we updated only the plan knows
         // that it had crashed.
-        let goal = if (ours && put.up) || !machine.state.is_at_rest() || crashed_to_a_stop(&machine)
+        let goal = if (ours && put.up)
+            || !machine.state.is_at_rest()
+            || machine.standing(false).is_to_be_started()
         {
             Goal::Up
         } else {
@@ -157,7 +158,11 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
         }
     };
     let skip_launch = machine.state.is_at_rest();
-    let goal = if skip_launch && !crashed_to_a_stop(&machine) { Goal::AtRest } else { Goal::Up };
+    let goal = if skip_launch && !machine.standing(false).is_to_be_started() {
+        Goal::AtRest
+    } else {
+        Goal::Up
+    };
     let update = MachineUpdate { config, current: machine.instance.clone(), skip_launch };
     let instance = match ports.platform.update(lease, &update).await {
         Ok(instance) => instance,

@@ -1,9 +1,6 @@
 //! Follows a machine on the target image until it is as it should be, and verifies that the
 //! platform kept the update: it may give up on one, silently, and go back.
 
-use std::collections::BTreeSet;
-
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
@@ -59,7 +56,7 @@ impl Job<'_> {
             self.wait_for(instance, WaitFor::Started).await?;
             machine = self.look(instance).await?;
         }
-        while !checks_pass(&machine, &self.put.tolerates, self.ports.clock.now()) {
+        while !machine.checks_pass(&self.put.tolerates, self.ports.clock.now()) {
             if Instant::now() >= self.deadline {
                 let failing = failing(&machine);
                 if failing.is_empty() {
@@ -126,16 +123,6 @@ impl Job<'_> {
             }
         }
     }
-}
-
-/// Whether every configured check has a result of this instance, and all pass but those that did
-/// not pass when the image was trusted either.
-fn checks_pass(machine: &Machine, tolerates: &BTreeSet<String>, now: Timestamp) -> bool {
-    let tolerated = machine.checks.iter().filter(|check| tolerates.contains(&check.name)).count();
-    let asked = machine.checks.iter().filter(|check| !tolerates.contains(&check.name));
-    let fresh: Vec<_> = asked.filter(|check| machine.is_fresh(check, now)).collect();
-    fresh.len() + tolerated >= machine.checks_configured
-        && fresh.iter().all(|check| check.status == CheckStatus::Passing)
 }
 
 fn failing(machine: &Machine) -> Vec<String> {

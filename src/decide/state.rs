@@ -77,10 +77,13 @@ pub struct Trusted {
     pub image_missing: bool,
     /// Unplanned exits per machine during its watch, for comparison.
     pub crashes_per_machine: f64,
-    /// Checks that failed although it was trusted (the policy asks for a quorum): going back does
+    /// Checks that did not pass although it was trusted (the policy asks for a quorum): going back does
     /// not wait for them to pass.
     #[serde(default)]
     pub failing: FailingChecks,
+    /// Process groups of which no machine ended by itself: their machines are no jobs.
+    #[serde(default)]
+    pub stayed_up: BTreeSet<ProcessGroup>,
 }
 
 /// Names of failing checks, by machine.

@@ -54,12 +54,15 @@ fn machine(version: u64, digest: &str) -> Machine {
         checks_configured: 0,
         exits: Vec::new(),
         started_at: Some(at(0)),
+        placed_at: None,
         updated_at: at(0),
         private_ip: None,
         metrics: None,
         lease: None,
         cordoned: false,
         standby: false,
+        has_services: false,
+        restart: None,
     }
 }
 

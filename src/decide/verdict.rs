@@ -1,5 +1,7 @@
 //! What the numbers of a watch say: evidence per threshold, and the verdict of the whole.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{
@@ -12,8 +14,8 @@ use super::{
     watch::{allowed_share, is_on, settings},
 };
 use crate::model::{
-    Action, Check, CheckStatus, Evidence, HostStatus, Machine, MachineState, NoData, Policy,
-    Threshold, ThresholdKind, Verdict,
+    Action, Check, CheckStatus, Evidence, ExitEvent, HostStatus, Machine, MachineState, NoData,
+    Policy, ProcessGroup, Threshold, ThresholdKind, Verdict,
 };
 
 /// Data older than this many scrapes is no data.
@@ -247,15 +249,29 @@ fn checks(policy: &Policy, threshold: &Threshold, on: &[&Machine], now: Timestam
     evidence
 }
 
-/// The checks of the release's machines that fail now.
+/// The checks of the release's machines that do not pass now, a warning included.
 pub(super) fn failing_checks(watch: &Watch, machines: &[&Machine]) -> FailingChecks {
     let mut failing = FailingChecks::new();
     for machine in machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
-        for check in machine.checks.iter().filter(|c| c.status == CheckStatus::Critical) {
+        for check in machine.checks.iter().filter(|c| c.status != CheckStatus::Passing) {
             failing.entry(machine.id.clone()).or_default().insert(check.name.clone());
         }
     }
     failing
+}
+
+/// Process groups of the release that are up, and of which no machine ended by itself.
+pub(super) fn groups_that_stay_up(watch: &Watch, machines: &[&Machine]) -> BTreeSet<ProcessGroup> {
+    let on = || machines.iter().filter(|machine| is_on(&watch.revision, machine));
+    let ended: BTreeSet<&ProcessGroup> = on()
+        .filter(|machine| machine.exits.iter().any(ExitEvent::is_clean_end))
+        .map(|machine| &machine.group)
+        .collect();
+    on().filter(|machine| matches!(machine.state, MachineState::Started))
+        .map(|machine| &machine.group)
+        .filter(|group| !ended.contains(group))
+        .cloned()
+        .collect()
 }
 
 /// How many times in a row a check has failed since its machine was expected to answer it: what

@@ -46,6 +46,14 @@ pub enum EventKind {
     MonitorBlind,
     #[serde(rename = "monitor.recovered")]
     MonitorRecovered,
+    #[serde(rename = "monitor.clock")]
+    MonitorClock,
+    #[serde(rename = "monitor.token")]
+    MonitorToken,
+    #[serde(rename = "monitor.journal")]
+    MonitorJournal,
+    #[serde(rename = "monitor.outbox")]
+    MonitorOutbox,
     #[serde(rename = "image.missing")]
     ImageMissing,
     #[serde(rename = "image.mixed")]
@@ -54,11 +62,13 @@ pub enum EventKind {
     ConfigRejected,
     #[serde(rename = "config.reloaded")]
     ConfigReloaded,
+    #[serde(rename = "config.warning")]
+    ConfigWarning,
 }
 
 impl EventKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::ReleaseDetected,
         Self::ReleaseTrusted,
         Self::ReleaseDegraded,
@@ -74,10 +84,15 @@ impl EventKind {
         Self::HoldCleared,
         Self::MonitorBlind,
         Self::MonitorRecovered,
+        Self::MonitorClock,
+        Self::MonitorToken,
+        Self::MonitorJournal,
+        Self::MonitorOutbox,
         Self::ImageMissing,
         Self::ImageMixed,
         Self::ConfigRejected,
         Self::ConfigReloaded,
+        Self::ConfigWarning,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -97,10 +112,15 @@ impl EventKind {
             Self::HoldCleared => "hold.cleared",
             Self::MonitorBlind => "monitor.blind",
             Self::MonitorRecovered => "monitor.recovered",
+            Self::MonitorClock => "monitor.clock",
+            Self::MonitorToken => "monitor.token",
+            Self::MonitorJournal => "monitor.journal",
+            Self::MonitorOutbox => "monitor.outbox",
             Self::ImageMissing => "image.missing",
             Self::ImageMixed => "image.mixed",
             Self::ConfigRejected => "config.rejected",
             Self::ConfigReloaded => "config.reloaded",
+            Self::ConfigWarning => "config.warning",
         }
     }
 }

@@ -1,6 +1,11 @@
 //! A machine as the platform reports it: what runs where, and how it feels.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,6 +54,57 @@ impl fmt::Debug for RawConfig {
     }
 }
 
+/// What a machine is on its way to; names are the platform's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transition {
+    Creating,
+    Starting,
+    Restarting,
+    Updating,
+    Replacing,
+    Stopping,
+    Suspending,
+    Destroying,
+}
+
+impl Transition {
+    const ALL: [Self; 8] = [
+        Self::Creating,
+        Self::Starting,
+        Self::Restarting,
+        Self::Updating,
+        Self::Replacing,
+        Self::Stopping,
+        Self::Suspending,
+        Self::Destroying,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Starting => "starting",
+            Self::Restarting => "restarting",
+            Self::Updating => "updating",
+            Self::Replacing => "replacing",
+            Self::Stopping => "stopping",
+            Self::Suspending => "suspending",
+            Self::Destroying => "destroying",
+        }
+    }
+
+    /// Whether it leads to rest: a machine that drains may take its time.
+    pub fn is_draining(self) -> bool {
+        match self {
+            Self::Stopping | Self::Suspending | Self::Destroying => true,
+            Self::Creating
+            | Self::Starting
+            | Self::Restarting
+            | Self::Updating
+            | Self::Replacing => false,
+        }
+    }
+}
+
 /// A machine's state; names are the platform's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MachineState {
@@ -58,8 +114,10 @@ pub enum MachineState {
     Suspended,
     Failed,
     Destroyed,
-    /// On its way somewhere (`starting`, `replacing`, …); the name is kept for messages.
-    Transient(String),
+    /// It was to be started and could not be.
+    LaunchFailed,
+    /// On its way somewhere.
+    Transient(Transition),
     /// A name this version does not know: treated as neither up nor down.
     Unknown(String),
 }
@@ -74,9 +132,11 @@ impl MachineState {
             "suspended" => Self::Suspended,
             "failed" => Self::Failed,
             "destroyed" | "replaced" | "migrated" => Self::Destroyed,
-            "creating" | "starting" | "stopping" | "restarting" | "suspending" | "destroying"
-            | "launch_failed" | "updating" | "replacing" => Self::Transient(name.to_owned()),
-            _ => Self::Unknown(name.to_owned()),
+            "launch_failed" => Self::LaunchFailed,
+            _ => match Transition::ALL.into_iter().find(|moving| moving.as_str() == name) {
+                Some(moving) => Self::Transient(moving),
+                None => Self::Unknown(name.to_owned()),
+            },
         }
     }
 
@@ -88,7 +148,9 @@ impl MachineState {
             Self::Suspended => "suspended",
             Self::Failed => "failed",
             Self::Destroyed => "destroyed",
-            Self::Transient(name) | Self::Unknown(name) => name,
+            Self::LaunchFailed => "launch_failed",
+            Self::Transient(moving) => moving.as_str(),
+            Self::Unknown(name) => name,
         }
     }
 
@@ -99,6 +161,7 @@ impl MachineState {
             Self::Started
             | Self::Failed
             | Self::Destroyed
+            | Self::LaunchFailed
             | Self::Transient(_)
             | Self::Unknown(_) => false,
         }
@@ -154,6 +217,16 @@ pub struct ExitEvent {
     pub oom_killed: bool,
     /// Somebody asked for the stop: not a crash.
     pub requested_stop: bool,
+    /// When the process that ended had started, as far as the platform still shows it.
+    pub started_at: Option<Timestamp>,
+}
+
+/// When the platform starts a machine anew whose process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    No,
+    OnFailure,
+    Always,
 }
 
 /// Where a machine serves its metrics: its own `metrics` setting.
@@ -195,6 +268,9 @@ pub struct Machine {
     pub exits: Vec<ExitEvent>,
     /// The newest `start` event.
     pub started_at: Option<Timestamp>,
+    /// The newest `update` or `launch` event: since when it runs what it runs. What ended before
+    /// was another release's process. `None`: the platform does not show it any more.
+    pub placed_at: Option<Timestamp>,
     pub updated_at: Timestamp,
     /// 6PN address (IPv6 on Fly; loopback in the simulation).
     pub private_ip: Option<std::net::IpAddr>,
@@ -203,6 +279,10 @@ pub struct Machine {
     pub cordoned: bool,
     /// Whether it only stands by for another machine.
     pub standby: bool,
+    /// Whether requests reach it through the platform's proxy.
+    pub has_services: bool,
+    /// `None`: it does not say, which is the platform's `OnFailure`.
+    pub restart: Option<RestartPolicy>,
 }
 
 impl Machine {
@@ -223,19 +303,155 @@ impl Machine {
     /// its status last *changed*: a result from before the start is another instance's, unless it
     /// says "passing" for so long after the start that a failing check would have changed it.
     pub fn is_fresh(&self, check: &Check, now: Timestamp) -> bool {
-        let Some(changed_at) = check.changed_at else { return false };
+        let interval = check.interval.unwrap_or(UNTOLD_CHECK_INTERVAL);
+        let Some(changed_at) = check.changed_at else {
+            // A result without a time is this instance's once it has been asked.
+            return check.status == CheckStatus::Passing && self.has_run_for(interval, now);
+        };
         let started = self.started_at.unwrap_or(self.updated_at);
         if changed_at >= started {
             return true;
         }
-        let interval = check.interval.unwrap_or(UNTOLD_CHECK_INTERVAL);
         let settled = (interval * 3).max(PASSING_SETTLES_AFTER);
         check.status == CheckStatus::Passing
             && Duration::try_from(now.duration_since(started)).is_ok_and(|up| up >= settled)
     }
 
-    /// Exits nobody asked for, at or after `since`.
+    /// Whether it is known to run what it was last given, and to have done so for `span`.
+    fn has_run_for(&self, span: Duration, now: Timestamp) -> bool {
+        let Some(started) = self.started_at else { return false };
+        matches!(self.state, MachineState::Started)
+            && self.placed_at.is_none_or(|placed| placed <= started)
+            && Duration::try_from(now.duration_since(started)).is_ok_and(|up| up >= span)
+    }
+
+    /// Whether every configured check has a result of this instance, and all pass but those that
+    /// did not pass when its image earned trust either.
+    pub fn checks_pass(&self, tolerated: &BTreeSet<String>, now: Timestamp) -> bool {
+        let known = self.checks.iter().filter(|check| tolerated.contains(&check.name)).count();
+        let asked = self.checks.iter().filter(|check| !tolerated.contains(&check.name));
+        let fresh: Vec<_> = asked.filter(|check| self.is_fresh(check, now)).collect();
+        fresh.len() + known >= self.checks_configured
+            && fresh.iter().all(|check| check.status == CheckStatus::Passing)
+    }
+
+    /// Processes that failed, at or after `since`.
     pub fn crashes_since(&self, since: Timestamp) -> impl Iterator<Item = &ExitEvent> {
-        self.exits.iter().filter(move |exit| !exit.requested_stop && exit.at >= since)
+        self.exits.iter().filter(move |exit| exit.is_crash() && exit.at >= since)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A machine in `state`, with nothing else to tell of it.
+    pub(crate) fn machine(state: MachineState) -> Machine {
+        Machine {
+            app: "api".into(),
+            id: "m1".into(),
+            instance: "i1".into(),
+            region: "iad".into(),
+            group: "app".into(),
+            state,
+            host: HostStatus::Ok,
+            image: ImageRef {
+                registry: "registry.fly.io".to_owned(),
+                repository: "api".to_owned(),
+                tag: None,
+                digest: Some(Digest::new("sha256:1")),
+            },
+            release: Some(ReleaseVersion(1)),
+            metadata: BTreeMap::new(),
+            config: None,
+            checks: Vec::new(),
+            checks_configured: 0,
+            exits: Vec::new(),
+            started_at: None,
+            placed_at: None,
+            updated_at: Timestamp::UNIX_EPOCH,
+            private_ip: None,
+            metrics: None,
+            lease: None,
+            cordoned: false,
+            standby: false,
+            has_services: false,
+            restart: None,
+        }
+    }
+
+    #[test]
+    fn the_names_of_states_come_back_as_they_were() {
+        for name in [
+            "created",
+            "started",
+            "stopped",
+            "suspended",
+            "failed",
+            "destroyed",
+            "launch_failed",
+            "creating",
+            "starting",
+            "restarting",
+            "updating",
+            "replacing",
+            "stopping",
+            "suspending",
+            "destroying",
+            "hibernating",
+        ] {
+            assert_eq!(MachineState::parse(name).as_str(), name);
+        }
+        assert_eq!(MachineState::parse("replaced"), MachineState::Destroyed);
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn checked(status: CheckStatus, changed_at: Option<i64>) -> Machine {
+        let check = Check {
+            name: "http".to_owned(),
+            status,
+            output: String::new(),
+            changed_at: changed_at.map(at),
+            interval: Some(Duration::from_secs(10)),
+            grace: None,
+        };
+        Machine {
+            checks: vec![check],
+            checks_configured: 1,
+            placed_at: Some(at(100)),
+            started_at: Some(at(102)),
+            ..machine(MachineState::Started)
+        }
+    }
+
+    #[test]
+    fn a_passing_check_without_a_time_counts_once_the_instance_was_asked() {
+        let none = BTreeSet::new();
+        let mut machine = checked(CheckStatus::Passing, None);
+        assert!(!machine.checks_pass(&none, at(111)), "it may be the result of the one before");
+        assert!(machine.checks_pass(&none, at(112)));
+        machine.placed_at = Some(at(105));
+        assert!(!machine.checks_pass(&none, at(112)), "what started is not what was placed");
+        assert!(!checked(CheckStatus::Warning, None).checks_pass(&none, at(500)));
+    }
+
+    #[test]
+    fn a_check_that_did_not_pass_before_either_is_not_waited_for() {
+        let known = BTreeSet::from(["http".to_owned()]);
+        for status in [CheckStatus::Warning, CheckStatus::Critical, CheckStatus::Passing] {
+            assert!(checked(status, Some(50)).checks_pass(&known, at(103)), "{status:?}");
+        }
+        let machine = checked(CheckStatus::Warning, Some(104));
+        assert!(!machine.checks_pass(&BTreeSet::new(), at(105)));
+        assert!(checked(CheckStatus::Passing, Some(104)).checks_pass(&BTreeSet::new(), at(105)));
+    }
+
+    #[test]
+    fn three_ways_lead_to_rest() {
+        let draining = Transition::ALL.into_iter().filter(|moving| moving.is_draining());
+        assert_eq!(draining.count(), 3);
     }
 }

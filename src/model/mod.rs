@@ -14,6 +14,7 @@ pub mod policy;
 pub mod reason;
 pub mod release;
 pub mod report;
+pub mod rest;
 pub mod selector;
 
 pub use event::{Event, EventKind};
@@ -21,7 +22,7 @@ pub use evidence::{Evidence, Tally, Verdict};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,
-    MetricsPage, RawConfig,
+    MetricsPage, RawConfig, RestartPolicy, Transition,
 };
 pub use observation::{Count, MachineSample, Observation, OrgContext, Readings, Since};
 pub use operator::{OperatorHold, Order};
@@ -32,4 +33,5 @@ pub use policy::{
 pub use reason::{HoldReason, Reason};
 pub use release::{Release, ReleaseStatus};
 pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Wait};
+pub use rest::Standing;
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -153,6 +153,11 @@ pub enum Reason {
         detail: String,
     },
     StateReadable,
+    /// So many messages for a receiver were given up: more were waiting than there is room for.
+    OutboxCrowded {
+        receiver: String,
+        messages: u64,
+    },
     /// Somebody else's words: a configuration's error, a tie.
     Told {
         text: String,

@@ -60,10 +60,16 @@ fn symbol(kind: EventKind) -> &'static str {
         | EventKind::HoldPlaced
         | EventKind::RollbackPaused
         | EventKind::MonitorBlind
+        | EventKind::MonitorClock
+        | EventKind::MonitorOutbox
+        | EventKind::ConfigWarning
         | EventKind::ImageMissing
         | EventKind::ImageMixed
         | EventKind::ConfigRejected => ":warning:",
-        EventKind::RollbackStopped | EventKind::RollbackFailed => ":rotating_light:",
+        EventKind::RollbackStopped
+        | EventKind::RollbackFailed
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal => ":rotating_light:",
     }
 }
 

@@ -80,6 +80,12 @@ pub fn sentence(event: &Event) -> String {
             text.after(event, "after");
             text.reason(event);
         }
+        EventKind::MonitorClock => text.said(event, "the clock of its host is wrong"),
+        EventKind::MonitorToken => text.said(event, "the token cannot do all that is needed"),
+        EventKind::MonitorJournal => {
+            text.said(event, "the journal cannot be written, nothing is decided meanwhile");
+        }
+        EventKind::MonitorOutbox => text.said(event, "messages were given up"),
         EventKind::ImageMissing => {
             text.said(event, "the image to go back to is missing from its registry");
         }
@@ -94,6 +100,9 @@ pub fn sentence(event: &Event) -> String {
             text.said(event, "changed configuration refused, the old one stays in force");
         }
         EventKind::ConfigReloaded => text.said(event, "changed configuration in force"),
+        EventKind::ConfigWarning => {
+            text.said(event, "the configuration is in force and probably not what is meant")
+        }
     }
     text.end()
 }
@@ -124,9 +133,14 @@ fn head(event: &Event) -> String {
         | EventKind::HoldCleared
         | EventKind::MonitorBlind
         | EventKind::MonitorRecovered
+        | EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox
         | EventKind::ImageMixed
         | EventKind::ConfigRejected
-        | EventKind::ConfigReloaded => None,
+        | EventKind::ConfigReloaded
+        | EventKind::ConfigWarning => None,
     };
     if let Some(good) = target {
         let _infallible = write!(head, " → {}", good.label());

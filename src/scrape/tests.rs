@@ -232,12 +232,15 @@ fn machine(id: &str) -> Machine {
         checks_configured: 0,
         exits: Vec::new(),
         started_at: None,
+        placed_at: None,
         updated_at: jiff::Timestamp::UNIX_EPOCH,
         private_ip: Some("fdaa::3".parse().unwrap()),
         metrics: Some(MetricsPage { port: 9091, path: "/stats".into() }),
         lease: None,
         cordoned: false,
         standby: false,
+        has_services: false,
+        restart: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    image::Behaviour,
+    behaviour::{Behaviour, CheckSays, Launch},
     machine::{CheckResult, Death, Next, Process, SimMachine, State, later, seconds},
     org::Org,
 };
@@ -26,6 +26,7 @@ impl Org {
     /// Plays everything that is due until `now`. Time does not run backwards.
     pub fn advance(&mut self, now: Timestamp) {
         let slice = self.slice(now);
+        self.note_lists();
         while let Some((due, what)) = self.first_due().filter(|(due, _)| *due <= now) {
             self.now = self.now.max(due);
             self.serve_traffic();
@@ -34,6 +35,7 @@ impl Org {
                 Due::Machine(id) => self.step(&id),
                 Due::Ship(index) => self.step_ship(index),
             }
+            self.note_lists();
         }
         self.now = self.now.max(now);
     }
@@ -62,8 +64,8 @@ impl Org {
         } else if let Some(death) = machine.death.filter(|death| death.at <= now) {
             self.die(id, death);
         } else if machine.check_due.is_some_and(|at| at <= now) {
-            let failing = self.fails_checks(machine, now);
-            self.check(id, failing);
+            let says = self.check_says(machine, now);
+            self.check(id, says);
         }
     }
 
@@ -71,12 +73,23 @@ impl Org {
         let now = self.now;
         let event = self.rng.ulid(now);
         let (boot, check) = (self.timing.boot, self.timing.check);
-        let extra = self.machines.get(id).map_or(0.0, |machine| self.behaviour_of(machine).boot_s);
+        let behaviour = self.machines.get(id).map(|machine| self.behaviour_of(machine));
+        let (extra, launch) = behaviour
+            .map_or((0.0, Launch::Works), |behaviour| (behaviour.boot_s, behaviour.launch));
         let Some(machine) = self.machines.get_mut(id) else { return };
         machine.next = None;
         match next {
             Next::Start if extra > 0.0 => {
                 machine.next = Some((later(now, seconds(extra)), Next::Up));
+            }
+            Next::Start | Next::Up if launch != Launch::Works => {
+                let ends = match launch {
+                    Launch::Failed => State::Failed,
+                    Launch::LaunchFailed => State::LaunchFailed,
+                    Launch::Works | Launch::Hangs => return,
+                };
+                machine.enter(ends, now);
+                machine.push_event(&event, ["launch", ends.as_str(), "flyd"], now);
             }
             Next::Start | Next::Up => {
                 machine.enter(State::Started, now);
@@ -96,6 +109,11 @@ impl Org {
                 }
                 machine.end_process();
                 machine.enter(state, now);
+                if state == State::Destroyed {
+                    machine.lease = None;
+                    machine.push_event(&event, ["destroy", "destroyed", "flyd"], now);
+                    self.forget();
+                }
             }
             Next::Place { run } => {
                 let kept = machine.version.digest.is_some() && !machine.revert_next;
@@ -105,6 +123,7 @@ impl Org {
                         machine.version = *version;
                         machine.revert_next = false;
                         machine.push_event(&event, ["update", "reverted", "flyd"], now);
+                        machine.configured_at = now;
                         (state.is_up(), if state.is_settled() { state } else { State::Stopped })
                     }
                     // A suspended machine's memory is of no use to a new version.
@@ -134,7 +153,8 @@ impl Org {
             "always" => true,
             _ => death.code != 0,
         };
-        let again = wanted && machine.restarts.len() < retries;
+        // Only failures are counted against the retries.
+        let again = wanted && (policy == "always" || machine.restarts.len() < retries);
         if again {
             machine.restarts.push_back(now);
         }
@@ -151,13 +171,13 @@ impl Org {
     }
 
     /// A result of a machine's checks.
-    fn check(&mut self, id: &str, failing: bool) {
+    fn check(&mut self, id: &str, says: CheckSays) {
         let now = self.now;
         let next = self.next_check(id);
         let Some(machine) = self.machines.get_mut(id) else { return };
         machine.check_due = next;
-        if machine.check.is_none_or(|check| check.passing == failing) {
-            machine.check = Some(CheckResult { passing: !failing, changed_at: now });
+        if machine.check.is_none_or(|check| check.says != says) {
+            machine.check = Some(CheckResult { says, changed_at: now });
         }
     }
 
@@ -166,7 +186,7 @@ impl Org {
         let machine = self.machines.get(id)?;
         let behaviour = self.behaviour_of(machine);
         let turn = later(machine.process.as_ref()?.since, seconds(behaviour.after_s));
-        (behaviour.checks_fail && turn > self.now).then_some(turn)
+        (behaviour.check_says() != CheckSays::Passing && turn > self.now).then_some(turn)
     }
 
     /// Checks are looked at again soon: the behaviour under them changed.
@@ -187,6 +207,16 @@ impl Org {
                 machine.death = death;
             }
         }
+        // A launch that hung is tried again.
+        let boot = later(now, self.timing.boot);
+        let hung = self.machines.values_mut().filter(|machine| {
+            machine.version.digest.as_deref() == Some(digest)
+                && machine.state == State::Starting
+                && machine.next.is_none()
+        });
+        for machine in hung {
+            machine.next = Some((boot, Next::Start));
+        }
     }
 
     /// How the image that runs on a machine behaves there.
@@ -195,10 +225,11 @@ impl Org {
         self.images.behaviour(digest).in_region(&machine.region)
     }
 
-    pub(super) fn fails_checks(&self, machine: &SimMachine, at: Timestamp) -> bool {
+    pub(super) fn check_says(&self, machine: &SimMachine, at: Timestamp) -> CheckSays {
         let behaviour = self.behaviour_of(machine);
         let since = machine.process.as_ref().map_or(at, |process| process.since);
-        behaviour.checks_fail && at >= later(since, seconds(behaviour.after_s))
+        let is_itself = at >= later(since, seconds(behaviour.after_s));
+        if is_itself { behaviour.check_says() } else { CheckSays::Passing }
     }
 
     /// When and how the process that runs from `since` on, or was changed then, ends by itself.
@@ -209,6 +240,11 @@ impl Org {
             code: if behaviour.oom { KILLED } else { 1 },
             oom: behaviour.oom,
         });
+        let job = behaviour.exits_after_s.map(|after| Death {
+            at: later(since, seconds(after)),
+            code: behaviour.exit_code,
+            oom: false,
+        });
         let room = machine.version.memory_bytes() - behaviour.memory_bytes;
         let full = (behaviour.leak_bytes_per_s > 0.0).then(|| Death {
             at: later(since, seconds((room / behaviour.leak_bytes_per_s).max(0.0))),
@@ -217,7 +253,7 @@ impl Org {
         });
         let once = machine.version.runs_once();
         let done = once.then(|| Death { at: later(since, ONCE), code: 0, oom: false });
-        [crash, full, done].into_iter().flatten().min_by_key(|death| death.at)
+        [crash, job, full, done].into_iter().flatten().min_by_key(|death| death.at)
     }
 }
 

@@ -134,6 +134,13 @@ fn definition(app: &FleetApp, primary: &str, metrics_port: u16) -> Value {
         })
         .collect();
     set("vm", Value::Array(sizes));
+    let restarts: Vec<Value> = groups
+        .iter()
+        .map(|group| {
+            json!({"policy": group.restart.as_str(), "retries": 10, "processes": [group.name]})
+        })
+        .collect();
+    set("restart", Value::Array(restarts));
     if let Some(command) = &app.release_command {
         set("deploy", json!({"release_command": command}));
     }
@@ -152,7 +159,7 @@ fn config(app: &FleetApp, group: &Group, metrics_port: u16, primary: &str) -> Va
             "fly_release_id": release_id(app), "fly_release_version": app.version.to_string(),
             "fly_flyctl_version": "0.3.0",
         },
-        "restart": {"policy": "on-failure", "max_retries": 10},
+        "restart": {"policy": group.restart.as_str(), "max_retries": 10},
     });
     let Some(fields) = config.as_object_mut() else { return config };
     if group.services {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Value, json};
 
 use super::{
-    machine::{Death, Next, SimMachine, State, later},
+    machine::{Death, Next, SimMachine, State, later, seconds},
     org::{Org, Placed},
     refusal::Refusal,
 };
@@ -103,6 +103,7 @@ impl Org {
         let version = self.new_version(update.config, update.raw, now);
         let event = self.rng.ulid(now);
         let due = later(now, self.timing.replace);
+        let events_survive = self.quirks.events_survive;
         let machine = self.living(app, id)?;
         reachable(machine)?;
         if update.current.is_some_and(|current| current != machine.version.instance) {
@@ -113,14 +114,21 @@ impl Org {
             let text = "machine is replacing: concurrent update in progress";
             return Err(Refusal::Conflict(text.to_owned()));
         }
+        if machine.state == State::Destroying {
+            return Err(Refusal::Precondition("machine is being destroyed".to_owned()));
+        }
         let instance = version.instance.clone();
-        let run = machine.state.is_up() && !update.skip_launch;
+        let launched = machine.state.is_up() || machine.state.has_failed();
+        let run = launched && !update.skip_launch;
         let old = std::mem::replace(&mut machine.version, version);
         machine.previous = Some((Box::new(old), machine.state));
         machine.remember_version();
         machine.end_process();
         machine.restarts.clear();
-        machine.events.clear();
+        machine.configured_at = now;
+        if !events_survive {
+            machine.events.clear();
+        }
         machine.push_event(&event, ["update", "replacing", "user"], now);
         machine.enter(State::Replacing, now);
         machine.next = Some((due, Next::Place { run }));
@@ -144,7 +152,7 @@ impl Org {
                 let text = "unable to start machine from current state: 'created'";
                 Err(Refusal::Precondition(text.to_owned()))
             }
-            State::Stopped | State::Suspended => {
+            State::Stopped | State::Suspended | State::Failed | State::LaunchFailed => {
                 machine.restarts.clear();
                 machine.enter(State::Starting, now);
                 machine.next = Some((later(now, boot), Next::Start));
@@ -153,7 +161,7 @@ impl Org {
             State::Replacing => {
                 Err(Refusal::Precondition("machine getting replaced, refusing to start".to_owned()))
             }
-            State::Stopping | State::Suspending | State::Destroyed => {
+            State::Stopping | State::Suspending | State::Destroying | State::Destroyed => {
                 Err(Refusal::Precondition("machine still active, refusing to start".to_owned()))
             }
         }
@@ -174,7 +182,8 @@ impl Org {
 
     /// The same without a lease, as the proxy's autostop does it.
     pub(super) fn force_rest(&mut self, app: &str, id: &str, suspend: bool) -> Result<(), Refusal> {
-        let (now, stop) = (self.now, self.timing.stop);
+        let drain = seconds(self.behaviour_of(self.machine(app, id)?).drain_s);
+        let (now, stop) = (self.now, self.timing.stop + drain);
         let machine = self.living(app, id)?;
         reachable(machine)?;
         if machine.state == State::Replacing {
@@ -243,14 +252,22 @@ impl Org {
     ) -> Result<(), Refusal> {
         self.living(app, id)?;
         self.guard(app, id, nonce)?;
-        let now = self.now;
+        let (now, takes) = (self.now, self.timing.destroy);
         let event = self.rng.ulid(now);
         let machine = self.living(app, id)?;
+        if machine.state == State::Destroying {
+            return Ok(());
+        }
         if !force && machine.state.is_up() {
             let text = "unable to destroy machine, not currently in stopped state";
             return Err(Refusal::Precondition(text.to_owned()));
         }
         machine.end_process();
+        if !takes.is_zero() {
+            machine.enter(State::Destroying, now);
+            machine.next = Some((later(now, takes), Next::Rest(State::Destroyed)));
+            return Ok(());
+        }
         machine.enter(State::Destroyed, now);
         machine.next = None;
         machine.lease = None;
@@ -260,7 +277,7 @@ impl Org {
     }
 
     /// Destroyed machines are shown for a while, not for ever.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         let destroyed = self.machines.values().filter(|machine| machine.is_destroyed());
         if destroyed.clone().count() <= DESTROYED_MAX {
             return;
@@ -278,7 +295,9 @@ impl Org {
         id: &str,
         pairs: &BTreeMap<String, Option<String>>,
     ) -> Result<(), Refusal> {
+        let now = self.now;
         let machine = self.living(app, id)?;
+        machine.configured_at = now;
         let version = &mut machine.version;
         let Some(config) = version.config.as_object_mut() else { return Ok(()) };
         let metadata = config.entry("metadata").or_insert_with(|| json!({}));

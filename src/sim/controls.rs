@@ -8,17 +8,18 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
+    behaviour::Behaviour,
     change::Update,
+    deploy::{GateResult, ShipOptions},
     faults::{CallRecord, FaultRule},
     fleet::FleetApp,
     handle::Sim,
-    image::{Behaviour, Reference},
+    image::Reference,
     lease::{Ask, Held},
     ledger::Entry,
     machine::{Death, Moment, State, later},
     org::{Org, Placed, Totals},
     refusal::Refusal,
-    ship::ShipOptions,
 };
 
 impl Org {
@@ -126,6 +127,24 @@ impl Sim {
     /// When there is no such app or image.
     pub fn ship(&self, app: &str, image: &str, options: ShipOptions) -> Result<Entry, Refusal> {
         self.with(|org| org.ship(app, image, options))
+    }
+
+    /// See [`Org::ship_secrets`].
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn ship_secrets(&self, app: &str, options: ShipOptions) -> Result<Entry, Refusal> {
+        self.with(|org| org.ship_secrets(app, options))
+    }
+
+    /// See [`Org::kill_ships`].
+    pub fn kill_ships(&self, app: &str) {
+        self.with(|org| org.kill_ships(app));
+    }
+
+    /// See [`Org::gates`].
+    pub fn gates(&self, app: &str) -> Vec<GateResult> {
+        self.with(|org| org.gates(app))
     }
 
     /// See [`Org::set_behaviour`].

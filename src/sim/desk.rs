@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    behaviour::{Behaviour, CheckSays},
     change::{Progress, Update},
+    deploy::ShipOptions,
     handle::Sim,
-    image::{Behaviour, Reference, digest_of},
+    image::{Reference, digest_of},
     lease::{Ask, Held},
     ledger::{Entry, NewEntry},
     org::{Org, Placed},
@@ -18,7 +20,6 @@ use super::{
         desk::{Desk, MetricsSite},
         reply::{Reply, put},
     },
-    ship::ShipOptions,
     show::rfc3339,
 };
 
@@ -47,7 +48,11 @@ impl Sim {
 
 impl Desk for Sim {
     fn now(&self) -> Timestamp {
-        Self::now(self)
+        self.platform_now()
+    }
+
+    fn sim(&self) -> &Sim {
+        self
     }
 
     fn organization(&self) -> String {
@@ -348,7 +353,7 @@ impl Org {
                             "id": machine.id, "region": machine.region,
                             "state": machine.state.as_str(), "tag": tag, "digest": digest,
                             "address": machine.address.to_string(), "host": machine.host,
-                            "healthy": machine.check.map(|check| check.passing),
+                            "healthy": machine.check.map(|check| check.says == CheckSays::Passing),
                             "leased_by": machine.lease_at(self.now).map(|lease| &lease.owner),
                         })
                     })

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::rights::Right;
 use crate::{
     model::{AppName, MachineId},
     ports::PlatformError,
@@ -119,6 +120,27 @@ pub enum Action {
     Presence,
     /// A machine's metrics page.
     Page,
+}
+
+impl Action {
+    /// The right it takes; a metrics page takes none.
+    pub(super) fn right(self) -> Option<Right> {
+        match self {
+            Self::Changes
+            | Self::Apps
+            | Self::Machines
+            | Self::Machine
+            | Self::Releases
+            | Self::Wait
+            | Self::LogLines => Some(Right::Read),
+            Self::Lease | Self::Refresh | Self::Release | Self::Update | Self::Start => {
+                Some(Right::Write)
+            }
+            Self::OpenRelease | Self::SetReleaseStatus => Some(Right::Ledger),
+            Self::Presence => Some(Right::Registry),
+            Self::Page => None,
+        }
+    }
 }
 
 /// One call of a port.

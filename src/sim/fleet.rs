@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::image::Behaviour;
+use super::{behaviour::Behaviour, quirks::Quirks, rights::Denial};
 
 /// One image in the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,29 @@ pub struct Group {
     /// Whether its machines have a metrics page.
     pub metrics: bool,
     pub memory_mb: u32,
+    /// When the supervisor starts a process again that ended.
+    pub restart: Restart,
+}
+
+/// When a process that ended is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    No,
+    /// When its exit code is not 0, ten times in five minutes.
+    #[default]
+    OnFailure,
+    Always,
+}
+
+impl Restart {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::OnFailure => "on-failure",
+            Self::Always => "always",
+        }
+    }
 }
 
 impl Default for Group {
@@ -58,6 +81,7 @@ impl Default for Group {
             grace_period_s: 1,
             metrics: true,
             memory_mb: 256,
+            restart: Restart::OnFailure,
         }
     }
 }
@@ -157,6 +181,21 @@ pub struct Fleet {
     /// Seconds from the start of a process to the first result of its checks.
     #[serde(default = "check_s")]
     pub check_s: f64,
+    /// Seconds from `destroying` to `destroyed`; 0: at once.
+    #[serde(default)]
+    pub destroy_s: f64,
+    /// Seconds by which the platform's clock is ahead of the machine's that asks; below 0: behind.
+    #[serde(default)]
+    pub skew_s: f64,
+    /// Seconds by which machine lists and the change feed are late, per region; `"*"`: any other.
+    #[serde(default)]
+    pub list_lag_s: BTreeMap<String, f64>,
+    /// Ways of the platform that only some have seen.
+    #[serde(default)]
+    pub quirks: Quirks,
+    /// What tokens may not do.
+    #[serde(default)]
+    pub denied: Vec<Denial>,
     /// Port of the machines' metrics pages; 0: whoever serves them chooses one that is free.
     #[serde(default = "metrics_port")]
     pub metrics_port: u16,
@@ -209,6 +248,11 @@ impl Fleet {
             boot_s: boot_s(),
             replace_s: replace_s(),
             check_s: check_s(),
+            destroy_s: 0.0,
+            skew_s: 0.0,
+            list_lag_s: BTreeMap::new(),
+            quirks: Quirks::default(),
+            denied: Vec::new(),
             metrics_port: metrics_port(),
             network: network(),
             apps: Vec::new(),
@@ -228,13 +272,31 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// By how many milliseconds the platform's clock is ahead.
+    #[expect(clippy::cast_possible_truncation, reason = "within a day, as was checked")]
+    pub(super) fn skew_ms(&self) -> i64 {
+        (self.skew_s.clamp(-86_400.0, 86_400.0) * 1000.0).round() as i64
+    }
+
     fn check(&self) -> Result<(), String> {
-        let times =
-            [("boot_s", self.boot_s), ("replace_s", self.replace_s), ("check_s", self.check_s)];
-        for (key, value) in times {
+        let times = [
+            ("boot_s", self.boot_s),
+            ("replace_s", self.replace_s),
+            ("check_s", self.check_s),
+            ("destroy_s", self.destroy_s),
+        ];
+        let lags = self.list_lag_s.values().map(|lag_s| ("list_lag_s", *lag_s));
+        for (key, value) in times.into_iter().chain(lags) {
             if !(0.0..=3600.0).contains(&value) {
                 return Err(format!("{key} = {value}: must be between 0 and 3600 seconds"));
             }
+        }
+        if !(-86_400.0..=86_400.0).contains(&self.skew_s) {
+            return Err(format!("skew_s = {}: must be within a day", self.skew_s));
+        }
+        if let Some(denial) = self.denied.iter().find(|denial| ![401, 403].contains(&denial.status))
+        {
+            return Err(format!("denied.status = {}: must be 401 or 403", denial.status));
         }
         if !self.network.is_loopback() {
             return Err(format!("network = {}: must be in 127.0.0.0/8", self.network));

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{faults::Faults, fleet::Fleet, machine::later, org::Org};
 use crate::ports::Clock;
@@ -19,10 +19,22 @@ enum Time {
     Manual(Mutex<Timestamp>),
 }
 
+impl Time {
+    fn ahead_by(&self, skew: SignedDuration) -> Timestamp {
+        let now = match self {
+            Self::Clock(clock) => clock.now(),
+            Self::Manual(now) => *lock(now),
+        };
+        whole(now.checked_add(skew).unwrap_or(now))
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     org: Mutex<Org>,
     time: Time,
+    /// By how much the platform's clock is ahead of that time.
+    skew: SignedDuration,
     faults: Mutex<Faults>,
 }
 
@@ -42,30 +54,29 @@ fn whole(at: Timestamp) -> Timestamp {
 impl Sim {
     /// The fleet's organization, on `clock`.
     pub fn new(fleet: &Fleet, clock: Clock) -> Self {
-        let now = whole(clock.now());
-        Self::with_time(fleet, now, Time::Clock(clock))
+        Self::with_time(fleet, Time::Clock(clock))
     }
 
     /// The fleet's organization at `now`, where it stays until [`Sim::skip`].
     pub fn at(fleet: &Fleet, now: Timestamp) -> Self {
-        let now = whole(now);
-        Self::with_time(fleet, now, Time::Manual(Mutex::new(now)))
+        Self::with_time(fleet, Time::Manual(Mutex::new(now)))
     }
 
-    fn with_time(fleet: &Fleet, now: Timestamp, time: Time) -> Self {
+    fn with_time(fleet: &Fleet, time: Time) -> Self {
+        let skew = SignedDuration::from_millis(fleet.skew_ms());
+        let now = time.ahead_by(skew);
         Self(Arc::new(Inner {
             org: Mutex::new(Org::new(fleet, now)),
             time,
+            skew,
             faults: Mutex::new(Faults::default()),
         }))
     }
 
-    /// The model's time.
-    pub fn now(&self) -> Timestamp {
-        match &self.0.time {
-            Time::Clock(clock) => whole(clock.now()),
-            Time::Manual(now) => *lock(now),
-        }
+    /// The model's time: what the platform's own clock shows. All times that the platform tells
+    /// are by this clock.
+    pub fn platform_now(&self) -> Timestamp {
+        self.0.time.ahead_by(self.0.skew)
     }
 
     /// Moves a time that is moved by hand; any other is left alone.
@@ -78,7 +89,7 @@ impl Sim {
 
     /// The organization as it is now.
     pub fn with<R>(&self, look: impl FnOnce(&mut Org) -> R) -> R {
-        let now = self.now();
+        let now = self.platform_now();
         let mut org = lock(&self.0.org);
         org.advance(now);
         look(&mut org)

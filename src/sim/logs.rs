@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{machine::SimMachine, org::Org, refusal::Refusal};
+use super::{behaviour::CheckSays, machine::SimMachine, org::Org, refusal::Refusal};
 
 /// Lines at most.
 const LINES_MAX: usize = 100;
@@ -23,7 +23,7 @@ fn lines(machine: &SimMachine) -> Vec<String> {
         let all = process.ok + process.failed;
         lines.push(format!("GET /users/{{id}} 500 ({} of {all} requests failed)", process.failed));
     }
-    if machine.check.as_ref().is_some_and(|check| !check.passing) {
+    if machine.check.is_some_and(|check| check.says == CheckSays::Critical) {
         lines.push("health check failed: 500 Internal Server Error".to_owned());
     }
     if lines.is_empty() {

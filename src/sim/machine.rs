@@ -10,7 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::image::Reference;
+use super::{behaviour::CheckSays, image::Reference};
 
 /// Events kept per machine, as the platform truncates its list.
 const EVENTS_MAX: usize = 50;
@@ -31,6 +31,9 @@ pub enum State {
     Suspended,
     Restarting,
     Replacing,
+    Failed,
+    LaunchFailed,
+    Destroying,
     Destroyed,
 }
 
@@ -46,6 +49,9 @@ impl State {
             Self::Suspended => "suspended",
             Self::Restarting => "restarting",
             Self::Replacing => "replacing",
+            Self::Failed => "failed",
+            Self::LaunchFailed => "launch_failed",
+            Self::Destroying => "destroying",
             Self::Destroyed => "destroyed",
         }
     }
@@ -53,19 +59,28 @@ impl State {
     /// No transition in progress.
     pub fn is_settled(self) -> bool {
         match self {
-            Self::Started | Self::Stopped | Self::Suspended | Self::Destroyed => true,
+            Self::Started | Self::Stopped | Self::Suspended | Self::Failed | Self::Destroyed => {
+                true
+            }
             Self::Created
             | Self::Starting
             | Self::Stopping
             | Self::Suspending
             | Self::Restarting
-            | Self::Replacing => false,
+            | Self::Replacing
+            | Self::LaunchFailed
+            | Self::Destroying => false,
         }
     }
 
-    /// Whether an update leaves it running.
+    /// It runs, or is about to.
     pub(super) fn is_up(self) -> bool {
         matches!(self, Self::Started | Self::Starting | Self::Restarting)
+    }
+
+    /// Its launch came to nothing.
+    pub(super) fn has_failed(self) -> bool {
+        matches!(self, Self::Failed | Self::LaunchFailed)
     }
 }
 
@@ -197,7 +212,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Duration::try_from(signed).ok()
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LeaseState {
     pub(super) nonce: String,
     pub(super) owner: String,
@@ -228,7 +243,7 @@ impl Process {
 /// The last result of a machine's checks; all of them agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CheckResult {
-    pub(super) passing: bool,
+    pub(super) says: CheckSays,
     pub(super) changed_at: Timestamp,
 }
 
@@ -256,7 +271,10 @@ pub(super) struct SimMachine {
     /// Configurations so far, newest first.
     pub(super) versions: VecDeque<(String, Value)>,
     pub(super) created_at: Timestamp,
+    /// When it last changed in any way.
     pub(super) updated_at: Timestamp,
+    /// When its configuration last changed.
+    pub(super) configured_at: Timestamp,
     pub(super) next: Option<(Timestamp, Next)>,
     /// Newest first.
     pub(super) events: VecDeque<Value>,

@@ -5,7 +5,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    change::Update, handle::Sim, ledger::NewEntry, machine::later, org::Org, refusal::Refusal,
+    change::Update,
+    deploy::released,
+    handle::Sim,
+    ledger::NewEntry,
+    machine::later,
+    org::{Org, Placed},
+    quirks::Quirks,
+    refusal::Refusal,
+    rights::Right,
 };
 
 impl Org {
@@ -50,6 +58,24 @@ impl Org {
             }
         }
         Ok(())
+    }
+
+    /// Adds started machines in a region, as `fly scale count` does: like the app's first one, with
+    /// image and number of its newest release, whatever the machines run. Tells their ids.
+    ///
+    /// # Errors
+    /// When there is no such app, or it has no machine or no release, or there is no room.
+    pub fn scale(&mut self, app: &str, region: &str, by: u32) -> Result<Vec<String>, Refusal> {
+        let newest = self.app(app)?.releases.last().cloned();
+        let newest = newest.ok_or_else(|| Refusal::no("release", app))?;
+        let first = self
+            .of_app(app)
+            .find(|machine| !machine.is_destroyed() && !machine.version.is_standby());
+        let first = first.ok_or_else(|| Refusal::no("machine", app))?;
+        let config = released(&first.version.config, &newest, &newest.image);
+        (0..by)
+            .map(|_| self.create(app, Placed::new(region, true, config.clone()), false))
+            .collect()
     }
 
     /// Destroys an app's machines and forgets its releases; then one machine of `image` runs as
@@ -111,6 +137,22 @@ impl Sim {
         self.with(|org| org.renumber(app))
     }
 
+    /// See [`Org::scale`].
+    ///
+    /// # Errors
+    /// When there is no such app, or it has no machine or no release, or there is no room.
+    pub fn scale(&self, app: &str, region: &str, by: u32) -> Result<Vec<String>, Refusal> {
+        self.with(|org| org.scale(app, region, by))
+    }
+
+    /// See [`Org::put_image`].
+    ///
+    /// # Errors
+    /// When there is no such machine, or somebody holds its lease.
+    pub fn put_image(&self, machine: &str, image: &str) -> Result<(), Refusal> {
+        self.with(|org| org.put_image(machine, image))
+    }
+
     /// See [`Org::recreate`].
     ///
     /// # Errors
@@ -133,6 +175,36 @@ impl Sim {
             let nonce = found.lease.as_ref().map(|lease| lease.nonce.clone());
             org.start(&app, machine, nonce.as_deref())
         })
+    }
+
+    /// See [`Org::set_list_lag`].
+    pub fn set_list_lag(&self, region: &str, lag: Duration) {
+        self.with(|org| org.set_list_lag(region, lag));
+    }
+
+    /// See [`Org::hide_region`].
+    pub fn hide_region(&self, region: &str, time: Duration) {
+        self.with(|org| org.hide_region(region, time));
+    }
+
+    /// See [`Org::deny`].
+    pub fn deny(&self, owner: Option<&str>, right: Right, status: u16, time: Option<Duration>) {
+        self.with(|org| org.deny(owner, right, status, time));
+    }
+
+    /// See [`Org::allow_all`].
+    pub fn allow_all(&self) {
+        self.with(|org| org.allow_all());
+    }
+
+    /// Whether an owner's tokens may do this.
+    pub fn may(&self, owner: &str, right: Right) -> bool {
+        self.with(|org| org.denied(owner, right).is_none())
+    }
+
+    /// What the platform does besides what everybody has seen, from now on.
+    pub fn set_quirks(&self, quirks: Quirks) {
+        self.with(|org| org.quirks = quirks);
     }
 
     /// For so long, an app's machine list is empty.

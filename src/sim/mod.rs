@@ -7,9 +7,11 @@
 //! daemon's adapters. `docs/simulation.md` says what is modelled and what is not.
 
 mod advance;
+mod behaviour;
 mod blueprint;
 mod change;
 mod controls;
+mod deploy;
 mod desk;
 mod faults;
 pub mod fleet;
@@ -17,31 +19,35 @@ mod handle;
 mod image;
 mod lease;
 mod ledger;
+mod listing;
 mod logs;
 mod machine;
 mod mishaps;
 mod org;
 mod page;
 pub mod ports;
+mod quirks;
 mod refusal;
+mod rights;
 mod rng;
 pub mod serve;
-mod ship;
 mod show;
 mod traffic;
 mod view;
 
+pub use behaviour::{Behaviour, CheckSays, Launch};
 pub use change::{Progress, Update};
+pub use deploy::{GateKind, GateResult, ShipOptions, ShipStrategy};
 pub use faults::{Action, CallRecord, Fault, FaultRule};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Restart};
 pub use handle::Sim;
-pub use image::Behaviour;
 pub use lease::Held;
 pub use ledger::Entry;
 pub use machine::{Moment, State};
 pub use org::{Org, Placed, Totals};
+pub use quirks::Quirks;
 pub use refusal::Refusal;
-pub use ship::{ShipOptions, ShipStrategy};
+pub use rights::{Denial, Right, owner_of};
 
 #[cfg(test)]
 mod soak;

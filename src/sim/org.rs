@@ -1,7 +1,7 @@
 //! The organization: apps, machines, images, the ledger, and how a fleet becomes one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
@@ -10,14 +10,18 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
+    behaviour::Behaviour,
+    deploy::{GateResult, Ship},
     fleet::{Fleet, Traffic},
-    image::{Behaviour, Images},
+    image::Images,
     ledger::Entry,
+    listing::Listing,
     machine::{CheckResult, Process, SimMachine, State, Version, seconds},
     page::PageKind,
+    quirks::Quirks,
     refusal::Refusal,
+    rights::Denials,
     rng::Rng,
-    ship::Ship,
 };
 
 /// How long before the beginning the fleet's machines were started.
@@ -55,6 +59,8 @@ pub(super) struct Timing {
     pub(super) check: Duration,
     /// From `stopping` to `stopped`, and the like.
     pub(super) stop: Duration,
+    /// From `destroying` to `destroyed`; zero: at once.
+    pub(super) destroy: Duration,
     /// From a crash to the restart.
     pub(super) restart: Duration,
 }
@@ -67,11 +73,16 @@ pub struct Org {
     pub(super) began: Timestamp,
     pub(super) rng: Rng,
     pub(super) timing: Timing,
+    pub(super) quirks: Quirks,
+    pub(super) listing: Listing,
+    pub(super) denials: Denials,
     pub(super) apps: BTreeMap<String, App>,
     /// By id; destroyed ones stay.
     pub(super) machines: BTreeMap<String, SimMachine>,
     pub(super) images: Images,
     pub(super) ships: Vec<Ship>,
+    /// Decisions of the gates of deploys, oldest first.
+    pub(super) gates: VecDeque<GateResult>,
     pub(super) traffic_until: Timestamp,
     pub(super) traffic_due: Timestamp,
     pub(super) metrics_port: u16,
@@ -114,12 +125,17 @@ impl Org {
                 replace: seconds(fleet.replace_s),
                 check: seconds(fleet.check_s),
                 stop: Duration::from_millis(100),
+                destroy: seconds(fleet.destroy_s),
                 restart: Duration::from_millis(500),
             },
+            quirks: fleet.quirks,
+            listing: Listing::default(),
+            denials: Denials::new(),
             apps: BTreeMap::new(),
             machines: BTreeMap::new(),
             images: Images::default(),
             ships: Vec::new(),
+            gates: VecDeque::new(),
             traffic_until: now,
             traffic_due: now,
             metrics_port: fleet.metrics_port,
@@ -136,6 +152,13 @@ impl Org {
         }
         for app in &fleet.apps {
             org.furnish(app);
+        }
+        for denial in &fleet.denied {
+            let time = denial.for_s.map(seconds);
+            org.deny(denial.whose().as_deref(), denial.right, denial.status, time);
+        }
+        for (region, lag_s) in &fleet.list_lag_s {
+            org.set_list_lag(region, seconds(*lag_s));
         }
         org
     }
@@ -174,8 +197,8 @@ impl Org {
             let start = self.rng.ulid(since);
             machine.push_event(&start, ["start", "started", "flyd"], since);
             machine.process = Some(Process::new(since));
-            let failing = self.fails_checks(&machine, since);
-            machine.check = Some(CheckResult { passing: !failing, changed_at: since });
+            let says = self.check_says(&machine, since);
+            machine.check = Some(CheckResult { says, changed_at: since });
             machine.death = self.death_of(&machine, self.now);
         }
         let id = machine.id.clone();
@@ -204,11 +227,12 @@ impl Org {
             state,
             version,
             previous: None,
-            versions: std::collections::VecDeque::new(),
+            versions: VecDeque::new(),
             created_at: at,
             updated_at: at,
+            configured_at: at,
             next: None,
-            events: std::collections::VecDeque::new(),
+            events: VecDeque::new(),
             lease: None,
             host: "ok".to_owned(),
             cordoned: false,
@@ -217,8 +241,8 @@ impl Org {
             death: None,
             check: None,
             check_due: None,
-            restarts: std::collections::VecDeque::new(),
-            history: std::collections::VecDeque::new(),
+            restarts: VecDeque::new(),
+            history: VecDeque::new(),
             revert_next: false,
         };
         machine.enter(state, at);
@@ -282,7 +306,7 @@ impl Org {
         {
             return Ok(stale.iter().collect());
         }
-        Ok(self.of_app(app).collect())
+        Ok(self.of_app(app).filter_map(|machine| self.as_listed(machine)).collect())
     }
 
     /// An app's machines, destroyed ones included.

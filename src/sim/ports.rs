@@ -58,6 +58,12 @@ impl SimPlatform {
         work: impl FnOnce(&mut Org) -> Result<T, Refusal>,
     ) -> Result<T, PlatformError> {
         let fault = self.note(&about);
+        let work = |org: &mut Org| {
+            if let Some(right) = about.action.right() {
+                org.allow(&self.owner, right)?;
+            }
+            work(org)
+        };
         match fault {
             Some(Fault::RequestLost) => Err(unavailable("the request was lost")),
             Some(Fault::Fail(error)) => Err(error),
@@ -142,7 +148,8 @@ fn reading(org: &Org, position: &FeedPosition, told: &mut Told) -> FeedReading {
     for machine in org.changed(after) {
         // What could not be read may still come: then the window stays where it was.
         if reading.error_regions.is_empty() {
-            reading.next.updated_after = reading.next.updated_after.max(Some(machine.updated_at));
+            reading.next.updated_after =
+                reading.next.updated_after.max(Some(org.updated_at(machine)));
         }
         let machine = org.view(machine);
         let entry = FeedEntry {

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::rights::Right;
 use crate::ports::PlatformError;
 
 /// A request the platform did not carry out. The texts are the platform's own.
@@ -23,6 +24,8 @@ pub enum Refusal {
     Unprocessable(String),
     /// 422 with the status `insufficient_capacity`.
     NoCapacity(String),
+    /// 401 or 403: the token may not do this.
+    Denied { status: u16, right: Right },
     /// 503: the host under the machine does not answer.
     Unreachable(String),
 }
@@ -40,6 +43,7 @@ impl Refusal {
             Self::Precondition(_) => 412,
             Self::Invalid(_) => 400,
             Self::Unprocessable(_) | Self::NoCapacity(_) => 422,
+            Self::Denied { status, .. } => *status,
             Self::Unreachable(_) => 503,
         }
     }
@@ -62,6 +66,10 @@ impl Refusal {
             Self::Invalid(text) => format!("invalid_argument: {text}"),
             Self::Unprocessable(text) => text.clone(),
             Self::NoCapacity(text) => format!("insufficient resources: {text}"),
+            Self::Denied { status: 401, .. } => {
+                "unauthenticated: token missing or invalid".to_owned()
+            }
+            Self::Denied { right, .. } => format!("permission_denied: no right to {right:?}"),
             Self::Unreachable(text) => format!("unavailable: {text}"),
         }
     }
@@ -79,6 +87,7 @@ impl From<Refusal> for PlatformError {
             Refusal::Invalid(_) | Refusal::Unprocessable(_) | Refusal::NoCapacity(_) => {
                 Self::Refused(text)
             }
+            Refusal::Denied { .. } => Self::Denied(text),
             Refusal::Unreachable(_) => Self::Unavailable(text),
         }
     }

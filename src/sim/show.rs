@@ -3,7 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{machine::SimMachine, org::Org, refusal::Refusal};
+use super::{
+    behaviour::CheckSays,
+    machine::{CheckResult, SimMachine},
+    org::Org,
+    refusal::Refusal,
+};
 
 /// Whole seconds, as the platform writes its times.
 pub(super) fn rfc3339(at: Timestamp) -> String {
@@ -12,11 +17,11 @@ pub(super) fn rfc3339(at: Timestamp) -> String {
 
 impl Org {
     pub(super) fn show_machine(&self, app: &str, id: &str, lease: bool) -> Result<Value, Refusal> {
-        Ok(show(self.machine(app, id)?, lease, self.now))
+        Ok(self.show(self.machine(app, id)?, lease))
     }
 
     pub(super) fn show_machines(&self, app: &str, lease: bool) -> Result<Vec<Value>, Refusal> {
-        Ok(self.listed(app)?.into_iter().map(|machine| show(machine, lease, self.now)).collect())
+        Ok(self.listed(app)?.into_iter().map(|machine| self.show(machine, lease)).collect())
     }
 
     /// Configurations submitted so far, newest first.
@@ -48,13 +53,14 @@ impl Org {
         let mut changed: Vec<&SimMachine> = self
             .machines
             .values()
-            .filter(|machine| after.is_none_or(|after| machine.updated_at > after))
+            .filter_map(|machine| self.as_listed(machine))
+            .filter(|machine| after.is_none_or(|after| self.updated_at(machine) > after))
             .filter(|machine| {
-                super::machine::later(machine.updated_at, self.feed_delay) <= self.now
+                super::machine::later(self.updated_at(machine), self.feed_delay) <= self.now
             })
             .filter(|machine| !self.unread_regions.contains(&machine.region))
             .collect();
-        changed.sort_by_key(|machine| machine.updated_at);
+        changed.sort_by_key(|machine| self.updated_at(machine));
         changed
     }
 
@@ -68,7 +74,7 @@ impl Org {
                 "version": machine.version.instance,
                 "private_ip": machine.address.to_string(),
                 "created_at": rfc3339(machine.created_at),
-                "updated_at": rfc3339(machine.updated_at),
+                "updated_at": rfc3339(self.updated_at(machine)),
                 "config": {
                     "image": config.get("image"), "guest": config.get("guest"),
                     "metadata": config.get("metadata"),
@@ -77,60 +83,77 @@ impl Org {
         };
         self.changed(after).iter().map(entry).collect()
     }
-}
 
-fn show(machine: &SimMachine, with_lease: bool, now: Timestamp) -> Value {
-    let reference = machine.version.reference();
-    let mut image = Map::new();
-    image.insert("registry".to_owned(), json!(reference.registry));
-    image.insert("repository".to_owned(), json!(reference.repository));
-    for (key, value) in [("tag", reference.tag), ("digest", reference.digest)] {
-        if let Some(value) = value {
-            image.insert(key.to_owned(), json!(value));
+    /// When the platform says that a machine last changed.
+    pub(super) fn updated_at(&self, machine: &SimMachine) -> Timestamp {
+        if self.quirks.updated_at_of_config { machine.configured_at } else { machine.updated_at }
+    }
+
+    fn show(&self, machine: &SimMachine, with_lease: bool) -> Value {
+        let reference = machine.version.reference();
+        let mut image = Map::new();
+        image.insert("registry".to_owned(), json!(reference.registry));
+        image.insert("repository".to_owned(), json!(reference.repository));
+        for (key, value) in [("tag", reference.tag), ("digest", reference.digest)] {
+            if let Some(value) = value {
+                image.insert(key.to_owned(), json!(value));
+            }
         }
-    }
-    image.insert("labels".to_owned(), json!({}));
-    let mut shown = json!({
-        "id": machine.id, "name": machine.name, "state": machine.state.as_str(),
-        "region": machine.region, "image_ref": image,
-        "instance_id": machine.version.instance, "private_ip": machine.address.to_string(),
-        "created_at": rfc3339(machine.created_at), "updated_at": rfc3339(machine.updated_at),
-        "config": machine.version.config, "events": machine.events, "checks": checks(machine),
-        "host_status": machine.host, "cordoned": machine.cordoned,
-    });
-    let Some(fields) = shown.as_object_mut() else { return shown };
-    if machine.host != "ok" {
-        let config = fields.insert("config".to_owned(), Value::Null);
-        fields.insert("incomplete_config".to_owned(), config.unwrap_or(Value::Null));
-    }
-    if let Some(lease) = machine.lease_at(now).filter(|_| with_lease) {
-        let lease = json!({
-            "owner": lease.owner, "description": lease.description,
-            "expires_at": lease.expires_at.as_second(),
+        image.insert("labels".to_owned(), json!({}));
+        let mut shown = json!({
+            "id": machine.id, "name": machine.name, "state": machine.state.as_str(),
+            "region": machine.region, "image_ref": image,
+            "instance_id": machine.version.instance, "private_ip": machine.address.to_string(),
+            "created_at": rfc3339(machine.created_at), "updated_at": rfc3339(self.updated_at(machine)),
+            "config": machine.version.config, "events": machine.events, "checks": self.checks(machine),
+            "host_status": machine.host, "cordoned": machine.cordoned,
         });
-        fields.insert("lease".to_owned(), lease);
+        let Some(fields) = shown.as_object_mut() else { return shown };
+        if machine.host != "ok" {
+            let config = fields.insert("config".to_owned(), Value::Null);
+            fields.insert("incomplete_config".to_owned(), config.unwrap_or(Value::Null));
+        }
+        if let Some(lease) = machine.lease_at(self.now).filter(|_| with_lease) {
+            let lease = json!({
+                "owner": lease.owner, "description": lease.description,
+                "expires_at": lease.expires_at.as_second(),
+            });
+            fields.insert("lease".to_owned(), lease);
+        }
+        shown
     }
-    shown
-}
 
-/// What a check says besides its status.
-pub(super) fn check_output(passing: bool) -> &'static str {
-    if passing { "200 OK" } else { "500 Internal Server Error" }
-}
+    /// Last results; none before the first.
+    fn checks(&self, machine: &SimMachine) -> Vec<Value> {
+        let quirks = self.quirks;
+        let updated_at = |at| (!quirks.checks_without_time).then(|| rfc3339(at));
+        let names = machine.version.checks().into_iter().map(|(name, ..)| name);
+        let mut checks: Vec<Value> = match self.last_result(machine) {
+            None => Vec::new(),
+            Some(CheckResult { says, changed_at }) => names
+                .map(|name| {
+                    json!({
+                        "name": name, "status": says.status(), "output": says.output(),
+                        "updated_at": updated_at(changed_at),
+                    })
+                })
+                .collect(),
+        };
+        if quirks.made_up_checks {
+            checks.push(json!({
+                "name": "bg_deployments_compat_1", "status": "critical", "output": "",
+                "updated_at": null,
+            }));
+        }
+        checks
+    }
 
-/// Last results; none before the first.
-fn checks(machine: &SimMachine) -> Vec<Value> {
-    let Some(result) = machine.check else { return Vec::new() };
-    let status = if result.passing { "passing" } else { "critical" };
-    machine
-        .version
-        .checks()
-        .into_iter()
-        .map(|(name, ..)| {
-            json!({
-                "name": name, "status": status, "output": check_output(result.passing),
-                "updated_at": rfc3339(result.changed_at),
-            })
-        })
-        .collect()
+    /// The result that a machine's checks show.
+    pub(super) fn last_result(&self, machine: &SimMachine) -> Option<CheckResult> {
+        let waits = self.quirks.checks_wait.then(|| {
+            let since = machine.process.as_ref()?.since;
+            Some(CheckResult { says: CheckSays::Warning, changed_at: since })
+        });
+        machine.check.or(waits.flatten())
+    }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    image::Behaviour,
+    behaviour::Behaviour,
     machine::{Process, SimMachine, later, seconds},
     org::{App, Org, Totals},
     rng::Rng,

@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 
-use super::{ledger::Entry, machine::SimMachine, org::Org, show::check_output};
+use super::{
+    behaviour::CheckSays,
+    ledger::Entry,
+    machine::{CheckResult, SimMachine},
+    org::Org,
+};
 use crate::model::{
     Check, CheckStatus, Digest, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine,
-    MachineState, MetricsPage, RawConfig, Release, ReleaseStatus, ReleaseVersion,
+    MachineState, MetricsPage, RawConfig, Release, ReleaseStatus, ReleaseVersion, RestartPolicy,
 };
 
 impl Org {
@@ -48,32 +53,57 @@ impl Org {
                 .map(ReleaseVersion),
             metadata,
             config: (host == HostStatus::Ok).then(|| RawConfig(version.raw.clone())),
-            checks: checks(machine),
+            checks: checks(machine, self.last_result(machine), self.quirks.checks_without_time),
             checks_configured: version.checks().len(),
-            exits: machine.events.iter().filter_map(exit).collect(),
-            started_at: machine.events.iter().find_map(started),
-            updated_at: machine.updated_at,
+            exits: exits(machine),
+            started_at: newest(machine, &["start"]),
+            placed_at: newest(machine, &["update", "launch"]),
+            updated_at: self.updated_at(machine),
             private_ip: Some(machine.address),
             metrics: version.metrics().map(|(port, path)| MetricsPage { port, path }),
             lease,
             cordoned: machine.cordoned,
             standby: version.is_standby(),
+            has_services: version.has_services(),
+            restart: match version.restart_policy().0 {
+                "no" => Some(RestartPolicy::No),
+                "always" => Some(RestartPolicy::Always),
+                _ => Some(RestartPolicy::OnFailure),
+            },
         }
     }
 }
 
-fn checks(machine: &SimMachine) -> Vec<Check> {
-    let Some(result) = machine.check else { return Vec::new() };
-    let status = if result.passing { CheckStatus::Passing } else { CheckStatus::Critical };
+/// Without those that the platform makes up for old clients.
+fn checks(machine: &SimMachine, result: Option<CheckResult>, without_time: bool) -> Vec<Check> {
+    let Some(result) = result else { return Vec::new() };
+    let status = match result.says {
+        CheckSays::Passing => CheckStatus::Passing,
+        CheckSays::Critical => CheckStatus::Critical,
+        CheckSays::Warning | CheckSays::Nothing => CheckStatus::Warning,
+    };
     let check = |(name, interval, grace)| Check {
         name,
         status,
-        output: check_output(result.passing).to_owned(),
-        changed_at: Some(result.changed_at),
+        output: result.says.output().to_owned(),
+        changed_at: (!without_time).then_some(result.changed_at),
         interval,
         grace,
     };
     machine.version.checks().into_iter().map(check).collect()
+}
+
+/// Its exits, newest first, each with the start before it.
+fn exits(machine: &SimMachine) -> Vec<ExitEvent> {
+    let mut exits = Vec::new();
+    for (index, event) in machine.events.iter().enumerate() {
+        let before = || machine.events.iter().skip(index);
+        if let Some(exit) = exit(event) {
+            let started_at = before().find_map(|event| of_kind(event, &["start"]));
+            exits.push(ExitEvent { started_at, ..exit });
+        }
+    }
+    exits
 }
 
 fn exit(event: &Value) -> Option<ExitEvent> {
@@ -84,11 +114,17 @@ fn exit(event: &Value) -> Option<ExitEvent> {
         exit_code: exit.get("exit_code")?.as_i64()?,
         oom_killed: flag("oom_killed"),
         requested_stop: flag("requested_stop"),
+        started_at: None,
     })
 }
 
-fn started(event: &Value) -> Option<jiff::Timestamp> {
-    if event.get("type")?.as_str()? != "start" {
+/// When the newest event of these kinds was.
+fn newest(machine: &SimMachine, kinds: &[&str]) -> Option<jiff::Timestamp> {
+    machine.events.iter().find_map(|event| of_kind(event, kinds))
+}
+
+fn of_kind(event: &Value, kinds: &[&str]) -> Option<jiff::Timestamp> {
+    if !kinds.contains(&event.get("type")?.as_str()?) {
         return None;
     }
     jiff::Timestamp::from_millisecond(event.get("timestamp")?.as_i64()?).ok()

@@ -9,9 +9,25 @@
 //! the caller's (`daemon::document`): the document carries a format of its own, because a new phase
 //! or command changes what a state means without changing any table. A document that the caller
 //! cannot read costs that app's watch and nothing else, and is never overwritten.
+//!
+//! Below the interface are two layers: [`records`] turns events into text, keeps every bound and
+//! decides whose turn it is, and an [`engine`] stores opaque text. One engine is a `SQLite` file, the
+//! other is memory; `contract.rs` holds both to the same promises.
+//!
+//! A commit names the leader's term in which it was decided. With one daemon there is one term; an
+//! engine that is shared by several refuses what a deposed leader decided.
 
+#[cfg(test)]
+mod contract;
+mod encoding;
+mod engine;
+pub mod lock;
+mod memory;
+mod records;
 pub mod sqlite;
+mod turns;
 
+pub use memory::MemoryJournal;
 pub use sqlite::SqliteJournal;
 
 use async_trait::async_trait;
@@ -25,10 +41,34 @@ pub enum StoreError {
     /// The stored revision is not the one this commit builds on: another daemon wrote.
     #[error("{app} was changed by another writer (expected revision {expected})")]
     Stale { app: AppName, expected: u64 },
+    /// Decided in a term of leadership that is over: another daemon leads.
+    #[error("decided in term {term}, and term {current} holds")]
+    StaleTerm { term: Term, current: Term },
     #[error("the journal holds something this version cannot read: {0}")]
     Unreadable(String),
     #[error("the journal cannot be used: {0}")]
     Failed(String),
+}
+
+/// A term of leadership; it grows with every new leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Term(pub u64);
+
+impl Term {
+    /// The only one there is while one daemon has the journal to itself.
+    pub const FIRST: Self = Self(1);
+}
+
+impl Default for Term {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+impl std::fmt::Display for Term {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// An app as it was last committed.
@@ -53,6 +93,8 @@ pub struct OutboxEntry {
 /// What happens together.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
+    /// The term in which it was decided.
+    pub term: Term,
     /// New state document (JSON).
     pub state: String,
     /// What happened, for history; in order.
@@ -84,6 +126,17 @@ pub enum Attempt {
     },
 }
 
+/// A message that was given up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    pub receiver: String,
+    pub message_id: String,
+    pub attempts: u32,
+    pub queued_at: Timestamp,
+    pub given_up_at: Timestamp,
+    pub reason: String,
+}
+
 /// One remembered event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryEntry {
@@ -97,8 +150,13 @@ pub struct HistoryEntry {
 pub trait Journal: Send + Sync {
     /// A name for this installation, made once and kept; message ids start with it.
     async fn installation(&self) -> Result<String, StoreError>;
+    /// What was noted under a key.
+    async fn note(&self, key: &str) -> Result<Option<String>, StoreError>;
+    /// Notes a text under a key, in place of the one before; `None` forgets it. Durable.
+    async fn set_note(&self, key: &str, value: Option<&str>) -> Result<(), StoreError>;
     async fn load(&self, app: &AppName) -> Result<Option<StoredApp>, StoreError>;
-    /// Stores all of `commit` if the app's revision is still `expected` (0: not stored yet).
+    /// Stores all of `commit` if the app's revision is still `expected` (0: not stored yet) and the
+    /// commit's term is the one that holds.
     /// Durable when it returns. Committing the same revision again with the same state and
     /// events is a success: the answer to the first attempt may have been lost.
     async fn commit(
@@ -116,10 +174,11 @@ pub trait Journal: Send + Sync {
         receivers: &[String],
         now: Timestamp,
     ) -> Result<(), StoreError>;
-    /// Per receiver its oldest undelivered message, when it is due.
+    /// Per receiver the message whose turn it is, when it is due: the oldest; and while that keeps
+    /// failing, after a minute the oldest of another app, after ten minutes a later one of its own.
     async fn due(&self, now: Timestamp) -> Result<Vec<Queued>, StoreError>;
-    /// When the next message becomes due.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// When another message's turn may come; what is due now is left out.
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
     async fn attempted(
         &self,
         sequence: i64,
@@ -135,6 +194,8 @@ pub trait Journal: Send + Sync {
     ) -> Result<Vec<HistoryEntry>, StoreError>;
     /// Messages waiting and messages given up, per receiver.
     async fn outbox_counts(&self) -> Result<Vec<(String, u64, u64)>, StoreError>;
+    /// The messages given up last, newest first, at most `limit`.
+    async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
     /// Forgets what is older than `before`, except undelivered messages.
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

@@ -19,8 +19,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Attempt, Commit, HistoryEntry, Journal, Queued, StoreError, StoredApp};
-use crate::model::{AppName, Event};
+use super::{
+    Attempt, DeadLetter, StoreError, StoredApp, Term,
+    engine::{Batch, Engine, Letter, Room, Row, Taken, Waiting},
+    records::Records,
+};
+use crate::model::AppName;
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -45,28 +49,22 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// A message that was given up.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeadLetter {
-    pub receiver: String,
-    pub message_id: String,
-    pub attempts: u32,
-    pub queued_at: Timestamp,
-    pub given_up_at: Timestamp,
-    pub reason: String,
-}
-
-/// [`Journal`] in a `SQLite` file.
+/// The engine: one connection.
 #[derive(Clone, Debug)]
-pub struct SqliteJournal {
+pub struct Sqlite {
     connection: Arc<Mutex<Connection>>,
 }
+
+/// [`super::Journal`] in a `SQLite` file.
+pub type SqliteJournal = Records<Sqlite>;
 
 impl SqliteJournal {
     /// Opens the journal at `path`, makes it if there is none, and brings it to the newest shape.
     ///
-    /// Blocks for a few milliseconds; meant for the start. Fails, naming the file, when it is
-    /// damaged, somebody else's, or written by a newer version.
+    /// Blocks for a few milliseconds; meant for the start.
+    ///
+    /// # Errors
+    /// Naming the file, when it is damaged, somebody else's, or written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let attempt = || {
             let mut connection = Connection::open(path)?;
@@ -78,16 +76,13 @@ impl SqliteJournal {
             StoreError::Unreadable(why) => {
                 StoreError::Unreadable(format!("{}: {why}", path.display()))
             }
-            stale @ StoreError::Stale { .. } => stale,
+            stale @ (StoreError::Stale { .. } | StoreError::StaleTerm { .. }) => stale,
         })?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self::on(Sqlite { connection: Arc::new(Mutex::new(connection)) }))
     }
+}
 
-    /// The messages given up last, newest first, at most `limit`.
-    pub async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        self.run(move |connection| outbox::dead_letters(connection, limit)).await
-    }
-
+impl Sqlite {
     /// Runs `work` on the blocking pool. Once begun it runs to its end, even if the caller goes.
     async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
@@ -105,9 +100,24 @@ impl SqliteJournal {
 }
 
 #[async_trait]
-impl Journal for SqliteJournal {
+impl Engine for Sqlite {
     async fn installation(&self) -> Result<String, StoreError> {
         self.run(|connection| rows::installation(connection)).await
+    }
+
+    /// The data directory is locked by one daemon, so there is one term.
+    async fn term(&self) -> Result<Term, StoreError> {
+        Ok(Term::FIRST)
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let key = key.to_owned();
+        self.run(move |connection| rows::note(connection, &key)).await
+    }
+
+    async fn set_note(&self, key: &str, value: Option<&str>) -> Result<(), StoreError> {
+        let (key, value) = (key.to_owned(), value.map(str::to_owned));
+        self.run(move |connection| rows::set_note(connection, &key, value.as_deref())).await
     }
 
     async fn load(&self, app: &AppName) -> Result<Option<StoredApp>, StoreError> {
@@ -119,30 +129,35 @@ impl Journal for SqliteJournal {
         &self,
         app: &AppName,
         expected: u64,
-        commit: Commit,
+        term: Term,
+        batch: Batch,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
+        if term != Term::FIRST {
+            return Err(StoreError::StaleTerm { term, current: Term::FIRST });
+        }
         let app = app.clone();
-        self.run(move |connection| rows::commit(connection, &app, expected, &commit, now)).await
+        self.run(move |connection| rows::commit(connection, &app, expected, &batch, now)).await
     }
 
     async fn announce(
         &self,
-        message_id: &str,
-        event: Event,
-        receivers: &[String],
+        app: Option<&AppName>,
+        event: Row,
+        letters: Vec<Letter>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (id, receivers) = (message_id.to_owned(), receivers.to_vec());
-        self.run(move |connection| rows::announce(connection, &id, &event, &receivers, now)).await
+        let app = app.cloned();
+        self.run(move |connection| rows::announce(connection, app.as_ref(), &event, &letters, now))
+            .await
     }
 
-    async fn due(&self, now: Timestamp) -> Result<Vec<Queued>, StoreError> {
-        self.run(move |connection| outbox::due(connection, now)).await
+    async fn waiting(&self, per_lane: u32) -> Result<Vec<Waiting>, StoreError> {
+        self.run(move |connection| outbox::waiting(connection, per_lane)).await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.run(|connection| outbox::next_due(connection)).await
+    async fn take(&self, sequence: i64) -> Result<Option<Taken>, StoreError> {
+        self.run(move |connection| outbox::take(connection, sequence)).await
     }
 
     async fn attempted(
@@ -155,12 +170,24 @@ impl Journal for SqliteJournal {
         self.run(move |connection| outbox::attempted(connection, sequence, &attempt, now)).await
     }
 
+    async fn make_room(
+        &self,
+        receiver: &str,
+        room: Room,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (receiver, reason) = (receiver.to_owned(), reason.to_owned());
+        self.run(move |connection| outbox::make_room(connection, &receiver, room, &reason, now))
+            .await
+    }
+
     async fn history(
         &self,
         app: Option<&AppName>,
         before: Option<i64>,
         limit: u32,
-    ) -> Result<Vec<HistoryEntry>, StoreError> {
+    ) -> Result<Vec<(i64, Row)>, StoreError> {
         let app = app.cloned();
         self.run(move |connection| rows::history(connection, app.as_ref(), before, limit)).await
     }
@@ -169,7 +196,11 @@ impl Journal for SqliteJournal {
         self.run(|connection| outbox::counts(connection)).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.run(move |connection| rows::prune(connection, before)).await
+    async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        self.run(move |connection| outbox::dead_letters(connection, limit)).await
+    }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.run(move |connection| rows::prune(connection, before, limit)).await
     }
 }

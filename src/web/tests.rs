@@ -13,7 +13,7 @@ use super::{
 use crate::{
     model::{AppName, EventKind, Evidence, Mode, Verdict},
     ports::PlatformError,
-    store::{Attempt, Commit, HistoryEntry, Queued, StoreError, StoredApp},
+    store::{Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp},
 };
 
 /// A journal with a history to read; `None`: it refuses.
@@ -47,6 +47,15 @@ impl Journal for Shelf {
     async fn installation(&self) -> Result<String, StoreError> {
         unreachable!("reading only")
     }
+    async fn note(&self, _: &str) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+    async fn set_note(&self, _: &str, _: Option<&str>) -> Result<(), StoreError> {
+        unreachable!("reading only")
+    }
+    async fn dead_letters(&self, _: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        unreachable!("reading only")
+    }
     async fn load(&self, _: &AppName) -> Result<Option<StoredApp>, StoreError> {
         unreachable!("reading only")
     }
@@ -71,7 +80,7 @@ impl Journal for Shelf {
     async fn due(&self, _: Timestamp) -> Result<Vec<Queued>, StoreError> {
         unreachable!("reading only")
     }
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+    async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         unreachable!("reading only")
     }
     async fn attempted(&self, _: i64, _: &Attempt, _: Timestamp) -> Result<(), StoreError> {

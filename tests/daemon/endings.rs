@@ -67,3 +67,27 @@ async fn killed_in_the_middle_its_leases_lapse_and_the_next_one_goes_on() {
     goes_on_and_completes(&stage, s(80)).await;
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_second_daemon_says_who_is_there_and_leaves_it_alone() {
+    // Given a daemon at work
+    let mut stage = Stage::running().await;
+
+    // When another is started on its data directory
+    let config = stage.config();
+    let arguments = ["run", "--config", config.to_str().unwrap()];
+    let (code, _, complaint) = stage.waveoff_there(&arguments).await;
+
+    // Then it ends with a code of its own, and names the first
+    assert_eq!(code, 3, "{complaint}");
+    let pid = stage.daemon().id();
+    assert!(complaint.contains(&format!("is in use by waveoff, process {pid} on ")), "{complaint}");
+    assert!(complaint.contains(" since 20"), "{complaint}");
+
+    // and the first goes on, and so does the next one after its death
+    assert_eq!(stage.get("/readyz").await.0, 200);
+    stage.daemon().kill().await;
+    stage.ended();
+    stage.start().await;
+    stage.end().await;
+}

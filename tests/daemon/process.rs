@@ -66,6 +66,11 @@ impl Process {
         Self { child, out, err, listeners }
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Resident memory in bytes, as the kernel counts it.
     pub fn resident(&self) -> u64 {
         let id = self.child.id().expect("it runs");

@@ -15,7 +15,10 @@ use waveoff::{
         PlatformError, Registry, WaitFor,
     },
     sim::ports::SimPlatform,
-    store::{Attempt, Commit, HistoryEntry, Journal, Queued, SqliteJournal, StoreError, StoredApp},
+    store::{
+        Attempt, Commit, DeadLetter, HistoryEntry, Journal, Queued, SqliteJournal, StoreError,
+        StoredApp,
+    },
 };
 
 /// What happens at the chosen moment.
@@ -224,6 +227,12 @@ impl Journal for MortalJournal {
     async fn installation(&self) -> Stored<String> {
         self.inner.installation().await
     }
+    async fn note(&self, key: &str) -> Stored<Option<String>> {
+        self.inner.note(key).await
+    }
+    async fn set_note(&self, key: &str, value: Option<&str>) -> Stored<()> {
+        self.inner.set_note(key, value).await
+    }
     async fn load(&self, app: &AppName) -> Stored<Option<StoredApp>> {
         self.inner.load(app).await
     }
@@ -260,8 +269,8 @@ impl Journal for MortalJournal {
     async fn due(&self, now: Timestamp) -> Stored<Vec<Queued>> {
         self.inner.due(now).await
     }
-    async fn next_due(&self) -> Stored<Option<Timestamp>> {
-        self.inner.next_due().await
+    async fn next_due(&self, now: Timestamp) -> Stored<Option<Timestamp>> {
+        self.inner.next_due(now).await
     }
     async fn attempted(&self, sequence: i64, attempt: &Attempt, now: Timestamp) -> Stored<()> {
         self.inner.attempted(sequence, attempt, now).await
@@ -276,6 +285,9 @@ impl Journal for MortalJournal {
     }
     async fn outbox_counts(&self) -> Stored<Vec<(String, u64, u64)>> {
         self.inner.outbox_counts().await
+    }
+    async fn dead_letters(&self, limit: u32) -> Stored<Vec<DeadLetter>> {
+        self.inner.dead_letters(limit).await
     }
     async fn prune(&self, before: Timestamp) -> Stored<u64> {
         self.inner.prune(before).await

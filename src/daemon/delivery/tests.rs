@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     config::Secret,
     model::{Event, EventKind},
-    store::{Commit, OutboxEntry, SqliteJournal},
+    store::{Commit, OutboxEntry, SqliteJournal, Term},
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -106,6 +106,7 @@ impl World {
             event: event.clone(),
         };
         let commit = Commit {
+            term: Term::FIRST,
             state: "{}".to_owned(),
             events: ids.iter().map(|id| ((*id).to_owned(), event.clone())).collect(),
             outbox: ids.iter().flat_map(|id| receivers.iter().map(move |r| entry(id, r))).collect(),

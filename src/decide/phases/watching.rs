@@ -77,6 +77,7 @@ fn trust_if_baked(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) ->
         crashes_per_machine: f64::from(exits)
             / f64::from(u32::try_from(counted).unwrap_or(u32::MAX)),
         failing: verdict::failing_checks(&watch, round.machines),
+        stayed_up: verdict::groups_that_stay_up(&watch, round.machines),
     };
     cx.memory.trusted.insert(0, trusted);
     cx.memory.trusted.truncate(TRUSTED_MAX);

@@ -45,6 +45,9 @@ fn machine(version: u64, digest: &str) -> Machine {
         lease: None,
         cordoned: false,
         standby: false,
+        has_services: true,
+        restart: None,
+        placed_at: None,
     }
 }
 

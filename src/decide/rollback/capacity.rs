@@ -14,8 +14,7 @@ use super::{
     progress::LIST_LAGS_BY,
 };
 use crate::model::{
-    CheckStatus, Machine, MachineState, MaxUnavailable, Observation, Policy, ProcessGroup, Region,
-    Strategy,
+    Machine, MachineState, MaxUnavailable, Observation, Policy, ProcessGroup, Region, Strategy,
 };
 
 /// Machines at rest that are updated at once: nobody is served by them.
@@ -172,16 +171,7 @@ pub(super) fn note_seen(
 
 /// Started, and its checks pass where it has some.
 fn is_up(machine: &Machine, tolerated: &FailingChecks, now: Timestamp) -> bool {
-    let known = tolerated.get(&machine.id);
-    let is_tolerated = |name: &String| known.is_some_and(|names| names.contains(name));
-    let passing = machine
-        .checks
-        .iter()
-        .filter(|check| {
-            is_tolerated(&check.name)
-                || (check.status == CheckStatus::Passing && machine.is_fresh(check, now))
-        })
-        .count();
-    matches!(machine.state, MachineState::Started)
-        && passing >= machine.checks.len().max(machine.checks_configured)
+    let none = BTreeSet::new();
+    let known = tolerated.get(&machine.id).unwrap_or(&none);
+    matches!(machine.state, MachineState::Started) && machine.checks_pass(known, now)
 }

@@ -17,7 +17,6 @@ use super::{
         watch as watching,
         watch::allowed_share,
     },
-    crashed_to_a_stop,
     region::Next,
 };
 use crate::model::{
@@ -179,7 +178,7 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
             };
             let mut failing =
                 machine.checks.iter().filter(|check| check.status == CheckStatus::Critical);
-            crashed_to_a_stop(machine) || failing.any(|check| !tolerated(&check.name))
+            machine.standing(false).is_down() || failing.any(|check| !tolerated(&check.name))
         })
         .map(|machine| machine.id.as_str())
         .collect();

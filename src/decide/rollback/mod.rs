@@ -37,7 +37,6 @@ pub(super) use order::preview;
 use order::{is_breaching, is_total_outage, order};
 use outcome::note_outcome;
 pub(super) use pause::not_seen;
-pub use progress::crashed_to_a_stop;
 use progress::rescan;
 use region::{Next, failing, order_machines, updating};
 use report::left_behind;
@@ -125,7 +124,11 @@ pub(super) fn rolling_back(
     }
     let gate = pause::gate(&mut rollback, cx, round);
     let wait = match work_on(&mut rollback, cx, round, gate.as_ref()) {
-        Ok(Some(wait)) => gate.or(wait),
+        // A region that is confirmed needs no machine to be begun.
+        Ok(Some(wait)) => match gate {
+            Some(Wait::FreshBreach | Wait::NotSeen { .. }) => wait.or(gate),
+            gate => gate.or(wait),
+        },
         Ok(None) => return finish(rollback, cx, round.machines),
         Err(reason) => return stop(rollback, cx, reason),
     };

@@ -104,15 +104,17 @@ fn may_go_on(
         let watch = as_it_was(rollback, now);
         return door::refusal_to_go_on(cx, &watch).map(|hold| Wait::Held { hold });
     }
+    if let Some(what) = sight::unseen(cx, &rollback.evidence) {
+        pause.fresh = None;
+        return Some(Wait::NotSeen { region: None, what });
+    }
     let watch = pause.fresh.get_or_insert_with(|| {
         let mut watch = watch::begin(rollback.bad.clone(), now, false);
         watch.no_mercy = true;
         Box::new(watch)
     });
     look_again(watch, cx, round);
-    let breaches = verdict::overall(&watch.evidence) == Verdict::Breach
-        && sight::unseen(cx, &watch.evidence).is_none();
-    if breaches {
+    if verdict::overall(&watch.evidence) == Verdict::Breach {
         return door::refusal_to_go_on(cx, watch).map(|hold| Wait::Held { hold });
     }
     Some(Wait::FreshBreach)

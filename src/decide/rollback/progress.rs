@@ -6,7 +6,7 @@ use super::{
     super::{
         Context, Round, fleet,
         rival::{self, Claim, Standing},
-        state::{MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback},
+        state::{MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback, Trusted},
     },
     capacity,
     outcome::ATTEMPTS_MAX,
@@ -40,6 +40,8 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
     // What the rules are asked about is read from a copy; the work list is what changes.
     let before = rollback.clone();
     let claim = fleet::claim(&cx.memory, &before);
+    let target = |old: &&Trusted| old.revision.digest == before.target.digest;
+    let stayed_up = cx.memory.trusted.iter().find(target).map(|good| &good.stayed_up);
     // Of a machine without a digest nothing can be said.
     for machine in round.machines.iter().filter(|machine| machine.digest().is_some()) {
         let known = before.machine(&machine.id);
@@ -61,7 +63,8 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
         let Some(work) = rollback.regions.get_mut(index) else { continue };
         match work.machines.get_mut(&machine.id) {
             None if is_bad(&standing) => {
-                work.machines.insert(machine.id.clone(), planned(machine, &standing));
+                let stays_up = stayed_up.is_some_and(|groups| groups.contains(&machine.group));
+                work.machines.insert(machine.id.clone(), planned(machine, &standing, stays_up));
                 reopen(work, over);
                 if over {
                     found.returned.push(machine.id.clone());
@@ -103,7 +106,7 @@ fn is_bad(standing: &Standing) -> bool {
 }
 
 /// A machine that is new to the work list.
-fn planned(machine: &Machine, standing: &Standing) -> MachineWork {
+fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWork {
     let reachable = machine.host == HostStatus::Ok;
     MachineWork {
         phase: if reachable { MachinePhase::Todo } else { MachinePhase::HostDown },
@@ -115,8 +118,9 @@ fn planned(machine: &Machine, standing: &Standing) -> MachineWork {
         verified_at: None,
         down_since: None,
         instance: machine.instance.clone(),
-        // What ended although it should serve is to be up again; what rests on purpose is not.
-        running: !machine.state.is_at_rest() || crashed_to_a_stop(machine),
+        // What ended although it should serve is to be up again; what rests on purpose, and a job
+        // that is done, is not.
+        running: !machine.state.is_at_rest() || machine.standing(stays_up).is_to_be_started(),
         bad: machine.digest().cloned().unwrap_or_else(|| Digest::new("")),
         group: machine.group.clone(),
         missing_since: None,
@@ -266,10 +270,4 @@ fn note_missing(rollback: &mut Rollback, round: &Round<'_>, now: Timestamp) {
             }
         }
     }
-}
-
-/// Whether the machine rests because it crashed, not because somebody or autostop stopped it.
-pub fn crashed_to_a_stop(machine: &Machine) -> bool {
-    matches!(machine.state, MachineState::Stopped | MachineState::Failed)
-        && machine.exits.first().is_some_and(|exit| !exit.requested_stop)
 }

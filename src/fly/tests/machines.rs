@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{shapes::machine, *};
-use crate::model::{MachineState, RawConfig};
+use crate::model::{MachineState, RawConfig, Transition};
 
 const CONFIG: &str = r#"{"z":1.00,"image":"registry.fly.io/web@sha256:41aa", "x":[1 , 2]}"#;
 
@@ -35,7 +35,7 @@ async fn one_machine_is_read() {
     ])
     .await;
     let machine = fly.machine(&web(), &m1()).await.unwrap();
-    assert_eq!(machine.state, MachineState::Transient("replacing".to_owned()));
+    assert_eq!(machine.state, MachineState::Transient(Transition::Replacing));
     assert!(matches!(fly.machine(&web(), &m1()).await, Err(PlatformError::NotFound(_))));
     assert_eq!(script.lines()[0], "GET /v1/apps/web/machines/m1?include_leases=true");
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::lenient::{self, duration_of};
-use crate::model::MetricsPage;
+use crate::model::{MetricsPage, RestartPolicy};
 
 /// The parts that are looked at. Each is taken as it comes, so that an odd one spoils no other.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +24,8 @@ pub(crate) struct Config {
     metrics: Value,
     #[serde(default)]
     standbys: Value,
+    #[serde(default)]
+    restart: Value,
 }
 
 /// One check of a service.
@@ -114,6 +116,21 @@ impl Config {
         Some(MetricsPage { port, path })
     }
 
+    /// Whether requests reach the machine through the platform's proxy.
+    pub(crate) fn has_services(&self) -> bool {
+        self.services.as_array().is_some_and(|services| !services.is_empty())
+    }
+
+    /// When the platform starts it anew after an end; `None`: it does not say.
+    pub(crate) fn restart(&self) -> Option<RestartPolicy> {
+        match self.restart.get("policy")?.as_str()? {
+            "no" => Some(RestartPolicy::No),
+            "on-failure" => Some(RestartPolicy::OnFailure),
+            "always" => Some(RestartPolicy::Always),
+            _ => None,
+        }
+    }
+
     /// Whether the machine stands by for others.
     pub(crate) fn is_standby(&self) -> bool {
         self.standbys.as_array().is_some_and(|standbys| !standbys.is_empty())
@@ -174,6 +191,15 @@ mod tests {
         );
         assert_eq!(config.metrics(), Some(MetricsPage { port: 9091, path: "/m".to_owned() }));
         assert!(!config.is_standby());
+        assert!(!config.has_services());
+        assert_eq!(config.restart(), None);
+    }
+
+    #[test]
+    fn services_and_the_restart_policy_are_read() {
+        let config = config(json!({"services": [{}], "restart": {"policy": "on-failure"}}));
+        assert!(config.has_services());
+        assert_eq!(config.restart(), Some(RestartPolicy::OnFailure));
     }
 
     #[test]

@@ -133,7 +133,14 @@ impl WireMachine {
             events.filter_map(|event| event.timestamp).max()
         };
         let updated_at = self.updated_at.or(self.created_at).or_else(|| newest(None));
+        let starts = |before: Timestamp| {
+            let events = self.events.iter().filter(|event| event.kind == "start");
+            events.filter_map(|event| event.timestamp).filter(|at| *at <= before).max()
+        };
         let mut exits: Vec<ExitEvent> = self.events.iter().filter_map(WireEvent::exit).collect();
+        for exit in &mut exits {
+            exit.started_at = starts(exit.at);
+        }
         exits.sort_by_key(|exit| std::cmp::Reverse(exit.at));
         Ok(Machine {
             app: app.clone(),
@@ -149,12 +156,15 @@ impl WireMachine {
             checks_configured: config.checks_configured(),
             exits,
             started_at: newest(Some("start")),
+            placed_at: newest(Some("update")).max(newest(Some("launch"))),
             updated_at: updated_at.unwrap_or(Timestamp::UNIX_EPOCH),
             private_ip: self.private_ip.parse().ok(),
             metrics: config.metrics(),
             lease: self.lease.and_then(WireHolder::holder),
             cordoned: self.cordoned,
             standby: config.is_standby(),
+            has_services: config.has_services(),
+            restart: config.restart(),
             metadata,
             id: MachineId::new(self.id),
         })
@@ -232,6 +242,7 @@ impl WireEvent {
             exit_code,
             oom_killed: flag("oom_killed"),
             requested_stop: flag("requested_stop"),
+            started_at: None,
         })
     }
 }

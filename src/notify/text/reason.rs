@@ -72,6 +72,10 @@ pub fn reason(reason: &Reason) -> String {
         }
         Reason::StateUnreadable { detail } => format!("its stored state cannot be read: {detail}"),
         Reason::StateReadable => "its stored state can be read again".to_owned(),
+        Reason::OutboxCrowded { receiver, messages } => format!(
+            "{messages} messages for {receiver} were given up, the oldest of the least important \
+             first, because more were waiting than there is room for"
+        ),
         Reason::Told { text } => text.clone(),
     }
 }

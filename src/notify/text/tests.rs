@@ -153,6 +153,15 @@ fn event(kind: EventKind) -> Event {
                 &[("148e", MachineReport::Waiting), ("9081", MachineReport::Gone)],
             )];
         }
+        EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox
+        | EventKind::ConfigWarning => {
+            (event.app, event.release, event.known_good) = (None, None, None);
+            event.reason =
+                Some(Reason::Told { text: "what was seen, and what to do about it".to_owned() });
+        }
         EventKind::ConfigRejected | EventKind::ConfigReloaded => {
             (event.app, event.release, event.known_good) = (None, None, None);
             event.reason =
@@ -195,6 +204,14 @@ fn every_kind_has_its_sentence() {
       api v42: cannot see how it is, nothing is decided meanwhile: no metrics page could be read for 60 s.
     monitor.recovered
       api v42: can be seen again after 3 min.
+    monitor.clock
+      waveoff: the clock of its host is wrong: what was seen, and what to do about it.
+    monitor.token
+      waveoff: the token cannot do all that is needed: what was seen, and what to do about it.
+    monitor.journal
+      waveoff: the journal cannot be written, nothing is decided meanwhile: what was seen, and what to do about it.
+    monitor.outbox
+      waveoff: messages were given up: what was seen, and what to do about it.
     image.missing
       api v42 → v41: the image to go back to is missing from its registry: registry.fly.io has no such manifest.
     image.mixed
@@ -203,6 +220,8 @@ fn every_kind_has_its_sentence() {
       waveoff: changed configuration refused, the old one stays in force: thresholds/web.toml:3: unknown key `maks`.
     config.reloaded
       waveoff: changed configuration in force: thresholds/web.toml:3: unknown key `maks`.
+    config.warning
+      waveoff: the configuration is in force and probably not what is meant: what was seen, and what to do about it.
     "#);
 }
 
@@ -225,10 +244,15 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
     waveoff: no longer held.
     waveoff: cannot see how it is, nothing is decided meanwhile.
     waveoff: can be seen again.
+    waveoff: the clock of its host is wrong.
+    waveoff: the token cannot do all that is needed.
+    waveoff: the journal cannot be written, nothing is decided meanwhile.
+    waveoff: messages were given up.
     waveoff: the image to go back to is missing from its registry.
     waveoff: its machines run different images.
     waveoff: changed configuration refused, the old one stays in force.
     waveoff: changed configuration in force.
+    waveoff: the configuration is in force and probably not what is meant.
     "#);
 }
 

@@ -2,8 +2,9 @@
 
 #![expect(clippy::indexing_slicing, reason = "a JSON field that is missing reads as null")]
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     lock,
     reply::{Answer, Reply},
 };
+use crate::sim::{Denial, Quirks, Sim, machine::seconds};
 
 /// Answers a control request.
 pub fn answer(shared: &Shared, call: &Call) -> Answer {
@@ -28,6 +30,20 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             Ok(Reply::ok(json!({"calls": log})))
         }
         ("POST", ["ship"]) => ship(shared, call),
+        ("POST", ["secrets"]) => {
+            let entry = desk.sim().ship_secrets(text(&call.body, "app")?, options(&call.body)?)?;
+            Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
+        }
+        ("POST", ["scale"]) => {
+            let by = call.body["by"].as_u64().and_then(|by| u32::try_from(by).ok()).unwrap_or(1);
+            let (app, region) = (text(&call.body, "app")?, text(&call.body, "region")?);
+            Ok(Reply::ok(json!({"ids": desk.sim().scale(app, region, by.min(100))?})))
+        }
+        ("DELETE", ["ships"]) => {
+            desk.sim().kill_ships(text(&call.body, "app")?);
+            done()
+        }
+        ("GET", ["gates", app]) => Ok(Reply::ok(json!({"gates": desk.sim().gates(app)}))),
         ("PUT", ["images"]) => {
             desk.set_image(&call.body)?;
             done()
@@ -55,6 +71,28 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             *lock(&shared.limits) = on.then(Limits::default);
             done()
         }
+        ("PUT", ["quirks"]) => {
+            let quirks: Quirks = parse(&call.body)?;
+            desk.sim().set_quirks(quirks);
+            done()
+        }
+        ("POST", ["denied"]) => {
+            let denial: Denial = parse(&call.body)?;
+            if ![401, 403].contains(&denial.status) {
+                return Err(Reply::error(400, "\"status\" is 401 or 403"));
+            }
+            let time = denial.for_s.map(seconds);
+            desk.sim().deny(denial.whose().as_deref(), denial.right, denial.status, time);
+            done()
+        }
+        ("DELETE", ["denied"]) => {
+            desk.sim().allow_all();
+            done()
+        }
+        ("PUT", ["lists"]) => {
+            lists(desk.sim(), &parse(&call.body)?);
+            done()
+        }
         ("PUT", ["machines", id, "page"]) => {
             desk.app_of(id)?;
             let kind: PageKind = serde_json::from_value(call.body["kind"].clone())
@@ -64,6 +102,29 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
         }
         ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),
         _ => Err(Reply::error(404, "the control API has no such path")),
+    }
+}
+
+/// A whole body; what is wrong with it is told.
+fn parse<T: DeserializeOwned>(body: &Value) -> Result<T, Reply> {
+    serde_json::from_value(body.clone()).map_err(|error| Reply::error(400, &error.to_string()))
+}
+
+/// How late machine lists are, and which regions they leave out for how long.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct Lists {
+    lag_s: BTreeMap<String, f64>,
+    hidden_s: BTreeMap<String, f64>,
+}
+
+fn lists(sim: &Sim, lists: &Lists) {
+    for (region, lag_s) in &lists.lag_s {
+        sim.set_list_lag(region, seconds(*lag_s));
+    }
+    for (region, time_s) in &lists.hidden_s {
+        sim.hide_region(region, seconds(*time_s));
     }
 }
 
@@ -87,22 +148,41 @@ fn machine(shared: &Shared, id: &str, verb: &str, body: &Value) -> Answer {
         }
         "stop" => desk.force_stop(&app, id).and_then(|()| done()),
         "kill" => desk.kill(&app, id).and_then(|()| done()),
+        "image" => {
+            desk.sim().put_image(id, text(body, "image")?)?;
+            done()
+        }
+        "suspend" => {
+            desk.sim().suspend(id)?;
+            done()
+        }
+        "start" => {
+            desk.sim().start(id)?;
+            done()
+        }
+        "destroy" => {
+            desk.sim().destroy(id)?;
+            done()
+        }
         "clone" => Ok(Reply::ok(json!({"id": desk.clone_machine(&app, id)?}))),
         "host" => desk.set_host(&app, id, text(body, "status")?).and_then(|()| done()),
         _ => Err(Reply::error(404, "a machine has no such control")),
     }
 }
 
-/// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
-fn ship(shared: &Shared, call: &Call) -> Answer {
-    let mut options = call.body.clone();
-    let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
+/// What a body says of a deploy besides app and image.
+fn options(body: &Value) -> Result<ShipOptions, Reply> {
+    let mut options = body.clone();
     if let Some(fields) = options.as_object_mut() {
         fields.remove("app");
         fields.remove("image");
     }
-    let options: ShipOptions =
-        serde_json::from_value(options).map_err(|error| Reply::error(400, &error.to_string()))?;
-    let entry = shared.desk.ship(app, image, options)?;
+    parse(&options)
+}
+
+/// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
+fn ship(shared: &Shared, call: &Call) -> Answer {
+    let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
+    let entry = shared.desk.ship(app, image, options(&call.body)?)?;
     Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
 }

@@ -11,16 +11,19 @@ use serde_json::Value;
 
 use super::reply::Reply;
 pub use crate::sim::{
+    Sim,
     change::{Progress, Update},
+    deploy::ShipOptions,
     ledger::Entry,
     page::PageKind,
-    ship::ShipOptions,
 };
 
 /// The organization, as the doors see it. Every method answers at once; what takes time goes on
 /// by itself and is seen by reading again.
 pub trait Desk: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
+    /// The organization itself, for what the control API does to it.
+    fn sim(&self) -> &Sim;
     /// Slug of the organization.
     fn organization(&self) -> String;
     /// 404 for an organization that is not this one (`personal` is anybody's own).

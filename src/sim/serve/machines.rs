@@ -64,10 +64,6 @@ pub async fn answer(desk: &dyn Desk, call: &Call) -> Answer {
         Action::SecretsList => Ok(Reply::ok(json!({"secrets": desk.secrets(app)?}))),
         Action::SecretsSet => secrets_set(desk, call),
         Action::Regions => Ok(Reply::ok(regions(desk))),
-        Action::TokenCurrent => Ok(Reply::ok(json!({"tokens": [{
-            "token_id": "sim", "org_slug": desk.organization(),
-            "organization": desk.organization(), "apps": ["*"], "user": call.owner,
-        }]}))),
         _ => Err(Reply::not_found("path")),
     }
 }

@@ -17,6 +17,7 @@ mod machines;
 pub mod metrics;
 mod registry;
 pub mod reply;
+mod rights;
 mod route;
 
 use std::{
@@ -134,7 +135,7 @@ async fn handle(
     let id = shared.requests.fetch_add(1, Ordering::Relaxed);
     let head_only = request.method() == axum::http::Method::HEAD;
     let reply = respond(&shared, &line, request).await;
-    let mut response = reply.unwrap_or_else(|refusal| refusal).into_response(id);
+    let mut response = reply.unwrap_or_else(|refusal| refusal).into_response(id, shared.desk.now());
     if head_only {
         *response.body_mut() = Body::empty();
     }
@@ -193,6 +194,12 @@ async fn guarded(shared: &Shared, line: &Line, headers: &HeaderMap, call: &mut C
             .map_err(Reply::too_many)?;
     }
     let fault = lock(&shared.faults).take(call);
+    if fault.is_none()
+        && let Some(right) = call.route.action.right()
+    {
+        let denied = shared.desk.sim().with(|org| org.allow(&call.owner, right));
+        denied.map_err(|refusal| rights::refused(call.route.action, &refusal))?;
+    }
     match fault {
         None => dispatch(&*shared.desk, call).await,
         Some(Fault::Status { status, retry_after }) => {
@@ -233,6 +240,7 @@ async fn dispatch(desk: &dyn Desk, call: &Call) -> Answer {
         | Action::ReleasesAllCurrent
         | Action::Logs => ledger::answer(desk, call),
         Action::RegistryPing | Action::Manifest => registry::answer(desk, call),
+        Action::TokenCurrent | Action::TokenAuthorize => rights::answer(desk, call),
         _ => machines::answer(desk, call).await,
     }
 }
@@ -257,8 +265,5 @@ fn authenticate(headers: &HeaderMap) -> Result<String, Reply> {
     if token.is_empty() {
         return Err(refusal());
     }
-    // Different tokens are different people, and a token must not be shown.
-    let sum =
-        token.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    Ok(format!("{sum:08x}@tokens.fly.io"))
+    Ok(crate::sim::owner_of(&token))
 }

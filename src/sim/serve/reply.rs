@@ -6,6 +6,7 @@ use axum::{
     body::Body,
     http::{HeaderValue, Response, StatusCode, header},
 };
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use serde_json::{Value, json};
 
 /// One answer.
@@ -51,7 +52,8 @@ impl Reply {
     }
 
     /// The HTTP response; `request_id` is what clients quote in their complaints.
-    pub fn into_response(self, request_id: u64) -> Response<Body> {
+    /// `now` is the platform's own time.
+    pub fn into_response(self, request_id: u64, now: Timestamp) -> Response<Body> {
         let empty = self.status == 204 || self.body.is_null();
         let mut text = if empty { String::new() } else { self.body.to_string() };
         if self.is_cut {
@@ -64,6 +66,10 @@ impl Reply {
         let headers = response.headers_mut();
         if !empty {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok();
+        if let Some(date) = date.and_then(|date| HeaderValue::from_str(&date).ok()) {
+            headers.insert(header::DATE, date);
         }
         if let Ok(id) = HeaderValue::from_str(&format!("sim-{request_id}")) {
             headers.insert("fly-request-id", id);

@@ -5,6 +5,8 @@
 
 use axum::http::Method;
 
+use crate::sim::Right;
+
 macro_rules! actions {
     ($($variant:ident $name:literal,)*) => {
         /// An operation of one of the doors.
@@ -64,9 +66,61 @@ actions! {
     Ips "ips_list",
     Regions "regions_list",
     TokenCurrent "token_current",
+    TokenAuthorize "token_authorize",
     RegistryPing "registry_ping",
     Manifest "manifest",
     Control "control",
+}
+
+impl Action {
+    /// The right it takes; `None`: none, or one that depends on what is asked.
+    pub fn right(self) -> Option<Right> {
+        match self {
+            Self::Control | Self::TokenCurrent | Self::TokenAuthorize => None,
+            Self::ReleaseCreate | Self::ReleasePatch | Self::BuildStart | Self::BuildFinish => {
+                Some(Right::Ledger)
+            }
+            Self::RegistryPing | Self::Manifest => Some(Right::Registry),
+            Self::MachineCreate
+            | Self::MachineUpdate
+            | Self::MachineDestroy
+            | Self::MachineStart
+            | Self::MachineStop
+            | Self::MachineRestart
+            | Self::MachineSuspend
+            | Self::MachineSignal
+            | Self::MachineCordon
+            | Self::MachineUncordon
+            | Self::LeaseTake
+            | Self::LeaseRelease
+            | Self::MetadataSet
+            | Self::MetadataKeySet
+            | Self::MetadataKeyDelete
+            | Self::SecretsSet => Some(Right::Write),
+            Self::Graphql
+            | Self::Organization
+            | Self::ReleasesList
+            | Self::ReleaseCurrent
+            | Self::ReleasesAllCurrent
+            | Self::Logs
+            | Self::AppsList
+            | Self::AppGet
+            | Self::MachinesList
+            | Self::MachineGet
+            | Self::MachineWait
+            | Self::MachineEvents
+            | Self::MachineVersions
+            | Self::LeaseGet
+            | Self::MetadataGet
+            | Self::MetadataKeyGet
+            | Self::Processes
+            | Self::OrgMachines
+            | Self::Volumes
+            | Self::SecretsList
+            | Self::Ips
+            | Self::Regions => Some(Right::Read),
+        }
+    }
 }
 
 /// What a request asks for; identifiers that do not apply are empty.
@@ -157,6 +211,7 @@ fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
         ("GET", ["orgs", slug, "machines"]) => (Action::OrgMachines, *slug),
         ("GET", ["platform", "regions"]) => (Action::Regions, ""),
         ("GET", ["tokens", "current"]) => (Action::TokenCurrent, ""),
+        ("POST", ["tokens", "authorize"]) => (Action::TokenAuthorize, ""),
         (_, ["apps", app, "machines", machine, rest @ ..]) => {
             return on_machine(method, app, machine, rest);
         }

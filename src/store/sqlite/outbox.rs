@@ -1,103 +1,124 @@
-//! The outbox: messages in order per receiver, until they are delivered or given up.
-
-use std::collections::BTreeSet;
+//! The outbox: messages per receiver, until they are delivered or given up.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::{
-    DeadLetter,
-    rows::{decode, micros, time, unsigned, write},
+use super::rows::{micros, time, unsigned, write};
+use crate::store::{
+    Attempt, DeadLetter, StoreError,
+    engine::{Letter, Room, Taken, Waiting},
 };
-use crate::store::{Attempt, OutboxEntry, Queued, StoreError};
 
-/// Most messages that wait for one receiver; beyond it the oldest is given up.
-pub(super) const WAITING_MAX: i64 = 10_000;
-/// Most given-up messages remembered per receiver; beyond it the oldest is forgotten.
-pub(super) const DEAD_MAX: i64 = 1000;
-/// Longest reason stored, in characters.
-const REASON_MAX: usize = 500;
-
-/// Appends a message to its receiver's queue; `bound` follows once all of a commit are in.
+/// Appends a message to its receiver's queue.
 pub(super) fn queue(
     transaction: &Transaction<'_>,
-    receiver: &str,
-    message_id: &str,
-    body: &str,
+    letter: &Letter,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     transaction
         .prepare_cached(
-            "INSERT INTO outbox (receiver, message_id, body, queued_at, due_at)
-             VALUES (?1, ?2, ?3, ?4, ?4)",
+            "INSERT INTO outbox (receiver, message_id, lane, importance, body, size, queued_at,
+             due_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
         )?
-        .execute(params![receiver, message_id, body, micros(now)])?;
+        .execute(params![
+            letter.receiver,
+            letter.message_id,
+            letter.lane,
+            letter.importance,
+            letter.body,
+            i64::try_from(letter.body.len()).unwrap_or(i64::MAX),
+            micros(now)
+        ])?;
     Ok(())
 }
 
-/// Keeps the queues of these receivers within their bounds.
-pub(super) fn bound<'a>(
-    transaction: &Transaction<'_>,
-    receivers: impl Iterator<Item = &'a str>,
+/// Keeps one receiver's queue within its bounds.
+pub(super) fn make_room(
+    connection: &mut Connection,
+    receiver: &str,
+    room: Room,
+    reason: &str,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    for receiver in receivers.collect::<BTreeSet<_>>() {
-        transaction
-            .prepare_cached(
-                "UPDATE outbox SET given_up_at = ?2, reason = 'too many messages were waiting'
-                 WHERE receiver = ?1 AND given_up_at IS NULL AND sequence <=
-                 (SELECT sequence FROM outbox WHERE receiver = ?1 AND given_up_at IS NULL
-                  ORDER BY sequence DESC LIMIT 1 OFFSET ?3)",
-            )?
-            .execute(params![receiver, micros(now), WAITING_MAX])?;
-        transaction
-            .prepare_cached(
-                "DELETE FROM outbox WHERE receiver = ?1 AND given_up_at IS NOT NULL AND sequence <=
-                 (SELECT sequence FROM outbox WHERE receiver = ?1 AND given_up_at IS NOT NULL
-                  ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
-            )?
-            .execute(params![receiver, DEAD_MAX])?;
+) -> Result<u64, StoreError> {
+    let bytes = i64::try_from(room.bytes).unwrap_or(i64::MAX);
+    let crowded: bool = connection
+        .prepare_cached(
+            "SELECT count(*) > ?2 OR coalesce(sum(size), 0) > ?3 FROM outbox
+             WHERE receiver = ?1 AND given_up_at IS NULL",
+        )?
+        .query_row(params![receiver, room.rows, bytes], |row| row.get(0))?;
+    let dead: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM outbox WHERE receiver = ?1 AND given_up_at IS NOT NULL",
+        )?
+        .query_row([receiver], |row| row.get(0))?;
+    if !crowded && dead <= i64::from(room.dead) {
+        return Ok(0);
     }
-    Ok(())
+    let transaction = write(connection)?;
+    // Counted from what is to stay: the most important first, of these the newest.
+    let gone = transaction
+        .prepare_cached(
+            "UPDATE outbox SET given_up_at = ?2, reason = ?5 WHERE sequence IN
+             (SELECT sequence FROM
+              (SELECT sequence, row_number() OVER kept AS place, sum(size) OVER kept AS bytes
+               FROM outbox WHERE receiver = ?1 AND given_up_at IS NULL
+               WINDOW kept AS (ORDER BY importance DESC, sequence DESC
+                               ROWS UNBOUNDED PRECEDING))
+              WHERE place > ?3 OR bytes > ?4)",
+        )?
+        .execute(params![receiver, micros(now), room.rows, bytes, reason])?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM outbox WHERE sequence IN
+             (SELECT sequence FROM outbox WHERE receiver = ?1 AND given_up_at IS NOT NULL
+              ORDER BY given_up_at DESC, sequence DESC LIMIT -1 OFFSET ?2)",
+        )?
+        .execute(params![receiver, room.dead])?;
+    transaction.commit()?;
+    Ok(u64::try_from(gone).unwrap_or(u64::MAX))
 }
 
-/// Each receiver's oldest waiting message: `SQLite` takes the bare columns from the row of `min`.
-const HEADS: &str = "SELECT min(sequence), receiver, message_id, body, queued_at, attempts, due_at
-                     FROM outbox WHERE given_up_at IS NULL GROUP BY receiver";
-
-pub(super) fn due(connection: &mut Connection, now: Timestamp) -> Result<Vec<Queued>, StoreError> {
-    type Head = (i64, String, String, String, Timestamp, i64);
-    let sql = format!("SELECT * FROM ({HEADS}) WHERE due_at <= ?1 ORDER BY 1");
-    let heads: Vec<Head> = connection
-        .prepare_cached(&sql)?
-        .query_map([micros(now)], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, time(row, 4)?, row.get(5)?))
+pub(super) fn waiting(connection: &Connection, per_lane: u32) -> Result<Vec<Waiting>, StoreError> {
+    let waiting = connection
+        .prepare_cached(
+            "SELECT sequence, receiver, lane, due_at, failed_since FROM
+             (SELECT sequence, receiver, lane, due_at, failed_since,
+              row_number() OVER (PARTITION BY receiver, lane ORDER BY sequence) AS place
+              FROM outbox WHERE given_up_at IS NULL)
+             WHERE place <= ?1 ORDER BY sequence",
+        )?
+        .query_map([per_lane], |row| {
+            let failed: Option<i64> = row.get(4)?;
+            Ok(Waiting {
+                sequence: row.get(0)?,
+                receiver: row.get(1)?,
+                lane: row.get(2)?,
+                due_at: time(row, 3)?,
+                failed_since: failed.map(|_| time(row, 4)).transpose()?,
+            })
         })?
         .collect::<Result<_, _>>()?;
-    let mut queued = Vec::with_capacity(heads.len());
-    for (sequence, receiver, message_id, body, queued_at, attempts) in heads {
-        match decode(&body, sequence) {
-            Ok(event) => queued.push(Queued {
-                sequence,
-                entry: OutboxEntry { receiver, message_id, event },
-                attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-                queued_at,
-            }),
-            // One message nobody can read must not block those behind it, here or elsewhere.
-            Err(error) => {
-                let attempt = Attempt::Dead { reason: error.to_string() };
-                attempted(connection, sequence, &attempt, now)?;
-            }
-        }
-    }
-    Ok(queued)
+    Ok(waiting)
 }
 
-pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
-    let sql = format!("SELECT due_at FROM ({HEADS}) ORDER BY due_at LIMIT 1");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut found = statement.query_map([], |row| time(row, 0))?;
-    Ok(found.next().transpose()?)
+pub(super) fn take(connection: &Connection, sequence: i64) -> Result<Option<Taken>, StoreError> {
+    let taken = connection
+        .prepare_cached(
+            "SELECT receiver, message_id, body, attempts, queued_at FROM outbox
+             WHERE sequence = ?1 AND given_up_at IS NULL",
+        )?
+        .query_row([sequence], |row| {
+            Ok(Taken {
+                receiver: row.get(0)?,
+                message_id: row.get(1)?,
+                body: row.get(2)?,
+                attempts: row.get(3)?,
+                queued_at: time(row, 4)?,
+            })
+        })
+        .optional()?;
+    Ok(taken)
 }
 
 pub(super) fn attempted(
@@ -114,9 +135,9 @@ pub(super) fn attempted(
         }
         Attempt::RetryAt { at, reason } => {
             transaction.execute(
-                "UPDATE outbox SET attempts = attempts + 1, due_at = ?2, reason = ?3
-                 WHERE sequence = ?1 AND given_up_at IS NULL",
-                params![sequence, micros(*at), bounded(reason)],
+                "UPDATE outbox SET attempts = attempts + 1, due_at = ?2, reason = ?3,
+                 failed_since = coalesce(failed_since, ?4) WHERE sequence = ?1 AND given_up_at IS NULL",
+                params![sequence, micros(*at), reason, micros(now)],
             )?;
         }
         Attempt::Dead { reason } => {
@@ -126,7 +147,7 @@ pub(super) fn attempted(
                  WHEN reason IS NULL OR reason = ?3 THEN ?3
                  ELSE ?3 || '; before that: ' || reason END
                  WHERE sequence = ?1 AND given_up_at IS NULL",
-                params![sequence, micros(now), bounded(reason)],
+                params![sequence, micros(now), reason],
             )?;
         }
     }
@@ -168,8 +189,4 @@ pub(super) fn dead_letters(
         })?
         .collect::<Result<_, _>>()?;
     Ok(letters)
-}
-
-fn bounded(reason: &str) -> String {
-    reason.chars().take(REASON_MAX).collect()
 }

@@ -1,19 +1,18 @@
 //! States, events and what is forgotten: the statements behind the journal, each one transaction.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OptionalExtension, Row as SqlRow, Transaction, TransactionBehavior, params,
+};
 
 use super::outbox;
 use crate::{
-    model::{AppName, Event},
-    store::{Commit, HistoryEntry, StoreError, StoredApp},
+    model::AppName,
+    store::{
+        StoreError, StoredApp,
+        engine::{Batch, Letter, Row},
+    },
 };
-
-/// Most entries one call to `history` returns.
-const HISTORY_PAGE_MAX: u32 = 1000;
-/// Most rows of a kind one call to `prune` deletes: what is left goes with the next call, and no
-/// decision waits long for the lock.
-pub(super) const PRUNE_MAX: i64 = 5000;
 
 /// Microseconds since 1970, as stored.
 pub(super) fn micros(at: Timestamp) -> i64 {
@@ -21,7 +20,7 @@ pub(super) fn micros(at: Timestamp) -> i64 {
 }
 
 /// The time stored in column `index`.
-pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
+pub(super) fn time(row: &SqlRow<'_>, index: usize) -> rusqlite::Result<Timestamp> {
     let micros: i64 = row.get(index)?;
     Timestamp::from_microsecond(micros).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(
@@ -32,33 +31,6 @@ pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
     })
 }
 
-/// The event as JSON. JSON has no infinities: a number that is none is stored as zero, because an
-/// event that cannot be read back would be worse than one with a gap.
-pub(super) fn encode(event: &Event) -> Result<String, StoreError> {
-    fn finite(number: &mut f64) {
-        if !number.is_finite() {
-            *number = 0.0;
-        }
-    }
-    let mut event = event.clone();
-    for evidence in &mut event.evidence {
-        finite(&mut evidence.limit);
-        finite(&mut evidence.bad);
-        finite(&mut evidence.total);
-        if let Some((bad, total)) = &mut evidence.control {
-            finite(bad);
-            finite(total);
-        }
-    }
-    serde_json::to_string(&event)
-        .map_err(|error| StoreError::Failed(format!("an event cannot be written: {error}")))
-}
-
-pub(super) fn decode(body: &str, sequence: i64) -> Result<Event, StoreError> {
-    serde_json::from_str(body)
-        .map_err(|error| StoreError::Unreadable(format!("event {sequence}: {error}")))
-}
-
 pub(super) fn write(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     // Immediate: a commit that reads first and then writes must not find the lock taken between.
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
@@ -67,6 +39,27 @@ pub(super) fn write(connection: &mut Connection) -> rusqlite::Result<Transaction
 pub(super) fn installation(connection: &Connection) -> Result<String, StoreError> {
     let sql = "SELECT value FROM meta WHERE key = 'installation'";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
+
+pub(super) fn note(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT value FROM notes WHERE key = ?1";
+    Ok(connection.query_row(sql, [key], |row| row.get(0)).optional()?)
+}
+
+pub(super) fn set_note(
+    connection: &Connection,
+    key: &str,
+    value: Option<&str>,
+) -> Result<(), StoreError> {
+    match value {
+        Some(value) => connection.execute(
+            "INSERT INTO notes (key, value) VALUES (?1, ?2)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [key, value],
+        )?,
+        None => connection.execute("DELETE FROM notes WHERE key = ?1", [key])?,
+    };
+    Ok(())
 }
 
 pub(super) fn load(
@@ -88,10 +81,10 @@ pub(super) fn commit(
     connection: &mut Connection,
     app: &AppName,
     expected: u64,
-    commit: &Commit,
+    batch: &Batch,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let ids: Vec<&str> = commit.events.iter().map(|(id, _)| id.as_str()).collect();
+    let ids: Vec<&str> = batch.events.iter().map(|event| event.message_id.as_str()).collect();
     let ids = serde_json::to_string(&ids)
         .map_err(|error| StoreError::Failed(format!("event ids cannot be written: {error}")))?;
     let transaction = write(connection)?;
@@ -106,7 +99,7 @@ pub(super) fn commit(
     let found = stored.as_ref().map_or(Ok(0), |(revision, ..)| unsigned(*revision))?;
     if let Some((_, state, event_ids)) = &stored
         && found == next
-        && *state == commit.state
+        && *state == batch.state
         && *event_ids == ids
     {
         return Ok(next);
@@ -120,51 +113,42 @@ pub(super) fn commit(
         "INSERT INTO apps (app, revision, state, event_ids, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (app) DO UPDATE SET revision = excluded.revision, state = excluded.state,
          event_ids = excluded.event_ids, updated_at = excluded.updated_at",
-        params![app.as_str(), revision, commit.state, ids, micros(now)],
+        params![app.as_str(), revision, batch.state, ids, micros(now)],
     )?;
-    for (id, event) in &commit.events {
+    for event in &batch.events {
         // An event of a commit belongs to its app, whatever it says of itself.
         transaction.execute(
             "INSERT INTO events (message_id, app, recorded_at, body) VALUES (?1, ?2, ?3, ?4)",
-            params![id, app.as_str(), micros(now), encode(event)?],
+            params![event.message_id, app.as_str(), micros(now), event.body],
         )?;
     }
-    for entry in &commit.outbox {
-        outbox::queue(
-            &transaction,
-            &entry.receiver,
-            &entry.message_id,
-            &encode(&entry.event)?,
-            now,
-        )?;
+    for letter in &batch.letters {
+        outbox::queue(&transaction, letter, now)?;
     }
-    outbox::bound(&transaction, commit.outbox.iter().map(|entry| entry.receiver.as_str()), now)?;
     transaction.commit()?;
     Ok(next)
 }
 
 pub(super) fn announce(
     connection: &mut Connection,
-    message_id: &str,
-    event: &Event,
-    receivers: &[String],
+    app: Option<&AppName>,
+    event: &Row,
+    letters: &[Letter],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let body = encode(event)?;
     let transaction = write(connection)?;
     let added = transaction.execute(
         "INSERT INTO events (message_id, app, recorded_at, body) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (message_id) DO NOTHING",
-        params![message_id, event.app.as_ref().map(AppName::as_str), micros(now), body],
+        params![event.message_id, app.map(AppName::as_str), micros(now), event.body],
     )?;
     // A repeat after a lost answer: its messages may be delivered and gone already.
     if added == 0 {
         return Ok(());
     }
-    for receiver in receivers {
-        outbox::queue(&transaction, receiver, message_id, &body, now)?;
+    for letter in letters {
+        outbox::queue(&transaction, letter, now)?;
     }
-    outbox::bound(&transaction, receivers.iter().map(String::as_str), now)?;
     Ok(transaction.commit()?)
 }
 
@@ -173,14 +157,13 @@ pub(super) fn history(
     app: Option<&AppName>,
     before: Option<i64>,
     limit: u32,
-) -> Result<Vec<HistoryEntry>, StoreError> {
+) -> Result<Vec<(i64, Row)>, StoreError> {
     let before = before.unwrap_or(i64::MAX);
-    let limit = limit.min(HISTORY_PAGE_MAX);
-    let read = |row: &Row<'_>| -> rusqlite::Result<(i64, String, String)> {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    let read = |row: &SqlRow<'_>| -> rusqlite::Result<(i64, Row)> {
+        Ok((row.get(0)?, Row { message_id: row.get(1)?, body: row.get(2)? }))
     };
     // Two statements, so that each can walk its own index backwards.
-    let found: Vec<(i64, String, String)> = match app {
+    let found = match app {
         Some(app) => connection
             .prepare_cached(
                 "SELECT sequence, message_id, body FROM events WHERE app = ?1 AND sequence < ?2
@@ -196,15 +179,14 @@ pub(super) fn history(
             .query_map(params![before, limit], read)?
             .collect::<Result<_, _>>()?,
     };
-    found
-        .into_iter()
-        .map(|(sequence, message_id, body)| {
-            Ok(HistoryEntry { sequence, message_id, event: decode(&body, sequence)? })
-        })
-        .collect()
+    Ok(found)
 }
 
-pub(super) fn prune(connection: &mut Connection, before: Timestamp) -> Result<u64, StoreError> {
+pub(super) fn prune(
+    connection: &mut Connection,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
     let transaction = write(connection)?;
     let mut gone = 0;
     for sql in [
@@ -214,7 +196,7 @@ pub(super) fn prune(connection: &mut Connection, before: Timestamp) -> Result<u6
          (SELECT sequence FROM outbox WHERE given_up_at IS NOT NULL AND given_up_at < ?1
           ORDER BY given_up_at LIMIT ?2)",
     ] {
-        gone += transaction.execute(sql, params![micros(before), PRUNE_MAX])?;
+        gone += transaction.execute(sql, params![micros(before), limit])?;
     }
     transaction.commit()?;
     Ok(u64::try_from(gone).unwrap_or(u64::MAX))

@@ -6,7 +6,8 @@ use crate::store::StoreError;
 
 /// One step per version: the statement file at index `n` leads from version `n` to `n + 1`.
 /// Files that were ever released are never changed; a new shape is a new file.
-pub(super) const MIGRATIONS: [&str; 1] = [include_str!("../migrations/001_first.sql")];
+pub(super) const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/001_first.sql"), include_str!("../migrations/002_lanes.sql")];
 
 /// Marks a `SQLite` file as a journal ("WVOF"), so that another program's file is not taken over.
 const APPLICATION_ID: i64 = 0x5756_4F46;
@@ -52,6 +53,9 @@ pub(super) fn migrate(connection: &mut Connection, target: usize) -> Result<(), 
         transaction.execute_batch(step)?;
         transaction.pragma_update(None, "user_version", index + 1)?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    // A full disk must not keep a journal from being opened that needs no change.
+    if owner != APPLICATION_ID {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
     Ok(transaction.commit()?)
 }

@@ -1,119 +1,6 @@
-//! The model through the daemon's ports, on paused time: each test is a small scene.
+//! What everybody has seen the platform do.
 
-use std::time::Duration;
-
-use super::{
-    Action, Behaviour, Fault, FaultRule, Fleet, ShipOptions, Sim, State,
-    fleet::{FleetApp, FleetImage},
-    ports::SimPlatform,
-};
-use crate::{
-    model::{Digest, InstanceId, Machine, MachineId, MachineState, RawConfig},
-    ports::{
-        Clock, FeedPosition, ImagePresence, Lease, MachineUpdate, MetricsPages as _, NewRelease,
-        PageError, PageReader, Platform as _, PlatformError, Registry as _, ScrapeTarget, WaitFor,
-    },
-};
-
-const OLD: &str = "registry.fly.io/web:v1";
-const NEW: &str = "registry.fly.io/web:v2";
-const TTL: Duration = Duration::from_secs(30);
-
-/// `web` with two machines in iad and one in lhr, 30 requests a second.
-fn fleet(new: Behaviour) -> Fleet {
-    let mut fleet = Fleet::empty("acme");
-    fleet.seed = 7;
-    fleet.apps = vec![FleetApp::new("web", OLD, &[("iad", 2), ("lhr", 1)], 30.0)];
-    fleet.images = vec![FleetImage::new(OLD, Behaviour::default()), FleetImage::new(NEW, new)];
-    fleet
-}
-
-struct Scene {
-    sim: Sim,
-    platform: SimPlatform,
-    /// The machines, iad first.
-    ids: Vec<MachineId>,
-}
-
-impl Scene {
-    fn new(new: Behaviour) -> Self {
-        let start = "2026-01-05T03:00:00Z".parse().unwrap();
-        let sim = Sim::new(&fleet(new), Clock::starting_at(start));
-        let ids = ["iad", "lhr"]
-            .iter()
-            .flat_map(|region| sim.machine_ids("web", Some(region)))
-            .map(MachineId::new)
-            .collect();
-        Self { platform: SimPlatform::new(sim.clone(), "us@acme.test"), sim, ids }
-    }
-
-    async fn machine(&self, index: usize) -> Machine {
-        self.platform.machine(&"web".into(), &self.ids[index]).await.unwrap()
-    }
-
-    async fn lease(&self, index: usize) -> Lease {
-        self.platform.lease(&"web".into(), &self.ids[index], TTL).await.unwrap()
-    }
-
-    fn update_of(machine: &Machine, image: &str) -> MachineUpdate {
-        let text = machine.config.as_ref().unwrap().0.replace(OLD, image);
-        MachineUpdate {
-            config: RawConfig(text.into()),
-            current: machine.instance.clone(),
-            skip_launch: machine.state.is_at_rest(),
-        }
-    }
-
-    async fn put(&self, index: usize, image: &str) -> InstanceId {
-        let (machine, lease) = (self.machine(index).await, self.lease(index).await);
-        let update = Self::update_of(&machine, image);
-        let instance = self.platform.update(&lease, &update).await.unwrap();
-        self.platform.release(&lease).await.unwrap();
-        instance
-    }
-
-    async fn wait(&self, index: usize, instance: &InstanceId, state: WaitFor) -> bool {
-        let (app, id) = ("web".into(), &self.ids[index]);
-        self.platform.wait(&app, id, instance, state, Duration::from_secs(10)).await.unwrap()
-    }
-
-    fn digest(&self, image: &str) -> Digest {
-        Digest::new(self.sim.digest(image).unwrap())
-    }
-
-    async fn page(&self, index: usize) -> Result<String, PageError> {
-        struct Text(String);
-        impl PageReader for Text {
-            fn chunk(&mut self, bytes: &[u8]) -> Result<(), PageError> {
-                self.0.push_str(std::str::from_utf8(bytes).unwrap());
-                Ok(())
-            }
-        }
-        let machine = self.machine(index).await;
-        let metrics = machine.metrics.unwrap();
-        let target = ScrapeTarget {
-            app: machine.app,
-            machine: machine.id,
-            address: machine.private_ip.unwrap(),
-            port: metrics.port,
-            path: metrics.path,
-        };
-        let mut text = Text(String::new());
-        self.platform.read(&target, &mut text).await.map(|()| text.0)
-    }
-}
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
-
-fn value(page: &str, series: &str) -> Option<f64> {
-    page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-}
-
-const OK_SERIES: &str = "http_requests_total{method=\"GET\",path=\"/users/{id}\",status=\"200\"}";
-const FAILED_SERIES: &str =
-    "http_requests_total{method=\"GET\",path=\"/users/{id}\",status=\"500\"}";
+use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn an_update_replies_first_and_then_the_machine_comes_up_as_a_new_instance() {
@@ -121,7 +8,7 @@ async fn an_update_replies_first_and_then_the_machine_comes_up_as_a_new_instance
     let before = scene.machine(0).await;
     let instance = scene.put(0, NEW).await;
     let during = scene.machine(0).await;
-    assert_eq!(during.state, MachineState::Transient("replacing".to_owned()));
+    assert_eq!(during.state, MachineState::Transient(Transition::Replacing));
     assert_ne!(instance, before.instance);
     assert_eq!(instance.as_str().len(), 26);
     assert_eq!(during.started_at, None, "the event list starts anew");
