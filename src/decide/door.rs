@@ -17,6 +17,11 @@ pub(super) fn refusal(cx: &Context<'_>, watch: &Watch) -> Option<HoldReason> {
     guards::refusal(&asked)
 }
 
+/// Why a rollback that is under way, or mops up, may not take its next step now; `None`: it may.
+pub(super) fn resume(cx: &Context<'_>) -> Option<HoldReason> {
+    guards::brake(cx.policy, &cx.memory, cx.now)
+}
+
 /// Why a rollback that was paused may not go on now: the same guards in the same order, but for
 /// those that ask whether there may be one at all.
 pub(super) fn refusal_to_go_on(cx: &Context<'_>, watch: &Watch) -> Option<HoldReason> {
@@ -57,6 +62,10 @@ pub(super) fn enter(watch: Box<Watch>, target: &Revision, cx: &mut Context<'_>) 
     }
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         return cancel_countdown(watch, cx, Reason::Recovered);
+    }
+    if watch.gone_since.is_some() {
+        // Somebody put another image everywhere meanwhile.
+        return cancel_countdown(watch, cx, Reason::NothingLeft);
     }
     if let Some(reason) = refusal(cx, &watch) {
         return hold(watch, cx, reason);

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::state::{Memory, Revision, Watch};
-use crate::model::{HoldReason, Mode, Policy, Tally, Verdict};
+use crate::model::{HoldReason, Mode, Policy, Verdict};
 
 /// Other apps degrading in one region at the same time, from which on it is the platform.
 const PLATFORM_INCIDENT_APPS: usize = 2;
@@ -15,7 +15,7 @@ const CONTROL_ALIKE: f64 = 1.5;
 /// Control data older than this is of another time.
 const CONTROL_FRESH: SignedDuration = SignedDuration::from_secs(60);
 
-/// What a guard is asked about.
+/// What a guard is asked about: to begin undoing a release.
 pub(super) struct Asked<'a> {
     pub(super) policy: &'a Policy,
     pub(super) memory: &'a Memory,
@@ -36,13 +36,13 @@ type Guard = fn(&Asked<'_>) -> Option<HoldReason>;
 
 /// The guards in the order in which they are asked; the first that refuses is the reason.
 const GUARDS: [(When, Guard); 9] = [
-    (When::Always, held_by_an_operator),
+    (When::Always, |asked| held_by_an_operator(asked.memory, asked.now)),
     (When::Always, has_no_target),
     (When::Always, is_the_same_image),
     (When::Always, ran_migrations),
     (When::Beginning, was_rolled_back_already),
     (When::Beginning, is_over_budget),
-    (When::Always, only_observes),
+    (When::Always, |asked| only_observes(asked.policy)),
     (When::Always, platform_incident),
     (When::Always, control_too),
 ];
@@ -58,8 +58,14 @@ pub(super) fn refusal_to_go_on(asked: &Asked<'_>) -> Option<HoldReason> {
     open.map(|(_, guard)| guard).find_map(|guard| guard(asked))
 }
 
-fn held_by_an_operator(asked: &Asked<'_>) -> Option<HoldReason> {
-    let hold = asked.memory.operator_hold.as_ref().filter(|hold| hold.is_on(asked.now))?;
+/// Why a rollback that was begun may not take its next step now; `None`: it may. What was asked of
+/// the release when it began is answered; these are what people may change at any moment.
+pub(super) fn brake(policy: &Policy, memory: &Memory, now: Timestamp) -> Option<HoldReason> {
+    held_by_an_operator(memory, now).or_else(|| only_observes(policy))
+}
+
+fn held_by_an_operator(memory: &Memory, now: Timestamp) -> Option<HoldReason> {
+    let hold = memory.operator_hold.as_ref().filter(|hold| hold.is_on(now))?;
     Some(HoldReason::Operator { hold: hold.clone() })
 }
 
@@ -81,6 +87,13 @@ fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
         return None;
     }
     let watch = asked.watch;
+    let target = target(asked.policy, asked.memory, watch).and_then(|target| target.version);
+    if let (Some(after), Some(bad)) = (target, watch.revision.version)
+        && let Some(version) = asked.memory.migrated.iter().find(|v| **v > after && **v < bad)
+    {
+        // The schema moved on between the two, whatever the bad release did itself.
+        return Some(HoldReason::MigrationsSince { version: *version });
+    }
     match watch.revision.has_release_command {
         Some(true) => Some(HoldReason::Migrations),
         // What was put on machines by hand has no entry of its own to be read.
@@ -95,7 +108,9 @@ fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
     let revision = &asked.watch.revision;
     let mut quarantined = asked.memory.quarantined.iter();
     quarantined
-        .any(|old| old.digest == revision.digest && old.version == revision.version)
+        .any(|old| {
+            !old.unfinished && old.digest == revision.digest && old.version == revision.version
+        })
         .then_some(HoldReason::AlreadyRolledBack)
 }
 
@@ -108,8 +123,8 @@ fn is_over_budget(asked: &Asked<'_>) -> Option<HoldReason> {
         .then_some(HoldReason::DailyBudget { max })
 }
 
-fn only_observes(asked: &Asked<'_>) -> Option<HoldReason> {
-    (asked.policy.mode == Mode::Observe).then_some(HoldReason::ObserveMode)
+fn only_observes(policy: &Policy) -> Option<HoldReason> {
+    (policy.mode == Mode::Observe).then_some(HoldReason::ObserveMode)
 }
 
 /// Whether what breaches is as bad on the machines that still run another release: the control
@@ -121,8 +136,7 @@ fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
     let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
     let mut alike = Vec::new();
     for evidence in breaching.filter(|e| e.may_roll_back) {
-        let (n, k) = watch.control_recent.get(&evidence.threshold)?.since(from);
-        let control = Tally { n, k };
+        let control = watch.thresholds.get(&evidence.threshold)?.control_since(from)?;
         let share = evidence.share()?;
         let is_alike = control.n >= CONTROL_MIN
             && control.k > evidence.limit * control.n
@@ -144,7 +158,7 @@ fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
         .degraded_elsewhere
         .iter()
         .filter(|(region, apps)| {
-            watch.regions.contains_key(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
+            watch.regions.contains(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
         })
         .max_by_key(|(_, apps)| apps.len())
         .map(|(region, apps)| HoldReason::PlatformIncident {

@@ -15,12 +15,15 @@ use super::{
         state::{Confirm, RegionPhase, RegionWork, Rollback},
         verdict::rests_on_metrics,
         watch as watching,
-        watch::allowed_share,
     },
     region::Next,
 };
-use crate::model::{
-    CheckStatus, Evidence, HoldReason, Machine, MachineState, Tally, Verdict, Wait, reason::Unseen,
+use crate::{
+    model::{
+        CheckStatus, Evidence, HoldReason, Machine, MachineState, Tally, Verdict, Wait,
+        reason::Unseen,
+    },
+    threshold::Finding,
 };
 
 /// Scrapes after which a region's pages count as unread.
@@ -73,7 +76,7 @@ pub(super) fn confirming(
     let here: Vec<&&Machine> = round.machines.iter().filter(on_target).collect();
     for machine in &here {
         let count = confirm.crashes.entry(machine.id.clone()).or_default();
-        watching::count_crashes(count, machine, confirm.since);
+        count.count(machine, confirm.since);
         for sample in round.observation.samples.iter().filter(|s| s.machine == machine.id) {
             if sample.readings.is_ok() {
                 confirm.read_at = Some(cx.now);
@@ -132,7 +135,7 @@ fn again(mut confirm: Confirm, now: Timestamp, anew: bool, wait: Option<Wait>) -
     confirm.windows = confirm.windows.saturating_add(1);
     confirm.crashes.clear();
     if anew {
-        confirm.tallies.clear();
+        confirm.thresholds.clear();
     }
     stays(confirm, wait)
 }
@@ -141,7 +144,7 @@ pub(super) fn begin_confirm(now: Timestamp) -> Confirm {
     Confirm {
         since: now,
         windows: 1,
-        tallies: BTreeMap::new(),
+        thresholds: BTreeMap::new(),
         crashes: BTreeMap::new(),
         absorbed: BTreeSet::new(),
         read_at: None,
@@ -196,12 +199,15 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
     let mut decided = true;
     for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         let threshold = cx.policy.thresholds.iter().find(|t| t.name == evidence.threshold);
-        let Some((limit, _)) = threshold.and_then(|t| allowed_share(&t.kind)) else { continue };
-        let Some(tally) = confirm.tallies.get(&evidence.threshold).filter(|t| t.n > 0.0) else {
-            let threshold = Some(evidence.threshold.clone());
-            return Look::Silent { threshold };
+        let Some(threshold) = threshold else { continue };
+        let shown = confirm.thresholds.get(&threshold.name).copied().unwrap_or_default();
+        let tally = match threshold.room().confirm(&shown) {
+            Finding::Untold => continue,
+            Finding::Silent => return Look::Silent { threshold: Some(threshold.name.clone()) },
+            Finding::Above(tally) | Finding::Within(tally) => tally,
         };
-        let odds = log_odds(*tally, limit, bad_share(evidence, limit));
+        let limit = evidence.limit;
+        let odds = log_odds(tally, limit, bad_share(evidence, limit));
         if odds <= -NO_HELP_AT {
             return Look::NoBetter(format!(
                 "{} {:.1} % ({:.0} of {:.0})",

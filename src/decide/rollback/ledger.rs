@@ -89,7 +89,7 @@ pub(super) fn close(cx: &mut Context<'_>, rollback: &Rollback, complete: bool) {
         LedgerEntry::Refused { .. } => {
             cx.command(Command::CloseStray {
                 image: rollback.target.image.reference(),
-                after: rollback.bad.version.unwrap_or_default(),
+                after: rollback.after,
                 since: rollback.started_at,
                 complete,
             });
@@ -107,7 +107,7 @@ pub(super) fn reopen(rollback: &mut Rollback, cx: &mut Context<'_>) {
     rollback.ledger = LedgerEntry::Opening;
     cx.command(Command::OpenRelease {
         image: rollback.target.image.reference(),
-        after: rollback.bad.version.unwrap_or_default(),
+        after: rollback.after,
         since: cx.now,
     });
 }

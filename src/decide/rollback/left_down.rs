@@ -108,6 +108,8 @@ fn is_due(cx: &Context<'_>, left: &LeftDown, id: &MachineId) -> bool {
 }
 
 fn order(cx: &mut Context<'_>, id: &MachineId, left: &LeftDown, machine: &Machine) {
+    let good = cx.memory.known_good();
+    let stays_up = good.is_some_and(|good| good.stayed_up.contains(&machine.group));
     let failing = cx.memory.known_good().and_then(|good| good.failing.get(id)).cloned();
     cx.command(Command::StartMachine(Box::new(StartMachine {
         machine: id.clone(),
@@ -115,6 +117,7 @@ fn order(cx: &mut Context<'_>, id: &MachineId, left: &LeftDown, machine: &Machin
         instance: machine.instance.clone(),
         down_since: left.since,
         rollback: left.rollback.clone(),
+        stays_up,
         tolerates: failing.unwrap_or_default(),
         ready_timeout: cx.policy.rollback.ready_timeout,
     })));

@@ -81,12 +81,13 @@ pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> P
         stall_told: false,
         target: target.clone(),
         bad: bad.clone(),
+        after: cx.memory.seen_version.max(bad.version.unwrap_or_default()),
     };
     cx.quarantine(&bad);
     remember_for_the_budget(cx);
     cx.command(Command::OpenRelease {
         image: target.image.reference(),
-        after: bad.version.unwrap_or_default(),
+        after: rollback.after,
         since: cx.now,
     });
     let mut event = event(cx, EventKind::RollbackStarted, &rollback);
@@ -361,6 +362,11 @@ pub(super) fn stop_for_rival(cx: &mut Context<'_>, rollback: &Rollback, newer: &
     ledger::close(cx, rollback, false);
     drop_unstarted(cx, rollback);
     left_down::remember(cx, rollback);
+    let bad = &rollback.bad.digest;
+    for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *bad) {
+        // What the newer release does not reach is undone all the same.
+        old.unfinished = true;
+    }
     let mut event = event(cx, EventKind::RollbackStopped, rollback);
     event.reason = Some(Reason::NewerRelease { label: newer.to_owned() });
     cx.events.push(event);

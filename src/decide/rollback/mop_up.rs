@@ -3,14 +3,14 @@
 
 use super::{
     super::{
-        Context, Round,
+        Context, Round, door,
         state::{Phase, RegionWork, Rollback},
     },
     event,
     progress::rescan,
     region::order_machines,
 };
-use crate::model::{EventKind, MachineId, Mode, Reason};
+use crate::model::{EventKind, MachineId, Reason};
 
 pub(in crate::decide) fn mopping_up(
     mut rollback: Box<Rollback>,
@@ -18,8 +18,7 @@ pub(in crate::decide) fn mopping_up(
     round: &Round<'_>,
 ) -> Phase {
     let found = rescan(&mut rollback, cx, round);
-    let may_act = cx.policy.mode == Mode::Rollback
-        && cx.memory.operator_hold.as_ref().is_none_or(|hold| !hold.is_on(cx.now));
+    let may_act = door::resume(cx).is_none();
     if !found.set_by_hand.is_empty() {
         tell(cx, &rollback, Reason::SetByHand { machines: found.set_by_hand });
     }

@@ -126,7 +126,7 @@ fn as_it_was(rollback: &Rollback, now: Timestamp) -> Watch {
     watch.in_ledger = true;
     watch.evidence.clone_from(&rollback.evidence);
     for work in &rollback.regions {
-        watch.regions.entry(work.region.clone()).or_default();
+        watch.regions.insert(work.region.clone());
     }
     watch
 }

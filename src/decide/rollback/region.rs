@@ -121,12 +121,18 @@ fn put_image(
         bad: work.bad.clone(),
         release: rollback.ledger.version().or(rollback.target.version),
         release_id,
-        after: rollback.bad.version.unwrap_or(cx.memory.seen_version),
+        after: rollback.after,
         own,
         since: rollback.started_at,
         verified: work.verified.clone(),
         rollback: rollback.id.clone(),
         up: work.running,
+        stays_up: cx
+            .memory
+            .trusted
+            .iter()
+            .find(|trusted| trusted.revision.digest == rollback.target.digest)
+            .is_some_and(|trusted| trusted.stayed_up.contains(&work.group)),
         tolerates: rollback.tolerated.get(machine).cloned().unwrap_or_default(),
         ready_timeout: cx.policy.rollback.ready_timeout,
     })))

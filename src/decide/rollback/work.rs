@@ -13,9 +13,12 @@ use super::{
     },
     pause::Pause,
 };
-use crate::model::{
-    Digest, Evidence, InstanceId, MachineFailure, MachineId, ProcessGroup, Region, Release,
-    ReleaseVersion, Tally, Wait,
+use crate::{
+    model::{
+        Digest, Evidence, InstanceId, MachineFailure, MachineId, ProcessGroup, Region, Release,
+        ReleaseVersion, Wait,
+    },
+    threshold::Confirming,
 };
 
 /// How the ledger entry of a rollback stands.
@@ -131,7 +134,8 @@ pub struct Confirm {
     pub since: Timestamp,
     /// Windows begun, this one included.
     pub windows: u32,
-    pub tallies: BTreeMap<String, Tally>,
+    /// What each threshold counted since.
+    pub thresholds: BTreeMap<String, Confirming>,
     pub crashes: BTreeMap<MachineId, CrashCount>,
     /// Instances whose counters are followed.
     pub absorbed: BTreeSet<InstanceId>,
@@ -201,6 +205,8 @@ pub struct Rollback {
     /// Marks the machines it touched.
     pub id: String,
     pub bad: Revision,
+    /// The highest release number seen when it began: above it, what is not ours is newer.
+    pub after: ReleaseVersion,
     pub target: Revision,
     pub evidence: Vec<Evidence>,
     pub started_at: Timestamp,

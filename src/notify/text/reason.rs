@@ -4,9 +4,9 @@ use super::report;
 use crate::{
     model::{
         HoldReason, MachineId, OperatorHold, Reason,
-        reason::{ImageCount, LeftMachine, Unseen},
+        reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
-    notify::numbers::whole,
+    numbers::{duration, whole},
 };
 
 /// The phrase for a reason.
@@ -45,6 +45,9 @@ pub fn reason(reason: &Reason) -> String {
             "it has come no further for {minutes} minutes and is tried on: {}",
             report::wait(wait)
         ),
+        Reason::QuarantinedServes { machines } => {
+            format!("an image that was rolled back serves on {}", names(machines))
+        }
         Reason::MixedImages { images } => {
             format!("machines of one group run different images: {}", mix(images))
         }
@@ -72,6 +75,35 @@ pub fn reason(reason: &Reason) -> String {
         }
         Reason::StateUnreadable { detail } => format!("its stored state cannot be read: {detail}"),
         Reason::StateReadable => "its stored state can be read again".to_owned(),
+        Reason::TokenRefused { detail } => format!(
+            "the platform refuses the token ({detail}); make one with `fly tokens create org` and \
+             set it with `fly secrets set FLY_API_TOKEN=…`"
+        ),
+        Reason::TokenLacks { lacks } => {
+            let lacks: Vec<String> = lacks.iter().map(lack).collect();
+            format!(
+                "{}; make one for the whole organization with `fly tokens create org`",
+                lacks.join("; ")
+            )
+        }
+        Reason::TokenSuffices => "it reaches the whole organization again".to_owned(),
+        Reason::ClockDiffers { platform_ahead_s } => {
+            let by = duration(platform_ahead_s.unsigned_abs() as f64);
+            let side = if *platform_ahead_s < 0 { "ahead of" } else { "behind" };
+            format!(
+                "it is {by} {side} the platform's, which is used instead; set the host's clock right"
+            )
+        }
+        Reason::ClockRight => "no longer: it agrees with the platform's".to_owned(),
+        Reason::JournalUnwritable { detail } => {
+            format!("{detail}; it is tried again, and nothing is lost that was written")
+        }
+        Reason::JournalWritable => "the journal can be written again".to_owned(),
+        Reason::NoAppMatches { policy, pattern } => {
+            format!(
+                "the pattern \"{pattern}\" of policy {policy} matches no app of the organization"
+            )
+        }
         Reason::OutboxCrowded { receiver, messages } => format!(
             "{messages} messages for {receiver} were given up, the oldest of the least important \
              first, because more were waiting than there is room for"
@@ -94,6 +126,10 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::Migrations => "the release ran a release_command (migrations); allow it with \
                                    migrations = \"rollback\""
             .to_owned(),
+        HoldReason::MigrationsSince { version } => format!(
+            "{version}, which came after the known-good release, ran a release_command \
+             (migrations); allow it with migrations = \"rollback\""
+        ),
         HoldReason::MigrationsUnknown => "the release ledger has not told yet whether the release \
                                           ran a release_command (migrations)"
             .to_owned(),
@@ -124,6 +160,17 @@ pub fn hold(reason: &HoldReason) -> String {
                                       show its breach again: it goes on when it does"
             .to_owned(),
         HoldReason::NotWatched => "no policy names this app any more".to_owned(),
+    }
+}
+
+fn lack(lack: &TokenLack) -> String {
+    match lack {
+        TokenLack::Refused { detail } => format!("it is refused: {detail}"),
+        TokenLack::Organization { wanted, has } => {
+            format!("it is of {}, not of {wanted}", has.join(", "))
+        }
+        TokenLack::OtherApps { has } => format!("it reaches only {}", has.join(", ")),
+        TokenLack::OneMachine { machine } => format!("it works on machine {machine} only"),
     }
 }
 
