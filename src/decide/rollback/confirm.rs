@@ -85,7 +85,8 @@ pub(super) fn confirming(
         }
     }
     if cx.now.duration_since(confirm.since) < signed(cx.policy.rollback.confirm) {
-        return Ok(stays(confirm, None));
+        let wait = confirm.waits.clone();
+        return Ok(stays(confirm, wait));
     }
     let region = work.region.clone();
     if work.unlisted_since.is_some() {
@@ -134,6 +135,7 @@ fn again(mut confirm: Confirm, now: Timestamp, anew: bool, wait: Option<Wait>) -
     confirm.since = now;
     confirm.windows = confirm.windows.saturating_add(1);
     confirm.crashes.clear();
+    confirm.waits.clone_from(&wait);
     if anew {
         confirm.thresholds.clear();
     }
@@ -148,6 +150,7 @@ pub(super) fn begin_confirm(now: Timestamp) -> Confirm {
         crashes: BTreeMap::new(),
         absorbed: BTreeSet::new(),
         read_at: None,
+        waits: None,
     }
 }
 

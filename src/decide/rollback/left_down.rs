@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Command, Context, PutOutcome, Round, StartMachine, StartOutcome, later, signed, state::Rollback,
+    Command, Context, PutOutcome, Round, StartMachine, StartOutcome, later, state::Rollback,
 };
 use crate::model::{
     Event, EventKind, Machine, MachineFailure, MachineId, MachineState, Reason, Region,
@@ -19,6 +19,8 @@ const LET_BE_FOR: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Starts that do not work out before people are told.
 const TRIES_MAX: u32 = 5;
+/// How long after we yielded a deploy may still come to a machine that we were just done with.
+const DEPLOY_TAKES: SignedDuration = SignedDuration::from_mins(5);
 /// A machine that is neither up nor at rest for so long, or not listed, is left.
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
@@ -27,8 +29,6 @@ const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_mins(10);
 pub struct LeftDown {
     pub region: Region,
     pub rollback: String,
-    /// When we took it down.
-    pub since: Timestamp,
     /// When we yielded.
     pub left_at: Timestamp,
     pub tries: u32,
@@ -40,12 +40,16 @@ pub struct LeftDown {
 pub(super) fn remember(cx: &mut Context<'_>, rollback: &Rollback) {
     for work in &rollback.regions {
         for (id, machine) in &work.machines {
-            let in_flight = (machine.is_in_flight() && machine.running).then_some(cx.now);
-            let Some(since) = machine.down_since.or(in_flight) else { continue };
+            // A deploy may have found one `replacing` that we were done with a moment later.
+            let touched =
+                machine.verified_at.is_some_and(|at| cx.now.duration_since(at) < DEPLOY_TAKES);
+            let may_be_down = machine.down_since.is_some() || machine.is_in_flight() || touched;
+            if !(machine.running && may_be_down) {
+                continue;
+            }
             let left = LeftDown {
                 region: work.region.clone(),
                 rollback: rollback.id.clone(),
-                since: since.min(rollback.progress_at.max(rollback.started_at)),
                 left_at: cx.now,
                 tries: 0,
                 next: later(cx.now, LET_BE_FOR),
@@ -84,14 +88,18 @@ fn is_settled(
     let Some(machine) = machine else {
         return now.duration_since(left.left_at) >= GIVEN_UP_AFTER;
     };
-    let is_later = round.observation.began.duration_since(left.left_at) >= signed(LET_BE_FOR);
+    let is_later = round.observation.began.duration_since(left.left_at) >= DEPLOY_TAKES;
     let is_up = is_later && matches!(machine.state, MachineState::Started);
     let destroyed = matches!(machine.state, MachineState::Destroyed);
-    // Somebody asked for the stop since: it is theirs.
-    let was_asked = machine
-        .exits
-        .first()
-        .is_some_and(|exit| exit.requested_stop && exit.at > later(left.left_at, LET_BE_FOR));
+    // It ran as what it is now, and somebody asked for the stop: it is theirs.
+    let ran = match (machine.started_at, machine.placed_at) {
+        (Some(started), Some(placed)) => started >= placed,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    let was_asked = machine.state.is_at_rest()
+        && ran
+        && machine.exits.first().is_some_and(|exit| exit.requested_stop && exit.at > left.left_at);
     is_up
         || destroyed
         || was_asked
@@ -115,7 +123,7 @@ fn order(cx: &mut Context<'_>, id: &MachineId, left: &LeftDown, machine: &Machin
         machine: id.clone(),
         region: left.region.clone(),
         instance: machine.instance.clone(),
-        down_since: left.since,
+        down_since: left.left_at,
         rollback: left.rollback.clone(),
         stays_up,
         tolerates: failing.unwrap_or_default(),

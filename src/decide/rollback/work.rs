@@ -141,6 +141,8 @@ pub struct Confirm {
     pub absorbed: BTreeSet<InstanceId>,
     /// When one of the region's pages was last read.
     pub read_at: Option<Timestamp>,
+    /// What the window before found in the way.
+    pub waits: Option<Wait>,
 }
 
 /// Why a region is left as it is.
