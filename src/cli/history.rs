@@ -90,6 +90,8 @@ fn is_about_acting(kind: EventKind) -> bool {
     match kind {
         EventKind::RollbackPlanned
         | EventKind::RollbackStarted
+        | EventKind::RollbackPaused
+        | EventKind::RollbackResumed
         | EventKind::RollbackRegionConfirmed
         | EventKind::RollbackCompleted
         | EventKind::RollbackStopped
@@ -118,7 +120,9 @@ fn is_about_acting(kind: EventKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AppName, Event, Evidence, Kind, Reason, RegionReport, Unit};
+    use crate::model::{
+        AppName, Event, Evidence, Kind, MachineReport, Reason, RegionReport, RegionStage, Unit,
+    };
 
     fn event(kind: EventKind, change: impl FnOnce(&mut Event)) -> EventView {
         let at = "2026-03-01T12:00:05Z".parse().unwrap();
@@ -159,8 +163,8 @@ mod tests {
             event.evidence = vec![breach("5xx", Verdict::Breach), breach("p95", Verdict::Pass)];
             event.regions = vec![RegionReport {
                 region: "iad".into(),
-                phase: "waiting".to_owned(),
-                machines: [("m1".into(), "on v42".to_owned())].into(),
+                phase: RegionStage::Waiting,
+                machines: [("m1".into(), MachineReport::Waiting)].into(),
             }];
             event.log_lines = vec!["panic\u{7}: at the disco".to_owned()];
         });

@@ -227,16 +227,16 @@ pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
 
 /// Region, phase, and how many machines stand where.
 pub(super) fn region_row(region: &RegionReport) -> Vec<String> {
-    let mut standing: Vec<(&str, usize)> = Vec::new();
-    for state in region.machines.values() {
-        match standing.iter_mut().find(|(name, _)| name == state) {
+    let mut standing: Vec<(String, usize)> = Vec::new();
+    for state in region.machines.values().map(crate::notify::text::machine) {
+        match standing.iter_mut().find(|(name, _)| *name == state) {
             Some((_, machines)) => *machines += 1,
             None => standing.push((state, 1)),
         }
     }
     let standing: Vec<_> =
         standing.iter().map(|(state, machines)| format!("{machines} {state}")).collect();
-    vec![region.region.to_string(), region.phase.replace('_', " "), standing.join(", ")]
+    vec![region.region.to_string(), region.phase.word().replace('_', " "), standing.join(", ")]
 }
 
 /// Control characters out, line breaks kept.
@@ -255,7 +255,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Digest, Kind, ReleaseVersion, Verdict},
+        model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion, Verdict},
         web::view::{Counts, FeedView},
     };
 
@@ -310,12 +310,13 @@ mod tests {
             may_roll_back: false,
             ..evidence("memory", Kind::Gauge, Unit::Plain)
         };
-        let region = |name: &str, phase: &str, machines: &[(&str, &str)]| RegionReport {
+        let on_target = MachineReport::OnTarget { at_rest: false };
+        let region = |name: &str, phase, machines: &[(&str, &MachineReport)]| RegionReport {
             region: name.into(),
-            phase: phase.to_owned(),
+            phase,
             machines: machines
                 .iter()
-                .map(|(id, state)| ((*id).into(), (*state).to_owned()))
+                .map(|(id, state)| ((*id).into(), (*state).clone()))
                 .collect::<BTreeMap<_, _>>(),
         };
         AppView {
@@ -337,8 +338,12 @@ mod tests {
             unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
             evidence: vec![errors, evidence("checks", Kind::Checks, Unit::Machines), silent],
             regions: vec![
-                region("iad", "confirmed", &[("m1", "on target"), ("m2", "on target")]),
-                region("syd", "rolling_back", &[("m3", "on target"), ("m4", "waiting")]),
+                region("iad", RegionStage::Confirmed, &[("m1", &on_target), ("m2", &on_target)]),
+                region(
+                    "syd",
+                    RegionStage::RollingBack,
+                    &[("m3", &on_target), ("m4", &MachineReport::Waiting)],
+                ),
             ],
             next_deadline: Some(at(78)),
         }

@@ -127,7 +127,11 @@ impl AppTask {
             self.shared.hear(&self.app, Some(distress));
         }
         self.tell_if_readable_again().await;
-        for (id, command) in course.state.memory.pending.clone() {
+        let pending = course.state.memory.pending.clone();
+        if let Some(policy) = self.policy().filter(|_| !pending.is_empty()) {
+            self.take(&mut course, &policy, &Input::Restarted).await?;
+        }
+        for (id, command) in pending {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
         }

@@ -95,6 +95,7 @@ impl AppTask {
             EventKind::ReleaseDegraded
             | EventKind::ReleaseUntrusted
             | EventKind::RollbackStopped
+            | EventKind::RollbackPaused
             | EventKind::ImageMixed
             | EventKind::MonitorClock
             | EventKind::MonitorOutbox
@@ -105,6 +106,7 @@ impl AppTask {
             | EventKind::ReleaseBaked
             | EventKind::RollbackPlanned
             | EventKind::RollbackStarted
+            | EventKind::RollbackResumed
             | EventKind::RollbackRegionConfirmed
             | EventKind::RollbackCompleted
             | EventKind::HoldCleared

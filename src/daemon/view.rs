@@ -75,8 +75,8 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
                 }
                 RegionPhase::Waiting
                 | RegionPhase::Updating
-                | RegionPhase::Confirmed { .. }
-                | RegionPhase::Skipped => None,
+                | RegionPhase::Confirmed
+                | RegionPhase::Skipped(_) => None,
             });
         }
         Phase::Stopped { rollback, reason, since } => {

@@ -211,6 +211,8 @@ pub enum StartOutcome {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     Observed(Observation),
+    /// The daemon begins anew with commands pending: how far they came before is not known.
+    Restarted,
     /// No policy names the app any more.
     Unwatched,
     /// A person's order.

@@ -29,6 +29,13 @@ pub(super) fn resume(cx: &Context<'_>) -> Option<HoldReason> {
     guards::brake(cx.policy, &cx.memory, cx.now)
 }
 
+/// Why a rollback that was paused may not go on now: the same guards in the same order, but for
+/// those that ask whether there may be one at all.
+pub(super) fn refusal_to_go_on(cx: &Context<'_>, watch: &Watch) -> Option<HoldReason> {
+    let asked = guards::Asked { policy: cx.policy, memory: &cx.memory, watch, now: cx.now };
+    guards::refusal_to_go_on(&asked)
+}
+
 /// A breach that nothing is known against: announced, then counted down.
 pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     if let Some(reason) = refusal(cx, &watch) {

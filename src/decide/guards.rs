@@ -23,22 +23,39 @@ pub(super) struct Asked<'a> {
     pub(super) now: Timestamp,
 }
 
+/// When a guard is asked.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    /// Before a rollback begins, and before one that was paused goes on.
+    Always,
+    /// Only before one begins: once it has begun it is counted, and its release quarantined.
+    Beginning,
+}
+
+type Guard = fn(&Asked<'_>) -> Option<HoldReason>;
+
 /// The guards in the order in which they are asked; the first that refuses is the reason.
-const GUARDS: [fn(&Asked<'_>) -> Option<HoldReason>; 9] = [
-    |asked| held_by_an_operator(asked.memory, asked.now),
-    has_no_target,
-    is_the_same_image,
-    ran_migrations,
-    was_rolled_back_already,
-    is_over_budget,
-    |asked| only_observes(asked.policy),
-    platform_incident,
-    control_too,
+const GUARDS: [(When, Guard); 9] = [
+    (When::Always, |asked| held_by_an_operator(asked.memory, asked.now)),
+    (When::Always, has_no_target),
+    (When::Always, is_the_same_image),
+    (When::Always, ran_migrations),
+    (When::Beginning, was_rolled_back_already),
+    (When::Beginning, is_over_budget),
+    (When::Always, |asked| only_observes(asked.policy)),
+    (When::Always, platform_incident),
+    (When::Always, control_too),
 ];
 
 /// Why the watched release may not be rolled back now; `None`: it may.
 pub(super) fn refusal(asked: &Asked<'_>) -> Option<HoldReason> {
-    GUARDS.iter().find_map(|guard| guard(asked))
+    GUARDS.iter().find_map(|(_, guard)| guard(asked))
+}
+
+/// Why a rollback that was begun may not go on.
+pub(super) fn refusal_to_go_on(asked: &Asked<'_>) -> Option<HoldReason> {
+    let open = GUARDS.iter().filter(|(when, _)| *when == When::Always);
+    open.map(|(_, guard)| guard).find_map(|guard| guard(asked))
 }
 
 /// Why a rollback that was begun may not take its next step now; `None`: it may. What was asked of

@@ -77,6 +77,7 @@ pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> 
     let phase = match input {
         Input::Observed(observation) => observed(phase, &mut cx, observation),
         Input::Finished { command, outcome } => finished(phase, &mut cx, *command, outcome),
+        Input::Restarted => rollback::restarted(phase, now),
         Input::Unwatched => phases::unwatched(phase, &mut cx),
         Input::Operator(order) => phases::obey(phase, &mut cx, order),
     };
@@ -102,6 +103,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     sight::notices_mixed_images(&phase, cx, &machines);
     images::look_daily(cx);
     rollback::close_what_was_left_open(cx);
+    rollback::start_what_was_left_down(cx, &round);
     phase
 }
 
@@ -126,7 +128,10 @@ fn finished(phase: Phase, cx: &mut Context<'_>, id: CommandId, outcome: &Outcome
         }
         Outcome::Put(outcome) => rollback::put_finished(phase, cx, &command, outcome),
         // Nothing orders a start yet.
-        Outcome::Start(_) => phase,
+        Outcome::Start(outcome) => {
+            rollback::start_finished(cx, &command, outcome);
+            phase
+        }
     }
 }
 

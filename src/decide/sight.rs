@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::{
     Context, Round, fleet,
     phases::cancel_countdown,
-    signed,
+    rollback, signed,
     state::{Blind, Phase, Watch},
     verdict,
 };
@@ -52,6 +52,7 @@ pub(super) fn platform_unseen(
         Phase::CountingDown { watch, .. } => {
             cancel_countdown(watch, cx, Reason::NotSeen { what: Unseen::Platform })
         }
+        Phase::RollingBack(work) => Phase::RollingBack(rollback::not_seen(work, cx)),
         other => other,
     }
 }
@@ -133,7 +134,8 @@ pub(super) fn notices_mixed_images(phase: &Phase, cx: &mut Context<'_>, machines
     // During a deploy two images are what is to be expected.
     let quiet = match phase {
         Phase::Steady => true,
-        Phase::RolledBack(_) => cx.memory.pending.is_empty(),
+        // What somebody set by hand was told by name.
+        Phase::RolledBack(work) => cx.memory.pending.is_empty() && !work.is_set_by_hand(),
         Phase::Watching(watch) => {
             let stuck = watch.settled_at.is_none()
                 && cx.now.duration_since(watch.since) >= DEPLOY_TAKES_MAX;

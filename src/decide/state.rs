@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use super::rollback::left_down::LeftDown;
 pub use super::rollback::work::{
     Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
 };
@@ -270,6 +271,8 @@ pub struct Memory {
     pub left_over: Option<LeftOver>,
     /// An operator's brake, also one that has run out and was not lifted.
     pub operator_hold: Option<OperatorHold>,
+    /// Machines that a rollback took down and that may still be so after it yielded.
+    pub left_down: BTreeMap<MachineId, LeftDown>,
     /// Whether a steady app looks as if it degraded.
     pub suspicion: Option<Suspicion>,
     /// The watch of a steady app.
@@ -311,6 +314,7 @@ impl Memory {
             baked: None,
             left_over: None,
             operator_hold: None,
+            left_down: BTreeMap::new(),
             suspicion: None,
             vigil: Vigil::default(),
             org: OrgContext::default(),

@@ -3,15 +3,14 @@
 //! `decide` emits these; `notify` turns them into sentences and webhook bodies. The numbers are
 //! all here, so that text and JSON can never disagree.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
     evidence::Evidence,
-    ids::{AppName, Digest, MachineId, Region, ReleaseVersion},
+    ids::{AppName, Digest, ReleaseVersion},
     reason::Reason,
+    report::RegionReport,
 };
 
 /// Which kind of thing happened; the text is the event's public name.
@@ -31,6 +30,10 @@ pub enum EventKind {
     RollbackPlanned,
     #[serde(rename = "rollback.started")]
     RollbackStarted,
+    #[serde(rename = "rollback.paused")]
+    RollbackPaused,
+    #[serde(rename = "rollback.resumed")]
+    RollbackResumed,
     #[serde(rename = "rollback.region_confirmed")]
     RollbackRegionConfirmed,
     #[serde(rename = "rollback.completed")]
@@ -69,7 +72,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::ReleaseDetected,
         Self::ReleaseTrusted,
         Self::ReleaseBaked,
@@ -77,6 +80,8 @@ impl EventKind {
         Self::ReleaseDegraded,
         Self::RollbackPlanned,
         Self::RollbackStarted,
+        Self::RollbackPaused,
+        Self::RollbackResumed,
         Self::RollbackRegionConfirmed,
         Self::RollbackCompleted,
         Self::RollbackStopped,
@@ -105,6 +110,8 @@ impl EventKind {
             Self::ReleaseDegraded => "release.degraded",
             Self::RollbackPlanned => "rollback.planned",
             Self::RollbackStarted => "rollback.started",
+            Self::RollbackPaused => "rollback.paused",
+            Self::RollbackResumed => "rollback.resumed",
             Self::RollbackRegionConfirmed => "rollback.region_confirmed",
             Self::RollbackCompleted => "rollback.completed",
             Self::RollbackStopped => "rollback.stopped",
@@ -144,16 +151,6 @@ impl ReleaseInfo {
             None => self.digest.short().to_owned(),
         }
     }
-}
-
-/// How far one region is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RegionReport {
-    pub region: Region,
-    /// `waiting`, `rolling_back`, `confirming`, `confirmed`, `skipped` or `stopped`.
-    pub phase: String,
-    /// Each machine concerned and where it stands, such as `on target` or `host unreachable`.
-    pub machines: BTreeMap<MachineId, String>,
 }
 
 /// One thing that happened to one app (or to the daemon itself: then `app` is `None`).

@@ -13,10 +13,11 @@ pub mod operator;
 pub mod policy;
 pub mod reason;
 pub mod release;
+pub mod report;
 pub mod rest;
 pub mod selector;
 
-pub use event::{Event, EventKind, RegionReport};
+pub use event::{Event, EventKind};
 pub use evidence::{Evidence, Exits, Note, Tally, Trouble, Troubled, Unit, Verdict};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
@@ -34,5 +35,6 @@ pub use policy::{
 };
 pub use reason::{HoldReason, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
+pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Wait};
 pub use rest::Standing;
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     evidence::Tally,
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
+    report::{MachineFailure, MachineReport, Wait},
 };
 
 /// What cannot be seen just now.
@@ -33,8 +34,8 @@ pub struct ImageCount {
 pub struct LeftMachine {
     pub machine: MachineId,
     pub region: Region,
-    /// Where it stands, for people.
-    pub state: String,
+    /// Where it stands.
+    pub state: MachineReport,
 }
 
 /// What a token cannot do.
@@ -132,9 +133,27 @@ pub enum Reason {
     ImageGone {
         image: String,
     },
-    /// The image that was rolled back runs again on these machines, which are put right.
+    /// The image that was rolled back runs again on these machines; whether they are put right.
     RunsAgain {
         machines: Vec<MachineId>,
+        put_right: bool,
+    },
+    /// Somebody set these machines to the image that was rolled back; they are left as they are.
+    SetByHand {
+        machines: Vec<MachineId>,
+    },
+    /// A rollback waits.
+    Waits {
+        wait: Wait,
+    },
+    /// A rollback goes on.
+    WaitOver {
+        was: Wait,
+    },
+    /// A rollback has come no further for so many minutes; it is tried on.
+    NoProgress {
+        minutes: u64,
+        wait: Wait,
     },
     /// These machines serve an image that was rolled back, and no rollback is at work on them.
     QuarantinedServes {
@@ -180,7 +199,7 @@ pub enum Reason {
     MachineFailed {
         machine: MachineId,
         region: Region,
-        detail: String,
+        failure: MachineFailure,
     },
     /// Machines that do not run the known-good image.
     LeftBehind {
@@ -272,21 +291,8 @@ pub enum HoldReason {
         region: Region,
         detail: String,
     },
-    /// Nothing tells whether the region is better.
-    CannotConfirm {
-        region: Region,
-        detail: String,
-    },
-    RegionFailed {
-        region: Region,
-        detail: String,
-    },
-    /// No machine came further for so many minutes.
-    Stalled {
-        region: Region,
-        minutes: u64,
-        detail: String,
-    },
+    /// After a long pause the release does not show its breach again.
+    NoFreshBreach,
     /// The policy that watched the app is gone.
     NotWatched,
 }
@@ -310,9 +316,7 @@ impl HoldReason {
             | Self::AlreadyRolledBack
             | Self::ImagesMissing
             | Self::NoImprovement { .. }
-            | Self::CannotConfirm { .. }
-            | Self::RegionFailed { .. }
-            | Self::Stalled { .. }
+            | Self::NoFreshBreach
             | Self::NotWatched => false,
         }
     }

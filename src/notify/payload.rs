@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::{numbers, text};
 use crate::{
-    model::{AppName, Event, Evidence, Mode, Reason, RegionReport, event::ReleaseInfo},
+    model::{
+        AppName, Event, Evidence, MachineReport, Mode, Reason, RegionReport, event::ReleaseInfo,
+    },
     threshold,
 };
 
@@ -69,6 +71,7 @@ struct Region<'a> {
     region: &'a str,
     phase: &'a str,
     machines: BTreeMap<&'a str, String>,
+    machine_states: BTreeMap<&'a str, &'a MachineReport>,
     machines_left_out: usize,
 }
 
@@ -157,12 +160,18 @@ fn release(release: &ReleaseInfo) -> Release<'_> {
 fn region(report: &RegionReport) -> Region<'_> {
     Region {
         region: report.region.as_str(),
-        phase: &report.phase,
+        phase: report.phase.word(),
         machines: report
             .machines
             .iter()
             .take(MACHINES_MAX)
-            .map(|(id, state)| (id.as_str(), numbers::cut(state, NAME_MAX)))
+            .map(|(id, state)| (id.as_str(), numbers::cut(&text::machine(state), NAME_MAX)))
+            .collect(),
+        machine_states: report
+            .machines
+            .iter()
+            .take(MACHINES_MAX)
+            .map(|(id, state)| (id.as_str(), state))
             .collect(),
         machines_left_out: report.machines.len().saturating_sub(MACHINES_MAX),
     }

@@ -54,11 +54,13 @@ fn symbol(kind: EventKind) -> &'static str {
         EventKind::ReleaseTrusted
         | EventKind::ReleaseBaked
         | EventKind::RollbackCompleted
+        | EventKind::RollbackResumed
         | EventKind::RollbackRegionConfirmed => ":white_check_mark:",
         EventKind::RollbackPlanned | EventKind::RollbackStarted => ":leftwards_arrow_with_hook:",
         EventKind::ReleaseDegraded
         | EventKind::ReleaseUntrusted
         | EventKind::HoldPlaced
+        | EventKind::RollbackPaused
         | EventKind::MonitorBlind
         | EventKind::MonitorClock
         | EventKind::MonitorOutbox

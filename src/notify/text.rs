@@ -3,12 +3,16 @@
 use std::fmt::Write as _;
 
 mod reason;
+mod report;
 
 pub use reason::{hold, obstacle, reason};
+pub use report::machine;
 
 use super::numbers::{cut, duration};
 use crate::{
-    model::{Event, EventKind, Evidence, Mode, RegionReport, Verdict, event::ReleaseInfo},
+    model::{
+        Event, EventKind, Evidence, Mode, RegionReport, RegionStage, Verdict, event::ReleaseInfo,
+    },
     threshold::phrase,
 };
 
@@ -59,6 +63,8 @@ pub fn sentence(event: &Event) -> String {
         }
         EventKind::RollbackStarted => text.under_way(event, "rolling back"),
         EventKind::RollbackRegionConfirmed => text.under_way(event, "region confirmed"),
+        EventKind::RollbackPaused => text.unfinished(event, "rollback paused"),
+        EventKind::RollbackResumed => text.unfinished(event, "rollback goes on"),
         EventKind::RollbackCompleted => {
             text.push("rolled back");
             text.after(event, "in");
@@ -127,6 +133,8 @@ fn head(event: &Event) -> String {
     let target = match event.kind {
         EventKind::RollbackPlanned
         | EventKind::RollbackStarted
+        | EventKind::RollbackPaused
+        | EventKind::RollbackResumed
         | EventKind::RollbackRegionConfirmed
         | EventKind::RollbackCompleted
         | EventKind::RollbackStopped
@@ -222,8 +230,10 @@ impl Text {
             .regions
             .iter()
             .flat_map(|region| region.machines.iter().map(move |(id, state)| (region, id, state)))
-            .filter(|(.., state)| state.as_str() != "on target")
-            .map(|(region, id, state)| format!("{id} in {} ({})", region.region, cut(state, 80)))
+            .filter(|(.., state)| !state.is_on_target())
+            .map(|(region, id, state)| {
+                format!("{id} in {} ({})", region.region, cut(&machine(state), 80))
+            })
             .collect();
         let hidden = odd.len().saturating_sub(MACHINES_MAX);
         odd.truncate(MACHINES_MAX);
@@ -262,12 +272,12 @@ impl Text {
 
 /// `iad, lhr done in 48 s; fra confirming; syd next`.
 fn progress(event: &Event) -> String {
-    let named = |phase: &str| -> Vec<&str> {
+    let named = |phase: RegionStage| -> Vec<&str> {
         let of_phase = |region: &&RegionReport| region.phase == phase;
         event.regions.iter().filter(of_phase).map(|region| region.region.as_str()).collect()
     };
     let mut parts = Vec::new();
-    let done = named("confirmed");
+    let done = named(RegionStage::Confirmed);
     if !done.is_empty() {
         // A finished rollback has its duration at its head.
         let in_time = match event.after_s {
@@ -279,11 +289,10 @@ fn progress(event: &Event) -> String {
         parts.push(format!("{} done{in_time}", done.join(", ")));
     }
     for (phase, word) in [
-        ("rolling_back", "rolling back"),
-        ("confirming", "confirming"),
-        ("waiting", "next"),
-        ("stopped", "stopped"),
-        ("skipped", "skipped"),
+        (RegionStage::RollingBack, "rolling back"),
+        (RegionStage::Confirming, "confirming"),
+        (RegionStage::Waiting, "next"),
+        (RegionStage::Skipped, "skipped"),
     ] {
         let regions = named(phase);
         if !regions.is_empty() {

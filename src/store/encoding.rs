@@ -96,10 +96,12 @@ pub(super) fn importance(kind: EventKind) -> i64 {
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
         | EventKind::ReleaseBaked
+        | EventKind::RollbackResumed
         | EventKind::RollbackRegionConfirmed
         | EventKind::ConfigReloaded => 1,
         EventKind::ReleaseDegraded
         | EventKind::ReleaseUntrusted
+        | EventKind::RollbackPaused
         | EventKind::HoldCleared
         | EventKind::MonitorBlind
         | EventKind::MonitorRecovered

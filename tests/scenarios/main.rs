@@ -10,13 +10,16 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod capacity;
 mod changes;
 mod chaos;
 mod guards;
+mod hands;
 mod left_overs;
 mod life;
 mod mortal;
 mod odd;
+mod passing_causes;
 mod recovery;
 mod resume;
 mod rivals;

@@ -54,7 +54,7 @@ struct Thread {
 
 /// Shared between what can fail and the scenario that decides.
 #[derive(Default)]
-pub struct Fate(Mutex<Thread>);
+pub struct Fate(Mutex<Thread>, Mutex<Option<String>>);
 
 impl Fate {
     /// Counting begins anew, and this is what will happen.
@@ -71,6 +71,11 @@ impl Fate {
     /// Whether the daemon is dead and has only to be buried.
     pub fn has_struck(&self) -> bool {
         self.0.lock().unwrap().struck
+    }
+
+    /// Leaves the machines of a region out of every list.
+    pub fn hide_region(&self, region: Option<&str>) {
+        *self.1.lock().unwrap() = region.map(str::to_owned);
     }
 
     pub fn spare(&self) {
@@ -151,7 +156,11 @@ impl Platform for MortalPlatform {
         self.call("apps", self.inner.apps()).await
     }
     async fn machines(&self, app: &AppName) -> Answer<Vec<Machine>> {
-        self.call("machines", self.inner.machines(app)).await
+        let mut machines = self.call("machines", self.inner.machines(app)).await?;
+        if let Some(hidden) = self.fate.1.lock().unwrap().as_deref() {
+            machines.retain(|machine| machine.region.as_str() != hidden);
+        }
+        Ok(machines)
     }
     async fn machine(&self, app: &AppName, id: &MachineId) -> Answer<Machine> {
         self.call("machine", self.inner.machine(app, id)).await

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use waveoff::{
     model::EventKind::{
         HoldPlaced, ImageMixed, ReleaseDegraded, ReleaseDetected, ReleaseTrusted,
-        RollbackCompleted, RollbackFailed, RollbackRegionConfirmed, RollbackStarted,
-        RollbackStopped,
+        RollbackCompleted, RollbackFailed, RollbackPaused, RollbackRegionConfirmed,
+        RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
     sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, State, fleet},
@@ -163,8 +163,8 @@ async fn the_first_region_is_not_confirmed_by_silence() {
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackStarted).await;
     world.sim.set_traffic(APP, 0.0).unwrap();
-    let stopped = world.until(RollbackStopped).await;
-    assert!(why(&stopped).contains("cannot be confirmed"));
+    let paused = world.until(RollbackPaused).await;
+    assert!(why(&paused).contains("cannot be confirmed"));
     assert_eq!(world.images()["v41"], 2);
     world.finish().await;
 }

@@ -7,6 +7,7 @@ use waveoff::{
         HoldPlaced, ReleaseDegraded, ReleaseDetected, RollbackCompleted, RollbackFailed,
         RollbackRegionConfirmed, RollbackStarted, RollbackStopped,
     },
+    model::MachineReport,
     sim::{Action, Behaviour, ShipOptions, ShipStrategy, State, fleet},
 };
 
@@ -287,7 +288,7 @@ async fn a_dead_host_is_named_and_put_right_when_it_revives() {
     world.sim.set_host(&dead, "unreachable").unwrap();
     let completed = world.until(RollbackCompleted).await;
     let syd = completed.regions.iter().find(|r| r.region.as_str() == "syd").unwrap();
-    assert_eq!(syd.machines[&dead.as_str().into()], "host unreachable");
+    assert_eq!(syd.machines[&dead.as_str().into()], MachineReport::HostUnreachable);
     assert_eq!(world.images()["errors"], 1);
     world.sim.set_host(&dead, "ok").unwrap();
     world.run_for(60).await;

@@ -2,8 +2,8 @@
 
 use waveoff::{
     model::EventKind::{
-        ImageMixed, MonitorBlind, MonitorRecovered, ReleaseDegraded, ReleaseTrusted,
-        RollbackCompleted, RollbackPlanned, RollbackStarted, RollbackStopped,
+        HoldPlaced, ImageMixed, MonitorBlind, MonitorRecovered, ReleaseDegraded, ReleaseTrusted,
+        RollbackCompleted, RollbackPaused, RollbackPlanned, RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
     sim::{Action, Fault, FaultRule, fleet},
@@ -85,9 +85,11 @@ async fn a_region_is_not_confirmed_while_blind() {
     for id in world.sim.machine_ids(APP, None) {
         world.sim.set_page_readable(&id, false);
     }
-    let stopped = world.until(RollbackStopped).await;
-    assert!(why(&stopped).contains("cannot be confirmed"));
+    let paused = world.until(RollbackPaused).await;
+    assert!(why(&paused).contains("cannot be confirmed"));
+    world.run_for(900).await;
     assert_eq!(world.images()["v41"], 2, "the first region only: {:?}", world.images());
+    assert_eq!(world.count(HoldPlaced).await, 0, "nothing is known against it");
     world.finish().await;
 }
 

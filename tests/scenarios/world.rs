@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use waveoff::{
     config::{self, Config, Secret},
     daemon::{self, ConfigSource, Orders, Ports, Settings},
-    model::{AppName, Event, EventKind, Order},
+    model::{AppName, Event, EventKind, Order, RegionStage},
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
     sim::{Fleet, Sim, ports::SimPlatform},
@@ -370,7 +370,7 @@ impl World {
             let done: Vec<&str> = event
                 .regions
                 .iter()
-                .filter(|region| region.phase == "confirmed")
+                .filter(|region| region.phase == RegionStage::Confirmed)
                 .map(|region| region.region.as_str())
                 .collect();
             let done =

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use waveoff::{
     config::Secret,
     model::{
-        Event, EventKind, Evidence, Kind, Mode, Note, Reason, RegionReport, ReleaseVersion,
-        Trouble, Troubled, Unit, Verdict, event::ReleaseInfo,
+        Event, EventKind, Evidence, Kind, MachineReport, Mode, Note, Reason, RegionReport,
+        RegionStage, ReleaseVersion, Trouble, Troubled, Unit, Verdict, event::ReleaseInfo,
     },
     notify::{payload, signing},
     ports::Clock,
@@ -89,8 +89,8 @@ fn full(kind: EventKind) -> Event {
     }];
     event.regions = vec![RegionReport {
         region: "iad".into(),
-        phase: "confirming".to_owned(),
-        machines: [("148e".into(), "on target".to_owned())].into(),
+        phase: RegionStage::Confirming,
+        machines: [("148e".into(), MachineReport::OnTarget { at_rest: true })].into(),
     }];
     event.after_s = Some(14.5);
     event.log_lines = vec!["panic: 💥 at line 3".to_owned()];
@@ -152,7 +152,7 @@ fn a_body_is_bounded_and_the_same_on_every_attempt() {
     event.reason = Some(Reason::Told { text: "r".repeat(1_000_000) });
     event.log_lines = (0..1000).map(|n| format!("{n} {}", "l".repeat(10_000))).collect();
     event.regions[0].machines =
-        (0..5000).map(|n| (format!("{n:014}").as_str().into(), "on target".to_owned())).collect();
+        (0..5000).map(|n| (format!("{n:014}").as_str().into(), MachineReport::Waiting)).collect();
     let body = payload::standard("m-1", &event, "acme");
     assert!(body.len() < 64 * 1024, "{}", body.len());
     assert_eq!(body, payload::standard("m-1", &event, "acme"));

@@ -48,7 +48,8 @@ pub(super) fn counting_down(
         tell_cancelled(&watch, cx, reason.clone().into());
         return hold(watch, cx, reason);
     }
-    if cx.now < until {
+    // Nothing runs it any more: there is nothing to undo, and it is over when that lasts.
+    if cx.now < until || watch.gone_since.is_some() {
         return Phase::CountingDown { watch, until };
     }
     images::check_before_use(watch, cx)

@@ -86,7 +86,7 @@ fn runs_still(
 }
 
 /// Takes a round into a watch.
-fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
+pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
     let known_good = cx.memory.known_good();
     let digest = known_good.map(|trusted| &trusted.revision.digest);
     watch::absorb(cx.policy, watch, round.machines, round.observation, digest, cx.now);

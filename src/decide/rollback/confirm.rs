@@ -1,4 +1,9 @@
 //! Whether a region looks healthy on the known-good image.
+//!
+//! Shares are told apart by statistics: what the region shows now is weighed as coming from the
+//! limit against coming from the bad release's own share. Either side has to win clearly; until then
+//! more is looked at. A known-good release just within its limit so confirms, and bad luck never
+//! ends a rollback.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,46 +12,68 @@ use jiff::Timestamp;
 use super::{
     super::{
         Context, Round, sight, signed,
-        state::{Confirm, MachinePhase, RegionPhase, RegionWork, Rollback},
+        state::{Confirm, RegionPhase, RegionWork, Rollback},
         verdict::rests_on_metrics,
         watch as watching,
     },
-    region::updating,
+    region::Next,
 };
 use crate::{
     model::{
-        CheckStatus, HoldReason, Machine, MachineState, Policy, Tally, Verdict, reason::Unseen,
+        CheckStatus, Evidence, HoldReason, Machine, MachineState, Tally, Verdict, Wait,
+        reason::Unseen,
     },
     threshold::Finding,
 };
 
 /// Scrapes after which a region's pages count as unread.
 const PAGE_STALE_AFTER: u32 = 5;
-/// Confirm windows before a region that does not improve stops the rollback.
+/// Confirm windows before people are told that a region cannot be confirmed, and before little
+/// evidence has to do.
 const CONFIRM_WINDOWS_MAX: u32 = 3;
+/// How much likelier the limit has to be than the bad release's share: 100 to 1.
+const CONFIRMS_AT: f64 = 4.605;
+/// How much likelier the bad release's share has to be than the limit before a rollback is given up
+/// as no help: 100 000 to 1.
+const NO_HELP_AT: f64 = 11.513;
+/// The bad release's share is never taken to be nearer to the limit than this.
+const APART: f64 = 1.5;
+/// Shares that are weighed lie between this and one minus it.
+const SHARE_MIN: f64 = 1e-6;
 
-/// Watches a region on the known-good image until it is confirmed, or clearly is not.
+/// What a region shows on the known-good image.
+enum Look {
+    Healthy,
+    /// It is as bad as before.
+    NoBetter(String),
+    /// Machines are down, or fail their checks.
+    Down(String),
+    /// Nothing is up, or this threshold has no traffic.
+    Silent {
+        threshold: Option<String>,
+    },
+    /// The numbers so far decide nothing; whether they lean towards health.
+    Undecided {
+        leans_well: bool,
+    },
+}
+
+/// Why a rollback is no help, or what comes next.
+pub(super) type Judged = Result<Next, HoldReason>;
+
+/// Watches a region on the known-good image until it is confirmed, or clearly is not. `proof`: it is
+/// the first, which has to show that the rollback helps.
 pub(super) fn confirming(
     rollback: &Rollback,
-    work: &mut RegionWork,
+    work: &RegionWork,
     mut confirm: Confirm,
     proof: bool,
-    cx: &mut Context<'_>,
+    cx: &Context<'_>,
     round: &Round<'_>,
-) -> Option<HoldReason> {
-    let unfinished =
-        work.machines.values().any(|machine| matches!(machine.phase, MachinePhase::Todo));
-    if unfinished {
-        // A machine came back with the bad image: it is put right first.
-        work.phase = RegionPhase::Updating;
-        return updating(rollback, work, cx, round.machines);
-    }
+) -> Judged {
     let target = &rollback.target.digest;
-    let here: Vec<&&Machine> = round
-        .machines
-        .iter()
-        .filter(|m| m.region == work.region && m.digest() == Some(target))
-        .collect();
+    let on_target = |m: &&&Machine| m.region == work.region && m.digest() == Some(target);
+    let here: Vec<&&Machine> = round.machines.iter().filter(on_target).collect();
     for machine in &here {
         let count = confirm.crashes.entry(machine.id.clone()).or_default();
         count.count(machine, confirm.since);
@@ -58,76 +85,98 @@ pub(super) fn confirming(
         }
     }
     if cx.now.duration_since(confirm.since) < signed(cx.policy.rollback.confirm) {
-        work.phase = RegionPhase::Confirming(confirm);
-        return None;
+        let wait = confirm.waits.clone();
+        return Ok(stays(confirm, wait));
     }
-    let unseen = sight::unseen(cx, &rollback.evidence).or_else(|| {
-        let fresh = signed(cx.policy.watch.scrape_every * PAGE_STALE_AFTER);
-        let read = confirm.read_at.is_some_and(|at| cx.now.duration_since(at) <= fresh);
-        let needed = rests_on_metrics(&rollback.evidence) && !here.is_empty();
-        (needed && !read).then_some(Unseen::RegionsPages)
-    });
-    let look = match unseen {
-        Some(what) => Look::NoEvidence(match what {
-            Unseen::Platform => "the platform cannot be read".to_owned(),
-            Unseen::Metrics => "the metrics cannot be read".to_owned(),
-            Unseen::RegionsPages => "none of its pages can be read".to_owned(),
-        }),
-        None => judge_region(cx.policy, rollback, &confirm, &here),
-    };
-    let again = confirm.windows < CONFIRM_WINDOWS_MAX;
-    match look {
-        Look::Healthy(detail) => work.phase = RegionPhase::Confirmed { detail },
-        // Only the first region has to prove that the rollback helps; a later one without
-        // traffic is healthy as far as anybody can tell.
-        Look::NoEvidence(detail) if !proof && unseen.is_none() => {
-            work.phase = RegionPhase::Confirmed { detail };
+    let region = work.region.clone();
+    if work.unlisted_since.is_some() {
+        return Ok(stays(confirm, Some(Wait::Unlisted { region })));
+    }
+    if let Some(what) = unseen(rollback, &confirm, &here, cx) {
+        return Ok(stays(confirm, Some(Wait::NotSeen { region: Some(region), what })));
+    }
+    let patient = confirm.windows >= CONFIRM_WINDOWS_MAX;
+    match judge(rollback, &confirm, &here, cx) {
+        Look::Healthy => Ok(Next::Moves(RegionPhase::Confirmed)),
+        Look::NoBetter(detail) if proof => Err(HoldReason::NoImprovement { region, detail }),
+        Look::NoBetter(detail) => {
+            Ok(again(confirm, cx.now, true, Some(Wait::Unhealthy { region, detail })))
         }
-        Look::Unhealthy(_) | Look::NoEvidence(_) if again => {
-            let windows = confirm.windows + 1;
-            let mut next = begin_confirm(cx.now, windows);
-            next.absorbed = confirm.absorbed;
-            work.phase = RegionPhase::Confirming(next);
+        Look::Down(detail) if proof && patient && tells_of_machines(rollback) => {
+            Err(HoldReason::NoImprovement { region, detail })
         }
-        Look::Unhealthy(detail) => {
-            work.phase = RegionPhase::Confirming(confirm);
-            let region = work.region.clone();
-            return Some(HoldReason::NoImprovement { region, detail });
+        Look::Down(detail) => {
+            let wait = patient.then_some(Wait::Unhealthy { region, detail });
+            Ok(again(confirm, cx.now, false, wait))
         }
-        Look::NoEvidence(detail) => {
-            work.phase = RegionPhase::Confirming(confirm);
-            let region = work.region.clone();
-            return Some(HoldReason::CannotConfirm { region, detail });
+        // Only the first region has to prove that the rollback helps; a later one without traffic
+        // is healthy as far as anybody can tell.
+        Look::Silent { .. } if !proof => Ok(Next::Moves(RegionPhase::Confirmed)),
+        Look::Silent { threshold } => {
+            let wait = patient.then_some(Wait::NoEvidence { region, threshold });
+            Ok(again(confirm, cx.now, false, wait))
+        }
+        Look::Undecided { leans_well: true } if patient || !proof => {
+            Ok(Next::Moves(RegionPhase::Confirmed))
+        }
+        Look::Undecided { .. } => {
+            let wait = patient.then_some(Wait::NoEvidence { region, threshold: None });
+            Ok(again(confirm, cx.now, false, wait))
         }
     }
-    None
 }
 
-pub(super) fn begin_confirm(now: Timestamp, windows: u32) -> Confirm {
+fn stays(confirm: Confirm, wait: Option<Wait>) -> Next {
+    Next::Stays(RegionPhase::Confirming(confirm), wait)
+}
+
+/// Another window. Crashes are counted anew; requests too when they have spoken.
+fn again(mut confirm: Confirm, now: Timestamp, anew: bool, wait: Option<Wait>) -> Next {
+    confirm.since = now;
+    confirm.windows = confirm.windows.saturating_add(1);
+    confirm.crashes.clear();
+    confirm.waits.clone_from(&wait);
+    if anew {
+        confirm.thresholds.clear();
+    }
+    stays(confirm, wait)
+}
+
+pub(super) fn begin_confirm(now: Timestamp) -> Confirm {
     Confirm {
         since: now,
-        windows,
+        windows: 1,
         thresholds: BTreeMap::new(),
         crashes: BTreeMap::new(),
         absorbed: BTreeSet::new(),
         read_at: None,
+        waits: None,
     }
 }
 
-/// What a region shows on the known-good image.
-enum Look {
-    Healthy(String),
-    Unhealthy(String),
-    NoEvidence(String),
-}
-
-fn judge_region(
-    policy: &Policy,
+/// What cannot be seen of the region.
+fn unseen(
     rollback: &Rollback,
     confirm: &Confirm,
-    machines: &[&&Machine],
-) -> Look {
-    let down: Vec<&str> = machines
+    here: &[&&Machine],
+    cx: &Context<'_>,
+) -> Option<Unseen> {
+    sight::unseen(cx, &rollback.evidence).or_else(|| {
+        let fresh = signed(cx.policy.watch.scrape_every * PAGE_STALE_AFTER);
+        let read = confirm.read_at.is_some_and(|at| cx.now.duration_since(at) <= fresh);
+        let needed = rests_on_metrics(&rollback.evidence) && !here.is_empty();
+        (needed && !read).then_some(Unseen::RegionsPages)
+    })
+}
+
+/// Whether the breach was one of machines: checks or crashes, not requests.
+fn tells_of_machines(rollback: &Rollback) -> bool {
+    let mut breaching = rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
+    breaching.any(|evidence| !rests_on_metrics(std::slice::from_ref(evidence)))
+}
+
+fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Context<'_>) -> Look {
+    let down: Vec<&str> = here
         .iter()
         .filter(|machine| {
             let tolerated = |name: &String| {
@@ -140,40 +189,77 @@ fn judge_region(
         .map(|machine| machine.id.as_str())
         .collect();
     if !down.is_empty() {
-        return Look::Unhealthy(format!("{} down or failing its checks", down.join(", ")));
+        return Look::Down(format!("{} down or failing its checks", down.join(", ")));
     }
     let crashes: u32 = confirm.crashes.values().map(|count| count.exits).sum();
     if crashes > 0 {
-        return Look::Unhealthy(format!("{crashes} crashes since"));
+        return Look::Down(format!("{crashes} crashes since"));
     }
-    if !machines.iter().any(|machine| matches!(machine.state, MachineState::Started)) {
-        return Look::NoEvidence("no machine is started".to_owned());
+    if !here.iter().any(|machine| matches!(machine.state, MachineState::Started)) {
+        return Look::Silent { threshold: None };
     }
-    let mut details = Vec::new();
+    let mut leans_well = true;
+    let mut decided = true;
     for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
-        let threshold = policy.thresholds.iter().find(|t| t.name == evidence.threshold);
+        let threshold = cx.policy.thresholds.iter().find(|t| t.name == evidence.threshold);
         let Some(threshold) = threshold else { continue };
         let shown = confirm.thresholds.get(&threshold.name).copied().unwrap_or_default();
-        let detail = |tally: Tally| {
-            format!(
+        let tally = match threshold.room().confirm(&shown) {
+            Finding::Untold => continue,
+            Finding::Silent => return Look::Silent { threshold: Some(threshold.name.clone()) },
+            Finding::Above(tally) | Finding::Within(tally) => tally,
+        };
+        let limit = evidence.limit;
+        let odds = log_odds(tally, limit, bad_share(evidence, limit));
+        if odds <= -NO_HELP_AT {
+            return Look::NoBetter(format!(
                 "{} {:.1} % ({:.0} of {:.0})",
-                threshold.name,
+                evidence.threshold,
                 100.0 * tally.k / tally.n,
                 tally.k,
                 tally.n
-            )
-        };
-        match threshold.room().confirm(&shown) {
-            Finding::Untold => {}
-            Finding::Silent => {
-                return Look::NoEvidence(format!("{} has no traffic", threshold.name));
-            }
-            Finding::Above(tally) => return Look::Unhealthy(detail(tally)),
-            Finding::Within(tally) => details.push(detail(tally)),
+            ));
+        }
+        decided &= odds >= CONFIRMS_AT;
+        leans_well &= odds > 0.0;
+    }
+    if decided { Look::Healthy } else { Look::Undecided { leans_well } }
+}
+
+/// The bad release's own share, as it breached.
+fn bad_share(evidence: &Evidence, limit: f64) -> f64 {
+    evidence.share().unwrap_or(1.0).max(limit * APART)
+}
+
+/// How much likelier the counts are under the limit than under the bad release's share, as a natural
+/// logarithm. While the true share is within the limit, minus this exceeds a bound B with a
+/// probability of at most exp(-B), however often one looks.
+fn log_odds(tally: Tally, limit: f64, bad: f64) -> f64 {
+    let within = |share: f64| share.clamp(SHARE_MIN, 1.0 - SHARE_MIN);
+    let (limit, bad) = (within(limit), within(bad));
+    tally.k * (limit / bad).ln() + (tally.n - tally.k) * ((1.0 - limit) / (1.0 - bad)).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn odds(n: f64, k: f64) -> f64 {
+        log_odds(Tally { n, k }, 0.02, 0.3)
+    }
+
+    #[test]
+    fn a_share_near_the_limit_confirms_and_the_bad_one_does_not() {
+        assert!(odds(100.0, 2.0) > CONFIRMS_AT);
+        assert!(odds(100.0, 30.0) < -NO_HELP_AT);
+        assert!(odds(3.0, 0.0) > 0.0 && odds(3.0, 0.0) < CONFIRMS_AT, "three requests are few");
+        assert!(odds(3.0, 2.0) > -NO_HELP_AT, "and two bad ones no proof");
+    }
+
+    #[test]
+    fn extremes_stay_finite() {
+        for (limit, bad) in [(0.0, 1.0), (0.0, 0.0), (1.0, 1.0)] {
+            assert!(log_odds(Tally { n: 1e9, k: 1e9 }, limit, bad).is_finite());
         }
     }
-    if details.is_empty() {
-        details.push("up, checks pass".to_owned());
-    }
-    Look::Healthy(details.join(", "))
 }

@@ -21,11 +21,14 @@ pub(in crate::decide) fn release_opened(
     version: ReleaseVersion,
 ) -> Phase {
     fleet::make_own(&mut cx.memory, version);
-    if let Phase::RollingBack(rollback) = &mut phase {
-        rollback.ledger = LedgerEntry::Open { id: id.to_owned(), version };
-    } else {
+    match &mut phase {
+        Phase::RollingBack(rollback) if rollback.ledger == LedgerEntry::Opening => {
+            rollback.ledger = LedgerEntry::Open { id: id.to_owned(), version };
+        }
         // The rollback was stopped meanwhile; its entry must not stay open.
-        cx.command(Command::CloseRelease { id: id.to_owned(), complete: false });
+        _ => {
+            cx.command(Command::CloseRelease { id: id.to_owned(), complete: false });
+        }
     }
     phase
 }
@@ -92,6 +95,19 @@ pub(super) fn close(cx: &mut Context<'_>, rollback: &Rollback, complete: bool) {
             });
         }
         // Its outcome comes when the rollback is over, and closes it then.
-        LedgerEntry::Opening => {}
+        LedgerEntry::Opening | LedgerEntry::Closed { .. } => {}
     }
+}
+
+/// Makes a new entry for a rollback that goes on after its entry was closed.
+pub(super) fn reopen(rollback: &mut Rollback, cx: &mut Context<'_>) {
+    if !matches!(rollback.ledger, LedgerEntry::Closed { .. }) {
+        return;
+    }
+    rollback.ledger = LedgerEntry::Opening;
+    cx.command(Command::OpenRelease {
+        image: rollback.target.image.reference(),
+        after: rollback.after,
+        since: cx.now,
+    });
 }

@@ -1,21 +1,25 @@
 //! Undoing a release: region by region, a few machines at a time, each region confirmed before the
 //! next is touched.
 //!
-//! `order` says which region comes first, `region` orders the machines of one, `progress` brings
-//! the work list (`work`) in line with what machines really run, `confirm` judges a region on the
-//! known-good image, `ledger` keeps the entry in the release ledger, `mop_up` puts right what comes
-//! back afterwards, `report` tells all of it to people.
+//! `order` says which region comes first, `region` orders the machines of one within what `capacity`
+//! leaves, `progress` brings the work list (`work`) in line with what machines really run, `outcome` with
+//! what came of each attempt, `confirm`
+//! judges a region on the known-good image, `pause` is about the time in which nothing comes further,
+//! `ledger` keeps the entry in the release ledger, `mop_up` puts right what comes back afterwards,
+//! `left_down` starts again what was taken down and left so, `report` tells all of it to people.
 
+mod capacity;
 mod confirm;
 mod ledger;
+pub mod left_down;
 mod mop_up;
 mod order;
+mod outcome;
+pub mod pause;
 mod progress;
 mod region;
 mod report;
 pub mod work;
-
-use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -23,16 +27,21 @@ use super::{
     Command, Context, PutImage, PutOutcome, Round, fleet,
     state::{LedgerEntry, Phase, RegionPhase, RegionWork, Revision, Rollback, Watch},
 };
-use crate::model::{Event, EventKind, HoldReason, Machine, Mode, Reason, Release};
+use crate::model::{Event, EventKind, HoldReason, Machine, Mode, Reason, Release, Wait};
 pub(super) use ledger::{
     close_what_was_left_open, ledger_refused, release_closed, release_left_open, release_opened,
 };
+pub(super) use left_down::{start_finished, start_what_was_left_down};
 pub(super) use mop_up::mopping_up;
 pub(super) use order::preview;
 use order::{is_breaching, is_total_outage, order};
-use progress::{Seen, note_outcome, note_superseded, rescan};
+use outcome::note_outcome;
+pub(super) use pause::not_seen;
+use progress::rescan;
+use region::{Next, failing, order_machines, updating};
+use report::left_behind;
 pub use report::report;
-use report::{failure_of, left_behind};
+use work::{MachinePhase, MachineWork, Skip};
 
 /// Rollbacks remembered for the daily budget.
 const BUDGET_MEMORY: usize = 20;
@@ -45,8 +54,12 @@ pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> P
         .map(|region| {
             let limited = cx.policy.rollback.only_breaching_regions;
             let skipped = limited && !is_breaching(watch, &region);
-            let phase = if skipped { RegionPhase::Skipped } else { RegionPhase::Waiting };
-            RegionWork { phase, region, machines: BTreeMap::new() }
+            let phase = if skipped {
+                RegionPhase::Skipped(Skip::NotBreaching)
+            } else {
+                RegionPhase::Waiting
+            };
+            RegionWork::new(region, phase)
         })
         .collect();
     let trusted = cx.memory.trusted.iter().find(|old| old.revision.digest == target.digest);
@@ -57,10 +70,15 @@ pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> P
         evidence: watch.evidence.clone(),
         started_at: cx.now,
         progress_at: cx.now,
+        looked_at: cx.now,
+        awake_since: cx.now,
         ledger: LedgerEntry::Opening,
         tolerated: trusted.map(|trusted| trusted.failing.clone()).unwrap_or_default(),
         completed_at: None,
         waits_for: None,
+        ledger_seen: Vec::new(),
+        pause: None,
+        stall_told: false,
         target: target.clone(),
         bad: bad.clone(),
         after: cx.memory.seen_version.max(bad.version.unwrap_or_default()),
@@ -97,45 +115,139 @@ pub(super) fn rolling_back(
     if cx.policy.mode != Mode::Rollback {
         return stop(rollback, cx, HoldReason::ObserveMode);
     }
+    pause::note_absence(&mut rollback, cx.now);
     if rollback.ledger == LedgerEntry::Opening {
         return Phase::RollingBack(rollback);
     }
-    rescan(&mut rollback, &Seen::of(cx, round), cx.now);
-    loop {
-        let Some(index) = rollback.regions.iter().position(RegionWork::is_open) else {
-            return finish(rollback, cx, round.machines);
-        };
-        let proof = !rollback.regions.iter().any(RegionWork::has_proved);
-        let Some(mut work) = rollback.regions.get(index).cloned() else {
-            return Phase::RollingBack(rollback);
-        };
-        let stopped = match work.phase.clone() {
-            RegionPhase::Confirming(confirm) => {
-                confirm::confirming(&rollback, &mut work, confirm, proof, cx, round)
-            }
-            RegionPhase::Waiting | RegionPhase::Updating => {
-                work.phase = RegionPhase::Updating;
-                region::updating(&rollback, &mut work, cx, round.machines)
-            }
-            RegionPhase::Confirmed { .. } | RegionPhase::Skipped => None,
-        };
-        let confirmed = matches!(work.phase, RegionPhase::Confirmed { .. });
-        if let Some(slot) = rollback.regions.get_mut(index) {
-            if std::mem::discriminant(&slot.phase) != std::mem::discriminant(&work.phase) {
-                rollback.progress_at = cx.now;
-            }
-            *slot = work;
-        }
-        if let Some(reason) = stopped {
-            return stop(rollback, cx, reason);
-        }
-        if !confirmed {
-            return Phase::RollingBack(rollback);
-        }
-        let event = event(cx, EventKind::RollbackRegionConfirmed, &rollback);
-        cx.events.push(event);
-        // The next region begins in this very round.
+    rescan(&mut rollback, cx, round);
+    if is_void(&rollback) {
+        return nothing_left(&rollback, cx, round.machines);
     }
+    let gate = pause::gate(&mut rollback, cx, round);
+    let wait = match work_on(&mut rollback, cx, round, gate.as_ref()) {
+        // A region that is confirmed needs no machine to be begun.
+        Ok(Some(wait)) => match gate {
+            Some(Wait::FreshBreach | Wait::NotSeen { .. }) => wait.or(gate),
+            gate => gate.or(wait),
+        },
+        Ok(None) => return finish(rollback, cx, round.machines),
+        Err(reason) => return stop(rollback, cx, reason),
+    };
+    pause::note(&mut rollback, cx, wait);
+    Phase::RollingBack(rollback)
+}
+
+/// Moves the regions as far as this round's facts carry them. `None`: all that can be done is done;
+/// else what is waited for, if anything.
+#[expect(clippy::option_option, reason = "whether it is over, and what is waited for if not")]
+fn work_on(
+    rollback: &mut Rollback,
+    cx: &mut Context<'_>,
+    round: &Round<'_>,
+    gate: Option<&Wait>,
+) -> Result<Option<Option<Wait>>, HoldReason> {
+    loop {
+        let active = rollback.regions.iter().position(RegionWork::is_open);
+        let proof = !rollback.regions.iter().any(RegionWork::has_proved);
+        let Some(work) = active.and_then(|index| rollback.regions.get(index)) else {
+            order_again(rollback, cx, round, gate);
+            // A machine that serves the bad image is no end.
+            return Ok(
+                is_served(rollback, round.machines).then(|| failing(rollback.regions.iter()))
+            );
+        };
+        let region = work.region.clone();
+        let unfinished = work.machines.values().any(MachineWork::is_open);
+        let next = match work.phase.clone() {
+            RegionPhase::Confirming(confirm) if !unfinished => {
+                confirm::confirming(rollback, work, confirm, proof, cx, round)?
+            }
+            _ => {
+                if gate.is_none() {
+                    order_machines(rollback, cx, round.machines, |other| other.region == region);
+                }
+                let index = active.unwrap_or_default();
+                let Some(work) = rollback.regions.get(index) else { return Ok(None) };
+                updating(work, cx.now)
+            }
+        };
+        let Some(work) = active.and_then(|index| rollback.regions.get_mut(index)) else {
+            return Ok(None);
+        };
+        match next {
+            Next::Stays(phase, wait) => {
+                work.phase = phase;
+                order_again(rollback, cx, round, gate);
+                return Ok(Some(wait));
+            }
+            Next::Moves(phase) => {
+                work.phase = phase;
+                rollback.progress_at = cx.now;
+                if work.phase == RegionPhase::Confirmed {
+                    let event = event(cx, EventKind::RollbackRegionConfirmed, rollback);
+                    cx.events.push(event);
+                }
+                // The next region begins in this very round.
+            }
+        }
+    }
+}
+
+/// Machines of regions that are done with, and that could not be put right: again.
+fn order_again(
+    rollback: &mut Rollback,
+    cx: &mut Context<'_>,
+    round: &Round<'_>,
+    gate: Option<&Wait>,
+) {
+    if gate.is_none() {
+        let is_done = |work: &RegionWork| match work.phase {
+            RegionPhase::Confirming(_) | RegionPhase::Confirmed => true,
+            RegionPhase::Skipped(_) => !work.is_left_alone(),
+            RegionPhase::Waiting | RegionPhase::Updating => false,
+        };
+        order_machines(rollback, cx, round.machines, is_done);
+    }
+}
+
+/// Whether a machine that could not be put right still serves the bad image, or is just tried.
+fn is_served(rollback: &Rollback, machines: &[&Machine]) -> bool {
+    let ours = rollback.regions.iter().filter(|work| !work.is_left_alone());
+    ours.flat_map(|work| &work.machines).any(|(id, machine)| {
+        let listed = machines.iter().find(|listed| listed.id == *id);
+        let rests = listed.is_some_and(|listed| listed.state.is_at_rest());
+        match machine.phase {
+            MachinePhase::InFlight { .. } => true,
+            MachinePhase::Todo | MachinePhase::Failed { .. } => !rests,
+            MachinePhase::OnTarget
+            | MachinePhase::HostDown
+            | MachinePhase::Gone
+            | MachinePhase::OtherImage { .. }
+            | MachinePhase::SetByHand { .. } => false,
+        }
+    })
+}
+
+/// Whether no machine runs the bad image, and none was touched: somebody was faster.
+fn is_void(rollback: &Rollback) -> bool {
+    let nothing = rollback.regions.iter().all(|work| {
+        let left = work.is_left_alone();
+        left || (work.machines.is_empty() && work.unlisted_since.is_none())
+    });
+    nothing && rollback.progress_at == rollback.started_at
+}
+
+/// There is nothing to be undone: no rollback, completed or not.
+fn nothing_left(rollback: &Rollback, cx: &mut Context<'_>, machines: &[&Machine]) -> Phase {
+    ledger::close(cx, rollback, false);
+    let mut event = event(cx, EventKind::RollbackStopped, rollback);
+    event.reason = Some(Reason::NothingLeft);
+    cx.events.push(event);
+    let runs = fleet::most_common(machines).filter(|runs| cx.is_trusted(runs));
+    if let Some(runs) = runs {
+        fleet::make_current(&mut cx.memory, runs, cx.now);
+    }
+    Phase::Steady
 }
 
 /// Yields to a release that machines run already, and waits for one that is only announced.
@@ -155,6 +267,29 @@ pub(super) fn mind_rivals(
     Phase::RollingBack(rollback)
 }
 
+/// The daemon begins anew while commands are pending: what they did before it ended is not known.
+pub(super) fn restarted(phase: Phase, now: Timestamp) -> Phase {
+    match phase {
+        Phase::RollingBack(mut rollback) => {
+            note_interrupted(&mut rollback, now);
+            Phase::RollingBack(rollback)
+        }
+        Phase::RolledBack(mut rollback) => {
+            note_interrupted(&mut rollback, now);
+            Phase::RolledBack(rollback)
+        }
+        other => other,
+    }
+}
+
+fn note_interrupted(rollback: &mut Rollback, now: Timestamp) {
+    for machine in rollback.regions.iter_mut().flat_map(|work| work.machines.values_mut()) {
+        if machine.is_in_flight() && machine.running {
+            machine.down_since = Some(now);
+        }
+    }
+}
+
 /// What came of putting the image on one machine.
 pub(super) fn put_finished(
     phase: Phase,
@@ -165,38 +300,38 @@ pub(super) fn put_finished(
     let Command::PutImage(put) = command else { return phase };
     match phase {
         Phase::RollingBack(mut rollback) if rollback.id == put.rollback => {
+            note(&mut rollback, cx, put, outcome);
             if let PutOutcome::NewerRelease { version, .. } = outcome {
-                note_superseded(&mut rollback, put, cx.now);
                 return stop_for_rival(cx, &rollback, &version.to_string());
             }
-            note_outcome(&mut rollback, put, outcome, cx.now);
             Phase::RollingBack(rollback)
         }
         Phase::RolledBack(mut rollback) if rollback.id == put.rollback => {
-            note_outcome(&mut rollback, put, outcome, cx.now);
-            tell_of_failure(cx, &rollback, put);
+            note(&mut rollback, cx, put, outcome);
             Phase::RolledBack(rollback)
         }
         other => other,
     }
 }
 
-/// A machine that comes back after a rollback and cannot be put right is named.
-fn tell_of_failure(cx: &mut Context<'_>, rollback: &Rollback, put: &PutImage) {
-    let Some(detail) = failure_of(rollback, &put.machine) else { return };
+/// Takes an outcome in. A machine that is given up is named, once.
+fn note(rollback: &mut Rollback, cx: &mut Context<'_>, put: &PutImage, outcome: &PutOutcome) {
+    if !note_outcome(rollback, put, outcome, cx.now) {
+        return;
+    }
+    let failure = rollback.machine(&put.machine).and_then(|machine| machine.given_up.clone());
+    let Some(failure) = failure else { return };
     let mut event = event(cx, EventKind::RollbackFailed, rollback);
     let (machine, region) = (put.machine.clone(), put.region.clone());
-    event.reason = Some(Reason::MachineFailed { machine, region, detail });
+    event.reason = Some(Reason::MachineFailed { machine, region, failure });
     cx.events.push(event);
 }
 
 fn finish(mut rollback: Box<Rollback>, cx: &mut Context<'_>, machines: &[&Machine]) -> Phase {
     rollback.completed_at = Some(cx.now);
+    rollback.pause = None;
     let current = Revision {
-        version: match &rollback.ledger {
-            LedgerEntry::Open { version, .. } => Some(*version),
-            LedgerEntry::Opening | LedgerEntry::Refused { .. } => rollback.target.version,
-        },
+        version: rollback.ledger.version().or(rollback.target.version),
         ..rollback.target.clone()
     };
     fleet::make_current(&mut cx.memory, current, cx.now);
@@ -208,14 +343,12 @@ fn finish(mut rollback: Box<Rollback>, cx: &mut Context<'_>, machines: &[&Machin
 }
 
 /// Stops half way and pages.
-pub(super) fn stop(rollback: Box<Rollback>, cx: &mut Context<'_>, reason: HoldReason) -> Phase {
+pub(super) fn stop(mut rollback: Box<Rollback>, cx: &mut Context<'_>, reason: HoldReason) -> Phase {
     ledger::close(cx, &rollback, false);
     drop_unstarted(cx, &rollback);
-    let kind = match reason {
-        HoldReason::RegionFailed { .. } | HoldReason::Stalled { .. } => EventKind::RollbackFailed,
-        _ => EventKind::RollbackStopped,
-    };
-    for kind in [kind, EventKind::HoldPlaced] {
+    left_down::remember(cx, &rollback);
+    rollback.pause = None;
+    for kind in [EventKind::RollbackStopped, EventKind::HoldPlaced] {
         let mut event = event(cx, kind, &rollback);
         event.reason = Some(reason.clone().into());
         cx.events.push(event);
@@ -228,6 +361,7 @@ pub(super) fn stop(rollback: Box<Rollback>, cx: &mut Context<'_>, reason: HoldRe
 pub(super) fn stop_for_rival(cx: &mut Context<'_>, rollback: &Rollback, newer: &str) -> Phase {
     ledger::close(cx, rollback, false);
     drop_unstarted(cx, rollback);
+    left_down::remember(cx, rollback);
     let bad = &rollback.bad.digest;
     for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *bad) {
         // What the newer release does not reach is undone all the same.

@@ -1,51 +1,42 @@
 //! After a rollback: machines that come back with the bad image (an autoscaler's clones, revived
-//! hosts) are put right, one at a time per region.
+//! hosts, reverts) are put right. What somebody set to it by hand is told and left.
 
 use super::{
     super::{
         Context, Round, door,
-        state::{MachinePhase, MachineWork, Phase, RegionPhase, Rollback},
+        state::{Phase, RegionWork, Rollback},
     },
     event,
-    progress::{Seen, rescan},
-    region,
+    progress::rescan,
+    region::order_machines,
 };
-use crate::model::{EventKind, Reason};
+use crate::model::{EventKind, MachineId, Reason};
 
 pub(in crate::decide) fn mopping_up(
     mut rollback: Box<Rollback>,
     cx: &mut Context<'_>,
     round: &Round<'_>,
 ) -> Phase {
-    if door::resume(cx).is_some() {
-        return Phase::RolledBack(rollback);
+    let found = rescan(&mut rollback, cx, round);
+    let may_act = door::resume(cx).is_none();
+    if !found.set_by_hand.is_empty() {
+        tell(cx, &rollback, Reason::SetByHand { machines: found.set_by_hand });
     }
-    let returned = rescan(&mut rollback, &Seen::of(cx, round), cx.now);
-    if !returned.is_empty() {
-        let mut event = event(cx, EventKind::ImageMixed, &rollback);
-        event.reason = Some(Reason::RunsAgain { machines: returned });
-        cx.events.push(event);
+    if !found.returned.is_empty() {
+        let machines: Vec<MachineId> = found.returned;
+        let put_right = may_act;
+        tell(cx, &rollback, Reason::RunsAgain { machines, put_right });
     }
-    let mut regions = std::mem::take(&mut rollback.regions);
-    for work in &mut regions {
-        let skipped = matches!(work.phase, RegionPhase::Skipped);
-        let busy = work.machines.values().any(MachineWork::is_in_flight);
-        if skipped || busy {
-            continue;
-        }
-        let now = cx.now;
-        let next = work.machines.iter().find(|(_, machine)| {
-            matches!(machine.phase, MachinePhase::Todo | MachinePhase::Leased { .. })
-                && machine.retry_at.is_none_or(|at| at <= now)
+    if may_act {
+        order_machines(&mut rollback, cx, round.machines, |work: &RegionWork| {
+            !work.is_left_alone()
         });
-        let Some((id, machine)) = next.map(|(id, machine)| (id.clone(), machine.clone())) else {
-            continue;
-        };
-        let command = region::put_image(cx, &rollback, &id, &work.region, &machine);
-        if let Some(machine) = work.machines.get_mut(&id) {
-            machine.phase = MachinePhase::InFlight { command };
-        }
     }
-    rollback.regions = regions;
     Phase::RolledBack(rollback)
+}
+
+fn tell(cx: &mut Context<'_>, rollback: &Rollback, reason: Reason) {
+    let mut event = event(cx, EventKind::ImageMixed, rollback);
+    event.reason = Some(reason);
+    cx.events.push(event);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::state::Watch;
-use crate::model::{Evidence, Policy, Region, RegionOrder, RegionReport, Verdict};
+use crate::model::{Evidence, Policy, Region, RegionOrder, RegionReport, RegionStage, Verdict};
 
 /// A share of bad events from which on there is nothing left to protect.
 const TOTAL_OUTAGE: f64 = 0.9;
@@ -42,7 +42,7 @@ pub(in crate::decide) fn preview(policy: &Policy, watch: &Watch) -> Vec<RegionRe
         .into_iter()
         .map(|region| RegionReport {
             region,
-            phase: "waiting".to_owned(),
+            phase: RegionStage::Waiting,
             machines: BTreeMap::new(),
         })
         .collect()

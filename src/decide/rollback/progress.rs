@@ -1,281 +1,273 @@
-//! The work list against what the machines run, and what came of each attempt.
-
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+//! The work list against what the machines run.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{
-    Context, PutImage, PutOutcome, Round, later,
-    state::{MachinePhase, MachineWork, Quarantined, RegionPhase, RegionWork, Rollback},
+use super::{
+    super::{
+        Context, Round, fleet,
+        rival::{self, Claim, Standing},
+        state::{MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback, Trusted},
+    },
+    capacity,
+    outcome::ATTEMPTS_MAX,
 };
-use crate::model::{Digest, HostStatus, Machine, MachineId, ReleaseVersion};
+use crate::model::{
+    Digest, HostStatus, Machine, MachineFailure, MachineId, MachineState, Observation, Wait,
+};
 
-/// Attempts per machine before it is given up and named.
-const ATTEMPTS_MAX: u32 = 5;
-/// Pause after a failed attempt, times the attempts so far.
-const RETRY_AFTER: Duration = Duration::from_secs(3);
-/// A machine that is not listed for so long is gone.
-const GONE_AFTER: SignedDuration = SignedDuration::from_secs(15);
-/// Pause before a machine is tried again whose attempt the platform did not answer.
-const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// Listed machines may be this much behind what was just done to them.
-const LIST_LAGS_BY: Duration = Duration::from_secs(5);
-/// Pause before a leased machine is tried again: a deploy that ends frees it any second.
-const LEASE_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Lists may be this much behind what was just done to a machine.
+pub(super) const LIST_LAGS_BY: SignedDuration = SignedDuration::from_secs(35);
+/// A verified machine that is not listed for so long, while others of its region are, is gone.
+const GONE_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// Ledger entries remembered.
+const LEDGER_SEEN_MAX: usize = 10;
 
-/// What a round saw of the machines.
-pub(super) struct Seen<'a> {
-    pub(super) machines: &'a [&'a Machine],
-    /// Ledger entries of our own.
-    pub(super) own: &'a [ReleaseVersion],
-    /// Images that were rolled back before.
-    pub(super) quarantined: &'a [Quarantined],
-    /// When the round began to look.
-    pub(super) began: Timestamp,
+/// What a rescan found of a rollback that is over.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// On the bad image again, without a hand in it: they are put right.
+    pub(super) returned: Vec<MachineId>,
+    /// Set to the bad image by somebody: they are left.
+    pub(super) set_by_hand: Vec<MachineId>,
 }
 
-impl<'a> Seen<'a> {
-    pub(super) fn of(cx: &'a Context<'_>, round: &Round<'a>) -> Self {
-        Self {
-            machines: round.machines,
-            own: &cx.memory.own_releases,
-            quarantined: &cx.memory.quarantined,
-            began: round.observation.began,
-        }
+/// Brings the work list in line with what the machines run now.
+pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_>) -> Found {
+    let mut found = Found::default();
+    if let Some(ledger) = &round.observation.ledger {
+        rollback.ledger_seen = ledger.iter().take(LEDGER_SEEN_MAX).cloned().collect();
     }
-}
-
-/// Brings the work list in line with what the machines run now. Answers with the machines that
-/// were on the target and run the bad image again.
-pub(super) fn rescan(rollback: &mut Rollback, seen: &Seen<'_>, now: Timestamp) -> Vec<MachineId> {
-    let mut returned = Vec::new();
-    let over = rollback.completed_at.is_some();
-    for machine in seen.machines {
-        let runs = runs(rollback, machine, seen);
-        let known = rollback.regions.iter().any(|work| work.region == machine.region);
-        if !known && runs == Runs::Bad {
-            rollback.regions.push(RegionWork {
-                region: machine.region.clone(),
-                phase: RegionPhase::Waiting,
-                machines: BTreeMap::new(),
-            });
-        }
-        let Some(work) = rollback.regions.iter_mut().find(|work| work.region == machine.region)
-        else {
-            continue;
+    // What the rules are asked about is read from a copy; the work list is what changes.
+    let before = rollback.clone();
+    let claim = fleet::claim(&cx.memory, &before);
+    let target = |old: &&Trusted| old.revision.digest == before.target.digest;
+    let stayed_up = cx.memory.trusted.iter().find(target).map(|good| &good.stayed_up);
+    // Of a machine without a digest nothing can be said.
+    for machine in round.machines.iter().filter(|machine| machine.digest().is_some()) {
+        let known = before.machine(&machine.id);
+        let verified = known.and_then(|known| known.verified.as_ref());
+        let ledger = Some(before.ledger_seen.as_slice());
+        let standing = rival::of_machine(&claim, machine, verified, ledger, cx.now);
+        let standing = of_older_releases(&claim, machine, standing);
+        let position = rollback.regions.iter().position(|work| work.region == machine.region);
+        let index = match position {
+            Some(index) => index,
+            None if is_bad(&standing) => {
+                let region = machine.region.clone();
+                rollback.regions.push(RegionWork::new(region, RegionPhase::Waiting));
+                rollback.regions.len() - 1
+            }
+            None => continue,
         };
-        // The list may still show what a machine ran before we updated it.
-        let is_stale = work.machines.get(&machine.id).is_some_and(|entry| {
-            entry.touched_at.is_some_and(|at| seen.began < later(at, LIST_LAGS_BY))
-        });
-        if !is_stale && rescan_machine(work, machine, runs, over) {
-            returned.push(machine.id.clone());
+        let over = rollback.completed_at.is_some();
+        let Some(work) = rollback.regions.get_mut(index) else { continue };
+        match work.machines.get_mut(&machine.id) {
+            None if is_bad(&standing) => {
+                let stays_up = stayed_up.is_some_and(|groups| groups.contains(&machine.group));
+                work.machines.insert(machine.id.clone(), planned(machine, &standing, stays_up));
+                reopen(work, over);
+                if over {
+                    found.returned.push(machine.id.clone());
+                }
+            }
+            None => {}
+            Some(entry) => {
+                capacity::note_seen(entry, machine, round.observation, &before.tolerated, cx.now);
+                match seen(entry, machine, &standing, round.observation) {
+                    Change::None => {}
+                    Change::Reopened => reopen(work, over),
+                    Change::Returned => {
+                        found.returned.push(machine.id.clone());
+                        reopen(work, over);
+                    }
+                    Change::SetByHand => found.set_by_hand.push(machine.id.clone()),
+                }
+            }
         }
     }
-    let listed: BTreeSet<&MachineId> = seen.machines.iter().map(|m| &m.id).collect();
-    for (id, machine) in rollback.regions.iter_mut().flat_map(|work| &mut work.machines) {
-        if listed.contains(id) {
-            machine.missing_since = None;
-            continue;
+    note_missing(rollback, round, cx.now);
+    found
+}
+
+/// A release that is older than ours, or of ours, on a machine is no newer wish.
+fn of_older_releases(claim: &Claim<'_>, machine: &Machine, standing: Standing) -> Standing {
+    match standing {
+        // Told of by whoever minds rivals; the machine itself is somebody else's.
+        Standing::NewerRelease { .. } if machine.digest() == claim.target.digest.as_ref() => {
+            Standing::OnTarget
         }
-        // One list may be wrong; several in a row are not.
-        let since = *machine.missing_since.get_or_insert(now);
-        if now.duration_since(since) >= GONE_AFTER && !machine.is_in_flight() {
-            machine.phase = MachinePhase::Gone;
-        }
+        Standing::NewerRelease { .. } => Standing::OtherImage { digest: machine.digest().cloned() },
+        other => other,
     }
-    returned
 }
 
-fn runs(rollback: &Rollback, machine: &Machine, seen: &Seen<'_>) -> Runs {
-    if machine.digest() == Some(&rollback.target.digest) {
-        return Runs::Target;
-    }
-    // An older bad image, left where its own rollback was stopped, is as bad.
-    let is_bad_image = machine.digest().is_some_and(|digest| {
-        *digest == rollback.bad.digest || seen.quarantined.iter().any(|old| old.digest == *digest)
-    });
-    let is_bad = is_bad_image
-        && machine
-            .release
-            .is_none_or(|version| version <= rollback.after || seen.own.contains(&version));
-    if is_bad { Runs::Bad } else { Runs::Other }
+fn is_bad(standing: &Standing) -> bool {
+    matches!(standing, Standing::Ours | Standing::Deploying { .. })
 }
 
-/// What a machine runs, from a rollback's point of view.
-#[derive(Clone, Copy, PartialEq)]
-enum Runs {
-    Bad,
-    Target,
-    Other,
-}
-
-/// Answers whether the machine was done and is bad again.
-fn rescan_machine(work: &mut RegionWork, machine: &Machine, runs: Runs, over: bool) -> bool {
-    let is_bad = runs == Runs::Bad;
-    let Some(digest) = machine.digest() else { return false };
+/// A machine that is new to the work list.
+fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWork {
     let reachable = machine.host == HostStatus::Ok;
-    let Some(entry) = work.machines.get_mut(&machine.id) else {
-        if is_bad {
-            let phase = if reachable { MachinePhase::Todo } else { MachinePhase::HostDown };
-            // What ended although it should serve is to be up again; what was stopped on purpose,
-            // and a job that is done, is not.
-            let running = !machine.state.is_at_rest() || machine.standing(false).is_to_be_started();
-            let entry = MachineWork {
-                phase,
-                attempts: 0,
-                retry_at: None,
-                touched_at: None,
-                running,
-                bad: digest.clone(),
-                group: machine.group.clone(),
-                missing_since: None,
-            };
-            work.machines.insert(machine.id.clone(), entry);
-            reopen(work, over);
+    MachineWork {
+        phase: if reachable { MachinePhase::Todo } else { MachinePhase::HostDown },
+        attempts: 0,
+        given_up: None,
+        waits: deploy_of(standing),
+        retry_at: None,
+        verified: None,
+        verified_at: None,
+        down_since: None,
+        instance: machine.instance.clone(),
+        // What ended although it should serve is to be up again; what rests on purpose, and a job
+        // that is done, is not.
+        running: !machine.state.is_at_rest() || machine.standing(stays_up).is_to_be_started(),
+        bad: machine.digest().cloned().unwrap_or_else(|| Digest::new("")),
+        group: machine.group.clone(),
+        missing_since: None,
+    }
+}
+
+fn deploy_of(standing: &Standing) -> Option<Wait> {
+    match standing {
+        Standing::Deploying { version, by, .. } => {
+            Some(Wait::DeployOfSomebody { version: *version, by: by.clone() })
         }
-        return false;
-    };
-    if is_bad {
+        _ => None,
+    }
+}
+
+/// What a look changed about a machine of the work list.
+enum Change {
+    None,
+    Reopened,
+    Returned,
+    SetByHand,
+}
+
+fn seen(
+    entry: &mut MachineWork,
+    machine: &Machine,
+    standing: &Standing,
+    observation: &Observation,
+) -> Change {
+    let reachable = machine.host == HostStatus::Ok;
+    if is_bad(standing)
+        && let Some(digest) = machine.digest()
+    {
         entry.bad = digest.clone();
     }
-    match &entry.phase {
-        MachinePhase::InFlight { .. } => {}
-        MachinePhase::Todo | MachinePhase::Leased { .. } if !reachable => {
+    // One that was started since it was planned (autostart) serves, and is to go on.
+    entry.running |= is_bad(standing) && matches!(machine.state, MachineState::Started);
+    // A list may still show what a machine ran before we verified it.
+    let stale =
+        entry.verified_at.is_some_and(|at| observation.began.duration_since(at) < LIST_LAGS_BY);
+    match (&entry.phase, standing) {
+        (MachinePhase::InFlight { .. }, _) => Change::None,
+        (MachinePhase::Todo | MachinePhase::Failed { .. }, _) if !reachable => {
             entry.phase = MachinePhase::HostDown;
+            Change::None
         }
-        MachinePhase::Todo | MachinePhase::Leased { .. } | MachinePhase::HostDown
-            if runs == Runs::Other =>
+        (
+            MachinePhase::Todo | MachinePhase::Failed { .. } | MachinePhase::HostDown,
+            Standing::OtherImage { digest },
+        ) => {
+            entry.phase = MachinePhase::OtherImage { digest: digest.clone() };
+            entry.given_up = None;
+            Change::None
+        }
+        (MachinePhase::Todo | MachinePhase::Failed { .. }, _) => {
+            let waits_for_deploy = matches!(entry.waits, Some(Wait::DeployOfSomebody { .. }));
+            match deploy_of(standing) {
+                Some(wait) => entry.waits = Some(wait),
+                None if waits_for_deploy => entry.waits = None,
+                None => {}
+            }
+            Change::None
+        }
+        (MachinePhase::HostDown, _) if reachable => {
+            entry.phase = MachinePhase::Todo;
+            Change::Reopened
+        }
+        (MachinePhase::HostDown, _) => Change::None,
+        (MachinePhase::Gone | MachinePhase::OtherImage { .. }, standing)
+            if is_bad(standing) && reachable =>
         {
-            let runs = machine.digest().map_or("an image without digest", Digest::short);
-            entry.phase = MachinePhase::Superseded { runs: runs.to_owned() };
-        }
-        // On the bad image, or on the target and not yet verified there.
-        MachinePhase::Todo | MachinePhase::Leased { .. } => {}
-        MachinePhase::HostDown if reachable => {
             entry.phase = MachinePhase::Todo;
-            reopen(work, over);
+            Change::Reopened
         }
-        MachinePhase::Gone | MachinePhase::Superseded { .. } if is_bad && reachable => {
-            entry.phase = MachinePhase::Todo;
-            reopen(work, over);
+        (MachinePhase::OnTarget, _) if stale => Change::None,
+        (
+            MachinePhase::OnTarget | MachinePhase::OtherImage { .. },
+            Standing::SetByHand { digest },
+        ) => {
+            entry.phase = MachinePhase::SetByHand { digest: digest.clone() };
+            Change::SetByHand
         }
-        MachinePhase::OnTarget if is_bad && reachable => {
-            // Reverted by the platform, or put back by somebody.
+        (MachinePhase::OnTarget, Standing::OtherImage { digest }) => {
+            entry.phase = MachinePhase::OtherImage { digest: digest.clone() };
+            Change::None
+        }
+        (MachinePhase::OnTarget, standing) if is_bad(standing) && reachable => {
+            // The platform went back to what it ran before.
             entry.attempts += 1;
-            entry.phase = if entry.attempts >= ATTEMPTS_MAX {
-                MachinePhase::Failed { reason: "it keeps going back to the bad image".to_owned() }
-            } else {
-                MachinePhase::Todo
-            };
-            reopen(work, over);
-            return true;
+            entry.retry_at = None;
+            entry.phase = MachinePhase::Todo;
+            if entry.attempts >= ATTEMPTS_MAX {
+                entry.given_up = Some(MachineFailure::GoesBack);
+                entry.phase = MachinePhase::Failed { failure: MachineFailure::GoesBack };
+            }
+            Change::Returned
         }
-        MachinePhase::HostDown
-        | MachinePhase::OnTarget
-        | MachinePhase::Gone
-        | MachinePhase::Superseded { .. }
-        | MachinePhase::Failed { .. } => {}
+        (MachinePhase::SetByHand { .. }, Standing::OnTarget) => {
+            entry.phase = MachinePhase::OnTarget;
+            Change::None
+        }
+        (
+            MachinePhase::OnTarget
+            | MachinePhase::Gone
+            | MachinePhase::OtherImage { .. }
+            | MachinePhase::SetByHand { .. },
+            _,
+        ) => Change::None,
     }
-    false
 }
 
-/// A confirmed region with new work is worked on again, while the rollback is not over.
+/// A region with new work is worked on again, while the rollback is not over.
 fn reopen(work: &mut RegionWork, over: bool) {
-    if matches!(work.phase, RegionPhase::Confirmed { .. }) && !over {
+    let closed = match work.phase {
+        RegionPhase::Confirmed | RegionPhase::Skipped(_) => !work.is_left_alone(),
+        RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => false,
+    };
+    if closed && !over {
         work.phase = RegionPhase::Updating;
     }
 }
 
-/// Notes where a machine stands, and that it is not tried again before `wait` is over.
-fn note_put(
-    rollback: &mut Rollback,
-    put: &PutImage,
-    phase: &MachinePhase,
-    now: Timestamp,
-    wait: Duration,
-) {
-    let further = match phase {
-        MachinePhase::OnTarget
-        | MachinePhase::Gone
-        | MachinePhase::HostDown
-        | MachinePhase::Superseded { .. }
-        | MachinePhase::Failed { .. } => true,
-        MachinePhase::Todo | MachinePhase::InFlight { .. } | MachinePhase::Leased { .. } => false,
-    };
-    if further {
-        rollback.progress_at = now;
-    }
-    for work in rollback.regions.iter_mut().filter(|work| work.region == put.region) {
-        if let Some(machine) = work.machines.get_mut(&put.machine) {
-            machine.phase = phase.clone();
-            machine.touched_at = (*phase == MachinePhase::OnTarget).then_some(now);
-            machine.retry_at = Some(later(now, wait));
-        }
-    }
-}
-
-/// A machine carries somebody's newer release: it is not ours any more.
-pub(super) fn note_superseded(rollback: &mut Rollback, put: &PutImage, now: Timestamp) {
-    note_put(rollback, put, &MachinePhase::Gone, now, Duration::ZERO);
-}
-
-pub(super) fn note_outcome(
-    rollback: &mut Rollback,
-    put: &PutImage,
-    outcome: &PutOutcome,
-    now: Timestamp,
-) {
-    let (phase, wait) = match outcome {
-        PutOutcome::Updated { .. } | PutOutcome::AlreadyOnTarget { .. } => {
-            (MachinePhase::OnTarget, Duration::ZERO)
-        }
-        PutOutcome::NewerRelease { .. } | PutOutcome::Gone => (MachinePhase::Gone, Duration::ZERO),
-        PutOutcome::OtherImage { digest } => {
-            let runs = digest.as_ref().map_or("an image without digest", Digest::short);
-            (MachinePhase::Superseded { runs: runs.to_owned() }, Duration::ZERO)
-        }
-        PutOutcome::SetByHand { digest } => {
-            (MachinePhase::Superseded { runs: digest.short().to_owned() }, Duration::ZERO)
-        }
-        PutOutcome::HostDown { .. } => (MachinePhase::HostDown, Duration::ZERO),
-        PutOutcome::LeaseHeld { owner, .. } => {
-            (MachinePhase::Leased { owner: owner.clone() }, LEASE_RETRY_AFTER)
-        }
-        PutOutcome::Unavailable { .. }
-        | PutOutcome::Announced { .. }
-        | PutOutcome::Deploying { .. } => (MachinePhase::Todo, UNAVAILABLE_RETRY_AFTER),
-        PutOutcome::Denied { reason }
-        | PutOutcome::Unreadable { reason }
-        | PutOutcome::Refused { reason } => failed(rollback, put, reason),
-        PutOutcome::NotReadyYet { .. } => failed(rollback, put, "it did not start in time"),
-        PutOutcome::Reverted { runs } => {
-            failed(rollback, put, &format!("the platform reverted the update: it runs {runs}"))
-        }
-        PutOutcome::Unhealthy { failing, .. } => {
-            let what = "its checks do not pass on the known-good image";
-            failed(rollback, put, &format!("{what}: {}", failing.join(", ")))
-        }
-    };
-    note_put(rollback, put, &phase, now, wait);
-}
-
-/// An attempt that did not work out: tried again a few times, ever later.
-fn failed(rollback: &mut Rollback, put: &PutImage, reason: &str) -> (MachinePhase, Duration) {
-    let mut attempts = 0;
+/// What is not listed is not gone for that: a list may lack a whole region for a while. A machine
+/// that is still to be put right is asked for by its own id; one that was verified is given up when
+/// only its neighbours are listed.
+fn note_missing(rollback: &mut Rollback, round: &Round<'_>, now: Timestamp) {
     for work in &mut rollback.regions {
-        if let Some(machine) = work.machines.get_mut(&put.machine) {
-            machine.attempts += 1;
-            attempts = machine.attempts;
+        let region_listed = round.machines.iter().any(|m| m.region == work.region);
+        work.unlisted_since =
+            if region_listed { None } else { Some(work.unlisted_since.unwrap_or(now)) };
+        for (id, entry) in &mut work.machines {
+            if round.machines.iter().any(|machine| machine.id == *id) {
+                entry.missing_since = None;
+                continue;
+            }
+            let since = *entry.missing_since.get_or_insert(now);
+            let long = now.duration_since(since) >= GONE_AFTER;
+            let settled = matches!(
+                entry.phase,
+                MachinePhase::OnTarget
+                    | MachinePhase::OtherImage { .. }
+                    | MachinePhase::SetByHand { .. }
+            );
+            if region_listed && long && settled {
+                entry.phase = MachinePhase::Gone;
+                entry.down_since = None;
+            }
         }
     }
-    let phase = if attempts >= ATTEMPTS_MAX {
-        MachinePhase::Failed { reason: reason.to_owned() }
-    } else {
-        MachinePhase::Todo
-    };
-    (phase, RETRY_AFTER * attempts)
 }

@@ -1,7 +1,12 @@
-//! A rollback told to people: region by region, and what was left behind.
+//! A rollback as facts for people: region by region, and what was left behind.
 
-use super::super::state::{MachinePhase, MachineWork, RegionPhase, Rollback};
-use crate::model::{Machine, MachineId, Reason, RegionReport, reason::LeftMachine};
+use super::{
+    super::state::{MachinePhase, MachineWork, RegionPhase, Rollback},
+    work::RegionWork,
+};
+use crate::model::{
+    Machine, MachineReport, Reason, RegionReport, RegionStage, Wait, reason::LeftMachine,
+};
 
 /// Machines that do not run the target when a rollback ends, by name. Machines outside any release,
 /// such as `fly machine run` makes, are nobody's concern.
@@ -13,75 +18,59 @@ pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<
         .filter_map(|machine| {
             let work = rollback.regions.iter().find(|work| work.region == machine.region);
             let known = work.and_then(|work| work.machines.get(&machine.id));
-            if known.is_some_and(|known| known.phase == MachinePhase::OnTarget) {
+            if known.is_some_and(MachineWork::is_on_target) {
                 // Verified under its lease; the list lags behind.
                 return None;
             }
-            let skipped = work.is_some_and(|work| matches!(work.phase, RegionPhase::Skipped));
-            let why = match known {
-                Some(known) => describe_machine(known),
-                None if skipped => "its region was left alone".to_owned(),
-                None => match machine.digest() {
-                    Some(digest) => format!("runs {}", digest.short()),
-                    None => "runs an image without digest".to_owned(),
-                },
+            let state = match known {
+                Some(known) => describe(known),
+                None if work.is_some_and(RegionWork::is_left_alone) => {
+                    MachineReport::RegionLeftAlone
+                }
+                None => MachineReport::Runs { digest: machine.digest().cloned() },
             };
             let (machine, region) = (machine.id.clone(), machine.region.clone());
-            Some(LeftMachine { machine, region, state: why })
+            Some(LeftMachine { machine, region, state })
         })
         .collect();
     (!left.is_empty()).then_some(Reason::LeftBehind { machines: left })
 }
 
-/// Why a machine was given up; `None`: it was not.
-pub(super) fn failure_of(rollback: &Rollback, id: &MachineId) -> Option<String> {
-    let known = rollback.regions.iter().find_map(|work| work.machines.get(id))?;
-    match &known.phase {
-        MachinePhase::Failed { reason } => Some(reason.clone()),
-        MachinePhase::Todo
-        | MachinePhase::InFlight { .. }
-        | MachinePhase::OnTarget
-        | MachinePhase::Leased { .. }
-        | MachinePhase::HostDown
-        | MachinePhase::Gone
-        | MachinePhase::Superseded { .. } => None,
-    }
-}
-
-pub(super) fn describe_machine(machine: &MachineWork) -> String {
+fn describe(machine: &MachineWork) -> MachineReport {
     match &machine.phase {
-        MachinePhase::Todo => "waiting".to_owned(),
-        MachinePhase::InFlight { .. } => "being updated".to_owned(),
-        MachinePhase::OnTarget if machine.running => "on target".to_owned(),
-        MachinePhase::OnTarget => "on target, at rest".to_owned(),
-        MachinePhase::Leased { owner } => format!("leased by {owner}"),
-        MachinePhase::HostDown => "host unreachable".to_owned(),
-        MachinePhase::Gone => "gone".to_owned(),
-        MachinePhase::Superseded { runs } => format!("runs {runs}"),
-        MachinePhase::Failed { reason } => format!("failed: {reason}"),
+        MachinePhase::InFlight { .. } => MachineReport::Updating,
+        MachinePhase::OnTarget => MachineReport::OnTarget { at_rest: !machine.running },
+        MachinePhase::HostDown => MachineReport::HostUnreachable,
+        MachinePhase::Gone => MachineReport::Gone,
+        MachinePhase::OtherImage { digest } => MachineReport::Runs { digest: digest.clone() },
+        MachinePhase::SetByHand { digest } => MachineReport::SetByHand { digest: digest.clone() },
+        MachinePhase::Failed { failure } => MachineReport::Failed { failure: failure.clone() },
+        MachinePhase::Todo => match &machine.waits {
+            Some(Wait::Lease { owner, .. }) => MachineReport::LeasedBy { owner: owner.clone() },
+            Some(Wait::DeployOfSomebody { by, .. }) => MachineReport::OfDeploy { by: by.clone() },
+            _ => MachineReport::Waiting,
+        },
     }
 }
 
 /// Region by region, for people.
 pub fn report(rollback: &Rollback) -> Vec<RegionReport> {
+    let machines = |work: &RegionWork| {
+        work.machines.iter().map(|(id, machine)| (id.clone(), describe(machine))).collect()
+    };
     rollback
         .regions
         .iter()
         .map(|work| RegionReport {
             region: work.region.clone(),
             phase: match work.phase {
-                RegionPhase::Waiting => "waiting",
-                RegionPhase::Updating => "rolling_back",
-                RegionPhase::Confirming(_) => "confirming",
-                RegionPhase::Confirmed { .. } => "confirmed",
-                RegionPhase::Skipped => "skipped",
-            }
-            .to_owned(),
-            machines: work
-                .machines
-                .iter()
-                .map(|(id, machine)| (id.clone(), describe_machine(machine)))
-                .collect(),
+                RegionPhase::Waiting => RegionStage::Waiting,
+                RegionPhase::Updating => RegionStage::RollingBack,
+                RegionPhase::Confirming(_) => RegionStage::Confirming,
+                RegionPhase::Confirmed => RegionStage::Confirmed,
+                RegionPhase::Skipped(_) => RegionStage::Skipped,
+            },
+            machines: machines(work),
         })
         .collect()
 }

@@ -5,12 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::{
-    command::CommandId,
-    state::{CrashCount, FailingChecks, Revision},
+use super::{
+    super::{
+        command::CommandId,
+        rival::Verified,
+        state::{CrashCount, FailingChecks, Revision},
+    },
+    pause::Pause,
 };
 use crate::{
-    model::{Digest, Evidence, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion},
+    model::{
+        Digest, Evidence, InstanceId, MachineFailure, MachineId, ProcessGroup, Region, Release,
+        ReleaseVersion, Wait,
+    },
     threshold::Confirming,
 };
 
@@ -22,10 +29,25 @@ pub enum LedgerEntry {
         id: String,
         version: ReleaseVersion,
     },
+    /// The rollback waited for so long that its entry was closed as failed: an open one keeps
+    /// other tools waiting. A new one is made when the rollback goes on.
+    Closed {
+        version: ReleaseVersion,
+    },
     /// The ledger refused; the rollback goes on without it.
     Refused {
         reason: String,
     },
+}
+
+impl LedgerEntry {
+    /// The number that machines carry.
+    pub fn version(&self) -> Option<ReleaseVersion> {
+        match self {
+            Self::Open { version, .. } | Self::Closed { version } => Some(*version),
+            Self::Opening | Self::Refused { .. } => None,
+        }
+    }
 }
 
 /// Where one machine of a rollback stands.
@@ -36,17 +58,20 @@ pub enum MachinePhase {
         command: CommandId,
     },
     OnTarget,
-    Leased {
-        owner: String,
-    },
     HostDown,
     Gone,
     /// It runs neither the bad image nor the target: somebody put another one on it.
-    Superseded {
-        runs: String,
+    OtherImage {
+        digest: Option<Digest>,
     },
+    /// Somebody put the bad image back on it after we had verified the target there.
+    SetByHand {
+        digest: Digest,
+    },
+    /// It could not be put right in several attempts. The others do not wait for it; it is tried
+    /// again, ever more seldom.
     Failed {
-        reason: String,
+        failure: MachineFailure,
     },
 }
 
@@ -54,40 +79,58 @@ pub enum MachinePhase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineWork {
     pub phase: MachinePhase,
-    /// Attempts that failed, not counting waits for a lease.
+    /// Attempts in a row that did not work out; waits for somebody or something are none.
     pub attempts: u32,
+    /// Why it could not be put right; kept while it is tried again.
+    pub given_up: Option<MachineFailure>,
+    /// What the last attempt, or the last look, found in the way.
+    pub waits: Option<Wait>,
     /// Not again before.
     pub retry_at: Option<Timestamp>,
-    /// When it was last verified on the target.
-    pub touched_at: Option<Timestamp>,
-    /// Whether it was up when it was planned: the others are updated and left as they are.
+    /// What was last verified on the target, and when.
+    pub verified: Option<Verified>,
+    pub verified_at: Option<Timestamp>,
+    /// When we may have taken it down; cleared when it is seen up by a look made after that.
+    pub down_since: Option<Timestamp>,
+    /// The version it was when it was ordered last.
+    pub instance: InstanceId,
+    /// Whether it is to be up: the others are updated and left as they are.
     pub running: bool,
     /// The bad image it runs, or ran when it was planned.
     pub bad: Digest,
-    /// Capacity is kept within a group of a region.
+    /// Capacity is kept within a group.
     pub group: ProcessGroup,
     /// Since when the platform has not listed it.
     pub missing_since: Option<Timestamp>,
 }
 
 impl MachineWork {
-    /// Whether we touched it while it was up, and it is not known to be up again.
-    pub fn is_down_by_us(&self) -> bool {
-        let back = matches!(
-            self.phase,
-            MachinePhase::OnTarget | MachinePhase::Gone | MachinePhase::Superseded { .. }
-        );
-        self.running && self.attempts > 0 && !back
-    }
-
     pub fn is_in_flight(&self) -> bool {
         matches!(self.phase, MachinePhase::InFlight { .. })
+    }
+
+    pub fn is_on_target(&self) -> bool {
+        self.phase == MachinePhase::OnTarget
+    }
+
+    /// Whether the region waits for it before it is confirmed.
+    pub fn is_open(&self) -> bool {
+        let open = matches!(self.phase, MachinePhase::Todo | MachinePhase::InFlight { .. });
+        open && self.given_up.is_none()
+    }
+
+    /// Whether it may be ordered, apart from capacity.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        matches!(self.phase, MachinePhase::Todo | MachinePhase::Failed { .. })
+            && !matches!(self.waits, Some(Wait::DeployOfSomebody { .. }))
+            && self.retry_at.is_none_or(|at| at <= now)
     }
 }
 
 /// What a region showed on the known-good release since it was confirmed from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Confirm {
+    /// When this window began.
     pub since: Timestamp,
     /// Windows begun, this one included.
     pub windows: u32,
@@ -98,6 +141,21 @@ pub struct Confirm {
     pub absorbed: BTreeSet<InstanceId>,
     /// When one of the region's pages was last read.
     pub read_at: Option<Timestamp>,
+    /// What the window before found in the way.
+    pub waits: Option<Wait>,
+}
+
+/// Why a region is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Skip {
+    /// The policy limits the rollback to breaching regions.
+    NotBreaching,
+    /// The hosts of all its machines are unreachable.
+    Unreachable,
+    /// None of its machines could be put right; they are tried again.
+    GivenUp,
+    /// There is nothing of the bad release in it.
+    NothingHere,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,11 +163,8 @@ pub enum RegionPhase {
     Waiting,
     Updating,
     Confirming(Confirm),
-    Confirmed {
-        detail: String,
-    },
-    /// Left alone: the policy limits the rollback to breaching regions.
-    Skipped,
+    Confirmed,
+    Skipped(Skip),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,6 +172,33 @@ pub struct RegionWork {
     pub region: Region,
     pub phase: RegionPhase,
     pub machines: BTreeMap<MachineId, MachineWork>,
+    /// Since when the platform lists no machine of it at all.
+    pub unlisted_since: Option<Timestamp>,
+}
+
+impl RegionWork {
+    pub fn new(region: Region, phase: RegionPhase) -> Self {
+        Self { region, phase, machines: BTreeMap::new(), unlisted_since: None }
+    }
+
+    /// Whether it is still to be begun, or under way.
+    pub fn is_open(&self) -> bool {
+        match self.phase {
+            RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => true,
+            RegionPhase::Confirmed | RegionPhase::Skipped(_) => false,
+        }
+    }
+
+    /// Whether the policy leaves it alone.
+    pub fn is_left_alone(&self) -> bool {
+        self.phase == RegionPhase::Skipped(Skip::NotBreaching)
+    }
+
+    /// Whether it was confirmed with a machine up on the target: the rollback is seen to help.
+    pub fn has_proved(&self) -> bool {
+        self.phase == RegionPhase::Confirmed
+            && self.machines.values().any(|machine| machine.running && machine.is_on_target())
+    }
 }
 
 /// Putting the known-good image on every machine that runs the bad one.
@@ -132,6 +214,10 @@ pub struct Rollback {
     pub started_at: Timestamp,
     /// When a machine or a region last came further.
     pub progress_at: Timestamp,
+    /// When a round last looked at the machines.
+    pub looked_at: Timestamp,
+    /// Since when rounds have looked without a long gap.
+    pub awake_since: Timestamp,
     pub ledger: LedgerEntry,
     /// In the order in which they are rolled back.
     pub regions: Vec<RegionWork>,
@@ -142,24 +228,13 @@ pub struct Rollback {
     /// Somebody's newer release that stands in the ledger and on no machine yet: no machine is
     /// begun while that may change.
     pub waits_for: Option<ReleaseVersion>,
+    /// The newest entries of the ledger as they were last read.
+    pub ledger_seen: Vec<Release>,
+    /// While it comes no further.
+    pub pause: Option<Pause>,
+    /// Whether people know that it has come no further for very long.
+    pub stall_told: bool,
     pub completed_at: Option<Timestamp>,
-}
-
-impl RegionWork {
-    /// Whether it is still to be begun, or under way.
-    pub fn is_open(&self) -> bool {
-        match self.phase {
-            RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => true,
-            RegionPhase::Confirmed { .. } | RegionPhase::Skipped => false,
-        }
-    }
-
-    /// Whether it was confirmed with a machine up on the target: the rollback is seen to help.
-    pub fn has_proved(&self) -> bool {
-        let is_up =
-            |machine: &MachineWork| machine.running && machine.phase == MachinePhase::OnTarget;
-        matches!(self.phase, RegionPhase::Confirmed { .. }) && self.machines.values().any(is_up)
-    }
 }
 
 impl Rollback {
@@ -170,5 +245,19 @@ impl Rollback {
 
     pub fn is_confirming(&self) -> bool {
         self.active_region().is_some_and(|work| matches!(work.phase, RegionPhase::Confirming(_)))
+    }
+
+    /// Whether somebody set a machine back to the bad image.
+    pub fn is_set_by_hand(&self) -> bool {
+        let mut machines = self.regions.iter().flat_map(|work| work.machines.values());
+        machines.any(|machine| matches!(machine.phase, MachinePhase::SetByHand { .. }))
+    }
+
+    pub fn machine(&self, id: &MachineId) -> Option<&MachineWork> {
+        self.regions.iter().find_map(|work| work.machines.get(id))
+    }
+
+    pub fn machine_mut(&mut self, id: &MachineId) -> Option<&mut MachineWork> {
+        self.regions.iter_mut().find_map(|work| work.machines.get_mut(id))
     }
 }

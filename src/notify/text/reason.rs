@@ -1,5 +1,6 @@
 //! Why something happened, as a phrase that can stand after a colon.
 
+use super::report;
 use crate::{
     model::{
         AppName, HoldReason, MachineId, Obstacle, OperatorHold, Reason,
@@ -46,10 +47,20 @@ pub fn reason(reason: &Reason) -> String {
         Reason::NobodyRunsIt => "no machine runs this release any more".to_owned(),
         Reason::NothingLeft => "nothing is left to undo: no machine runs this image".to_owned(),
         Reason::ImageGone { image } => format!("{image} is not in the registry any more"),
-        Reason::RunsAgain { machines } => {
-            let names = names(machines);
-            format!("the image that was rolled back runs again on {names}: it is put right")
+        Reason::RunsAgain { machines, put_right } => {
+            let then = if *put_right { "it is put right" } else { "nothing is done" };
+            format!("the image that was rolled back runs again on {}: {then}", names(machines))
         }
+        Reason::SetByHand { machines } => format!(
+            "somebody set {} to the image that was rolled back: left as it is",
+            names(machines)
+        ),
+        Reason::Waits { wait } => format!("waits: {}", report::wait(wait)),
+        Reason::WaitOver { was } => format!("goes on, waited because {}", report::wait(was)),
+        Reason::NoProgress { minutes, wait } => format!(
+            "it has come no further for {minutes} minutes and is tried on: {}",
+            report::wait(wait)
+        ),
         Reason::QuarantinedServes { machines } => {
             format!("an image that was rolled back serves on {}", names(machines))
         }
@@ -72,8 +83,8 @@ pub fn reason(reason: &Reason) -> String {
         Reason::LedgerStaysOpen { release } => {
             format!("our release {release} cannot be closed in the ledger: close it by hand")
         }
-        Reason::MachineFailed { machine, region, detail } => {
-            format!("{machine} in {region}: {detail}")
+        Reason::MachineFailed { machine, region, failure } => {
+            format!("{machine} in {region}: {}", report::failure(failure))
         }
         Reason::LeftBehind { machines } => {
             format!("not on the known-good image: {}", left(machines))
@@ -164,15 +175,9 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::NoImprovement { region, detail } => {
             format!("{region} did not improve on the known-good release: {detail}")
         }
-        HoldReason::CannotConfirm { region, detail } => {
-            format!("{region} cannot be confirmed: {detail}")
-        }
-        HoldReason::RegionFailed { region, detail } => {
-            format!("{region} could not be rolled back: {detail}")
-        }
-        HoldReason::Stalled { region, minutes, detail } => {
-            format!("no machine of {region} came further for {minutes} minutes: {detail}")
-        }
+        HoldReason::NoFreshBreach => "the rollback was paused for long, and the release does not \
+                                      show its breach again: it goes on when it does"
+            .to_owned(),
         HoldReason::NotWatched => "no policy names this app any more".to_owned(),
     }
 }
@@ -215,17 +220,16 @@ fn operator(hold: &OperatorHold) -> String {
     format!("held by {}{until}: {}", hold.by, hold.reason)
 }
 
-fn names(machines: &[MachineId]) -> String {
-    let names: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
-    names.join(", ")
-}
-
-fn unseen(what: Unseen) -> &'static str {
+pub(super) fn unseen(what: Unseen) -> &'static str {
     match what {
         Unseen::Platform => "the platform cannot be read",
         Unseen::Metrics => "the metrics cannot be read",
         Unseen::RegionsPages => "none of its pages can be read",
     }
+}
+
+fn names(machines: &[MachineId]) -> String {
+    machines.iter().map(MachineId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn mix(images: &[ImageCount]) -> String {
@@ -239,7 +243,9 @@ fn mix(images: &[ImageCount]) -> String {
 fn left(machines: &[LeftMachine]) -> String {
     let parts: Vec<String> = machines
         .iter()
-        .map(|left| format!("{} in {}: {}", left.machine, left.region, left.state))
+        .map(|left| {
+            format!("{} in {}: {}", left.machine, left.region, report::machine(&left.state))
+        })
         .collect();
     parts.join("; ")
 }

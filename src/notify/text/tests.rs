@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::model::{
-    AppName, Exits, Kind, Note, Obstacle, Reason, ReleaseVersion, Trouble, Troubled, Unit,
+    AppName, Exits, Kind, MachineFailure, MachineReport, Note, Obstacle, Reason, RegionStage,
+    ReleaseVersion, Trouble, Troubled, Unit, Wait,
 };
 
 fn release(version: u64) -> ReleaseInfo {
@@ -35,11 +36,11 @@ fn measured(name: &str, kind: Kind, unit: Unit, verdict: Verdict) -> Evidence {
     }
 }
 
-fn region(name: &str, phase: &str, machines: &[(&str, &str)]) -> RegionReport {
+fn region(name: &str, phase: RegionStage, machines: &[(&str, MachineReport)]) -> RegionReport {
     RegionReport {
         region: name.into(),
-        phase: phase.to_owned(),
-        machines: machines.iter().map(|(id, state)| ((*id).into(), (*state).to_owned())).collect(),
+        phase,
+        machines: machines.iter().map(|(id, state)| ((*id).into(), state.clone())).collect(),
     }
 }
 
@@ -79,36 +80,64 @@ fn event(kind: EventKind) -> Event {
         }
         EventKind::RollbackStarted => {
             event.evidence = errors;
-            event.regions = vec![region("iad", "rolling_back", &[]), region("syd", "waiting", &[])];
+            event.regions = vec![
+                region("iad", RegionStage::RollingBack, &[]),
+                region("syd", RegionStage::Waiting, &[]),
+            ];
         }
         EventKind::RollbackRegionConfirmed => {
             event.evidence = errors;
             event.after_s = Some(48.0);
             event.regions = vec![
-                region("iad", "confirmed", &[]),
-                region("lhr", "confirmed", &[]),
-                region("syd", "waiting", &[]),
+                region("iad", RegionStage::Confirmed, &[]),
+                region("lhr", RegionStage::Confirmed, &[]),
+                region("syd", RegionStage::Waiting, &[]),
             ];
         }
         EventKind::RollbackCompleted => {
             event.evidence = errors;
             event.after_s = Some(93.0);
             event.regions = vec![
-                region("iad", "confirmed", &[("148e", "on target"), ("9081", "host unreachable")]),
-                region("syd", "confirmed", &[]),
+                region(
+                    "iad",
+                    RegionStage::Confirmed,
+                    &[
+                        ("148e", MachineReport::OnTarget { at_rest: false }),
+                        ("9081", MachineReport::HostUnreachable),
+                    ],
+                ),
+                region("syd", RegionStage::Confirmed, &[]),
             ];
+        }
+        EventKind::RollbackPaused | EventKind::RollbackResumed => {
+            let owner = "ci@example.com".to_owned();
+            let wait = Wait::Lease { machine: "148e".into(), owner: owner.clone() };
+            event.reason = Some(if kind == EventKind::RollbackPaused {
+                Reason::Waits { wait }
+            } else {
+                Reason::WaitOver { was: wait }
+            });
+            let leased = MachineReport::LeasedBy { owner };
+            event.regions = vec![region("iad", RegionStage::RollingBack, &[("148e", leased)])];
         }
         EventKind::RollbackStopped => {
             event.reason =
                 Some(Reason::Told { text: "v43 was deployed by somebody else".to_owned() });
-            event.regions = vec![region("iad", "confirmed", &[]), region("syd", "stopped", &[])];
+            event.regions = vec![
+                region("iad", RegionStage::Confirmed, &[]),
+                region("syd", RegionStage::RollingBack, &[]),
+            ];
         }
         EventKind::RollbackFailed => {
             event.reason = Some(Reason::Told { text: "iad did not get better on v41.".to_owned() });
             event.after_s = Some(200.0);
             event.regions = vec![
-                region("iad", "stopped", &[("148e", "did not start")]),
-                region("syd", "skipped", &[]),
+                region(
+                    "iad",
+                    RegionStage::RollingBack,
+                    &[("148e", MachineReport::Failed { failure: MachineFailure::StaysDown })],
+                ),
+                region("syd", RegionStage::Skipped, &[]),
             ];
         }
         EventKind::HoldPlaced => {
@@ -128,7 +157,11 @@ fn event(kind: EventKind) -> Event {
                 Some(Reason::Told { text: "registry.fly.io has no such manifest".to_owned() });
         }
         EventKind::ImageMixed => {
-            event.regions = vec![region("iad", "waiting", &[("148e", "v41"), ("9081", "v42")])];
+            event.regions = vec![region(
+                "iad",
+                RegionStage::Waiting,
+                &[("148e", MachineReport::Waiting), ("9081", MachineReport::Gone)],
+            )];
         }
         EventKind::MonitorClock
         | EventKind::MonitorToken
@@ -295,11 +328,11 @@ fn a_sentence_stays_short_whatever_an_event_holds() {
     let mut event = event(EventKind::RollbackFailed);
     event.reason = Some(Reason::Told { text: "x".repeat(100_000) });
     event.evidence = vec![event_with_long_names(); 500];
-    let machines: Vec<(String, String)> =
-        (0..500).map(|n| (format!("machine-{n}"), "y".repeat(1000))).collect();
-    let machines: Vec<(&str, &str)> =
-        machines.iter().map(|(id, state)| (id.as_str(), state.as_str())).collect();
-    event.regions = vec![region("iad", "stopped", &machines)];
+    let leased = MachineReport::LeasedBy { owner: "y".repeat(1000) };
+    let ids: Vec<String> = (0..500).map(|n| format!("machine-{n}")).collect();
+    let machines: Vec<(&str, MachineReport)> =
+        ids.iter().map(|id| (id.as_str(), leased.clone())).collect();
+    event.regions = vec![region("iad", RegionStage::RollingBack, &machines)];
     for kind in EventKind::ALL {
         event.kind = kind;
         let text = sentence(&event);

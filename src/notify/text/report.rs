@@ -1,0 +1,95 @@
+//! How far a rollback is, in words: its machines, and what it waits for.
+
+use super::reason::{hold, unseen};
+use crate::model::{MachineFailure, MachineReport, Wait};
+
+/// Where a machine stands.
+pub fn machine(report: &MachineReport) -> String {
+    match report {
+        MachineReport::OnTarget { at_rest: false } => "on target".to_owned(),
+        MachineReport::OnTarget { at_rest: true } => "on target, at rest".to_owned(),
+        MachineReport::Waiting => "waiting".to_owned(),
+        MachineReport::Updating => "being updated".to_owned(),
+        MachineReport::LeasedBy { owner } => format!("leased by {owner}"),
+        MachineReport::OfDeploy { by } => format!("part of a running deploy{}", of(by.as_deref())),
+        MachineReport::HostUnreachable => "host unreachable".to_owned(),
+        MachineReport::Gone => "gone".to_owned(),
+        MachineReport::SetByHand { digest } => {
+            format!("set by hand, left as it is: runs {}", digest.short())
+        }
+        MachineReport::Runs { digest: Some(digest) } => format!("runs {}", digest.short()),
+        MachineReport::Runs { digest: None } => "runs an image without digest".to_owned(),
+        MachineReport::RegionLeftAlone => "its region was left alone".to_owned(),
+        MachineReport::Failed { failure } => format!("failed: {}", self::failure(failure)),
+    }
+}
+
+/// What does not work on a machine.
+pub(super) fn failure(failure: &MachineFailure) -> String {
+    match failure {
+        MachineFailure::Reverted { runs } => {
+            format!("the platform reverted the update: it runs {runs}")
+        }
+        MachineFailure::Refused { detail } => format!("refused: {detail}"),
+        MachineFailure::Unhealthy { crashed: true, .. } => {
+            "its process ends on the known-good image".to_owned()
+        }
+        MachineFailure::Unhealthy { failing, crashed: false } => {
+            format!("its checks do not pass on the known-good image: {}", failing.join(", "))
+        }
+        MachineFailure::NotReady { state } => format!("not ready in time: {state}"),
+        MachineFailure::GoesBack => "it keeps going back to the bad image".to_owned(),
+        MachineFailure::StaysDown => {
+            "the rollback took it down, and it does not start: start it by hand".to_owned()
+        }
+    }
+}
+
+/// What a rollback waits for.
+pub(super) fn wait(wait: &Wait) -> String {
+    match wait {
+        Wait::Lease { machine, owner } => format!("{machine} is leased by {owner}"),
+        Wait::DeployOfSomebody { version, by } => {
+            let what = version.map_or_else(String::new, |version| format!(" {version}"));
+            format!("the deploy{what}{} is still running", of(by.as_deref()))
+        }
+        Wait::Announced { version } => {
+            format!("{version} is in the ledger and on no machine yet")
+        }
+        Wait::Denied { detail } => format!("the platform does not let us write: {detail}"),
+        Wait::Unreadable { detail } => {
+            format!("the platform's answer cannot be understood: {detail}")
+        }
+        Wait::Unanswered { detail } => format!("the platform does not answer: {detail}"),
+        Wait::NotReady { machine, state } => {
+            format!("{machine} is not ready on the known-good image yet: {state}")
+        }
+        Wait::Failing { machines } => {
+            let parts: Vec<String> =
+                machines.iter().map(|(id, why)| format!("{id}: {}", failure(why))).collect();
+            format!("machines cannot be put right and are tried again: {}", parts.join("; "))
+        }
+        Wait::NotSeen { region: Some(region), what } => {
+            format!("{region} cannot be confirmed: {}", unseen(*what))
+        }
+        Wait::NotSeen { region: None, what } => unseen(*what).to_owned(),
+        Wait::Unlisted { region } => format!("the platform lists no machine in {region}"),
+        Wait::NoEvidence { region, threshold: Some(threshold) } => {
+            format!("{region} cannot be confirmed: {threshold} has no traffic")
+        }
+        Wait::NoEvidence { region, threshold: None } => {
+            format!("{region} cannot be confirmed: there is too little to tell")
+        }
+        Wait::Unhealthy { region, detail } => {
+            format!("{region} is not well on the known-good release: {detail}")
+        }
+        Wait::Held { hold: reason } => hold(reason),
+        Wait::FreshBreach => {
+            "it was paused for long: the release has to show its breach again".to_owned()
+        }
+    }
+}
+
+fn of(by: Option<&str>) -> String {
+    by.map_or_else(String::new, |by| format!(" of {by}"))
+}
