@@ -30,7 +30,8 @@ async fn update_machine(
     put: &PutImage,
     stop: watch::Receiver<bool>,
 ) -> Outcome {
-    make_calls::see_through(ports, app, Errand::update(put.clone()), stop).await
+    make_calls::see_through(&*ports.platform, &ports.clock, app, Errand::update(put.clone()), stop)
+        .await
 }
 
 /// Starts a machine that we took down, unless it rests for another reason.
@@ -41,5 +42,6 @@ async fn start_machine(
     start: &StartMachine,
     stop: watch::Receiver<bool>,
 ) -> Outcome {
-    make_calls::see_through(ports, app, Errand::start(start.clone()), stop).await
+    make_calls::see_through(&*ports.platform, &ports.clock, app, Errand::start(start.clone()), stop)
+        .await
 }
