@@ -10,6 +10,8 @@ mod carry_out;
 mod ledger_entry;
 mod make_calls;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
 use tokio::sync::watch;
 
