@@ -12,6 +12,7 @@
 
 mod changes;
 mod chaos;
+mod gates;
 mod guards;
 mod life;
 mod mortal;

@@ -159,6 +159,10 @@ impl Stage {
             if let std::task::Poll::Ready(outcome) = work.poll() {
                 return (Some(outcome), polls);
             }
+            if hand == Hand::Stop && at > 0 && polls >= at {
+                // What is left is to take the lease's answer, and to give it back.
+                assert!(polls < at + 6, "{at}: it does not stop");
+            }
             while !work.is_woken() {
                 tokio::time::advance(Duration::from_millis(250)).await;
             }
