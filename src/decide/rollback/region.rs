@@ -156,7 +156,7 @@ pub(super) fn put_image(
         bad: work.bad.clone(),
         release,
         release_id,
-        after: rollback.bad.version.unwrap_or(cx.memory.seen_version),
+        after: rollback.after,
         own: cx.memory.own_releases.clone(),
         since: rollback.started_at,
         verified: None,
