@@ -1,5 +1,6 @@
 //! The simulated platform with an await before and after each call, so that a test can come
-//! between; it notes every write that should not have been made.
+//! between; it notes every write that should not have been made. Time is simulated: whoever uses
+//! it has `start_paused = true`.
 
 use std::{
     pin::Pin,
