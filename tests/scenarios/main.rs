@@ -26,4 +26,5 @@ mod shell;
 mod sight;
 mod silence;
 mod telling;
+mod trust;
 mod world;
