@@ -13,6 +13,7 @@
 mod capacity;
 mod changes;
 mod chaos;
+mod gates;
 mod guards;
 mod hands;
 mod left_overs;

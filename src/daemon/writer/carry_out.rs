@@ -43,7 +43,7 @@ pub(in super::super) async fn carry_out(
         }
         Command::OpenRelease { image, after, since } => {
             let own = Own { image, after: *after, since: *since };
-            let opening = insist(|| ledger_entry::open(ports, app, own));
+            let opening = insist(|| ledger_entry::open(&*ports.platform, app, own));
             match tokio::time::timeout(LEDGER_PATIENCE, opening).await {
                 Ok(Ok((id, version))) => Outcome::ReleaseOpened { id, version },
                 Ok(Err(error)) => Outcome::LedgerRefused { reason: error.to_string() },
@@ -54,7 +54,7 @@ pub(in super::super) async fn carry_out(
         Command::StartMachine(start) => start_machine(ports, app, start, stop).await,
         Command::CloseStray { image, after, since, complete } => {
             let own = Own { image, after: *after, since: *since };
-            let closing = || ledger_entry::close_strays(ports, app, own, *complete);
+            let closing = || ledger_entry::close_strays(&*ports.platform, app, own, *complete);
             if let Err(error) = insist(closing).await {
                 warn!(app = %app, "{app}: a stray release of ours may stay open: {error}");
             }

@@ -8,26 +8,27 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    super::{Ports, until},
+    super::until,
     rules::{Answer, Call, Errand, LEASE_TTL, LEDGER_LOOK, Next, Now},
 };
 use crate::{
     decide::Outcome,
     model::{AppName, MachineId},
-    ports::{Lease, PlatformError},
+    ports::{Clock, Lease, Platform, PlatformError},
 };
 
 type Renewing<'a> = BoxFuture<'a, Result<Lease, PlatformError>>;
 
 /// Drives an errand to its end. When `stop` turns true it gives the lease back and ends.
 pub(super) async fn see_through(
-    ports: &Ports,
+    platform: &dyn Platform,
+    clock: &Clock,
     app: &AppName,
     mut errand: Errand,
     stop: watch::Receiver<bool>,
 ) -> Outcome {
     let began = Instant::now();
-    let now = || Now { elapsed: began.elapsed(), clock: ports.clock.now() };
+    let now = || Now { elapsed: began.elapsed(), clock: clock.now() };
     let mut under_way: Option<(u64, BoxFuture<'_, Answer>)> = None;
     let mut renewing: Option<Renewing<'_>> = None;
     let mut stop = std::pin::pin!(until(stop));
@@ -38,7 +39,8 @@ pub(super) async fn see_through(
             Next::Make { number, call, by } => (number, call, by),
         };
         if under_way.as_ref().is_none_or(|(old, _)| *old != number) {
-            let answer = make(ports, app, errand.machine().clone(), errand.lease().cloned(), call);
+            let answer =
+                make(platform, app, errand.machine().clone(), errand.lease().cloned(), call);
             under_way = Some((number, answer));
         }
         let Some((_, answer)) = &mut under_way else { continue };
@@ -66,7 +68,7 @@ pub(super) async fn see_through(
             {
                 errand.renewal_sent(now());
                 renewing = errand.lease().cloned().map(|lease| {
-                    async move { ports.platform.refresh(&lease, LEASE_TTL).await }.boxed()
+                    async move { platform.refresh(&lease, LEASE_TTL).await }.boxed()
                 });
             }
             result = finished(&mut renewing), if renewing.is_some() => {
@@ -94,13 +96,12 @@ async fn finished(renewing: &mut Option<Renewing<'_>>) -> Result<Lease, Platform
 }
 
 fn make<'a>(
-    ports: &'a Ports,
+    platform: &'a dyn Platform,
     app: &'a AppName,
     machine: MachineId,
     lease: Option<Lease>,
     call: Call,
 ) -> BoxFuture<'a, Answer> {
-    let platform = &ports.platform;
     async move {
         match (call, lease) {
             (Call::TakeLease, _) => Answer::Lease(platform.lease(app, &machine, LEASE_TTL).await),

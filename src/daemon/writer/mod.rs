@@ -10,6 +10,8 @@ mod carry_out;
 mod ledger_entry;
 mod make_calls;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
 use tokio::sync::watch;
 
@@ -30,7 +32,8 @@ async fn update_machine(
     put: &PutImage,
     stop: watch::Receiver<bool>,
 ) -> Outcome {
-    make_calls::see_through(ports, app, Errand::update(put.clone()), stop).await
+    make_calls::see_through(&*ports.platform, &ports.clock, app, Errand::update(put.clone()), stop)
+        .await
 }
 
 /// Starts a machine that we took down, unless it rests for another reason.
@@ -41,5 +44,6 @@ async fn start_machine(
     start: &StartMachine,
     stop: watch::Receiver<bool>,
 ) -> Outcome {
-    make_calls::see_through(ports, app, Errand::start(start.clone()), stop).await
+    make_calls::see_through(&*ports.platform, &ports.clock, app, Errand::start(start.clone()), stop)
+        .await
 }

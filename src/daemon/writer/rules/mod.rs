@@ -109,3 +109,6 @@ pub struct Renewal {
     pub due: Duration,
     pub by: Duration,
 }
+
+#[cfg(test)]
+mod tests;
