@@ -38,6 +38,7 @@ use tracing::info;
 
 pub use counted::Counted;
 use delivery::Delivery;
+pub use lookout::tell_unopened;
 pub use orders::Orders;
 
 use crate::{
