@@ -1,6 +1,6 @@
 //! What the daemon needs from outside: the platform, metrics pages, registries, receivers, time.
 //!
-//! The traits are owned by their consumer (the daemon) and say nothing of HTTP. `fly`, `scrape`
+//! The traits are owned by their consumer (the daemon) and say nothing of HTTP. `fly`, `sources`
 //! and `notify` implement them over the network; `sim` implements the first three in memory.
 //! Implementations put a deadline on every call; only `fly` retries, and only what is safe to
 //! repeat.

@@ -21,7 +21,7 @@ use crate::{
     fly::{Fly, FlySettings},
     notify::http::HttpNotifier,
     ports::Clock,
-    scrape::{CONCURRENCY, HttpPages, Scraper},
+    sources::pages::{CONCURRENCY, HttpPages, Scraper},
     store::{
         SqliteJournal,
         lock::{DirectoryLock, LockError},
@@ -85,7 +85,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     );
     let ports = Arc::new(Ports {
         platform: Arc::new(Counted::new(fly.clone(), board.clone())),
-        scraper: Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY),
+        sources: vec![Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY))],
         registry: fly,
         notifier,
         journal: Arc::new(journal),

@@ -20,13 +20,14 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Ports, act, document,
+    Ports, document,
     logs::{self, LogLines},
     observe,
     orders::{self, Ordered},
     repeats::Repeats,
     shared::Shared,
     unreadable::Unreadable,
+    writer,
 };
 use crate::{
     config::Config,
@@ -322,7 +323,7 @@ impl AppTask {
     fn note_blindness(&self, course: &mut Course) {
         let passed = std::mem::replace(&mut course.observed_at, Instant::now()).elapsed();
         let memory = &course.state.memory;
-        if memory.platform_blind.is_some() || memory.metrics_blind.is_some() {
+        if memory.platform_blind.is_some() || !memory.blind.is_empty() {
             self.ports.board.blind_for(passed);
         }
     }
@@ -401,9 +402,9 @@ impl AppTask {
 
     fn begin(&self, work: &mut JoinSet<Done>, id: CommandId, command: Command) {
         let (ports, app, stop) = (self.ports.clone(), self.app.clone(), self.stop.clone());
-        work.spawn(
-            async move { Done::Command(id, act::carry_out(&ports, &app, &command, stop).await) },
-        );
+        work.spawn(async move {
+            Done::Command(id, writer::carry_out(&ports, &app, &command, stop).await)
+        });
     }
 }
 

@@ -206,7 +206,7 @@ async fn try_once(
     let now = clock.now();
     let max_age = SignedDuration::try_from(receiver.max_age).unwrap_or(SignedDuration::MAX);
     if now.duration_since(queued.queued_at) >= max_age {
-        let hours = crate::notify::numbers::duration(receiver.max_age.as_secs_f64());
+        let hours = crate::numbers::duration(receiver.max_age.as_secs_f64());
         return Attempt::Dead { reason: format!("not delivered within {hours}") };
     }
     let outcome = match request(queued, receiver, organization, now) {

@@ -227,16 +227,17 @@ impl Lookout {
     /// One message for the organization while nobody is answered.
     async fn platform(&self, topic: &mut Topic) {
         match self.shared.outage() {
-            Some(Outage { since, refused, detail }) => {
-                if topic.told.is_none() && since.elapsed() >= OUTAGE_TOLD_AFTER {
-                    let reason = if refused {
-                        Reason::TokenRefused { detail: detail.clone() }
-                    } else {
-                        Reason::PlatformUnreadable { detail: detail.clone() }
-                    };
-                    self.tell(topic, Some(&detail), self.event(EventKind::MonitorBlind, reason))
-                        .await;
-                }
+            Some(Outage { since, refused, detail })
+                if topic.told.is_none() && since.elapsed() >= OUTAGE_TOLD_AFTER =>
+            {
+                let fact = detail.clone();
+                let reason = if refused {
+                    Reason::TokenRefused { detail }
+                } else {
+                    Reason::PlatformUnreadable { detail }
+                };
+                let event = self.event(EventKind::MonitorBlind, reason);
+                self.tell(topic, Some(&fact), event).await;
             }
             None if self.shared.is_answered() => {
                 if let Some(was) = topic.told.clone() {
@@ -244,7 +245,7 @@ impl Lookout {
                     self.tell(topic, None, self.event(EventKind::MonitorRecovered, reason)).await;
                 }
             }
-            None => {}
+            Some(_) | None => {}
         }
         self.shared.platform_told(topic.told.is_some());
     }

@@ -4,10 +4,8 @@
 //! Any task that ends on its own ends the daemon, non-zero: the platform restarts it and it goes
 //! on from the journal. Nothing here decides anything about a release.
 
-mod act;
 mod app;
 mod census;
-mod config_edit;
 mod counted;
 pub mod delivery;
 mod document;
@@ -15,8 +13,6 @@ mod logs;
 mod lookout;
 mod observe;
 mod orders;
-mod put;
-mod ready;
 mod record;
 mod reload;
 mod repeats;
@@ -24,6 +20,7 @@ mod roster;
 mod shared;
 mod unreadable;
 mod view;
+pub mod writer;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
@@ -44,7 +41,7 @@ pub use orders::Orders;
 use crate::{
     config::{Config, Secret},
     ports::{Clock, Notifier, Platform, Registry},
-    scrape::Scraper,
+    sources::Source,
     store::Journal,
     web::{self, ApiState, Board},
 };
@@ -57,7 +54,8 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 /// Everything outside, as the daemon reaches it.
 pub struct Ports {
     pub platform: Arc<dyn Platform>,
-    pub scraper: Scraper,
+    /// What thresholds are read from.
+    pub sources: Vec<Arc<dyn Source>>,
     pub registry: Arc<dyn Registry>,
     pub notifier: Arc<dyn Notifier>,
     pub journal: Arc<dyn Journal>,
@@ -120,60 +118,15 @@ pub async fn run(
     let (stop, stopped) = watch::channel(false);
     let (publish, config) = watch::channel(Arc::new(settings.config));
     let mail = Arc::new(Notify::new());
-    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let mut tasks = Tasks::new();
 
-    let delivery = Delivery {
-        journal: ports.journal.clone(),
-        config: config.clone(),
-        notifier: ports.notifier.clone(),
-        clock: ports.clock.clone(),
-        wake: mail.clone(),
-    };
-    let ends = until(stopped.clone());
-    tasks.spawn(async move {
-        delivery.run(ends).await;
-        Ok(())
-    });
+    let house = House { ports: &ports, config: &config, mail: &mail, stopped: &stopped };
+    house.serve_receivers(&mut tasks);
     if let Some(listener) = settings.listener {
-        let receivers = config.clone();
-        let state = ApiState {
-            board: ports.board.clone(),
-            journal: ports.journal.clone(),
-            clock: ports.clock.clone(),
-            receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
-            sentence: crate::notify::text::sentence,
-            orders: Arc::new(orders::Desk {
-                orders: settings.orders.clone(),
-                ports: ports.clone(),
-            }),
-            operator_token: settings.operator_token,
-        };
-        let ends = until(stopped.clone());
-        tasks.spawn(async move {
-            web::serve(listener, web::router(state), ends).await.context("serve the API")
-        });
+        house.serve_api(&mut tasks, listener, &settings.orders, settings.operator_token);
     }
-    if let Some(source) = settings.source {
-        let reload = reload::Reload {
-            source,
-            publish,
-            ports: ports.clone(),
-            installation: installation.clone(),
-            mail: mail.clone(),
-        };
-        let ends = until(stopped.clone());
-        tasks.spawn(async move { reload.run(ends).await });
-    } else {
-        // The channel must outlive its readers.
-        let ends = until(stopped.clone());
-        tasks.spawn(async move {
-            ends.await;
-            drop(publish);
-            Ok(())
-        });
-    }
-    let (pruned, pruned_config, ends) = (ports.clone(), config.clone(), until(stopped.clone()));
-    tasks.spawn(async move { prune(&pruned, &pruned_config, ends).await });
+    house.watch_config(&mut tasks, settings.source, publish, installation.clone());
+    house.keep_history(&mut tasks);
     let shared: Arc<shared::Shared> = Arc::default();
     let lookout = lookout::Lookout {
         ports: ports.clone(),
@@ -211,6 +164,87 @@ pub async fn run(
         tracing::warn!("tasks did not end within {} s", SHUTDOWN_MAX.as_secs());
     }
     ended
+}
+
+/// What every task of the daemon is made with.
+struct House<'h> {
+    ports: &'h Arc<Ports>,
+    config: &'h watch::Receiver<Arc<Config>>,
+    mail: &'h Arc<Notify>,
+    stopped: &'h watch::Receiver<bool>,
+}
+
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+impl House<'_> {
+    fn ends(&self) -> impl Future<Output = ()> + Send + use<> {
+        until(self.stopped.clone())
+    }
+
+    fn serve_receivers(&self, tasks: &mut Tasks) {
+        let delivery = Delivery {
+            journal: self.ports.journal.clone(),
+            config: self.config.clone(),
+            notifier: self.ports.notifier.clone(),
+            clock: self.ports.clock.clone(),
+            wake: self.mail.clone(),
+        };
+        let ends = self.ends();
+        tasks.spawn(async move {
+            delivery.run(ends).await;
+            Ok(())
+        });
+    }
+
+    fn serve_api(
+        &self,
+        tasks: &mut Tasks,
+        listener: TcpListener,
+        orders: &Arc<Orders>,
+        operator_token: Option<Secret>,
+    ) {
+        let receivers = self.config.clone();
+        let state = ApiState {
+            board: self.ports.board.clone(),
+            journal: self.ports.journal.clone(),
+            clock: self.ports.clock.clone(),
+            receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
+            sentence: crate::notify::text::sentence,
+            orders: Arc::new(orders::Desk { orders: orders.clone(), ports: self.ports.clone() }),
+            operator_token,
+        };
+        let ends = self.ends();
+        tasks.spawn(async move {
+            web::serve(listener, web::router(state), ends).await.context("serve the API")
+        });
+    }
+
+    fn watch_config(
+        &self,
+        tasks: &mut Tasks,
+        source: Option<ConfigSource>,
+        publish: watch::Sender<Arc<Config>>,
+        installation: String,
+    ) {
+        let ends = self.ends();
+        let Some(source) = source else {
+            // The channel must outlive its readers.
+            tasks.spawn(async move {
+                ends.await;
+                drop(publish);
+                Ok(())
+            });
+            return;
+        };
+        let (ports, mail) = (self.ports.clone(), self.mail.clone());
+        let reload = reload::Reload { source, publish, ports, installation, mail };
+        tasks.spawn(async move { reload.run(ends).await });
+    }
+
+    fn keep_history(&self, tasks: &mut Tasks) {
+        let (ports, config, ends) = (self.ports.clone(), self.config.clone(), self.ends());
+        tasks.spawn(async move { prune(&ports, &config, ends).await });
+    }
 }
 
 /// Completes when the daemon is told to stop.

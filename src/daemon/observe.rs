@@ -1,6 +1,6 @@
 //! Gathers one round's facts about an app. A source that fails is a value in them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::{Ports, shared::Shared};
 use crate::{
     model::{
-        AppName, Machine, MachineSample, MachineState, Observation, Policy, Release, ReleaseVersion,
+        AppName, Machine, MachineSample, Observation, Policy, Release, ReleaseVersion, SourceName,
     },
     ports::PlatformError,
+    sources::{Answer, Question},
 };
 
 /// The machine list, retries included.
@@ -49,13 +50,14 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
     let news = machines
         .iter()
         .any(|machine| machine.release.is_some_and(|version| version > look.seen_version));
-    let (ledger, samples) =
+    let (ledger, sampled) =
         tokio::join!(ledger(ports, look, look.ledger_due || news), samples(ports, look, &machines));
     Observation {
         began,
         machines: Ok(machines),
         ledger,
-        samples,
+        samples: sampled.samples,
+        blind: sampled.blind,
         org: shared.org_context(&look.app, ports.clock.now()),
     }
 }
@@ -67,6 +69,7 @@ fn unseen(look: &Look, shared: &Shared, reason: String, ports: &Ports) -> Observ
         machines: Err(reason),
         ledger: None,
         samples: Vec::new(),
+        blind: BTreeMap::new(),
         org: shared.org_context(&look.app, ports.clock.now()),
     }
 }
@@ -90,13 +93,30 @@ async fn ledger(ports: &Ports, look: &Look, wanted: bool) -> Option<Vec<Release>
     }
 }
 
-async fn samples(ports: &Ports, look: &Look, machines: &[Machine]) -> Vec<MachineSample> {
-    if !look.policy.wants_pages() {
-        return Vec::new();
+/// Asks every source for what the policy wants of it.
+async fn samples(ports: &Ports, look: &Look, machines: &[Machine]) -> Sampled {
+    let asked = ports.sources.iter().map(|source| async {
+        let wanted = look.policy.wants(source.name());
+        if wanted.is_empty() {
+            return (source.name(), Answer::default());
+        }
+        let (app, policy) = (&look.app, &look.policy);
+        let question = Question { app, machines, wanted: &wanted, policy };
+        (source.name(), source.read(question).await)
+    });
+    let mut sampled = Sampled::default();
+    for (name, answer) in join_all(asked).await {
+        sampled.samples.extend(answer.samples);
+        if let Some(reason) = answer.blind {
+            sampled.blind.insert(name, reason);
+        }
     }
-    let started = machines
-        .iter()
-        .filter(|machine| !machine.is_ephemeral())
-        .filter(|machine| matches!(machine.state, MachineState::Started));
-    join_all(started.map(|machine| ports.scraper.scrape(&look.app, machine, &look.policy))).await
+    sampled
+}
+
+/// What all sources said together.
+#[derive(Default)]
+struct Sampled {
+    samples: Vec<MachineSample>,
+    blind: BTreeMap<SourceName, String>,
 }

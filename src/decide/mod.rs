@@ -11,7 +11,6 @@
 
 mod arrivals;
 pub mod command;
-pub mod detect;
 mod door;
 mod fleet;
 mod guards;
@@ -137,6 +136,7 @@ impl Context<'_> {
                 digest: revision.digest.clone(),
                 version: revision.version,
                 at: self.now,
+                unfinished: false,
             },
         );
         self.memory.quarantined.truncate(state::QUARANTINED_MAX);

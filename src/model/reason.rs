@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     evidence::Tally,
-    ids::{Digest, MachineId, ProcessGroup, Region},
+    ids::{Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
 };
 
 /// What cannot be seen just now.
@@ -95,6 +95,10 @@ pub enum Reason {
     },
     /// The image that was rolled back runs again on these machines, which are put right.
     RunsAgain {
+        machines: Vec<MachineId>,
+    },
+    /// These machines serve an image that was rolled back, and no rollback is at work on them.
+    QuarantinedServes {
         machines: Vec<MachineId>,
     },
     /// Machines of one group run different images outside any deploy.
@@ -198,6 +202,10 @@ pub enum HoldReason {
     SameImage,
     /// The release ran migrations.
     Migrations,
+    /// A release after the known-good one ran migrations.
+    MigrationsSince {
+        version: ReleaseVersion,
+    },
     /// The ledger has not told yet whether the release ran migrations.
     MigrationsUnknown,
     DailyBudget {
@@ -255,6 +263,7 @@ impl HoldReason {
             | Self::NothingTrusted
             | Self::SameImage
             | Self::Migrations
+            | Self::MigrationsSince { .. }
             | Self::DailyBudget { .. }
             | Self::AlreadyRolledBack
             | Self::ImagesMissing

@@ -6,9 +6,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{numbers, text};
-use crate::model::{AppName, Event, Evidence, Mode, Reason, RegionReport, event::ReleaseInfo};
+use crate::{
+    model::{AppName, Event, Evidence, Mode, Reason, RegionReport, event::ReleaseInfo},
+    threshold,
+};
 
 /// The body's version: a field that changes its meaning or goes away raises it, a new one does not.
 pub const VERSION: u32 = 1;
@@ -43,7 +47,7 @@ struct Data<'a> {
     mode: Option<&'static str>,
     reason: Option<String>,
     /// The same as facts.
-    cause: Option<&'a Reason>,
+    cause: Option<Value>,
     repeats: u32,
     after_seconds: Option<f64>,
     regions: Vec<Region<'a>>,
@@ -121,16 +125,34 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
                 Mode::Rollback => "rollback",
             }),
             reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),
-            cause: event.reason.as_ref(),
+            cause: event.reason.as_ref().and_then(cause),
             repeats: event.repeats,
             after_seconds: event.after_s,
             regions: event.regions.iter().map(region).collect(),
-            thresholds: event.evidence.iter().map(|one| threshold(one, &known_good)).collect(),
+            thresholds: event.evidence.iter().map(|one| measured(one, &known_good)).collect(),
             log_lines: log_lines(event),
         },
     };
     #[expect(clippy::expect_used, reason = "strings, numbers and text-keyed maps always serialize")]
     serde_json::to_string(&body).expect("a body serializes")
+}
+
+/// A reason as facts, with its texts and lists cut.
+fn cause(reason: &Reason) -> Option<Value> {
+    fn cut(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = numbers::cut(text, TEXT_MAX),
+            Value::Array(list) => {
+                list.truncate(MACHINES_MAX);
+                list.iter_mut().for_each(cut);
+            }
+            Value::Object(fields) => fields.values_mut().for_each(cut),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let mut facts = serde_json::to_value(reason).ok()?;
+    cut(&mut facts);
+    Some(facts)
 }
 
 /// The event's last log lines, bounded in number and length.
@@ -165,13 +187,13 @@ fn region(report: &RegionReport) -> Region<'_> {
     }
 }
 
-fn threshold<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
+fn measured<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
     let control = if known_good.is_empty() { "the rest" } else { known_good };
     Threshold {
         name: &evidence.threshold,
-        kind: &evidence.kind,
+        kind: evidence.kind.as_str(),
         verdict: evidence.verdict.as_str(),
-        text: text::threshold(evidence, control),
+        text: threshold::phrase(evidence, control),
         value: evidence.value,
         limit: evidence.limit,
         source: numbers::cut(&evidence.source, TEXT_MAX),
@@ -182,7 +204,7 @@ fn threshold<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
             ln,
             ln_needed: evidence.ln_odds_needed,
         }),
-        note: evidence.note.as_ref().map(|note| numbers::cut(note, TEXT_MAX)),
+        note: threshold::note(evidence).map(|note| numbers::cut(&note, TEXT_MAX)),
         may_roll_back: evidence.may_roll_back,
     }
 }

@@ -6,8 +6,11 @@ mod reason;
 
 pub use reason::{hold, reason};
 
-use super::numbers::{bytes, cut, duration, odds, plain, seconds, share, share_limit, whole};
-use crate::model::{Event, EventKind, Evidence, Mode, RegionReport, Verdict, event::ReleaseInfo};
+use super::numbers::{cut, duration};
+use crate::{
+    model::{Event, EventKind, Evidence, Mode, Reason, RegionReport, Verdict, event::ReleaseInfo},
+    threshold::phrase,
+};
 
 /// Most thresholds described in one sentence.
 const THRESHOLDS_MAX: usize = 5;
@@ -66,20 +69,12 @@ pub fn sentence(event: &Event) -> String {
             text.next(&evidence(event, Verdict::Breach));
         }
         EventKind::HoldCleared => text.said(event, "no longer held"),
-        EventKind::MonitorBlind => {
-            text.said(event, "cannot see how it is, nothing is decided meanwhile");
-        }
-        EventKind::MonitorRecovered => {
-            text.push("can be seen again");
-            text.after(event, "after");
-            text.reason(event);
-        }
-        EventKind::MonitorClock => text.said(event, "the clock of its host is wrong"),
-        EventKind::MonitorToken => text.said(event, "the token cannot do all that is needed"),
-        EventKind::MonitorJournal => {
-            text.said(event, "the journal cannot be written, nothing is decided meanwhile");
-        }
-        EventKind::MonitorOutbox => text.said(event, "messages were given up"),
+        EventKind::MonitorBlind
+        | EventKind::MonitorRecovered
+        | EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox => text.monitor(event),
         EventKind::ImageMissing => {
             text.said(event, "the image to go back to is missing from its registry");
         }
@@ -95,7 +90,7 @@ pub fn sentence(event: &Event) -> String {
         }
         EventKind::ConfigReloaded => text.said(event, "changed configuration in force"),
         EventKind::ConfigWarning => {
-            text.said(event, "the configuration is in force and probably not what is meant")
+            text.said(event, "the configuration is in force and probably not what is meant");
         }
     }
     if event.repeats > 0 {
@@ -186,6 +181,29 @@ impl Text {
             let joint = if self.0.ends_with(": ") { "" } else { ": " };
             self.push(&format!("{joint}{reason}"));
         }
+    }
+
+    /// What the daemon says of itself and of what it sees.
+    fn monitor(&mut self, event: &Event) {
+        let phrase = match (event.kind, &event.reason) {
+            (EventKind::MonitorRecovered, _) => {
+                self.push("can be seen again");
+                self.after(event, "after");
+                return self.reason(event);
+            }
+            (EventKind::MonitorClock, Some(Reason::ClockRight)) => {
+                "the clock of its host is right again"
+            }
+            (EventKind::MonitorClock, _) => "the clock of its host is wrong",
+            (EventKind::MonitorToken, Some(Reason::TokenSuffices)) => "the token",
+            (EventKind::MonitorToken, _) => "the token cannot do all that is needed",
+            (EventKind::MonitorJournal, _) => {
+                "the journal cannot be written, nothing is decided meanwhile"
+            }
+            (EventKind::MonitorOutbox, _) => "messages were given up",
+            _ => "cannot see how it is, nothing is decided meanwhile",
+        };
+        self.said(event, phrase);
     }
 
     /// A fixed phrase and the reason.
@@ -293,91 +311,11 @@ fn evidence(event: &Event, wanted: Verdict) -> String {
     let control =
         event.known_good.as_ref().map_or_else(|| "the rest".to_owned(), ReleaseInfo::label);
     let mut parts: Vec<String> =
-        chosen.iter().take(THRESHOLDS_MAX).map(|one| threshold(one, &control)).collect();
+        chosen.iter().take(THRESHOLDS_MAX).map(|one| phrase(one, &control)).collect();
     if hidden > 0 {
         parts.push(format!("{hidden} more"));
     }
     parts.join("; ")
-}
-
-/// `5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250)`.
-pub fn threshold(evidence: &Evidence, control: &str) -> String {
-    let name = cut(&evidence.threshold, 80);
-    let counts = format!("{} of {}", whole(evidence.bad), whole(evidence.total));
-    let mut text = match (evidence.kind.as_str(), evidence.value) {
-        (_, None) => format!("{name} without data, limit {}", limit(evidence)),
-        ("gauge", Some(value)) => {
-            let on =
-                if evidence.total > 0.0 { format!(" on {counts} machines") } else { String::new() };
-            format!("{name} {}{on}, limit {}", gauge(evidence, value), limit(evidence))
-        }
-        ("checks", Some(_)) => {
-            format!("{name} failing on {counts} machines, limit {}", limit(evidence))
-        }
-        ("crashes", Some(_)) => format!("{name} on {counts} machines, limit {}", limit(evidence)),
-        ("latency", Some(value)) => {
-            let slow = slow(evidence);
-            format!("{name} {} {slow} ({counts} requests), limit {}", share(value), limit(evidence))
-        }
-        (_, Some(value)) => {
-            let events = if evidence.source.contains("request") || evidence.source.contains("http")
-            {
-                "requests"
-            } else {
-                "events"
-            };
-            format!("{name} {} ({counts} {events}), limit {}", share(value), limit(evidence))
-        }
-    };
-    if let Some(odds) = evidence.ln_odds.and_then(odds) {
-        let _infallible = write!(text, ", odds {odds}");
-    }
-    if let Some(note) = &evidence.note {
-        let _infallible = write!(text, " ({})", cut(note, PHRASE_MAX));
-    }
-    if let Some((bad, total)) = evidence.control
-        && total > 0.0
-    {
-        let at_the_same_time = share(bad / total);
-        let counts = format!("{} of {}", whole(bad), whole(total));
-        let _infallible =
-            write!(text, "; {control} at the same time {at_the_same_time} ({counts})");
-    }
-    text
-}
-
-/// The limit in the unit of its value.
-pub fn limit(evidence: &Evidence) -> String {
-    match evidence.kind.as_str() {
-        "gauge" => gauge(evidence, evidence.limit),
-        "crashes" if evidence.limit < 1.5 => "1 exit each".to_owned(),
-        "crashes" => format!("{} exits each", whole(evidence.limit)),
-        _ => share_limit(evidence.limit),
-    }
-}
-
-/// A gauge's unit is the one its name ends with, by Prometheus' conventions.
-fn gauge(evidence: &Evidence, value: f64) -> String {
-    let family = evidence.source.split(['{', ' ']).next().unwrap_or("");
-    if family.contains("bytes") {
-        bytes(value)
-    } else if family.ends_with("_seconds") {
-        seconds(value)
-    } else if family.ends_with("_ratio") {
-        share(value)
-    } else {
-        plain(value, 3)
-    }
-}
-
-/// `slower than 500 ms`, when the source says which bound was looked at.
-fn slow(evidence: &Evidence) -> String {
-    let bound = evidence.source.split("slower than ").nth(1).unwrap_or("").trim();
-    match bound.strip_suffix('s').and_then(|number| number.trim().parse::<f64>().ok()) {
-        Some(bound) => format!("slower than {}", seconds(bound)),
-        None if bound.is_empty() => "too slow".to_owned(),
-        None => format!("slower than {}", cut(bound, 20)),
-    }
 }
 
 #[cfg(test)]

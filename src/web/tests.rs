@@ -11,7 +11,7 @@ use super::{
     *,
 };
 use crate::{
-    model::{AppName, EventKind, Evidence, Mode, Order, Verdict},
+    model::{AppName, EventKind, Evidence, Kind, Mode, Order, Unit, Verdict},
     ports::PlatformError,
     store::{Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp},
 };
@@ -115,10 +115,11 @@ fn noon() -> Timestamp {
 fn view(app: &str, phase: Phase) -> AppView {
     let evidence = Evidence {
         threshold: "5xx".to_owned(),
-        kind: "ratio".to_owned(),
+        kind: Kind::Ratio,
         verdict: Verdict::Breach,
         value: Some(0.09),
         limit: 0.02,
+        unit: Unit::Requests,
         source: "http_requests_total".to_owned(),
         bad: 37.0,
         total: 410.0,

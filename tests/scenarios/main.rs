@@ -13,6 +13,7 @@
 mod changes;
 mod chaos;
 mod guards;
+mod left_overs;
 mod life;
 mod mortal;
 mod odd;

@@ -19,8 +19,8 @@ use waveoff::{
     model::{AppName, Event, EventKind, Order},
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
-    scrape::Scraper,
     sim::{Fleet, Sim, ports::SimPlatform},
+    sources::pages::Scraper,
     store::{Journal, SqliteJournal},
     web::{AppView, Board},
 };
@@ -165,7 +165,7 @@ impl World {
         let mortal = Arc::new(MortalPlatform::new(platform.clone(), self.fate.clone()));
         let ports = Ports {
             platform: mortal.clone() as Arc<dyn Platform>,
-            scraper: Scraper::new(platform, 16),
+            sources: vec![Arc::new(Scraper::new(platform, 16))],
             registry: mortal as Arc<dyn Registry>,
             notifier: self.inbox.clone(),
             journal: Arc::new(MortalJournal::new(journal(self.dir.path()), self.fate.clone())),

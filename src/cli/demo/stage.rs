@@ -27,11 +27,11 @@ use crate::{
     model::AppName,
     notify::http::HttpNotifier,
     ports::Clock,
-    scrape::{CONCURRENCY, HttpPages, Scraper},
     sim::{
         ShipOptions, Sim, fleet,
         serve::{self, Options, desk::Desk},
     },
+    sources::pages::{CONCURRENCY, HttpPages, Scraper},
     store::SqliteJournal,
     web::{AppView, Board},
 };
@@ -142,7 +142,7 @@ impl Stage {
         let api_url = format!("http://{}", listener.local_addr()?);
         let ports = Ports {
             platform: Arc::new(Counted::new(fly.clone(), board.clone())),
-            scraper: Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY),
+            sources: vec![Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY))],
             registry: fly,
             notifier: Arc::new(HttpNotifier::new(clock.clone())?),
             journal: Arc::new(journal),

@@ -2,10 +2,10 @@
 
 use crate::{
     model::{
-        HoldReason, OperatorHold, Reason,
+        HoldReason, MachineId, OperatorHold, Reason,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
-    notify::numbers::{duration, whole},
+    numbers::{duration, whole},
 };
 
 /// The phrase for a reason.
@@ -31,9 +31,11 @@ pub fn reason(reason: &Reason) -> String {
         Reason::NothingLeft => "nothing is left to undo: no machine runs this image".to_owned(),
         Reason::ImageGone { image } => format!("{image} is not in the registry any more"),
         Reason::RunsAgain { machines } => {
-            let names: Vec<&str> = machines.iter().map(crate::model::MachineId::as_str).collect();
-            let names = names.join(", ");
+            let names = names(machines);
             format!("the image that was rolled back runs again on {names}: it is put right")
+        }
+        Reason::QuarantinedServes { machines } => {
+            format!("an image that was rolled back serves on {}", names(machines))
         }
         Reason::MixedImages { images } => {
             format!("machines of one group run different images: {}", mix(images))
@@ -60,6 +62,24 @@ pub fn reason(reason: &Reason) -> String {
         Reason::LeftBehind { machines } => {
             format!("not on the known-good image: {}", left(machines))
         }
+        Reason::StateUnreadable { .. }
+        | Reason::StateReadable
+        | Reason::TokenRefused { .. }
+        | Reason::TokenLacks { .. }
+        | Reason::TokenSuffices
+        | Reason::ClockDiffers { .. }
+        | Reason::ClockRight
+        | Reason::JournalUnwritable { .. }
+        | Reason::JournalWritable
+        | Reason::NoAppMatches { .. }
+        | Reason::OutboxCrowded { .. } => of_the_daemon(reason).unwrap_or_default(),
+        Reason::Told { text } => text.clone(),
+    }
+}
+
+/// The phrase for what concerns the daemon itself; `None` for all other reasons.
+fn of_the_daemon(reason: &Reason) -> Option<String> {
+    let text = match reason {
         Reason::StateUnreadable { detail } => format!("its stored state cannot be read: {detail}"),
         Reason::StateReadable => "its stored state can be read again".to_owned(),
         Reason::TokenRefused { detail } => format!(
@@ -81,7 +101,7 @@ pub fn reason(reason: &Reason) -> String {
                 "it is {by} {side} the platform's, which is used instead; set the host's clock right"
             )
         }
-        Reason::ClockRight => "no longer: it agrees with the platform's".to_owned(),
+        Reason::ClockRight => "it agrees with the platform's".to_owned(),
         Reason::JournalUnwritable { detail } => {
             format!("{detail}; it is tried again, and nothing is lost that was written")
         }
@@ -95,8 +115,9 @@ pub fn reason(reason: &Reason) -> String {
             "{messages} messages for {receiver} were given up, the oldest of the least important \
              first, because more were waiting than there is room for"
         ),
-        Reason::Told { text } => text.clone(),
-    }
+        _ => return None,
+    };
+    Some(text)
 }
 
 /// The phrase for why nothing is done.
@@ -113,6 +134,10 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::Migrations => "the release ran a release_command (migrations); allow it with \
                                    migrations = \"rollback\""
             .to_owned(),
+        HoldReason::MigrationsSince { version } => format!(
+            "{version}, which came after the known-good release, ran a release_command \
+             (migrations); allow it with migrations = \"rollback\""
+        ),
         HoldReason::MigrationsUnknown => "the release ledger has not told yet whether the release \
                                           ran a release_command (migrations)"
             .to_owned(),
@@ -169,6 +194,11 @@ fn operator(hold: &OperatorHold) -> String {
         None => String::new(),
     };
     format!("held by {}{until}: {}", hold.by, hold.reason)
+}
+
+fn names(machines: &[MachineId]) -> String {
+    let names: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
+    names.join(", ")
 }
 
 fn unseen(what: Unseen) -> &'static str {

@@ -1,0 +1,99 @@
+//! Replaces the image in a machine's configuration and nothing else: every other byte of every
+//! other field goes back as it came.
+
+use indexmap::IndexMap;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{
+    decide::{PutImage, rival::ROLLBACK_MARK},
+    model::RawConfig,
+};
+
+type Fields = IndexMap<String, Box<RawValue>>;
+
+/// The configuration with the target's image and our metadata.
+///
+/// # Errors
+///
+/// When the configuration, or its `metadata`, is not a JSON object.
+pub(super) fn with_image(config: &RawConfig, put: &PutImage) -> serde_json::Result<RawConfig> {
+    let mut fields: Fields = serde_json::from_str(&config.0)?;
+    fields.insert("image".to_owned(), to_raw_value(&put.target.reference())?);
+    let mut metadata: Fields = match fields.get("metadata") {
+        Some(raw) => serde_json::from_str::<Option<Fields>>(raw.get())?.unwrap_or_default(),
+        None => Fields::new(),
+    };
+    if let Some(version) = put.release {
+        let text = version.0.to_string();
+        metadata.insert("fly_release_version".to_owned(), to_raw_value(&text)?);
+    }
+    if let Some(id) = &put.release_id {
+        metadata.insert("fly_release_id".to_owned(), to_raw_value(id)?);
+    }
+    metadata.insert(ROLLBACK_MARK.to_owned(), to_raw_value(&put.rollback)?);
+    fields.insert("metadata".to_owned(), to_raw_value(&metadata)?);
+    Ok(RawConfig(serde_json::to_string(&fields)?.into()))
+}
+
+/// Whether a configuration asks for this image.
+pub(super) fn asks_for(config: &RawConfig, reference: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Wanted<'a> {
+        #[serde(borrow)]
+        image: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_str::<Wanted<'_>>(&config.0).is_ok_and(|wanted| wanted.image == reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{Digest, ImageRef, MachineId, Region, ReleaseVersion};
+
+    fn put() -> PutImage {
+        PutImage {
+            machine: MachineId::new("m1"),
+            region: Region::new("iad"),
+            target: ImageRef {
+                registry: "registry.fly.io".to_owned(),
+                repository: "api".to_owned(),
+                tag: Some("v41".to_owned()),
+                digest: Some(Digest::new("sha256:41")),
+            },
+            bad: Digest::new("sha256:42"),
+            release: Some(ReleaseVersion(43)),
+            release_id: Some("rel_43".to_owned()),
+            after: ReleaseVersion(42),
+            own: vec![ReleaseVersion(43)],
+            since: jiff::Timestamp::UNIX_EPOCH,
+            verified: None,
+            rollback: "api-v42-1".to_owned(),
+            up: true,
+            stays_up: false,
+            tolerates: std::collections::BTreeSet::new(),
+            ready_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// Numbers no float can hold, key order, escapes and spaces all come back as they were.
+    #[test]
+    fn every_other_byte_comes_back() {
+        let given = RawConfig(
+            r#"{"z":1.00,"image":"old","big":123456789012345678901234567890,"metadata":{"own": "a\u00e9","fly_release_version":"42"},"env":{"B":"1","A":"2"},"x":[1 , 2]}"#
+                .into(),
+        );
+        let edited = with_image(&given, &put()).unwrap();
+        assert_eq!(
+            &*edited.0,
+            r#"{"z":1.00,"image":"registry.fly.io/api:v41@sha256:41","big":123456789012345678901234567890,"metadata":{"own":"a\u00e9","fly_release_version":"43","fly_release_id":"rel_43","waveoff_rollback":"api-v42-1"},"env":{"B":"1","A":"2"},"x":[1 , 2]}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        assert!(with_image(&RawConfig("[]".into()), &put()).is_err());
+        assert!(with_image(&RawConfig(r#"{"metadata":3}"#.into()), &put()).is_err());
+    }
+}

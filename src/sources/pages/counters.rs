@@ -1,0 +1,196 @@
+//! From cumulative series to increments per threshold, machine by machine.
+//!
+//! A counter whose process started anew, or that shrank, counts from 0. A series that appears in
+//! a process already known counts from 0 too: the first error makes the error counter. A series
+//! that vanishes just vanishes. Bad and total always come from the same page, and when one of
+//! them cannot be used neither is: the next good page then holds what both missed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::parse::Series;
+use crate::model::{InstanceId, MachineId, Readings, Selection, Selector, Wanted};
+
+mod page;
+
+use self::page::{Page, Past, Track};
+
+/// The gauge by which process restarts are told.
+pub const PROCESS_START: &str = "process_start_time_seconds";
+
+/// A process start time may wander by this many seconds: it is computed from the boot time.
+const START_TOLERANCE_S: f64 = 2.0;
+
+/// A machine not read for this long is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+
+/// How often it is looked for machines to forget.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Remembered machines; with more, the one not read for longest is forgotten.
+const MAX_MACHINES: usize = 10_000;
+
+/// The metric names that are looked for on a page; empty when nothing is.
+pub fn wanted_names(wanted: &[Wanted]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for one in wanted {
+        match &one.selection {
+            Selection::Share { bad, total } => {
+                names.extend([bad.metric.clone(), total.metric.clone()]);
+            }
+            Selection::Slow { histogram, .. } => {
+                names.extend([count_name(histogram), bucket_name(histogram)]);
+            }
+            Selection::Largest { gauge } => {
+                names.insert(gauge.metric.clone());
+            }
+        }
+    }
+    if !names.is_empty() {
+        names.insert(PROCESS_START.to_owned());
+    }
+    names
+}
+
+fn count_name(histogram: &Selector) -> String {
+    format!("{}_count", histogram.metric)
+}
+
+fn bucket_name(histogram: &Selector) -> String {
+    format!("{}_bucket", histogram.metric)
+}
+
+/// What one page said, and what people should know about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    pub readings: Readings,
+    /// By threshold: why the page says nothing about it although its series exist, or less than
+    /// its numbers seem to.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// The counters of one process as last seen.
+#[derive(Debug)]
+struct Process {
+    instance: InstanceId,
+    /// Its own start time, in seconds since 1970, when it tells.
+    started: Option<f64>,
+    first_seen: Instant,
+    seen: Instant,
+    /// By threshold name.
+    tracks: BTreeMap<String, Track>,
+}
+
+impl Process {
+    fn new(instance: InstanceId, started: Option<f64>, now: Instant) -> Self {
+        Self { instance, started, first_seen: now, seen: now, tracks: BTreeMap::new() }
+    }
+
+    /// Takes the start time of the next page, and tells whether it is another process's.
+    fn meet(&mut self, started: Option<f64>, now: Instant) -> Past {
+        let watched = self.seen.saturating_duration_since(self.first_seen).as_secs_f64();
+        self.seen = now;
+        let (Some(then), Some(later)) = (self.started, started) else {
+            self.started = self.started.or(started);
+            return Past::Known;
+        };
+        let moved = later - then;
+        if moved <= START_TOLERANCE_S {
+            // The first reading stays, so that a wandering one cannot creep away.
+            return Past::Known;
+        }
+        self.started = started;
+        if moved + START_TOLERANCE_S < watched {
+            // Another process would have started after the page before, and so later than this:
+            // the machine's clock was set, or it slept.
+            return Past::Known;
+        }
+        self.first_seen = now;
+        for track in self.tracks.values_mut() {
+            track.clear();
+        }
+        Past::Restarted
+    }
+}
+
+/// What is remembered of the processes of all machines.
+#[derive(Debug, Default)]
+pub struct Counters {
+    machines: BTreeMap<MachineId, Process>,
+    swept: Option<Instant>,
+}
+
+impl Counters {
+    /// Takes one machine's page. The first page of an instance counts in full, marked
+    /// [`Since::ProcessStart`](crate::model::Since::ProcessStart); every later one counts what was
+    /// added, also across a restart of the process.
+    pub fn read(
+        &mut self,
+        machine: &MachineId,
+        instance: &InstanceId,
+        series: &[Series],
+        wanted: &[Wanted],
+        now: Instant,
+    ) -> Reading {
+        self.sweep(now);
+        let started = started(series);
+        let before = self.machines.remove(machine).filter(|process| process.instance == *instance);
+        let (mut process, past) = match before {
+            Some(mut process) => {
+                let past = process.meet(started, now);
+                (process, past)
+            }
+            None => (Process::new(instance.clone(), started, now), Past::None),
+        };
+        let page = Page { series, past, tells_start: started.is_some() };
+        let mut reading = Reading::default();
+        let mut tracks = BTreeMap::new();
+        for one in wanted {
+            let before = process.tracks.remove(&one.threshold);
+            if let Some(track) = page.look_for(one, before, &mut reading) {
+                tracks.insert(one.threshold.clone(), track);
+            }
+        }
+        process.tracks = tracks;
+        self.machines.insert(machine.clone(), process);
+        reading
+    }
+
+    /// How many machines are remembered.
+    pub fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.machines.is_empty()
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_EVERY);
+        if due {
+            self.swept = Some(now);
+            self.machines
+                .retain(|_, process| now.saturating_duration_since(process.seen) < FORGET_AFTER);
+        }
+        while self.machines.len() >= MAX_MACHINES {
+            let oldest = self.machines.iter().min_by_key(|(_, process)| process.seen);
+            let Some(oldest) = oldest.map(|(machine, _)| machine.clone()) else { break };
+            self.machines.remove(&oldest);
+        }
+    }
+}
+
+/// When the process on the page started. A page of several processes has no one start.
+fn started(series: &[Series]) -> Option<f64> {
+    let mut all = series.iter().filter(|series| series.name == PROCESS_START);
+    let only = all.next().filter(|series| series.value.is_finite())?;
+    all.all(|other| other.labels == only.labels).then_some(only.value)
+}
+
+#[cfg(test)]
+mod tests;
