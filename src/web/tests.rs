@@ -138,6 +138,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         since: noon(),
         release: None,
         known_good: None,
+        protection: crate::web::view::Protection::default(),
         operator_hold: None,
         hold: None,
         blind: None,
