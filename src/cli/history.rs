@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_reason_that_the_sentence_gives_is_not_repeated() {
         let held = event(EventKind::HoldPlaced, |event| {
-            event.reason = Some(Reason::Told { text: "5xx".to_owned() })
+            event.reason = Some(Reason::Told { text: "5xx".to_owned() });
         });
         assert!(!page(&history(vec![held], None)).contains("because"));
     }

@@ -64,8 +64,16 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         Err(error) => return Err(error).context("lock the data directory"),
     };
     let path = config.data_dir.join("waveoff.sqlite");
-    let journal = SqliteJournal::open(&path)
-        .with_context(|| format!("open the journal {}", path.display()))?;
+    let notifier = Arc::new(HttpNotifier::new(clock.clone())?);
+    let journal = match SqliteJournal::open(&path) {
+        Ok(journal) => journal,
+        Err(error) => {
+            // It ends here, and is started again; somebody has to hear of it.
+            let detail = error.to_string();
+            daemon::tell_unopened(&config, notifier.as_ref(), clock.now(), detail).await;
+            return Err(error).with_context(|| format!("open the journal {}", path.display()));
+        }
+    };
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listen on {}", config.listen))?;
@@ -79,7 +87,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         platform: Arc::new(Counted::new(fly.clone(), board.clone())),
         sources: vec![Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY))],
         registry: fly,
-        notifier: Arc::new(HttpNotifier::new(clock.clone())?),
+        notifier,
         journal: Arc::new(journal),
         board,
         clock,

@@ -373,6 +373,7 @@ acme · waveoff 0.1.0 · up 2 h 5 min · 1 app watched · feed read 2 s ago
 api  rolling back · for 48 s · 30 s left · rolls back · policy web
   degraded    v42  deploy- [31m42  000000000000  by ada@example.com
   known good  v41  deploy-41  000000000000  by ada@example.com
+  protected   by v41, which is trusted
   blind       metrics of 2 machines
   unread      metrics of m4: it is an HTML page
     5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5 000:1 needed  breach

@@ -109,6 +109,26 @@ pub(super) fn strongest<T>(claims: impl Iterator<Item = (Specificity, T)>) -> Ve
     winners
 }
 
+/// A name that both patterns would claim equally, if one is easily found: ties can happen there.
+pub(super) fn tied_name(one: &AppGlob, other: &AppGlob) -> Option<String> {
+    if one.specificity != other.specificity || one.specificity.literal {
+        return None;
+    }
+    // Between what one begins with and what the other ends with there is room for both.
+    let begin = |glob: &AppGlob| glob.text.split('*').next().unwrap_or_default().to_owned();
+    let end = |glob: &AppGlob| glob.text.rsplit('*').next().unwrap_or_default().to_owned();
+    let names = [
+        format!("{}{}", begin(one), end(other)),
+        format!("{}x{}", begin(one), end(other)),
+        format!("{}{}", begin(other), end(one)),
+        format!("{}x{}", begin(other), end(one)),
+    ];
+    names.into_iter().find(|name| {
+        let alien = |char: char| !(char.is_ascii_alphanumeric() || char == '-');
+        !name.is_empty() && !name.contains(alien) && one.matches(name) && other.matches(name)
+    })
+}
+
 /// A pattern from a file: a glob that some Fly app name could match.
 pub(super) fn pattern(text: &str) -> Result<AppGlob, Wrong> {
     if text.is_empty() {
@@ -166,6 +186,21 @@ mod tests {
         let texts: Vec<&str> = sorted.iter().map(AppGlob::as_str).collect();
         assert_eq!(texts, ["*", "?", "{api,web}-*", "api-*", "api-we*", "api-{a,b}eb", "x"]);
         assert_eq!(specificity("*"), specificity("?"));
+    }
+
+    #[test]
+    fn a_name_that_two_patterns_would_claim_equally_is_found() {
+        let tied = |one: &str, other: &str| {
+            let both = globs(&[one, other]);
+            tied_name(&both[0], &both[1])
+        };
+        assert_eq!(tied("api-*", "*-web").as_deref(), Some("api--web"));
+        assert_eq!(tied("*-web", "api-*").as_deref(), Some("api--web"));
+        assert_eq!(tied("ap*", "a*i").as_deref(), Some("api"));
+        for (one, other) in [("api-*", "web-*"), ("api-*", "*"), ("api", "api"), ("api-?", "w*b-")]
+        {
+            assert_eq!(tied(one, other), None, "{one} {other}");
+        }
     }
 
     #[test]

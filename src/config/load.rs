@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, path::Path};
 
 use super::{
-    Config, ConfigErrors, PolicyFile, files, policy,
+    Config, ConfigErrors, PolicyFile, apps, files, policy,
     problem::{Problem, Wrong},
     reader::{File, Reader},
     settings::{self, Settings},
@@ -73,6 +73,7 @@ impl Read {
         read.thresholds(dir);
         read.strays(dir);
         read.identical_patterns();
+        read.possible_ties();
         read
     }
 
@@ -227,6 +228,37 @@ impl Read {
             }
         }
         self.problems.append(&mut found);
+    }
+
+    /// Warns of patterns of two files that can claim one name equally: such an app is not watched.
+    fn possible_ties(&mut self) {
+        let mut found = Vec::new();
+        for (index, file) in self.policies.iter().enumerate() {
+            for other in self.policies.iter().skip(index + 1) {
+                let pairs = file.apps.iter().flat_map(|a| other.apps.iter().map(move |b| (a, b)));
+                let tie = pairs
+                    .filter(|(one, other)| one.as_str() != other.as_str())
+                    .find_map(|(one, two)| Some((one, two, apps::tied_name(one, two)?)));
+                let Some((one, two, name)) = tie else { continue };
+                if [file, other].iter().any(|file| file.exclude.iter().any(|e| e.matches(&name))) {
+                    continue;
+                }
+                found.push(Problem {
+                    file: other.path.display().to_string(),
+                    line: two.line(),
+                    key: "apps".to_owned(),
+                    message: format!(
+                        "`{}` and `{}` in {} tie for an app such as {name}, which would not be \
+                         watched",
+                        two.as_str(),
+                        one.as_str(),
+                        file.path.display()
+                    ),
+                    suggestion: Some("make one of the two more specific, or exclude".to_owned()),
+                });
+            }
+        }
+        self.warnings.append(&mut found);
     }
 
     fn finish(self) -> Result<Checked, ConfigErrors> {

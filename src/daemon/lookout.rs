@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout},
@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     model::{Event, EventKind, Reason, reason::TokenLack},
     notify::recipients,
-    ports::{DeliveryOutcome, PlatformError, TokenScope},
+    ports::{DeliveryOutcome, Notifier, PlatformError, TokenScope},
     store::{OutboxEntry, Queued},
 };
 
@@ -38,6 +38,8 @@ const CLOCK_RIGHT: SignedDuration = SignedDuration::from_secs(10);
 const JOURNAL_TOLD_AFTER: Duration = Duration::from_secs(5);
 /// How often a message that goes the shortest way is repeated to who did not take it.
 const PAGE_EVERY: Duration = Duration::from_secs(30);
+/// Restarts of a daemon that cannot open its journal are told of so often.
+const UNOPENED_EVERY_S: i64 = 1800;
 const PAGE_DEADLINE: Duration = Duration::from_secs(15);
 /// How often the journal is tried, and the heartbeat sent.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
@@ -82,6 +84,59 @@ struct Course {
     page: Option<Page>,
     next_beat: Instant,
     next_token: Instant,
+}
+
+impl Page {
+    /// Sends it without the outbox, to everybody who has not taken it.
+    async fn send(&mut self, config: &Config, notifier: &dyn Notifier, now: Timestamp) {
+        for name in recipients(config, self.event.kind) {
+            let Some(receiver) = config.receivers.get(&name) else { continue };
+            if self.delivered.contains(&name) {
+                continue;
+            }
+            let queued = Queued {
+                sequence: 0,
+                entry: OutboxEntry {
+                    receiver: name.clone(),
+                    message_id: self.id.clone(),
+                    event: self.event.clone(),
+                },
+                attempts: 0,
+                queued_at: self.event.at,
+            };
+            let request = match delivery::request(&queued, receiver, &config.organization, now) {
+                Ok(request) => request,
+                Err(error) => {
+                    warn!(receiver = name, "the journal's trouble is not told: {error}");
+                    continue;
+                }
+            };
+            match timeout(PAGE_DEADLINE, notifier.send(&request)).await {
+                Ok(DeliveryOutcome::Accepted) => {
+                    self.delivered.insert(name);
+                }
+                Ok(outcome) => warn!(receiver = name, "the journal's trouble: {outcome:?}"),
+                Err(_) => warn!(receiver = name, "the journal's trouble: no answer in time"),
+            }
+        }
+    }
+}
+
+/// Tells everybody that the journal cannot even be opened. Restarts within some minutes tell it
+/// under one id.
+pub async fn tell_unopened(
+    config: &Config,
+    notifier: &dyn Notifier,
+    now: Timestamp,
+    detail: String,
+) {
+    let at = now.as_second() - now.as_second().rem_euclid(UNOPENED_EVERY_S);
+    let at = Timestamp::from_second(at).unwrap_or(now);
+    let mut event = Event::new(EventKind::MonitorJournal, at, None);
+    event.reason = Some(Reason::JournalUnwritable { detail });
+    let id = format!("msg_{}_unopened_{}", config.organization, at.as_second());
+    let mut page = Page { id, event, delivered: BTreeSet::new(), next: Instant::now() };
+    page.send(config, notifier, now).await;
 }
 
 impl Lookout {
@@ -172,16 +227,17 @@ impl Lookout {
     /// One message for the organization while nobody is answered.
     async fn platform(&self, topic: &mut Topic) {
         match self.shared.outage() {
-            Some(Outage { since, refused, detail }) => {
-                if topic.told.is_none() && since.elapsed() >= OUTAGE_TOLD_AFTER {
-                    let reason = if refused {
-                        Reason::TokenRefused { detail: detail.clone() }
-                    } else {
-                        Reason::PlatformUnreadable { detail: detail.clone() }
-                    };
-                    self.tell(topic, Some(&detail), self.event(EventKind::MonitorBlind, reason))
-                        .await;
-                }
+            Some(Outage { since, refused, detail })
+                if topic.told.is_none() && since.elapsed() >= OUTAGE_TOLD_AFTER =>
+            {
+                let fact = detail.clone();
+                let reason = if refused {
+                    Reason::TokenRefused { detail }
+                } else {
+                    Reason::PlatformUnreadable { detail }
+                };
+                let event = self.event(EventKind::MonitorBlind, reason);
+                self.tell(topic, Some(&fact), event).await;
             }
             None if self.shared.is_answered() => {
                 if let Some(was) = topic.told.clone() {
@@ -189,7 +245,7 @@ impl Lookout {
                     self.tell(topic, None, self.event(EventKind::MonitorRecovered, reason)).await;
                 }
             }
-            None => {}
+            Some(_) | None => {}
         }
         self.shared.platform_told(topic.told.is_some());
     }
@@ -277,43 +333,9 @@ impl Lookout {
         });
         if Instant::now() >= page.next {
             page.next = Instant::now() + PAGE_EVERY;
-            self.page(page).await;
-        }
-    }
-
-    /// Sends a message without the outbox, to everybody who has not taken it.
-    async fn page(&self, page: &mut Page) {
-        let config = self.config.borrow().clone();
-        for name in recipients(&config, page.event.kind) {
-            let Some(receiver) = config.receivers.get(&name) else { continue };
-            if page.delivered.contains(&name) {
-                continue;
-            }
-            let queued = Queued {
-                sequence: 0,
-                entry: OutboxEntry {
-                    receiver: name.clone(),
-                    message_id: page.id.clone(),
-                    event: page.event.clone(),
-                },
-                attempts: 0,
-                queued_at: page.event.at,
-            };
+            let config = self.config.borrow().clone();
             let now = self.ports.clock.now();
-            let request = match delivery::request(&queued, receiver, &config.organization, now) {
-                Ok(request) => request,
-                Err(error) => {
-                    warn!(receiver = name, "the journal's trouble is not told: {error}");
-                    continue;
-                }
-            };
-            match timeout(PAGE_DEADLINE, self.ports.notifier.send(&request)).await {
-                Ok(DeliveryOutcome::Accepted) => {
-                    page.delivered.insert(name);
-                }
-                Ok(outcome) => warn!(receiver = name, "the journal's trouble: {outcome:?}"),
-                Err(_) => warn!(receiver = name, "the journal's trouble: no answer in time"),
-            }
+            page.send(&config, self.ports.notifier.as_ref(), now).await;
         }
     }
 

@@ -35,6 +35,7 @@ use tracing::info;
 
 pub use counted::Counted;
 use delivery::Delivery;
+pub use lookout::tell_unopened;
 pub use orders::Orders;
 
 use crate::{
@@ -117,60 +118,15 @@ pub async fn run(
     let (stop, stopped) = watch::channel(false);
     let (publish, config) = watch::channel(Arc::new(settings.config));
     let mail = Arc::new(Notify::new());
-    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let mut tasks = Tasks::new();
 
-    let delivery = Delivery {
-        journal: ports.journal.clone(),
-        config: config.clone(),
-        notifier: ports.notifier.clone(),
-        clock: ports.clock.clone(),
-        wake: mail.clone(),
-    };
-    let ends = until(stopped.clone());
-    tasks.spawn(async move {
-        delivery.run(ends).await;
-        Ok(())
-    });
+    let house = House { ports: &ports, config: &config, mail: &mail, stopped: &stopped };
+    house.serve_receivers(&mut tasks);
     if let Some(listener) = settings.listener {
-        let receivers = config.clone();
-        let state = ApiState {
-            board: ports.board.clone(),
-            journal: ports.journal.clone(),
-            clock: ports.clock.clone(),
-            receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
-            sentence: crate::notify::text::sentence,
-            orders: Arc::new(orders::Desk {
-                orders: settings.orders.clone(),
-                ports: ports.clone(),
-            }),
-            operator_token: settings.operator_token,
-        };
-        let ends = until(stopped.clone());
-        tasks.spawn(async move {
-            web::serve(listener, web::router(state), ends).await.context("serve the API")
-        });
+        house.serve_api(&mut tasks, listener, &settings.orders, settings.operator_token);
     }
-    if let Some(source) = settings.source {
-        let reload = reload::Reload {
-            source,
-            publish,
-            ports: ports.clone(),
-            installation: installation.clone(),
-            mail: mail.clone(),
-        };
-        let ends = until(stopped.clone());
-        tasks.spawn(async move { reload.run(ends).await });
-    } else {
-        // The channel must outlive its readers.
-        let ends = until(stopped.clone());
-        tasks.spawn(async move {
-            ends.await;
-            drop(publish);
-            Ok(())
-        });
-    }
-    let (pruned, pruned_config, ends) = (ports.clone(), config.clone(), until(stopped.clone()));
-    tasks.spawn(async move { prune(&pruned, &pruned_config, ends).await });
+    house.watch_config(&mut tasks, settings.source, publish, installation.clone());
+    house.keep_history(&mut tasks);
     let shared: Arc<shared::Shared> = Arc::default();
     let lookout = lookout::Lookout {
         ports: ports.clone(),
@@ -208,6 +164,87 @@ pub async fn run(
         tracing::warn!("tasks did not end within {} s", SHUTDOWN_MAX.as_secs());
     }
     ended
+}
+
+/// What every task of the daemon is made with.
+struct House<'h> {
+    ports: &'h Arc<Ports>,
+    config: &'h watch::Receiver<Arc<Config>>,
+    mail: &'h Arc<Notify>,
+    stopped: &'h watch::Receiver<bool>,
+}
+
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+impl House<'_> {
+    fn ends(&self) -> impl Future<Output = ()> + Send + use<> {
+        until(self.stopped.clone())
+    }
+
+    fn serve_receivers(&self, tasks: &mut Tasks) {
+        let delivery = Delivery {
+            journal: self.ports.journal.clone(),
+            config: self.config.clone(),
+            notifier: self.ports.notifier.clone(),
+            clock: self.ports.clock.clone(),
+            wake: self.mail.clone(),
+        };
+        let ends = self.ends();
+        tasks.spawn(async move {
+            delivery.run(ends).await;
+            Ok(())
+        });
+    }
+
+    fn serve_api(
+        &self,
+        tasks: &mut Tasks,
+        listener: TcpListener,
+        orders: &Arc<Orders>,
+        operator_token: Option<Secret>,
+    ) {
+        let receivers = self.config.clone();
+        let state = ApiState {
+            board: self.ports.board.clone(),
+            journal: self.ports.journal.clone(),
+            clock: self.ports.clock.clone(),
+            receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
+            sentence: crate::notify::text::sentence,
+            orders: Arc::new(orders::Desk { orders: orders.clone(), ports: self.ports.clone() }),
+            operator_token,
+        };
+        let ends = self.ends();
+        tasks.spawn(async move {
+            web::serve(listener, web::router(state), ends).await.context("serve the API")
+        });
+    }
+
+    fn watch_config(
+        &self,
+        tasks: &mut Tasks,
+        source: Option<ConfigSource>,
+        publish: watch::Sender<Arc<Config>>,
+        installation: String,
+    ) {
+        let ends = self.ends();
+        let Some(source) = source else {
+            // The channel must outlive its readers.
+            tasks.spawn(async move {
+                ends.await;
+                drop(publish);
+                Ok(())
+            });
+            return;
+        };
+        let (ports, mail) = (self.ports.clone(), self.mail.clone());
+        let reload = reload::Reload { source, publish, ports, installation, mail };
+        tasks.spawn(async move { reload.run(ends).await });
+    }
+
+    fn keep_history(&self, tasks: &mut Tasks) {
+        let (ports, config, ends) = (self.ports.clone(), self.config.clone(), self.ends());
+        tasks.spawn(async move { prune(&ports, &config, ends).await });
+    }
 }
 
 /// Completes when the daemon is told to stop.

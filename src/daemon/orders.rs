@@ -198,7 +198,7 @@ mod tests {
             }
         });
         let given = orders.give(&journal, None, &hold(None), at(0)).await.unwrap();
-        assert_eq!(given, [api.clone()]);
+        assert_eq!(given, std::slice::from_ref(&api));
         for app in [&api, &web] {
             assert_eq!(standing(&journal, Some(app)).await.unwrap(), Some(hold(None)));
         }

@@ -90,8 +90,12 @@ impl Roster {
                         Err(error) => anyhow::bail!("an app's task failed: {error}"),
                     };
                     result?;
-                    let ended = course.hired.extract_if(.., |_, hired| hired.task == task);
-                    ended.for_each(|(app, _)| self.shared.app_gone(&app));
+                    course.hired.retain(|app, hired| {
+                        if hired.task == task {
+                            self.shared.app_gone(app);
+                        }
+                        hired.task != task
+                    });
                     // It may be wanted again by now.
                     self.hire(&mut course).await;
                 }

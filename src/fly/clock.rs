@@ -68,7 +68,8 @@ mod tests {
     use super::*;
 
     fn at(second: f64) -> Timestamp {
-        Timestamp::from_millisecond((1_772_000_000_000.0 + second * 1000.0).round() as i64).unwrap()
+        let start = Timestamp::from_second(1_772_000_000).unwrap();
+        start + SignedDuration::from_secs_f64(second)
     }
 
     struct Tried(Difference, Instant);

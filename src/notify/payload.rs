@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{numbers, text};
 use crate::{
@@ -48,7 +49,7 @@ struct Data<'a> {
     mode: Option<&'static str>,
     reason: Option<String>,
     /// The same as facts.
-    cause: Option<&'a Reason>,
+    cause: Option<Value>,
     repeats: u32,
     after_seconds: Option<f64>,
     regions: Vec<Region<'a>>,
@@ -127,7 +128,7 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
                 Mode::Rollback => "rollback",
             }),
             reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),
-            cause: event.reason.as_ref(),
+            cause: event.reason.as_ref().and_then(cause),
             repeats: event.repeats,
             after_seconds: event.after_s,
             regions: event.regions.iter().map(region).collect(),
@@ -137,6 +138,24 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
     };
     #[expect(clippy::expect_used, reason = "strings, numbers and text-keyed maps always serialize")]
     serde_json::to_string(&body).expect("a body serializes")
+}
+
+/// A reason as facts, with its texts and lists cut.
+fn cause(reason: &Reason) -> Option<Value> {
+    fn cut(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = numbers::cut(text, TEXT_MAX),
+            Value::Array(list) => {
+                list.truncate(MACHINES_MAX);
+                list.iter_mut().for_each(cut);
+            }
+            Value::Object(fields) => fields.values_mut().for_each(cut),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let mut facts = serde_json::to_value(reason).ok()?;
+    cut(&mut facts);
+    Some(facts)
 }
 
 /// The event's last log lines, bounded in number and length.

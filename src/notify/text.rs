@@ -11,7 +11,8 @@ pub use report::machine;
 use super::numbers::{cut, duration};
 use crate::{
     model::{
-        Event, EventKind, Evidence, Mode, RegionReport, RegionStage, Verdict, event::ReleaseInfo,
+        Event, EventKind, Evidence, Mode, Reason, RegionReport, RegionStage, Verdict,
+        event::ReleaseInfo,
     },
     threshold::phrase,
 };
@@ -81,20 +82,12 @@ pub fn sentence(event: &Event) -> String {
             text.next(&evidence(event, Verdict::Breach));
         }
         EventKind::HoldCleared => text.said(event, "no longer held"),
-        EventKind::MonitorBlind => {
-            text.said(event, "cannot see how it is, nothing is decided meanwhile");
-        }
-        EventKind::MonitorRecovered => {
-            text.push("can be seen again");
-            text.after(event, "after");
-            text.reason(event);
-        }
-        EventKind::MonitorClock => text.said(event, "the clock of its host is wrong"),
-        EventKind::MonitorToken => text.said(event, "the token cannot do all that is needed"),
-        EventKind::MonitorJournal => {
-            text.said(event, "the journal cannot be written, nothing is decided meanwhile");
-        }
-        EventKind::MonitorOutbox => text.said(event, "messages were given up"),
+        EventKind::MonitorBlind
+        | EventKind::MonitorRecovered
+        | EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox => text.monitor(event),
         EventKind::ImageMissing => {
             text.said(event, "the image to go back to is missing from its registry");
         }
@@ -110,7 +103,7 @@ pub fn sentence(event: &Event) -> String {
         }
         EventKind::ConfigReloaded => text.said(event, "changed configuration in force"),
         EventKind::ConfigWarning => {
-            text.said(event, "the configuration is in force and probably not what is meant")
+            text.said(event, "the configuration is in force and probably not what is meant");
         }
     }
     if event.repeats > 0 {
@@ -205,6 +198,29 @@ impl Text {
             let joint = if self.0.ends_with(": ") { "" } else { ": " };
             self.push(&format!("{joint}{reason}"));
         }
+    }
+
+    /// What the daemon says of itself and of what it sees.
+    fn monitor(&mut self, event: &Event) {
+        let phrase = match (event.kind, &event.reason) {
+            (EventKind::MonitorRecovered, _) => {
+                self.push("can be seen again");
+                self.after(event, "after");
+                return self.reason(event);
+            }
+            (EventKind::MonitorClock, Some(Reason::ClockRight)) => {
+                "the clock of its host is right again"
+            }
+            (EventKind::MonitorClock, _) => "the clock of its host is wrong",
+            (EventKind::MonitorToken, Some(Reason::TokenSuffices)) => "the token",
+            (EventKind::MonitorToken, _) => "the token cannot do all that is needed",
+            (EventKind::MonitorJournal, _) => {
+                "the journal cannot be written, nothing is decided meanwhile"
+            }
+            (EventKind::MonitorOutbox, _) => "messages were given up",
+            _ => "cannot see how it is, nothing is decided meanwhile",
+        };
+        self.said(event, phrase);
     }
 
     /// A fixed phrase and the reason.

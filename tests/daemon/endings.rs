@@ -91,3 +91,25 @@ async fn a_second_daemon_says_who_is_there_and_leaves_it_alone() {
     stage.start().await;
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_opened_ends_it_and_people_hear_of_it() {
+    // Given a data directory with something else in the journal's place
+    let stage = Stage::set().await;
+    stage.damage_journal();
+
+    // When the daemon is started, twice
+    let config = stage.config();
+    let arguments = ["run", "--config", config.to_str().unwrap()];
+    for _ in 0..2 {
+        let (code, _, complaint) = stage.waveoff_there(&arguments).await;
+        assert_eq!(code, 1, "{complaint}");
+        assert!(complaint.contains("waveoff.sqlite"), "{complaint}");
+    }
+
+    // Then the receiver was told, under one id
+    let told = stage.hook.wait("monitor.journal", s(5), |_| true).await;
+    assert!(told.text().contains("not a database"), "{}", told.text());
+    assert_eq!(stage.hook.messages().len(), 1);
+    stage.end().await;
+}

@@ -148,6 +148,13 @@ impl Stage {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Puts something else in the journal's place.
+    pub fn damage_journal(&self) {
+        let dir = self.dir.path().join("data");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("waveoff.sqlite"), "no database, only text. ".repeat(100)).unwrap();
+    }
+
     /// Starts the daemon and learns where its API is.
     pub async fn start(&mut self) {
         let config = self.config();

@@ -89,6 +89,24 @@ pub fn reason(reason: &Reason) -> String {
         Reason::LeftBehind { machines } => {
             format!("not on the known-good image: {}", left(machines))
         }
+        Reason::StateUnreadable { .. }
+        | Reason::StateReadable
+        | Reason::TokenRefused { .. }
+        | Reason::TokenLacks { .. }
+        | Reason::TokenSuffices
+        | Reason::ClockDiffers { .. }
+        | Reason::ClockRight
+        | Reason::JournalUnwritable { .. }
+        | Reason::JournalWritable
+        | Reason::NoAppMatches { .. }
+        | Reason::OutboxCrowded { .. } => of_the_daemon(reason).unwrap_or_default(),
+        Reason::Told { text } => text.clone(),
+    }
+}
+
+/// The phrase for what concerns the daemon itself; `None` for all other reasons.
+fn of_the_daemon(reason: &Reason) -> Option<String> {
+    let text = match reason {
         Reason::StateUnreadable { detail } => format!("its stored state cannot be read: {detail}"),
         Reason::StateReadable => "its stored state can be read again".to_owned(),
         Reason::TokenRefused { detail } => format!(
@@ -110,7 +128,7 @@ pub fn reason(reason: &Reason) -> String {
                 "it is {by} {side} the platform's, which is used instead; set the host's clock right"
             )
         }
-        Reason::ClockRight => "no longer: it agrees with the platform's".to_owned(),
+        Reason::ClockRight => "it agrees with the platform's".to_owned(),
         Reason::JournalUnwritable { detail } => {
             format!("{detail}; it is tried again, and nothing is lost that was written")
         }
@@ -124,8 +142,9 @@ pub fn reason(reason: &Reason) -> String {
             "{messages} messages for {receiver} were given up, the oldest of the least important \
              first, because more were waiting than there is room for"
         ),
-        Reason::Told { text } => text.clone(),
-    }
+        _ => return None,
+    };
+    Some(text)
 }
 
 /// The phrase for why nothing is done.

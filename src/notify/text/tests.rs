@@ -44,7 +44,15 @@ fn region(name: &str, phase: RegionStage, machines: &[(&str, MachineReport)]) ->
     }
 }
 
+fn of_the_daemon(kind: EventKind) -> Event {
+    let mut event = Event::new(kind, "2026-03-01T02:03:04Z".parse().unwrap(), None);
+    let text = "what was seen, and what to do about it".to_owned();
+    event.reason = Some(Reason::Told { text });
+    event
+}
+
 /// An event of this kind with what such events carry.
+#[expect(clippy::too_many_lines, reason = "one short arm for each kind")]
 fn event(kind: EventKind) -> Event {
     let at = "2026-03-01T02:03:04Z".parse().unwrap();
     let mut event = Event::new(kind, at, Some(AppName::new("api")));
@@ -145,7 +153,7 @@ fn event(kind: EventKind) -> Event {
             event.evidence = errors;
         }
         EventKind::HoldCleared => {
-            event.reason = Some(Reason::Told { text: "released by an operator".to_owned() })
+            event.reason = Some(Reason::Told { text: "released by an operator".to_owned() });
         }
         EventKind::MonitorBlind => {
             event.reason =
@@ -167,11 +175,7 @@ fn event(kind: EventKind) -> Event {
         | EventKind::MonitorToken
         | EventKind::MonitorJournal
         | EventKind::MonitorOutbox
-        | EventKind::ConfigWarning => {
-            (event.app, event.release, event.known_good) = (None, None, None);
-            event.reason =
-                Some(Reason::Told { text: "what was seen, and what to do about it".to_owned() });
-        }
+        | EventKind::ConfigWarning => return of_the_daemon(kind),
         EventKind::ConfigRejected | EventKind::ConfigReloaded => {
             (event.app, event.release, event.known_good) = (None, None, None);
             event.reason =
