@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use super::{
     later, signed,
     state::{FailingChecks, Trusted, Watch},
-    watch::is_on,
+    watch::{is_on, stays_up},
 };
 use crate::{
     model::{
         CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Policy, ProcessGroup,
         SourceName, Threshold, Verdict,
     },
-    threshold::{self, Case, Own},
+    threshold::{self, Case, Judged, Own},
 };
 
 /// Detector blocks with requests in them, before a release can be trusted.
@@ -28,10 +28,17 @@ pub(super) fn refresh(
     machines: &[&Machine],
     now: Timestamp,
 ) {
-    let on: Vec<&Machine> =
-        machines.iter().filter(|m| is_on(&watch.revision, m)).copied().collect();
+    let on: Vec<Judged<'_>> = machines
+        .iter()
+        .filter(|machine| is_on(&watch.revision, machine))
+        .filter_map(|machine| {
+            let seen = watch.machines.get(&machine.id)?;
+            Some(Judged { machine, seen, stays_up: stays_up(known_good, machine) })
+        })
+        .collect();
     let usual_exits = known_good.map_or(0.0, |trusted| trusted.crashes_per_machine);
-    let case = Case { policy, now, since: watch.since, on: &on, usual_exits };
+    let first_look = watch.looks < 2;
+    let case = Case { policy, now, since: watch.since, first_look, on: &on, usual_exits };
     let judged = policy.thresholds.iter().filter_map(|one| {
         let state = watch.thresholds.get(&one.name)?;
         Some(threshold::judge(one, state, &case))

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::MachineId,
     machine::{MachineState, Transition},
+    observation::Oddity,
     policy::Kind,
 };
 
@@ -75,7 +76,7 @@ pub enum Trouble {
     /// A health check failed so many times in a row.
     Failing { check: String, times: u32 },
     /// It has been on its way for too long.
-    Stuck { still: Transition },
+    Stuck { still: Transition, seconds: u64 },
     /// It could not be started, or gave up.
     Down { state: MachineState },
 }
@@ -93,6 +94,9 @@ pub struct Exits {
     pub machine: MachineId,
     pub exits: u32,
     pub out_of_memory: bool,
+    /// Ends without an error, of a machine that should stay up.
+    #[serde(default)]
+    pub ends: u32,
 }
 
 /// Why a threshold has no verdict, or what tripped it.
@@ -109,6 +113,15 @@ pub enum Note {
     },
     /// Its selector matches no series on any machine of the release.
     Unmatched,
+    /// More bad events than events: the selectors contradict each other.
+    Inconsistent {
+        bad: f64,
+        total: f64,
+    },
+    /// A page's numbers cannot be judged.
+    Odd(Oddity),
+    /// Counted, and not enough of it to tell.
+    Undecided,
     /// A gauge: above its bound for this long, on so many machines.
     Above {
         machines: u32,

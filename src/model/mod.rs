@@ -24,8 +24,8 @@ pub use machine::{
     MetricsPage, RawConfig, RestartPolicy, Transition,
 };
 pub use observation::{
-    Count, MachineSample, Observation, OrgContext, Readings, Selection, Since, SourceName, Want,
-    Wanted,
+    Count, MachineSample, Observation, Oddity, OrgContext, Readings, Selection, Since, SourceName,
+    Want, Wanted,
 };
 pub use operator::{OperatorHold, Order};
 pub use policy::{

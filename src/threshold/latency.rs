@@ -30,11 +30,11 @@ impl Room for Latency {
     }
 
     fn begin(&self, now: Timestamp) -> Own {
-        Own::Counted(Box::new(Counted::new(self.share(), now)))
+        Own::Counted(Box::new(Counted::new(self.terms().2, self.share(), now)))
     }
 
     fn fits(&self, own: &Own) -> bool {
-        counted::fits(own, self.share())
+        counted::fits(own, &self.terms().2, self.share())
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {

@@ -16,6 +16,7 @@ pub mod detect;
 pub mod gauge;
 pub mod latency;
 pub mod ratio;
+pub mod seen;
 pub mod speak;
 mod state;
 
@@ -23,6 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
     crashes::CrashCount,
+    seen::MachineSeen,
     speak::{limit, note, phrase, value},
     state::{Confirming, Own, ThresholdState},
 };
@@ -102,6 +104,16 @@ pub struct Look<'a> {
     pub exits_since: Timestamp,
 }
 
+/// A machine that is judged.
+#[derive(Clone, Copy)]
+pub struct Judged<'a> {
+    pub machine: &'a Machine,
+    /// What we saw of it.
+    pub seen: &'a MachineSeen,
+    /// Whether its group stayed up under the known-good release: it is no job.
+    pub stays_up: bool,
+}
+
 /// What a threshold's round came to, as far as the watch wants to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Took {
@@ -119,8 +131,10 @@ pub struct Case<'a> {
     pub now: Timestamp,
     /// When the watch began.
     pub since: Timestamp,
+    /// The first look at the release: nobody is blamed by it alone.
+    pub first_look: bool,
     /// Machines that run the release.
-    pub on: &'a [&'a Machine],
+    pub on: &'a [Judged<'a>],
     /// Unplanned exits per machine that are usual under the known-good release.
     pub usual_exits: f64,
 }
@@ -244,6 +258,9 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
     };
     room.judge(&state.own, case, &mut evidence);
     without_data(threshold, state, case, &mut evidence);
+    if case.first_look && evidence.verdict == Verdict::Breach {
+        evidence.verdict = Verdict::Inconclusive;
+    }
     evidence
 }
 

@@ -23,11 +23,11 @@ impl Room for Ratio {
     }
 
     fn begin(&self, now: Timestamp) -> Own {
-        Own::Counted(Box::new(Counted::new((self.max, self.strict), now)))
+        Own::Counted(Box::new(Counted::new(self.terms().2, (self.max, self.strict), now)))
     }
 
     fn fits(&self, own: &Own) -> bool {
-        counted::fits(own, (self.max, self.strict))
+        counted::fits(own, &self.terms().2, (self.max, self.strict))
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{checks, crashes, gauge, latency, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
-    model::{Evidence, Kind, Note, Unit},
+    model::{Evidence, Kind, Note, Oddity, Unit},
     numbers::{bytes, cut, odds, plain, whole},
 };
 
@@ -77,6 +77,13 @@ pub fn note(evidence: &Evidence) -> Option<String> {
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }
+        Note::Inconsistent { bad, total } => format!(
+            "inconsistent: {} bad of {} events in all; are `bad` and `total` swapped?",
+            whole(*bad),
+            whole(*total)
+        ),
+        Note::Odd(oddity) => odd(oddity),
+        Note::Undecided => "not enough was counted yet to tell".to_owned(),
         Note::NoChecks => "the machines have no health checks".to_owned(),
         Note::NoStartedMachine => "no started machine".to_owned(),
         Note::NoFreshResult => "no fresh result yet".to_owned(),
@@ -85,6 +92,22 @@ pub fn note(evidence: &Evidence) -> Option<String> {
         Note::Said(text) => text.clone(),
     };
     Some(text)
+}
+
+fn odd(oddity: &Oddity) -> String {
+    match oddity {
+        Oddity::NoCounter { series, value } => {
+            format!("inconsistent: {series} is {value}, which no counter can be")
+        }
+        Oddity::Overflow { series } => format!("inconsistent: {series} adds up beyond all numbers"),
+        Oddity::NoLabel { label, seen } if seen.is_empty() => {
+            format!("no series of the bad events has the label `{label}`; they have no labels")
+        }
+        Oddity::NoLabel { label, seen } => format!(
+            "no series of the bad events has the label `{label}`; they have {}",
+            seen.join(", ")
+        ),
+    }
 }
 
 /// `37 of 410`.

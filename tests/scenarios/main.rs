@@ -22,5 +22,6 @@ mod rivals;
 mod rollback;
 mod shell;
 mod sight;
+mod standing;
 mod telling;
 mod world;

@@ -244,7 +244,7 @@ fn every_kind_of_threshold_is_told_in_its_own_units() {
     (crashes.kind, crashes.unit) = (Kind::Crashes, Unit::Exits);
     crashes.threshold = "crashes".to_owned();
     (crashes.value, crashes.limit) = (Some(3.0), 2.0);
-    let ended = Exits { machine: "m1".into(), exits: 2, out_of_memory: true };
+    let ended = Exits { machine: "m1".into(), exits: 2, out_of_memory: true, ends: 0 };
     crashes.note = Some(Note::Exits(vec![ended]));
     let mut silent = measured("jobs", Kind::Ratio, Unit::Events, Verdict::Inconclusive);
     (silent.value, silent.ln_odds) = (None, None);
