@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
 use crate::{
-    config,
+    config::{self, Secret},
     daemon::{self, ConfigSource, Counted, Ports, Settings},
     fly::{Fly, FlySettings},
     notify::http::HttpNotifier,
@@ -26,7 +26,7 @@ use crate::{
         SqliteJournal,
         lock::{DirectoryLock, LockError},
     },
-    web::Board,
+    web::{Board, operator},
 };
 
 /// How often the change feed is read (the platform allows about one reading a second).
@@ -92,6 +92,8 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         }),
         listener: Some(listener),
         feed_every: FEED_EVERY,
+        operator_token: std::env::var(operator::TOKEN_VARIABLE).ok().map(Secret::new),
+        orders: Arc::default(),
     };
     daemon::run(settings, ports, told_to_stop()?).await?;
     Ok(0)

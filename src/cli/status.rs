@@ -9,7 +9,7 @@ use super::{
     text::{clean, count, duration, odds, seconds_between, table},
 };
 use crate::{
-    model::{Mode, Region, RegionReport, Unit, event::ReleaseInfo},
+    model::{Mode, OperatorHold, Region, RegionReport, Unit, event::ReleaseInfo},
     numbers::share,
     threshold,
     web::view::{AppView, EvidenceView, OrgView, Phase},
@@ -68,11 +68,20 @@ fn headline(status: &OrgView) -> String {
     for what in status.waiting_for.iter().take(WAITING_SHOWN) {
         let _ = writeln!(text, "waits for {what}");
     }
+    if let Some(hold) = &status.hold {
+        let _ = writeln!(text, "every app is held by {}", held_by(hold));
+    }
     if !status.feed.error_regions.is_empty() {
         let regions: Vec<_> = status.feed.error_regions.iter().map(Region::as_str).collect();
         let _ = writeln!(text, "the feed cannot speak for {}", regions.join(", "));
     }
     text
+}
+
+/// `dana until 2026-03-01T04:03:04Z: a sale`.
+fn held_by(hold: &OperatorHold) -> String {
+    let until = hold.until.map_or_else(String::new, |until| format!(" until {until}"));
+    format!("{}{until}: {}", hold.by, hold.reason)
 }
 
 fn section(app: &AppView, now: Timestamp) -> String {
@@ -97,6 +106,9 @@ fn section(app: &AppView, now: Timestamp) -> String {
     match &app.known_good {
         Some(known_good) => releases.push(release_row("known good", known_good)),
         None => releases.push(vec!["known good".to_owned(), "none yet".to_owned()]),
+    }
+    if let Some(hold) = &app.operator_hold {
+        releases.push(vec!["held by".to_owned(), held_by(hold)]);
     }
     if let Some(hold) = &app.hold {
         releases.push(vec!["held".to_owned(), hold.clone()]);
@@ -302,6 +314,7 @@ mod tests {
             since: at(0),
             release: Some(release(42, "deploy-\u{1b}[31m42")),
             known_good: Some(release(41, "deploy-41")),
+            operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),
             unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
@@ -324,6 +337,7 @@ mod tests {
             waiting_for: Vec::new(),
             apps_watched: apps.len(),
             feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
+            hold: None,
             apps,
         }
     }
@@ -356,6 +370,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
             known_good: None,
             blind: None,
             unread: BTreeMap::new(),
+            operator_hold: None,
             hold: Some("nothing is trusted yet".to_owned()),
             evidence: Vec::new(),
             regions: Vec::new(),

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::{Ports, shared::Shared};
 use crate::{
     model::{
         AppName, Machine, MachineSample, Observation, Policy, Release, ReleaseVersion, SourceName,
     },
+    ports::PlatformError,
     sources::{Answer, Question},
 };
 
@@ -29,16 +32,21 @@ pub(super) struct Look {
 
 /// One round's facts.
 pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Observation {
-    let began = ports.clock.now();
+    let start = Instant::now();
     let listing = ports.platform.machines(&look.app);
-    let machines = match tokio::time::timeout(LIST_DEADLINE, listing).await {
-        Ok(Ok(machines)) => machines,
-        Ok(Err(error)) => return unseen(look, shared, error.to_string(), ports),
-        Err(_) => {
-            let reason = format!("no machine list in {} s", LIST_DEADLINE.as_secs());
-            return unseen(look, shared, reason, ports);
-        }
+    let listed = tokio::time::timeout(LIST_DEADLINE, listing).await.unwrap_or_else(|_| {
+        let reason = format!("no machine list in {} s", LIST_DEADLINE.as_secs());
+        Err(PlatformError::Unavailable(reason))
+    });
+    shared.app_read(&look.app, &listed);
+    let machines = match listed {
+        Ok(machines) => machines,
+        Err(error) => return unseen(look, shared, error.to_string(), ports),
     };
+    // The answer may have shown that our clock is wrong.
+    let now = ports.keep_time();
+    let taken = SignedDuration::try_from(start.elapsed()).unwrap_or_default();
+    let began = now.checked_sub(taken).unwrap_or(now);
     let news = machines
         .iter()
         .any(|machine| machine.release.is_some_and(|version| version > look.seen_version));

@@ -26,6 +26,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         since: memory.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
         release: memory.current.as_ref().map(Revision::info),
         known_good: known_good(memory),
+        operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
         unread: BTreeMap::new(),

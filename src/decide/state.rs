@@ -28,6 +28,8 @@ pub const TRUSTED_MAX: usize = 10;
 pub const QUARANTINED_MAX: usize = 50;
 /// Digests remembered per app as having degraded.
 pub const SUSPECTS_MAX: usize = 20;
+/// Releases with migrations remembered per app.
+pub const MIGRATED_MAX: usize = 50;
 /// Releases of our own remembered per app.
 pub const OWN_RELEASES_MAX: usize = 20;
 
@@ -95,6 +97,9 @@ pub struct Quarantined {
     pub digest: Digest,
     pub version: Option<ReleaseVersion>,
     pub at: Timestamp,
+    /// Its rollback ended before every machine was put right: what is left of it is news.
+    #[serde(default)]
+    pub unfinished: bool,
 }
 
 /// The time from the first machine on a release until it is trusted or rolled back.
@@ -193,6 +198,17 @@ pub struct Blind {
     pub announced: bool,
 }
 
+/// An image that was rolled back serves, and no rollback is at work on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftOver {
+    /// Since when any machine does, and since when it is these very machines.
+    pub since: Timestamp,
+    pub unchanged_since: Timestamp,
+    pub machines: BTreeSet<MachineId>,
+    /// People know.
+    pub told: bool,
+}
+
 /// A ledger entry that still says `running`: other tools wait for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unclosed {
@@ -226,6 +242,8 @@ pub struct Memory {
     pub previous: Option<Revision>,
     /// The highest release number seen on a machine or in the ledger.
     pub seen_version: ReleaseVersion,
+    /// Releases that ran migrations, according to the ledger; the newest ones.
+    pub migrated: BTreeSet<ReleaseVersion>,
     /// Ledger entries we made.
     pub own_releases: Vec<ReleaseVersion>,
     /// Ledger entries of our own that could not be closed yet.
@@ -235,6 +253,8 @@ pub struct Memory {
     pub blind: BTreeMap<SourceName, Blind>,
     pub mixed_since: Option<Timestamp>,
     pub mixed_announced: bool,
+    /// Machines that serve an image which was rolled back while something else is dealt with.
+    pub left_over: Option<LeftOver>,
     /// An operator's brake, also one that has run out and was not lifted.
     pub operator_hold: Option<OperatorHold>,
     /// What the rest of the organization was doing in the last round.
@@ -263,12 +283,14 @@ impl Memory {
             current_since: None,
             previous: None,
             seen_version: ReleaseVersion(0),
+            migrated: BTreeSet::new(),
             own_releases: Vec::new(),
             unclosed: BTreeMap::new(),
             platform_blind: None,
             blind: BTreeMap::new(),
             mixed_since: None,
             mixed_announced: false,
+            left_over: None,
             operator_hold: None,
             org: OrgContext::default(),
             next_command: 1,
@@ -296,6 +318,20 @@ impl Phase {
             Phase::RollingBack(_) => "rolling_back",
             Phase::RolledBack(_) => "rolled_back",
             Phase::Held { .. } | Phase::Stopped { .. } => "held",
+        }
+    }
+
+    /// The release that is being dealt with, or was undone last.
+    pub fn dealing(&self) -> Option<&Revision> {
+        match self {
+            Phase::Watching(watch)
+            | Phase::CountingDown { watch, .. }
+            | Phase::CheckingImage { watch, .. }
+            | Phase::Held { watch, .. } => Some(&watch.revision),
+            Phase::RollingBack(rollback)
+            | Phase::RolledBack(rollback)
+            | Phase::Stopped { rollback, .. } => Some(&rollback.bad),
+            Phase::Unseen | Phase::Steady => None,
         }
     }
 

@@ -167,6 +167,7 @@ fn a_release_is_rolled_back_once() {
         digest: Digest::new("sha256:2"),
         version: Some(ReleaseVersion(2)),
         at: at(50),
+        unfinished: false,
     });
     assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::AlreadyRolledBack));
     // The same image as a release of its own is another matter.
@@ -190,7 +191,12 @@ fn what_ran_before_is_a_target_only_for_want_of_a_trusted_one() {
 
     let mut quarantined = state.clone();
     let digest = Digest::new("sha256:1");
-    quarantined.memory.quarantined.push(Quarantined { digest, version: None, at: at(0) });
+    quarantined.memory.quarantined.push(Quarantined {
+        digest,
+        version: None,
+        at: at(0),
+        unfinished: false,
+    });
     assert_eq!(refused(&policy, &quarantined, &watch), Some(HoldReason::NothingTrusted));
 
     // Something was trusted once, and its image is gone: what ran before did not earn it.

@@ -81,6 +81,16 @@ pub enum Trouble {
     Down { state: MachineState },
 }
 
+/// Why a threshold cannot say anything about an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotFed {
+    /// No machine that could be read ever had such a series, and none takes requests.
+    NoSeries,
+    /// The machines have no metrics page.
+    NoPage,
+}
+
 /// One machine that counts against the release, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Troubled {
@@ -120,6 +130,8 @@ pub enum Note {
     },
     /// A page's numbers cannot be judged.
     Odd(Oddity),
+    /// It cannot say anything about this app.
+    NotFed(NotFed),
     /// Counted, and not enough of it to tell.
     Undecided,
     /// A gauge: above its bound for this long, on so many machines.
@@ -164,6 +176,13 @@ pub struct Evidence {
     pub note: Option<Note>,
     /// Whether a breach may roll back (`false`: `action = "alert"`).
     pub may_roll_back: bool,
+    /// Whether it can say anything about the app at all; one that cannot decides nothing.
+    #[serde(default = "yes")]
+    pub applies: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Evidence {

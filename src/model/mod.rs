@@ -17,7 +17,7 @@ pub mod rest;
 pub mod selector;
 
 pub use event::{Event, EventKind, RegionReport};
-pub use evidence::{Evidence, Exits, Note, Tally, Trouble, Troubled, Unit, Verdict};
+pub use evidence::{Evidence, Exits, NotFed, Note, Tally, Trouble, Troubled, Unit, Verdict};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,

@@ -109,6 +109,8 @@ pub struct MachineSample {
 pub struct OrgContext {
     /// Other apps that degraded lately, by region: several at once is the platform, not a release.
     pub degraded_elsewhere: BTreeMap<Region, BTreeSet<AppName>>,
+    /// That the platform cannot be read is told of for the whole organization: no app need say so.
+    pub platform_told: bool,
 }
 
 /// One round's facts about one app.

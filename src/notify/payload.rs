@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{numbers, text};
 use crate::{
-    model::{AppName, Event, Evidence, Mode, RegionReport, event::ReleaseInfo},
+    model::{AppName, Event, Evidence, Mode, Reason, RegionReport, event::ReleaseInfo},
     threshold,
 };
 
@@ -45,6 +45,9 @@ struct Data<'a> {
     known_good: Option<Release<'a>>,
     mode: Option<&'static str>,
     reason: Option<String>,
+    /// The same as facts.
+    cause: Option<&'a Reason>,
+    repeats: u32,
     after_seconds: Option<f64>,
     regions: Vec<Region<'a>>,
     thresholds: Vec<Threshold<'a>>,
@@ -121,6 +124,8 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
                 Mode::Rollback => "rollback",
             }),
             reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),
+            cause: event.reason.as_ref(),
+            repeats: event.repeats,
             after_seconds: event.after_s,
             regions: event.regions.iter().map(region).collect(),
             thresholds: event.evidence.iter().map(|one| measured(one, &known_good)).collect(),

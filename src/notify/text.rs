@@ -101,6 +101,11 @@ pub fn sentence(event: &Event) -> String {
             text.said(event, "the configuration is in force and probably not what is meant")
         }
     }
+    if event.repeats > 0 {
+        let times =
+            if event.repeats == 1 { "once".to_owned() } else { format!("{} times", event.repeats) };
+        text.next(&format!("The same came {times} since this was last told"));
+    }
     text.end()
 }
 

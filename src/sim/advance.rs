@@ -34,6 +34,7 @@ impl Org {
                 Due::Traffic => self.traffic_due = later(self.now, slice),
                 Due::Machine(id) => self.step(&id),
                 Due::Ship(index) => self.step_ship(index),
+                Due::Script => self.play_script(),
             }
             self.note_lists();
         }
@@ -49,8 +50,9 @@ impl Org {
         let ships = self.ships.iter().enumerate();
         let ship =
             ships.map(|(index, ship)| (ship.due, Due::Ship(index))).min_by_key(|(due, _)| *due);
+        let script = self.script.front().map(|(at, _)| (*at, Due::Script));
         let traffic = Some((self.traffic_due, Due::Traffic));
-        [machines, ship, traffic].into_iter().flatten().min_by_key(|(due, _)| *due)
+        [script, machines, ship, traffic].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
     /// Something happens to a machine by itself, now.
@@ -261,4 +263,5 @@ enum Due {
     Traffic,
     Machine(String),
     Ship(usize),
+    Script,
 }

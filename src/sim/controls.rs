@@ -221,11 +221,7 @@ impl Sim {
     /// # Errors
     /// When there is no such machine.
     pub fn destroy(&self, machine: &str) -> Result<(), Refusal> {
-        self.with(|org| {
-            let app = org.app_of(machine)?;
-            org.living(&app, machine)?.lease = None;
-            org.destroy(&app, machine, None, true)
-        })
+        self.with(|org| org.app_of(machine).and_then(|app| org.force_destroy(&app, machine)))
     }
 
     /// A new app with machines, as the fleet at the beginning.

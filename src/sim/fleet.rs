@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{behaviour::Behaviour, quirks::Quirks, rights::Denial};
+use super::{behaviour::Behaviour, quirks::Quirks, rights::Denial, script::Step};
 
 /// One image in the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,6 +196,9 @@ pub struct Fleet {
     /// What tokens may not do.
     #[serde(default)]
     pub denied: Vec<Denial>,
+    /// What happens, and when.
+    #[serde(default)]
+    pub script: Vec<Step>,
     /// Port of the machines' metrics pages; 0: whoever serves them chooses one that is free.
     #[serde(default = "metrics_port")]
     pub metrics_port: u16,
@@ -253,6 +256,7 @@ impl Fleet {
             list_lag_s: BTreeMap::new(),
             quirks: Quirks::default(),
             denied: Vec::new(),
+            script: Vec::new(),
             metrics_port: metrics_port(),
             network: network(),
             apps: Vec::new(),
@@ -294,9 +298,13 @@ impl Fleet {
         if !(-86_400.0..=86_400.0).contains(&self.skew_s) {
             return Err(format!("skew_s = {}: must be within a day", self.skew_s));
         }
-        if let Some(denial) = self.denied.iter().find(|denial| ![401, 403].contains(&denial.status))
-        {
-            return Err(format!("denied.status = {}: must be 401 or 403", denial.status));
+        if let Some(problem) = self.denied.iter().find_map(Denial::problem) {
+            return Err(format!("denied: {problem}"));
+        }
+        for (index, step) in self.script.iter().enumerate() {
+            if let Some(problem) = step.problem() {
+                return Err(format!("step {} of the script: {problem}", index + 1));
+            }
         }
         if !self.network.is_loopback() {
             return Err(format!("network = {}: must be in 127.0.0.0/8", self.network));

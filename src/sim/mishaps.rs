@@ -111,6 +111,22 @@ impl Org {
 }
 
 impl Org {
+    /// Starts a machine, leased or not; one that runs goes on.
+    pub(super) fn force_start(&mut self, app: &str, id: &str) -> Result<(), Refusal> {
+        let found = self.machine(app, id)?;
+        if found.state.is_up() {
+            return Ok(());
+        }
+        let nonce = found.lease.as_ref().map(|lease| lease.nonce.clone());
+        self.start(app, id, nonce.as_deref())
+    }
+
+    /// Destroys a machine, leased or not.
+    pub(super) fn force_destroy(&mut self, app: &str, id: &str) -> Result<(), Refusal> {
+        self.living(app, id)?.lease = None;
+        self.destroy(app, id, None, true)
+    }
+
     /// Whether nobody holds a machine's lease.
     pub fn is_free(&self, id: &str) -> bool {
         let now = self.now;
@@ -166,15 +182,7 @@ impl Sim {
     /// # Errors
     /// When there is no such machine, or it cannot be started now.
     pub fn start(&self, machine: &str) -> Result<(), Refusal> {
-        self.with(|org| {
-            let app = org.app_of(machine)?;
-            let found = org.machine(&app, machine)?;
-            if found.state.is_up() {
-                return Ok(());
-            }
-            let nonce = found.lease.as_ref().map(|lease| lease.nonce.clone());
-            org.start(&app, machine, nonce.as_deref())
-        })
+        self.with(|org| org.app_of(machine).and_then(|app| org.force_start(&app, machine)))
     }
 
     /// See [`Org::set_list_lag`].

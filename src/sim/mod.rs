@@ -30,6 +30,7 @@ mod quirks;
 mod refusal;
 mod rights;
 mod rng;
+pub mod script;
 pub mod serve;
 mod show;
 mod traffic;

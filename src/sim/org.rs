@@ -22,6 +22,7 @@ use super::{
     refusal::Refusal,
     rights::Denials,
     rng::Rng,
+    script::Step,
 };
 
 /// How long before the beginning the fleet's machines were started.
@@ -76,6 +77,8 @@ pub struct Org {
     pub(super) quirks: Quirks,
     pub(super) listing: Listing,
     pub(super) denials: Denials,
+    /// What will happen, soonest first.
+    pub(super) script: VecDeque<(Timestamp, Step)>,
     pub(super) apps: BTreeMap<String, App>,
     /// By id; destroyed ones stay.
     pub(super) machines: BTreeMap<String, SimMachine>,
@@ -131,6 +134,7 @@ impl Org {
             quirks: fleet.quirks,
             listing: Listing::default(),
             denials: Denials::new(),
+            script: VecDeque::new(),
             apps: BTreeMap::new(),
             machines: BTreeMap::new(),
             images: Images::default(),
@@ -159,6 +163,9 @@ impl Org {
         }
         for (region, lag_s) in &fleet.list_lag_s {
             org.set_list_lag(region, seconds(*lag_s));
+        }
+        for step in &fleet.script {
+            org.plan(step.clone());
         }
         org
     }

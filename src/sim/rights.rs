@@ -42,6 +42,12 @@ pub struct Denial {
 }
 
 impl Denial {
+    /// What is wrong with it.
+    pub(super) fn problem(&self) -> Option<String> {
+        let fits = [401, 403].contains(&self.status);
+        (!fits).then(|| format!("status = {}: must be 401 or 403", self.status))
+    }
+
     /// Whose calls; `None`: everybody's.
     pub(super) fn whose(&self) -> Option<String> {
         self.owner.clone().or_else(|| self.token.as_deref().map(owner_of))

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Confirming, Finding, Own, Round, Took,
+    Case, Own, Round, Took,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
@@ -15,6 +15,8 @@ use super::{
 };
 use crate::model::{Count, Evidence, Note, Oddity, Region, Since, Tally, Verdict};
 
+/// Blocks with events in them before anything is said for a release.
+const BLOCKS_MIN: u32 = 3;
 /// Bad events that may be counted before the events they are among: a page is not made in an
 /// instant.
 const AHEAD_MAX: f64 = 5.0;
@@ -175,6 +177,12 @@ impl Counted {
         over
     }
 
+    /// Whether too little was counted, or it leans against the release without proof.
+    fn is_undecided(&self, n: f64, k: f64) -> bool {
+        let leans = k > self.detector.p0() * n && self.detector.ln_odds().is_some_and(|e| e > 0.0);
+        self.detector.blocks() < BLOCKS_MIN || leans
+    }
+
     fn judge(&self, evidence: &mut Evidence) {
         evidence.control = Some(self.control).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
         let (n, k) = self.detector.totals();
@@ -192,12 +200,13 @@ impl Counted {
         }
         evidence.verdict = if self.detector.alarmed() {
             Verdict::Breach
-        } else if self.odd.is_some() || n <= 0.0 {
+        } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
             Verdict::Inconclusive
         } else {
             Verdict::Pass
         };
-        evidence.note = self.odd.clone().map(Note::Odd);
+        let undecided = n > 0.0 && evidence.verdict == Verdict::Inconclusive;
+        evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
     }
 }
 
@@ -218,16 +227,5 @@ pub(super) fn judge(own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
     evidence.ln_odds_needed = Some(RatioDetector::needed(case.policy.settings().alpha));
     if let Own::Counted(counted) = own {
         counted.judge(evidence);
-    }
-}
-
-/// What a region shows on the known-good image.
-pub(super) fn confirm(confirming: &Confirming, limit: f64) -> Finding {
-    let tally = confirming.tally;
-    match tally.share() {
-        None => Finding::Silent,
-        // A single bad event among few is no share yet.
-        Some(share) if tally.k > 1.0 && share > limit => Finding::Above(tally),
-        Some(_) => Finding::Within(tally),
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Case, Confirming, Finding, Own, Room, Round, Took,
+    Case, Own, Room, Round, Took,
     counted::{self, Counted},
     speak,
 };
@@ -58,10 +58,6 @@ impl Room for Latency {
             speak::seconds(self.bound_s),
             speak::strictly(self.strict)
         )
-    }
-
-    fn confirm(&self, confirming: &Confirming) -> Finding {
-        counted::confirm(confirming, self.share().0)
     }
 }
 

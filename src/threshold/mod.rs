@@ -10,6 +10,7 @@
 //! for; `tests/tidy` lists where else a kind may be named.
 
 pub mod checks;
+mod confirm;
 pub mod counted;
 pub mod crashes;
 pub mod detect;
@@ -19,14 +20,16 @@ pub mod ratio;
 pub mod seen;
 pub mod speak;
 mod state;
+pub mod watched;
 
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
     crashes::CrashCount,
     seen::MachineSeen,
-    speak::{limit, note, phrase, value},
+    speak::{limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
+    watched::Applies,
 };
 use crate::model::{
     Evidence, Kind, Machine, NoData, Note, OnBreach, Policy, Readings, SourceName, Tally,
@@ -146,8 +149,12 @@ pub enum Finding {
     Untold,
     /// Nothing was counted yet.
     Silent,
-    Within(Tally),
-    Above(Tally),
+    /// Clearly better than the bad release, and not clearly above the limit.
+    Better(Tally),
+    /// As bad as the bad release.
+    NoBetter(Tally),
+    /// Not enough to tell, or in between.
+    Undecided { tally: Tally, leans_well: bool },
 }
 
 /// What every kind can do. Implemented by the kind's numbers in `model/policy.rs`.
@@ -171,9 +178,13 @@ pub trait Room {
     fn terms(&self) -> (f64, Unit, String);
     /// The limit in words, for those who check their configuration.
     fn describe(&self) -> String;
-    /// What a region that confirms the known-good image shows of it.
-    fn confirm(&self, _confirming: &Confirming) -> Finding {
-        Finding::Untold
+    /// What a region that confirms the known-good image shows of it, against the evidence by which
+    /// the bad release was found.
+    fn confirm(&self, confirming: &Confirming, breach: &Evidence) -> Finding {
+        match self.allowed_share() {
+            Some((limit, _)) => confirm::weigh(confirming, limit, breach.share().unwrap_or(1.0)),
+            None => Finding::Untold,
+        }
     }
 }
 
@@ -231,7 +242,9 @@ pub fn absorb(threshold: &Threshold, state: &mut ThresholdState, round: &Round<'
         // The limit was changed: what was counted against the old one proves nothing.
         state.own = room.begin(round.now);
     }
-    state.notice(&threshold.name, room.want(), round);
+    let want = room.want();
+    state.sight.look(&threshold.name, &want, round);
+    state.notice(&threshold.name, want, round);
     room.absorb(&threshold.name, &mut state.own, round)
 }
 
@@ -255,8 +268,15 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
         control: None,
         note: None,
         may_roll_back: threshold.on_breach == OnBreach::Rollback,
+        applies: true,
     };
     room.judge(&state.own, case, &mut evidence);
+    if let Applies::NotFed { why } = applies(threshold, state) {
+        evidence.applies = false;
+        evidence.verdict = Verdict::Inconclusive;
+        evidence.note = Some(Note::NotFed(why));
+        return evidence;
+    }
     without_data(threshold, state, case, &mut evidence);
     if case.first_look && evidence.verdict == Verdict::Breach {
         evidence.verdict = Verdict::Inconclusive;
@@ -303,6 +323,12 @@ fn without_data(
             }
         }
     }
+}
+
+/// Whether a threshold says anything about the app it watches: a worker without requests cannot feed
+/// a ratio of them.
+pub fn applies(threshold: &Threshold, state: &ThresholdState) -> Applies {
+    state.sight.applies(&threshold.room().want())
 }
 
 fn signed(duration: std::time::Duration) -> SignedDuration {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Case, Confirming, Finding, Own, Room, Round, Took,
+    Case, Own, Room, Round, Took,
     counted::{self, Counted},
     speak,
 };
@@ -47,10 +47,6 @@ impl Room for Ratio {
     fn describe(&self) -> String {
         let limit = speak::written(self.max);
         format!("at most {limit} {} of {}{}", self.bad, self.total, speak::strictly(self.strict))
-    }
-
-    fn confirm(&self, confirming: &Confirming) -> Finding {
-        counted::confirm(confirming, self.max)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{checks, crashes, gauge, latency, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
-    model::{Evidence, Kind, Note, Oddity, Unit},
+    model::{Evidence, Kind, NotFed, Note, Oddity, Unit},
     numbers::{bytes, cut, odds, plain, whole},
 };
 
@@ -67,13 +67,18 @@ pub fn phrase(evidence: &Evidence, control: &str) -> String {
 
 /// Why there is no verdict, or what tripped, for people.
 pub fn note(evidence: &Evidence) -> Option<String> {
-    let text = match evidence.note.as_ref()? {
+    Some(remark(evidence.note.as_ref()?, &evidence.source))
+}
+
+/// A note on a threshold that looks at `source`.
+pub fn remark(note: &Note, source: &str) -> String {
+    match note {
         Note::NoDataYet => "no data yet".to_owned(),
         Note::NoDataFor { seconds } => format!("no data for {seconds} s"),
         Note::NoDataIsBreach { seconds } => {
             format!("no data for {seconds} s, and no_data = \"breach\"")
         }
-        Note::Unmatched => format!("{} matches no series on any machine", evidence.source),
+        Note::Unmatched => format!("{source} matches no series on any machine"),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }
@@ -83,6 +88,11 @@ pub fn note(evidence: &Evidence) -> Option<String> {
             whole(*total)
         ),
         Note::Odd(oddity) => odd(oddity),
+        Note::NotFed(why) => match why {
+            NotFed::NoSeries => "does not apply: no machine has such a series or takes requests",
+            NotFed::NoPage => "does not apply: the machines have no metrics page",
+        }
+        .to_owned(),
         Note::Undecided => "not enough was counted yet to tell".to_owned(),
         Note::NoChecks => "the machines have no health checks".to_owned(),
         Note::NoStartedMachine => "no started machine".to_owned(),
@@ -90,8 +100,7 @@ pub fn note(evidence: &Evidence) -> Option<String> {
         Note::Troubled(troubled) => joined(troubled.iter().map(checks::trouble)),
         Note::Exits(exits) => joined(exits.iter().map(crashes::ended)),
         Note::Said(text) => text.clone(),
-    };
-    Some(text)
+    }
 }
 
 fn odd(oddity: &Oddity) -> String {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        AppName, Event, EventKind, Evidence, Kind, MachineId, Mode, Reason, Region, RegionReport,
-        Unit, Verdict, event::ReleaseInfo,
+        AppName, Event, EventKind, Evidence, Kind, MachineId, Mode, OperatorHold, Reason, Region,
+        RegionReport, Unit, Verdict, event::ReleaseInfo,
     },
     threshold,
 };
@@ -134,6 +134,9 @@ pub struct AppView {
     /// The release under watch, or the one that runs.
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
+    /// An operator's hold of this app, placed for it alone or for all.
+    #[serde(default)]
+    pub operator_hold: Option<OperatorHold>,
     /// Why nothing may be done, while that is so.
     pub hold: Option<String>,
     /// What cannot be seen, while that is so.
@@ -174,6 +177,9 @@ pub struct OrgView {
     pub waiting_for: Vec<String>,
     pub apps_watched: usize,
     pub feed: FeedView,
+    /// An operator's hold of every app.
+    #[serde(default)]
+    pub hold: Option<OperatorHold>,
     pub apps: Vec<AppView>,
 }
 

@@ -13,6 +13,7 @@
 mod changes;
 mod chaos;
 mod guards;
+mod left_overs;
 mod life;
 mod mortal;
 mod odd;
@@ -22,6 +23,7 @@ mod rivals;
 mod rollback;
 mod shell;
 mod sight;
+mod silence;
 mod standing;
 mod telling;
 mod world;

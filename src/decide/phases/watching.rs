@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Command, Context, Round, door, rollback, sight,
+        Command, Context, Round, door, rollback, sight, signed,
         state::{self, Phase, TRUSTED_MAX, Trusted, Watch},
         verdict,
     },
@@ -59,7 +59,10 @@ fn trust_if_baked(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) ->
     let blind = !cx.memory.blind.is_empty();
     let baked = verdict::bake_ends(cx.policy, &watch).is_some_and(|end| cx.now >= end);
     let exercised = verdict::is_exercised(cx.policy, &watch, cx.now);
-    if blind || !baked || !exercised || verdict::leans_against(&watch.evidence) {
+    let seen = verdict::seen_for(cx.policy, &watch) >= signed(cx.policy.watch.bake);
+    let sick = verdict::sick_region(&watch, cx.now).is_some();
+    let leans = verdict::leans_against(&watch.evidence);
+    if blind || !baked || !exercised || !seen || sick || leans {
         return Phase::Watching(watch);
     }
     cx.tell(EventKind::ReleaseTrusted, &watch, None);

@@ -163,13 +163,18 @@ fn judge_region(
                 tally.n
             )
         };
-        match threshold.room().confirm(&shown) {
+        match threshold.room().confirm(&shown, evidence) {
             Finding::Untold => {}
             Finding::Silent => {
                 return Look::NoEvidence(format!("{} has no traffic", threshold.name));
             }
-            Finding::Above(tally) => return Look::Unhealthy(detail(tally)),
-            Finding::Within(tally) => details.push(detail(tally)),
+            Finding::NoBetter(tally) => return Look::Unhealthy(detail(tally)),
+            Finding::Undecided { tally, leans_well: false } => {
+                return Look::NoEvidence(format!("{}, undecided", detail(tally)));
+            }
+            Finding::Better(tally) | Finding::Undecided { tally, .. } => {
+                details.push(detail(tally));
+            }
         }
     }
     if details.is_empty() {

@@ -125,6 +125,8 @@ pub struct Rollback {
     /// Marks the machines it touched.
     pub id: String,
     pub bad: Revision,
+    /// The highest release number seen when it began: above it, what is not ours is newer.
+    pub after: ReleaseVersion,
     pub target: Revision,
     pub evidence: Vec<Evidence>,
     pub started_at: Timestamp,

@@ -30,6 +30,7 @@ fn measured(name: &str, kind: Kind, unit: Unit, verdict: Verdict) -> Evidence {
         control: None,
         note: None,
         may_roll_back: true,
+        applies: true,
     }
 }
 

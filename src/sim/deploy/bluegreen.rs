@@ -153,7 +153,7 @@ impl Org {
     }
 
     /// A second fleet that came to nothing goes away.
-    pub(super) fn clean_up(&mut self, app: &str, stage: &Bluegreen) {
+    pub(super) fn remove_greens(&mut self, app: &str, stage: &Bluegreen) {
         let Bluegreen::Waiting { greens, .. } = stage else { return };
         for id in greens {
             let is_there = self.machines.get(id).is_some_and(|machine| {

@@ -47,6 +47,16 @@ impl Org {
         Ok(Next::Stage(Stage::Leasing(ids)))
     }
 
+    /// Canaries that failed stay, and nobody holds them.
+    pub(super) fn leave_canaries(&mut self, app: &str, canary: &Canary) {
+        for (gate, nonce) in &canary.gates {
+            if let Some(nonce) = nonce {
+                // One that is gone needs no giving back.
+                let _gone = self.release_lease(app, &gate.id, nonce).is_err();
+            }
+        }
+    }
+
     fn make_canaries(&mut self, ship: &Ship, canary: &mut Canary) -> Result<(), Refusal> {
         let app = ship.release.app.as_str();
         let primary = ship.release.definition.get("primary_region").and_then(Value::as_str);

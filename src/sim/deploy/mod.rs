@@ -273,8 +273,10 @@ impl Org {
                 Ok(Next::Done) => break "complete",
                 Err(refusal) => {
                     tracing::debug!(release = ship.release.version, "shipping failed: {refusal}");
-                    if let Stage::Bluegreen(greens) = &ship.stage {
-                        self.clean_up(&ship.release.app, greens);
+                    match &ship.stage {
+                        Stage::Canary(canary) => self.leave_canaries(&ship.release.app, canary),
+                        Stage::Bluegreen(greens) => self.remove_greens(&ship.release.app, greens),
+                        Stage::Leasing(_) | Stage::Rolling(_) => {}
                     }
                     break "failed";
                 }

@@ -2,9 +2,9 @@
 
 #![expect(clippy::indexing_slicing, reason = "a JSON field that is missing reads as null")]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,7 +16,11 @@ use super::{
     lock,
     reply::{Answer, Reply},
 };
-use crate::sim::{Denial, Quirks, Sim, machine::seconds};
+use crate::sim::{
+    Denial, Quirks,
+    machine::seconds,
+    script::{Lists, Step},
+};
 
 /// Answers a control request.
 pub fn answer(shared: &Shared, call: &Call) -> Answer {
@@ -78,8 +82,8 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
         }
         ("POST", ["denied"]) => {
             let denial: Denial = parse(&call.body)?;
-            if ![401, 403].contains(&denial.status) {
-                return Err(Reply::error(400, "\"status\" is 401 or 403"));
+            if let Some(problem) = denial.problem() {
+                return Err(Reply::error(400, &problem));
             }
             let time = denial.for_s.map(seconds);
             desk.sim().deny(denial.whose().as_deref(), denial.right, denial.status, time);
@@ -89,8 +93,17 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             desk.sim().allow_all();
             done()
         }
+        ("POST", ["script"]) => {
+            let steps: Vec<Step> = parse(&call.body)?;
+            if let Some(problem) = steps.iter().find_map(Step::problem) {
+                return Err(Reply::error(400, &problem));
+            }
+            steps.into_iter().for_each(|step| desk.sim().plan(step));
+            done()
+        }
         ("PUT", ["lists"]) => {
-            lists(desk.sim(), &parse(&call.body)?);
+            let lists: Lists = parse(&call.body)?;
+            desk.sim().with(|org| org.change_lists(&lists));
             done()
         }
         ("PUT", ["machines", id, "page"]) => {
@@ -108,24 +121,6 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
 /// A whole body; what is wrong with it is told.
 fn parse<T: DeserializeOwned>(body: &Value) -> Result<T, Reply> {
     serde_json::from_value(body.clone()).map_err(|error| Reply::error(400, &error.to_string()))
-}
-
-/// How late machine lists are, and which regions they leave out for how long.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[derive(Default)]
-struct Lists {
-    lag_s: BTreeMap<String, f64>,
-    hidden_s: BTreeMap<String, f64>,
-}
-
-fn lists(sim: &Sim, lists: &Lists) {
-    for (region, lag_s) in &lists.lag_s {
-        sim.set_list_lag(region, seconds(*lag_s));
-    }
-    for (region, time_s) in &lists.hidden_s {
-        sim.hide_region(region, seconds(*time_s));
-    }
 }
 
 fn done() -> Answer {

@@ -1,6 +1,7 @@
 //! The model through the daemon's ports, on paused time: each test is a small scene.
 
 mod deploys;
+mod fleets;
 mod oddities;
 mod rights;
 mod scenes;

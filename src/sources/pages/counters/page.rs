@@ -143,7 +143,9 @@ impl<'a> Page<'a> {
                 }
                 Selection::Largest { .. } => return false,
             };
-            self.series.iter().filter(|series| metrics.contains(&series.name)).any(|series| {
+            // A value that no counter can have tells nothing.
+            let counts = |series: &&Series| metrics.contains(&series.name) && series.value >= 0.0;
+            self.series.iter().filter(counts).any(|series| {
                 track.values.get(&key(series)).is_some_and(|before| series.value < *before)
             })
         })
