@@ -152,6 +152,7 @@ mod tests {
             control: None,
             note: None,
             may_roll_back: true,
+            applies: true,
         }
     }
 

@@ -13,7 +13,9 @@ use super::{
     state::{Blind, Phase, Watch},
     verdict,
 };
-use crate::model::{EventKind, Evidence, Machine, OrgContext, Reason, SourceName, reason::Unseen};
+use crate::model::{
+    EventKind, Evidence, Machine, Note, OrgContext, Reason, SourceName, reason::Unseen,
+};
 
 /// How long the platform may be unreadable before people are told.
 const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
@@ -118,12 +120,26 @@ pub(super) fn sees_metrics(cx: &mut Context<'_>, round: &Round<'_>) {
 /// must not pass for a healthy release.
 pub(super) fn notices_unmatched(cx: &mut Context<'_>, watch: &mut Watch) {
     let mut unmatched: Vec<(String, String)> = Vec::new();
+    let mut odd = Vec::new();
     for evidence in &watch.evidence {
         let Some(state) = watch.thresholds.get_mut(&evidence.threshold) else { continue };
+        if let Some(note @ (Note::Inconsistent { .. } | Note::Odd(_))) = &evidence.note
+            && !state.odd_told
+        {
+            state.odd_told = true;
+            odd.push(Reason::Unjudgeable {
+                threshold: evidence.threshold.clone(),
+                source: evidence.source.clone(),
+                note: note.clone(),
+            });
+        }
         if state.unmatched && state.rounds >= UNMATCHED_ROUNDS && !state.unmatched_told {
             state.unmatched_told = true;
             unmatched.push((evidence.threshold.clone(), evidence.source.clone()));
         }
+    }
+    for reason in odd {
+        cx.tell(EventKind::MonitorBlind, watch, reason);
     }
     for (threshold, source) in unmatched {
         cx.tell(EventKind::MonitorBlind, watch, Reason::Unmatched { threshold, source });

@@ -24,7 +24,7 @@ use crate::{
         OperatorHold, OrgContext, ProcessGroup, Region, ReleaseVersion, SourceName, Tally,
         event::ReleaseInfo,
     },
-    threshold::ThresholdState,
+    threshold::{MachineSeen, ThresholdState},
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -135,6 +135,10 @@ pub struct Watch {
     pub numbered: bool,
     /// A digest that was rolled back before: no warm-up.
     pub no_mercy: bool,
+    /// What we saw of its machines.
+    pub machines: BTreeMap<MachineId, MachineSeen>,
+    /// Rounds it was looked at.
+    pub looks: u32,
     /// What each threshold remembers, by its name.
     pub thresholds: BTreeMap<String, ThresholdState>,
     /// Instances whose counters are followed: their first scrape counts once only.

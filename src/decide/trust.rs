@@ -25,9 +25,6 @@ const CONTIGUOUS: SignedDuration = SignedDuration::from_secs(60);
 const BAKED_TOLD_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// After so many bakes without a release to go back to, people are told why there is none.
 const BAKES_UNTIL_TOLD: u32 = 3;
-/// Requests of a region, and their bad share, from which on the region is sick by itself.
-const SICK_REQUESTS: f64 = 20.0;
-const SICK_SHARE: f64 = 0.5;
 
 /// Adds what this round saw to what the release has earned, and lets it rise.
 pub(super) fn earn(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
@@ -59,7 +56,7 @@ fn add_round(cx: &Context<'_>, watch: &mut Watch, round: &Round<'_>) {
     note_fed_groups(cx.policy, watch, round);
     let before = watch.earned_to.replace(cx.now);
     let was_well = watch.obstacle.is_none();
-    watch.obstacle = obstacle(watch, round);
+    watch.obstacle = obstacle(watch, round, cx.now);
     let Some(before) = before else { return };
     let passed = cx.now.duration_since(before);
     let pace = signed(cx.policy.watch.idle_scrape_every * 3).max(CONTIGUOUS);
@@ -83,7 +80,7 @@ fn note_fed_groups(policy: &Policy, watch: &mut Watch, round: &Round<'_>) {
 }
 
 /// Why this round earns the release nothing; `None`: it was seen, and well.
-fn obstacle(watch: &Watch, round: &Round<'_>) -> Option<Obstacle> {
+fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle> {
     if watch.settled_at.is_none() {
         return Some(Obstacle::NotSettled);
     }
@@ -95,10 +92,10 @@ fn obstacle(watch: &Watch, round: &Round<'_>) -> Option<Obstacle> {
     if let Some(unread) = unread(&watch.fed_groups, started(), round) {
         return Some(unread);
     }
-    if let Some(sick) = sick_region(watch) {
+    if let Some(sick) = sick_region(watch, now) {
         return Some(sick);
     }
-    watch.evidence.iter().filter(|evidence| evidence.may_roll_back).find_map(|evidence| {
+    watch.evidence.iter().filter(|one| one.may_roll_back && one.applies).find_map(|evidence| {
         let threshold = evidence.threshold.clone();
         match evidence.verdict {
             Verdict::Pass => None,
@@ -134,19 +131,9 @@ fn unread<'a>(
 }
 
 /// A region that fails by itself is no health, however little of the traffic it has.
-fn sick_region(watch: &Watch) -> Option<Obstacle> {
-    let counting =
-        watch.evidence.iter().filter(|one| one.may_roll_back && one.kind.counts_events());
-    for evidence in counting {
-        for region in &watch.regions {
-            let Some(tally) = watch.tally(&evidence.threshold, region) else { continue };
-            if tally.n >= SICK_REQUESTS && tally.k >= SICK_SHARE * tally.n {
-                let (region, threshold) = (region.clone(), evidence.threshold.clone());
-                return Some(Obstacle::SickRegion { region, threshold });
-            }
-        }
-    }
-    None
+fn sick_region(watch: &Watch, now: Timestamp) -> Option<Obstacle> {
+    let (region, threshold, _) = verdict::sick_region(watch, now)?;
+    Some(Obstacle::SickRegion { region, threshold })
 }
 
 /// Whether the requests say that the release is well: they came to the end of the bake, in several
@@ -156,6 +143,7 @@ fn requests_agree(cx: &Context<'_>, watch: &Watch) -> bool {
         && cx.memory.blind.is_empty()
         && verdict::bake_ends(cx.policy, watch).is_some_and(|end| cx.now >= end)
         && verdict::is_exercised(cx.policy, watch, cx.now)
+        && verdict::seen_for(cx.policy, watch) >= signed(cx.policy.watch.bake)
         && !verdict::leans_against(&watch.evidence)
 }
 

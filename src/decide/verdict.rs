@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     later, signed,
     state::{FailingChecks, Trusted, Watch},
-    watch::is_on,
+    watch::{is_on, stays_up},
 };
 use crate::{
     model::{
-        CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Policy, ProcessGroup,
-        SourceName, Threshold, Verdict,
+        CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, OnBreach, Policy,
+        ProcessGroup, Region, SourceName, Tally, Verdict,
     },
-    threshold::{self, Case, Own},
+    threshold::{self, Applies, Case, Judged, Own},
 };
 
 /// Detector blocks with requests in them, before a release can be trusted.
@@ -28,10 +28,17 @@ pub(super) fn refresh(
     machines: &[&Machine],
     now: Timestamp,
 ) {
-    let on: Vec<&Machine> =
-        machines.iter().filter(|m| is_on(&watch.revision, m)).copied().collect();
+    let on: Vec<Judged<'_>> = machines
+        .iter()
+        .filter(|machine| is_on(&watch.revision, machine))
+        .filter_map(|machine| {
+            let seen = watch.machines.get(&machine.id)?;
+            Some(Judged { machine, seen, stays_up: stays_up(known_good, machine) })
+        })
+        .collect();
     let usual_exits = known_good.map_or(0.0, |trusted| trusted.crashes_per_machine);
-    let case = Case { policy, now, since: watch.since, on: &on, usual_exits };
+    let first_look = watch.looks < 2;
+    let case = Case { policy, now, since: watch.since, first_look, on: &on, usual_exits };
     let judged = policy.thresholds.iter().filter_map(|one| {
         let state = watch.thresholds.get(&one.name)?;
         Some(threshold::judge(one, state, &case))
@@ -43,7 +50,7 @@ pub(super) fn refresh(
 pub(super) fn overall(evidence: &[Evidence]) -> Verdict {
     evidence
         .iter()
-        .filter(|evidence| evidence.may_roll_back)
+        .filter(|evidence| evidence.may_roll_back && evidence.applies)
         .map(|evidence| evidence.verdict)
         .max()
         .unwrap_or(Verdict::Inconclusive)
@@ -62,7 +69,7 @@ pub(super) fn rests_on_metrics(evidence: &[Evidence]) -> bool {
 /// Its bake counts from when it settled and was up, from its first requests where they are counted,
 /// and from its recovery if it had one.
 pub fn bake_ends(policy: &Policy, watch: &Watch) -> Option<Timestamp> {
-    let counting = policy.thresholds.iter().any(demands_traffic);
+    let counting = demands_traffic(policy, watch);
     let up = watch.settled_at?.max(watch.up_since?);
     let exercised = if counting { watch.traffic_since? } else { watch.traffic_since.unwrap_or(up) };
     let start = up.max(exercised).max(watch.recovered_at.unwrap_or(up));
@@ -72,7 +79,7 @@ pub fn bake_ends(policy: &Policy, watch: &Watch) -> Option<Timestamp> {
 /// Whether the requests that a bake is to be judged by came during all of it: a burst at its
 /// beginning says nothing of the rest. Where nothing has to be counted there is nothing to ask.
 pub(super) fn is_exercised(policy: &Policy, watch: &Watch, now: Timestamp) -> bool {
-    if !policy.thresholds.iter().any(demands_traffic) {
+    if !demands_traffic(policy, watch) {
         return true;
     }
     let lately = signed(policy.watch.bake) / 3;
@@ -80,9 +87,13 @@ pub(super) fn is_exercised(policy: &Policy, watch: &Watch, now: Timestamp) -> bo
         && watch.traffic_at.is_some_and(|at| now.duration_since(at) <= lately)
 }
 
-/// Whether a threshold counts requests and does not ignore their absence.
-fn demands_traffic(threshold: &Threshold) -> bool {
-    threshold.room().allowed_share().is_some() && threshold.no_data != NoData::Ignore
+/// Whether a threshold that applies counts requests and does not ignore their absence.
+fn demands_traffic(policy: &Policy, watch: &Watch) -> bool {
+    policy.thresholds.iter().any(|threshold| {
+        threshold.room().allowed_share().is_some()
+            && threshold.no_data != NoData::Ignore
+            && applies(policy, watch, &threshold.name) == Applies::Yes
+    })
 }
 
 /// Whether a share is above its limit and the odds are rising: no breach yet, and nothing to trust.
@@ -125,4 +136,36 @@ pub(super) fn crashes_per_machine(watch: &Watch) -> f64 {
         Own::Counted(_) | Own::Gauge(_) | Own::Checks(_) => None,
     });
     crashes.unwrap_or(0.0)
+}
+
+/// Whether a threshold can say anything about the app, by its name: a worker that serves no requests
+/// cannot feed a ratio of them.
+pub(super) fn applies(policy: &Policy, watch: &Watch, threshold: &str) -> Applies {
+    let one = policy.thresholds.iter().find(|one| one.name == threshold);
+    match (one, watch.thresholds.get(threshold)) {
+        (Some(one), Some(state)) => threshold::applies(one, state),
+        _ => Applies::Yes,
+    }
+}
+
+/// How long the release was seen by every threshold that applies and may roll back: seconds in which
+/// every started machine that the source should cover was read. The least of them counts.
+pub(super) fn seen_for(policy: &Policy, watch: &Watch) -> SignedDuration {
+    policy
+        .thresholds
+        .iter()
+        .filter(|one| one.on_breach == OnBreach::Rollback)
+        .filter(|one| applies(policy, watch, &one.name) == Applies::Yes)
+        .filter_map(|one| Some(watch.thresholds.get(&one.name)?.sight.seen_for()))
+        .min()
+        .unwrap_or(SignedDuration::ZERO)
+}
+
+/// A region that fails by itself, and by which threshold: the whole may be within its limit, and it
+/// is no health all the same.
+pub(super) fn sick_region(watch: &Watch, now: Timestamp) -> Option<(Region, String, Tally)> {
+    watch.thresholds.iter().find_map(|(name, state)| {
+        let (region, tally) = state.sight.sick_region(now)?;
+        Some((region.clone(), name.clone(), tally))
+    })
 }

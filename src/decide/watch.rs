@@ -6,14 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     signed,
-    state::{Revision, Watch},
+    state::{Revision, Trusted, Watch},
 };
 use crate::{
     model::{
         Count, Digest, InstanceId, Machine, MachineId, MachineSample, MachineState, Observation,
         Policy, Readings, Since,
     },
-    threshold::{self, Look, Round, ThresholdState},
+    threshold::{self, Look, MachineSeen, Round, ThresholdState},
 };
 
 /// A process that started this long before the release was first seen is still the release's:
@@ -26,6 +26,8 @@ const UNSEEN_FOR: SignedDuration = SignedDuration::from_secs(60);
 const SILENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Instances remembered in a watch before those that are gone are forgotten.
 const INSTANCES_REMEMBERED: usize = 2000;
+/// Machines remembered before those that are gone are forgotten.
+const MACHINES_REMEMBERED: usize = 2000;
 
 /// A watch with nothing in it.
 pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch {
@@ -46,6 +48,8 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         learning,
         numbered: true,
         no_mercy: false,
+        machines: BTreeMap::new(),
+        looks: 0,
         thresholds: BTreeMap::new(),
         absorbed: BTreeSet::new(),
         regions: BTreeSet::new(),
@@ -75,11 +79,13 @@ pub(super) fn absorb(
     watch: &mut Watch,
     machines: &[&Machine],
     observation: &Observation,
-    known_good: Option<&Digest>,
+    known_good: Option<&Trusted>,
     now: Timestamp,
 ) {
     forget_old_alarms(policy, watch, now);
     settle(watch, machines, now);
+    see(watch, machines, known_good, now);
+    let known_good = known_good.map(|trusted| &trusted.revision.digest);
     for machine in machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
         watch.regions.insert(machine.region.clone());
         watch.groups.insert(machine.group.clone());
@@ -130,7 +136,7 @@ pub(super) fn absorb(
 /// What a machine's sources say of the instance that is listed.
 fn readings<'a>(machine: &Machine, sample: &'a MachineSample) -> Option<&'a Readings> {
     let fits = machine.instance == sample.instance && machine.state == MachineState::Started;
-    sample.readings.as_ref().ok().filter(|_| fits)
+    sample.readings.as_ref().ok().filter(|readings| fits && !readings.unconfirmed)
 }
 
 /// A machine of the release, with what of it may be judged.
@@ -150,9 +156,33 @@ fn look<'a>(
         machine,
         readings: readings.filter(|_| warm),
         past_counts: admits_past(&watch.absorbed, machine, began),
-        // An update resets the machine's events; what came before it was another release's.
-        exits_since: if watch.learning { watch.since } else { seen_late.min(machine.updated_at) },
+        exits_since: match watch.machines.get(&machine.id) {
+            Some(seen) if watch.learning => seen.first.max(watch.since),
+            Some(seen) => seen.exits_since(),
+            None => now,
+        },
     }
+}
+
+/// Takes in what the machines of the release are doing.
+fn see(watch: &mut Watch, machines: &[&Machine], known_good: Option<&Trusted>, now: Timestamp) {
+    watch.looks = watch.looks.saturating_add(1);
+    for machine in machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
+        let stays_up = stays_up(known_good, machine);
+        watch
+            .machines
+            .entry(machine.id.clone())
+            .and_modify(|seen| seen.look(machine, stays_up, now))
+            .or_insert_with(|| MachineSeen::new(machine, stays_up, now));
+    }
+    if watch.machines.len() > MACHINES_REMEMBERED {
+        watch.machines.retain(|id, _| machines.iter().any(|machine| machine.id == *id));
+    }
+}
+
+/// Whether a machine's group stayed up under the known-good release.
+pub(super) fn stays_up(known_good: Option<&Trusted>, machine: &Machine) -> bool {
+    known_good.is_some_and(|trusted| trusted.stayed_up.contains(&machine.group))
 }
 
 /// After a while in which nothing was seen (the daemon was away, the platform could not be read, no
@@ -230,7 +260,10 @@ pub(super) fn absorb_confirm(
     sample: &MachineSample,
 ) {
     let Ok(readings) = &sample.readings else { return };
-    if machine.instance != sample.instance || machine.digest() != Some(target) {
+    if readings.unconfirmed
+        || machine.instance != sample.instance
+        || machine.digest() != Some(target)
+    {
         return;
     }
     for (threshold, count) in &readings.counts {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::MachineId,
     machine::{MachineState, Transition},
+    observation::Oddity,
     policy::Kind,
 };
 
@@ -75,9 +76,19 @@ pub enum Trouble {
     /// A health check failed so many times in a row.
     Failing { check: String, times: u32 },
     /// It has been on its way for too long.
-    Stuck { still: Transition },
+    Stuck { still: Transition, seconds: u64 },
     /// It could not be started, or gave up.
     Down { state: MachineState },
+}
+
+/// Why a threshold cannot say anything about an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotFed {
+    /// No machine that could be read ever had such a series, and none takes requests.
+    NoSeries,
+    /// The machines have no metrics page.
+    NoPage,
 }
 
 /// One machine that counts against the release, and why.
@@ -93,6 +104,9 @@ pub struct Exits {
     pub machine: MachineId,
     pub exits: u32,
     pub out_of_memory: bool,
+    /// Ends without an error, of a machine that should stay up.
+    #[serde(default)]
+    pub ends: u32,
 }
 
 /// Why a threshold has no verdict, or what tripped it.
@@ -109,6 +123,17 @@ pub enum Note {
     },
     /// Its selector matches no series on any machine of the release.
     Unmatched,
+    /// More bad events than events: the selectors contradict each other.
+    Inconsistent {
+        bad: f64,
+        total: f64,
+    },
+    /// A page's numbers cannot be judged.
+    Odd(Oddity),
+    /// It cannot say anything about this app.
+    NotFed(NotFed),
+    /// Counted, and not enough of it to tell.
+    Undecided,
     /// A gauge: above its bound for this long, on so many machines.
     Above {
         machines: u32,
@@ -151,6 +176,13 @@ pub struct Evidence {
     pub note: Option<Note>,
     /// Whether a breach may roll back (`false`: `action = "alert"`).
     pub may_roll_back: bool,
+    /// Whether it can say anything about the app at all; one that cannot decides nothing.
+    #[serde(default = "yes")]
+    pub applies: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Evidence {

@@ -18,14 +18,14 @@ pub mod rest;
 pub mod selector;
 
 pub use event::{Event, EventKind};
-pub use evidence::{Evidence, Exits, Note, Tally, Trouble, Troubled, Unit, Verdict};
+pub use evidence::{Evidence, Exits, NotFed, Note, Tally, Trouble, Troubled, Unit, Verdict};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,
     MetricsPage, RawConfig, RestartPolicy, Transition,
 };
 pub use observation::{
-    Count, Distress, MachineSample, Observation, OrgContext, Readings, Selection, Since,
+    Count, Distress, MachineSample, Observation, Oddity, OrgContext, Readings, Selection, Since,
     SourceName, Want, Wanted,
 };
 pub use operator::{OperatorHold, Order};

@@ -47,6 +47,18 @@ pub struct Wanted {
     pub selection: Selection,
 }
 
+/// Why the numbers of a page cannot be judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oddity {
+    /// A series whose value no counter can have; the value is as the page has it.
+    NoCounter { series: String, value: String },
+    /// A sum beyond all numbers.
+    Overflow { series: String },
+    /// No series of the bad events' metric has a label that their selector asks for.
+    NoLabel { label: String, seen: Vec<String> },
+}
+
 /// Where a count starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Since {
@@ -62,7 +74,7 @@ pub enum Since {
 pub struct Count {
     /// All events.
     pub n: f64,
-    /// Bad ones among them, never more than `n`.
+    /// Bad ones among them, as the page has them: more than `n` where it contradicts itself.
     pub k: f64,
     pub since: Since,
 }
@@ -76,6 +88,10 @@ pub struct Readings {
     pub gauges: BTreeMap<String, f64>,
     /// Thresholds whose selector matched no series on this page.
     pub unmatched: BTreeSet<String>,
+    /// Thresholds that cannot be judged by this page, and why.
+    pub oddities: BTreeMap<String, Oddity>,
+    /// What it counts belongs to a process that no list has confirmed yet: it is nobody's.
+    pub unconfirmed: bool,
 }
 
 /// One machine's scrape in this round.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::Tally,
+    evidence::{Note, Tally},
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
     report::{MachineFailure, MachineReport, Wait},
 };
@@ -176,6 +176,12 @@ pub enum Reason {
         detail: String,
     },
     MetricsReadable,
+    /// What a threshold reads cannot be judged.
+    Unjudgeable {
+        threshold: String,
+        source: String,
+        note: Note,
+    },
     /// The selectors of a threshold match no series on any machine of the release.
     Unmatched {
         threshold: String,

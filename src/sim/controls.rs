@@ -47,13 +47,21 @@ impl Org {
     /// # Errors
     /// When there is no such machine, or nothing runs on it.
     pub fn kill(&mut self, id: &str) -> Result<(), Refusal> {
+        self.end(id, super::advance::KILLED)
+    }
+
+    /// The process on a machine ends by itself with this exit code.
+    ///
+    /// # Errors
+    /// When there is no such machine, or nothing runs on it.
+    pub fn end(&mut self, id: &str, code: i64) -> Result<(), Refusal> {
         let app = self.app_of(id)?;
         let now = self.now;
         let machine = self.living(&app, id)?;
         if !machine.is_started() {
             return Err(Refusal::Precondition("machine not running".to_owned()));
         }
-        machine.death = Some(Death { at: now, code: super::advance::KILLED, oom: false });
+        machine.death = Some(Death { at: now, code, oom: false });
         self.advance(now);
         Ok(())
     }

@@ -1,15 +1,19 @@
 //! Fly's own health checks, and machines that do not arrive.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Own, Room, Round, Took,
+    Case, Judged, Own, Room, Round, Took,
     detect::runs::{consecutive_failures, quorum},
-    later, machines, signed, speak,
+    later, machines,
+    seen::Doing,
+    signed, speak,
 };
 use crate::model::{
-    Check, CheckStatus, Checks, Evidence, HostStatus, Kind, Machine, MachineState, Note, Policy,
+    Check, CheckStatus, Checks, Evidence, HostStatus, Kind, Machine, MachineId, MachineState, Note,
     Trouble, Troubled, Unit, Verdict, Want,
 };
 
@@ -20,7 +24,46 @@ const NAMED_MAX: usize = 5;
 
 /// What is remembered of a release's checks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ChecksState {}
+pub struct ChecksState {
+    /// Failing checks whose results have no time, by machine: since when we saw them fail.
+    untimed: BTreeMap<MachineId, BTreeMap<String, Timestamp>>,
+}
+
+impl ChecksState {
+    fn look(&mut self, round: &Round<'_>) {
+        let before = std::mem::take(&mut self.untimed);
+        for machine in round.on.iter().map(|look| look.machine) {
+            let untimed = machine.checks.iter().filter(|check| {
+                check.status == CheckStatus::Critical && check.changed_at.is_none()
+            });
+            let known = before.get(&machine.id);
+            let since = |check: &Check| {
+                let known = known.and_then(|checks| checks.get(&check.name));
+                (check.name.clone(), known.copied().unwrap_or(round.now))
+            };
+            let failing: BTreeMap<String, Timestamp> = untimed.map(since).collect();
+            if !failing.is_empty() && machine.state == MachineState::Started {
+                self.untimed.insert(machine.id.clone(), failing);
+            }
+        }
+    }
+
+    /// How many times in a row a check has failed since its machine was expected to answer it: what
+    /// fails during its grace period, or the policy's warm-up, is still starting.
+    fn failures(&self, case: &Case<'_>, machine: &Machine, check: &Check) -> u32 {
+        let started = machine.started_at.unwrap_or(machine.updated_at);
+        let grace = check.grace.unwrap_or(UNTOLD_GRACE).max(case.policy.watch.warm_up);
+        let expected = later(started, grace);
+        if machine.is_fresh(check, case.now) {
+            return consecutive_failures(check, expected, case.now);
+        }
+        let seen = self.untimed.get(&machine.id).and_then(|checks| checks.get(&check.name));
+        seen.map_or(0, |since| {
+            let timed = Check { changed_at: Some(*since), ..check.clone() };
+            consecutive_failures(&timed, expected, case.now)
+        })
+    }
+}
 
 impl Room for Checks {
     fn kind(&self) -> Kind {
@@ -39,21 +82,26 @@ impl Room for Checks {
         matches!(own, Own::Checks(_))
     }
 
-    fn absorb(&self, _name: &str, _own: &mut Own, _round: &Round<'_>) -> Took {
+    fn absorb(&self, _name: &str, own: &mut Own, round: &Round<'_>) -> Took {
+        if let Own::Checks(state) = own {
+            state.look(round);
+        }
         Took::default()
     }
 
-    fn judge(&self, _own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
-        let stuck: Vec<Troubled> =
-            case.on.iter().filter_map(|machine| stuck(case, machine)).collect();
-        let up: Vec<&&Machine> = case
+    fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
+        let Own::Checks(state) = own else { return };
+        let mut troubled: Vec<Troubled> =
+            case.on.iter().filter_map(|one| down(case, one)).collect();
+        let up: Vec<&Machine> = case
             .on
             .iter()
+            .map(|one| one.machine)
             .filter(|m| matches!(m.state, MachineState::Started) && m.checks_configured > 0)
             .collect();
-        if up.is_empty() && stuck.is_empty() {
+        if up.is_empty() && troubled.is_empty() {
             let none_configured =
-                !case.on.is_empty() && case.on.iter().all(|m| m.checks_configured == 0);
+                !case.on.is_empty() && case.on.iter().all(|one| one.machine.checks_configured == 0);
             evidence.note =
                 Some(if none_configured { Note::NoChecks } else { Note::NoStartedMachine });
             if none_configured {
@@ -62,21 +110,19 @@ impl Room for Checks {
             }
             return;
         }
-        let judged = up.len() + stuck.len();
-        let mut troubled = stuck;
+        let judged = up.len() + troubled.len();
         let mut with_result = 0usize;
         for machine in &up {
-            let fresh: Vec<_> =
-                machine.checks.iter().filter(|c| machine.is_fresh(c, case.now)).collect();
-            if !fresh.is_empty() {
+            let failing = |check: &&Check| check.status == CheckStatus::Critical;
+            if machine.checks.iter().any(|check| machine.is_fresh(check, case.now)) {
                 with_result += 1;
             }
-            let failed = fresh
+            let failed = machine
+                .checks
                 .iter()
-                .filter(|check| check.status == CheckStatus::Critical)
-                .map(|check| (check, failures(case.policy, machine, check, case.now)))
-                .find(|(_, times)| *times >= self.consecutive);
-            if let Some((check, _)) = failed {
+                .filter(failing)
+                .find(|check| state.failures(case, machine, check) >= self.consecutive);
+            if let Some(check) = failed {
                 let trouble =
                     Trouble::Failing { check: check.name.clone(), times: self.consecutive };
                 troubled.push(Troubled { machine: machine.id.clone(), trouble });
@@ -113,21 +159,24 @@ impl Room for Checks {
     }
 }
 
-/// How many times in a row a check has failed since its machine was expected to answer it: what
-/// fails during its grace period, or the policy's warm-up, is still starting.
-fn failures(policy: &Policy, machine: &Machine, check: &Check, now: Timestamp) -> u32 {
-    let started = machine.started_at.unwrap_or(machine.updated_at);
-    let grace = check.grace.unwrap_or(UNTOLD_GRACE).max(policy.watch.warm_up);
-    consecutive_failures(check, later(started, grace), now)
-}
-
-/// A machine that has been on its way for so long that it will not arrive.
-fn stuck(case: &Case<'_>, machine: &Machine) -> Option<Troubled> {
-    let MachineState::Transient(still) = machine.state else { return None };
-    let late =
-        case.now.duration_since(machine.updated_at) >= signed(case.policy.rollback.ready_timeout);
-    (machine.host == HostStatus::Ok && late)
-        .then(|| Troubled { machine: machine.id.clone(), trouble: Trouble::Stuck { still } })
+/// A machine that does not come up: it failed to start, or has been on its way for so long, before
+/// our eyes, that it will not arrive.
+fn down(case: &Case<'_>, one: &Judged<'_>) -> Option<Troubled> {
+    let machine = one.machine;
+    if machine.host != HostStatus::Ok {
+        return None;
+    }
+    let trouble = if one.seen.has_failed() {
+        Trouble::Down { state: machine.state.clone() }
+    } else if one.seen.doing == Doing::Arriving
+        && one.seen.lasts() >= signed(case.policy.rollback.ready_timeout)
+    {
+        let MachineState::Transient(still) = machine.state else { return None };
+        Trouble::Stuck { still, seconds: one.seen.seconds() }
+    } else {
+        return None;
+    };
+    Some(Troubled { machine: machine.id.clone(), trouble })
 }
 
 pub(super) fn says(evidence: &Evidence) -> String {
@@ -140,7 +189,9 @@ pub(super) fn trouble(troubled: &Troubled) -> String {
         Trouble::Failing { check, times } => {
             format!("{check} failed {times} times in a row on {id}")
         }
-        Trouble::Stuck { still } => format!("{id} is still {}", still.as_str()),
+        Trouble::Stuck { still, seconds } => {
+            format!("{id} is still {} after {seconds} s", still.as_str())
+        }
         Trouble::Down { state } => format!("{id} is {state}"),
     }
 }

@@ -6,19 +6,37 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Confirming, Finding, Own, Round, Took,
+    Case, Own, Round, Took,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
     },
     signed,
 };
-use crate::model::{Evidence, Region, Since, Tally, Verdict};
+use crate::model::{Count, Evidence, Note, Oddity, Region, Since, Tally, Verdict};
+
+/// Blocks with events in them before anything is said for a release.
+const BLOCKS_MIN: u32 = 3;
+/// Bad events that may be counted before the events they are among: a page is not made in an
+/// instant.
+const AHEAD_MAX: f64 = 5.0;
+const AHEAD_SHARE_MAX: f64 = 0.01;
+/// What is ahead by less than this share of the events is fed with them: all of them were bad.
+const AHEAD_FED_SHARE: f64 = 0.05;
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
+    /// What is looked for: another question has other answers.
+    question: String,
     detector: RatioDetector,
+    /// All events so far, as the pages have them, and those that wait for what they are among.
+    raw: Tally,
+    waiting: Tally,
+    /// There are more bad events than events: nothing is decided any more.
+    inconsistent: bool,
+    /// Why the last round's pages could not be judged.
+    odd: Option<Oddity>,
     /// When the detector began anew (see `renew`).
     detecting_since: Timestamp,
     /// The last rounds.
@@ -30,8 +48,13 @@ pub struct Counted {
 }
 
 impl Counted {
-    pub fn new((share, strict): (f64, bool), now: Timestamp) -> Self {
+    pub fn new(question: String, (share, strict): (f64, bool), now: Timestamp) -> Self {
         Self {
+            question,
+            raw: Tally::default(),
+            waiting: Tally::default(),
+            inconsistent: false,
+            odd: None,
             detector: RatioDetector::new(share, strict),
             detecting_since: now,
             recent: Recent::default(),
@@ -68,8 +91,31 @@ impl Counted {
         self.detector.start(now);
     }
 
+    /// Takes in one machine's count; `None`: it must not be fed to the detector.
+    fn reconcile(&mut self, count: &Count) -> Option<Tally> {
+        // A count is finite, and so many of them that their sum is not are beyond any service.
+        let sum = Tally { n: self.raw.n + count.n, k: self.raw.k + count.k };
+        if !sum.n.is_finite() || !sum.k.is_finite() {
+            return None;
+        }
+        self.raw = sum;
+        self.waiting.add(count.n, count.k);
+        let ahead = self.waiting.k - self.waiting.n;
+        if ahead > AHEAD_MAX + AHEAD_SHARE_MAX * self.raw.n {
+            self.inconsistent = true;
+        }
+        if self.inconsistent || ahead > (AHEAD_FED_SHARE * self.waiting.n).max(1.0) {
+            return None;
+        }
+        let fed = Tally { n: self.waiting.n, k: self.waiting.k.min(self.waiting.n) };
+        self.waiting = Tally { n: 0.0, k: ahead.max(0.0) };
+        Some(fed)
+    }
+
     fn absorb(&mut self, name: &str, round: &Round<'_>) -> Took {
         let mut took = Took::default();
+        let pages = round.on.iter().filter_map(|look| look.readings);
+        self.odd = pages.filter_map(|page| page.oddities.get(name)).next().cloned();
         for look in round.on {
             let Some(count) = look.readings.and_then(|readings| readings.counts.get(name)) else {
                 continue;
@@ -79,17 +125,20 @@ impl Counted {
             }
             let started = look.machine.started_at.unwrap_or(look.machine.updated_at);
             let began = if round.learning { round.now } else { started.min(round.now) };
+            let Some(fed) = self.reconcile(count) else { continue };
             self.detector.start(began);
-            self.detector.add(count.n, count.k);
-            self.regions.entry(look.machine.region.clone()).or_default().add(count.n, count.k);
-            if count.n > 0.0 {
+            self.detector.add(fed.n, fed.k);
+            self.regions.entry(look.machine.region.clone()).or_default().add(fed.n, fed.k);
+            if fed.n > 0.0 {
                 took.events = true;
-                self.recent.add(round.now, count.n, count.k);
+                self.recent.add(round.now, fed.n, fed.k);
             }
         }
         for look in round.control {
             let count = look.readings.and_then(|readings| readings.counts.get(name));
-            if let Some(count) = count.filter(|count| count.since == Since::LastScrape) {
+            let count =
+                count.filter(|count| count.since == Since::LastScrape && count.k <= count.n);
+            if let Some(count) = count {
                 self.control.add(count.n, count.k);
                 self.control_recent.add(round.now, count.n, count.k);
             }
@@ -133,6 +182,12 @@ impl Counted {
         over
     }
 
+    /// Whether too little was counted, or it leans against the release without proof.
+    fn is_undecided(&self, n: f64, k: f64) -> bool {
+        let leans = k > self.detector.p0() * n && self.detector.ln_odds().is_some_and(|e| e > 0.0);
+        self.detector.blocks() < BLOCKS_MIN || leans
+    }
+
     fn judge(&self, evidence: &mut Evidence) {
         evidence.control = Some(self.control).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
         let (n, k) = self.detector.totals();
@@ -141,19 +196,29 @@ impl Counted {
         evidence.value = (n > 0.0).then(|| k / n);
         evidence.ln_odds = self.detector.ln_odds();
         evidence.blocks = self.detector.blocks();
+        if self.inconsistent {
+            let Tally { n: total, k: bad } = self.raw;
+            (evidence.bad, evidence.total, evidence.value) = (bad, total, None);
+            evidence.note = Some(Note::Inconsistent { bad, total });
+            evidence.ln_odds = None;
+            return;
+        }
         evidence.verdict = if self.detector.alarmed() {
             Verdict::Breach
-        } else if n > 0.0 {
-            Verdict::Pass
-        } else {
+        } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
             Verdict::Inconclusive
+        } else {
+            Verdict::Pass
         };
+        let undecided = n > 0.0 && evidence.verdict == Verdict::Inconclusive;
+        evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
     }
 }
 
-/// Whether a counting threshold's state was made for this share and mode.
-pub(super) fn fits(own: &Own, (share, strict): (f64, bool)) -> bool {
-    matches!(own, Own::Counted(counted) if counted.detector.judges(share, strict))
+/// Whether a counting threshold's state was made for this question, share and mode.
+pub(super) fn fits(own: &Own, question: &str, (share, strict): (f64, bool)) -> bool {
+    matches!(own, Own::Counted(counted)
+        if counted.detector.judges(share, strict) && counted.question == question)
 }
 
 pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>) -> Took {
@@ -167,16 +232,5 @@ pub(super) fn judge(own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
     evidence.ln_odds_needed = Some(RatioDetector::needed(case.policy.settings().alpha));
     if let Own::Counted(counted) = own {
         counted.judge(evidence);
-    }
-}
-
-/// What a region shows on the known-good image.
-pub(super) fn confirm(confirming: &Confirming, limit: f64) -> Finding {
-    let tally = confirming.tally;
-    match tally.share() {
-        None => Finding::Silent,
-        // A single bad event among few is no share yet.
-        Some(share) if tally.k > 1.0 && share > limit => Finding::Above(tally),
-        Some(_) => Finding::Within(tally),
     }
 }

@@ -5,14 +5,22 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Case, Own, Room, Round, Took, detect::runs::quorum, machines, speak};
+use super::{
+    Case, Judged, Own, Room, Round, Took, detect::runs::quorum, machines, seen::Doing, speak,
+};
 use crate::model::{
-    Crashes, Evidence, Exits, Kind, Machine, MachineId, MachineState, Note, Unit, Verdict, Want,
+    Crashes, Evidence, ExitEvent, Exits, Kind, Machine, MachineId, MachineState, Note,
+    RestartPolicy, Unit, Verdict, Want,
 };
 
 /// A machine whose last crash is this long ago runs: the platform's supervisor gives up after ten
 /// crashes in five minutes.
 const FADE_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// A process that ends within this of its start did not end for want of work.
+const SOON: SignedDuration = SignedDuration::from_secs(60);
+/// A machine that ended and that nobody started again for so long, before our eyes, is down: the
+/// platform's proxy starts what somebody asks for within seconds.
+const ENDED_FOR: SignedDuration = SignedDuration::from_secs(10);
 /// Machines remembered before those that are gone are forgotten.
 const MACHINES_REMEMBERED: usize = 2000;
 /// Most machines named in the evidence.
@@ -23,23 +31,33 @@ const NAMED_MAX: usize = 5;
 pub struct CrashCount {
     pub exits: u32,
     pub oom: u32,
+    /// Ends without an error soon after the start.
+    #[serde(default)]
+    pub ends: u32,
     /// Exits up to this one are counted; the platform truncates and resets its event list.
     pub counted_to: Option<Timestamp>,
 }
 
 impl CrashCount {
-    /// Adds the processes that failed since `since` and were not counted yet.
+    /// Adds the processes that ended by themselves since `since` and were not counted yet.
     pub fn count(&mut self, machine: &Machine, since: Timestamp) {
         let counted_to = self.counted_to;
-        for exit in machine.crashes_since(since) {
-            if counted_to.is_some_and(|to| exit.at <= to) {
-                continue;
+        let fresh = machine.exits.iter().filter(|exit| !exit.requested_stop && exit.at >= since);
+        for exit in fresh.filter(|exit| counted_to.is_none_or(|to| exit.at > to)) {
+            if exit.is_crash() {
+                self.exits += 1;
+                self.oom += u32::from(exit.oom_killed);
+            } else if ended_soon(exit) {
+                self.ends += 1;
             }
-            self.exits += 1;
-            self.oom += u32::from(exit.oom_killed);
             self.counted_to = Some(self.counted_to.map_or(exit.at, |to| to.max(exit.at)));
         }
     }
+}
+
+/// Whether a process ended before it can have gone to sleep for want of work.
+fn ended_soon(exit: &ExitEvent) -> bool {
+    exit.started_at.is_none_or(|started| exit.at.duration_since(started) < SOON)
 }
 
 /// What is remembered of a release's exits.
@@ -53,6 +71,33 @@ impl CrashesState {
     pub fn per_machine(&self) -> f64 {
         let exits: u32 = self.machines.values().map(|count| count.exits).sum();
         f64::from(exits) / machines(self.machines.len().max(1))
+    }
+}
+
+impl Crashes {
+    /// Whether a machine that is no job keeps ending with exit code 0: it is down, whatever the
+    /// code says.
+    fn keeps_ending(&self, case: &Case<'_>, one: &Judged<'_>, count: &CrashCount) -> bool {
+        let often = count.ends >= self.exits.max(1);
+        let is_job = !one.machine.has_services && !one.stays_up;
+        if is_job {
+            return false;
+        }
+        if one.machine.restart == Some(RestartPolicy::Always) && often {
+            return true;
+        }
+        if one.seen.doing != Doing::Ended || one.seen.lasts() < ENDED_FOR {
+            return false;
+        }
+        // Without services nothing starts it again; with them the proxy does, unless nothing of the
+        // group, which stayed up before, is up at all.
+        let nothing_up = one.stays_up
+            && !case.on.iter().any(|other| {
+                other.machine.group == one.machine.group
+                    && other.seen.doing == Doing::Fine
+                    && !other.machine.state.is_at_rest()
+            });
+        !one.machine.has_services || often || (nothing_up && count.ends > 0)
     }
 }
 
@@ -87,20 +132,24 @@ impl Room for Crashes {
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
         let Own::Crashes(state) = own else { return };
-        let seen = |machine: &Machine| state.machines.get(&machine.id);
+        let count =
+            |one: &Judged<'_>| state.machines.get(&one.machine.id).cloned().unwrap_or_default();
         // Machines that rest, and never ran the release, say nothing for it.
-        let tried: Vec<&&Machine> = case
+        let tried: Vec<(&Judged<'_>, CrashCount, bool)> = case
             .on
             .iter()
-            .filter(|m| !m.state.is_at_rest() || seen(m).is_some_and(|count| count.exits > 0))
+            .map(|one| (one, count(one), self.keeps_ending(case, one, &count(one))))
+            .filter(|(one, count, ends)| {
+                *ends || !one.machine.state.is_at_rest() || count.exits > 0
+            })
             .collect();
         if tried.is_empty() {
             return;
         }
         let mut tripped = Vec::new();
         let mut worst = 0u32;
-        for machine in &tried {
-            let Some(count) = seen(machine) else { continue };
+        for (one, count, keeps_ending) in &tried {
+            let machine = one.machine;
             worst = worst.max(count.exits);
             let faded =
                 count.counted_to.is_some_and(|at| case.now.duration_since(at) >= FADE_AFTER);
@@ -110,9 +159,10 @@ impl Room for Crashes {
             let too_often =
                 f64::from(count.exits) - case.usual_exits >= f64::from(self.exits.max(1));
             let out_of_memory = self.oom > 0 && count.oom >= self.oom;
-            if too_often || out_of_memory {
+            if too_often || out_of_memory || *keeps_ending {
+                let ends = if *keeps_ending { count.ends.max(1) } else { 0 };
                 let machine = machine.id.clone();
-                tripped.push(Exits { machine, exits: count.exits, out_of_memory });
+                tripped.push(Exits { machine, exits: count.exits, out_of_memory, ends });
             }
         }
         evidence.value = Some(f64::from(worst));
@@ -152,6 +202,10 @@ pub(super) fn says(evidence: &Evidence) -> String {
 }
 
 pub(super) fn ended(exits: &Exits) -> String {
+    let machine = &exits.machine;
+    if exits.ends > 0 && exits.exits == 0 {
+        return format!("{machine} keeps ending by itself with exit code 0 ({})", exits.ends);
+    }
     let memory = if exits.out_of_memory { ", out of memory" } else { "" };
-    format!("{} exited {} times{memory}", exits.machine, exits.exits)
+    format!("{machine} exited {} times{memory}", exits.exits)
 }

@@ -52,7 +52,7 @@ impl Room for Gauge {
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
         let Own::Gauge(state) = own else { return };
-        let on: Vec<_> = case.on.iter().filter_map(|machine| state.runs.get(&machine.id)).collect();
+        let on: Vec<_> = case.on.iter().filter_map(|one| state.runs.get(&one.machine.id)).collect();
         if on.is_empty() {
             return;
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Case, Confirming, Finding, Own, Room, Round, Took,
+    Case, Own, Room, Round, Took,
     counted::{self, Counted},
     speak,
 };
@@ -30,11 +30,11 @@ impl Room for Latency {
     }
 
     fn begin(&self, now: Timestamp) -> Own {
-        Own::Counted(Box::new(Counted::new(self.share(), now)))
+        Own::Counted(Box::new(Counted::new(self.terms().2, self.share(), now)))
     }
 
     fn fits(&self, own: &Own) -> bool {
-        counted::fits(own, self.share())
+        counted::fits(own, &self.terms().2, self.share())
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
@@ -58,10 +58,6 @@ impl Room for Latency {
             speak::seconds(self.bound_s),
             speak::strictly(self.strict)
         )
-    }
-
-    fn confirm(&self, confirming: &Confirming) -> Finding {
-        counted::confirm(confirming, self.share().0)
     }
 }
 

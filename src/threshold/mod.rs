@@ -10,21 +10,26 @@
 //! for; `tests/tidy` lists where else a kind may be named.
 
 pub mod checks;
+mod confirm;
 pub mod counted;
 pub mod crashes;
 pub mod detect;
 pub mod gauge;
 pub mod latency;
 pub mod ratio;
+pub mod seen;
 pub mod speak;
 mod state;
+pub mod watched;
 
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
     crashes::CrashCount,
-    speak::{limit, note, phrase, value},
+    seen::MachineSeen,
+    speak::{limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
+    watched::Applies,
 };
 use crate::model::{
     Evidence, Kind, Machine, NoData, Note, OnBreach, Policy, Readings, SourceName, Tally,
@@ -111,6 +116,16 @@ pub struct Look<'a> {
     pub exits_since: Timestamp,
 }
 
+/// A machine that is judged.
+#[derive(Clone, Copy)]
+pub struct Judged<'a> {
+    pub machine: &'a Machine,
+    /// What we saw of it.
+    pub seen: &'a MachineSeen,
+    /// Whether its group stayed up under the known-good release: it is no job.
+    pub stays_up: bool,
+}
+
 /// What a threshold's round came to, as far as the watch wants to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Took {
@@ -128,8 +143,10 @@ pub struct Case<'a> {
     pub now: Timestamp,
     /// When the watch began.
     pub since: Timestamp,
+    /// The first look at the release: nobody is blamed by it alone.
+    pub first_look: bool,
     /// Machines that run the release.
-    pub on: &'a [&'a Machine],
+    pub on: &'a [Judged<'a>],
     /// Unplanned exits per machine that are usual under the known-good release.
     pub usual_exits: f64,
 }
@@ -141,8 +158,12 @@ pub enum Finding {
     Untold,
     /// Nothing was counted yet.
     Silent,
-    Within(Tally),
-    Above(Tally),
+    /// Clearly better than the bad release, and not clearly above the limit.
+    Better(Tally),
+    /// As bad as the bad release.
+    NoBetter(Tally),
+    /// Not enough to tell, or in between.
+    Undecided { tally: Tally, leans_well: bool },
 }
 
 /// What every kind can do. Implemented by the kind's numbers in `model/policy.rs`.
@@ -166,9 +187,13 @@ pub trait Room {
     fn terms(&self) -> (f64, Unit, String);
     /// The limit in words, for those who check their configuration.
     fn describe(&self) -> String;
-    /// What a region that confirms the known-good image shows of it.
-    fn confirm(&self, _confirming: &Confirming) -> Finding {
-        Finding::Untold
+    /// What a region that confirms the known-good image shows of it, against the evidence by which
+    /// the bad release was found.
+    fn confirm(&self, confirming: &Confirming, breach: &Evidence) -> Finding {
+        match self.allowed_share() {
+            Some((limit, _)) => confirm::weigh(confirming, limit, breach.share().unwrap_or(1.0)),
+            None => Finding::Untold,
+        }
     }
 }
 
@@ -226,7 +251,9 @@ pub fn absorb(threshold: &Threshold, state: &mut ThresholdState, round: &Round<'
         // The limit was changed: what was counted against the old one proves nothing.
         state.own = room.begin(round.now);
     }
-    state.notice(&threshold.name, room.want(), round);
+    let want = room.want();
+    state.sight.look(&threshold.name, &want, round);
+    state.notice(&threshold.name, want, round);
     room.absorb(&threshold.name, &mut state.own, round)
 }
 
@@ -250,9 +277,19 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
         control: None,
         note: None,
         may_roll_back: threshold.on_breach == OnBreach::Rollback,
+        applies: true,
     };
     room.judge(&state.own, case, &mut evidence);
+    if let Applies::NotFed { why } = applies(threshold, state) {
+        evidence.applies = false;
+        evidence.verdict = Verdict::Inconclusive;
+        evidence.note = Some(Note::NotFed(why));
+        return evidence;
+    }
     without_data(threshold, state, case, &mut evidence);
+    if case.first_look && evidence.verdict == Verdict::Breach {
+        evidence.verdict = Verdict::Inconclusive;
+    }
     evidence
 }
 
@@ -295,6 +332,12 @@ fn without_data(
             }
         }
     }
+}
+
+/// Whether a threshold says anything about the app it watches: a worker without requests cannot feed
+/// a ratio of them.
+pub fn applies(threshold: &Threshold, state: &ThresholdState) -> Applies {
+    state.sight.applies(&threshold.room().want())
 }
 
 fn signed(duration: std::time::Duration) -> SignedDuration {

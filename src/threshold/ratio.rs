@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Case, Confirming, Finding, Own, Room, Round, Took,
+    Case, Own, Room, Round, Took,
     counted::{self, Counted},
     speak,
 };
@@ -23,11 +23,11 @@ impl Room for Ratio {
     }
 
     fn begin(&self, now: Timestamp) -> Own {
-        Own::Counted(Box::new(Counted::new((self.max, self.strict), now)))
+        Own::Counted(Box::new(Counted::new(self.terms().2, (self.max, self.strict), now)))
     }
 
     fn fits(&self, own: &Own) -> bool {
-        counted::fits(own, (self.max, self.strict))
+        counted::fits(own, &self.terms().2, (self.max, self.strict))
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
@@ -47,10 +47,6 @@ impl Room for Ratio {
     fn describe(&self) -> String {
         let limit = speak::written(self.max);
         format!("at most {limit} {} of {}{}", self.bad, self.total, speak::strictly(self.strict))
-    }
-
-    fn confirm(&self, confirming: &Confirming) -> Finding {
-        counted::confirm(confirming, self.max)
     }
 }
 

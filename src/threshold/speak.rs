@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{checks, crashes, gauge, latency, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
-    model::{Evidence, Kind, Note, Unit},
+    model::{Evidence, Kind, NotFed, Note, Oddity, Unit},
     numbers::{bytes, cut, odds, plain, whole},
 };
 
@@ -67,24 +67,56 @@ pub fn phrase(evidence: &Evidence, control: &str) -> String {
 
 /// Why there is no verdict, or what tripped, for people.
 pub fn note(evidence: &Evidence) -> Option<String> {
-    let text = match evidence.note.as_ref()? {
+    Some(remark(evidence.note.as_ref()?, &evidence.source))
+}
+
+/// A note on a threshold that looks at `source`.
+pub fn remark(note: &Note, source: &str) -> String {
+    match note {
         Note::NoDataYet => "no data yet".to_owned(),
         Note::NoDataFor { seconds } => format!("no data for {seconds} s"),
         Note::NoDataIsBreach { seconds } => {
             format!("no data for {seconds} s, and no_data = \"breach\"")
         }
-        Note::Unmatched => format!("{} matches no series on any machine", evidence.source),
+        Note::Unmatched => format!("{source} matches no series on any machine"),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }
+        Note::Inconsistent { bad, total } => format!(
+            "inconsistent: {} bad of {} events in all; are `bad` and `total` swapped?",
+            whole(*bad),
+            whole(*total)
+        ),
+        Note::Odd(oddity) => odd(oddity),
+        Note::NotFed(why) => match why {
+            NotFed::NoSeries => "does not apply: no machine has such a series or takes requests",
+            NotFed::NoPage => "does not apply: the machines have no metrics page",
+        }
+        .to_owned(),
+        Note::Undecided => "not enough was counted yet to tell".to_owned(),
         Note::NoChecks => "the machines have no health checks".to_owned(),
         Note::NoStartedMachine => "no started machine".to_owned(),
         Note::NoFreshResult => "no fresh result yet".to_owned(),
         Note::Troubled(troubled) => joined(troubled.iter().map(checks::trouble)),
         Note::Exits(exits) => joined(exits.iter().map(crashes::ended)),
         Note::Said(text) => text.clone(),
-    };
-    Some(text)
+    }
+}
+
+fn odd(oddity: &Oddity) -> String {
+    match oddity {
+        Oddity::NoCounter { series, value } => {
+            format!("inconsistent: {series} is {value}, which no counter can be")
+        }
+        Oddity::Overflow { series } => format!("inconsistent: {series} adds up beyond all numbers"),
+        Oddity::NoLabel { label, seen } if seen.is_empty() => {
+            format!("no series of the bad events has the label `{label}`; they have no labels")
+        }
+        Oddity::NoLabel { label, seen } => format!(
+            "no series of the bad events has the label `{label}`; they have {}",
+            seen.join(", ")
+        ),
+    }
 }
 
 /// `37 of 410`.

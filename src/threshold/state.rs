@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Round, checks::ChecksState, counted::Counted, crashes::CrashesState, gauge::GaugeState,
+    watched::Sight,
 };
 use crate::model::{Count, Region, Selection, Tally, Threshold, Want};
 
@@ -21,6 +22,10 @@ pub struct ThresholdState {
     pub rounds: u32,
     /// People know that it matches nothing.
     pub unmatched_told: bool,
+    /// People know that its numbers cannot be judged.
+    pub odd_told: bool,
+    /// How much of it was seen, and where.
+    pub sight: Sight,
     pub own: Own,
 }
 
@@ -40,6 +45,8 @@ impl ThresholdState {
             unmatched: false,
             rounds: 0,
             unmatched_told: false,
+            odd_told: false,
+            sight: Sight::default(),
             own: threshold.room().begin(now),
         }
     }
@@ -110,6 +117,6 @@ pub struct Confirming {
 
 impl Confirming {
     pub fn add(&mut self, count: &Count) {
-        self.tally.add(count.n, count.k);
+        self.tally.add(count.n, count.k.min(count.n));
     }
 }

@@ -129,6 +129,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         control: Some((5.0, 1250.0)),
         note: None,
         may_roll_back: true,
+        applies: true,
     };
     AppView {
         app: app.into(),

@@ -28,6 +28,7 @@ mod rollback;
 mod shell;
 mod sight;
 mod silence;
+mod standing;
 mod telling;
 mod trust;
 mod world;

@@ -86,6 +86,7 @@ fn full(kind: EventKind) -> Event {
         control: Some((5.0, 1250.0)),
         note: Some(Note::Troubled(vec![troubled])),
         may_roll_back: true,
+        applies: true,
     }];
     event.regions = vec![RegionReport {
         region: "iad".into(),

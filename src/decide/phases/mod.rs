@@ -88,8 +88,7 @@ fn runs_still(
 /// Takes a round into a watch.
 pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
     let known_good = cx.memory.known_good();
-    let digest = known_good.map(|trusted| &trusted.revision.digest);
-    watch::absorb(cx.policy, watch, round.machines, round.observation, digest, cx.now);
+    watch::absorb(cx.policy, watch, round.machines, round.observation, known_good, cx.now);
     verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);
     distress::suspect(watch, cx.now);
 }

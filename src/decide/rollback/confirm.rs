@@ -1,8 +1,7 @@
 //! Whether a region looks healthy on the known-good image.
 //!
-//! Shares are told apart by statistics: what the region shows now is weighed as coming from the
-//! limit against coming from the bad release's own share. Either side has to win clearly; until then
-//! more is looked at. A known-good release just within its limit so confirms, and bad luck never
+//! Shares are told apart by statistics (`threshold/confirm.rs`). Either side has to win clearly; until
+//! then more is looked at. A known-good release just within its limit so confirms, and bad luck never
 //! ends a rollback.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +18,7 @@ use super::{
     region::Next,
 };
 use crate::{
-    model::{
-        CheckStatus, Evidence, HoldReason, Machine, MachineState, Tally, Verdict, Wait,
-        reason::Unseen,
-    },
+    model::{CheckStatus, HoldReason, Machine, MachineState, Verdict, Wait, reason::Unseen},
     threshold::Finding,
 };
 
@@ -31,16 +27,6 @@ const PAGE_STALE_AFTER: u32 = 5;
 /// Confirm windows before people are told that a region cannot be confirmed, and before little
 /// evidence has to do.
 const CONFIRM_WINDOWS_MAX: u32 = 3;
-/// How much likelier the limit has to be than the bad release's share: 100 to 1.
-const CONFIRMS_AT: f64 = 4.605;
-/// How much likelier the bad release's share has to be than the limit before a rollback is given up
-/// as no help: 100 000 to 1.
-const NO_HELP_AT: f64 = 11.513;
-/// The bad release's share is never taken to be nearer to the limit than this.
-const APART: f64 = 1.5;
-/// Shares that are weighed lie between this and one minus it.
-const SHARE_MIN: f64 = 1e-6;
-
 /// What a region shows on the known-good image.
 enum Look {
     Healthy,
@@ -198,68 +184,29 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
     if !here.iter().any(|machine| matches!(machine.state, MachineState::Started)) {
         return Look::Silent { threshold: None };
     }
-    let mut leans_well = true;
+    let mut leaning = true;
     let mut decided = true;
     for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         let threshold = cx.policy.thresholds.iter().find(|t| t.name == evidence.threshold);
         let Some(threshold) = threshold else { continue };
         let shown = confirm.thresholds.get(&threshold.name).copied().unwrap_or_default();
-        let tally = match threshold.room().confirm(&shown) {
-            Finding::Untold => continue,
+        match threshold.room().confirm(&shown, evidence) {
+            Finding::Untold | Finding::Better(_) => {}
             Finding::Silent => return Look::Silent { threshold: Some(threshold.name.clone()) },
-            Finding::Above(tally) | Finding::Within(tally) => tally,
-        };
-        let limit = evidence.limit;
-        let odds = log_odds(tally, limit, bad_share(evidence, limit));
-        if odds <= -NO_HELP_AT {
-            return Look::NoBetter(format!(
-                "{} {:.1} % ({:.0} of {:.0})",
-                evidence.threshold,
-                100.0 * tally.k / tally.n,
-                tally.k,
-                tally.n
-            ));
-        }
-        decided &= odds >= CONFIRMS_AT;
-        leans_well &= odds > 0.0;
-    }
-    if decided { Look::Healthy } else { Look::Undecided { leans_well } }
-}
-
-/// The bad release's own share, as it breached.
-fn bad_share(evidence: &Evidence, limit: f64) -> f64 {
-    evidence.share().unwrap_or(1.0).max(limit * APART)
-}
-
-/// How much likelier the counts are under the limit than under the bad release's share, as a natural
-/// logarithm. While the true share is within the limit, minus this exceeds a bound B with a
-/// probability of at most exp(-B), however often one looks.
-fn log_odds(tally: Tally, limit: f64, bad: f64) -> f64 {
-    let within = |share: f64| share.clamp(SHARE_MIN, 1.0 - SHARE_MIN);
-    let (limit, bad) = (within(limit), within(bad));
-    tally.k * (limit / bad).ln() + (tally.n - tally.k) * ((1.0 - limit) / (1.0 - bad)).ln()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn odds(n: f64, k: f64) -> f64 {
-        log_odds(Tally { n, k }, 0.02, 0.3)
-    }
-
-    #[test]
-    fn a_share_near_the_limit_confirms_and_the_bad_one_does_not() {
-        assert!(odds(100.0, 2.0) > CONFIRMS_AT);
-        assert!(odds(100.0, 30.0) < -NO_HELP_AT);
-        assert!(odds(3.0, 0.0) > 0.0 && odds(3.0, 0.0) < CONFIRMS_AT, "three requests are few");
-        assert!(odds(3.0, 2.0) > -NO_HELP_AT, "and two bad ones no proof");
-    }
-
-    #[test]
-    fn extremes_stay_finite() {
-        for (limit, bad) in [(0.0, 1.0), (0.0, 0.0), (1.0, 1.0)] {
-            assert!(log_odds(Tally { n: 1e9, k: 1e9 }, limit, bad).is_finite());
+            Finding::NoBetter(tally) => {
+                return Look::NoBetter(format!(
+                    "{} {:.1} % ({:.0} of {:.0})",
+                    evidence.threshold,
+                    100.0 * tally.k / tally.n,
+                    tally.k,
+                    tally.n
+                ));
+            }
+            Finding::Undecided { leans_well, .. } => {
+                decided = false;
+                leaning &= leans_well;
+            }
         }
     }
+    if decided { Look::Healthy } else { Look::Undecided { leans_well: leaning } }
 }

@@ -7,6 +7,7 @@ use crate::{
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{duration, whole},
+    threshold::remark,
 };
 
 /// The phrase for a reason.
@@ -73,6 +74,9 @@ pub fn reason(reason: &Reason) -> String {
             format!("no machine's metrics can be read: {detail}")
         }
         Reason::MetricsReadable => "metrics can be read again".to_owned(),
+        Reason::Unjudgeable { threshold, source, note } => {
+            format!("threshold {threshold:?} judges nothing: {}", remark(note, source))
+        }
         Reason::Unmatched { threshold, source } => format!(
             "threshold {threshold:?} judges nothing: {source} matches no series on any machine of \
              the release"

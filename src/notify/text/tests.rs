@@ -33,6 +33,7 @@ fn measured(name: &str, kind: Kind, unit: Unit, verdict: Verdict) -> Evidence {
         control: None,
         note: None,
         may_roll_back: true,
+        applies: true,
     }
 }
 
@@ -297,7 +298,7 @@ fn every_kind_of_threshold_is_told_in_its_own_units() {
     (crashes.kind, crashes.unit) = (Kind::Crashes, Unit::Exits);
     crashes.threshold = "crashes".to_owned();
     (crashes.value, crashes.limit) = (Some(3.0), 2.0);
-    let ended = Exits { machine: "m1".into(), exits: 2, out_of_memory: true };
+    let ended = Exits { machine: "m1".into(), exits: 2, out_of_memory: true, ends: 0 };
     crashes.note = Some(Note::Exits(vec![ended]));
     let mut silent = measured("jobs", Kind::Ratio, Unit::Events, Verdict::Inconclusive);
     (silent.value, silent.ln_odds) = (None, None);

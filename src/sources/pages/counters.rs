@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::parse::Series;
@@ -27,6 +28,12 @@ const START_TOLERANCE_S: f64 = 2.0;
 
 /// A machine not read for this long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
+
+/// A process that started this long after the list says that its machine did may be another one.
+const STARTS_WITHIN_S: f64 = 60.0;
+/// Lists may lag behind by half a minute. One that shows the same instance for longer after its
+/// process began anew confirms it: it was restarted in its place.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(40);
 
 /// How often it is looked for machines to forget.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -81,13 +88,56 @@ struct Process {
     started: Option<f64>,
     first_seen: Instant,
     seen: Instant,
+    /// When the list said that the machine had started, as of the page before.
+    listed: Option<Timestamp>,
+    /// Since when no list has confirmed it, and what its counters are compared with then.
+    held: Option<(Instant, Past)>,
     /// By threshold name.
     tracks: BTreeMap<String, Track>,
 }
 
 impl Process {
     fn new(instance: InstanceId, started: Option<f64>, now: Instant) -> Self {
-        Self { instance, started, first_seen: now, seen: now, tracks: BTreeMap::new() }
+        Self {
+            instance,
+            started,
+            first_seen: now,
+            seen: now,
+            listed: None,
+            held: None,
+            tracks: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the list shows the very start of this process. `None`: there is nothing to compare.
+    fn is_listed(&self, listed: Option<Timestamp>) -> Option<bool> {
+        let listed = listed?.as_duration().as_secs_f64();
+        Some(self.started? - listed <= STARTS_WITHIN_S)
+    }
+
+    /// Holds back what a process counts that began after what the list shows of its machine:
+    /// whose it is, the instance listed or one that is not listed yet, a later list will tell.
+    fn confirm(&mut self, past: Past, listed: Option<Timestamp>, now: Instant) -> Option<Past> {
+        let before = std::mem::replace(&mut self.listed, listed);
+        let began = match past {
+            Past::None => self.is_listed(listed) == Some(false),
+            Past::Restarted => {
+                // A list that is as new as the page shows another start than it did before.
+                let moved = before.is_some() && listed > before;
+                !(moved && self.is_listed(listed) != Some(false))
+            }
+            Past::Known => false,
+        };
+        if began {
+            self.held = Some((now, past));
+        }
+        let Some((since, held)) = self.held else { return Some(past) };
+        let moved = listed > before && before.is_some() && self.is_listed(listed) != Some(false);
+        if moved || now.saturating_duration_since(since) >= CONFIRMED_AFTER {
+            self.held = None;
+            return Some(held);
+        }
+        None
     }
 
     /// Takes the start time of the next page, and tells whether it is another process's.
@@ -131,7 +181,7 @@ impl Counters {
     pub fn read(
         &mut self,
         machine: &MachineId,
-        instance: &InstanceId,
+        (instance, listed): (&InstanceId, Option<Timestamp>),
         series: &[Series],
         wanted: &[Wanted],
         now: Instant,
@@ -146,8 +196,22 @@ impl Counters {
             }
             None => (Process::new(instance.clone(), started, now), Past::None),
         };
-        let page = Page { series, past, tells_start: started.is_some() };
+        let mut past = past;
+        let mut page = Page { series, past };
+        if past == Past::Known && started.is_none() && page.shrank(wanted, &process.tracks) {
+            // Without a start time, a counter that shrank tells of another process.
+            past = Past::Restarted;
+            for track in process.tracks.values_mut() {
+                track.clear();
+            }
+        }
         let mut reading = Reading::default();
+        let Some(past) = process.confirm(past, listed, now) else {
+            reading.readings.unconfirmed = true;
+            self.machines.insert(machine.clone(), process);
+            return reading;
+        };
+        page.past = past;
         let mut tracks = BTreeMap::new();
         for one in wanted {
             let before = process.tracks.remove(&one.threshold);

@@ -56,10 +56,9 @@ impl HttpPages {
         while let Some(deeper) = cause.and_then(std::error::Error::source) {
             cause = Some(deeper);
         }
-        match cause {
-            Some(cause) => PageError(format!("{url} {what}: {cause}")),
-            None => PageError(format!("{url} {what}")),
-        }
+        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        let remedy = if is_refused(error) { LISTENS_ELSEWHERE } else { "" };
+        PageError(format!("{url} {what}{cause}{remedy}"))
     }
 }
 
@@ -141,6 +140,22 @@ impl Ending {
             Self::Line | Self::Any => "its last line has no end",
         }
     }
+}
+
+/// What a refused connection most likely means.
+const LISTENS_ELSEWHERE: &str = "; nothing listens there: Fly's private network is IPv6, and an app \
+    that listens on 0.0.0.0 only cannot be reached; bind fly-local-6pn or `::`";
+
+/// Whether the other side said that nobody listens.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        if let Some(io) = deeper.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::ConnectionRefused;
+        }
+        cause = deeper.source();
+    }
+    false
 }
 
 fn url(target: &ScrapeTarget) -> String {

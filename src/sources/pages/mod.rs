@@ -130,11 +130,14 @@ impl Scraper {
         }
         let series = page.finish().and_then(|lines| parse(&lines));
         let series = series.map_err(|error| error.to_string())?;
-        let Reading { readings, notes } = self
-            .counters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .read(&machine.id, &machine.instance, &series, wanted, Instant::now());
+        let Reading { readings, notes } =
+            self.counters.lock().unwrap_or_else(PoisonError::into_inner).read(
+                &machine.id,
+                (&machine.instance, machine.started_at),
+                &series,
+                wanted,
+                Instant::now(),
+            );
         for (threshold, note) in notes {
             tracing::debug!(%app, machine = %machine.id, threshold, note, "note on a threshold");
         }

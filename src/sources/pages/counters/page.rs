@@ -1,13 +1,13 @@
 //! One page against what is remembered: the counts and gauges of every threshold.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
 use super::{Reading, bucket_name, count_name};
 use crate::{
-    model::{Count, Selection, Selector, Since, Wanted},
+    model::{Count, Matcher, Oddity, Selection, Selector, Since, Wanted},
     sources::pages::parse::Series,
 };
 
@@ -16,6 +16,9 @@ const MAX_REMEMBERED: usize = 40_000;
 
 /// A bound may miss a bucket boundary by this share, which is no more than a rounded last digit.
 const SAME_BOUNDARY: f64 = 1e-9;
+
+/// Most label names shown where one is missing.
+const LABELS_SHOWN: usize = 12;
 
 /// A bucket boundary farther than this share above the bound is worth a note.
 const NEAR_BOUNDARY: f64 = 0.1;
@@ -75,8 +78,6 @@ struct Group<'a> {
 pub(super) struct Page<'a> {
     pub(super) series: &'a [Series],
     pub(super) past: Past,
-    /// Whether the process tells when it started.
-    pub(super) tells_start: bool,
 }
 
 impl<'a> Page<'a> {
@@ -112,18 +113,58 @@ impl<'a> Page<'a> {
         if groups.is_empty() {
             reading.readings.unmatched.insert(name.clone());
         } else if let Some(series) = groups.iter().find_map(Group::unusable) {
-            let note = format!("{} is {}, which no counter can be", series.name, series.value);
-            reading.notes.insert(name.clone(), note);
+            let (series, value) = (series.name.clone(), series.value.to_string());
+            reading.readings.oddities.insert(name.clone(), Oddity::NoCounter { series, value });
             return before;
+        } else if let Some(oddity) = self.without_label(&wanted.selection) {
+            reading.readings.oddities.insert(name.clone(), oddity);
         }
         // A threshold new to a process that is not has its starting point in this page.
         let starts_here = before.is_none() && self.past == Past::Known;
         let mut track = before.unwrap_or(Track { question, values: BTreeMap::new() });
         let count = self.count(&groups, &mut track);
-        if !groups.is_empty() && !starts_here {
+        if !count.n.is_finite() || !count.k.is_finite() {
+            let oddity = Oddity::Overflow { series: track.question.clone() };
+            reading.readings.oddities.insert(name.clone(), oddity);
+        } else if !groups.is_empty() && !starts_here {
             reading.readings.counts.insert(name.clone(), count);
         }
         Some(track)
+    }
+
+    /// Whether a counter is smaller than it was.
+    pub(super) fn shrank(&self, wanted: &[Wanted], tracks: &BTreeMap<String, Track>) -> bool {
+        wanted.iter().any(|one| {
+            let Some(track) = tracks.get(&one.threshold) else { return false };
+            let metrics = match &one.selection {
+                Selection::Share { bad, total } => vec![bad.metric.clone(), total.metric.clone()],
+                Selection::Slow { histogram, .. } => {
+                    vec![count_name(histogram), bucket_name(histogram)]
+                }
+                Selection::Largest { .. } => return false,
+            };
+            // A value that no counter can have tells nothing.
+            let counts = |series: &&Series| metrics.contains(&series.name) && series.value >= 0.0;
+            self.series.iter().filter(counts).any(|series| {
+                track.values.get(&key(series)).is_some_and(|before| series.value < *before)
+            })
+        })
+    }
+
+    /// A label that the bad events' selector asks for and that no series of their metric has:
+    /// nothing would ever be bad.
+    fn without_label(&self, selection: &Selection) -> Option<Oddity> {
+        let Selection::Share { bad, .. } = selection else { return None };
+        if !self.matching(&bad.metric, bad).is_empty() {
+            return None;
+        }
+        let all: Vec<&Series> = self.series.iter().filter(|one| one.name == bad.metric).collect();
+        let missing = |label: &&Matcher| all.iter().all(|one| one.label(&label.label).is_none());
+        let label = bad.matchers.iter().find(missing).filter(|_| !all.is_empty())?;
+        let seen: BTreeSet<String> =
+            all.iter().flat_map(|one| one.labels.iter().map(|(name, _)| name.clone())).collect();
+        let seen = seen.into_iter().take(LABELS_SHOWN).collect();
+        Some(Oddity::NoLabel { label: label.label.clone(), seen })
     }
 
     fn gauge(&self, name: &str, gauge: &Selector, reading: &mut Reading) {
@@ -138,11 +179,6 @@ impl<'a> Page<'a> {
     }
 
     fn count(&self, groups: &[Group<'_>], track: &mut Track) -> Count {
-        // Without a start time, one counter that shrank means that its process is another one:
-        // increments of some counters and whole values of others must not be set in proportion.
-        if !self.tells_start && groups.iter().any(|group| group.shrank(&track.values)) {
-            track.clear();
-        }
         let (mut n, mut k, mut now) = (0.0, 0.0, BTreeMap::new());
         for group in groups {
             // A histogram shrinks as a whole, even if one of its counters is past its old value.
@@ -169,7 +205,7 @@ impl<'a> Page<'a> {
             Past::None => Since::ProcessStart,
             Past::Restarted | Past::Known => Since::LastScrape,
         };
-        Count { n, k: k.clamp(0.0, n), since }
+        Count { n, k: k.max(0.0), since }
     }
 
     /// Slow is what is in no bucket up to the smallest boundary at or above the bound: a request

@@ -189,7 +189,9 @@ async fn a_machine_that_refuses_is_told_from_one_that_hangs() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = at(listener.local_addr().unwrap(), "/metrics");
     drop(listener);
-    says(up(&target).await, &target, "cannot be reached: Connection refused");
+    let refused = up(&target).await;
+    says(refused.clone(), &target, "cannot be reached: Connection refused");
+    says(refused, &target, "bind fly-local-6pn or `::`");
 
     let (target, _request) = machine(async |_stream| std::future::pending().await).await;
     says(up_within(SHORT, &target).await, &target, "did not finish within 100ms");

@@ -1,0 +1,158 @@
+//! What trust may be built on: which thresholds apply, how long each was really seen, and whether a
+//! region is sick by itself.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Round, whole_seconds};
+use crate::model::{MachineState, NotFed, ProcessGroup, Region, Tally, Want};
+
+/// Two looks further apart than this leave what is between them unseen.
+const UNSEEN_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// A threshold that cannot be fed is found out over at least so many rounds with readings.
+const ROUNDS_MIN: u32 = 10;
+/// How long a region's last requests are remembered, and how few of them say nothing.
+const LATELY: SignedDuration = SignedDuration::from_secs(120);
+const SICK_MIN: f64 = 10.0;
+/// A region of which at least this share fails is sick, whatever the limit on the whole.
+const SICK_SHARE: f64 = 0.5;
+
+/// Whether a threshold says anything about an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applies {
+    Yes,
+    NotFed { why: NotFed },
+}
+
+/// How much was seen of what a threshold needs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sight {
+    /// Milliseconds in which everything was seen.
+    seen_ms: i64,
+    /// The last look, when it saw everything.
+    last: Option<Timestamp>,
+    /// Rounds with anything to read, and whether any had what is looked for.
+    rounds: u32,
+    fed: bool,
+    has_services: bool,
+    has_page: bool,
+    /// The last requests of each region.
+    regions: BTreeMap<Region, Lately>,
+}
+
+/// A region's requests of the last minutes, in two halves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Lately {
+    from: Option<Timestamp>,
+    before: Tally,
+    now: Tally,
+}
+
+impl Lately {
+    fn add(&mut self, n: f64, k: f64, now: Timestamp) {
+        let from = *self.from.get_or_insert(now);
+        let age = now.duration_since(from);
+        if age >= LATELY / 2 {
+            self.before = if age < LATELY { self.now } else { Tally::default() };
+            self.now = Tally::default();
+            self.from = Some(now);
+        }
+        self.now.add(n, k.min(n));
+    }
+
+    fn tally(&self, now: Timestamp) -> Tally {
+        let fresh = self.from.is_some_and(|from| now.duration_since(from) < LATELY);
+        if !fresh {
+            return Tally::default();
+        }
+        Tally { n: self.before.n + self.now.n, k: self.before.k + self.now.k }
+    }
+}
+
+impl Sight {
+    /// Takes in a round of a threshold of this name and want.
+    pub(super) fn look(&mut self, name: &str, want: &Want, round: &Round<'_>) {
+        let started = || round.on.iter().filter(|look| look.machine.state == MachineState::Started);
+        self.has_services |= started().any(|look| look.machine.has_services);
+        self.has_page |= started().any(|look| look.machine.metrics.is_some())
+            || round.policy.metrics_port.is_some();
+        let complete = match want {
+            Want::Machines => started().next().is_some(),
+            Want::Pages(_) => {
+                let covered = |group: &ProcessGroup| self.covers(group, round);
+                let mut wanted = started().filter(|look| covered(&look.machine.group)).peekable();
+                wanted.peek().is_some() && wanted.all(|look| look.readings.is_some())
+            }
+        };
+        if let Want::Pages(_) = want {
+            let read: Vec<_> = round.on.iter().filter_map(|look| look.readings).collect();
+            self.rounds = self.rounds.saturating_add(u32::from(!read.is_empty()));
+            self.fed |= read.iter().any(|readings| {
+                readings.counts.contains_key(name) || readings.gauges.contains_key(name)
+            });
+        }
+        for look in round.on {
+            let count = look.readings.and_then(|readings| readings.counts.get(name));
+            if let Some(count) = count {
+                let region = self.regions.entry(look.machine.region.clone()).or_default();
+                region.add(count.n, count.k, round.now);
+            }
+        }
+        let before = std::mem::replace(&mut self.last, complete.then_some(round.now));
+        if let Some(before) = before.filter(|_| complete) {
+            let span = round.now.duration_since(before);
+            if span <= UNSEEN_AFTER && span > SignedDuration::ZERO {
+                let ms = i64::try_from(span.as_millis()).unwrap_or(0);
+                self.seen_ms = self.seen_ms.saturating_add(ms);
+            }
+        }
+    }
+
+    /// Whether the source should know of a group's machines: those that have a page.
+    fn covers(&self, group: &ProcessGroup, round: &Round<'_>) -> bool {
+        round.policy.metrics_port.is_some()
+            || round
+                .on
+                .iter()
+                .any(|look| look.machine.group == *group && look.machine.metrics.is_some())
+    }
+
+    /// For how long everything was seen that the threshold is read from.
+    pub fn seen_for(&self) -> SignedDuration {
+        SignedDuration::from_millis(self.seen_ms)
+    }
+
+    /// What was seen before counts no more: the release breached, or was silent for long.
+    pub fn begin_anew(&mut self) {
+        self.seen_ms = 0;
+    }
+
+    /// Whether the threshold says anything about the app.
+    pub fn applies(&self, want: &Want) -> Applies {
+        let why = match want {
+            Want::Machines => return Applies::Yes,
+            Want::Pages(_) if self.fed || self.has_services => return Applies::Yes,
+            Want::Pages(_) if !self.has_page => NotFed::NoPage,
+            Want::Pages(_) if self.rounds >= ROUNDS_MIN => NotFed::NoSeries,
+            Want::Pages(_) => return Applies::Yes,
+        };
+        Applies::NotFed { why }
+    }
+
+    /// A region of which half of the requests and more failed lately, though the whole is within its
+    /// limit.
+    pub fn sick_region(&self, now: Timestamp) -> Option<(&Region, Tally)> {
+        self.regions
+            .iter()
+            .map(|(region, lately)| (region, lately.tally(now)))
+            .filter(|(_, tally)| tally.n >= SICK_MIN && tally.k >= SICK_SHARE * tally.n)
+            .max_by(|(_, a), (_, b)| a.k.total_cmp(&b.k))
+    }
+
+    /// For people.
+    pub fn seen_seconds(&self) -> u64 {
+        whole_seconds(self.seen_for())
+    }
+}
