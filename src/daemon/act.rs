@@ -5,21 +5,18 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Ports, put};
 use crate::{
-    decide::{Command, Outcome},
+    decide::{Command, Outcome, PutOutcome, StartOutcome, rival::is_own_entry},
     model::{AppName, Release, ReleaseStatus, ReleaseVersion},
     ports::{ImagePresence, NewRelease, PlatformError},
 };
 
 /// How many ledger entries are looked through for our own.
 const LEDGER_LOOK_BACK: u32 = 10;
-/// The ledger's clock and ours may differ by this much.
-const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
 /// The whole of opening a release: no machine is put right before it, and users wait.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(15);
 /// One attempt, the client's own retries included; how many there are; the pause after the first.
@@ -52,6 +49,10 @@ pub(super) async fn carry_out(
                 Ok(Err(error)) => Outcome::LedgerRefused { reason: error.to_string() },
                 Err(_) => Outcome::LedgerRefused { reason: "no answer in time".to_owned() },
             }
+        }
+        Command::StartMachine(start) => {
+            let reason = format!("{} is not started yet", start.machine);
+            Outcome::Start(StartOutcome::Not(PutOutcome::Unavailable { reason }))
         }
         Command::PutImage(put) => Outcome::Put(put::put_image(ports, app, put, stop).await),
         Command::CloseStray { image, after, since, complete } => {
@@ -129,10 +130,7 @@ async fn own_release(
     since: jiff::Timestamp,
 ) -> Result<Option<Release>, PlatformError> {
     let ledger = ports.platform.releases(app, LEDGER_LOOK_BACK).await?;
-    let earliest = since.checked_sub(CLOCK_SLACK).unwrap_or(since);
-    Ok(ledger.into_iter().find(|release| {
-        release.version > after && release.image == image && release.created_at >= earliest
-    }))
+    Ok(ledger.into_iter().find(|release| is_own_entry(release, image, after, since)))
 }
 
 /// Makes sure that the ledger has a running release of `image`, and says which.

@@ -4,7 +4,10 @@
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{decide::PutImage, model::RawConfig};
+use crate::{
+    decide::{PutImage, rival::ROLLBACK_MARK},
+    model::RawConfig,
+};
 
 type Fields = IndexMap<String, Box<RawValue>>;
 
@@ -27,7 +30,7 @@ pub(super) fn with_image(config: &RawConfig, put: &PutImage) -> serde_json::Resu
     if let Some(id) = &put.release_id {
         metadata.insert("fly_release_id".to_owned(), to_raw_value(id)?);
     }
-    metadata.insert("waveoff_rollback".to_owned(), to_raw_value(&put.rollback)?);
+    metadata.insert(ROLLBACK_MARK.to_owned(), to_raw_value(&put.rollback)?);
     fields.insert("metadata".to_owned(), to_raw_value(&metadata)?);
     Ok(RawConfig(serde_json::to_string(&fields)?.into()))
 }
@@ -53,6 +56,9 @@ mod tests {
             release: Some(ReleaseVersion(43)),
             release_id: Some("rel_43".to_owned()),
             after: ReleaseVersion(42),
+            own: vec![ReleaseVersion(43)],
+            since: jiff::Timestamp::UNIX_EPOCH,
+            verified: None,
             rollback: "api-v42-1".to_owned(),
             up: true,
             tolerates: std::collections::BTreeSet::new(),

@@ -12,8 +12,11 @@ use super::{
     ready::{Goal, Job},
 };
 use crate::{
-    decide::{PutImage, PutOutcome, is_announced},
-    model::{AppName, Digest, HostStatus, Machine, MachineState, ReleaseVersion},
+    decide::{
+        PutImage, PutOutcome,
+        rival::{self, Claim, Standing, Verified},
+    },
+    model::{AppName, HostStatus, Machine, MachineState},
     ports::{Lease, MachineUpdate, PlatformError},
 };
 
@@ -24,7 +27,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What lease, update and looks may take besides getting ready.
 const OVERHEAD: Duration = Duration::from_secs(120);
 /// Ledger entries looked at for a newer release.
-const LEDGER_LOOK: u32 = 3;
+const LEDGER_LOOK: u32 = 10;
 
 /// Makes the machine run the target, unless somebody wants something newer.
 /// Ends early, giving the lease back, when `stop` turns true.
@@ -95,11 +98,15 @@ async fn gone_or_not(ports: &Ports, app: &AppName, put: &PutImage) -> PutOutcome
 
 pub(super) fn from_error(error: PlatformError) -> PutOutcome {
     match error {
-        PlatformError::LeaseHeld { owner, .. } => PutOutcome::LeaseHeld { owner },
-        PlatformError::Conflict(reason) | PlatformError::Unavailable(reason) => {
-            PutOutcome::Unavailable { reason }
+        PlatformError::LeaseHeld { owner, .. } => {
+            PutOutcome::LeaseHeld { owner, description: String::new() }
         }
-        other => PutOutcome::Failed { reason: other.to_string() },
+        PlatformError::Conflict(reason)
+        | PlatformError::Unavailable(reason)
+        | PlatformError::NotFound(reason) => PutOutcome::Unavailable { reason },
+        PlatformError::Denied(reason) => PutOutcome::Denied { reason },
+        PlatformError::Refused(reason) => PutOutcome::Refused { reason },
+        PlatformError::Unreadable(reason) => PutOutcome::Unreadable { reason },
     }
 }
 
@@ -131,17 +138,14 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
         };
         let job = Job { ports, app, put, lease, deadline };
         return match job.get_ready(&machine.instance, goal).await {
-            Ok(()) => PutOutcome::AlreadyOnTarget,
+            Ok(()) => PutOutcome::AlreadyOnTarget {
+                verified: Verified { instance: machine.instance.clone(), replaced: None },
+            },
             Err(outcome) => outcome,
         };
     }
-    match superseded(ports, app, put, &machine).await {
-        Some(Rival::OnMachine(what)) => return PutOutcome::Superseded { what },
-        Some(Rival::Foreign(runs)) => return PutOutcome::Foreign { runs },
-        Some(Rival::Announced(version)) => {
-            return PutOutcome::Unavailable { reason: format!("{version} is being deployed") };
-        }
-        None => {}
+    if let Err(outcome) = still_ours(ports, app, put, &machine).await {
+        return outcome;
     }
     let Some(config) = &machine.config else {
         return PutOutcome::HostDown { status: "configuration not readable".to_owned() };
@@ -150,7 +154,7 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
         Ok(config) => config,
         Err(error) => {
             let reason = format!("its configuration cannot be edited: {error}");
-            return PutOutcome::Failed { reason };
+            return PutOutcome::Refused { reason };
         }
     };
     let skip_launch = machine.state.is_at_rest();
@@ -166,46 +170,44 @@ async fn under_lease(ports: &Ports, app: &AppName, put: &PutImage, lease: &Lease
     };
     let job = Job { ports, app, put, lease, deadline };
     match job.get_ready(&instance, goal).await {
-        Ok(()) => PutOutcome::Updated,
+        Ok(()) => PutOutcome::Updated {
+            verified: Verified { instance, replaced: Some(machine.instance.clone()) },
+        },
         Err(outcome) => outcome,
     }
 }
 
-/// Somebody else's newer wish.
-enum Rival {
-    /// For this machine: a release.
-    OnMachine(String),
-    /// For this machine: an image, by hand.
-    Foreign(String),
-    /// For the app, and on no machine that we know of yet.
-    Announced(ReleaseVersion),
-}
-
-async fn superseded(
+/// Whether the machine may be written, or whose it is instead.
+async fn still_ours(
     ports: &Ports,
     app: &AppName,
     put: &PutImage,
     machine: &Machine,
-) -> Option<Rival> {
-    let is_rival = |version: ReleaseVersion| version > put.after && Some(version) != put.release;
-    if let Some(version) = machine.release.filter(|version| is_rival(*version)) {
-        return Some(Rival::OnMachine(version.to_string()));
-    }
-    if machine.digest() != Some(&put.bad) {
-        let runs = machine.digest().map_or("an image without digest", Digest::short);
-        return Some(Rival::Foreign(runs.to_owned()));
-    }
-    let now = ports.clock.now();
-    match ports.platform.releases(app, LEDGER_LOOK).await {
-        Ok(ledger) => ledger
-            .iter()
-            .filter(|release| is_rival(release.version) && is_announced(release, now))
-            .find(|release| release.image != put.target.reference())
-            .map(|release| Rival::Announced(release.version)),
+) -> Result<(), PutOutcome> {
+    let claim = Claim {
+        bad: vec![&put.bad],
+        target: &put.target,
+        after: put.after,
+        own: &put.own,
+        since: put.since,
+    };
+    let ledger = match ports.platform.releases(app, LEDGER_LOOK).await {
+        Ok(ledger) => Some(ledger),
         Err(error) => {
             // The ledger is a hint; the machine itself, read under the lease, is the truth.
             warn!(app = %app, "{app}: the ledger cannot be read, going on: {error}");
             None
+        }
+    };
+    let (verified, now) = (put.verified.as_ref(), ports.clock.now());
+    match rival::before_writing(&claim, machine, verified, ledger.as_deref(), now) {
+        Standing::Ours | Standing::OnTarget | Standing::LeasedBy { .. } => Ok(()),
+        Standing::NewerRelease { version, by } => Err(PutOutcome::NewerRelease { version, by }),
+        Standing::SetByHand { digest } => Err(PutOutcome::SetByHand { digest }),
+        Standing::OtherImage { digest } => Err(PutOutcome::OtherImage { digest }),
+        Standing::Announced { version, by } => Err(PutOutcome::Announced { version, by }),
+        Standing::Deploying { version, by, kind } => {
+            Err(PutOutcome::Deploying { version, by, kind })
         }
     }
 }

@@ -58,7 +58,11 @@ impl Job<'_> {
         }
         while !machine.checks_pass(&self.put.tolerates, self.ports.clock.now()) {
             if Instant::now() >= self.deadline {
-                return Err(PutOutcome::Failed { reason: unhealthy(&machine) });
+                let failing = failing(&machine);
+                if failing.is_empty() {
+                    return Err(self.not_ready(&machine));
+                }
+                return Err(PutOutcome::Unhealthy { failing, crashed: false });
             }
             tokio::time::sleep(LOOK_EVERY).await;
             machine = self.look(instance).await?;
@@ -76,10 +80,9 @@ impl Job<'_> {
                 Err(error) => return Err(from_error(error)),
             }
             // Between slices: did the platform give the update up?
-            self.look(instance).await?;
+            let machine = self.look(instance).await?;
             if Instant::now() >= self.deadline {
-                let reason = "it did not start in time".to_owned();
-                return Err(PutOutcome::Failed { reason });
+                return Err(self.not_ready(&machine));
             }
             // A wait that answers at once must not become a hot loop.
             tokio::time::sleep(LOOK_EVERY).await;
@@ -92,10 +95,15 @@ impl Job<'_> {
         let machine = looking.await.map_err(from_error)?;
         if machine.instance != *instance || machine.digest() != self.put.target.digest.as_ref() {
             let runs = machine.digest().map_or("an image without digest", Digest::short);
-            let reason = format!("the platform reverted the update: it runs {runs}");
-            return Err(PutOutcome::Failed { reason });
+            return Err(PutOutcome::Reverted { runs: runs.to_owned() });
         }
         Ok(machine)
+    }
+
+    fn not_ready(&self, machine: &Machine) -> PutOutcome {
+        let now = self.ports.clock.now();
+        let since = now.checked_sub(self.put.ready_timeout).unwrap_or(now);
+        PutOutcome::NotReadyYet { state: machine.state.to_string(), since }
     }
 
     async fn start(&self, instance: &InstanceId) -> Result<(), PutOutcome> {
@@ -117,16 +125,7 @@ impl Job<'_> {
     }
 }
 
-fn unhealthy(machine: &Machine) -> String {
-    let failing: Vec<&str> = machine
-        .checks
-        .iter()
-        .filter(|check| check.status != CheckStatus::Passing)
-        .map(|check| check.name.as_str())
-        .collect();
-    if failing.is_empty() {
-        "its checks gave no fresh result in time".to_owned()
-    } else {
-        format!("its checks do not pass on the known-good image: {}", failing.join(", "))
-    }
+fn failing(machine: &Machine) -> Vec<String> {
+    let failing = machine.checks.iter().filter(|check| check.status != CheckStatus::Passing);
+    failing.map(|check| check.name.clone()).collect()
 }

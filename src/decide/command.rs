@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, ImageRef, MachineId, Observation, Order, Region, ReleaseVersion};
+use super::rival::{DeployKind, Verified};
+use crate::model::{
+    Digest, ImageRef, InstanceId, MachineId, Observation, Order, Region, ReleaseVersion,
+};
 
 /// Numbers an app's commands.
 pub type CommandId = u64;
@@ -22,13 +25,40 @@ pub struct PutImage {
     /// The release the machine is to carry in its metadata: number and, when known, id.
     pub release: Option<ReleaseVersion>,
     pub release_id: Option<String>,
-    /// Number of the bad release: one above it that is not `release` is somebody's newer one, and
-    /// wins.
+    /// Number of the bad release: one above it that is not ours is somebody's newer one, and wins.
     pub after: ReleaseVersion,
+    /// Ledger entries that are known to be ours.
+    #[serde(default)]
+    pub own: Vec<ReleaseVersion>,
+    /// When the rollback began.
+    #[serde(default)]
+    pub since: Timestamp,
+    /// How the machine was when we last verified the target on it, if we ever did.
+    #[serde(default)]
+    pub verified: Option<Verified>,
+    /// Marks the machines that this rollback wrote.
     pub rollback: String,
     /// Whether it was up, or had crashed, when the rollback was planned: then it is to be up after.
     pub up: bool,
     /// Checks that failed on this machine when the target was trusted: they are not waited for.
+    pub tolerates: BTreeSet<String>,
+    /// How long it may take to start and to pass its checks.
+    pub ready_timeout: Duration,
+}
+
+/// A machine that we took down, and that somebody's deploy then left stopped, runs again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartMachine {
+    pub machine: MachineId,
+    pub region: Region,
+    /// The version that was seen at rest. Another one is somebody's newer wish, and is left.
+    pub instance: InstanceId,
+    /// When we took the machine down, by the platform's clock. If it was up since, it rests for
+    /// another reason, and is left.
+    pub down_since: Timestamp,
+    /// The rollback that took it down.
+    pub rollback: String,
+    /// Checks that are not waited for.
     pub tolerates: BTreeSet<String>,
     /// How long it may take to start and to pass its checks.
     pub ready_timeout: Duration,
@@ -48,6 +78,7 @@ pub enum Command {
         since: Timestamp,
     },
     PutImage(Box<PutImage>),
+    StartMachine(Box<StartMachine>),
     /// A release of this image that the ledger made without our hearing of it, newer than `after`
     /// and made since `since`, has its final status.
     CloseStray {
@@ -71,6 +102,9 @@ impl Command {
             Self::OpenRelease { image, .. } => format!("open a release of {image}"),
             Self::PutImage(put) => {
                 format!("put {} on machine {}", put.target.reference(), put.machine)
+            }
+            Self::StartMachine(start) => {
+                format!("start machine {}, which we took down", start.machine)
             }
             Self::CloseStray { image, .. } => format!("close a stray release of {image}"),
             Self::CloseRelease { id, complete: true } => format!("mark release {id} complete"),
@@ -99,39 +133,72 @@ pub enum Outcome {
     /// The ledger did not answer; the release still counts as running there.
     ReleaseLeftOpen,
     Put(PutOutcome),
+    Start(StartOutcome),
 }
 
 /// What came of putting an image on a machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PutOutcome {
-    /// It runs the target, verified, and its checks pass.
-    Updated,
-    /// It did so before we touched it.
-    AlreadyOnTarget,
-    /// It carries a newer release of somebody's.
-    Superseded {
-        what: String,
-    },
-    /// Somebody put another image on it, without a release.
-    Foreign {
-        runs: String,
-    },
-    LeaseHeld {
-        owner: String,
-    },
-    HostDown {
-        status: String,
-    },
+    // Done.
+    /// It runs the target because of us, verified, and its checks pass (or it rests, as it did).
+    Updated { verified: Verified },
+    /// It did so before this attempt touched it; a half-done attempt of ours that was found
+    /// and seen through counts as this too.
+    AlreadyOnTarget { verified: Verified },
+
+    // Somebody else's: it is left alone.
+    /// It carries somebody's newer release: the rollback is over.
+    NewerRelease { version: ReleaseVersion, by: Option<String> },
+    /// We had verified the target on it, and somebody put the bad image back by hand.
+    SetByHand { digest: Digest },
+    /// It runs an image that is neither bad nor the target, without a release.
+    OtherImage { digest: Option<Digest> },
+    /// It does not exist any more, by itself and in the list.
     Gone,
-    /// The platform could not be asked, or a race was lost: nothing is known to be wrong with the
-    /// machine, and it is tried again.
-    Unavailable {
-        reason: String,
-    },
-    /// It was tried and did not work out: reverted by the platform, refused, or not healthy.
-    Failed {
-        reason: String,
-    },
+
+    // Passing causes: nothing is wrong with the machine, and it is tried again.
+    /// Somebody holds its lease. `description` is what the holder says of it, often nothing.
+    LeaseHeld { owner: String, description: String },
+    /// It is a canary or green machine of somebody's deploy that is still going on.
+    Deploying { version: Option<ReleaseVersion>, by: Option<String>, kind: DeployKind },
+    /// The ledger has somebody's newer release that is on no machine yet.
+    Announced { version: ReleaseVersion, by: Option<String> },
+    /// The token may not do this now (401, 403).
+    Denied { reason: String },
+    /// The platform answered something that could not be understood.
+    Unreadable { reason: String },
+    /// Its host does not answer, or the platform does not show its configuration.
+    HostDown { status: String },
+    /// It runs the target and is not ready within `ready_timeout`: `state` is where it stands,
+    /// `since` when this attempt began to wait for it. A slow host, or checks without a result.
+    NotReadyYet { state: String, since: Timestamp },
+    /// The platform did not answer, a race was lost, the lease was lost, or too little of it was
+    /// left to write under it. After a write that was not answered nobody knows whether it
+    /// happened: the next attempt begins by looking.
+    Unavailable { reason: String },
+
+    // It was tried and did not work out.
+    /// The platform gave the update up and went back; `runs` is the short digest it runs.
+    Reverted { runs: String },
+    /// The platform says that the request is wrong (400, 422), or its configuration cannot be
+    /// edited.
+    Refused { reason: String },
+    /// It runs the target, and these checks fail there, or its process ends by itself.
+    Unhealthy { failing: Vec<String>, crashed: bool },
+}
+
+/// What came of starting a machine that we took down.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StartOutcome {
+    /// It runs, and its checks pass.
+    Started,
+    /// It ran already, or was on its way there.
+    AlreadyUp,
+    /// It rests for a reason that is not ours: it is another version than was asked for, or it was
+    /// up since we took it down, or it is a job that ended.
+    NotOurs,
+    /// As for an update: `Gone`, a passing cause, or what did not work out.
+    Not(PutOutcome),
 }
 
 /// What `step` is told.

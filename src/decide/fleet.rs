@@ -3,16 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::state::{LedgerEntry, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback};
-use crate::model::{
-    Digest, Machine, MachineState, ProcessGroup, Release, ReleaseStatus, ReleaseVersion,
-    reason::ImageCount,
+use super::{
+    rival::{self, Claim, Standing},
+    state::{Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback},
 };
-
-/// How long a release that no machine runs is waited for.
-const ANNOUNCED_MAX: SignedDuration = SignedDuration::from_mins(10);
+use crate::model::{
+    Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion, reason::ImageCount,
+};
 
 /// The machines that count: not destroyed, not of a group that runs once and ends.
 pub(super) fn judged(machines: &[Machine]) -> Vec<&Machine> {
@@ -164,24 +163,29 @@ pub(super) fn make_own(state: &mut Memory, version: ReleaseVersion) {
     }
 }
 
+/// What a rollback wants of the app's machines, for [`rival`].
+pub(super) fn claim<'a>(state: &'a Memory, rollback: &'a Rollback) -> Claim<'a> {
+    let quarantined = state.quarantined.iter().map(|old| &old.digest);
+    Claim {
+        bad: std::iter::once(&rollback.bad.digest).chain(quarantined).collect(),
+        target: &rollback.target.image,
+        after: rollback.bad.version.unwrap_or(state.seen_version),
+        own: &state.own_releases,
+        since: rollback.started_at,
+    }
+}
+
 /// Somebody else's release, newer than what is being rolled back, that machines run already.
 pub(super) fn rival(
     state: &Memory,
     rollback: &Rollback,
     machines: &[&Machine],
+    now: Timestamp,
 ) -> Option<ReleaseVersion> {
-    let bad = rollback.bad.version.unwrap_or(state.seen_version);
-    machines
-        .iter()
-        // Our own mark: the ledger entry was made, and its number not yet learnt. Others keep the
-        // mark when they put their image on the machine.
-        .filter(|machine| {
-            machine.metadata.get("waveoff_rollback") != Some(&rollback.id)
-                || machine.digest() != Some(&rollback.target.digest)
-        })
-        .filter_map(|machine| machine.release)
-        .filter(|version| *version > bad && !state.own_releases.contains(version))
-        .max()
+    match rival::of_app(&claim(state, rollback), machines, None, now) {
+        Standing::NewerRelease { version, .. } => Some(version),
+        _ => None,
+    }
 }
 
 /// Somebody else's newer release that stands in the ledger and on no machine yet: its deploy has
@@ -192,26 +196,10 @@ pub(super) fn announced(
     ledger: &[Release],
     now: Timestamp,
 ) -> Option<ReleaseVersion> {
-    let bad = rollback.bad.version.unwrap_or(state.seen_version);
-    let own_image = rollback.target.image.reference();
-    ledger
-        .iter()
-        .filter(|release| release.version > bad && !state.own_releases.contains(&release.version))
-        .filter(|release| {
-            let unlearnt =
-                matches!(rollback.ledger, LedgerEntry::Opening | LedgerEntry::Refused { .. });
-            !(unlearnt && release.image == own_image)
-        })
-        .filter(|release| is_announced(release, now))
-        .map(|release| release.version)
-        .max()
-}
-
-/// Whether a release in the ledger may still be on its way to the machines.
-pub fn is_announced(release: &Release, now: Timestamp) -> bool {
-    // What failed put nothing in its place; if it reached a machine, that machine tells.
-    let over = matches!(release.status, ReleaseStatus::Failed | ReleaseStatus::Interrupted);
-    !over && now.duration_since(release.created_at) < ANNOUNCED_MAX
+    match rival::of_app(&claim(state, rollback), &[], Some(ledger), now) {
+        Standing::Announced { version, .. } => Some(version),
+        _ => None,
+    }
 }
 
 /// Whether a group runs more than one image.

@@ -17,6 +17,7 @@ mod fleet;
 mod guards;
 mod images;
 mod phases;
+pub mod rival;
 pub mod rollback;
 mod sight;
 pub mod state;
@@ -28,8 +29,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use command::{Command, CommandId, Input, Outcome, PutImage, PutOutcome};
-pub use fleet::is_announced;
+pub use command::{
+    Command, CommandId, Input, Outcome, PutImage, PutOutcome, StartMachine, StartOutcome,
+};
 pub use state::AppState;
 pub use verdict::bake_ends;
 
@@ -122,6 +124,8 @@ fn finished(phase: Phase, cx: &mut Context<'_>, id: CommandId, outcome: &Outcome
             phase
         }
         Outcome::Put(outcome) => rollback::put_finished(phase, cx, &command, outcome),
+        // Nothing orders a start yet.
+        Outcome::Start(_) => phase,
     }
 }
 

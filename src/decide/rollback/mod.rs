@@ -145,7 +145,7 @@ pub(super) fn mind_rivals(
     ledger: Option<&[Release]>,
 ) -> Phase {
     let Phase::RollingBack(mut rollback) = phase else { return phase };
-    if let Some(newer) = fleet::rival(&cx.memory, &rollback, machines) {
+    if let Some(newer) = fleet::rival(&cx.memory, &rollback, machines, cx.now) {
         return stop_for_rival(cx, &rollback, &newer.to_string());
     }
     if let Some(ledger) = ledger {
@@ -164,9 +164,9 @@ pub(super) fn put_finished(
     let Command::PutImage(put) = command else { return phase };
     match phase {
         Phase::RollingBack(mut rollback) if rollback.id == put.rollback => {
-            if let PutOutcome::Superseded { what } = outcome {
+            if let PutOutcome::NewerRelease { version, .. } = outcome {
                 note_superseded(&mut rollback, put, cx.now);
-                return stop_for_rival(cx, &rollback, what);
+                return stop_for_rival(cx, &rollback, &version.to_string());
             }
             note_outcome(&mut rollback, put, outcome, cx.now);
             Phase::RollingBack(rollback)
@@ -239,6 +239,7 @@ fn drop_unstarted(cx: &mut Context<'_>, rollback: &Rollback) {
         Command::PutImage(put) => put.rollback != rollback.id,
         Command::CheckImage { .. }
         | Command::OpenRelease { .. }
+        | Command::StartMachine(_)
         | Command::CloseStray { .. }
         | Command::CloseRelease { .. } => true,
     });

@@ -231,33 +231,52 @@ pub(super) fn note_outcome(
     now: Timestamp,
 ) {
     let (phase, wait) = match outcome {
-        PutOutcome::Updated | PutOutcome::AlreadyOnTarget => {
+        PutOutcome::Updated { .. } | PutOutcome::AlreadyOnTarget { .. } => {
             (MachinePhase::OnTarget, Duration::ZERO)
         }
-        PutOutcome::Superseded { .. } | PutOutcome::Gone => (MachinePhase::Gone, Duration::ZERO),
-        PutOutcome::Foreign { runs } => {
-            (MachinePhase::Superseded { runs: runs.clone() }, Duration::ZERO)
+        PutOutcome::NewerRelease { .. } | PutOutcome::Gone => (MachinePhase::Gone, Duration::ZERO),
+        PutOutcome::OtherImage { digest } => {
+            let runs = digest.as_ref().map_or("an image without digest", Digest::short);
+            (MachinePhase::Superseded { runs: runs.to_owned() }, Duration::ZERO)
+        }
+        PutOutcome::SetByHand { digest } => {
+            (MachinePhase::Superseded { runs: digest.short().to_owned() }, Duration::ZERO)
         }
         PutOutcome::HostDown { .. } => (MachinePhase::HostDown, Duration::ZERO),
-        PutOutcome::LeaseHeld { owner } => {
+        PutOutcome::LeaseHeld { owner, .. } => {
             (MachinePhase::Leased { owner: owner.clone() }, LEASE_RETRY_AFTER)
         }
-        PutOutcome::Unavailable { .. } => (MachinePhase::Todo, UNAVAILABLE_RETRY_AFTER),
-        PutOutcome::Failed { reason } => {
-            let mut attempts = 0;
-            for work in &mut rollback.regions {
-                if let Some(machine) = work.machines.get_mut(&put.machine) {
-                    machine.attempts += 1;
-                    attempts = machine.attempts;
-                }
-            }
-            let phase = if attempts >= ATTEMPTS_MAX {
-                MachinePhase::Failed { reason: reason.clone() }
-            } else {
-                MachinePhase::Todo
-            };
-            (phase, RETRY_AFTER * attempts)
+        PutOutcome::Unavailable { .. }
+        | PutOutcome::Announced { .. }
+        | PutOutcome::Deploying { .. } => (MachinePhase::Todo, UNAVAILABLE_RETRY_AFTER),
+        PutOutcome::Denied { reason }
+        | PutOutcome::Unreadable { reason }
+        | PutOutcome::Refused { reason } => failed(rollback, put, reason),
+        PutOutcome::NotReadyYet { .. } => failed(rollback, put, "it did not start in time"),
+        PutOutcome::Reverted { runs } => {
+            failed(rollback, put, &format!("the platform reverted the update: it runs {runs}"))
+        }
+        PutOutcome::Unhealthy { failing, .. } => {
+            let what = "its checks do not pass on the known-good image";
+            failed(rollback, put, &format!("{what}: {}", failing.join(", ")))
         }
     };
     note_put(rollback, put, &phase, now, wait);
+}
+
+/// An attempt that did not work out: tried again a few times, ever later.
+fn failed(rollback: &mut Rollback, put: &PutImage, reason: &str) -> (MachinePhase, Duration) {
+    let mut attempts = 0;
+    for work in &mut rollback.regions {
+        if let Some(machine) = work.machines.get_mut(&put.machine) {
+            machine.attempts += 1;
+            attempts = machine.attempts;
+        }
+    }
+    let phase = if attempts >= ATTEMPTS_MAX {
+        MachinePhase::Failed { reason: reason.to_owned() }
+    } else {
+        MachinePhase::Todo
+    };
+    (phase, RETRY_AFTER * attempts)
 }
