@@ -1,7 +1,7 @@
 //! What the platform's users do not see: the control API, faults of the wire, rate limits, and the
 //! machines' metrics pages.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::{
@@ -89,7 +89,7 @@ async fn every_running_machine_serves_its_metrics_on_its_own_address() {
     let mut fleet = waveoff::sim::fleet::demo();
     (fleet.network, fleet.metrics_port) = ([127, 91, 0, 0].into(), port);
     let web = Served::serve(Sim::at(&fleet, "2026-01-05T03:00:00Z".parse().unwrap())).await;
-    let pages = tokio::spawn(serve::metrics::serve(Arc::new(web.sim.clone())));
+    let pages = tokio::spawn(serve::metrics::serve(web.sim.clone()));
     web.pass(10_000);
     let mut texts = Vec::new();
     let reading = async {

@@ -10,50 +10,53 @@ use serde_json::{Value, json};
 use super::{
     Shared,
     call::Call,
-    desk::{PageKind, ShipOptions},
     faults::Rule,
     limits::Limits,
     lock,
+    organization_json::lease_json,
     reply::{Answer, Reply},
 };
 use crate::sim::{
-    Denial, Quirks,
-    machine::seconds,
-    script::{Lists, Step},
+    fleet::script::{Lists, Step},
+    handle::Sim,
+    model::{
+        behaviour::Behaviour, deploy::ShipOptions, lease::Ask, machine::seconds, page::PageKind,
+        quirks::Quirks, rights::Denial,
+    },
 };
 
 /// Answers a control request.
 pub fn answer(shared: &Shared, call: &Call) -> Answer {
     let path: Vec<&str> = call.route.key.split('/').filter(|part| !part.is_empty()).collect();
-    let desk = &shared.desk;
+    let sim = &shared.sim;
     match (call.method.as_str(), path.as_slice()) {
-        ("GET", ["state"]) => Ok(Reply::ok(desk.summary()?)),
-        ("GET", ["totals"]) => Ok(Reply::ok(desk.totals())),
+        ("GET", ["state"]) => Ok(Reply::ok(sim.with(|org| org.show_summary()))),
+        ("GET", ["totals"]) => Ok(Reply::ok(sim.with(|org| org.show_totals()))),
         ("GET", ["calls"]) => {
             let log = lock(&shared.faults).log(call.number("after").unwrap_or(0));
             Ok(Reply::ok(json!({"calls": log})))
         }
         ("POST", ["ship"]) => ship(shared, call),
         ("POST", ["secrets"]) => {
-            let entry = desk.sim().ship_secrets(text(&call.body, "app")?, options(&call.body)?)?;
+            let entry = sim.ship_secrets(text(&call.body, "app")?, options(&call.body)?)?;
             Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
         }
         ("POST", ["scale"]) => {
             let by = call.body["by"].as_u64().and_then(|by| u32::try_from(by).ok()).unwrap_or(1);
             let (app, region) = (text(&call.body, "app")?, text(&call.body, "region")?);
-            Ok(Reply::ok(json!({"ids": desk.sim().scale(app, region, by.min(100))?})))
+            Ok(Reply::ok(json!({"ids": sim.scale(app, region, by.min(100))?})))
         }
         ("DELETE", ["ships"]) => {
-            desk.sim().kill_ships(text(&call.body, "app")?);
+            sim.kill_ships(text(&call.body, "app")?);
             done()
         }
-        ("GET", ["gates", app]) => Ok(Reply::ok(json!({"gates": desk.sim().gates(app)}))),
+        ("GET", ["gates", app]) => Ok(Reply::ok(json!({"gates": sim.gates(app)}))),
         ("PUT", ["images"]) => {
-            desk.set_image(&call.body)?;
+            set_image(sim, &call.body)?;
             done()
         }
         ("DELETE", ["images"]) => {
-            desk.remove_image(text(&call.body, "image")?)?;
+            sim.remove_image(text(&call.body, "image")?)?;
             done()
         }
         ("POST", ["faults"]) => {
@@ -77,7 +80,7 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
         }
         ("PUT", ["quirks"]) => {
             let quirks: Quirks = parse(&call.body)?;
-            desk.sim().set_quirks(quirks);
+            sim.set_quirks(quirks);
             done()
         }
         ("POST", ["denied"]) => {
@@ -86,11 +89,11 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
                 return Err(Reply::error(400, &problem));
             }
             let time = denial.for_s.map(seconds);
-            desk.sim().deny(denial.whose().as_deref(), denial.right, denial.status, time);
+            sim.deny(denial.whose().as_deref(), denial.right, denial.status, time);
             done()
         }
         ("DELETE", ["denied"]) => {
-            desk.sim().allow_all();
+            sim.allow_all();
             done()
         }
         ("POST", ["script"]) => {
@@ -98,19 +101,19 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             if let Some(problem) = steps.iter().find_map(Step::problem) {
                 return Err(Reply::error(400, &problem));
             }
-            steps.into_iter().for_each(|step| desk.sim().plan(step));
+            steps.into_iter().for_each(|step| sim.plan(step));
             done()
         }
         ("PUT", ["lists"]) => {
             let lists: Lists = parse(&call.body)?;
-            desk.sim().with(|org| org.change_lists(&lists));
+            sim.with(|org| org.change_lists(&lists));
             done()
         }
         ("PUT", ["machines", id, "page"]) => {
-            desk.app_of(id)?;
+            sim.ask(|org| org.app_of(id))?;
             let kind: PageKind = serde_json::from_value(call.body["kind"].clone())
                 .map_err(|error| Reply::error(400, &format!("\"kind\": {error}")))?;
-            desk.set_page_kind(id, kind);
+            sim.with(|org| org.set_page_kind(id, kind));
             done()
         }
         ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),
@@ -132,37 +135,53 @@ fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Reply> {
 }
 
 fn machine(shared: &Shared, id: &str, verb: &str, body: &Value) -> Answer {
-    let desk = &shared.desk;
-    let app = desk.app_of(id)?;
+    let sim = &shared.sim;
+    let app = sim.ask(|org| org.app_of(id))?;
     match verb {
         "lease" => {
             let owner = body["owner"].as_str().unwrap_or("somebody@else.test");
             let seconds = body["seconds"].as_u64().unwrap_or(13).clamp(1, 86_400);
             let ttl = Duration::from_secs(seconds);
-            Ok(Reply::ok(desk.take_lease(&app, id, None, ttl, owner, "")?))
+            Ok(Reply::ok(lease_json(&sim.ask(|org| {
+                org.take_lease(&app, id, Ask { nonce: None, ttl, owner, description: "" })
+            })?)))
         }
-        "stop" => desk.force_stop(&app, id).and_then(|()| done()),
-        "kill" => desk.kill(&app, id).and_then(|()| done()),
+        "stop" => sim.ask(|org| org.force_rest(&app, id, false)).and_then(|()| done()),
+        "kill" => sim.ask(|org| org.kill(id)).and_then(|()| done()),
         "image" => {
-            desk.sim().put_image(id, text(body, "image")?)?;
+            sim.put_image(id, text(body, "image")?)?;
             done()
         }
         "suspend" => {
-            desk.sim().suspend(id)?;
+            sim.suspend(id)?;
             done()
         }
         "start" => {
-            desk.sim().start(id)?;
+            sim.start(id)?;
             done()
         }
         "destroy" => {
-            desk.sim().destroy(id)?;
+            sim.destroy(id)?;
             done()
         }
-        "clone" => Ok(Reply::ok(json!({"id": desk.clone_machine(&app, id)?}))),
-        "host" => desk.set_host(&app, id, text(body, "status")?).and_then(|()| done()),
+        "clone" => Ok(Reply::ok(json!({"id": sim.ask(|org| org.clone_machine(id))?}))),
+        "host" => {
+            let status = text(body, "status")?;
+            sim.ask(|org| org.set_host(id, status)).and_then(|()| done())
+        }
         _ => Err(Reply::error(404, "a machine has no such control")),
     }
+}
+
+/// Adds an image, or changes how one behaves.
+fn set_image(sim: &Sim, body: &Value) -> Result<(), Reply> {
+    let image = text(body, "image")?;
+    let behaviour = body.get("behaviour").cloned().unwrap_or_else(|| json!({}));
+    let behaviour: Behaviour = parse(&behaviour)?;
+    if let Some(problem) = behaviour.problem() {
+        return Err(Reply::error(400, &problem));
+    }
+    sim.ask(|org| org.change_image(image, None, behaviour))
 }
 
 /// What a body says of a deploy besides app and image.
@@ -178,6 +197,6 @@ fn options(body: &Value) -> Result<ShipOptions, Reply> {
 /// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
 fn ship(shared: &Shared, call: &Call) -> Answer {
     let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
-    let entry = shared.desk.ship(app, image, options(&call.body)?)?;
+    let entry = shared.sim.ship(app, image, options(&call.body)?)?;
     Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
 }
