@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use jiff::Timestamp;
-use waveoff::decide::detect::{RatioDetector, RatioSettings};
+use waveoff::threshold::detect::{RatioDetector, RatioSettings};
 
 const BLOCKS: u32 = 360;
 

@@ -17,7 +17,7 @@ use divan::{Bencher, black_box, counter::BytesCount};
 use prometheus_parse::Scrape;
 use waveoff::{
     ports::PageReader as _,
-    scrape::{
+    sources::pages::{
         FamilySelector, Limits,
         parse::{Series, parse},
     },

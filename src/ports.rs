@@ -1,15 +1,19 @@
 //! What the daemon needs from outside: the platform, metrics pages, registries, receivers, time.
 //!
-//! The traits are owned by their consumer (the daemon) and say nothing of HTTP. `fly`, `scrape`
+//! The traits are owned by their consumer (the daemon) and say nothing of HTTP. `fly`, `sources`
 //! and `notify` implement them over the network; `sim` implements the first three in memory.
 //! Implementations put a deadline on every call; only `fly` retries, and only what is safe to
 //! repeat.
 
-use std::{net::IpAddr, time::Duration};
+mod clock;
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+pub use clock::Clock;
 
 use crate::model::{
     AppName, ImageRef, InstanceId, Machine, MachineId, RawConfig, Region, Release, ReleaseStatus,
@@ -122,10 +126,30 @@ pub struct NewRelease {
     pub image: String,
 }
 
+/// What the platform says of a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenScope {
+    /// Slugs; empty: not said.
+    pub organizations: BTreeSet<String>,
+    /// Names of apps it is restricted to; empty, or `*`: not restricted.
+    pub apps: BTreeSet<String>,
+    /// The one machine it works on.
+    pub only_machine: Option<String>,
+}
+
 /// The organization on the platform.
 #[async_trait]
 pub trait Platform: Send + Sync {
     /// Machines that changed since `position`, all pages; overlap and de-duplication are inside.
+    /// How far the platform's clock is ahead of this host's, as its newest answers showed; `None`:
+    /// not known, as before the first answer or since this host's clock was set.
+    fn clock_offset(&self) -> Option<SignedDuration> {
+        None
+    }
+    /// What our token reaches. Any error but `Denied` says nothing about it.
+    async fn token_scope(&self) -> Result<TokenScope, PlatformError> {
+        Err(PlatformError::NotFound("not asked here".to_owned()))
+    }
     async fn changes(&self, position: &FeedPosition) -> Result<FeedReading, PlatformError>;
     /// Every app of the organization.
     async fn apps(&self) -> Result<Vec<AppName>, PlatformError>;
@@ -252,32 +276,9 @@ pub enum DeliveryOutcome {
 #[async_trait]
 pub trait Notifier: Send + Sync {
     async fn send(&self, delivery: &Delivery) -> DeliveryOutcome;
-}
-
-/// Reads the time. Everything that waits uses tokio's clock, so that simulated time moves both.
-#[derive(Clone, Debug)]
-pub struct Clock {
-    wall: Timestamp,
-    start: tokio::time::Instant,
-}
-
-impl Clock {
-    /// The real time of day.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-    pub fn system() -> Self {
-        Self::starting_at(Timestamp::now())
-    }
-
-    /// A clock that shows `wall` now and moves with tokio's clock.
-    pub fn starting_at(wall: Timestamp) -> Self {
-        Self { wall, start: tokio::time::Instant::now() }
-    }
-
-    pub fn now(&self) -> Timestamp {
-        let elapsed = self.start.elapsed();
-        jiff::SignedDuration::try_from(elapsed)
-            .ok()
-            .and_then(|elapsed| self.wall.checked_add(elapsed).ok())
-            .unwrap_or(self.wall)
+    /// Tells whoever waits for it at `url` that the daemon works. The error names no URL.
+    async fn beat(&self, url: &str) -> Result<(), String> {
+        let _secret = url;
+        Ok(())
     }
 }

@@ -13,10 +13,7 @@ use serde_json::{Value, json};
 use super::text;
 use crate::{
     config::{self, AppGlob, Checked, ConfigErrors, Format, PolicyFile, duration_text, share_text},
-    model::{
-        Action, MaxUnavailable, Mode, NoData, Policy, RegionOrder, Strategy, Threshold,
-        ThresholdKind,
-    },
+    model::{MaxUnavailable, Mode, NoData, OnBreach, Policy, RegionOrder, Strategy, Threshold},
 };
 
 const WRONG: i32 = 2;
@@ -75,10 +72,10 @@ fn policy_json(file: &PolicyFile) -> Value {
         .map(|threshold| {
             json!({
                 "name": threshold.name,
-                "kind": threshold.kind.word(),
-                "limit": limit(threshold),
+                "kind": threshold.room().kind().as_str(),
+                "limit": threshold.room().describe(),
                 "no_data": threshold.no_data,
-                "action": threshold.action,
+                "action": threshold.on_breach,
             })
         })
         .collect();
@@ -279,52 +276,14 @@ fn rollback(policy: &Policy) -> String {
 }
 
 fn meaning(threshold: &Threshold) -> String {
-    let mut text = limit(threshold);
+    let mut text = threshold.room().describe();
     match threshold.no_data {
         NoData::Hold => {}
         NoData::Ignore => text.push_str("; no data is ignored"),
         NoData::Breach => text.push_str("; no data is a breach"),
     }
-    if threshold.action == Action::Alert {
+    if threshold.on_breach == OnBreach::Alert {
         text.push_str("; only alerts");
     }
     text::clean(&text)
-}
-
-fn limit(threshold: &Threshold) -> String {
-    match &threshold.kind {
-        ThresholdKind::Ratio { bad, total, max, strict } => {
-            format!("at most {} {bad} of {total}{}", share_text(*max), strictly(*strict))
-        }
-        ThresholdKind::Latency { histogram, quantile, bound_s, strict } => format!(
-            "at most {} of {histogram} slower than {}{}",
-            share_text(1.0 - quantile),
-            duration_text(std::time::Duration::from_secs_f64(*bound_s)),
-            strictly(*strict)
-        ),
-        ThresholdKind::Gauge { gauge, max, sustain, quorum } => format!(
-            "{gauge} not above {max} for {} on {} of the machines",
-            duration_text(*sustain),
-            share_text(*quorum)
-        ),
-        ThresholdKind::Checks { failing, consecutive } => format!(
-            "no Fly check failing {consecutive} times in a row on {} of the machines",
-            share_text(*failing)
-        ),
-        ThresholdKind::Crashes { exits, oom, failing } => {
-            let oom = match oom {
-                0 => String::new(),
-                1 => " or 1 out-of-memory kill".to_owned(),
-                many => format!(" or {many} out-of-memory kills"),
-            };
-            format!(
-                "fewer than {exits} unplanned exits{oom} on {} of the machines",
-                share_text(*failing)
-            )
-        }
-    }
-}
-
-fn strictly(strict: bool) -> &'static str {
-    if strict { " (strict)" } else { "" }
 }

@@ -1,8 +1,9 @@
-//! Reads the API of a running daemon, bounded in time and size.
+//! Asks the API of a running daemon, bounded in time and size.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use reqwest::{Client, Method, RequestBuilder, header::CONTENT_TYPE};
 
 use crate::web::view::ErrorView;
 
@@ -17,15 +18,43 @@ const MAX_BODY: usize = 32 << 20;
 /// When the daemon cannot be reached, refuses, or answers with something endless; the text says
 /// which address was tried and how to give another.
 pub(super) async fn get(url: &str, path: &str) -> anyhow::Result<String> {
+    ask(url, path, |client, address| client.get(address)).await
+}
+
+/// Gives an order with the operator's token, and answers with the body.
+///
+/// # Errors
+/// As [`get`].
+pub(super) async fn order(
+    url: &str,
+    method: Method,
+    path: &str,
+    token: &str,
+    body: String,
+) -> anyhow::Result<String> {
+    ask(url, path, |client, address| {
+        let request = client.request(method, address).bearer_auth(token);
+        request.header(CONTENT_TYPE, "application/json").body(body)
+    })
+    .await
+}
+
+async fn ask(
+    url: &str,
+    path: &str,
+    request: impl FnOnce(&Client, &str) -> RequestBuilder,
+) -> anyhow::Result<String> {
     let address = format!("{}{path}", url.trim_end_matches('/'));
     // The daemon is a neighbour on a private network: no proxy is on the way to it.
-    let client = reqwest::Client::builder()
+    let client = Client::builder()
         .timeout(DEADLINE)
         .no_proxy()
         .build()
         .context("cannot prepare a request")?;
-    let mut response =
-        client.get(&address).send().await.map_err(|error| unreachable_at(&address, &error))?;
+    let mut response = request(&client, &address)
+        .send()
+        .await
+        .map_err(|error| unreachable_at(&address, &error))?;
     let mut body = Vec::new();
     while let Some(chunk) =
         response.chunk().await.map_err(|error| unreachable_at(&address, &error))?

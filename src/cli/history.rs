@@ -116,7 +116,7 @@ fn is_about_acting(kind: EventKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AppName, Event, Evidence, Reason, RegionReport};
+    use crate::model::{AppName, Event, Evidence, Kind, Reason, RegionReport, Unit};
 
     fn event(kind: EventKind, change: impl FnOnce(&mut Event)) -> EventView {
         let at = "2026-03-01T12:00:05Z".parse().unwrap();
@@ -132,10 +132,11 @@ mod tests {
     fn breach(threshold: &str, verdict: Verdict) -> Evidence {
         Evidence {
             threshold: threshold.to_owned(),
-            kind: "ratio".to_owned(),
+            kind: Kind::Ratio,
             verdict,
             value: Some(0.09),
             limit: 0.02,
+            unit: Unit::Requests,
             source: String::new(),
             bad: 37.0,
             total: 410.0,
@@ -167,7 +168,7 @@ mod tests {
 2026-03-01 12:00:05  rollback.planned  (observe: not done)
   api v42 → v41: 5xx 9.0 %
   because 5xx breached
-    5xx  9.0 %  limit 2.0 %  37 of 410    breach
+    5xx  9.0 %  limit 2 %  37 of 410    breach
     iad  waiting  1 on v42
     | panic : at the disco
 (older events exist; ask for more with --limit)

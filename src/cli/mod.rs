@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod demo;
 pub mod history;
+mod hold;
 mod receiver;
 mod run;
 mod sim;
@@ -16,6 +17,8 @@ mod text;
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+use crate::web::operator::TOKEN_VARIABLE;
 
 /// Another daemon uses the data directory.
 const EXIT_IN_USE: i32 = 3;
@@ -72,6 +75,53 @@ enum Command {
         /// How many events, the newest first.
         #[arg(long, default_value_t = 50)]
         limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hold an app, or all of them: nothing is rolled back, at once and at any moment of a rollback.
+    ///
+    /// Needs `WAVEOFF_OPERATOR_TOKEN`, with the value that the daemon has.
+    #[command(group = clap::ArgGroup::new("whom").required(true).args(["app", "all"]))]
+    Hold {
+        app: Option<String>,
+        /// Every app, those that appear later included.
+        #[arg(long)]
+        all: bool,
+        /// Why; it stands in every message and in `status`.
+        #[arg(long)]
+        reason: String,
+        /// How long, such as 2h; without it, until `waveoff unhold`.
+        #[arg(long = "for", value_name = "TIME")]
+        length: Option<String>,
+        /// Who says so.
+        #[arg(long, env = "USER")]
+        by: Option<String>,
+        /// Where the daemon's API is.
+        #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
+        url: String,
+        /// The operator's token.
+        #[arg(skip = std::env::var(TOKEN_VARIABLE).ok())]
+        token: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End an operator's hold of an app, or of all of them.
+    ///
+    /// Needs `WAVEOFF_OPERATOR_TOKEN`, with the value that the daemon has.
+    #[command(group = clap::ArgGroup::new("whom").required(true).args(["app", "all"]))]
+    Unhold {
+        app: Option<String>,
+        /// Every app.
+        #[arg(long)]
+        all: bool,
+        /// Where the daemon's API is.
+        #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
+        url: String,
+        /// The operator's token.
+        #[arg(skip = std::env::var(TOKEN_VARIABLE).ok())]
+        token: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -140,6 +190,14 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         Command::Status { url, json } => status::run(&url, json, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, &app, limit, json, &mut out).await
+        }
+        Command::Hold { app, all: _, reason, length, by, url, token, json } => {
+            let wish = hold::Wish::Hold { app, reason, length, by };
+            hold::run(&url, token.as_deref(), wish, json, &mut out).await
+        }
+        Command::Unhold { app, all: _, url, token, json } => {
+            let wish = hold::Wish::Unhold { app };
+            hold::run(&url, token.as_deref(), wish, json, &mut out).await
         }
         Command::Demo { bad, json, keep_running } => demo::run(bad, json, keep_running).await,
         Command::Sim { command: SimCommand::Serve { fleet, listen, metrics_port } } => {

@@ -16,17 +16,17 @@ use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
 use crate::{
-    config,
+    config::{self, Secret},
     daemon::{self, ConfigSource, Counted, Ports, Settings},
     fly::{Fly, FlySettings},
     notify::http::HttpNotifier,
     ports::Clock,
-    scrape::{CONCURRENCY, HttpPages, Scraper},
+    sources::pages::{CONCURRENCY, HttpPages, Scraper},
     store::{
         SqliteJournal,
         lock::{DirectoryLock, LockError},
     },
-    web::Board,
+    web::{Board, operator},
 };
 
 /// How often the change feed is read (the platform allows about one reading a second).
@@ -77,7 +77,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     );
     let ports = Arc::new(Ports {
         platform: Arc::new(Counted::new(fly.clone(), board.clone())),
-        scraper: Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY),
+        sources: vec![Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY))],
         registry: fly,
         notifier: Arc::new(HttpNotifier::new(clock.clone())?),
         journal: Arc::new(journal),
@@ -92,6 +92,8 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         }),
         listener: Some(listener),
         feed_every: FEED_EVERY,
+        operator_token: std::env::var(operator::TOKEN_VARIABLE).ok().map(Secret::new),
+        orders: Arc::default(),
     };
     daemon::run(settings, ports, told_to_stop()?).await?;
     Ok(0)

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 
 use super::{
     client,
-    text::{clean, count, duration, odds, seconds_between, table, value},
+    text::{clean, count, duration, odds, seconds_between, table},
 };
 use crate::{
-    model::{Mode, Region, RegionReport, event::ReleaseInfo},
+    model::{Mode, OperatorHold, Region, RegionReport, Unit, event::ReleaseInfo},
+    numbers::share,
+    threshold,
     web::view::{AppView, EvidenceView, OrgView, Phase},
 };
 
@@ -66,11 +68,20 @@ fn headline(status: &OrgView) -> String {
     for what in status.waiting_for.iter().take(WAITING_SHOWN) {
         let _ = writeln!(text, "waits for {what}");
     }
+    if let Some(hold) = &status.hold {
+        let _ = writeln!(text, "every app is held by {}", held_by(hold));
+    }
     if !status.feed.error_regions.is_empty() {
         let regions: Vec<_> = status.feed.error_regions.iter().map(Region::as_str).collect();
         let _ = writeln!(text, "the feed cannot speak for {}", regions.join(", "));
     }
     text
+}
+
+/// `dana until 2026-03-01T04:03:04Z: a sale`.
+fn held_by(hold: &OperatorHold) -> String {
+    let until = hold.until.map_or_else(String::new, |until| format!(" until {until}"));
+    format!("{}{until}: {}", hold.by, hold.reason)
 }
 
 fn section(app: &AppView, now: Timestamp) -> String {
@@ -95,6 +106,9 @@ fn section(app: &AppView, now: Timestamp) -> String {
     match &app.known_good {
         Some(known_good) => releases.push(release_row("known good", known_good)),
         None => releases.push(vec!["known good".to_owned(), "none yet".to_owned()]),
+    }
+    if let Some(hold) = &app.operator_hold {
+        releases.push(vec!["held by".to_owned(), held_by(hold)]);
     }
     if let Some(hold) = &app.hold {
         releases.push(vec!["held".to_owned(), hold.clone()]);
@@ -163,8 +177,10 @@ fn release_row(label: &str, release: &ReleaseInfo) -> Vec<String> {
 
 /// Name, value against limit, counts, odds against what is needed, verdict with its reason.
 pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
-    let kind = evidence.kind.as_str();
-    let of = |number: Option<f64>| number.map_or("no data".to_owned(), |n| value(kind, n));
+    let unit = evidence.unit;
+    let of = |number: Option<f64>, write: fn(f64, Unit) -> String| {
+        number.map_or("no data".to_owned(), |number| write(number, unit))
+    };
     let counts = &evidence.counts;
     let mut seen = if counts.total > 0.0 {
         format!("{} of {}", count(counts.bad), count(counts.total))
@@ -172,7 +188,7 @@ pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
         String::new()
     };
     if let Some(control) = evidence.control.filter(|control| control.total > 0.0) {
-        let share = value("ratio", control.bad / control.total);
+        let share = share(control.bad / control.total);
         let _ = write!(seen, " (known good {share})");
     }
     let odds = match (evidence.ln_odds, evidence.ln_odds_needed) {
@@ -189,8 +205,8 @@ pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
     }
     vec![
         evidence.threshold.clone(),
-        of(evidence.value),
-        format!("limit {}", of(evidence.limit)),
+        of(evidence.value, threshold::value),
+        format!("limit {}", of(evidence.limit, threshold::limit)),
         seen,
         odds,
         verdict,
@@ -227,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Digest, ReleaseVersion, Verdict},
+        model::{Digest, Kind, ReleaseVersion, Verdict},
         web::view::{Counts, FeedView},
     };
 
@@ -245,10 +261,11 @@ mod tests {
         }
     }
 
-    fn evidence(threshold: &str, kind: &str) -> EvidenceView {
+    fn evidence(threshold: &str, kind: Kind, unit: Unit) -> EvidenceView {
         EvidenceView {
             threshold: threshold.to_owned(),
-            kind: kind.to_owned(),
+            kind,
+            unit,
             verdict: Verdict::Pass,
             value: Some(0.25),
             limit: Some(0.3),
@@ -271,7 +288,7 @@ mod tests {
             ln_odds: Some(12_000_f64.ln()),
             ln_odds_needed: Some(5_000_f64.ln()),
             control: Some(Counts { bad: 5.0, total: 1250.0 }),
-            ..evidence("5xx", "ratio")
+            ..evidence("5xx", Kind::Ratio, Unit::Requests)
         };
         let silent = EvidenceView {
             verdict: Verdict::Inconclusive,
@@ -279,7 +296,7 @@ mod tests {
             counts: Counts { bad: 0.0, total: 0.0 },
             note: Some("no machine serves this metric".to_owned()),
             may_roll_back: false,
-            ..evidence("memory", "gauge")
+            ..evidence("memory", Kind::Gauge, Unit::Plain)
         };
         let region = |name: &str, phase: &str, machines: &[(&str, &str)]| RegionReport {
             region: name.into(),
@@ -297,10 +314,11 @@ mod tests {
             since: at(0),
             release: Some(release(42, "deploy-\u{1b}[31m42")),
             known_good: Some(release(41, "deploy-41")),
+            operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),
             unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
-            evidence: vec![errors, evidence("checks", "checks"), silent],
+            evidence: vec![errors, evidence("checks", Kind::Checks, Unit::Machines), silent],
             regions: vec![
                 region("iad", "confirmed", &[("m1", "on target"), ("m2", "on target")]),
                 region("syd", "rolling_back", &[("m3", "on target"), ("m4", "waiting")]),
@@ -319,6 +337,7 @@ mod tests {
             waiting_for: Vec::new(),
             apps_watched: apps.len(),
             feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
+            hold: None,
             apps,
         }
     }
@@ -334,9 +353,9 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
   known good  v41  deploy-41  000000000000  by ada@example.com
   blind       metrics of 2 machines
   unread      metrics of m4: it is an HTML page
-    5xx     9.0 %    limit 2.0 %  37 of 410 (known good 0.40 %)  odds 12 000:1, 5 000:1 needed  breach
-    checks  25 %     limit 30 %   1 of 4                                                        pass
-    memory  no data  limit 0.3                                                                  inconclusive (alert only): no machine serves this metric
+    5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5 000:1 needed  breach
+    checks  25.0 %   limit 30 %  1 of 4                                                       pass
+    memory  no data  limit 0.3                                                                inconclusive (alert only): no machine serves this metric
     iad  confirmed     2 on target
     syd  rolling back  1 on target, 1 waiting
 ";
@@ -351,6 +370,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
             known_good: None,
             blind: None,
             unread: BTreeMap::new(),
+            operator_hold: None,
             hold: Some("nothing is trusted yet".to_owned()),
             evidence: Vec::new(),
             regions: Vec::new(),

@@ -56,39 +56,6 @@ pub(super) fn seconds_between(earlier: Timestamp, later: Timestamp) -> f64 {
     later.duration_since(earlier).as_secs_f64().max(0.0)
 }
 
-/// A value in the unit of its threshold: shares as per cent, crashes as exits of the worst machine,
-/// gauges as they are.
-pub(super) fn value(kind: &str, value: f64) -> String {
-    match kind {
-        "gauge" => gauge(value),
-        "crashes" if (value - 1.0).abs() < 0.5 => "1 exit".to_owned(),
-        "crashes" => format!("{value:.0} exits"),
-        _ => percent(value),
-    }
-}
-
-/// `9.0 %`, `0.25 %`: two digits where they matter.
-fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent == 0.0 || percent >= 10.0 {
-        format!("{percent:.0} %")
-    } else if percent >= 1.0 {
-        format!("{percent:.1} %")
-    } else {
-        format!("{percent:.2} %")
-    }
-}
-
-/// `412 M`, `1.5 k`, `0.25`.
-fn gauge(value: f64) -> String {
-    for (scale, unit) in [(1e9, " G"), (1e6, " M"), (1e3, " k")] {
-        if value.abs() >= scale {
-            return format!("{}{unit}", short(value / scale));
-        }
-    }
-    short(value)
-}
-
 fn short(value: f64) -> String {
     if value.abs() >= 100.0 { format!("{value:.0}") } else { trim_zeros(&format!("{value:.2}")) }
 }
@@ -154,13 +121,6 @@ mod tests {
 
     #[test]
     fn numbers_have_as_many_digits_as_matter() {
-        assert_eq!(value("ratio", 0.09), "9.0 %");
-        assert_eq!(value("ratio", 0.0025), "0.25 %");
-        assert_eq!(value("checks", 1.0), "100 %");
-        assert_eq!(value("ratio", 0.0), "0 %");
-        assert_eq!(value("gauge", 412_000_000.0), "412 M");
-        assert_eq!(value("gauge", 1500.0), "1.5 k");
-        assert_eq!(value("gauge", 0.25), "0.25");
         assert_eq!(odds(12_000_f64.ln()), "12 000:1");
         assert_eq!(odds(0.0), "1:1");
         assert_eq!(odds(-1.0), "0.4:1");

@@ -38,7 +38,7 @@ const PLACES: [(&str, &[&str]); 6] = [
     ("in [metrics] of a threshold file", &["port", "path"]),
     (
         "at the top of waveoff.toml, before the first [table]",
-        &["organization", "listen", "data_dir", "keep_history"],
+        &["organization", "listen", "data_dir", "keep_history", "heartbeat_url_env"],
     ),
     ("in a [[receiver]] of waveoff.toml", &["url", "url_env", "secrets_env", "max_age"]),
 ];

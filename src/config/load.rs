@@ -8,7 +8,7 @@ use super::{
     reader::{File, Reader},
     settings::{self, Settings},
 };
-use crate::model::Mode;
+use crate::model::{AppName, Mode};
 
 /// A configuration that was looked at rather than put to use.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub fn check(
 /// Everything that was read, right or wrong.
 #[derive(Default)]
 struct Read {
+    own_app: Option<AppName>,
     settings: Settings,
     policies: Vec<PolicyFile>,
     problems: Vec<Problem>,
@@ -60,7 +61,8 @@ struct Read {
 
 impl Read {
     fn all(dir: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Self {
-        let mut read = Self::default();
+        let own_app = settings::variable(environment, "FLY_APP_NAME").map(AppName::new);
+        let mut read = Self { own_app, ..Self::default() };
         if !dir.is_dir() {
             let suggestion =
                 "name the directory that has waveoff.toml: --config DIR, or WAVEOFF_CONFIG";
@@ -231,12 +233,23 @@ impl Read {
         if !self.problems.is_empty() {
             return Err(ConfigErrors::new(self.problems));
         }
-        let Settings { organization, listen, data_dir, keep_history, receivers } = self.settings;
+        let Settings { organization, listen, data_dir, keep_history, receivers, heartbeat } =
+            self.settings;
         let receivers = receivers.into_iter().map(|r| (r.name.clone(), r)).collect();
         let mut warnings = self.warnings;
         warnings.sort();
         let policies = self.policies;
-        let config = Config { organization, listen, data_dir, keep_history, receivers, policies };
+        let own_app = self.own_app;
+        let config = Config {
+            organization,
+            listen,
+            data_dir,
+            keep_history,
+            receivers,
+            heartbeat,
+            own_app,
+            policies,
+        };
         Ok(Checked { config, warnings })
     }
 }

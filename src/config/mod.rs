@@ -27,6 +27,17 @@ pub use load::{Checked, check, load};
 pub use problem::{ConfigErrors, Problem};
 pub use units::{duration_text, share_text};
 
+/// Reads a duration as it is written everywhere: `90s`, `2h`, `1h30m`.
+///
+/// # Errors
+/// A sentence for people, with what to write instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|wrong| match wrong.suggestion {
+        Some(suggestion) => format!("{}; {suggestion}", wrong.message),
+        None => wrong.message,
+    })
+}
+
 use crate::model::{AppName, EventKind, Policy};
 
 /// A text that must never be shown: its `Debug` is a row of stars.
@@ -97,6 +108,10 @@ pub struct Config {
     /// How long history is kept.
     pub keep_history: Duration,
     pub receivers: BTreeMap<String, Receiver>,
+    /// Called each minute while all is well; a secret, because who knows it can fake that.
+    pub heartbeat: Option<Secret>,
+    /// The app that this daemon runs as: never watched.
+    pub own_app: Option<AppName>,
     pub policies: Vec<PolicyFile>,
 }
 
@@ -105,6 +120,7 @@ impl Config {
     /// no policy names the app, or several do equally.
     pub fn policy_for(&self, app: &AppName) -> Option<Arc<Policy>> {
         match self.claimants(app).as_slice() {
+            _ if self.own_app.as_ref() == Some(app) => None,
             [file] => Some(Arc::clone(&file.policy)),
             _ => None,
         }
@@ -114,6 +130,7 @@ impl Config {
     pub fn ties(&self, names: &[AppName]) -> Vec<String> {
         names
             .iter()
+            .filter(|app| self.own_app.as_ref() != Some(app))
             .filter_map(|app| {
                 let claimants = self.claimants(app);
                 let (last, others) = claimants.split_last().filter(|(_, rest)| !rest.is_empty())?;
@@ -122,6 +139,45 @@ impl Config {
                 Some(format!("{app} is claimed equally by the policies {others} and {last}"))
             })
             .collect()
+    }
+
+    /// This configuration with what `old` has and it has not, should something have vanished: a
+    /// policy's file that is no longer there and whose patterns no other file took over, or a
+    /// receiver. With the names of what is kept.
+    pub fn with_vanished(&self, old: &Self) -> Option<(Self, Vec<String>)> {
+        let mut kept = self.clone();
+        let mut names = Vec::new();
+        for file in &old.policies {
+            let is_there = self.policies.iter().any(|other| other.path == file.path);
+            let taken_over = |glob: &AppGlob| {
+                let mut others = self.policies.iter().flat_map(|other| &other.apps);
+                others.any(|other| other.as_str() == glob.as_str())
+            };
+            if !is_there && !file.apps.iter().any(taken_over) {
+                names.push(file.path.display().to_string());
+                kept.policies.push(file.clone());
+            }
+        }
+        for (name, receiver) in &old.receivers {
+            let renamed = self.receivers.values().any(|other| other.url == receiver.url);
+            if !self.receivers.contains_key(name) && !renamed {
+                names.push(format!("receiver {name}"));
+                kept.receivers.insert(name.clone(), receiver.clone());
+            }
+        }
+        (!names.is_empty()).then_some((kept, names))
+    }
+
+    /// Patterns of policies that match none of `names`: the policy's name and the pattern.
+    pub fn unmatched(&self, names: &[AppName]) -> Vec<(String, String)> {
+        let mut unmatched = Vec::new();
+        for file in &self.policies {
+            let useless = |glob: &&AppGlob| !names.iter().any(|app| glob.matches(app.as_str()));
+            for glob in file.apps.iter().filter(useless) {
+                unmatched.push((file.policy.name.clone(), glob.as_str().to_owned()));
+            }
+        }
+        unmatched
     }
 
     /// The files with the strongest claim on `app`.

@@ -10,7 +10,7 @@ use super::{
     reader::Reader,
     rollback, threshold, unbuilt, units,
 };
-use crate::model::{Action, Mode, Policy, Threshold, ThresholdKind, WatchPolicy};
+use crate::model::{Gauge, Mode, OnBreach, Policy, Threshold, ThresholdKind, WatchPolicy};
 
 /// Thresholds of one policy: each costs a share of the false rollbacks.
 const THRESHOLDS_MAX: usize = 50;
@@ -44,7 +44,7 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
     let (metrics_port, metrics_path) = metrics.unwrap_or_default();
     let thresholds = thresholds(table, &watch);
     table.finish();
-    let harmless = thresholds.iter().all(|threshold| threshold.action == Action::Alert);
+    let harmless = thresholds.iter().all(|threshold| threshold.on_breach == OnBreach::Alert);
     if mode == Mode::Rollback && harmless && !thresholds.is_empty() {
         table.warn(Wrong::but(
             "every threshold only alerts: nothing will be rolled back",
@@ -233,13 +233,13 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
             let message = format!("there is another threshold `{}` in this file", read.name);
             name.wrong(Wrong::but(message, suggestion));
         }
-        if let ThresholdKind::Gauge { sustain, .. } = read.kind
-            && sustain >= watch.bake
+        if let ThresholdKind::Gauge(Gauge { sustain, .. }) = &read.kind
+            && *sustain >= watch.bake
         {
             let wrong = Wrong::but(
                 format!(
                     "`for` of {} does not end before `bake` of {}: the release would be trusted first",
-                    units::duration_text(sustain),
+                    units::duration_text(*sustain),
                     units::duration_text(watch.bake)
                 ),
                 "write a shorter time, or bake longer",
@@ -256,9 +256,7 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
             "write use = [\"checks\", \"crashes\"], which need nothing from the app, or a [[threshold]]",
         ));
     }
-    let counts = |t: &Threshold| {
-        matches!(t.kind, ThresholdKind::Ratio { .. } | ThresholdKind::Latency { .. })
-    };
+    let counts = |t: &Threshold| t.room().allowed_share().is_some();
     if !thresholds.is_empty() && thresholds.iter().all(counts) {
         table.warn(Wrong::but(
             "every threshold counts answered requests, and a release that hangs answers none",

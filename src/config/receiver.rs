@@ -88,6 +88,23 @@ fn name<'a>(table: &Reader<'a>) -> Option<(Entry<'a>, String)> {
     Some((entry, text.to_owned()))
 }
 
+/// The URL in the variable that a key names; `None` when it is not set, or wrong, and reported.
+pub(super) fn secret_url(
+    entry: &Entry<'_>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    missing: &mut Vec<Problem>,
+) -> Option<Secret> {
+    let mut context = Context { environment, missing };
+    let (name, value) = from_variable(entry, "the URL", &mut context)?;
+    let value = value?;
+    if let Err(why) = usable(&value) {
+        let message = format!("the variable {name} holds no usable URL: {why}");
+        entry.wrong(Wrong::but(message, format!("set {name} to a URL to be called each minute")));
+        return None;
+    }
+    Some(Secret::new(value.trim()))
+}
+
 /// Where to send. `None`: wrong, and reported. Empty: the variable is not set.
 fn url(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) -> Option<Secret> {
     let written = table.get("url");

@@ -15,7 +15,7 @@ use super::{
     reader::{File, Reader},
     receiver, units,
 };
-use crate::config::Receiver;
+use crate::config::{Receiver, Secret};
 
 /// Keys that a variable can override, and its name.
 const OVERRIDES: [(&str, &str); 4] = [
@@ -39,6 +39,7 @@ pub(super) struct Settings {
     pub(super) data_dir: PathBuf,
     pub(super) keep_history: Duration,
     pub(super) receivers: Vec<Receiver>,
+    pub(super) heartbeat: Option<Secret>,
 }
 
 impl Default for Settings {
@@ -50,6 +51,7 @@ impl Default for Settings {
             data_dir: PathBuf::from("data"),
             keep_history: Duration::from_secs(90 * 86_400),
             receivers: Vec::new(),
+            heartbeat: None,
         }
     }
 }
@@ -161,6 +163,9 @@ pub(super) fn read(
     }
     if let Some(entry) = table.get("receiver") {
         settings.receivers = receiver::read_all(&entry, environment, missing);
+    }
+    if let Some(entry) = table.get("heartbeat_url_env") {
+        settings.heartbeat = receiver::secret_url(&entry, environment, missing);
     }
     table.finish();
     settings

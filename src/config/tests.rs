@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use super::*;
 use crate::model::{
-    Action, MaxUnavailable, Mode, NoData, Region, RegionOrder, Strategy, ThresholdKind,
+    Checks, Crashes, Gauge, Latency, MaxUnavailable, Mode, NoData, OnBreach, Ratio, Region,
+    RegionOrder, Strategy, ThresholdKind,
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -211,19 +212,22 @@ fn every_kind_of_threshold_is_understood() {
     let names: Vec<&str> = policy.thresholds.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["checks", "5xx", "p95", "memory", "crashes"]);
     let [checks, errors, latency, memory, crashes] = policy.thresholds.as_slice() else { panic!() };
-    assert_eq!(checks.kind, ThresholdKind::Checks { failing: 0.3, consecutive: 3 });
-    let ThresholdKind::Ratio { bad, total, max, strict: true } = &errors.kind else { panic!() };
+    assert_eq!(checks.kind, ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 }));
+    let ThresholdKind::Ratio(Ratio { bad, total, max, strict: true }) = &errors.kind else {
+        panic!()
+    };
     assert_eq!((bad.metric.as_str(), total.text.as_str(), *max), ("r", "r", 0.02));
-    assert_eq!((errors.no_data, errors.action), (NoData::Breach, Action::Alert));
-    let ThresholdKind::Latency { histogram, quantile, bound_s, strict: false } = &latency.kind
+    assert_eq!((errors.no_data, errors.on_breach), (NoData::Breach, OnBreach::Alert));
+    let ThresholdKind::Latency(Latency { histogram, quantile, bound_s, strict: false }) =
+        &latency.kind
     else {
         panic!()
     };
     assert_eq!((histogram.metric.as_str(), *quantile, *bound_s), ("h", 0.95, 0.5));
-    assert_eq!((latency.no_data, latency.action), (NoData::Ignore, Action::Rollback));
-    let ThresholdKind::Gauge { max, sustain, quorum, .. } = &memory.kind else { panic!() };
+    assert_eq!((latency.no_data, latency.on_breach), (NoData::Ignore, OnBreach::Rollback));
+    let ThresholdKind::Gauge(Gauge { max, sustain, quorum, .. }) = &memory.kind else { panic!() };
     assert_eq!((*max, *sustain, *quorum), (4e8, seconds(60), 1.0));
-    assert_eq!(crashes.kind, ThresholdKind::Crashes { exits: 3, oom: 0, failing: 0.5 });
+    assert_eq!(crashes.kind, ThresholdKind::Crashes(Crashes { exits: 3, oom: 0, failing: 0.5 }));
 }
 
 #[test]

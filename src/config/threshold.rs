@@ -8,7 +8,9 @@ use super::{
     reader::Reader,
     selector, unbuilt, units,
 };
-use crate::model::{Action, NoData, Threshold, ThresholdKind};
+use crate::model::{
+    Checks, Crashes, Gauge, Latency, NoData, OnBreach, Ratio, Threshold, ThresholdKind,
+};
 
 const KINDS: [&str; 5] = ["ratio", "latency", "gauge", "checks", "crashes"];
 /// Further keys that only some kinds have, and which.
@@ -40,11 +42,16 @@ const NAME_MAX: usize = 64;
 /// A preset: a threshold that needs nothing from the app.
 pub(super) fn preset(name: &str) -> Option<Threshold> {
     let kind = match name {
-        "checks" => ThresholdKind::Checks { failing: QUORUM, consecutive: CONSECUTIVE },
-        "crashes" => ThresholdKind::Crashes { exits: EXITS, oom: OOM, failing: QUORUM },
+        "checks" => ThresholdKind::Checks(Checks { failing: QUORUM, consecutive: CONSECUTIVE }),
+        "crashes" => ThresholdKind::Crashes(Crashes { exits: EXITS, oom: OOM, failing: QUORUM }),
         _ => return None,
     };
-    Some(Threshold { name: name.to_owned(), kind, no_data: NoData::Hold, action: Action::Rollback })
+    Some(Threshold {
+        name: name.to_owned(),
+        kind,
+        no_data: NoData::Hold,
+        on_breach: OnBreach::Rollback,
+    })
 }
 
 /// Reads one threshold; `None` when it is not clear enough to go on with.
@@ -60,8 +67,8 @@ pub(super) fn read(table: &Reader<'_>) -> Option<Threshold> {
             [("hold", NoData::Hold), ("ignore", NoData::Ignore), ("breach", NoData::Breach)];
         entry.choice(&words, &[])
     });
-    let action = table.get("action").and_then(|entry| {
-        entry.choice(&[("rollback", Action::Rollback), ("alert", Action::Alert)], &[])
+    let on_breach = table.get("action").and_then(|entry| {
+        entry.choice(&[("rollback", OnBreach::Rollback), ("alert", OnBreach::Alert)], &[])
     });
     let kind = match kinds.as_slice() {
         [(word, entry)] => one_kind(table, word, entry),
@@ -92,7 +99,7 @@ pub(super) fn read(table: &Reader<'_>) -> Option<Threshold> {
         name: name?,
         kind: kind?,
         no_data: no_data.unwrap_or(NoData::Hold),
-        action: action.unwrap_or(Action::Rollback),
+        on_breach: on_breach.unwrap_or(OnBreach::Rollback),
     })
 }
 
@@ -198,7 +205,7 @@ fn ratio(table: &Reader<'_>, entry: &Entry<'_>) -> Option<ThresholdKind> {
         ));
         return None;
     }
-    Some(ThresholdKind::Ratio { bad, total, max: max?, strict })
+    Some(ThresholdKind::Ratio(Ratio { bad, total, max: max?, strict }))
 }
 
 fn sensible_share(share: f64) -> Result<f64, Wrong> {
@@ -230,12 +237,12 @@ fn latency(table: &Reader<'_>, entry: &Entry<'_>) -> Option<ThresholdKind> {
         .require("quantile", "write the share of requests that must be faster, such as 0.95")
         .and_then(|entry| quantile(&entry));
     inner.finish();
-    Some(ThresholdKind::Latency {
+    Some(ThresholdKind::Latency(Latency {
         histogram: histogram?,
         quantile: quantile?,
         bound_s: bound?.as_secs_f64(),
         strict,
-    })
+    }))
 }
 
 fn bound(entry: &Entry<'_>) -> Option<Duration> {
@@ -324,7 +331,12 @@ fn gauge(table: &Reader<'_>, entry: &Entry<'_>) -> Option<ThresholdKind> {
         .get("for")
         .map_or(Some(SUSTAIN), |entry| entry.duration(Duration::ZERO..=SUSTAIN_MAX));
     let quorum = table.get("quorum").map_or(Some(QUORUM), |entry| some_machines(&entry));
-    Some(ThresholdKind::Gauge { gauge: selector?, max: max?, sustain: sustain?, quorum: quorum? })
+    Some(ThresholdKind::Gauge(Gauge {
+        gauge: selector?,
+        max: max?,
+        sustain: sustain?,
+        quorum: quorum?,
+    }))
 }
 
 fn largest(entry: &Entry<'_>) -> Option<f64> {
@@ -364,7 +376,7 @@ fn checks(entry: &Entry<'_>) -> Option<ThresholdKind> {
     let consecutive =
         inner.get("consecutive").map_or(Some(CONSECUTIVE), |entry| entry.whole(1..=100));
     inner.finish();
-    Some(ThresholdKind::Checks { failing: failing?, consecutive: consecutive? })
+    Some(ThresholdKind::Checks(Checks { failing: failing?, consecutive: consecutive? }))
 }
 
 fn crashes(entry: &Entry<'_>) -> Option<ThresholdKind> {
@@ -373,5 +385,5 @@ fn crashes(entry: &Entry<'_>) -> Option<ThresholdKind> {
     let oom = inner.get("oom").map_or(Some(OOM), |entry| entry.whole(0..=1000));
     let failing = inner.get("failing").map_or(Some(QUORUM), |entry| some_machines(&entry));
     inner.finish();
-    Some(ThresholdKind::Crashes { exits: exits?, oom: oom?, failing: failing? })
+    Some(ThresholdKind::Crashes(Crashes { exits: exits?, oom: oom?, failing: failing? }))
 }

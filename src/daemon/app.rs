@@ -5,24 +5,35 @@
 //! special: the state is loaded, and the commands in it that are not known to be done are begun
 //! again.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::{Ports, act, document, logs, observe, shared::Shared, unreadable::Unreadable};
+use super::{
+    Ports, document,
+    logs::{self, LogLines},
+    observe,
+    orders::{self, Ordered},
+    repeats::Repeats,
+    shared::Shared,
+    unreadable::Unreadable,
+    writer,
+};
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, step},
-    model::{AppName, Event, EventKind, MachineId, Observation, Policy},
-    notify::recipients,
-    store::{Commit, OutboxEntry, StoreError},
-    web::RollbackOutcome,
+    model::{AppName, Machine, MachineId, Observation, Order, Policy},
+    store::StoreError,
 };
 
 /// Two rounds are at least this far apart, whoever asks for them (the list allows one a second).
@@ -36,9 +47,11 @@ const LEDGER_EVERY_IDLE: Duration = Duration::from_secs(60);
 const LETTING_GO: Duration = Duration::from_secs(60);
 /// How long commands under way may take to give their leases back when the daemon stops.
 const FAREWELL: Duration = Duration::from_secs(4);
-/// Attempts to write a commit before the daemon gives up and is restarted.
-const COMMIT_ATTEMPTS: u32 = 5;
-const COMMIT_RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How soon what could not be recorded is tried again.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// Attempts to write a commit before the journal counts as one that cannot be written.
+pub(super) const COMMIT_ATTEMPTS: u32 = 5;
+pub(super) const COMMIT_RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// What an app's task needs.
 pub struct AppTask {
@@ -73,16 +86,24 @@ struct Course {
     observed_at: Instant,
     /// Machines whose metrics could not be read in the last round, and why.
     unread: BTreeMap<MachineId, String>,
+    /// What was told lately.
+    repeats: Repeats,
+    /// What came of commands and could not be recorded, oldest first.
+    parked: VecDeque<Input>,
+    parked_until: Instant,
+    lines: LogLines,
 }
 
 enum Next {
     Round,
     Input(Input),
+    Order(Ordered),
 }
 
 enum Done {
     Observed(Box<Observation>),
     Command(CommandId, Outcome),
+    Lines(logs::Fetched),
 }
 
 impl AppTask {
@@ -91,7 +112,7 @@ impl AppTask {
     /// # Errors
     ///
     /// When the journal cannot be read or written: without it nothing may be decided.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self, mut orders: mpsc::Receiver<Ordered>) -> anyhow::Result<()> {
         let mut course = match self.load().await? {
             Ok(course) => course,
             Err(unreadable) => {
@@ -104,6 +125,7 @@ impl AppTask {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
             self.begin(&mut course.work, id, command);
         }
+        self.stand_to(&mut course).await?;
         let mut stop = std::pin::pin!(self.ends());
         loop {
             let next = tokio::select! {
@@ -112,6 +134,7 @@ impl AppTask {
                     wind_down(course.work).await;
                     return Ok(());
                 }
+                Some(ordered) = orders.recv() => Next::Order(ordered),
                 next = self.next(&mut course) => next?,
             };
             let Some(policy) = self.policy() else {
@@ -121,8 +144,32 @@ impl AppTask {
             match next {
                 Next::Round => self.look(&mut course, policy),
                 Next::Input(input) => self.take(&mut course, &policy, &input).await?,
+                Next::Order(Ordered { order, recorded }) => {
+                    self.take(&mut course, &policy, &Input::Operator(order)).await?;
+                    if course.parked.is_empty() {
+                        // Whoever asked may have gone meanwhile.
+                        let _gone = recorded.send(()).is_err();
+                    }
+                }
             }
         }
+    }
+
+    /// Takes the order that was noted while this task did not run.
+    async fn stand_to(&self, course: &mut Course) -> anyhow::Result<()> {
+        let order = orders::standing(self.ports.journal.as_ref(), Some(&self.app)).await;
+        let order = order.context("read the orders")?;
+        let (Some(order), Some(policy)) = (order, self.policy()) else { return Ok(()) };
+        let known = course.state.memory.operator_hold.as_ref();
+        let obeyed = match &order {
+            // One that has run out needs no words any more.
+            Order::Hold(hold) => known == Some(hold) || !hold.is_on(self.ports.clock.now()),
+            Order::Unhold => known.is_none(),
+        };
+        if obeyed {
+            return Ok(());
+        }
+        self.take(course, &policy, &Input::Operator(order)).await
     }
 
     /// Ends what was begun under a policy that is gone: said, recorded, and closed in the ledger.
@@ -175,6 +222,10 @@ impl AppTask {
             ledger_read: None,
             observed_at: Instant::now(),
             unread: BTreeMap::new(),
+            repeats: Repeats::default(),
+            parked: VecDeque::new(),
+            parked_until: Instant::now(),
+            lines: LogLines::default(),
         }))
     }
 
@@ -192,8 +243,17 @@ impl AppTask {
                         Ok(Done::Command(command, outcome)) => {
                             Ok(Next::Input(Input::Finished { command, outcome }))
                         }
+                        Ok(Done::Lines(fetched)) => {
+                            course.lines.take(fetched);
+                            continue;
+                        }
                         Err(error) => anyhow::bail!("a task of {} ended: {error}", self.app),
                     };
+                }
+                () = tokio::time::sleep_until(course.parked_until), if !course.parked.is_empty() => {
+                    if let Some(input) = course.parked.pop_front() {
+                        return Ok(Next::Input(input));
+                    }
                 }
                 () = self.nudge.notified(), if !course.looking => {
                     let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
@@ -206,7 +266,8 @@ impl AppTask {
         }
     }
 
-    /// Decides what an input means, records it, and begins what follows.
+    /// Decides what an input means, records it, and begins what follows. What cannot be recorded has
+    /// no effect: a round is looked at again, everything else is kept until it can.
     async fn take(
         &self,
         course: &mut Course,
@@ -214,18 +275,23 @@ impl AppTask {
         input: &Input,
     ) -> anyhow::Result<()> {
         self.log_outcome(&course.state, input);
-        let now = self.ports.clock.now();
+        let now = self.ports.keep_time();
         let Transition { state, commands, mut events, wake_at } =
             step(policy, course.state.clone(), input, now);
         if let Input::Observed(observation) = input {
             self.note_blindness(course);
             self.note_unread(&mut course.unread, observation);
             if let Ok(machines) = &observation.machines {
-                logs::attach(&self.ports, &self.app, &mut events, machines).await;
+                course.lines.attach(&mut events, machines);
             }
         }
-        if state != course.state || !events.is_empty() {
-            course.revision = self.record(course.revision, &state, &events).await?;
+        if state != course.state || !events.is_empty() || course.repeats.is_overdue(now) {
+            let recording = self.record(course.revision, &state, &events, &mut course.repeats);
+            let Some(revision) = recording.await? else {
+                course.postpone(input);
+                return Ok(());
+            };
+            course.revision = revision;
         }
         course.state = state;
         for id in commands {
@@ -238,6 +304,13 @@ impl AppTask {
         }
         let mut view = super::view::app_view(&course.state, policy);
         view.unread.clone_from(&course.unread);
+        view.operator_hold = view.operator_hold.filter(|hold| hold.is_on(now));
+        if let Input::Observed(observation) = input
+            && let Ok(machines) = &observation.machines
+        {
+            let suspicious = view.evidence.iter().any(logs::is_suspicious);
+            self.fetch_lines(course, machines, suspicious);
+        }
         self.ports.board.publish(view);
         // A round is never far behind: the clock of the day may be put back.
         let pause = Duration::try_from(wake_at.duration_since(self.ports.clock.now()));
@@ -250,7 +323,7 @@ impl AppTask {
     fn note_blindness(&self, course: &mut Course) {
         let passed = std::mem::replace(&mut course.observed_at, Instant::now()).elapsed();
         let memory = &course.state.memory;
-        if memory.platform_blind.is_some() || memory.metrics_blind.is_some() {
+        if memory.platform_blind.is_some() || !memory.blind.is_empty() {
             self.ports.board.blind_for(passed);
         }
     }
@@ -317,102 +390,33 @@ impl AppTask {
         });
     }
 
+    /// Fetches log lines beside the rounds, so that they are there when something is told of.
+    fn fetch_lines(&self, course: &mut Course, machines: &[Machine], suspicious: bool) {
+        let wanted = course.lines.wanted(machines, suspicious);
+        if wanted.is_empty() {
+            return;
+        }
+        let (ports, app) = (self.ports.clone(), self.app.clone());
+        course.work.spawn(async move { Done::Lines(logs::fetch(&ports, &app, wanted).await) });
+    }
+
     fn begin(&self, work: &mut JoinSet<Done>, id: CommandId, command: Command) {
         let (ports, app, stop) = (self.ports.clone(), self.app.clone(), self.stop.clone());
-        work.spawn(
-            async move { Done::Command(id, act::carry_out(&ports, &app, &command, stop).await) },
-        );
+        work.spawn(async move {
+            Done::Command(id, writer::carry_out(&ports, &app, &command, stop).await)
+        });
     }
+}
 
-    /// Writes state, events and outbox in one transaction.
-    async fn record(
-        &self,
-        revision: u64,
-        state: &AppState,
-        events: &[Event],
-    ) -> anyhow::Result<u64> {
-        let config = self.config.borrow().clone();
-        let mut commit = Commit { state: document::write(state)?, ..Commit::default() };
-        for (index, event) in events.iter().enumerate() {
-            // Made from the revision, so that a repeated commit carries the same ids.
-            let id = format!("msg_{}_{}_{}_{index}", self.installation, self.app, revision + 1);
-            for receiver in recipients(&config, event.kind) {
-                commit.outbox.push(OutboxEntry {
-                    receiver,
-                    message_id: id.clone(),
-                    event: event.clone(),
-                });
-            }
-            commit.events.push((id, event.clone()));
+impl Course {
+    /// Keeps what could not be recorded.
+    fn postpone(&mut self, input: &Input) {
+        let again = Instant::now() + RECORD_AGAIN;
+        if !matches!(input, Input::Observed(_)) {
+            self.parked.push_front(input.clone());
+            self.parked_until = again;
         }
-        let now = self.ports.clock.now();
-        let mut attempt = 0;
-        let revision = loop {
-            attempt += 1;
-            let commit = commit.clone();
-            match self.ports.journal.commit(&self.app, revision, commit, now).await {
-                Ok(revision) => break revision,
-                Err(StoreError::Failed(reason)) if attempt < COMMIT_ATTEMPTS => {
-                    warn!(app = %self.app, "{}: not recorded, trying again: {reason}", self.app);
-                    tokio::time::sleep(COMMIT_RETRY_AFTER * attempt).await;
-                }
-                Err(error) => {
-                    return Err(error).with_context(|| format!("record {}", self.app));
-                }
-            }
-        };
-        for event in events {
-            self.told(event);
-        }
-        if !commit.outbox.is_empty() {
-            self.mail.notify_one();
-        }
-        Ok(revision)
-    }
-
-    fn told(&self, event: &Event) {
-        let text = crate::notify::text::sentence(event);
-        let name = event.kind.as_str();
-        match event.kind {
-            EventKind::HoldPlaced
-            | EventKind::RollbackFailed
-            | EventKind::MonitorBlind
-            | EventKind::MonitorToken
-            | EventKind::MonitorJournal
-            | EventKind::ImageMissing => error!(app = %self.app, event = name, "{text}"),
-            EventKind::ReleaseDegraded
-            | EventKind::RollbackStopped
-            | EventKind::ImageMixed
-            | EventKind::MonitorClock
-            | EventKind::MonitorOutbox
-            | EventKind::ConfigWarning
-            | EventKind::ConfigRejected => warn!(app = %self.app, event = name, "{text}"),
-            EventKind::ReleaseDetected
-            | EventKind::ReleaseTrusted
-            | EventKind::RollbackPlanned
-            | EventKind::RollbackStarted
-            | EventKind::RollbackRegionConfirmed
-            | EventKind::RollbackCompleted
-            | EventKind::HoldCleared
-            | EventKind::MonitorRecovered
-            | EventKind::ConfigReloaded => info!(app = %self.app, event = name, "{text}"),
-        }
-        let ended = match event.kind {
-            EventKind::RollbackCompleted => Some(RollbackOutcome::Completed),
-            EventKind::RollbackStopped => Some(RollbackOutcome::Stopped),
-            EventKind::RollbackFailed => Some(RollbackOutcome::Failed),
-            _ => None,
-        };
-        if let Some(outcome) = ended {
-            self.ports.board.rollback_ended(outcome);
-        }
-    }
-
-    fn log_outcome(&self, state: &AppState, input: &Input) {
-        let Input::Finished { command, outcome } = input else { return };
-        if let Some(command) = state.memory.pending.get(command) {
-            info!(app = %self.app, "{}: {}: {outcome:?}", self.app, command.describe());
-        }
+        self.next_round = again;
     }
 }
 

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 
 use crate::{
     model::{AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
         FeedPosition, FeedReading, Lease, MachineUpdate, NewRelease, Platform, PlatformError,
-        WaitFor,
+        TokenScope, WaitFor,
     },
     web::{Board, CallOutcome},
 };
@@ -34,6 +35,14 @@ impl Counted {
 
 #[async_trait]
 impl Platform for Counted {
+    fn clock_offset(&self) -> Option<SignedDuration> {
+        self.inner.clock_offset()
+    }
+
+    async fn token_scope(&self) -> Answer<TokenScope> {
+        self.note("token_scope", self.inner.token_scope().await)
+    }
+
     async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {
         self.note("changes", self.inner.changes(position).await)
     }

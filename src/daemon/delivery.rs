@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -36,6 +36,10 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(30);
 /// Attempts that may be answered by "not this message" before it is given up. More than one: a
 /// receiver may be misconfigured for a moment. Not many: the messages behind it wait meanwhile.
 const UNFIT_MAX: u32 = 5;
+/// Messages of which it is remembered.
+const UNFIT_KEPT: usize = 1000;
+/// A receiver that is missing from the configuration is believed gone after so long.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 /// How soon to look again while something is being sent, or the journal cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long to sleep at most: the clock may be set, or a wake-up lost.
@@ -61,27 +65,50 @@ struct Turn {
     unfit: u32,
 }
 
+/// Receivers that messages wait for and that are not configured, with when that was first seen.
+#[derive(Default)]
+struct Gone(BTreeMap<String, Instant>);
+
+impl Gone {
+    /// Forgets those that are back.
+    fn look(&mut self, config: &Config) {
+        self.0.retain(|name, _| !config.receivers.contains_key(name));
+    }
+
+    /// Whether it is missing, and may yet come back: an editor's half-written file loses nothing.
+    fn is_doubtful(&mut self, receiver: &str, config: &Config) -> bool {
+        if config.receivers.contains_key(receiver) {
+            return false;
+        }
+        self.0.entry(receiver.to_owned()).or_insert_with(Instant::now).elapsed() < GONE_AFTER
+    }
+}
+
 impl Delivery {
     /// Works until `shutdown` completes.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut config_lives = true;
         let mut busy: BTreeSet<String> = BTreeSet::new();
-        // Per receiver its last message, and how often that was found unfit. Not in the journal: a
-        // restart costs a few attempts more.
-        let mut unfit: BTreeMap<String, (i64, u32)> = BTreeMap::new();
+        // How often messages were found unfit. Not in the journal: a restart costs a few attempts
+        // more.
+        let mut unfit: BTreeMap<i64, u32> = BTreeMap::new();
+        let mut gone = Gone::default();
         let mut sending = FuturesUnordered::new();
         loop {
             let now = self.clock.now();
             let wait = match self.look(now, &busy).await {
-                Ok((due, wait)) => {
+                Ok((due, mut wait)) => {
+                    let config = Arc::clone(&self.config.borrow_and_update());
+                    gone.look(&config);
                     for queued in due {
+                        if gone.is_doubtful(&queued.entry.receiver, &config) {
+                            wait = wait.min(LOOK_AGAIN);
+                            continue;
+                        }
                         busy.insert(queued.entry.receiver.clone());
-                        let config = Arc::clone(&self.config.borrow_and_update());
-                        let unfit = match unfit.get(&queued.entry.receiver) {
-                            Some((sequence, times)) if *sequence == queued.sequence => *times,
-                            _ => 0,
-                        };
+                        let config = Arc::clone(&config);
+                        let unfit = unfit.get(&queued.sequence).copied().unwrap_or(0);
                         sending.push(self.attempt(Turn { queued, unfit }, config));
                     }
                     wait
@@ -99,7 +126,13 @@ impl Delivery {
                 () = &mut shutdown => break,
                 Some((receiver, sequence, times)) = sending.next() => {
                     busy.remove(&receiver);
-                    unfit.insert(receiver, (sequence, times));
+                    unfit.remove(&sequence);
+                    if times > 0 {
+                        unfit.insert(sequence, times);
+                    }
+                    while unfit.len() > UNFIT_KEPT {
+                        unfit.pop_first();
+                    }
                 }
                 () = self.wake.notified() => {}
                 changed = self.config.changed(), if config_lives => {
@@ -173,7 +206,7 @@ async fn try_once(
     let now = clock.now();
     let max_age = SignedDuration::try_from(receiver.max_age).unwrap_or(SignedDuration::MAX);
     if now.duration_since(queued.queued_at) >= max_age {
-        let hours = crate::notify::numbers::duration(receiver.max_age.as_secs_f64());
+        let hours = crate::numbers::duration(receiver.max_age.as_secs_f64());
         return Attempt::Dead { reason: format!("not delivered within {hours}") };
     }
     let outcome = match request(queued, receiver, organization, now) {
@@ -207,7 +240,7 @@ async fn try_once(
 }
 
 /// The request for a message: the same body every time, signed anew for the time it is sent.
-fn request(
+pub(super) fn request(
     queued: &Queued,
     receiver: &Receiver,
     organization: &str,

@@ -4,27 +4,28 @@
 //! Any task that ends on its own ends the daemon, non-zero: the platform restarts it and it goes
 //! on from the journal. Nothing here decides anything about a release.
 
-mod act;
 mod app;
 mod census;
-mod config_edit;
 mod counted;
 pub mod delivery;
 mod document;
 mod logs;
+mod lookout;
 mod observe;
-mod put;
-mod ready;
+mod orders;
+mod record;
 mod reload;
+mod repeats;
 mod roster;
 mod shared;
 mod unreadable;
 mod view;
+pub mod writer;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -34,11 +35,12 @@ use tracing::info;
 
 pub use counted::Counted;
 use delivery::Delivery;
+pub use orders::Orders;
 
 use crate::{
-    config::Config,
+    config::{Config, Secret},
     ports::{Clock, Notifier, Platform, Registry},
-    scrape::Scraper,
+    sources::Source,
     store::Journal,
     web::{self, ApiState, Board},
 };
@@ -51,12 +53,26 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 /// Everything outside, as the daemon reaches it.
 pub struct Ports {
     pub platform: Arc<dyn Platform>,
-    pub scraper: Scraper,
+    /// What thresholds are read from.
+    pub sources: Vec<Arc<dyn Source>>,
     pub registry: Arc<dyn Registry>,
     pub notifier: Arc<dyn Notifier>,
     pub journal: Arc<dyn Journal>,
     pub board: Board,
     pub clock: Clock,
+}
+
+impl Ports {
+    /// The time now, by the newest evidence of the platform's clock.
+    pub(crate) fn keep_time(&self) -> Timestamp {
+        if let Some(offset) = self.platform.clock_offset()
+            && let Some(correction) = self.clock.platform_is_ahead(offset)
+        {
+            let seconds = correction.as_secs_f64();
+            info!("the platform's clock is {seconds:+.1} s ahead of this host's, and is used");
+        }
+        self.clock.now()
+    }
 }
 
 /// Looks up an environment variable.
@@ -78,6 +94,10 @@ pub struct Settings {
     pub listener: Option<TcpListener>,
     /// How often the change feed is read.
     pub feed_every: Duration,
+    /// What an operator has to show to give orders; `None`: no orders are taken.
+    pub operator_token: Option<Secret>,
+    /// The way of orders to the apps' tasks.
+    pub orders: Arc<Orders>,
 }
 
 /// Runs until `shutdown` completes.
@@ -92,6 +112,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let installation =
         ports.journal.installation().await.context("read the journal's installation name")?;
+    let order = orders::standing(ports.journal.as_ref(), None).await.context("read the orders")?;
+    ports.board.held(orders::holding(order.as_ref(), ports.clock.now()).cloned());
     let (stop, stopped) = watch::channel(false);
     let (publish, config) = watch::channel(Arc::new(settings.config));
     let mail = Arc::new(Notify::new());
@@ -117,6 +139,11 @@ pub async fn run(
             clock: ports.clock.clone(),
             receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
             sentence: crate::notify::text::sentence,
+            orders: Arc::new(orders::Desk {
+                orders: settings.orders.clone(),
+                ports: ports.clone(),
+            }),
+            operator_token: settings.operator_token,
         };
         let ends = until(stopped.clone());
         tasks.spawn(async move {
@@ -144,6 +171,16 @@ pub async fn run(
     }
     let (pruned, pruned_config, ends) = (ports.clone(), config.clone(), until(stopped.clone()));
     tasks.spawn(async move { prune(&pruned, &pruned_config, ends).await });
+    let shared: Arc<shared::Shared> = Arc::default();
+    let lookout = lookout::Lookout {
+        ports: ports.clone(),
+        config: config.clone(),
+        shared: shared.clone(),
+        mail: mail.clone(),
+        installation: installation.clone(),
+    };
+    let ends = until(stopped.clone());
+    tasks.spawn(async move { lookout.run(ends).await });
     let roster = roster::Roster {
         ports: ports.clone(),
         config,
@@ -151,6 +188,8 @@ pub async fn run(
         stop: stopped,
         installation,
         feed_every: settings.feed_every,
+        orders: settings.orders,
+        shared,
     };
     tasks.spawn(roster.run());
 

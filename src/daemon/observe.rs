@@ -1,12 +1,18 @@
 //! Gathers one round's facts about an app. A source that fails is a value in them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::{Ports, shared::Shared};
-use crate::model::{
-    AppName, Machine, MachineSample, MachineState, Observation, Policy, Release, ReleaseVersion,
+use crate::{
+    model::{
+        AppName, Machine, MachineSample, Observation, Policy, Release, ReleaseVersion, SourceName,
+    },
+    ports::PlatformError,
+    sources::{Answer, Question},
 };
 
 /// The machine list, retries included.
@@ -26,26 +32,32 @@ pub(super) struct Look {
 
 /// One round's facts.
 pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Observation {
-    let began = ports.clock.now();
+    let start = Instant::now();
     let listing = ports.platform.machines(&look.app);
-    let machines = match tokio::time::timeout(LIST_DEADLINE, listing).await {
-        Ok(Ok(machines)) => machines,
-        Ok(Err(error)) => return unseen(look, shared, error.to_string(), ports),
-        Err(_) => {
-            let reason = format!("no machine list in {} s", LIST_DEADLINE.as_secs());
-            return unseen(look, shared, reason, ports);
-        }
+    let listed = tokio::time::timeout(LIST_DEADLINE, listing).await.unwrap_or_else(|_| {
+        let reason = format!("no machine list in {} s", LIST_DEADLINE.as_secs());
+        Err(PlatformError::Unavailable(reason))
+    });
+    shared.app_read(&look.app, &listed);
+    let machines = match listed {
+        Ok(machines) => machines,
+        Err(error) => return unseen(look, shared, error.to_string(), ports),
     };
+    // The answer may have shown that our clock is wrong.
+    let now = ports.keep_time();
+    let taken = SignedDuration::try_from(start.elapsed()).unwrap_or_default();
+    let began = now.checked_sub(taken).unwrap_or(now);
     let news = machines
         .iter()
         .any(|machine| machine.release.is_some_and(|version| version > look.seen_version));
-    let (ledger, samples) =
+    let (ledger, sampled) =
         tokio::join!(ledger(ports, look, look.ledger_due || news), samples(ports, look, &machines));
     Observation {
         began,
         machines: Ok(machines),
         ledger,
-        samples,
+        samples: sampled.samples,
+        blind: sampled.blind,
         org: shared.org_context(&look.app, ports.clock.now()),
     }
 }
@@ -57,6 +69,7 @@ fn unseen(look: &Look, shared: &Shared, reason: String, ports: &Ports) -> Observ
         machines: Err(reason),
         ledger: None,
         samples: Vec::new(),
+        blind: BTreeMap::new(),
         org: shared.org_context(&look.app, ports.clock.now()),
     }
 }
@@ -80,13 +93,30 @@ async fn ledger(ports: &Ports, look: &Look, wanted: bool) -> Option<Vec<Release>
     }
 }
 
-async fn samples(ports: &Ports, look: &Look, machines: &[Machine]) -> Vec<MachineSample> {
-    if !look.policy.wants_pages() {
-        return Vec::new();
+/// Asks every source for what the policy wants of it.
+async fn samples(ports: &Ports, look: &Look, machines: &[Machine]) -> Sampled {
+    let asked = ports.sources.iter().map(|source| async {
+        let wanted = look.policy.wants(source.name());
+        if wanted.is_empty() {
+            return (source.name(), Answer::default());
+        }
+        let (app, policy) = (&look.app, &look.policy);
+        let question = Question { app, machines, wanted: &wanted, policy };
+        (source.name(), source.read(question).await)
+    });
+    let mut sampled = Sampled::default();
+    for (name, answer) in join_all(asked).await {
+        sampled.samples.extend(answer.samples);
+        if let Some(reason) = answer.blind {
+            sampled.blind.insert(name, reason);
+        }
     }
-    let started = machines
-        .iter()
-        .filter(|machine| !machine.is_ephemeral())
-        .filter(|machine| matches!(machine.state, MachineState::Started));
-    join_all(started.map(|machine| ports.scraper.scrape(&look.app, machine, &look.policy))).await
+    sampled
+}
+
+/// What all sources said together.
+#[derive(Default)]
+struct Sampled {
+    samples: Vec<MachineSample>,
+    blind: BTreeMap<SourceName, String>,
 }

@@ -4,10 +4,13 @@
 //! The files are polled: a few small files every few seconds cost nothing, and polling sees every
 //! way in which a file can be replaced (editors, mounted volumes, symbolic links).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 use super::{ConfigSource, Ports};
@@ -23,6 +26,12 @@ const PROBLEMS_MAX: usize = 5;
 /// Longest description of one problem in a message, in characters.
 const PROBLEM_LENGTH_MAX: usize = 300;
 
+/// A policy file or a receiver that vanished is believed gone after so long: editors and deploys
+/// replace files by removing them first.
+const GONE_AFTER: Duration = Duration::from_secs(60);
+/// Messages about the configuration that wait for the journal.
+const UNTOLD_MAX: usize = 20;
+
 pub(super) struct Reload {
     pub(super) source: ConfigSource,
     pub(super) publish: watch::Sender<Arc<Config>>,
@@ -31,21 +40,33 @@ pub(super) struct Reload {
     pub(super) mail: Arc<Notify>,
 }
 
+/// What is under way with the configuration.
+#[derive(Default)]
+struct Course {
+    /// What the files say, without what vanished from them, and since when that is so.
+    wanted: Option<(Config, Instant)>,
+    untold: VecDeque<Event>,
+}
+
 impl Reload {
     pub(super) async fn run(self, ends: impl Future<Output = ()>) -> anyhow::Result<()> {
         let mut ends = std::pin::pin!(ends);
         let mut seen = self.look().await;
+        let mut course = Course::default();
         loop {
             tokio::select! {
                 () = &mut ends => return Ok(()),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
+            self.settle(&mut course);
+            self.tell(&mut course).await;
             let now = self.look().await;
             if now.is_none() || now == seen {
                 continue;
             }
             seen = now;
-            self.reload().await?;
+            self.reload(&mut course).await?;
+            self.tell(&mut course).await;
         }
     }
 
@@ -65,7 +86,55 @@ impl Reload {
         }
     }
 
-    async fn reload(&self) -> anyhow::Result<()> {
+    /// Lets go of what vanished long enough ago.
+    fn settle(&self, course: &mut Course) {
+        let Some((config, since)) = course.wanted.take() else { return };
+        if since.elapsed() < GONE_AFTER {
+            course.wanted = Some((config, since));
+            return;
+        }
+        info!("what vanished from the configuration is gone for good");
+        self.publish.send_replace(Arc::new(config));
+    }
+
+    /// Puts a configuration in force; what vanished from it stays a little longer.
+    fn put_in_force(&self, course: &mut Course, config: Config) {
+        let kept = config.with_vanished(&self.publish.borrow());
+        match kept {
+            None => {
+                course.wanted = None;
+                self.publish.send_replace(Arc::new(config));
+            }
+            Some((kept, names)) => {
+                warn!(
+                    "{} vanished from the configuration, and stays for {} s more",
+                    names.join(", "),
+                    GONE_AFTER.as_secs()
+                );
+                let since = course.wanted.take().map_or_else(Instant::now, |(_, since)| since);
+                course.wanted = Some((config, since));
+                self.publish.send_replace(Arc::new(kept));
+            }
+        }
+    }
+
+    /// Records what happened to the configuration, now or when the journal can be written.
+    async fn tell(&self, course: &mut Course) {
+        while let Some(event) = course.untold.front().cloned() {
+            let receivers = recipients(&self.publish.borrow(), event.kind);
+            let at = event.at;
+            let id = format!("msg_{}_config_{}", self.installation, at.as_millisecond());
+            let now = self.ports.clock.now();
+            if let Err(error) = self.ports.journal.announce(&id, event, &receivers, now).await {
+                warn!("a change of the configuration is not recorded yet: {error}");
+                return;
+            }
+            course.untold.pop_front();
+            self.mail.notify_one();
+        }
+    }
+
+    async fn reload(&self, course: &mut Course) -> anyhow::Result<()> {
         let source = self.source.clone();
         let load = move || config::load(&source.dir, |name| (source.environment)(name));
         let loaded =
@@ -83,7 +152,7 @@ impl Reload {
                     (EventKind::ConfigRejected, reason.to_owned())
                 } else {
                     let reason = format!("{} policies are in force", config.policies.len());
-                    self.publish.send_replace(Arc::new(config));
+                    self.put_in_force(course, config);
                     let kind = EventKind::ConfigReloaded;
                     info!(event = kind.as_str(), "configuration reloaded: {reason}");
                     (kind, reason)
@@ -97,14 +166,11 @@ impl Reload {
         let now = self.ports.clock.now();
         let mut event = Event::new(kind, now, None);
         event.reason = Some(Reason::Told { text: reason });
-        let receivers = recipients(&self.publish.borrow(), kind);
-        let id = format!("msg_{}_config_{}", self.installation, now.as_millisecond());
-        self.ports
-            .journal
-            .announce(&id, event, &receivers, now)
-            .await
-            .context("record the configuration change")?;
-        self.mail.notify_one();
+        self.ports.board.config_refused(kind == EventKind::ConfigRejected);
+        course.untold.push_back(event);
+        while course.untold.len() > UNTOLD_MAX {
+            course.untold.pop_front();
+        }
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Ports, app::AppTask, census::Census, shared::Shared};
+use super::{Orders, Ports, app::AppTask, census::Census, shared::Shared};
 use crate::{
     config::Config,
     model::{AppName, Event, EventKind, Reason},
@@ -39,16 +39,19 @@ pub(super) struct Roster {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) installation: String,
     pub(super) feed_every: Duration,
+    pub(super) orders: Arc<Orders>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What is known, and who runs.
 struct Course {
-    shared: Arc<Shared>,
     census: Census,
     tasks: JoinSet<anyhow::Result<()>>,
     hired: BTreeMap<AppName, Hired>,
     /// Apps that two policies claim equally, with what was told of it.
     ties: BTreeMap<AppName, String>,
+    /// Patterns that match no app, by policy, of which was told.
+    unmatched: BTreeSet<(String, String)>,
     position: FeedPosition,
     /// When the list of apps was last read.
     listed_at: Option<Instant>,
@@ -66,11 +69,11 @@ struct Hired {
 impl Roster {
     pub(super) async fn run(mut self) -> anyhow::Result<()> {
         let mut course = Course {
-            shared: Arc::default(),
             census: Census::default(),
             tasks: JoinSet::new(),
             hired: BTreeMap::new(),
             ties: BTreeMap::new(),
+            unmatched: BTreeSet::new(),
             position: FeedPosition::default(),
             listed_at: None,
             next_apps: Instant::now(),
@@ -87,7 +90,8 @@ impl Roster {
                         Err(error) => anyhow::bail!("an app's task failed: {error}"),
                     };
                     result?;
-                    course.hired.retain(|_, hired| hired.task != task);
+                    let ended = course.hired.extract_if(.., |_, hired| hired.task == task);
+                    ended.for_each(|(app, _)| self.shared.app_gone(&app));
                     // It may be wanted again by now.
                     self.hire(&mut course).await;
                 }
@@ -111,7 +115,11 @@ impl Roster {
     }
 
     async fn read_apps(&self, course: &mut Course) {
-        match bounded(self.ports.platform.apps()).await {
+        let listed = bounded(self.ports.platform.apps()).await;
+        if course.listed_at.is_none() {
+            self.shared.organization_read(&listed);
+        }
+        match listed {
             Ok(apps) => {
                 course.listed_at = Some(Instant::now());
                 match course.census.listed(apps) {
@@ -119,6 +127,7 @@ impl Roster {
                     None => warn!("the list of the organization's apps is empty: not believed"),
                 }
                 self.hire(course).await;
+                self.note_unmatched(course).await;
             }
             Err(error) => {
                 warn!("the organization's apps cannot be listed: {error}");
@@ -134,7 +143,9 @@ impl Roster {
     }
 
     async fn read_feed(&self, course: &mut Course) {
-        let reading = match bounded(self.ports.platform.changes(&course.position)).await {
+        let read = bounded(self.ports.platform.changes(&course.position)).await;
+        self.shared.organization_read(&read);
+        let reading = match read {
             Ok(reading) => reading,
             Err(error) => {
                 warn!("the change feed cannot be read: {error}");
@@ -184,16 +195,45 @@ impl Roster {
                 app: app.clone(),
                 ports: self.ports.clone(),
                 config: self.config.clone(),
-                shared: course.shared.clone(),
+                shared: self.shared.clone(),
                 nudge: nudge.clone(),
                 mail: self.mail.clone(),
                 stop: self.stop.clone(),
                 dismissed,
                 installation: self.installation.clone(),
             };
-            let task = course.tasks.spawn(task.run()).id();
+            let task = course.tasks.spawn(task.run(self.orders.enlist(&app))).id();
             course.hired.insert(app, Hired { task, nudge, dismiss });
         }
+    }
+
+    /// Tells of every pattern that matches no app, once, until it matches one.
+    async fn note_unmatched(&self, course: &mut Course) {
+        let config = self.config.borrow().clone();
+        let unmatched: BTreeSet<(String, String)> =
+            config.unmatched(&course.census.apps()).into_iter().collect();
+        for (policy, pattern) in &unmatched {
+            let key = (policy.clone(), pattern.clone());
+            if course.unmatched.contains(&key) {
+                continue;
+            }
+            let (now, kind) = (self.ports.clock.now(), EventKind::ConfigWarning);
+            let mut event = Event::new(kind, now, None);
+            event.reason =
+                Some(Reason::NoAppMatches { policy: policy.clone(), pattern: pattern.clone() });
+            warn!(event = kind.as_str(), "{}", crate::notify::text::sentence(&event));
+            // Named by what it says: a restart tells nothing twice.
+            let id = format!("msg_{}_unmatched_{policy}_{pattern}", self.installation);
+            let receivers = recipients(&config, kind);
+            match self.ports.journal.announce(&id, event, &receivers, now).await {
+                Ok(()) => {
+                    course.unmatched.insert(key);
+                    self.mail.notify_one();
+                }
+                Err(error) => warn!("not recorded, to be tried again: {error}"),
+            }
+        }
+        course.unmatched.retain(|key| unmatched.contains(key));
     }
 
     /// Tells of every app that two policies claim equally, once, until that was mended.

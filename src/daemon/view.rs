@@ -8,9 +8,9 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
-        state::{Blind, Memory, Phase, RegionPhase, Revision},
+        state::{Memory, Phase, RegionPhase, Revision},
     },
-    model::{Policy, event::ReleaseInfo},
+    model::{Policy, SourceName, event::ReleaseInfo},
     notify::text::hold,
     web::{AppView, Phase as Shown, view::EvidenceView},
 };
@@ -26,8 +26,9 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         since: memory.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
         release: memory.current.as_ref().map(Revision::info),
         known_good: known_good(memory),
+        operator_hold: memory.operator_hold.clone(),
         hold: None,
-        blind: blind(memory.platform_blind.as_ref(), memory.metrics_blind.as_ref()),
+        blind: blind(memory),
         unread: BTreeMap::new(),
         evidence: Vec::new(),
         regions: Vec::new(),
@@ -94,10 +95,13 @@ fn known_good(memory: &Memory) -> Option<ReleaseInfo> {
     memory.known_good().map(|trusted| trusted.revision.info())
 }
 
-fn blind(platform: Option<&Blind>, metrics: Option<&Blind>) -> Option<String> {
-    let platform = platform.map(|blind| format!("platform: {}", blind.reason));
-    let metrics = metrics.map(|blind| format!("metrics: {}", blind.reason));
-    let parts: Vec<String> = platform.into_iter().chain(metrics).collect();
+fn blind(memory: &Memory) -> Option<String> {
+    let platform = memory.platform_blind.iter().map(|blind| ("platform", blind));
+    let sources = memory.blind.iter().map(|(source, blind)| match source {
+        SourceName::Pages => ("metrics", blind),
+    });
+    let parts: Vec<String> =
+        platform.chain(sources).map(|(what, blind)| format!("{what}: {}", blind.reason)).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 

@@ -1,45 +1,131 @@
 //! What comes new: a release by somebody else starts a watch, and ends what was under way.
 
+use jiff::SignedDuration;
+
 use super::{
     Context, Round, fleet, rollback,
-    state::{Phase, Revision},
+    state::{LeftOver, Phase, Revision},
     watch,
 };
-use crate::model::{EventKind, Reason};
+use crate::model::{EventKind, Reason, ReleaseStatus};
+
+/// How long the same machines may go on serving an image that was rolled back, while nobody's
+/// deploy is under way, before they are dealt with.
+const LEFT_OVER_AFTER: SignedDuration = SignedDuration::from_secs(30);
+/// By when people know that such an image serves, whatever else goes on.
+const LEFT_OVER_TOLD_AFTER: SignedDuration = SignedDuration::from_secs(40);
+/// How long a deploy that the ledger says is running is waited for.
+const DEPLOY_MAX: SignedDuration = SignedDuration::from_mins(15);
 
 /// Takes in what the ledger and the machines show that is new.
 pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     let ledger = round.observation.ledger.as_deref();
     if let Some(ledger) = ledger {
-        fleet::learn_from_ledger(&mut phase, ledger);
+        fleet::learn_from_ledger(&mut phase, &mut cx.memory, ledger);
     }
     let phase = rollback::mind_rivals(phase, cx, round.machines, ledger);
-    let Some(newest) = fleet::newest_change(&cx.memory, round.machines, ledger) else {
-        return phase;
+    let newest = fleet::newest_change(&cx.memory, phase.dealing(), round.machines, ledger);
+    let Some(newest) = newest else {
+        return look_for_left_overs(phase, cx, round);
     };
     let learning = cx.memory.current.is_none();
-    let numbered = learning || fleet::is_numbered(&cx.memory, &newest);
+    let quarantined = cx.memory.quarantined.iter().any(|old| old.digest == newest.digest);
+    let numbered = learning || quarantined || fleet::is_numbered(&cx.memory, &newest);
     if !numbered && is_occupied(&phase) {
         // An image put on a machine by hand waits until the release under way is done with.
         return phase;
     }
     leave(phase, cx, &newest);
-    let quarantined = cx.memory.quarantined.iter().any(|old| old.digest == newest.digest);
-    let mut watch = watch::begin(newest.clone(), cx.now, learning);
-    watch.no_mercy = quarantined;
-    watch.numbered = numbered;
-    let reason = if quarantined {
+    begin_watch(cx, round, newest, Beginning { learning, quarantined, numbered })
+}
+
+/// How a watch begins.
+struct Beginning {
+    learning: bool,
+    quarantined: bool,
+    numbered: bool,
+}
+
+fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: Beginning) -> Phase {
+    let mut watch = watch::begin(newest.clone(), cx.now, how.learning);
+    watch.no_mercy = how.quarantined;
+    watch.numbered = how.numbered;
+    let reason = if how.quarantined {
         Some(Reason::RolledBackBefore)
     } else {
-        learning.then_some(Reason::FirstSeen)
+        how.learning.then_some(Reason::FirstSeen)
     };
     cx.tell(EventKind::ReleaseDetected, &watch, reason);
     fleet::make_current(&mut cx.memory, newest, cx.now);
     let mut phase = Phase::Watching(Box::new(watch));
-    if let Some(ledger) = ledger {
-        fleet::learn_from_ledger(&mut phase, ledger);
+    if let Some(ledger) = &round.observation.ledger {
+        fleet::learn_from_ledger(&mut phase, &mut cx.memory, ledger);
     }
     phase
+}
+
+/// An image that was rolled back and serves on, because something newer ended its rollback and did
+/// not reach every machine: people are told, and when nobody is deploying any more it is watched
+/// anew, without mercy.
+fn look_for_left_overs(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
+    let quiet = match &phase {
+        Phase::Steady => true,
+        Phase::Watching(watch) => !is_being_deployed(cx, watch),
+        Phase::Unseen
+        | Phase::CountingDown { .. }
+        | Phase::CheckingImage { .. }
+        | Phase::RollingBack(_)
+        | Phase::RolledBack(_)
+        | Phase::Held { .. }
+        | Phase::Stopped { .. } => {
+            cx.memory.left_over = None;
+            return phase;
+        }
+    };
+    let serving = fleet::still_quarantined(&cx.memory, phase.dealing(), round.machines);
+    if serving.is_empty() {
+        cx.memory.left_over = None;
+        return phase;
+    }
+    let now = cx.now;
+    let ids = serving.iter().map(|machine| machine.id.clone()).collect();
+    let left = cx.memory.left_over.get_or_insert_with(|| LeftOver {
+        since: now,
+        unchanged_since: now,
+        machines: std::collections::BTreeSet::new(),
+        told: false,
+    });
+    if left.machines != ids {
+        left.machines = ids;
+        left.unchanged_since = now;
+    }
+    let to_tell = !left.told && now.duration_since(left.since) >= LEFT_OVER_TOLD_AFTER;
+    left.told |= to_tell;
+    let lasts = now.duration_since(left.unchanged_since) >= LEFT_OVER_AFTER;
+    if to_tell {
+        let machines = left.machines.iter().cloned().collect();
+        cx.say(EventKind::ImageMixed, Reason::QuarantinedServes { machines });
+    }
+    if !(lasts && quiet) {
+        return phase;
+    }
+    let ledger = round.observation.ledger.as_deref();
+    let Some(revision) = fleet::left_over(&serving, ledger) else { return phase };
+    cx.memory.left_over = None;
+    let how = Beginning { learning: false, quarantined: true, numbered: true };
+    begin_watch(cx, round, revision, how)
+}
+
+/// Whether somebody's deploy of the watched release is still going on, as far as the ledger tells.
+fn is_being_deployed(cx: &Context<'_>, watch: &super::state::Watch) -> bool {
+    let status = watch.last_ledger_status.as_deref().map(ReleaseStatus::parse);
+    let runs = match status {
+        Some(ReleaseStatus::Pending | ReleaseStatus::Running) => true,
+        // Not read yet.
+        None => watch.settled_at.is_none(),
+        Some(_) => false,
+    };
+    runs && cx.now.duration_since(watch.since) < DEPLOY_MAX
 }
 
 /// Whether a release with a number of its own is being dealt with.

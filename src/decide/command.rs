@@ -40,6 +40,9 @@ pub struct PutImage {
     pub rollback: String,
     /// Whether it was up, or had crashed, when the rollback was planned: then it is to be up after.
     pub up: bool,
+    /// Whether its group stayed up under the target: an end without an error is no job's then.
+    #[serde(default)]
+    pub stays_up: bool,
     /// Checks that failed on this machine when the target was trusted: they are not waited for.
     pub tolerates: BTreeSet<String>,
     /// How long it may take to start and to pass its checks.
@@ -58,6 +61,9 @@ pub struct StartMachine {
     pub down_since: Timestamp,
     /// The rollback that took it down.
     pub rollback: String,
+    /// Whether its group stayed up under what it runs: then it is no job.
+    #[serde(default)]
+    pub stays_up: bool,
     /// Checks that are not waited for.
     pub tolerates: BTreeSet<String>,
     /// How long it may take to start and to pass its checks.

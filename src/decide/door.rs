@@ -17,6 +17,11 @@ pub(super) fn refusal(cx: &Context<'_>, watch: &Watch) -> Option<HoldReason> {
     guards::refusal(&asked)
 }
 
+/// Why a rollback that is under way, or mops up, may not take its next step now; `None`: it may.
+pub(super) fn resume(cx: &Context<'_>) -> Option<HoldReason> {
+    guards::brake(cx.policy, &cx.memory, cx.now)
+}
+
 /// A breach that nothing is known against: announced, then counted down.
 pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     if let Some(reason) = refusal(cx, &watch) {
@@ -50,6 +55,10 @@ pub(super) fn enter(watch: Box<Watch>, target: &Revision, cx: &mut Context<'_>) 
     }
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         return cancel_countdown(watch, cx, Reason::Recovered);
+    }
+    if watch.gone_since.is_some() {
+        // Somebody put another image everywhere meanwhile.
+        return cancel_countdown(watch, cx, Reason::NothingLeft);
     }
     if let Some(reason) = refusal(cx, &watch) {
         return hold(watch, cx, reason);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     rival::{self, Claim, Standing},
-    state::{Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback},
+    state::{MIGRATED_MAX, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback},
 };
 use crate::model::{
     Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion, reason::ImageCount,
@@ -47,7 +47,12 @@ fn complete(revision: &mut Revision, ledger: Option<&[Release]>) {
 }
 
 /// Fills in what a watch did not know of its release when it began.
-pub(super) fn learn_from_ledger(phase: &mut Phase, ledger: &[Release]) {
+pub(super) fn learn_from_ledger(phase: &mut Phase, memory: &mut Memory, ledger: &[Release]) {
+    let ran = ledger.iter().filter(|release| release.has_release_command == Some(true));
+    memory.migrated.extend(ran.map(|release| release.version));
+    while memory.migrated.len() > MIGRATED_MAX {
+        memory.migrated.pop_first();
+    }
     let watched = match phase {
         Phase::Watching(watch)
         | Phase::CountingDown { watch, .. }
@@ -68,10 +73,12 @@ pub(super) fn learn_from_ledger(phase: &mut Phase, ledger: &[Release]) {
         .map(|release| release.status.as_str().to_owned());
 }
 
-/// The newest thing on the machines that is not known yet: a release with a higher number, or an
-/// image that appeared without one. `None` when nothing changed.
+/// The newest thing on the machines that is not known yet: a release with a higher number, an image
+/// that appeared without one, or a new number on an image that was rolled back. `None` when nothing
+/// changed. `dealing`: the release that is being dealt with.
 pub(super) fn newest_change(
     state: &Memory,
+    dealing: Option<&Revision>,
     machines: &[&Machine],
     ledger: Option<&[Release]>,
 ) -> Option<Revision> {
@@ -82,7 +89,9 @@ pub(super) fn newest_change(
     let newest = machines
         .iter()
         .filter(|machine| machine.digest().is_some())
-        .filter(|machine| recreated || is_news(state, machine))
+        .filter(|machine| {
+            recreated || is_news(state, machine) || is_stamped_anew(state, dealing, machine)
+        })
         // A release can carry two images (secrets set in the middle of a rollback): the one that
         // was rolled back before is the one to look at.
         .max_by_key(|machine| {
@@ -109,6 +118,46 @@ fn is_news(state: &Memory, machine: &Machine) -> bool {
     // No new number: only an image that nobody accounted for is news.
     let Some(digest) = machine.digest() else { return false };
     !is_known(state, digest) && version >= state.seen_version && machine.updated_at > since
+}
+
+/// Whether a machine runs an image that was rolled back under a number that somebody gave it since:
+/// `fly secrets set` and `fly scale` stamp every machine and leave it the image it has.
+fn is_stamped_anew(state: &Memory, dealing: Option<&Revision>, machine: &Machine) -> bool {
+    let (Some(digest), Some(version)) = (machine.digest(), machine.release) else { return false };
+    let mut rolled_back = state.quarantined.iter().filter(|old| old.digest == *digest);
+    let since = rolled_back.clone().filter_map(|old| old.version).max();
+    let dealt_with = dealing.is_some_and(|release| {
+        release.digest == *digest && release.version.is_none_or(|known| known >= version)
+    });
+    rolled_back.next().is_some()
+        && since.is_none_or(|since| version > since)
+        && version >= state.seen_version
+        && !state.own_releases.contains(&version)
+        && !dealt_with
+}
+
+/// The machines that serve an image which was rolled back, while something else is dealt with.
+pub(super) fn still_quarantined<'a>(
+    state: &Memory,
+    dealing: Option<&Revision>,
+    machines: &[&'a Machine],
+) -> Vec<&'a Machine> {
+    let is_dealt_with = |digest: &Digest| dealing.is_some_and(|one| one.digest == *digest);
+    let is_quarantined = |digest: &Digest| state.quarantined.iter().any(|q| q.digest == *digest);
+    machines
+        .iter()
+        .filter(|machine| !machine.state.is_at_rest())
+        .filter(|machine| machine.digest().is_some_and(|d| is_quarantined(d) && !is_dealt_with(d)))
+        .copied()
+        .collect()
+}
+
+/// What a machine that still runs an image which was rolled back is to be watched as.
+pub(super) fn left_over(machines: &[&Machine], ledger: Option<&[Release]>) -> Option<Revision> {
+    let newest = machines.iter().max_by_key(|machine| (machine.release, machine.id.clone()))?;
+    let mut revision = revision_of(newest)?;
+    complete(&mut revision, ledger);
+    Some(revision)
 }
 
 fn is_known(state: &Memory, digest: &Digest) -> bool {
@@ -169,7 +218,7 @@ pub(super) fn claim<'a>(state: &'a Memory, rollback: &'a Rollback) -> Claim<'a> 
     Claim {
         bad: std::iter::once(&rollback.bad.digest).chain(quarantined).collect(),
         target: &rollback.target.image,
-        after: rollback.bad.version.unwrap_or(state.seen_version),
+        after: rollback.after,
         own: &state.own_releases,
         since: rollback.started_at,
     }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::state::{Memory, Revision, Watch};
-use crate::model::{HoldReason, Mode, Policy, Tally, Verdict};
+use crate::model::{HoldReason, Mode, Policy, Verdict};
 
 /// Other apps degrading in one region at the same time, from which on it is the platform.
 const PLATFORM_INCIDENT_APPS: usize = 2;
@@ -15,7 +15,7 @@ const CONTROL_ALIKE: f64 = 1.5;
 /// Control data older than this is of another time.
 const CONTROL_FRESH: SignedDuration = SignedDuration::from_secs(60);
 
-/// What a guard is asked about.
+/// What a guard is asked about: to begin undoing a release.
 pub(super) struct Asked<'a> {
     pub(super) policy: &'a Policy,
     pub(super) memory: &'a Memory,
@@ -25,13 +25,13 @@ pub(super) struct Asked<'a> {
 
 /// The guards in the order in which they are asked; the first that refuses is the reason.
 const GUARDS: [fn(&Asked<'_>) -> Option<HoldReason>; 9] = [
-    held_by_an_operator,
+    |asked| held_by_an_operator(asked.memory, asked.now),
     has_no_target,
     is_the_same_image,
     ran_migrations,
     was_rolled_back_already,
     is_over_budget,
-    only_observes,
+    |asked| only_observes(asked.policy),
     platform_incident,
     control_too,
 ];
@@ -41,8 +41,14 @@ pub(super) fn refusal(asked: &Asked<'_>) -> Option<HoldReason> {
     GUARDS.iter().find_map(|guard| guard(asked))
 }
 
-fn held_by_an_operator(asked: &Asked<'_>) -> Option<HoldReason> {
-    let hold = asked.memory.operator_hold.as_ref().filter(|hold| hold.is_on(asked.now))?;
+/// Why a rollback that was begun may not take its next step now; `None`: it may. What was asked of
+/// the release when it began is answered; these are what people may change at any moment.
+pub(super) fn brake(policy: &Policy, memory: &Memory, now: Timestamp) -> Option<HoldReason> {
+    held_by_an_operator(memory, now).or_else(|| only_observes(policy))
+}
+
+fn held_by_an_operator(memory: &Memory, now: Timestamp) -> Option<HoldReason> {
+    let hold = memory.operator_hold.as_ref().filter(|hold| hold.is_on(now))?;
     Some(HoldReason::Operator { hold: hold.clone() })
 }
 
@@ -64,6 +70,13 @@ fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
         return None;
     }
     let watch = asked.watch;
+    let target = target(asked.policy, asked.memory, watch).and_then(|target| target.version);
+    if let (Some(after), Some(bad)) = (target, watch.revision.version)
+        && let Some(version) = asked.memory.migrated.iter().find(|v| **v > after && **v < bad)
+    {
+        // The schema moved on between the two, whatever the bad release did itself.
+        return Some(HoldReason::MigrationsSince { version: *version });
+    }
     match watch.revision.has_release_command {
         Some(true) => Some(HoldReason::Migrations),
         // What was put on machines by hand has no entry of its own to be read.
@@ -78,7 +91,9 @@ fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
     let revision = &asked.watch.revision;
     let mut quarantined = asked.memory.quarantined.iter();
     quarantined
-        .any(|old| old.digest == revision.digest && old.version == revision.version)
+        .any(|old| {
+            !old.unfinished && old.digest == revision.digest && old.version == revision.version
+        })
         .then_some(HoldReason::AlreadyRolledBack)
 }
 
@@ -91,8 +106,8 @@ fn is_over_budget(asked: &Asked<'_>) -> Option<HoldReason> {
         .then_some(HoldReason::DailyBudget { max })
 }
 
-fn only_observes(asked: &Asked<'_>) -> Option<HoldReason> {
-    (asked.policy.mode == Mode::Observe).then_some(HoldReason::ObserveMode)
+fn only_observes(policy: &Policy) -> Option<HoldReason> {
+    (policy.mode == Mode::Observe).then_some(HoldReason::ObserveMode)
 }
 
 /// Whether what breaches is as bad on the machines that still run another release: the control
@@ -104,8 +119,7 @@ fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
     let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
     let mut alike = Vec::new();
     for evidence in breaching.filter(|e| e.may_roll_back) {
-        let (n, k) = watch.control_recent.get(&evidence.threshold)?.since(from);
-        let control = Tally { n, k };
+        let control = watch.thresholds.get(&evidence.threshold)?.control_since(from)?;
         let share = evidence.share()?;
         let is_alike = control.n >= CONTROL_MIN
             && control.k > evidence.limit * control.n
@@ -127,7 +141,7 @@ fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
         .degraded_elsewhere
         .iter()
         .filter(|(region, apps)| {
-            watch.regions.contains_key(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
+            watch.regions.contains(*region) && apps.len() >= PLATFORM_INCIDENT_APPS
         })
         .max_by_key(|(_, apps)| apps.len())
         .map(|(region, apps)| HoldReason::PlatformIncident {

@@ -11,7 +11,6 @@
 
 mod arrivals;
 pub mod command;
-pub mod detect;
 mod door;
 mod fleet;
 mod guards;
@@ -87,10 +86,10 @@ pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> 
 fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Phase {
     let machines = match &observation.machines {
         Ok(machines) => fleet::judged(machines),
-        Err(detail) => return sight::platform_unseen(phase, cx, detail),
+        Err(detail) => return sight::platform_unseen(phase, cx, detail, &observation.org),
     };
     if let Some(nonsense) = sight::makes_no_sense(&phase, &machines) {
-        return sight::platform_unseen(phase, cx, nonsense);
+        return sight::platform_unseen(phase, cx, nonsense, &observation.org);
     }
     sight::platform_seen(cx);
     cx.memory.org.clone_from(&observation.org);
@@ -137,6 +136,7 @@ impl Context<'_> {
                 digest: revision.digest.clone(),
                 version: revision.version,
                 at: self.now,
+                unfinished: false,
             },
         );
         self.memory.quarantined.truncate(state::QUARANTINED_MAX);

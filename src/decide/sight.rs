@@ -13,7 +13,7 @@ use super::{
     state::{Blind, Phase, Watch},
     verdict,
 };
-use crate::model::{EventKind, Evidence, Machine, Reason, reason::Unseen};
+use crate::model::{EventKind, Evidence, Machine, OrgContext, Reason, SourceName, reason::Unseen};
 
 /// How long the platform may be unreadable before people are told.
 const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
@@ -27,7 +27,12 @@ const DEPLOY_TAKES_MAX: SignedDuration = SignedDuration::from_mins(15);
 const UNMATCHED_ROUNDS: u32 = 5;
 
 /// The platform cannot be read: noted, told after a while, and no countdown goes on.
-pub(super) fn platform_unseen(phase: Phase, cx: &mut Context<'_>, detail: &str) -> Phase {
+pub(super) fn platform_unseen(
+    phase: Phase,
+    cx: &mut Context<'_>,
+    detail: &str,
+    org: &OrgContext,
+) -> Phase {
     let now = cx.now;
     let blind = cx.memory.platform_blind.get_or_insert_with(|| Blind {
         since: now,
@@ -35,8 +40,9 @@ pub(super) fn platform_unseen(phase: Phase, cx: &mut Context<'_>, detail: &str) 
         announced: false,
     });
     detail.clone_into(&mut blind.reason);
-    let announce =
-        !blind.announced && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
+    let announce = !blind.announced
+        && !org.platform_told
+        && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
     blind.announced |= announce;
     if announce {
         let reason = Reason::PlatformUnreadable { detail: detail.to_owned() };
@@ -55,7 +61,8 @@ pub(super) fn unseen(cx: &Context<'_>, evidence: &[Evidence]) -> Option<Unseen> 
     if cx.memory.platform_blind.is_some() {
         return Some(Unseen::Platform);
     }
-    let blind = cx.memory.metrics_blind.is_some() && verdict::rests_on_metrics(evidence);
+    let blind =
+        cx.memory.blind.contains_key(&SourceName::Pages) && verdict::rests_on_metrics(evidence);
     blind.then_some(Unseen::Metrics)
 }
 
@@ -80,22 +87,20 @@ pub(super) fn platform_seen(cx: &mut Context<'_>) {
 pub(super) fn sees_metrics(cx: &mut Context<'_>, round: &Round<'_>) {
     let now = cx.now;
     let samples = &round.observation.samples;
-    let failures: Vec<&String> = samples.iter().filter_map(|s| s.readings.as_ref().err()).collect();
-    let blind = !failures.is_empty() && failures.len() == samples.len();
+    let blind = round.observation.blind.get(&SourceName::Pages);
     // A release that takes its own metrics down is the release's fault, not ours: while
     // some machines are up and none answers, that is blindness all the same.
     let wanted = cx.policy.wants_pages();
-    if !blind || round.machines.is_empty() {
+    let Some(reason) = blind.filter(|_| !round.machines.is_empty()).cloned() else {
         if (!samples.is_empty() || !wanted)
-            && let Some(was) = cx.memory.metrics_blind.take()
+            && let Some(was) = cx.memory.blind.remove(&SourceName::Pages)
             && was.announced
         {
             cx.say(EventKind::MonitorRecovered, Reason::MetricsReadable);
         }
         return;
-    }
-    let reason = failures.first().map_or_else(String::new, |first| (*first).clone());
-    let state = cx.memory.metrics_blind.get_or_insert_with(|| Blind {
+    };
+    let state = cx.memory.blind.entry(SourceName::Pages).or_insert_with(|| Blind {
         since: now,
         reason: reason.clone(),
         announced: false,
@@ -111,18 +116,15 @@ pub(super) fn sees_metrics(cx: &mut Context<'_>, round: &Round<'_>) {
 /// Says once per watch which thresholds look for series that no machine has: a mistyped name
 /// must not pass for a healthy release.
 pub(super) fn notices_unmatched(cx: &mut Context<'_>, watch: &mut Watch) {
-    if watch.unmatched_rounds < UNMATCHED_ROUNDS {
-        return;
+    let mut unmatched: Vec<(String, String)> = Vec::new();
+    for evidence in &watch.evidence {
+        let Some(state) = watch.thresholds.get_mut(&evidence.threshold) else { continue };
+        if state.unmatched && state.rounds >= UNMATCHED_ROUNDS && !state.unmatched_told {
+            state.unmatched_told = true;
+            unmatched.push((evidence.threshold.clone(), evidence.source.clone()));
+        }
     }
-    let unmatched: Vec<(String, String)> = watch
-        .evidence
-        .iter()
-        .filter(|evidence| watch.unmatched.contains(&evidence.threshold))
-        .filter(|evidence| !watch.unmatched_told.contains(&evidence.threshold))
-        .map(|evidence| (evidence.threshold.clone(), evidence.source.clone()))
-        .collect();
     for (threshold, source) in unmatched {
-        watch.unmatched_told.insert(threshold.clone());
         cx.tell(EventKind::MonitorBlind, watch, Reason::Unmatched { threshold, source });
     }
 }

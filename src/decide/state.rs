@@ -9,16 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::command::{Command, CommandId};
 pub use super::rollback::work::{
     Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
 };
-use super::{
-    command::{Command, CommandId},
-    detect::{ratio::RatioDetector, recent::Recent, runs::Sustained},
-};
-use crate::model::{
-    AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, OperatorHold,
-    OrgContext, ProcessGroup, Region, ReleaseVersion, Tally, event::ReleaseInfo,
+pub use crate::threshold::CrashCount;
+use crate::{
+    model::{
+        AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, OperatorHold,
+        OrgContext, ProcessGroup, Region, ReleaseVersion, SourceName, Tally, event::ReleaseInfo,
+    },
+    threshold::ThresholdState,
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -27,6 +28,8 @@ pub const TRUSTED_MAX: usize = 10;
 pub const QUARANTINED_MAX: usize = 50;
 /// Digests remembered per app as having degraded.
 pub const SUSPECTS_MAX: usize = 20;
+/// Releases with migrations remembered per app.
+pub const MIGRATED_MAX: usize = 50;
 /// Releases of our own remembered per app.
 pub const OWN_RELEASES_MAX: usize = 20;
 
@@ -94,15 +97,9 @@ pub struct Quarantined {
     pub digest: Digest,
     pub version: Option<ReleaseVersion>,
     pub at: Timestamp,
-}
-
-/// Exits counted on one machine of the watched release.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CrashCount {
-    pub exits: u32,
-    pub oom: u32,
-    /// Exits up to this one are counted; the platform truncates and resets its event list.
-    pub counted_to: Option<Timestamp>,
+    /// Its rollback ended before every machine was put right: what is left of it is news.
+    #[serde(default)]
+    pub unfinished: bool,
 }
 
 /// The time from the first machine on a release until it is trusted or rolled back.
@@ -120,12 +117,8 @@ pub struct Watch {
     pub traffic_at: Option<Timestamp>,
     /// When it last recovered from a breach: its bake counts from then.
     pub recovered_at: Option<Timestamp>,
-    /// The last rounds, per threshold.
-    pub recent: BTreeMap<String, Recent>,
     /// Process groups of its machines.
     pub groups: BTreeSet<ProcessGroup>,
-    /// The last rounds of the machines that run the known-good release, per threshold.
-    pub control_recent: BTreeMap<String, Recent>,
     /// When it was last looked at: evidence from before a long gap is none.
     pub looked_at: Option<Timestamp>,
     /// Detector blocks with requests in them.
@@ -134,36 +127,30 @@ pub struct Watch {
     pub in_ledger: bool,
     /// Whether people know that the registry does not answer.
     pub registry_told: bool,
-    /// When the detectors began anew (see `watch::renew`).
-    pub detecting_since: Timestamp,
     /// The app's first release we see: it ran before us, and there is nothing to go back to.
     pub learning: bool,
     /// Whether it has a release number of its own: an image put on machines by hand has not.
     pub numbered: bool,
     /// A digest that was rolled back before: no warm-up.
     pub no_mercy: bool,
-    pub detectors: BTreeMap<String, RatioDetector>,
-    pub gauges: BTreeMap<String, BTreeMap<MachineId, Sustained>>,
-    pub crashes: BTreeMap<MachineId, CrashCount>,
+    /// What each threshold remembers, by its name.
+    pub thresholds: BTreeMap<String, ThresholdState>,
     /// Instances whose counters are followed: their first scrape counts once only.
     pub absorbed: BTreeSet<InstanceId>,
-    /// Per region and threshold.
-    pub regions: BTreeMap<Region, BTreeMap<String, Tally>>,
-    /// Machines that run the known-good release meanwhile, per threshold.
-    pub control: BTreeMap<String, Tally>,
-    /// Per threshold: when it last had data.
-    pub data_at: BTreeMap<String, Timestamp>,
-    /// Thresholds whose selector matched nothing on any page of the last round.
-    pub unmatched: BTreeSet<String>,
-    /// Rounds in which pages were read.
-    pub unmatched_rounds: u32,
-    /// Of those thresholds people were told.
-    pub unmatched_told: BTreeSet<String>,
+    /// Regions in which its machines were seen.
+    pub regions: BTreeSet<Region>,
     /// Breaches of thresholds that only alert, of which people were told.
     pub alerted: BTreeSet<String>,
     /// The numbers as of the last round.
     pub evidence: Vec<Evidence>,
     pub last_ledger_status: Option<String>,
+}
+
+impl Watch {
+    /// What a threshold counted in a region.
+    pub fn tally(&self, threshold: &str, region: &Region) -> Option<Tally> {
+        self.thresholds.get(threshold)?.region(region)
+    }
 }
 
 /// Where an app is in the life of a release.
@@ -207,6 +194,17 @@ pub struct Blind {
     pub announced: bool,
 }
 
+/// An image that was rolled back serves, and no rollback is at work on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftOver {
+    /// Since when any machine does, and since when it is these very machines.
+    pub since: Timestamp,
+    pub unchanged_since: Timestamp,
+    pub machines: BTreeSet<MachineId>,
+    /// People know.
+    pub told: bool,
+}
+
 /// A ledger entry that still says `running`: other tools wait for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unclosed {
@@ -240,14 +238,19 @@ pub struct Memory {
     pub previous: Option<Revision>,
     /// The highest release number seen on a machine or in the ledger.
     pub seen_version: ReleaseVersion,
+    /// Releases that ran migrations, according to the ledger; the newest ones.
+    pub migrated: BTreeSet<ReleaseVersion>,
     /// Ledger entries we made.
     pub own_releases: Vec<ReleaseVersion>,
     /// Ledger entries of our own that could not be closed yet.
     pub unclosed: BTreeMap<String, Unclosed>,
     pub platform_blind: Option<Blind>,
-    pub metrics_blind: Option<Blind>,
+    /// Sources that cannot be read.
+    pub blind: BTreeMap<SourceName, Blind>,
     pub mixed_since: Option<Timestamp>,
     pub mixed_announced: bool,
+    /// Machines that serve an image which was rolled back while something else is dealt with.
+    pub left_over: Option<LeftOver>,
     /// An operator's brake, also one that has run out and was not lifted.
     pub operator_hold: Option<OperatorHold>,
     /// What the rest of the organization was doing in the last round.
@@ -276,12 +279,14 @@ impl Memory {
             current_since: None,
             previous: None,
             seen_version: ReleaseVersion(0),
+            migrated: BTreeSet::new(),
             own_releases: Vec::new(),
             unclosed: BTreeMap::new(),
             platform_blind: None,
-            metrics_blind: None,
+            blind: BTreeMap::new(),
             mixed_since: None,
             mixed_announced: false,
+            left_over: None,
             operator_hold: None,
             org: OrgContext::default(),
             next_command: 1,
@@ -312,6 +317,20 @@ impl Phase {
         }
     }
 
+    /// The release that is being dealt with, or was undone last.
+    pub fn dealing(&self) -> Option<&Revision> {
+        match self {
+            Phase::Watching(watch)
+            | Phase::CountingDown { watch, .. }
+            | Phase::CheckingImage { watch, .. }
+            | Phase::Held { watch, .. } => Some(&watch.revision),
+            Phase::RollingBack(rollback)
+            | Phase::RolledBack(rollback)
+            | Phase::Stopped { rollback, .. } => Some(&rollback.bad),
+            Phase::Unseen | Phase::Steady => None,
+        }
+    }
+
     /// Whether rounds should come at the watch's pace.
     pub fn is_active(&self, memory: &Memory, now: Timestamp) -> bool {
         match self {
@@ -329,7 +348,7 @@ impl Phase {
     /// The regions in which the app is degraded just now; `None` when it is not, or has been for so
     /// long that it says nothing of the platform.
     pub fn degraded_regions(&self, now: Timestamp) -> Option<BTreeSet<Region>> {
-        let all = |watch: &Watch| Some(watch.regions.keys().cloned().collect());
+        let all = |watch: &Watch| Some(watch.regions.iter().cloned().collect());
         match self {
             Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => all(watch),
             Phase::Held { watch, reason, since } => {

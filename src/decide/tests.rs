@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::model::{
-    Action, AppName, Digest, HoldReason, HostStatus, ImageRef, Machine, MachineState, Mode, NoData,
-    OrgContext, Policy, ReleaseVersion, RollbackPolicy, Threshold, ThresholdKind, WatchPolicy,
+    AppName, Checks, Digest, HoldReason, HostStatus, ImageRef, Machine, MachineState, Mode, NoData,
+    OnBreach, OrgContext, Policy, ReleaseVersion, RollbackPolicy, Threshold, ThresholdKind,
+    WatchPolicy,
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -15,7 +16,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn policy(mode: Mode) -> Policy {
-    let kind = ThresholdKind::Checks { failing: 0.3, consecutive: 3 };
+    let kind = ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 });
     Policy {
         name: "test".to_owned(),
         mode,
@@ -24,7 +25,7 @@ fn policy(mode: Mode) -> Policy {
             name: "checks".to_owned(),
             kind,
             no_data: NoData::Hold,
-            action: Action::Rollback,
+            on_breach: OnBreach::Rollback,
         }],
         rollback: RollbackPolicy::default(),
         metrics_port: None,
@@ -72,6 +73,7 @@ fn seen(machines: Vec<Machine>, now: Timestamp) -> Input {
         machines: Ok(machines),
         ledger: None,
         samples: Vec::new(),
+        blind: std::collections::BTreeMap::new(),
         org: OrgContext::default(),
     })
 }
@@ -165,6 +167,7 @@ fn a_release_is_rolled_back_once() {
         digest: Digest::new("sha256:2"),
         version: Some(ReleaseVersion(2)),
         at: at(50),
+        unfinished: false,
     });
     assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::AlreadyRolledBack));
     // The same image as a release of its own is another matter.
@@ -188,7 +191,12 @@ fn what_ran_before_is_a_target_only_for_want_of_a_trusted_one() {
 
     let mut quarantined = state.clone();
     let digest = Digest::new("sha256:1");
-    quarantined.memory.quarantined.push(Quarantined { digest, version: None, at: at(0) });
+    quarantined.memory.quarantined.push(Quarantined {
+        digest,
+        version: None,
+        at: at(0),
+        unfinished: false,
+    });
     assert_eq!(refused(&policy, &quarantined, &watch), Some(HoldReason::NothingTrusted));
 
     // Something was trusted once, and its image is gone: what ran before did not earn it.

@@ -6,15 +6,17 @@
 
 use std::{error::Error as _, time::Duration};
 
+use jiff::SignedDuration;
 use reqwest::{
     Client, Method, Response, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::{
+    clock::{Difference, Moment},
     errors::{self, Failure},
     limits::{Action, Limits},
     retry::{ASKED_MAX, Attempts, Repeat, Schedule},
@@ -183,6 +185,7 @@ pub(super) struct Caller {
     limits: Limits,
     tokens: Tokens,
     clock: Clock,
+    difference: Difference,
     tuning: Tuning,
 }
 
@@ -203,7 +206,8 @@ impl Caller {
             .build()
             .map_err(|error| FlyError(format!("the HTTP client cannot be set up: {error}")))?;
         let clock = Clock::system();
-        Ok(Self { client, limits: Limits::new(tuning.speed), tokens, clock, tuning })
+        let (limits, difference) = (Limits::new(tuning.speed), Difference::default());
+        Ok(Self { client, limits, tokens, clock, difference, tuning })
     }
 
     pub(super) fn tokens(&self) -> &Tokens {
@@ -216,6 +220,30 @@ impl Caller {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { host: self.clock.host_now(), tokio: Instant::now() }
+    }
+
+    /// How far the platform is ahead of the host; `None`: not known.
+    pub(super) fn clock_offset(&self) -> Option<SignedDuration> {
+        self.difference.now(&self.moment())
+    }
+
+    /// Learns the platform's time from an answer. Registries are other people's, with clocks of
+    /// their own, and errors can come from anywhere on the way.
+    fn learn_time(&self, call: &Call, answer: &HeaderMap, sent: &Moment) {
+        if call.action == Action::Manifest {
+            return;
+        }
+        let date = answer.get(DATE).and_then(|value| value.to_str().ok());
+        let date = date.and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
+        let Some(date) = date else { return };
+        self.difference.note(date.timestamp(), sent, &self.moment());
+        if let Some(offset) = self.clock_offset() {
+            let _corrected = self.clock.platform_is_ahead(offset);
+        }
     }
 
     /// Makes the call, again if need be, until it is answered or its time is over.
@@ -288,7 +316,11 @@ impl Caller {
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
+        let sent = self.moment();
         let response = request.send().await.map_err(|error| broken(call, &error))?;
+        if response.status().is_success() {
+            self.learn_time(call, response.headers(), &sent);
+        }
         let status = response.status();
         let headers = response.headers().clone();
         let most = self.tuning.answer_max;

@@ -18,6 +18,8 @@ pub(super) enum Action {
     Feed,
     /// The list of apps, per organization.
     Apps,
+    /// What our token reaches.
+    Tokens,
     /// The list of machines, per app.
     Machines,
     /// One machine, per machine.
@@ -54,6 +56,7 @@ impl Action {
             }
             Self::Feed
             | Self::Apps
+            | Self::Tokens
             | Self::Machines
             | Self::Update
             | Self::Start

@@ -28,12 +28,12 @@ use super::{
     retry::Repeat,
     wire::{
         config::Config,
-        machine::{WireApps, WireLease, WireMachine, WireWait},
+        machine::{WireApps, WireLease, WireMachine, WireTokens, WireWait},
     },
 };
 use crate::{
     model::{AppName, InstanceId, Machine, MachineId, MachineState, RawConfig},
-    ports::{Lease, MachineUpdate, PlatformError, WaitFor},
+    ports::{Lease, MachineUpdate, PlatformError, TokenScope, WaitFor},
 };
 
 /// Shown to anyone who lists machines with their leases.
@@ -106,6 +106,22 @@ pub(super) async fn one(fly: &Fly, app: &AppName, id: &MachineId) -> Answer<Mach
     let answer = fly.caller.call(&call).await?;
     let machine: WireMachine = fly.caller.decode(&answer)?;
     machine.into_machine(app).map_err(|what| answer.unreadable(&what))
+}
+
+/// What the platform says of our token.
+pub(super) async fn token_scope(fly: &Fly) -> Answer<TokenScope> {
+    let url = below(&fly.bases.flaps, &["v1", "tokens", "current"]);
+    let call = read(fly, Action::Tokens, &fly.organization, url);
+    let answer = fly.caller.call(&call).await?;
+    let wire: WireTokens = fly.caller.decode(&answer)?;
+    let mut scope = TokenScope::default();
+    for token in wire.tokens {
+        scope.organizations.extend(Some(token.org_slug).filter(|slug| !slug.is_empty()));
+        scope.apps.extend(token.apps);
+        let machine = token.restricted_to_machine;
+        scope.only_machine = scope.only_machine.or(Some(machine).filter(|id| !id.is_empty()));
+    }
+    Ok(scope)
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@
 //! ([`errors`]), its rate limits ([`limits`]) and which calls may be repeated ([`retry`]). Callers
 //! see nouns of the model and a [`PlatformError`] that says what they can do.
 
+mod clock;
 mod errors;
 mod feed;
 mod http;
@@ -19,6 +20,7 @@ mod wire;
 use std::{fmt, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use reqwest::Url;
 
 pub use settings::{FlyError, FlySettings};
@@ -31,7 +33,7 @@ use crate::{
     model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
         FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate, NewRelease, Platform,
-        PlatformError, Registry, WaitFor,
+        PlatformError, Registry, TokenScope, WaitFor,
     },
 };
 
@@ -88,6 +90,14 @@ impl Registry for Fly {
 
 #[async_trait]
 impl Platform for Fly {
+    fn clock_offset(&self) -> Option<SignedDuration> {
+        self.caller.clock_offset()
+    }
+
+    async fn token_scope(&self) -> Answer<TokenScope> {
+        machines::token_scope(self).await
+    }
+
     async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {
         feed::changes(self, position).await
     }

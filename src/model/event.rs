@@ -164,6 +164,9 @@ pub struct Event {
     pub regions: Vec<RegionReport>,
     /// Seconds since the release was first seen, or since the rollback started.
     pub after_s: Option<f64>,
+    /// How many like it came since the last one that was told, and were not told.
+    #[serde(default)]
+    pub repeats: u32,
     /// Last log lines of machines that failed, at most 20.
     pub log_lines: Vec<String>,
 }
@@ -182,6 +185,7 @@ impl Event {
             evidence: Vec::new(),
             regions: Vec::new(),
             after_s: None,
+            repeats: 0,
             log_lines: Vec::new(),
         }
     }

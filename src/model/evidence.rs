@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    ids::MachineId,
+    machine::{MachineState, Transition},
+    policy::Kind,
+};
+
 /// What a threshold, or a release, looks like now. Never inferred from absent data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -28,17 +34,107 @@ pub struct Tally {
     pub k: f64,
 }
 
+impl Tally {
+    pub fn add(&mut self, n: f64, k: f64) {
+        self.n += n;
+        self.k += k;
+    }
+
+    /// The share of bad events, when there were any events.
+    pub fn share(self) -> Option<f64> {
+        (self.n > 0.0).then(|| self.k / self.n)
+    }
+}
+
+/// In which unit a threshold's value and limit are, and what its counts count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// A share of requests.
+    Requests,
+    /// A share of events that are no requests, as far as the metric's name tells.
+    #[default]
+    Events,
+    /// A share of requests: those slower than this many seconds.
+    SlowerThan(f64),
+    /// Plain numbers, measured on machines.
+    Bytes,
+    Seconds,
+    Share,
+    Plain,
+    /// A share of machines.
+    Machines,
+    /// Exits of the worst machine.
+    Exits,
+}
+
+/// What is wrong with one machine's checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// A health check failed so many times in a row.
+    Failing { check: String, times: u32 },
+    /// It has been on its way for too long.
+    Stuck { still: Transition },
+    /// It could not be started, or gave up.
+    Down { state: MachineState },
+}
+
+/// One machine that counts against the release, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Troubled {
+    pub machine: MachineId,
+    pub trouble: Trouble,
+}
+
+/// How often one machine's process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exits {
+    pub machine: MachineId,
+    pub exits: u32,
+    pub out_of_memory: bool,
+}
+
+/// Why a threshold has no verdict, or what tripped it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    NoDataYet,
+    NoDataFor {
+        seconds: u64,
+    },
+    /// `no_data = "breach"`, and there was none for so long.
+    NoDataIsBreach {
+        seconds: u64,
+    },
+    /// Its selector matches no series on any machine of the release.
+    Unmatched,
+    /// A gauge: above its bound for this long, on so many machines.
+    Above {
+        machines: u32,
+        seconds: u64,
+    },
+    NoChecks,
+    NoStartedMachine,
+    NoFreshResult,
+    Troubled(Vec<Troubled>),
+    Exits(Vec<Exits>),
+    /// What an older version wrote into its history.
+    #[serde(untagged)]
+    Said(String),
+}
+
 /// One threshold's numbers for one release at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     pub threshold: String,
-    /// `ratio`, `latency`, `gauge`, `checks` or `crashes`.
-    pub kind: String,
+    pub kind: Kind,
     pub verdict: Verdict,
-    /// The measured value in the limit's unit: a share, seconds-exceeding share, a gauge value,
-    /// a share of machines. `None` without data.
+    /// The measured value in the limit's unit. `None` without data.
     pub value: Option<f64>,
     pub limit: f64,
+    #[serde(default)]
+    pub unit: Unit,
     /// Resolved selectors or what was looked at, for people.
     pub source: String,
     /// Bad events (or machines) and all of them.
@@ -51,8 +147,8 @@ pub struct Evidence {
     pub blocks: u32,
     /// The same threshold on the machines that still run the known-good release: bad and total.
     pub control: Option<(f64, f64)>,
-    /// Why there is no verdict, or what tripped: a short phrase for people.
-    pub note: Option<String>,
+    /// Why there is no verdict, or what tripped.
+    pub note: Option<Note>,
     /// Whether a breach may roll back (`false`: `action = "alert"`).
     pub may_roll_back: bool,
 }

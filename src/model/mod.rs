@@ -17,17 +17,20 @@ pub mod rest;
 pub mod selector;
 
 pub use event::{Event, EventKind, RegionReport};
-pub use evidence::{Evidence, Tally, Verdict};
+pub use evidence::{Evidence, Exits, Note, Tally, Trouble, Troubled, Unit, Verdict};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,
     MetricsPage, RawConfig, RestartPolicy, Transition,
 };
-pub use observation::{Count, MachineSample, Observation, OrgContext, Readings, Since};
+pub use observation::{
+    Count, MachineSample, Observation, OrgContext, Readings, Selection, Since, SourceName, Want,
+    Wanted,
+};
 pub use operator::{OperatorHold, Order};
 pub use policy::{
-    Action, MaxUnavailable, Mode, NoData, Policy, RegionOrder, RollbackPolicy, Strategy, Threshold,
-    ThresholdKind, WatchPolicy,
+    Checks, Crashes, Gauge, Kind, Latency, MaxUnavailable, Mode, NoData, OnBreach, Policy, Ratio,
+    RegionOrder, RollbackPolicy, Strategy, Threshold, ThresholdKind, WatchPolicy,
 };
 pub use reason::{HoldReason, Reason};
 pub use release::{Release, ReleaseStatus};

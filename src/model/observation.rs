@@ -9,7 +9,43 @@ use super::{
     ids::{AppName, InstanceId, MachineId, Region},
     machine::Machine,
     release::Release,
+    selector::Selector,
 };
+
+/// Where facts come from. Each source is blind or not by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceName {
+    /// The machines' own metrics pages.
+    Pages,
+}
+
+/// What a threshold wants to be told, and by whom.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Want {
+    /// The platform's list of machines has it all.
+    Machines,
+    /// Something on the machines' metrics pages.
+    Pages(Selection),
+}
+
+/// What is looked for among the series of one machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Selection {
+    /// Bad events and all of them, from two counters.
+    Share { bad: Selector, total: Selector },
+    /// Events slower than a bound, and all of them, from a histogram.
+    Slow { histogram: Selector, bound_s: f64 },
+    /// The largest value of a gauge.
+    Largest { gauge: Selector },
+}
+
+/// A selection under the name of the threshold that wants it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    pub threshold: String,
+    pub selection: Selection,
+}
 
 /// Where a count starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +83,7 @@ pub struct Readings {
 pub struct MachineSample {
     pub machine: MachineId,
     pub instance: InstanceId,
+    pub source: SourceName,
     /// `Err`: why the page could not be read, for people.
     pub readings: Result<Readings, String>,
 }
@@ -56,6 +93,8 @@ pub struct MachineSample {
 pub struct OrgContext {
     /// Other apps that degraded lately, by region: several at once is the platform, not a release.
     pub degraded_elsewhere: BTreeMap<Region, BTreeSet<AppName>>,
+    /// That the platform cannot be read is told of for the whole organization: no app need say so.
+    pub platform_told: bool,
 }
 
 /// One round's facts about one app.
@@ -68,5 +107,7 @@ pub struct Observation {
     /// The release ledger, newest first; `None` when it was not read this round.
     pub ledger: Option<Vec<Release>>,
     pub samples: Vec<MachineSample>,
+    /// Sources that saw nothing at all, and why, for people.
+    pub blind: BTreeMap<SourceName, String>,
     pub org: OrgContext,
 }

@@ -28,10 +28,10 @@ pub enum NoData {
     Breach,
 }
 
-/// What a breach of this threshold may cause.
+/// What a breach of a threshold may cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub enum OnBreach {
     Alert,
     Rollback,
 }
@@ -43,37 +43,72 @@ pub struct Threshold {
     pub name: String,
     pub kind: ThresholdKind,
     pub no_data: NoData,
-    pub action: Action,
+    pub on_breach: OnBreach,
 }
 
-/// What is measured and the limit on it.
+/// The kinds of thresholds, by the configuration's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Ratio,
+    Latency,
+    Gauge,
+    Checks,
+    Crashes,
+}
+
+/// What is measured and the limit on it. What each kind means is in `threshold/`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ThresholdKind {
-    /// Share of bad events among all, from two counters.
-    Ratio { bad: Selector, total: Selector, max: f64, strict: bool },
-    /// Share of requests slower than `bound_s` seconds may not exceed `1 - quantile`.
-    /// `histogram` is the family's base name, without `_bucket`.
-    Latency { histogram: Selector, quantile: f64, bound_s: f64, strict: bool },
-    /// A gauge above `max` on every scrape for `sustain`, on at least `quorum` of the machines.
-    Gauge { gauge: Selector, max: f64, sustain: Duration, quorum: f64 },
-    /// `consecutive` failures of a Fly health check, on at least the share `failing` of machines.
-    Checks { failing: f64, consecutive: u32 },
-    /// Unplanned exits, or kills for lack of memory, of one machine, above what the known-good
-    /// release had; on at least the share `failing` of machines.
-    Crashes { exits: u32, oom: u32, failing: f64 },
+    Ratio(Ratio),
+    Latency(Latency),
+    Gauge(Gauge),
+    Checks(Checks),
+    Crashes(Crashes),
 }
 
-impl ThresholdKind {
-    /// The configuration's word for it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Ratio { .. } => "ratio",
-            Self::Latency { .. } => "latency",
-            Self::Gauge { .. } => "gauge",
-            Self::Checks { .. } => "checks",
-            Self::Crashes { .. } => "crashes",
-        }
-    }
+/// Share of bad events among all, from two counters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ratio {
+    pub bad: Selector,
+    pub total: Selector,
+    pub max: f64,
+    pub strict: bool,
+}
+
+/// Share of requests slower than `bound_s` seconds, which may not exceed `1 - quantile`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latency {
+    /// The family's base name, without `_bucket`.
+    pub histogram: Selector,
+    pub quantile: f64,
+    pub bound_s: f64,
+    pub strict: bool,
+}
+
+/// A gauge above `max` on every scrape for `sustain`, on at least `quorum` of the machines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauge {
+    pub gauge: Selector,
+    pub max: f64,
+    pub sustain: Duration,
+    pub quorum: f64,
+}
+
+/// `consecutive` failures of a Fly health check, on at least the share `failing` of machines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checks {
+    pub failing: f64,
+    pub consecutive: u32,
+}
+
+/// Unplanned exits, or kills for lack of memory, of one machine, above what the known-good release
+/// had; on at least the share `failing` of machines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Crashes {
+    pub exits: u32,
+    pub oom: u32,
+    pub failing: f64,
 }
 
 /// How a release is watched.
@@ -179,16 +214,4 @@ pub struct Policy {
     /// Port and path of the metrics page, where the policy overrides the machine's own setting.
     pub metrics_port: Option<u16>,
     pub metrics_path: Option<String>,
-}
-
-impl Policy {
-    /// Whether any threshold is read from metrics pages.
-    pub fn wants_pages(&self) -> bool {
-        self.thresholds.iter().any(|threshold| match threshold.kind {
-            ThresholdKind::Ratio { .. }
-            | ThresholdKind::Latency { .. }
-            | ThresholdKind::Gauge { .. } => true,
-            ThresholdKind::Checks { .. } | ThresholdKind::Crashes { .. } => false,
-        })
-    }
 }

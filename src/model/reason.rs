@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     evidence::Tally,
-    ids::{Digest, MachineId, ProcessGroup, Region},
+    ids::{Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
 };
 
 /// What cannot be seen just now.
@@ -35,6 +35,20 @@ pub struct LeftMachine {
     pub region: Region,
     /// Where it stands, for people.
     pub state: String,
+}
+
+/// What a token cannot do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TokenLack {
+    /// It is not accepted at all.
+    Refused { detail: String },
+    /// It is of other organizations.
+    Organization { wanted: String, has: Vec<String> },
+    /// It reaches these apps only.
+    OtherApps { has: Vec<String> },
+    /// It works on one machine only.
+    OneMachine { machine: String },
 }
 
 /// Why an event came.
@@ -81,6 +95,10 @@ pub enum Reason {
     },
     /// The image that was rolled back runs again on these machines, which are put right.
     RunsAgain {
+        machines: Vec<MachineId>,
+    },
+    /// These machines serve an image that was rolled back, and no rollback is at work on them.
+    QuarantinedServes {
         machines: Vec<MachineId>,
     },
     /// Machines of one group run different images outside any deploy.
@@ -134,6 +152,30 @@ pub enum Reason {
         detail: String,
     },
     StateReadable,
+    /// The platform refuses the token.
+    TokenRefused {
+        detail: String,
+    },
+    /// The platform says that the token does not reach far enough.
+    TokenLacks {
+        lacks: Vec<TokenLack>,
+    },
+    TokenSuffices,
+    /// The platform's clock is ahead of the host's by so many seconds, or behind it (negative).
+    ClockDiffers {
+        platform_ahead_s: i64,
+    },
+    ClockRight,
+    /// The journal cannot be written.
+    JournalUnwritable {
+        detail: String,
+    },
+    JournalWritable,
+    /// A pattern of a policy matches no app of the organization.
+    NoAppMatches {
+        policy: String,
+        pattern: String,
+    },
     /// So many messages for a receiver were given up: more were waiting than there is room for.
     OutboxCrowded {
         receiver: String,
@@ -160,6 +202,10 @@ pub enum HoldReason {
     SameImage,
     /// The release ran migrations.
     Migrations,
+    /// A release after the known-good one ran migrations.
+    MigrationsSince {
+        version: ReleaseVersion,
+    },
     /// The ledger has not told yet whether the release ran migrations.
     MigrationsUnknown,
     DailyBudget {
@@ -217,6 +263,7 @@ impl HoldReason {
             | Self::NothingTrusted
             | Self::SameImage
             | Self::Migrations
+            | Self::MigrationsSince { .. }
             | Self::DailyBudget { .. }
             | Self::AlreadyRolledBack
             | Self::ImagesMissing

@@ -71,6 +71,14 @@ impl HttpNotifier {
 
 #[async_trait]
 impl Notifier for HttpNotifier {
+    async fn beat(&self, url: &str) -> Result<(), String> {
+        match self.client.get(url).send().await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(format!("answered {}", answer.status().as_u16())),
+            Err(error) => Err(fault(&error).to_owned()),
+        }
+    }
+
     async fn send(&self, delivery: &Delivery) -> DeliveryOutcome {
         let retry =
             |reason: &str| DeliveryOutcome::Retry { reason: reason.to_owned(), after: None };

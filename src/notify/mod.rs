@@ -1,16 +1,15 @@
 //! Telling people: an event becomes a sentence, a webhook body, a signed request.
 //!
-//! `numbers`, `text`, `payload`, `slack` and `signing` are pure; `http` sends one request. The
+//! `text`, `payload`, `slack` and `signing` are pure; `http` sends one request. The
 //! daemon empties the outbox.
 
 pub mod http;
-pub mod numbers;
 pub mod payload;
 pub mod signing;
 pub mod slack;
 pub mod text;
 
-use crate::{config::Config, model::EventKind};
+use crate::{config::Config, model::EventKind, numbers};
 
 /// The names of the receivers that want to hear of `kind`, in order: whom to put in the outbox.
 pub fn recipients(config: &Config, kind: EventKind) -> Vec<String> {

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{numbers, text};
-use crate::model::{AppName, Event, Evidence, Mode, RegionReport, event::ReleaseInfo};
+use crate::{
+    model::{AppName, Event, Evidence, Mode, Reason, RegionReport, event::ReleaseInfo},
+    threshold,
+};
 
 /// The body's version: a field that changes its meaning or goes away raises it, a new one does not.
 pub const VERSION: u32 = 1;
@@ -42,6 +45,9 @@ struct Data<'a> {
     known_good: Option<Release<'a>>,
     mode: Option<&'static str>,
     reason: Option<String>,
+    /// The same as facts.
+    cause: Option<&'a Reason>,
+    repeats: u32,
     after_seconds: Option<f64>,
     regions: Vec<Region<'a>>,
     thresholds: Vec<Threshold<'a>>,
@@ -118,9 +124,11 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
                 Mode::Rollback => "rollback",
             }),
             reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),
+            cause: event.reason.as_ref(),
+            repeats: event.repeats,
             after_seconds: event.after_s,
             regions: event.regions.iter().map(region).collect(),
-            thresholds: event.evidence.iter().map(|one| threshold(one, &known_good)).collect(),
+            thresholds: event.evidence.iter().map(|one| measured(one, &known_good)).collect(),
             log_lines: log_lines(event),
         },
     };
@@ -160,13 +168,13 @@ fn region(report: &RegionReport) -> Region<'_> {
     }
 }
 
-fn threshold<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
+fn measured<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
     let control = if known_good.is_empty() { "the rest" } else { known_good };
     Threshold {
         name: &evidence.threshold,
-        kind: &evidence.kind,
+        kind: evidence.kind.as_str(),
         verdict: evidence.verdict.as_str(),
-        text: text::threshold(evidence, control),
+        text: threshold::phrase(evidence, control),
         value: evidence.value,
         limit: evidence.limit,
         source: numbers::cut(&evidence.source, TEXT_MAX),
@@ -177,7 +185,7 @@ fn threshold<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
             ln,
             ln_needed: evidence.ln_odds_needed,
         }),
-        note: evidence.note.as_ref().map(|note| numbers::cut(note, TEXT_MAX)),
+        note: threshold::note(evidence).map(|note| numbers::cut(&note, TEXT_MAX)),
         may_roll_back: evidence.may_roll_back,
     }
 }

@@ -6,8 +6,11 @@ mod reason;
 
 pub use reason::{hold, reason};
 
-use super::numbers::{bytes, cut, duration, odds, plain, seconds, share, share_limit, whole};
-use crate::model::{Event, EventKind, Evidence, Mode, RegionReport, Verdict, event::ReleaseInfo};
+use super::numbers::{cut, duration};
+use crate::{
+    model::{Event, EventKind, Evidence, Mode, RegionReport, Verdict, event::ReleaseInfo},
+    threshold::phrase,
+};
 
 /// Most thresholds described in one sentence.
 const THRESHOLDS_MAX: usize = 5;
@@ -97,6 +100,11 @@ pub fn sentence(event: &Event) -> String {
         EventKind::ConfigWarning => {
             text.said(event, "the configuration is in force and probably not what is meant")
         }
+    }
+    if event.repeats > 0 {
+        let times =
+            if event.repeats == 1 { "once".to_owned() } else { format!("{} times", event.repeats) };
+        text.next(&format!("The same came {times} since this was last told"));
     }
     text.end()
 }
@@ -288,91 +296,11 @@ fn evidence(event: &Event, wanted: Verdict) -> String {
     let control =
         event.known_good.as_ref().map_or_else(|| "the rest".to_owned(), ReleaseInfo::label);
     let mut parts: Vec<String> =
-        chosen.iter().take(THRESHOLDS_MAX).map(|one| threshold(one, &control)).collect();
+        chosen.iter().take(THRESHOLDS_MAX).map(|one| phrase(one, &control)).collect();
     if hidden > 0 {
         parts.push(format!("{hidden} more"));
     }
     parts.join("; ")
-}
-
-/// `5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250)`.
-pub fn threshold(evidence: &Evidence, control: &str) -> String {
-    let name = cut(&evidence.threshold, 80);
-    let counts = format!("{} of {}", whole(evidence.bad), whole(evidence.total));
-    let mut text = match (evidence.kind.as_str(), evidence.value) {
-        (_, None) => format!("{name} without data, limit {}", limit(evidence)),
-        ("gauge", Some(value)) => {
-            let on =
-                if evidence.total > 0.0 { format!(" on {counts} machines") } else { String::new() };
-            format!("{name} {}{on}, limit {}", gauge(evidence, value), limit(evidence))
-        }
-        ("checks", Some(_)) => {
-            format!("{name} failing on {counts} machines, limit {}", limit(evidence))
-        }
-        ("crashes", Some(_)) => format!("{name} on {counts} machines, limit {}", limit(evidence)),
-        ("latency", Some(value)) => {
-            let slow = slow(evidence);
-            format!("{name} {} {slow} ({counts} requests), limit {}", share(value), limit(evidence))
-        }
-        (_, Some(value)) => {
-            let events = if evidence.source.contains("request") || evidence.source.contains("http")
-            {
-                "requests"
-            } else {
-                "events"
-            };
-            format!("{name} {} ({counts} {events}), limit {}", share(value), limit(evidence))
-        }
-    };
-    if let Some(odds) = evidence.ln_odds.and_then(odds) {
-        let _infallible = write!(text, ", odds {odds}");
-    }
-    if let Some(note) = &evidence.note {
-        let _infallible = write!(text, " ({})", cut(note, PHRASE_MAX));
-    }
-    if let Some((bad, total)) = evidence.control
-        && total > 0.0
-    {
-        let at_the_same_time = share(bad / total);
-        let counts = format!("{} of {}", whole(bad), whole(total));
-        let _infallible =
-            write!(text, "; {control} at the same time {at_the_same_time} ({counts})");
-    }
-    text
-}
-
-/// The limit in the unit of its value.
-pub fn limit(evidence: &Evidence) -> String {
-    match evidence.kind.as_str() {
-        "gauge" => gauge(evidence, evidence.limit),
-        "crashes" if evidence.limit < 1.5 => "1 exit each".to_owned(),
-        "crashes" => format!("{} exits each", whole(evidence.limit)),
-        _ => share_limit(evidence.limit),
-    }
-}
-
-/// A gauge's unit is the one its name ends with, by Prometheus' conventions.
-fn gauge(evidence: &Evidence, value: f64) -> String {
-    let family = evidence.source.split(['{', ' ']).next().unwrap_or("");
-    if family.contains("bytes") {
-        bytes(value)
-    } else if family.ends_with("_seconds") {
-        seconds(value)
-    } else if family.ends_with("_ratio") {
-        share(value)
-    } else {
-        plain(value, 3)
-    }
-}
-
-/// `slower than 500 ms`, when the source says which bound was looked at.
-fn slow(evidence: &Evidence) -> String {
-    let bound = evidence.source.split("slower than ").nth(1).unwrap_or("").trim();
-    match bound.strip_suffix('s').and_then(|number| number.trim().parse::<f64>().ok()) {
-        Some(bound) => format!("slower than {}", seconds(bound)),
-        None if bound.is_empty() => "too slow".to_owned(),
-        None => format!("slower than {}", cut(bound, 20)),
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{
     engine::Room,
     records::{PRUNE_MAX, Records},
 };
-use crate::model::{AppName, Event, EventKind, Evidence, Reason, Verdict};
+use crate::model::{AppName, Event, EventKind, Evidence, Kind, Reason, Unit, Verdict};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_772_000_000 + second).unwrap()
@@ -360,10 +360,11 @@ async fn numbers_that_json_lacks_do_not_make_an_event_unreadable() {
         let mut odd = commit("one", &["m-1"], &["ops"]);
         odd.outbox[0].event.evidence = vec![Evidence {
             threshold: "5xx".to_owned(),
-            kind: "ratio".to_owned(),
+            kind: Kind::Ratio,
             verdict: Verdict::Breach,
             value: Some(f64::NAN),
             limit: f64::INFINITY,
+            unit: Unit::Requests,
             source: String::new(),
             bad: f64::NAN,
             total: 1.0,

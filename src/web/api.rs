@@ -6,22 +6,23 @@ use axum::{
     Json, Router,
     extract::{
         Path, Query, Request, State,
-        rejection::{PathRejection, QueryRejection},
+        rejection::{JsonRejection, PathRejection, QueryRejection},
     },
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{
     ApiState, metrics,
+    operator::{self, HoldRequest, OrderError, OrderView, UnholdRequest},
     view::{AppView, ErrorView, EventView, HistoryView, OrgView},
 };
 use crate::{
-    model::AppName,
+    model::{AppName, OperatorHold, Order},
     store::{HistoryEntry, StoreError},
 };
 
@@ -54,6 +55,22 @@ impl From<PathRejection> for Refusal {
     }
 }
 
+impl From<JsonRejection> for Refusal {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
+impl From<OrderError> for Refusal {
+    fn from(error: OrderError) -> Self {
+        let status = match error {
+            OrderError::NotWatched(_) => StatusCode::NOT_FOUND,
+            OrderError::NotNoted(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(status, error.to_string())
+    }
+}
+
 impl From<QueryRejection> for Refusal {
     fn from(rejection: QueryRejection) -> Self {
         Self(StatusCode::BAD_REQUEST, rejection.body_text())
@@ -68,9 +85,14 @@ pub(super) fn routes(state: ApiState) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/apps/{app}", get(app))
         .route("/api/v1/apps/{app}/history", get(history))
+        .route("/api/v1/hold", post(hold).delete(unhold))
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()) })
         .method_not_allowed_fallback(|| async {
-            Refusal(StatusCode::METHOD_NOT_ALLOWED, "this API is read with GET".to_owned())
+            Refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this API is read with GET; holds are placed with POST and ended with DELETE"
+                    .to_owned(),
+            )
         })
         .layer(middleware::from_fn(within_deadline))
         .with_state(state)
@@ -92,10 +114,16 @@ fn late(what: &str) -> Refusal {
     Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("{what} took too long"))
 }
 
-/// Whether the process serves at all; says nothing about what it sees, so that a blind daemon is
-/// not restarted for it.
-async fn healthz() -> &'static str {
-    "ok\n"
+/// Whether the process serves at all and can write down what it decides; says nothing about what it
+/// sees, so that a blind daemon is not restarted for it.
+async fn healthz(State(state): State<ApiState>) -> Response {
+    match state.board.journal_trouble() {
+        None => "ok\n".into_response(),
+        Some(why) => {
+            let text = format!("the journal cannot be written: {why}");
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
 }
 
 async fn readyz(State(state): State<ApiState>) -> Response {
@@ -146,6 +174,43 @@ async fn app(
 
 fn unwatched(app: &AppName) -> Refusal {
     Refusal(StatusCode::NOT_FOUND, format!("app {app} is not watched"))
+}
+
+async fn hold(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    request: Result<Json<HoldRequest>, JsonRejection>,
+) -> Result<Json<OrderView>, Refusal> {
+    admit(&state, &headers)?;
+    let Json(request) = request?;
+    let hold = operator::hold(&request, state.clock.now())
+        .map_err(|text| Refusal(StatusCode::BAD_REQUEST, text))?;
+    order(&state, request.app, Some(hold)).await
+}
+
+async fn unhold(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    request: Result<Json<UnholdRequest>, JsonRejection>,
+) -> Result<Json<OrderView>, Refusal> {
+    admit(&state, &headers)?;
+    let Json(request) = request?;
+    order(&state, request.app, None).await
+}
+
+fn admit(state: &ApiState, headers: &HeaderMap) -> Result<(), Refusal> {
+    operator::admit(state.operator_token.as_ref(), headers)
+        .map_err(|(status, text)| Refusal(status, text))
+}
+
+async fn order(
+    state: &ApiState,
+    app: Option<AppName>,
+    hold: Option<OperatorHold>,
+) -> Result<Json<OrderView>, Refusal> {
+    let order = hold.clone().map_or(Order::Unhold, Order::Hold);
+    let apps = state.orders.give(app, order).await?;
+    Ok(Json(OrderView { apps, hold }))
 }
 
 #[derive(Deserialize)]

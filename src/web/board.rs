@@ -10,10 +10,11 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::view::{AppView, FeedView, OrgView};
 use crate::{
-    model::{AppName, Region},
+    model::{AppName, OperatorHold, Region},
     ports::PlatformError,
 };
 
@@ -86,6 +87,9 @@ pub(super) struct Counters {
     pub rollbacks: BTreeMap<RollbackOutcome, u64>,
     /// App-seconds in which an app could not be seen.
     pub blind: Duration,
+    /// The files hold a configuration that was refused.
+    pub config_refused: bool,
+    pub journal_failing: bool,
     /// The action is a name in the source, so the set is bounded.
     pub calls: BTreeMap<(&'static str, CallOutcome), u64>,
 }
@@ -102,6 +106,12 @@ struct State {
     feed_read_at: Option<Timestamp>,
     error_regions: Vec<Region>,
     counters: Counters,
+    /// Why the journal cannot be written, while that is so, by whose writing failed.
+    journal: BTreeMap<Option<AppName>, String>,
+    /// When each app had its last round.
+    rounds: BTreeMap<AppName, Instant>,
+    /// An operator's hold of every app.
+    held: Option<OperatorHold>,
 }
 
 impl State {
@@ -137,8 +147,45 @@ impl Board {
         let apps: BTreeSet<_> = apps.into_iter().collect();
         let mut state = self.state();
         state.apps.retain(|app, _| apps.contains(app));
+        state.rounds.retain(|app, _| apps.contains(app));
+        state.journal.retain(|app, _| app.as_ref().is_none_or(|app| apps.contains(app)));
         state.expected = Some(apps);
         state.note_readiness();
+    }
+
+    /// Notes that the journal cannot be written, by the task of an app, or by the daemon itself.
+    pub fn journal_fails(&self, writer: Option<&AppName>, why: &str) {
+        let mut state = self.state();
+        state.journal.insert(writer.cloned(), why.to_owned());
+        state.counters.journal_failing = true;
+    }
+
+    /// Notes that the journal was written, by whom.
+    pub fn journal_works(&self, writer: Option<&AppName>) {
+        let mut state = self.state();
+        state.journal.remove(&writer.cloned());
+        state.counters.journal_failing = !state.journal.is_empty();
+    }
+
+    /// Why the journal cannot be written; `None`: it can.
+    pub fn journal_trouble(&self) -> Option<String> {
+        self.state().journal.values().next().cloned()
+    }
+
+    /// How long ago each watched app had its last round.
+    pub fn rounds(&self) -> BTreeMap<AppName, Duration> {
+        let state = self.state();
+        state.rounds.iter().map(|(app, at)| (app.clone(), at.elapsed())).collect()
+    }
+
+    /// Says whether the changed configuration was refused.
+    pub fn config_refused(&self, refused: bool) {
+        self.state().counters.config_refused = refused;
+    }
+
+    /// Shows an operator's hold of every app, or that there is none.
+    pub fn held(&self, hold: Option<OperatorHold>) {
+        self.state().held = hold;
     }
 
     /// Says why the organization's apps could not be listed.
@@ -149,6 +196,7 @@ impl Board {
     /// Shows an app as of the round that just ended.
     pub fn publish(&self, view: AppView) {
         let mut state = self.state();
+        state.rounds.insert(view.app.clone(), Instant::now());
         state.apps.insert(view.app.clone(), view);
         state.note_readiness();
     }
@@ -157,6 +205,7 @@ impl Board {
     pub fn remove(&self, app: &AppName) {
         let mut state = self.state();
         state.apps.remove(app);
+        state.rounds.remove(app);
         if let Some(expected) = &mut state.expected {
             expected.remove(app);
         }
@@ -235,6 +284,7 @@ impl Board {
                     .map(|read_at| now.duration_since(read_at).as_secs_f64().max(0.0)),
                 error_regions: state.error_regions.clone(),
             },
+            hold: state.held.clone().filter(|hold| hold.is_on(now)),
             apps: state.apps.values().cloned().collect(),
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn page(
     outbox: Option<&[(String, u64, u64)]>,
 ) -> String {
     let mut page = Page::default();
-    daemon(&mut page, status);
+    daemon(&mut page, status, counters);
     apps(&mut page, status);
     totals(&mut page, counters);
     if let Some(outbox) = outbox {
@@ -35,11 +35,19 @@ pub(super) fn page(
     page.0
 }
 
-fn daemon(page: &mut Page, status: &OrgView) {
+fn daemon(page: &mut Page, status: &OrgView, counters: &Counters) {
     page.family("waveoff_build_info", "gauge", "Always 1; the version is the label.");
     page.sample("waveoff_build_info", &[("version", &status.version)], 1.0);
     page.family("waveoff_ready", "gauge", "1 once every watched app had its first round.");
     page.sample("waveoff_ready", &[], if status.ready { 1.0 } else { 0.0 });
+    page.family(
+        "waveoff_config_refused",
+        "gauge",
+        "1 while the files hold a configuration that was refused, and the old one is in force.",
+    );
+    page.count("waveoff_config_refused", &[], u64::from(counters.config_refused));
+    page.family("waveoff_journal_failing", "gauge", "1 while the journal cannot be written.");
+    page.count("waveoff_journal_failing", &[], u64::from(counters.journal_failing));
     page.family("waveoff_apps_watched", "gauge", "Apps that a policy names.");
     page.count("waveoff_apps_watched", &[], status.apps_watched as u64);
     if let Some(lag) = status.feed.lag_s {

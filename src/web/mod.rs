@@ -1,12 +1,13 @@
 //! The HTTP side of the daemon: health, its own metrics, and a JSON API to read by.
 //!
 //! Everything served here is a copy: the daemon puts views on the [`Board`] after each round, and
-//! requests read them without waiting for a round. History comes from the journal. Nothing can be
-//! changed over HTTP.
+//! requests read them without waiting for a round. History comes from the journal. What can be changed
+//! over HTTP are operators' holds, with a token.
 
 mod api;
 mod board;
 mod metrics;
+pub mod operator;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -22,9 +23,10 @@ use axum::Router;
 use tokio::{net::TcpListener, sync::Notify};
 
 pub use board::{Board, CallOutcome, Readiness, RollbackOutcome};
+pub use operator::{OrderError, OrderTaker};
 pub use view::{AppView, Phase};
 
-use crate::{model::Event, ports::Clock, store::Journal};
+use crate::{config::Secret, model::Event, ports::Clock, store::Journal};
 
 /// How long requests in flight may take once the daemon is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,6 +41,10 @@ pub struct ApiState {
     pub receivers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The sentence a person reads for an event; given, so that text has one home.
     pub sentence: fn(&Event) -> String,
+    /// Carries out what operators order.
+    pub orders: Arc<dyn OrderTaker>,
+    /// What an operator has to show; `None`: no orders are taken.
+    pub operator_token: Option<Secret>,
 }
 
 /// All routes: `/healthz`, `/readyz`, `/metrics` and `/api/v1/…`.

@@ -11,10 +11,27 @@ use super::{
     *,
 };
 use crate::{
-    model::{AppName, EventKind, Evidence, Mode, Verdict},
+    model::{AppName, EventKind, Evidence, Kind, Mode, Order, Unit, Verdict},
     ports::PlatformError,
     store::{Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp},
 };
+
+/// Takes orders for `api`, and writes none down for `full`.
+struct Clerk;
+
+#[async_trait]
+impl OrderTaker for Clerk {
+    async fn give(&self, app: Option<AppName>, order: Order) -> Result<Vec<AppName>, OrderError> {
+        match app.as_ref().map(AppName::as_str) {
+            None | Some("api") => Ok(vec!["api".into()]),
+            Some("full") => Err(OrderError::NotNoted("disk full".to_owned())),
+            Some(_) => {
+                drop(order);
+                Err(OrderError::NotWatched(app.unwrap()))
+            }
+        }
+    }
+}
 
 /// A journal with a history to read; `None`: it refuses.
 struct Shelf(Mutex<Option<Vec<HistoryEntry>>>);
@@ -98,10 +115,11 @@ fn noon() -> Timestamp {
 fn view(app: &str, phase: Phase) -> AppView {
     let evidence = Evidence {
         threshold: "5xx".to_owned(),
-        kind: "ratio".to_owned(),
+        kind: Kind::Ratio,
         verdict: Verdict::Breach,
         value: Some(0.09),
         limit: 0.02,
+        unit: Unit::Requests,
         source: "http_requests_total".to_owned(),
         bad: 37.0,
         total: 410.0,
@@ -120,6 +138,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         since: noon(),
         release: None,
         known_good: None,
+        operator_hold: None,
         hold: None,
         blind: None,
         unread: std::collections::BTreeMap::new(),
@@ -144,6 +163,8 @@ impl Served {
             clock: Clock::starting_at(noon()),
             receivers: Arc::new(|| vec!["idle".to_owned()]),
             sentence: |event| format!("it was {}", event.kind.as_str()),
+            orders: Arc::new(Clerk),
+            operator_token: Some(Secret::new("a-token-of-the-operator")),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -333,4 +354,41 @@ async fn told_to_stop_it_stops_serving() {
     }));
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_hold_needs_the_token_a_reason_and_an_app_that_is_watched() {
+    let served = Served::with(Some(Vec::new())).await;
+    let client = reqwest::Client::new();
+    let ask = async |method: reqwest::Method, token: &str, body: &str| {
+        let request = client.request(method, format!("{}/api/v1/hold", served.address));
+        let request = request.header("content-type", "application/json").body(body.to_owned());
+        let response = request.bearer_auth(token).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let (post, delete) = (reqwest::Method::POST, reqwest::Method::DELETE);
+    let token = "a-token-of-the-operator";
+    let body = r#"{"app":"api","reason":"a sale","for":"2h","by":"dana"}"#;
+
+    assert_eq!(ask(post.clone(), "a-token-of-an-operator", body).await.0, 401);
+    let (status, answer) = ask(post.clone(), token, body).await;
+    assert_eq!(status, 200, "{answer}");
+    let view: super::operator::OrderView = serde_json::from_str(&answer).unwrap();
+    assert_eq!(view.apps, ["api".into()]);
+    let hold = view.hold.unwrap();
+    assert_eq!(hold.until.unwrap(), hold.since + jiff::SignedDuration::from_hours(2));
+
+    for (method, body, want, said) in [
+        (&post, r#"{"app":"web","reason":"x"}"#, 404, "web is not watched"),
+        (&post, r#"{"app":"full","reason":"x"}"#, 503, "disk full"),
+        (&post, r#"{"app":"api","reason":" "}"#, 400, "reason is empty"),
+        (&post, r#"{"app":"api","reason":"x","for":"soon"}"#, 400, "for: `soon`"),
+        (&post, r#"{"ap":"api","reason":"x"}"#, 422, "unknown field"),
+        (&delete, r#"{"app":"api"}"#, 200, r#""hold":null"#),
+        (&delete, "{}", 200, r#""apps":["api"]"#),
+        (&delete, "", 400, "JSON"),
+    ] {
+        let (status, answer) = ask(method.clone(), token, body).await;
+        assert!(status == want && answer.contains(said), "{body}: {status} {answer}");
+    }
 }

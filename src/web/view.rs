@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    AppName, Event, EventKind, Evidence, MachineId, Mode, Reason, Region, RegionReport, Verdict,
-    event::ReleaseInfo,
+use crate::{
+    model::{
+        AppName, Event, EventKind, Evidence, Kind, MachineId, Mode, OperatorHold, Reason, Region,
+        RegionReport, Unit, Verdict, event::ReleaseInfo,
+    },
+    threshold,
 };
 
 /// Where an app is in the life of a release.
@@ -73,12 +76,12 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceView {
     pub threshold: String,
-    /// `ratio`, `latency`, `gauge`, `checks` or `crashes`.
-    pub kind: String,
+    pub kind: Kind,
     pub verdict: Verdict,
     /// In the limit's unit; `null` without data.
     pub value: Option<f64>,
     pub limit: Option<f64>,
+    pub unit: Unit,
     /// Resolved selectors, or what was looked at.
     pub source: String,
     pub counts: Counts,
@@ -102,16 +105,17 @@ impl From<&Evidence> for EvidenceView {
         };
         Self {
             threshold: evidence.threshold.clone(),
-            kind: evidence.kind.clone(),
+            kind: evidence.kind,
             verdict: evidence.verdict,
             value: evidence.value.and_then(finite),
             limit: finite(evidence.limit),
+            unit: evidence.unit,
             source: evidence.source.clone(),
             counts: counts(evidence.bad, evidence.total),
             ln_odds: evidence.ln_odds.and_then(finite),
             ln_odds_needed: evidence.ln_odds_needed.and_then(finite),
             control: evidence.control.map(|(bad, total)| counts(bad, total)),
-            note: evidence.note.clone(),
+            note: threshold::note(evidence),
             may_roll_back: evidence.may_roll_back,
         }
     }
@@ -130,6 +134,9 @@ pub struct AppView {
     /// The release under watch, or the one that runs.
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
+    /// An operator's hold of this app, placed for it alone or for all.
+    #[serde(default)]
+    pub operator_hold: Option<OperatorHold>,
     /// Why nothing may be done, while that is so.
     pub hold: Option<String>,
     /// What cannot be seen, while that is so.
@@ -170,6 +177,9 @@ pub struct OrgView {
     pub waiting_for: Vec<String>,
     pub apps_watched: usize,
     pub feed: FeedView,
+    /// An operator's hold of every app.
+    #[serde(default)]
+    pub hold: Option<OperatorHold>,
     pub apps: Vec<AppView>,
 }
 

@@ -17,6 +17,7 @@
 mod endings;
 mod hook;
 mod input;
+mod operator;
 mod page;
 mod platform;
 mod process;

@@ -21,6 +21,9 @@ const COMPANION: &str = "oauthnotForAnybodysEyes";
 /// What signs webhooks, before it is written as a secret.
 const SIGNING_KEY: &str = "notForAnybodysEyes-webhooks";
 
+/// What operators show.
+pub const OPERATOR_TOKEN: &str = "notForAnybodysEyes-operator";
+
 /// In the path of the receiver's URL, as chat services have it.
 const URL_SECRET: &str = "notForAnybodysEyesUrl";
 
@@ -213,6 +216,17 @@ impl Stage {
         said
     }
 
+    /// The same, with an operator's token.
+    pub async fn waveoff_as(&self, token: &str, arguments: &[&str]) -> (i32, String, String) {
+        let variables = vec![
+            ("WAVEOFF_URL".to_owned(), self.url.clone()),
+            ("WAVEOFF_OPERATOR_TOKEN".to_owned(), token.to_owned()),
+        ];
+        let said = command(arguments, &variables).await;
+        self.heard.lock().unwrap().extend([said.1.clone(), said.2.clone()]);
+        said
+    }
+
     /// A `waveoff` command in the daemon's environment.
     pub async fn waveoff_there(&self, arguments: &[&str]) -> (i32, String, String) {
         let said = command(arguments, &self.variables).await;
@@ -256,7 +270,7 @@ impl Drop for Stage {
 
 /// Every way in which a secret could be written.
 fn secrets() -> Vec<String> {
-    let plain = [MACAROON, COMPANION, SIGNING_KEY, URL_SECRET];
+    let plain = [MACAROON, COMPANION, SIGNING_KEY, URL_SECRET, OPERATOR_TOKEN];
     let basic = STANDARD.encode(format!("x:{MACAROON}"));
     let mut secrets: Vec<String> = plain.iter().map(|&secret| secret.to_owned()).collect();
     secrets.extend([basic, STANDARD.encode(SIGNING_KEY)]);

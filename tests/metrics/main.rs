@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use judge::Judge;
 use waveoff::{
     ports::{MetricsPages as _, ScrapeTarget},
-    scrape::{
+    sources::pages::{
         FamilySelector, HttpPages, Limits,
         parse::{Series, parse},
     },

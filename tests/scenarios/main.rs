@@ -13,6 +13,7 @@
 mod changes;
 mod chaos;
 mod guards;
+mod left_overs;
 mod life;
 mod mortal;
 mod odd;
@@ -22,5 +23,6 @@ mod rivals;
 mod rollback;
 mod shell;
 mod sight;
+mod silence;
 mod telling;
 mod world;

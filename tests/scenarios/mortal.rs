@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use waveoff::{
     model::{AppName, Event, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
@@ -141,6 +141,9 @@ type Answer<T> = Result<T, PlatformError>;
 
 #[async_trait]
 impl Platform for MortalPlatform {
+    fn clock_offset(&self) -> Option<SignedDuration> {
+        self.inner.clock_offset()
+    }
     async fn changes(&self, position: &FeedPosition) -> Answer<FeedReading> {
         self.call("changes", self.inner.changes(position)).await
     }

@@ -5,6 +5,7 @@ use waveoff::{
     model::EventKind::{
         ConfigRejected, MonitorBlind, MonitorRecovered, ReleaseTrusted, RollbackCompleted,
     },
+    model::{OperatorHold, Order},
     ports::PlatformError,
     sim::{
         Action, Fault, FaultRule,
@@ -181,5 +182,48 @@ async fn a_refused_configuration_is_told_in_few_words() {
     assert!(reason.ends_with("and 35 more: run waveoff check"), "{reason}");
     assert!(reason.len() < 2000, "{reason}");
     assert_eq!(world.watched(), [APP], "the old one stays");
+    world.finish().await;
+}
+
+fn hold(world: &World, minutes: i64) -> Order {
+    Order::Hold(OperatorHold {
+        by: "dana".to_owned(),
+        reason: "a sale".to_owned(),
+        since: world.now(),
+        until: Some(world.now() + jiff::SignedDuration::from_mins(minutes)),
+    })
+}
+
+fn held(world: &World, app: &str) -> Option<String> {
+    world.board.app(&app.into()).unwrap().operator_hold.map(|hold| hold.reason)
+}
+
+/// An order is known at once, after a restart, and to apps that come later; and it ends.
+#[tokio::test(start_paused = true)]
+async fn an_operators_hold_reaches_every_app_and_outlives_the_daemon() {
+    let mut world = two().await;
+    world.trusted().await;
+    world.sim.remove_app("web").unwrap();
+    world.run_for(40).await;
+    assert_eq!(world.watched(), ["api"]);
+    assert_eq!(world.order(None, &hold(&world, 60)).await, ["api".into()]);
+    assert_eq!(held(&world, "api").as_deref(), Some("a sale"));
+
+    world.restart().await;
+    world.sim.add_app(&FleetApp::new("web", "registry.fly.io/web:v41", &[("iad", 1)], 40.0));
+    world.run_for(90).await;
+    for app in ["api", "web"] {
+        assert_eq!(held(&world, app).as_deref(), Some("a sale"), "{app}");
+    }
+    assert!(world.board.status(world.now()).hold.is_some());
+
+    assert_eq!(world.order(Some("web"), &Order::Unhold).await, ["web".into()]);
+    world.restart().await;
+    world.run_for(20).await;
+    assert_eq!(held(&world, "web"), None, "the newest order about it stands");
+    assert_eq!(held(&world, "api").as_deref(), Some("a sale"));
+    world.run_for(3600).await;
+    assert_eq!(held(&world, "api"), None, "its time is over");
+    assert_eq!(world.board.status(world.now()).hold, None);
     world.finish().await;
 }

@@ -64,7 +64,7 @@ fn an_import_against_the_layers_is_found_however_it_is_written() {
     breaks("src/decide/step.rs", "//! d\nuse crate::ports::Clock;", rule);
     breaks("src/model/event.rs", "//! d\nuse crate::config::Secret;", rule);
     breaks("src/fly/api.rs", "//! d\nuse crate::{model::AppName, store::Journal};", rule);
-    breaks("src/scrape/mod.rs", "//! d\nfn f() { crate::decide::step(); }", rule);
+    breaks("src/sources/mod.rs", "//! d\nfn f() { crate::decide::step(); }", rule);
     breaks("src/notify/send.rs", "//! d\nuse crate::{\n    fly,\n    model,\n};", rule);
     breaks("src/store/mod.rs", "//! d\nuse super::notify::text;", rule);
     breaks("src/store/sqlite/mod.rs", "//! d\nuse super::super::fly;", rule);
@@ -87,7 +87,7 @@ fn nothing_but_the_door_begins_a_rollback() {
 #[test]
 fn imports_along_the_layers_are_fine() {
     is_clean("src/decide/step.rs", "//! d\nuse crate::{decide::plan, model::{Event, policy}};");
-    is_clean("src/daemon/mod.rs", "//! d\nuse crate::{decide, fly, notify, scrape, store, web};");
+    is_clean("src/daemon/mod.rs", "//! d\nuse crate::{decide, fly, notify, sources, store, web};");
     is_clean("src/cli/demo.rs", "//! d\nuse crate::{daemon, sim};");
     is_clean("src/sim/http.rs", "//! d\nuse crate::{config::Secret, ports::Clock};");
     is_clean("src/store/sqlite.rs", "//! d\nuse super::fly_rows; // crate::fly is not imported");

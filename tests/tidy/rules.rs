@@ -4,25 +4,53 @@ use std::collections::BTreeSet;
 
 use crate::source::{Source, is_word};
 
-/// Who may import whom: `model ← decide, config, ports ← fly, scrape, store, notify ← web, daemon
-/// ← cli`. Adapters do not know each other, and none of them knows `decide`.
+/// Who may import whom: `model ← threshold ← decide, config ← notify` and `model ← ports ← fly,
+/// sources, store, notify ← web, daemon ← cli`. Adapters do not know each other, and none of them knows `decide`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("decide", &["model"]),
-    ("config", &["model"]),
+    ("numbers", &[]),
+    ("threshold", &["model", "numbers"]),
+    ("decide", &["model", "threshold"]),
+    ("config", &["model", "threshold"]),
     ("ports", &["model"]),
     ("fly", &["model", "config", "ports"]),
-    ("scrape", &["model", "config", "ports"]),
+    ("sources", &["model", "ports"]),
     ("store", &["model", "config", "ports"]),
-    ("notify", &["model", "config", "ports"]),
+    ("notify", &["model", "numbers", "threshold", "config", "ports"]),
     ("sim", &["model", "config", "ports"]),
-    ("web", &["model", "config", "ports", "decide", "store", "notify"]),
-    ("daemon", &["model", "config", "ports", "decide", "fly", "scrape", "store", "notify", "web"]),
+    ("web", &["model", "threshold", "config", "ports", "decide", "store", "notify"]),
+    (
+        "daemon",
+        &[
+            "model",
+            "numbers",
+            "threshold",
+            "config",
+            "ports",
+            "decide",
+            "fly",
+            "sources",
+            "store",
+            "notify",
+            "web",
+        ],
+    ),
     (
         "cli",
         &[
-            "model", "config", "ports", "decide", "fly", "scrape", "store", "notify", "web",
-            "daemon", "sim",
+            "model",
+            "numbers",
+            "threshold",
+            "config",
+            "ports",
+            "decide",
+            "fly",
+            "sources",
+            "store",
+            "notify",
+            "web",
+            "daemon",
+            "sim",
         ],
     ),
 ];
@@ -30,7 +58,10 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Pure modules compute from what they are given.
 const PURE: &[&str] = &[
     "src/model/",
+    "src/numbers.rs",
+    "src/threshold/",
     "src/decide/",
+    "src/daemon/writer/rules/",
     "src/notify/text.rs",
     "src/notify/text/",
     "src/notify/payload.rs",

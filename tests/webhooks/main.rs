@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use waveoff::{
     config::Secret,
     model::{
-        Event, EventKind, Evidence, Mode, Reason, RegionReport, ReleaseVersion, Verdict,
-        event::ReleaseInfo,
+        Event, EventKind, Evidence, Kind, Mode, Note, Reason, RegionReport, ReleaseVersion,
+        Trouble, Troubled, Unit, Verdict, event::ReleaseInfo,
     },
     notify::{payload, signing},
     ports::Clock,
@@ -68,12 +68,15 @@ fn full(kind: EventKind) -> Event {
     event.known_good = Some(release(41));
     event.reason = Some(Reason::Told { text: "the \"first\" region\nfailed".to_owned() });
     event.mode = Some(Mode::Rollback);
+    let trouble = Trouble::Failing { check: "ü".to_owned(), times: 3 };
+    let troubled = Troubled { machine: "148e".into(), trouble };
     event.evidence = vec![Evidence {
         threshold: "5xx".to_owned(),
-        kind: "ratio".to_owned(),
+        kind: Kind::Ratio,
         verdict: Verdict::Breach,
         value: Some(0.09),
         limit: 0.02,
+        unit: Unit::Requests,
         source: r#"http_requests_total{status=~"5.."}"#.to_owned(),
         bad: 37.0,
         total: 410.0,
@@ -81,7 +84,7 @@ fn full(kind: EventKind) -> Event {
         ln_odds_needed: Some(8.3),
         blocks: 3,
         control: Some((5.0, 1250.0)),
-        note: Some("ü".to_owned()),
+        note: Some(Note::Troubled(vec![troubled])),
         may_roll_back: true,
     }];
     event.regions = vec![RegionReport {

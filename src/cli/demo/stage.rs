@@ -27,11 +27,11 @@ use crate::{
     model::AppName,
     notify::http::HttpNotifier,
     ports::Clock,
-    scrape::{CONCURRENCY, HttpPages, Scraper},
     sim::{
         ShipOptions, Sim, fleet,
         serve::{self, Options},
     },
+    sources::pages::{CONCURRENCY, HttpPages, Scraper},
     store::SqliteJournal,
     web::{AppView, Board},
 };
@@ -120,7 +120,7 @@ impl Stage {
         let (metrics_port, port) =
             sim::reserve_port().context("find a free port for the metrics")?;
         fleet.metrics_port = port;
-        let sim = Sim::new(&fleet, clock.clone());
+        let sim = Sim::new(&fleet, Clock::system());
         let (platform_url, mut others) = open_platform(&sim).await?;
         let (hook_url, messages, receiving) = open_receiver(clock.clone()).await?;
         others.push(receiving);
@@ -142,7 +142,7 @@ impl Stage {
         let api_url = format!("http://{}", listener.local_addr()?);
         let ports = Ports {
             platform: Arc::new(Counted::new(fly.clone(), board.clone())),
-            scraper: Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY),
+            sources: vec![Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY))],
             registry: fly,
             notifier: Arc::new(HttpNotifier::new(clock.clone())?),
             journal: Arc::new(journal),
@@ -157,6 +157,8 @@ impl Stage {
             }),
             listener: Some(listener),
             feed_every: super::super::run::FEED_EVERY,
+            operator_token: None,
+            orders: Arc::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let daemon = tokio::spawn(daemon::run(settings, Arc::new(ports), async move {

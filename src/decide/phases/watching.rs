@@ -56,7 +56,7 @@ fn degraded(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
 
 /// Trusts the release if it was watched long enough, with traffic.
 fn trust_if_baked(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
-    let blind = cx.memory.metrics_blind.is_some();
+    let blind = !cx.memory.blind.is_empty();
     let baked = verdict::bake_ends(cx.policy, &watch).is_some_and(|end| cx.now >= end);
     let exercised = verdict::is_exercised(cx.policy, &watch, cx.now);
     if blind || !baked || !exercised || verdict::leans_against(&watch.evidence) {
@@ -67,15 +67,12 @@ fn trust_if_baked(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) ->
     cx.memory.trusted.retain(|trusted| trusted.revision.digest != revision.digest);
     cx.memory.quarantined.retain(|old| old.digest != revision.digest);
     cx.memory.suspects.retain(|old| *old != revision.digest);
-    let counted = watch.crashes.len().max(1);
-    let exits: u32 = watch.crashes.values().map(|count| count.exits).sum();
     let trusted = Trusted {
         revision: revision.clone(),
         at: cx.now,
         image_checked_at: None,
         image_missing: false,
-        crashes_per_machine: f64::from(exits)
-            / f64::from(u32::try_from(counted).unwrap_or(u32::MAX)),
+        crashes_per_machine: verdict::crashes_per_machine(&watch),
         failing: verdict::failing_checks(&watch, round.machines),
         stayed_up: verdict::groups_that_stay_up(&watch, round.machines),
     };

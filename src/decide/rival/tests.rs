@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{AppName, HostStatus, LeaseHolder, MachineState};
+use crate::model::{LeaseHolder, MachineState};
 
 const BY: &str = "zoe@example.com";
 const US: &str = "waveoff@tokens.fly.io";
@@ -24,30 +24,11 @@ fn image(name: &str) -> ImageRef {
 /// A machine of a release, running an image.
 fn machine(version: u64, digest: &str) -> Machine {
     Machine {
-        app: AppName::new("api"),
-        id: "m1".into(),
         instance: "now".into(),
-        region: "iad".into(),
-        group: "app".into(),
-        state: MachineState::Started,
-        host: HostStatus::Ok,
         image: image(digest),
         release: Some(ReleaseVersion(version)),
-        metadata: BTreeMap::new(),
-        config: None,
-        checks: Vec::new(),
-        checks_configured: 0,
-        exits: Vec::new(),
-        started_at: None,
         updated_at: at(0),
-        private_ip: None,
-        metrics: None,
-        lease: None,
-        cordoned: false,
-        standby: false,
-        has_services: true,
-        restart: None,
-        placed_at: None,
+        ..crate::model::machine::tests::machine(MachineState::Started)
     }
 }
 

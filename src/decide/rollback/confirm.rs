@@ -10,12 +10,14 @@ use super::{
         state::{Confirm, MachinePhase, RegionPhase, RegionWork, Rollback},
         verdict::rests_on_metrics,
         watch as watching,
-        watch::allowed_share,
     },
     region::updating,
 };
-use crate::model::{
-    CheckStatus, HoldReason, Machine, MachineState, Policy, Verdict, reason::Unseen,
+use crate::{
+    model::{
+        CheckStatus, HoldReason, Machine, MachineState, Policy, Tally, Verdict, reason::Unseen,
+    },
+    threshold::Finding,
 };
 
 /// Scrapes after which a region's pages count as unread.
@@ -47,7 +49,7 @@ pub(super) fn confirming(
         .collect();
     for machine in &here {
         let count = confirm.crashes.entry(machine.id.clone()).or_default();
-        watching::count_crashes(count, machine, confirm.since);
+        count.count(machine, confirm.since);
         for sample in round.observation.samples.iter().filter(|s| s.machine == machine.id) {
             if sample.readings.is_ok() {
                 confirm.read_at = Some(cx.now);
@@ -105,7 +107,7 @@ pub(super) fn begin_confirm(now: Timestamp, windows: u32) -> Confirm {
     Confirm {
         since: now,
         windows,
-        tallies: BTreeMap::new(),
+        thresholds: BTreeMap::new(),
         crashes: BTreeMap::new(),
         absorbed: BTreeSet::new(),
         read_at: None,
@@ -150,22 +152,25 @@ fn judge_region(
     let mut details = Vec::new();
     for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         let threshold = policy.thresholds.iter().find(|t| t.name == evidence.threshold);
-        let Some((limit, _)) = threshold.and_then(|t| allowed_share(&t.kind)) else { continue };
-        let Some(tally) = confirm.tallies.get(&evidence.threshold).filter(|t| t.n > 0.0) else {
-            return Look::NoEvidence(format!("{} has no traffic", evidence.threshold));
+        let Some(threshold) = threshold else { continue };
+        let shown = confirm.thresholds.get(&threshold.name).copied().unwrap_or_default();
+        let detail = |tally: Tally| {
+            format!(
+                "{} {:.1} % ({:.0} of {:.0})",
+                threshold.name,
+                100.0 * tally.k / tally.n,
+                tally.k,
+                tally.n
+            )
         };
-        let detail = format!(
-            "{} {:.1} % ({:.0} of {:.0})",
-            evidence.threshold,
-            100.0 * tally.k / tally.n,
-            tally.k,
-            tally.n
-        );
-        // A single bad event among few is no share yet.
-        if tally.k > 1.0 && tally.k / tally.n > limit {
-            return Look::Unhealthy(detail);
+        match threshold.room().confirm(&shown) {
+            Finding::Untold => {}
+            Finding::Silent => {
+                return Look::NoEvidence(format!("{} has no traffic", threshold.name));
+            }
+            Finding::Above(tally) => return Look::Unhealthy(detail(tally)),
+            Finding::Within(tally) => details.push(detail(tally)),
         }
-        details.push(detail);
     }
     if details.is_empty() {
         details.push("up, checks pass".to_owned());

@@ -86,7 +86,7 @@ pub(super) fn close(cx: &mut Context<'_>, rollback: &Rollback, complete: bool) {
         LedgerEntry::Refused { .. } => {
             cx.command(Command::CloseStray {
                 image: rollback.target.image.reference(),
-                after: rollback.bad.version.unwrap_or_default(),
+                after: rollback.after,
                 since: rollback.started_at,
                 complete,
             });

@@ -63,12 +63,13 @@ pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> P
         waits_for: None,
         target: target.clone(),
         bad: bad.clone(),
+        after: cx.memory.seen_version.max(bad.version.unwrap_or_default()),
     };
     cx.quarantine(&bad);
     remember_for_the_budget(cx);
     cx.command(Command::OpenRelease {
         image: target.image.reference(),
-        after: bad.version.unwrap_or_default(),
+        after: rollback.after,
         since: cx.now,
     });
     let mut event = event(cx, EventKind::RollbackStarted, &rollback);
@@ -227,6 +228,11 @@ pub(super) fn stop(rollback: Box<Rollback>, cx: &mut Context<'_>, reason: HoldRe
 pub(super) fn stop_for_rival(cx: &mut Context<'_>, rollback: &Rollback, newer: &str) -> Phase {
     ledger::close(cx, rollback, false);
     drop_unstarted(cx, rollback);
+    let bad = &rollback.bad.digest;
+    for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *bad) {
+        // What the newer release does not reach is undone all the same.
+        old.unfinished = true;
+    }
     let mut event = event(cx, EventKind::RollbackStopped, rollback);
     event.reason = Some(Reason::NewerRelease { label: newer.to_owned() });
     cx.events.push(event);

@@ -3,21 +3,21 @@
 
 use super::{
     super::{
-        Context, Round,
+        Context, Round, door,
         state::{MachinePhase, MachineWork, Phase, RegionPhase, Rollback},
     },
     event,
     progress::{Seen, rescan},
     region,
 };
-use crate::model::{EventKind, Mode, Reason};
+use crate::model::{EventKind, Reason};
 
 pub(in crate::decide) fn mopping_up(
     mut rollback: Box<Rollback>,
     cx: &mut Context<'_>,
     round: &Round<'_>,
 ) -> Phase {
-    if cx.policy.mode != Mode::Rollback {
+    if door::resume(cx).is_some() {
         return Phase::RolledBack(rollback);
     }
     let returned = rescan(&mut rollback, &Seen::of(cx, round), cx.now);

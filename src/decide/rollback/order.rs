@@ -12,15 +12,14 @@ const TOTAL_OUTAGE: f64 = 0.9;
 pub(super) fn order(policy: &Policy, watch: &Watch) -> Vec<Region> {
     let badness = |region: &Region| -> f64 {
         let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
-        let tallies = watch.regions.get(region);
         breaching
-            .filter_map(|e| tallies.and_then(|t| t.get(&e.threshold)))
+            .filter_map(|e| watch.tally(&e.threshold, region))
             .filter(|tally| tally.n > 0.0)
             // One bad request of one is no proof: the count weighs in.
             .map(|tally| (tally.k / tally.n) * (tally.n / (tally.n + 10.0)))
             .fold(0.0, f64::max)
     };
-    let mut regions: Vec<Region> = watch.regions.keys().cloned().collect();
+    let mut regions: Vec<Region> = watch.regions.iter().cloned().collect();
     regions.sort_by(|a, b| badness(b).total_cmp(&badness(a)).then_with(|| a.cmp(b)));
     let RegionOrder::Listed(list) = &policy.rollback.order else { return regions };
     let named = |region: &Region| list.iter().any(|entry| entry.as_ref() == Some(region));
@@ -53,11 +52,11 @@ pub(in crate::decide) fn preview(policy: &Policy, watch: &Watch) -> Vec<RegionRe
 pub(super) fn is_breaching(watch: &Watch, region: &Region) -> bool {
     let mut from_counts = false;
     for evidence in watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
-        if !matches!(evidence.kind.as_str(), "ratio" | "latency") {
+        if !evidence.kind.counts_events() {
             // Checks, crashes and gauges are told by machine: no region is ruled out by them.
             return true;
         }
-        let tally = watch.regions.get(region).and_then(|t| t.get(&evidence.threshold));
+        let tally = watch.tally(&evidence.threshold, region);
         from_counts |= tally.is_some_and(|t| t.n > 0.0 && t.k / t.n > evidence.limit);
     }
     from_counts
@@ -65,7 +64,7 @@ pub(super) fn is_breaching(watch: &Watch, region: &Region) -> bool {
 
 pub(super) fn is_total_outage(evidence: &[Evidence]) -> bool {
     evidence.iter().filter(|e| e.verdict == Verdict::Breach).any(|e| {
-        matches!(e.kind.as_str(), "ratio" | "checks")
+        e.kind.tells_outages()
             // One machine of one, early in a deploy, is no outage yet.
             && e.total >= 2.0
             && e.share().is_some_and(|share| share >= TOTAL_OUTAGE)

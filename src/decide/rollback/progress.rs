@@ -91,7 +91,6 @@ pub(super) fn rescan(rollback: &mut Rollback, seen: &Seen<'_>, now: Timestamp) -
 }
 
 fn runs(rollback: &Rollback, machine: &Machine, seen: &Seen<'_>) -> Runs {
-    let bad_version = rollback.bad.version;
     if machine.digest() == Some(&rollback.target.digest) {
         return Runs::Target;
     }
@@ -100,9 +99,9 @@ fn runs(rollback: &Rollback, machine: &Machine, seen: &Seen<'_>) -> Runs {
         *digest == rollback.bad.digest || seen.quarantined.iter().any(|old| old.digest == *digest)
     });
     let is_bad = is_bad_image
-        && machine.release.is_none_or(|version| {
-            bad_version.is_none_or(|bad| version <= bad) || seen.own.contains(&version)
-        });
+        && machine
+            .release
+            .is_none_or(|version| version <= rollback.after || seen.own.contains(&version));
     if is_bad { Runs::Bad } else { Runs::Other }
 }
 

@@ -156,12 +156,18 @@ pub(super) fn put_image(
         bad: work.bad.clone(),
         release,
         release_id,
-        after: rollback.bad.version.unwrap_or(cx.memory.seen_version),
+        after: rollback.after,
         own: cx.memory.own_releases.clone(),
         since: rollback.started_at,
         verified: None,
         rollback: rollback.id.clone(),
         up: work.running,
+        stays_up: cx
+            .memory
+            .trusted
+            .iter()
+            .find(|trusted| trusted.revision.digest == rollback.target.digest)
+            .is_some_and(|trusted| trusted.stayed_up.contains(&work.group)),
         tolerates: rollback.tolerated.get(machine).cloned().unwrap_or_default(),
         ready_timeout: cx.policy.rollback.ready_timeout,
     })))

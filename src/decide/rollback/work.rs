@@ -9,8 +9,9 @@ use super::super::{
     command::CommandId,
     state::{CrashCount, FailingChecks, Revision},
 };
-use crate::model::{
-    Digest, Evidence, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion, Tally,
+use crate::{
+    model::{Digest, Evidence, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion},
+    threshold::Confirming,
 };
 
 /// How the ledger entry of a rollback stands.
@@ -90,7 +91,8 @@ pub struct Confirm {
     pub since: Timestamp,
     /// Windows begun, this one included.
     pub windows: u32,
-    pub tallies: BTreeMap<String, Tally>,
+    /// What each threshold counted since.
+    pub thresholds: BTreeMap<String, Confirming>,
     pub crashes: BTreeMap<MachineId, CrashCount>,
     /// Instances whose counters are followed.
     pub absorbed: BTreeSet<InstanceId>,
@@ -123,6 +125,8 @@ pub struct Rollback {
     /// Marks the machines it touched.
     pub id: String,
     pub bad: Revision,
+    /// The highest release number seen when it began: above it, what is not ours is newer.
+    pub after: ReleaseVersion,
     pub target: Revision,
     pub evidence: Vec<Evidence>,
     pub started_at: Timestamp,

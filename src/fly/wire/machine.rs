@@ -319,6 +319,25 @@ pub(crate) struct WireWait {
     pub(crate) version: String,
 }
 
+/// What the tokens of a request reach.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireTokens {
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub(crate) tokens: Vec<WireToken>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireToken {
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) org_slug: String,
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub(crate) apps: Vec<String>,
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) restricted_to_machine: String,
+}
+
 /// The organization's apps.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

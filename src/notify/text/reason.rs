@@ -2,10 +2,10 @@
 
 use crate::{
     model::{
-        HoldReason, OperatorHold, Reason,
-        reason::{ImageCount, LeftMachine, Unseen},
+        HoldReason, MachineId, OperatorHold, Reason,
+        reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
-    notify::numbers::whole,
+    numbers::{duration, whole},
 };
 
 /// The phrase for a reason.
@@ -31,9 +31,11 @@ pub fn reason(reason: &Reason) -> String {
         Reason::NothingLeft => "nothing is left to undo: no machine runs this image".to_owned(),
         Reason::ImageGone { image } => format!("{image} is not in the registry any more"),
         Reason::RunsAgain { machines } => {
-            let names: Vec<&str> = machines.iter().map(crate::model::MachineId::as_str).collect();
-            let names = names.join(", ");
+            let names = names(machines);
             format!("the image that was rolled back runs again on {names}: it is put right")
+        }
+        Reason::QuarantinedServes { machines } => {
+            format!("an image that was rolled back serves on {}", names(machines))
         }
         Reason::MixedImages { images } => {
             format!("machines of one group run different images: {}", mix(images))
@@ -62,6 +64,35 @@ pub fn reason(reason: &Reason) -> String {
         }
         Reason::StateUnreadable { detail } => format!("its stored state cannot be read: {detail}"),
         Reason::StateReadable => "its stored state can be read again".to_owned(),
+        Reason::TokenRefused { detail } => format!(
+            "the platform refuses the token ({detail}); make one with `fly tokens create org` and \
+             set it with `fly secrets set FLY_API_TOKEN=…`"
+        ),
+        Reason::TokenLacks { lacks } => {
+            let lacks: Vec<String> = lacks.iter().map(lack).collect();
+            format!(
+                "{}; make one for the whole organization with `fly tokens create org`",
+                lacks.join("; ")
+            )
+        }
+        Reason::TokenSuffices => "it reaches the whole organization again".to_owned(),
+        Reason::ClockDiffers { platform_ahead_s } => {
+            let by = duration(platform_ahead_s.unsigned_abs() as f64);
+            let side = if *platform_ahead_s < 0 { "ahead of" } else { "behind" };
+            format!(
+                "it is {by} {side} the platform's, which is used instead; set the host's clock right"
+            )
+        }
+        Reason::ClockRight => "no longer: it agrees with the platform's".to_owned(),
+        Reason::JournalUnwritable { detail } => {
+            format!("{detail}; it is tried again, and nothing is lost that was written")
+        }
+        Reason::JournalWritable => "the journal can be written again".to_owned(),
+        Reason::NoAppMatches { policy, pattern } => {
+            format!(
+                "the pattern \"{pattern}\" of policy {policy} matches no app of the organization"
+            )
+        }
         Reason::OutboxCrowded { receiver, messages } => format!(
             "{messages} messages for {receiver} were given up, the oldest of the least important \
              first, because more were waiting than there is room for"
@@ -84,6 +115,10 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::Migrations => "the release ran a release_command (migrations); allow it with \
                                    migrations = \"rollback\""
             .to_owned(),
+        HoldReason::MigrationsSince { version } => format!(
+            "{version}, which came after the known-good release, ran a release_command \
+             (migrations); allow it with migrations = \"rollback\""
+        ),
         HoldReason::MigrationsUnknown => "the release ledger has not told yet whether the release \
                                           ran a release_command (migrations)"
             .to_owned(),
@@ -123,12 +158,28 @@ pub fn hold(reason: &HoldReason) -> String {
     }
 }
 
+fn lack(lack: &TokenLack) -> String {
+    match lack {
+        TokenLack::Refused { detail } => format!("it is refused: {detail}"),
+        TokenLack::Organization { wanted, has } => {
+            format!("it is of {}, not of {wanted}", has.join(", "))
+        }
+        TokenLack::OtherApps { has } => format!("it reaches only {}", has.join(", ")),
+        TokenLack::OneMachine { machine } => format!("it works on machine {machine} only"),
+    }
+}
+
 fn operator(hold: &OperatorHold) -> String {
     let until = match hold.until {
         Some(until) => format!(" until {}", until.strftime("%Y-%m-%d %H:%M UTC")),
         None => String::new(),
     };
     format!("held by {}{until}: {}", hold.by, hold.reason)
+}
+
+fn names(machines: &[MachineId]) -> String {
+    let names: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
+    names.join(", ")
 }
 
 fn unseen(what: Unseen) -> &'static str {

@@ -1,7 +1,7 @@
 //! What people read, for every kind of event.
 
 use super::*;
-use crate::model::{AppName, Reason, ReleaseVersion};
+use crate::model::{AppName, Exits, Kind, Note, Reason, ReleaseVersion, Trouble, Troubled, Unit};
 
 fn release(version: u64) -> ReleaseInfo {
     ReleaseInfo {
@@ -13,14 +13,15 @@ fn release(version: u64) -> ReleaseInfo {
     }
 }
 
-fn measured(name: &str, kind: &str, verdict: Verdict, source: &str) -> Evidence {
+fn measured(name: &str, kind: Kind, unit: Unit, verdict: Verdict) -> Evidence {
     Evidence {
         threshold: name.to_owned(),
-        kind: kind.to_owned(),
+        kind,
+        unit,
         verdict,
         value: Some(37.0 / 410.0),
         limit: 0.02,
-        source: source.to_owned(),
+        source: "jobs_failed_total".to_owned(),
         bad: 37.0,
         total: 410.0,
         ln_odds: Some(9.3927),
@@ -46,13 +47,13 @@ fn event(kind: EventKind) -> Event {
     let mut event = Event::new(kind, at, Some(AppName::new("api")));
     event.release = Some(release(42));
     event.known_good = Some(release(41));
-    let mut errors = measured("5xx", "ratio", Verdict::Breach, "http_requests_total");
+    let mut errors = measured("5xx", Kind::Ratio, Unit::Requests, Verdict::Breach);
     errors.control = Some((5.0, 1250.0));
     let errors = vec![errors];
     match kind {
         EventKind::ReleaseDetected => {}
         EventKind::ReleaseTrusted => {
-            let mut calm = measured("5xx", "ratio", Verdict::Pass, "http_requests_total");
+            let mut calm = measured("5xx", Kind::Ratio, Unit::Requests, Verdict::Pass);
             (calm.value, calm.bad, calm.total) = (Some(0.0002), 12.0, 60_000.0);
             calm.ln_odds = Some(-40.0);
             event.evidence = vec![calm];
@@ -224,45 +225,44 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
 
 #[test]
 fn every_kind_of_threshold_is_told_in_its_own_units() {
-    let mut latency = measured(
-        "p95",
-        "latency",
-        Verdict::Breach,
-        "http_request_duration_seconds slower than 0.5s",
-    );
+    let slower = Unit::SlowerThan(0.5);
+    let mut latency = measured("p95", Kind::Latency, slower, Verdict::Breach);
     (latency.value, latency.bad, latency.limit) = (Some(0.18), 74.0, 0.05);
-    let mut gauge =
-        measured("memory", "gauge", Verdict::Breach, "process_resident_memory_bytes{a=\"b\"}");
+    let mut gauge = measured("memory", Kind::Gauge, Unit::Bytes, Verdict::Breach);
     (gauge.value, gauge.limit) = (Some(412_000_000.0), 4e8);
     (gauge.bad, gauge.total, gauge.ln_odds) = (2.0, 3.0, None);
     let mut age = gauge.clone();
-    (age.source, age.value, age.limit) = ("queue_oldest_seconds".to_owned(), Some(93.5), 90.0);
+    (age.unit, age.value, age.limit) = (Unit::Seconds, Some(93.5), 90.0);
     let mut depth = gauge.clone();
-    (depth.source, depth.value, depth.limit) = ("queue_depth".to_owned(), Some(12_345.0), 1e4);
-    let mut checks = measured("checks", "checks", Verdict::Breach, "Fly's checks");
+    (depth.unit, depth.value, depth.limit) = (Unit::Plain, Some(12_345.0), 1e4);
+    let mut checks = measured("checks", Kind::Checks, Unit::Machines, Verdict::Breach);
     (checks.value, checks.limit, checks.bad, checks.total) = (Some(0.66), 0.3, 2.0, 3.0);
-    (checks.ln_odds, checks.note) = (None, Some("3 failures in a row".to_owned()));
+    let trouble = Trouble::Failing { check: "http".to_owned(), times: 3 };
+    let troubled = Troubled { machine: "m1".into(), trouble };
+    (checks.ln_odds, checks.note) = (None, Some(Note::Troubled(vec![troubled])));
     let mut crashes = checks.clone();
-    (crashes.kind, crashes.threshold) = ("crashes".to_owned(), "crashes".to_owned());
+    (crashes.kind, crashes.unit) = (Kind::Crashes, Unit::Exits);
+    crashes.threshold = "crashes".to_owned();
     (crashes.value, crashes.limit) = (Some(3.0), 2.0);
-    crashes.note = Some("exit code 1, twice".to_owned());
-    let mut silent = measured("jobs", "ratio", Verdict::Inconclusive, "jobs_failed_total");
+    let ended = Exits { machine: "m1".into(), exits: 2, out_of_memory: true };
+    crashes.note = Some(Note::Exits(vec![ended]));
+    let mut silent = measured("jobs", Kind::Ratio, Unit::Events, Verdict::Inconclusive);
     (silent.value, silent.ln_odds) = (None, None);
-    silent.note = Some("no machine has a series `jobs_failed_total`".to_owned());
-    let jobs = measured("jobs", "ratio", Verdict::Breach, "jobs_failed_total");
+    silent.note = Some(Note::Unmatched);
+    let jobs = measured("jobs", Kind::Ratio, Unit::Events, Verdict::Breach);
 
     let all: Vec<String> = [latency, gauge, age, depth, checks, crashes, silent, jobs]
         .iter()
-        .map(|one| threshold(one, "v41"))
+        .map(|one| phrase(one, "v41"))
         .collect();
     insta::assert_snapshot!(all.join("\n"), @r#"
     p95 18.0 % slower than 500 ms (74 of 410 requests), limit 5 %, odds 12 000:1
     memory 412 MB on 2 of 3 machines, limit 400 MB
     memory 93.5 s on 2 of 3 machines, limit 90 s
     memory 12 345 on 2 of 3 machines, limit 10 000
-    checks failing on 2 of 3 machines, limit 30 % (3 failures in a row)
-    crashes on 2 of 3 machines, limit 2 exits each (exit code 1, twice)
-    jobs without data, limit 2 % (no machine has a series `jobs_failed_total`)
+    checks failing on 2 of 3 machines, limit 30 % (http failed 3 times in a row on m1)
+    crashes on 2 of 3 machines, limit 2 exits each (m1 exited 2 times, out of memory)
+    jobs without data, limit 2 % (jobs_failed_total matches no series on any machine)
     jobs 9.0 % (37 of 410 events), limit 2 %, odds 12 000:1
     "#);
 }
@@ -270,7 +270,7 @@ fn every_kind_of_threshold_is_told_in_its_own_units() {
 #[test]
 fn the_breaching_thresholds_are_told_and_the_others_left_out() {
     let mut event = event(EventKind::ReleaseDegraded);
-    event.evidence.push(measured("p95", "latency", Verdict::Pass, "calm"));
+    event.evidence.push(measured("p95", Kind::Latency, Unit::SlowerThan(0.5), Verdict::Pass));
     assert!(!sentence(&event).contains("p95"));
 }
 
@@ -292,7 +292,8 @@ fn a_sentence_stays_short_whatever_an_event_holds() {
 }
 
 fn event_with_long_names() -> Evidence {
-    let mut evidence = measured(&"n".repeat(10_000), "ratio", Verdict::Breach, "http");
-    evidence.note = Some("z".repeat(10_000));
+    let mut evidence = measured(&"n".repeat(10_000), Kind::Ratio, Unit::Requests, Verdict::Breach);
+    let trouble = Trouble::Failing { check: "z".repeat(10_000), times: 3 };
+    evidence.note = Some(Note::Troubled(vec![Troubled { machine: "m1".into(), trouble }]));
     evidence
 }

@@ -35,6 +35,16 @@ pub(super) fn with_image(config: &RawConfig, put: &PutImage) -> serde_json::Resu
     Ok(RawConfig(serde_json::to_string(&fields)?.into()))
 }
 
+/// Whether a configuration asks for this image.
+pub(super) fn asks_for(config: &RawConfig, reference: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Wanted<'a> {
+        #[serde(borrow)]
+        image: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_str::<Wanted<'_>>(&config.0).is_ok_and(|wanted| wanted.image == reference)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -61,6 +71,7 @@ mod tests {
             verified: None,
             rollback: "api-v42-1".to_owned(),
             up: true,
+            stays_up: false,
             tolerates: std::collections::BTreeSet::new(),
             ready_timeout: Duration::from_secs(60),
         }

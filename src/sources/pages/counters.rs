@@ -13,7 +13,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::parse::Series;
-use crate::model::{InstanceId, MachineId, Readings, Selector, Threshold, ThresholdKind};
+use crate::model::{InstanceId, MachineId, Readings, Selection, Selector, Wanted};
 
 mod page;
 
@@ -34,21 +34,20 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Remembered machines; with more, the one not read for longest is forgotten.
 const MAX_MACHINES: usize = 10_000;
 
-/// The metric names a policy reads from a page; empty when it reads none.
-pub fn wanted_names(thresholds: &[Threshold]) -> BTreeSet<String> {
+/// The metric names that are looked for on a page; empty when nothing is.
+pub fn wanted_names(wanted: &[Wanted]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for threshold in thresholds {
-        match &threshold.kind {
-            ThresholdKind::Ratio { bad, total, .. } => {
+    for one in wanted {
+        match &one.selection {
+            Selection::Share { bad, total } => {
                 names.extend([bad.metric.clone(), total.metric.clone()]);
             }
-            ThresholdKind::Latency { histogram, .. } => {
+            Selection::Slow { histogram, .. } => {
                 names.extend([count_name(histogram), bucket_name(histogram)]);
             }
-            ThresholdKind::Gauge { gauge, .. } => {
+            Selection::Largest { gauge } => {
                 names.insert(gauge.metric.clone());
             }
-            ThresholdKind::Checks { .. } | ThresholdKind::Crashes { .. } => {}
         }
     }
     if !names.is_empty() {
@@ -134,7 +133,7 @@ impl Counters {
         machine: &MachineId,
         instance: &InstanceId,
         series: &[Series],
-        thresholds: &[Threshold],
+        wanted: &[Wanted],
         now: Instant,
     ) -> Reading {
         self.sweep(now);
@@ -150,10 +149,10 @@ impl Counters {
         let page = Page { series, past, tells_start: started.is_some() };
         let mut reading = Reading::default();
         let mut tracks = BTreeMap::new();
-        for threshold in thresholds {
-            let before = process.tracks.remove(&threshold.name);
-            if let Some(track) = page.judge(threshold, before, &mut reading) {
-                tracks.insert(threshold.name.clone(), track);
+        for one in wanted {
+            let before = process.tracks.remove(&one.threshold);
+            if let Some(track) = page.look_for(one, before, &mut reading) {
+                tracks.insert(one.threshold.clone(), track);
             }
         }
         process.tracks = tracks;

@@ -2,7 +2,7 @@
 //! soon a bad one does.
 
 use super::{SETTINGS, at, uniform};
-use crate::decide::detect::{RatioDetector, RatioSettings};
+use crate::threshold::detect::{RatioDetector, RatioSettings};
 use std::time::Duration;
 
 const LIMIT: f64 = 0.02;

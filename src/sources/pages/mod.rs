@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
@@ -29,8 +31,11 @@ pub use self::{
     select::{FamilySelector, Limits},
 };
 use crate::{
-    model::{AppName, Machine, MachineId, MachineSample, Policy, Readings},
+    model::{
+        AppName, Machine, MachineId, MachineSample, MachineState, Policy, Readings, SourceName,
+    },
     ports::{MetricsPages, ScrapeTarget},
+    sources::{Answer, Question, Source},
 };
 
 /// How many pages are read at the same time, unless told otherwise.
@@ -88,29 +93,24 @@ impl Scraper {
         self
     }
 
-    /// Reads one machine's page for the thresholds of `policy`. A policy that needs no page gets
-    /// empty readings without a request. The caller asks for started machines only, and for one
-    /// machine not twice at the same time.
-    pub async fn scrape(&self, app: &AppName, machine: &Machine, policy: &Policy) -> MachineSample {
+    /// Reads one machine's page for what is wanted. The caller asks for started machines only, and
+    /// for one machine not twice at the same time.
+    async fn scrape(&self, question: Question<'_>, machine: &Machine) -> MachineSample {
         MachineSample {
             machine: machine.id.clone(),
             instance: machine.instance.clone(),
-            readings: self.read(app, machine, policy).await,
+            source: self.name(),
+            readings: self.readings(question, machine).await,
         }
     }
 
-    async fn read(
+    async fn readings(
         &self,
-        app: &AppName,
+        Question { app, wanted, policy, .. }: Question<'_>,
         machine: &Machine,
-        policy: &Policy,
     ) -> Result<Readings, String> {
-        let wanted = wanted_names(&policy.thresholds);
-        if wanted.is_empty() {
-            return Ok(Readings::default());
-        }
         let target = target(app, machine, policy)?;
-        let mut page = FamilySelector::new(wanted, Limits::default());
+        let mut page = FamilySelector::new(wanted_names(wanted), Limits::default());
         {
             let _turn = match timeout(TURN_DEADLINE, self.turns.acquire()).await {
                 Ok(Ok(turn)) => turn,
@@ -134,15 +134,13 @@ impl Scraper {
             .counters
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .read(&machine.id, &machine.instance, &series, &policy.thresholds, Instant::now());
+            .read(&machine.id, &machine.instance, &series, wanted, Instant::now());
         for (threshold, note) in notes {
             tracing::debug!(%app, machine = %machine.id, threshold, note, "note on a threshold");
         }
         Ok(readings)
     }
-}
 
-impl Scraper {
     fn late(&self) -> MutexGuard<'_, BTreeMap<MachineId, u32>> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,6 +171,25 @@ impl Scraper {
             }
             late.insert(machine.clone(), BRIEF_LOOKS);
         }
+    }
+}
+
+#[async_trait]
+impl Source for Scraper {
+    fn name(&self) -> SourceName {
+        SourceName::Pages
+    }
+
+    async fn read(&self, question: Question<'_>) -> Answer {
+        let started = question
+            .machines
+            .iter()
+            .filter(|machine| !machine.is_ephemeral())
+            .filter(|machine| matches!(machine.state, MachineState::Started));
+        let samples = join_all(started.map(|machine| self.scrape(question, machine))).await;
+        let first = samples.iter().find_map(|sample| sample.readings.as_ref().err().cloned());
+        let blind = first.filter(|_| samples.iter().all(|sample| sample.readings.is_err()));
+        Answer { samples, blind }
     }
 }
 

@@ -4,7 +4,7 @@
 const ODDS_SHOWN_MAX: f64 = 1_000_000.0;
 
 /// Digits in groups of three from 10 000 on (`12 000`, but `1250`), rounded to a whole number.
-pub(super) fn whole(number: f64) -> String {
+pub fn whole(number: f64) -> String {
     let digits = format!("{:.0}", number.abs());
     let sign = if number < 0.0 && digits != "0" { "-" } else { "" };
     if !number.is_finite() || digits.len() < 5 {
@@ -21,7 +21,7 @@ pub(super) fn whole(number: f64) -> String {
 }
 
 /// At most `places` decimals, without zeros at the end; large numbers are grouped.
-pub(super) fn plain(number: f64, places: usize) -> String {
+pub fn plain(number: f64, places: usize) -> String {
     let text = format!("{number:.places$}");
     if !text.contains('.') {
         return whole(number);
@@ -31,7 +31,7 @@ pub(super) fn plain(number: f64, places: usize) -> String {
 }
 
 /// A measured share: `9.0 %`, `0.04 %`, `100 %`.
-pub(super) fn share(share: f64) -> String {
+pub fn share(share: f64) -> String {
     let percent = share * 100.0;
     if percent <= 0.0 || percent >= 99.95 {
         format!("{percent:.0} %")
@@ -43,12 +43,12 @@ pub(super) fn share(share: f64) -> String {
 }
 
 /// A configured share, as it was written: `2 %`, `0.5 %`.
-pub(super) fn share_limit(share: f64) -> String {
+pub fn share_limit(share: f64) -> String {
     format!("{} %", plain(share * 100.0, 4))
 }
 
 /// `12 000:1` from the natural logarithm of the odds; `None` while they speak for nothing.
-pub(super) fn odds(ln_odds: f64) -> Option<String> {
+pub fn odds(ln_odds: f64) -> Option<String> {
     if ln_odds.is_nan() || ln_odds <= 0.0 {
         return None;
     }
@@ -62,7 +62,7 @@ pub(super) fn odds(ln_odds: f64) -> Option<String> {
 }
 
 /// `412 MB`, `1.5 GB`: decimal units, as the configuration has them.
-pub(super) fn bytes(bytes: f64) -> String {
+pub fn bytes(bytes: f64) -> String {
     let (size, unit) = match bytes.abs() {
         size if size >= 1e12 => (bytes / 1e12, "TB"),
         size if size >= 1e9 => (bytes / 1e9, "GB"),
@@ -75,7 +75,7 @@ pub(super) fn bytes(bytes: f64) -> String {
 }
 
 /// A measured time: `230 ms`, `1.5 s`.
-pub(super) fn seconds(seconds: f64) -> String {
+pub fn seconds(seconds: f64) -> String {
     if seconds.abs() < 1.0 {
         format!("{} ms", plain(seconds * 1000.0, 1))
     } else {
@@ -98,7 +98,7 @@ pub fn duration(seconds: f64) -> String {
 }
 
 /// The text, cut to `max` characters with a sign that something is missing.
-pub(super) fn cut(text: &str, max: usize) -> String {
+pub fn cut(text: &str, max: usize) -> String {
     if text.chars().nth(max).is_none() {
         return text.to_owned();
     }

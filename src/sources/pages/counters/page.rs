@@ -7,8 +7,8 @@ use std::{
 
 use super::{Reading, bucket_name, count_name};
 use crate::{
-    model::{Count, Selector, Since, Threshold, ThresholdKind},
-    scrape::parse::Series,
+    model::{Count, Selection, Selector, Since, Wanted},
+    sources::pages::parse::Series,
 };
 
 /// Remembered series of one threshold; with more, those absent from the newest page are forgotten.
@@ -80,16 +80,16 @@ pub(super) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Adds what the page says about a threshold, and answers with what to remember for the next.
-    pub(super) fn judge(
+    /// Adds what the page says about what is wanted, and answers with what to remember for the next.
+    pub(super) fn look_for(
         &self,
-        threshold: &Threshold,
+        wanted: &Wanted,
         before: Option<Track>,
         reading: &mut Reading,
     ) -> Option<Track> {
-        let name = &threshold.name;
-        let (question, groups) = match &threshold.kind {
-            ThresholdKind::Ratio { bad, total, .. } => {
+        let name = &wanted.threshold;
+        let (question, groups) = match &wanted.selection {
+            Selection::Share { bad, total } => {
                 let all = self.matching(&total.metric, total);
                 let bad_events = self.matching(&bad.metric, bad);
                 let groups = if all.is_empty() {
@@ -99,15 +99,14 @@ impl<'a> Page<'a> {
                 };
                 (format!("{bad} of {total}"), groups)
             }
-            ThresholdKind::Latency { histogram, bound_s, .. } => {
+            Selection::Slow { histogram, bound_s } => {
                 let groups = self.histograms(name, histogram, *bound_s, reading);
                 (format!("{histogram} above {bound_s}"), groups)
             }
-            ThresholdKind::Gauge { gauge, .. } => {
+            Selection::Largest { gauge } => {
                 self.gauge(name, gauge, reading);
                 return None;
             }
-            ThresholdKind::Checks { .. } | ThresholdKind::Crashes { .. } => return None,
         };
         let before = before.filter(|track| track.question == question);
         if groups.is_empty() {

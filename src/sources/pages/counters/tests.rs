@@ -5,19 +5,19 @@ use regex::Regex;
 use super::*;
 use crate::{
     model::{
-        Action, Count, NoData, Since,
+        Count, Since,
         selector::{LabelMatch, Matcher},
     },
     ports::PageReader as _,
-    scrape::{FamilySelector, Limits, parse::parse},
+    sources::pages::{FamilySelector, Limits, parse::parse},
 };
 
-fn threshold(name: &str, kind: ThresholdKind) -> Threshold {
-    Threshold { name: name.to_owned(), kind, no_data: NoData::Hold, action: Action::Rollback }
+fn wanted(threshold: &str, selection: Selection) -> Wanted {
+    Wanted { threshold: threshold.to_owned(), selection }
 }
 
 /// `http_requests_total{code=~"5.."}` of `http_requests_total`.
-fn errors() -> Threshold {
+fn errors() -> Wanted {
     let bad = Selector {
         metric: "http_requests_total".into(),
         matchers: vec![Matcher {
@@ -27,30 +27,29 @@ fn errors() -> Threshold {
         text: r#"http_requests_total{code=~"5.."}"#.into(),
     };
     let total = Selector::metric("http_requests_total");
-    threshold("5xx", ThresholdKind::Ratio { bad, total, max: 0.02, strict: false })
+    wanted("5xx", Selection::Share { bad, total })
 }
 
-fn slow(bound_s: f64) -> Threshold {
+fn slow(bound_s: f64) -> Wanted {
     let histogram = Selector::metric("d");
-    threshold("p95", ThresholdKind::Latency { histogram, quantile: 0.95, bound_s, strict: false })
+    wanted("p95", Selection::Slow { histogram, bound_s })
 }
 
-fn memory() -> Threshold {
+fn memory() -> Wanted {
     let gauge = Selector::metric("mem");
-    let kind = ThresholdKind::Gauge { gauge, max: 1.0, sustain: Duration::ZERO, quorum: 1.0 };
-    threshold("memory", kind)
+    wanted("memory", Selection::Largest { gauge })
 }
 
 /// One machine whose pages come every two seconds.
 struct Rounds {
     counters: Counters,
-    thresholds: Vec<Threshold>,
+    thresholds: Vec<Wanted>,
     instance: InstanceId,
     now: Instant,
 }
 
 impl Rounds {
-    fn of(threshold: Threshold) -> Self {
+    fn of(threshold: Wanted) -> Self {
         let thresholds = vec![threshold];
         let counters = Counters::default();
         Self { counters, thresholds, instance: "i1".into(), now: Instant::now() }
@@ -68,7 +67,7 @@ impl Rounds {
     /// The count of the only threshold, as (n, k); `None` when there is none.
     fn added(&mut self, page: &str) -> Option<(f64, f64)> {
         let reading = self.page(page);
-        let count = reading.readings.counts.get(&self.thresholds[0].name)?;
+        let count = reading.readings.counts.get(&self.thresholds[0].threshold)?;
         Some((count.n, count.k))
     }
 }
@@ -183,7 +182,7 @@ fn another_instance_of_the_machine_is_another_process() {
 fn bad_events_are_never_more_than_all() {
     let mut other = errors();
     let (bad, total) = (Selector::metric("failures_total"), Selector::metric("requests_total"));
-    other.kind = ThresholdKind::Ratio { bad, total, max: 0.1, strict: false };
+    other.selection = Selection::Share { bad, total };
     let mut rounds = Rounds::of(other);
     rounds.page("failures_total 0\nrequests_total 0\n");
     assert_eq!(rounds.added("failures_total 9\nrequests_total 5\n"), Some((5.0, 5.0)));
@@ -323,11 +322,9 @@ fn a_gauge_is_the_largest_of_its_series() {
 
 #[test]
 fn only_what_thresholds_read_is_wanted() {
-    let names = |thresholds: &[Threshold]| -> Vec<String> {
-        wanted_names(thresholds).into_iter().collect()
-    };
-    let crashes = ThresholdKind::Crashes { exits: 2, oom: 1, failing: 0.3 };
-    assert!(names(&[threshold("crashes", crashes)]).is_empty(), "no page is read for it");
+    let names =
+        |thresholds: &[Wanted]| -> Vec<String> { wanted_names(thresholds).into_iter().collect() };
+    assert!(names(&[]).is_empty(), "no page is read for nothing");
     let all = [errors(), slow(1.0), memory()];
     assert_eq!(
         names(&all),

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::scrape::{FamilySelector, Limits, parse::parse};
+use crate::sources::pages::{FamilySelector, Limits, parse::parse};
 
 /// For machines that never finish.
 const SHORT: Duration = Duration::from_millis(100);

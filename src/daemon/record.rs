@@ -1,0 +1,129 @@
+//! Writes down what a step decided, with the messages that tell of it, and says it in the log.
+
+use anyhow::Context as _;
+use tracing::{error, info, warn};
+
+use super::{
+    app::{AppTask, COMMIT_ATTEMPTS, COMMIT_RETRY_AFTER},
+    document,
+    repeats::Repeats,
+};
+use crate::{
+    decide::{AppState, Input},
+    model::{Event, EventKind},
+    notify::recipients,
+    store::{Commit, OutboxEntry, StoreError},
+    web::RollbackOutcome,
+};
+
+impl AppTask {
+    /// Writes state, events and outbox in one transaction, and answers with the new revision.
+    /// `None`: the journal cannot be written just now; nothing was stored, and nothing of it counts.
+    pub(super) async fn record(
+        &self,
+        revision: u64,
+        state: &AppState,
+        events: &[Event],
+        repeats: &mut Repeats,
+    ) -> anyhow::Result<Option<u64>> {
+        let config = self.config.borrow().clone();
+        let now = self.ports.clock.now();
+        let mut summed = repeats.clone();
+        let mut commit = Commit { state: document::write(state)?, ..Commit::default() };
+        let mut tell = |id: &str, event: &Event| {
+            for receiver in recipients(&config, event.kind) {
+                let (message_id, event) = (id.to_owned(), event.clone());
+                commit.outbox.push(OutboxEntry { receiver, message_id, event });
+            }
+        };
+        // In the journal already, and not in the outbox.
+        for (id, event) in summed.overdue(now) {
+            tell(&id, &event);
+        }
+        for (index, event) in events.iter().enumerate() {
+            // Made from the revision, so that a repeated commit carries the same ids.
+            let id = format!("msg_{}_{}_{}_{index}", self.installation, self.app, revision + 1);
+            let mut event = event.clone();
+            if summed.take(&id, &mut event, now) {
+                tell(&id, &event);
+            }
+            commit.events.push((id, event));
+        }
+        let mut attempt = 0;
+        // While it is known not to work, one attempt at a time is enough.
+        let attempts =
+            if self.ports.board.journal_trouble().is_some() { 1 } else { COMMIT_ATTEMPTS };
+        let revision = loop {
+            attempt += 1;
+            let commit = commit.clone();
+            match self.ports.journal.commit(&self.app, revision, commit, now).await {
+                Ok(revision) => break revision,
+                Err(StoreError::Failed(reason)) if attempt < attempts => {
+                    warn!(app = %self.app, "{}: not recorded, trying again: {reason}", self.app);
+                    tokio::time::sleep(COMMIT_RETRY_AFTER * attempt).await;
+                }
+                Err(StoreError::Failed(reason)) => {
+                    self.ports.board.journal_fails(Some(&self.app), &reason);
+                    return Ok(None);
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("record {}", self.app));
+                }
+            }
+        };
+        self.ports.board.journal_works(Some(&self.app));
+        *repeats = summed;
+        for event in events {
+            self.told(event);
+        }
+        if !commit.outbox.is_empty() {
+            self.mail.notify_one();
+        }
+        Ok(Some(revision))
+    }
+
+    fn told(&self, event: &Event) {
+        let text = crate::notify::text::sentence(event);
+        let name = event.kind.as_str();
+        match event.kind {
+            EventKind::HoldPlaced
+            | EventKind::RollbackFailed
+            | EventKind::MonitorBlind
+            | EventKind::MonitorToken
+            | EventKind::MonitorJournal
+            | EventKind::ImageMissing => error!(app = %self.app, event = name, "{text}"),
+            EventKind::ReleaseDegraded
+            | EventKind::RollbackStopped
+            | EventKind::ImageMixed
+            | EventKind::MonitorClock
+            | EventKind::MonitorOutbox
+            | EventKind::ConfigWarning
+            | EventKind::ConfigRejected => warn!(app = %self.app, event = name, "{text}"),
+            EventKind::ReleaseDetected
+            | EventKind::ReleaseTrusted
+            | EventKind::RollbackPlanned
+            | EventKind::RollbackStarted
+            | EventKind::RollbackRegionConfirmed
+            | EventKind::RollbackCompleted
+            | EventKind::HoldCleared
+            | EventKind::MonitorRecovered
+            | EventKind::ConfigReloaded => info!(app = %self.app, event = name, "{text}"),
+        }
+        let ended = match event.kind {
+            EventKind::RollbackCompleted => Some(RollbackOutcome::Completed),
+            EventKind::RollbackStopped => Some(RollbackOutcome::Stopped),
+            EventKind::RollbackFailed => Some(RollbackOutcome::Failed),
+            _ => None,
+        };
+        if let Some(outcome) = ended {
+            self.ports.board.rollback_ended(outcome);
+        }
+    }
+
+    pub(super) fn log_outcome(&self, state: &AppState, input: &Input) {
+        let Input::Finished { command, outcome } = input else { return };
+        if let Some(command) = state.memory.pending.get(command) {
+            info!(app = %self.app, "{}: {}: {outcome:?}", self.app, command.describe());
+        }
+    }
+}

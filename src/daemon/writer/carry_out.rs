@@ -1,0 +1,101 @@
+//! One command of each kind: precheck, act, verify.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{
+    super::Ports,
+    ledger_entry::{self, Own, final_status},
+    start_machine, update_machine,
+};
+use crate::{
+    decide::{Command, Outcome},
+    model::AppName,
+    ports::{ImagePresence, PlatformError},
+};
+
+/// The whole of opening a release: no machine is put right before it, and users wait.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(15);
+/// One attempt, the client's own retries included; how many there are; the pause after the first.
+const ATTEMPT_DEADLINE: Duration = Duration::from_secs(15);
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Carries out one command of an app.
+/// When `stop` turns true, what holds a lease gives it back and ends; its outcome is then of no
+/// interest, because the command is taken up again by the next start.
+pub(in super::super) async fn carry_out(
+    ports: &Ports,
+    app: &AppName,
+    command: &Command,
+    stop: watch::Receiver<bool>,
+) -> Outcome {
+    info!(app = %app, "{app}: {}", command.describe());
+    match command {
+        Command::CheckImage { image, .. } => {
+            match insist(|| ports.registry.presence(image)).await {
+                Ok(ImagePresence::Present) => Outcome::ImagePresent,
+                Ok(ImagePresence::Missing) => Outcome::ImageMissing,
+                Err(error) => Outcome::ImageUnknown { reason: error.to_string() },
+            }
+        }
+        Command::OpenRelease { image, after, since } => {
+            let own = Own { image, after: *after, since: *since };
+            let opening = insist(|| ledger_entry::open(ports, app, own));
+            match tokio::time::timeout(LEDGER_PATIENCE, opening).await {
+                Ok(Ok((id, version))) => Outcome::ReleaseOpened { id, version },
+                Ok(Err(error)) => Outcome::LedgerRefused { reason: error.to_string() },
+                Err(_) => Outcome::LedgerRefused { reason: "no answer in time".to_owned() },
+            }
+        }
+        Command::PutImage(put) => update_machine(ports, app, put, stop).await,
+        Command::StartMachine(start) => start_machine(ports, app, start, stop).await,
+        Command::CloseStray { image, after, since, complete } => {
+            let own = Own { image, after: *after, since: *since };
+            let closing = || ledger_entry::close_strays(ports, app, own, *complete);
+            if let Err(error) = insist(closing).await {
+                warn!(app = %app, "{app}: a stray release of ours may stay open: {error}");
+            }
+            Outcome::ReleaseClosed
+        }
+        Command::CloseRelease { id, complete } => {
+            let closing = || ports.platform.set_release_status(id, final_status(*complete));
+            match insist(closing).await {
+                // Refused as already finished is what was wanted; of one that is not there,
+                // nothing is left open.
+                Ok(()) | Err(PlatformError::Refused(_) | PlatformError::NotFound(_)) => {
+                    Outcome::ReleaseClosed
+                }
+                Err(error) => {
+                    warn!(app = %app, "{app}: release {id} stays open in the ledger: {error}");
+                    Outcome::ReleaseLeftOpen
+                }
+            }
+        }
+    }
+}
+
+/// Tries again what may succeed a little later, a few times: nothing waits long for the ledger or
+/// a registry. Whatever is tried must begin by looking, or do no harm twice.
+async fn insist<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, PlatformError>
+where
+    F: Future<Output = Result<T, PlatformError>>,
+{
+    let mut tries = 1;
+    loop {
+        let error = match tokio::time::timeout(ATTEMPT_DEADLINE, attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                PlatformError::Unavailable(format!("no answer in {} s", ATTEMPT_DEADLINE.as_secs()))
+            }
+        };
+        if !error.is_transient() || tries >= ATTEMPTS {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE * tries).await;
+        tries += 1;
+    }
+}

@@ -1,0 +1,113 @@
+//! What a fresh look, and then the ledger, mean for a machine that is to get the target image.
+
+use super::{Now, await_ready::Goal, edit_config};
+use crate::{
+    decide::{
+        PutImage, PutOutcome,
+        rival::{self, Claim, ROLLBACK_MARK, Standing},
+    },
+    model::{self, HostStatus, Machine, MachineState, Release},
+    ports::MachineUpdate,
+};
+
+/// What follows from a look.
+pub(super) enum Step {
+    End(PutOutcome),
+    /// It is to be written, if nobody wants anything newer.
+    AskLedger,
+    /// It runs the target, or an earlier attempt of ours is still under way there.
+    SeeThrough(Goal),
+}
+
+fn claim(put: &PutImage) -> Claim<'_> {
+    Claim {
+        bad: vec![&put.bad],
+        target: &put.target,
+        after: put.after,
+        own: &put.own,
+        since: put.since,
+    }
+}
+
+pub(super) fn after_look(put: &PutImage, machine: &Machine, now: Now) -> Step {
+    if let Some(outcome) = out_of_reach(machine) {
+        return Step::End(outcome);
+    }
+    let ours = machine.metadata.get(ROLLBACK_MARK) == Some(&put.rollback);
+    match rival::of_machine(&claim(put), machine, put.verified.as_ref(), None, now.clock) {
+        Standing::NewerRelease { version, by } => {
+            Step::End(PutOutcome::NewerRelease { version, by })
+        }
+        Standing::OnTarget => {
+            // An update may reset the list of events: of a machine that we updated only the plan
+            // knows that it had crashed, or that it was up.
+            let standing = machine.standing(put.stays_up);
+            let rests = machine.state.is_at_rest() && !standing.is_to_be_started();
+            let taken_down = ours && put.up && standing != model::Standing::JobDone;
+            Step::SeeThrough(if rests && !taken_down { Goal::AtRest } else { Goal::Up })
+        }
+        _ if ours && is_half_done(put, machine) => {
+            Step::SeeThrough(if put.up { Goal::Up } else { Goal::AtRest })
+        }
+        _ => Step::AskLedger,
+    }
+}
+
+/// Why a machine cannot be written to at all.
+pub(super) fn out_of_reach(machine: &Machine) -> Option<PutOutcome> {
+    if machine.state == MachineState::Destroyed {
+        return Some(PutOutcome::Gone);
+    }
+    let status = match machine.host {
+        HostStatus::Ok => return None,
+        HostStatus::Unknown => "unknown",
+        HostStatus::Unreachable => "unreachable",
+    };
+    Some(PutOutcome::HostDown { status: status.to_owned() })
+}
+
+/// Whether an attempt of ours, of which we did not hear the end, is under way: the machine is
+/// configured with the target, and the platform still shows the image of before.
+fn is_half_done(put: &PutImage, machine: &Machine) -> bool {
+    let configured = machine.config.as_ref();
+    matches!(machine.state, MachineState::Transient(_))
+        && configured.is_some_and(|config| edit_config::asks_for(config, &put.target.reference()))
+}
+
+/// The update to be made, and where the machine is to end, if it is still ours to write.
+pub(super) fn still_wanted(
+    put: &PutImage,
+    machine: &Machine,
+    ledger: Option<&[Release]>,
+    now: Now,
+) -> Result<(MachineUpdate, Goal), PutOutcome> {
+    let verified = put.verified.as_ref();
+    match rival::before_writing(&claim(put), machine, verified, ledger, now.clock) {
+        Standing::Ours => {}
+        // Not asked of a machine on the target; and the lease is ours.
+        Standing::OnTarget | Standing::LeasedBy { .. } => {
+            let reason = "it changed under our lease".to_owned();
+            return Err(PutOutcome::Unavailable { reason });
+        }
+        Standing::NewerRelease { version, by } => {
+            return Err(PutOutcome::NewerRelease { version, by });
+        }
+        Standing::SetByHand { digest } => return Err(PutOutcome::SetByHand { digest }),
+        Standing::OtherImage { digest } => return Err(PutOutcome::OtherImage { digest }),
+        Standing::Announced { version, by } => return Err(PutOutcome::Announced { version, by }),
+        Standing::Deploying { version, by, kind } => {
+            return Err(PutOutcome::Deploying { version, by, kind });
+        }
+    }
+    let Some(config) = &machine.config else {
+        let status = "configuration not readable".to_owned();
+        return Err(PutOutcome::HostDown { status });
+    };
+    let config = edit_config::with_image(config, put).map_err(|error| PutOutcome::Refused {
+        reason: format!("its configuration cannot be edited: {error}"),
+    })?;
+    let skip_launch = machine.state.is_at_rest();
+    let rests = skip_launch && !machine.standing(put.stays_up).is_to_be_started();
+    let goal = if rests { Goal::AtRest } else { Goal::Up };
+    Ok((MachineUpdate { config, current: machine.instance.clone(), skip_launch }, goal))
+}

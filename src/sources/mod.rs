@@ -1,0 +1,40 @@
+//! Where the daemon reads what thresholds want to know, apart from the platform's own lists.
+//!
+//! Every source is behind one trait: it is told which machines there are and what is wanted of
+//! them, and answers with a sample per machine, or why it is blind. Sources are blind each by
+//! itself. `pages` reads the machines' own metrics pages.
+
+pub mod pages;
+
+use async_trait::async_trait;
+
+use crate::model::{AppName, Machine, MachineSample, Policy, SourceName, Wanted};
+
+/// What a source is asked in a round.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub app: &'a AppName,
+    /// All machines of the app; a source knows which of them can tell anything.
+    pub machines: &'a [Machine],
+    /// Never empty.
+    pub wanted: &'a [Wanted],
+    /// Where the policy says that things are.
+    pub policy: &'a Policy,
+}
+
+/// What a source says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// At most one per machine, failed ones included.
+    pub samples: Vec<MachineSample>,
+    /// Why it sees nothing at all, for people.
+    pub blind: Option<String>,
+}
+
+/// Something that thresholds are read from. It bounds its own time, and never fails as a whole
+/// without saying so in its answer.
+#[async_trait]
+pub trait Source: Send + Sync {
+    fn name(&self) -> SourceName;
+    async fn read(&self, question: Question<'_>) -> Answer;
+}

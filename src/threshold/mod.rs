@@ -1,0 +1,306 @@
+//! The kinds of thresholds, one room each.
+//!
+//! A kind's file holds all that the kind is: its keys in the configuration, what it wants from
+//! which source, how it takes in a round, its evidence and verdict, how it confirms a region during
+//! a rollback, and how it speaks. `counted` is the machinery that ratio and latency share, `detect`
+//! the statistics, `speak` what the kinds' phrases have in common. Everything here is pure.
+//!
+//! [`room`] is the one place that tells the kinds apart. A new kind is a file here, a variant each
+//! of `Kind` and `ThresholdKind` in `model/policy.rs`, and the lines that the compiler then asks
+//! for; `tests/tidy` lists where else a kind may be named.
+
+pub mod checks;
+pub mod counted;
+pub mod crashes;
+pub mod detect;
+pub mod gauge;
+pub mod latency;
+pub mod ratio;
+pub mod speak;
+mod state;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use self::{
+    crashes::CrashCount,
+    speak::{limit, note, phrase, value},
+    state::{Confirming, Own, ThresholdState},
+};
+use crate::model::{
+    Evidence, Kind, Machine, NoData, Note, OnBreach, Policy, Readings, SourceName, Tally,
+    Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
+};
+use detect::ratio::RatioSettings;
+
+/// Data older than this many scrapes is no data.
+const STALE_AFTER_SCRAPES: u32 = 5;
+/// How long a threshold with `no_data = "breach"` may be without data.
+const NO_DATA_BREACH_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// The part of a watch over which the detectors spread their stakes, at least.
+pub const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
+
+impl Kind {
+    pub const ALL: [Self; 5] =
+        [Self::Ratio, Self::Latency, Self::Gauge, Self::Checks, Self::Crashes];
+
+    /// The configuration's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ratio => "ratio",
+            Self::Latency => "latency",
+            Self::Gauge => "gauge",
+            Self::Checks => "checks",
+            Self::Crashes => "crashes",
+        }
+    }
+
+    /// Whom evidence of this kind was read from; `None`: the platform's list of machines.
+    pub fn source(self) -> Option<SourceName> {
+        match self {
+            Self::Ratio | Self::Latency | Self::Gauge => Some(SourceName::Pages),
+            Self::Checks | Self::Crashes => None,
+        }
+    }
+
+    /// Whether it counts events, which tell of a region by themselves.
+    pub fn counts_events(self) -> bool {
+        match self {
+            Self::Ratio | Self::Latency => true,
+            Self::Gauge | Self::Checks | Self::Crashes => false,
+        }
+    }
+
+    /// Whether nearly all of its counts being bad means that nothing works any more.
+    pub fn tells_outages(self) -> bool {
+        match self {
+            Self::Ratio | Self::Checks => true,
+            Self::Latency | Self::Gauge | Self::Crashes => false,
+        }
+    }
+}
+
+/// What is the same for all thresholds of a watch in one round.
+pub struct Round<'a> {
+    pub policy: &'a Policy,
+    pub now: Timestamp,
+    /// The release ran before us: nothing of its past is its evidence.
+    pub learning: bool,
+    /// Machines that run the release.
+    pub on: &'a [Look<'a>],
+    /// Machines that run the known-good release beside it.
+    pub control: &'a [Look<'a>],
+}
+
+/// One machine as a round saw it.
+pub struct Look<'a> {
+    pub machine: &'a Machine,
+    /// What its sources said; `None`: nothing that may be judged.
+    pub readings: Option<&'a Readings>,
+    /// Whether what its process counted before the first look is the release's too.
+    pub past_counts: bool,
+    /// From when on its exits are the release's.
+    pub exits_since: Timestamp,
+}
+
+/// What a threshold's round came to, as far as the watch wants to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Events were counted.
+    pub events: bool,
+    /// A block of them was closed.
+    pub closed: bool,
+    /// An alarm was taken back, because its cause is clearly over.
+    pub forgave: bool,
+}
+
+/// What a verdict is made of besides the threshold's own state.
+pub struct Case<'a> {
+    pub policy: &'a Policy,
+    pub now: Timestamp,
+    /// When the watch began.
+    pub since: Timestamp,
+    /// Machines that run the release.
+    pub on: &'a [&'a Machine],
+    /// Unplanned exits per machine that are usual under the known-good release.
+    pub usual_exits: f64,
+}
+
+/// What a region shows of a breached threshold on the known-good image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Finding {
+    /// It does not tell by region.
+    Untold,
+    /// Nothing was counted yet.
+    Silent,
+    Within(Tally),
+    Above(Tally),
+}
+
+/// What every kind can do. Implemented by the kind's numbers in `model/policy.rs`.
+pub trait Room {
+    fn kind(&self) -> Kind;
+    /// What it has to be told, and by which source.
+    fn want(&self) -> Want;
+    /// The share of bad events that it allows, and whether strictly; `None`: it counts no events.
+    fn allowed_share(&self) -> Option<(f64, bool)> {
+        None
+    }
+    /// Its part of a watch that begins `now`.
+    fn begin(&self, now: Timestamp) -> Own;
+    /// Whether `own` was made for these numbers.
+    fn fits(&self, own: &Own) -> bool;
+    /// Takes in a round.
+    fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took;
+    /// Fills in what it knows.
+    fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence);
+    /// Limit, unit and what is looked at.
+    fn terms(&self) -> (f64, Unit, String);
+    /// The limit in words, for those who check their configuration.
+    fn describe(&self) -> String;
+    /// What a region that confirms the known-good image shows of it.
+    fn confirm(&self, _confirming: &Confirming) -> Finding {
+        Finding::Untold
+    }
+}
+
+/// The room of a kind.
+pub fn room(kind: &ThresholdKind) -> &dyn Room {
+    match kind {
+        ThresholdKind::Ratio(ratio) => ratio,
+        ThresholdKind::Latency(latency) => latency,
+        ThresholdKind::Gauge(gauge) => gauge,
+        ThresholdKind::Checks(checks) => checks,
+        ThresholdKind::Crashes(crashes) => crashes,
+    }
+}
+
+impl Threshold {
+    pub fn room(&self) -> &dyn Room {
+        room(&self.kind)
+    }
+}
+
+impl Policy {
+    /// What the thresholds want to be told by a source.
+    pub fn wants(&self, source: SourceName) -> Vec<Wanted> {
+        let wanted = |threshold: &Threshold| match (threshold.room().want(), source) {
+            (Want::Pages(selection), SourceName::Pages) => {
+                Some(Wanted { threshold: threshold.name.clone(), selection })
+            }
+            (Want::Machines, SourceName::Pages) => None,
+        };
+        self.thresholds.iter().filter_map(wanted).collect()
+    }
+
+    /// Whether any threshold is read from metrics pages.
+    pub fn wants_pages(&self) -> bool {
+        !self.wants(SourceName::Pages).is_empty()
+    }
+
+    /// The detectors' settings: the promised rate of false rollbacks, split over what can cause
+    /// one.
+    pub fn settings(&self) -> RatioSettings {
+        let counting = self.thresholds.iter().filter(|t| t.room().allowed_share().is_some());
+        let parts = f64::from(u32::try_from(counting.count().max(1)).unwrap_or(u32::MAX));
+        RatioSettings {
+            alpha: self.watch.false_rollbacks / parts,
+            watch: WATCH_HORIZON.max(self.watch.bake),
+            block: self.watch.block.max(self.watch.scrape_every),
+        }
+    }
+}
+
+/// Takes a round into a threshold's state.
+pub fn absorb(threshold: &Threshold, state: &mut ThresholdState, round: &Round<'_>) -> Took {
+    let room = threshold.room();
+    if !room.fits(&state.own) {
+        // The limit was changed: what was counted against the old one proves nothing.
+        state.own = room.begin(round.now);
+    }
+    state.notice(&threshold.name, room.want(), round);
+    room.absorb(&threshold.name, &mut state.own, round)
+}
+
+/// The evidence of one threshold as of now.
+pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> Evidence {
+    let room = threshold.room();
+    let (limit, unit, source) = room.terms();
+    let mut evidence = Evidence {
+        threshold: threshold.name.clone(),
+        kind: room.kind(),
+        verdict: Verdict::Inconclusive,
+        value: None,
+        limit,
+        unit,
+        source,
+        bad: 0.0,
+        total: 0.0,
+        ln_odds: None,
+        ln_odds_needed: None,
+        blocks: 0,
+        control: None,
+        note: None,
+        may_roll_back: threshold.on_breach == OnBreach::Rollback,
+    };
+    room.judge(&state.own, case, &mut evidence);
+    without_data(threshold, state, case, &mut evidence);
+    evidence
+}
+
+/// Applies the threshold's own meaning of "no data".
+fn without_data(
+    threshold: &Threshold,
+    state: &ThresholdState,
+    case: &Case<'_>,
+    evidence: &mut Evidence,
+) {
+    let since = |at: Timestamp| case.now.duration_since(at);
+    let stale_after = signed(case.policy.watch.scrape_every * STALE_AFTER_SCRAPES);
+    let from_pages = matches!(threshold.room().want(), Want::Pages(_));
+    // What was counted stays counted; what is shown as it is now has to be of now.
+    let stale = from_pages
+        && threshold.room().allowed_share().is_none()
+        && evidence.verdict == Verdict::Pass
+        && state.data_at.is_none_or(|at| since(at) > stale_after);
+    if stale {
+        evidence.verdict = Verdict::Inconclusive;
+    }
+    if evidence.verdict != Verdict::Inconclusive {
+        return;
+    }
+    if evidence.note.is_none() {
+        evidence.note = Some(match state.data_at {
+            _ if state.unmatched => Note::Unmatched,
+            None => Note::NoDataYet,
+            Some(at) => Note::NoDataFor { seconds: whole_seconds(since(at)) },
+        });
+    }
+    match threshold.no_data {
+        NoData::Hold => {}
+        NoData::Ignore => evidence.verdict = Verdict::Pass,
+        NoData::Breach => {
+            if since(state.data_at.unwrap_or(case.since)) >= NO_DATA_BREACH_AFTER {
+                evidence.verdict = Verdict::Breach;
+                let seconds = whole_seconds(NO_DATA_BREACH_AFTER);
+                evidence.note = Some(Note::NoDataIsBreach { seconds });
+            }
+        }
+    }
+}
+
+fn signed(duration: std::time::Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+fn later(at: Timestamp, by: std::time::Duration) -> Timestamp {
+    at.checked_add(signed(by)).unwrap_or(Timestamp::MAX)
+}
+
+fn whole_seconds(span: SignedDuration) -> u64 {
+    u64::try_from(span.as_secs()).unwrap_or(0)
+}
+
+/// A number of machines as the number it is shown as.
+fn machines(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,106 @@
+//! How thresholds speak: values in their units, and a phrase for each piece of evidence.
+
+use std::fmt::Write as _;
+
+use super::{checks, crashes, gauge, latency, ratio};
+pub use crate::numbers::{duration, seconds, share, share_limit};
+use crate::{
+    model::{Evidence, Kind, Note, Unit},
+    numbers::{bytes, cut, odds, plain, whole},
+};
+
+/// Longest name and note, in characters.
+const NAME_MAX: usize = 80;
+const NOTE_MAX: usize = 300;
+
+/// A measured value in its unit.
+pub fn value(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Requests | Unit::Events | Unit::SlowerThan(_) | Unit::Machines | Unit::Share => {
+            share(value)
+        }
+        Unit::Bytes => bytes(value),
+        Unit::Seconds => seconds(value),
+        Unit::Plain => plain(value, 3),
+        Unit::Exits if (value - 1.0).abs() < 0.5 => "1 exit".to_owned(),
+        Unit::Exits => format!("{} exits", whole(value)),
+    }
+}
+
+/// A limit in its unit, as it was written.
+pub fn limit(limit: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Requests | Unit::Events | Unit::SlowerThan(_) | Unit::Machines => share_limit(limit),
+        Unit::Bytes | Unit::Seconds | Unit::Share | Unit::Plain => value(limit, unit),
+        Unit::Exits => format!("{} each", value(limit, unit)),
+    }
+}
+
+/// `5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250)`.
+pub fn phrase(evidence: &Evidence, control: &str) -> String {
+    let name = cut(&evidence.threshold, NAME_MAX);
+    let says = match (evidence.kind, evidence.value) {
+        (_, None) => "without data".to_owned(),
+        (Kind::Ratio, Some(share)) => ratio::says(evidence, share),
+        (Kind::Latency, Some(share)) => latency::says(evidence, share),
+        (Kind::Gauge, Some(value)) => gauge::says(evidence, value),
+        (Kind::Checks, Some(_)) => checks::says(evidence),
+        (Kind::Crashes, Some(_)) => crashes::says(evidence),
+    };
+    let mut text = format!("{name} {says}, limit {}", limit(evidence.limit, evidence.unit));
+    if let Some(odds) = evidence.ln_odds.and_then(odds) {
+        let _infallible = write!(text, ", odds {odds}");
+    }
+    if let Some(note) = note(evidence) {
+        let _infallible = write!(text, " ({})", cut(&note, NOTE_MAX));
+    }
+    if let Some((bad, total)) = evidence.control
+        && total > 0.0
+    {
+        let at_the_same_time = share(bad / total);
+        let counts = format!("{} of {}", whole(bad), whole(total));
+        let _infallible =
+            write!(text, "; {control} at the same time {at_the_same_time} ({counts})");
+    }
+    text
+}
+
+/// Why there is no verdict, or what tripped, for people.
+pub fn note(evidence: &Evidence) -> Option<String> {
+    let text = match evidence.note.as_ref()? {
+        Note::NoDataYet => "no data yet".to_owned(),
+        Note::NoDataFor { seconds } => format!("no data for {seconds} s"),
+        Note::NoDataIsBreach { seconds } => {
+            format!("no data for {seconds} s, and no_data = \"breach\"")
+        }
+        Note::Unmatched => format!("{} matches no series on any machine", evidence.source),
+        Note::Above { machines, seconds } => {
+            format!("above the limit for {seconds} s on {machines} machines")
+        }
+        Note::NoChecks => "the machines have no health checks".to_owned(),
+        Note::NoStartedMachine => "no started machine".to_owned(),
+        Note::NoFreshResult => "no fresh result yet".to_owned(),
+        Note::Troubled(troubled) => joined(troubled.iter().map(checks::trouble)),
+        Note::Exits(exits) => joined(exits.iter().map(crashes::ended)),
+        Note::Said(text) => text.clone(),
+    };
+    Some(text)
+}
+
+/// `37 of 410`.
+pub(super) fn counts(evidence: &Evidence) -> String {
+    format!("{} of {}", whole(evidence.bad), whole(evidence.total))
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// A share as the configuration writes it: `2%`.
+pub(super) fn written(share: f64) -> String {
+    share_limit(share).replace(' ', "")
+}
+
+pub(super) fn strictly(strict: bool) -> &'static str {
+    if strict { " (strict)" } else { "" }
+}

@@ -1,0 +1,107 @@
+//! What is remembered of one threshold: in a watch, and while a region is confirmed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Round, checks::ChecksState, counted::Counted, crashes::CrashesState, gauge::GaugeState,
+};
+use crate::model::{Count, Region, Selection, Tally, Threshold, Want};
+
+/// One threshold's part of a watch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdState {
+    /// When it last had data.
+    pub data_at: Option<Timestamp>,
+    /// Its selector matched nothing on any page of the last round.
+    pub unmatched: bool,
+    /// Rounds in which pages were read.
+    pub rounds: u32,
+    /// People know that it matches nothing.
+    pub unmatched_told: bool,
+    pub own: Own,
+}
+
+/// What only one kind remembers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Own {
+    Counted(Box<Counted>),
+    Gauge(GaugeState),
+    Checks(ChecksState),
+    Crashes(CrashesState),
+}
+
+impl ThresholdState {
+    pub fn begin(threshold: &Threshold, now: Timestamp) -> Self {
+        Self {
+            data_at: None,
+            unmatched: false,
+            rounds: 0,
+            unmatched_told: false,
+            own: threshold.room().begin(now),
+        }
+    }
+
+    /// Notes whether its sources said anything.
+    pub(super) fn notice(&mut self, name: &str, want: Want, round: &Round<'_>) {
+        let Want::Pages(selection) = want else { return };
+        let mut read = round.on.iter().filter_map(|look| look.readings).peekable();
+        if read.peek().is_none() {
+            return;
+        }
+        self.rounds = self.rounds.saturating_add(1);
+        self.unmatched = read.clone().all(|readings| readings.unmatched.contains(name));
+        let has_data = match selection {
+            Selection::Share { .. } | Selection::Slow { .. } => read.any(|readings| {
+                readings.counts.get(name).is_some_and(|count: &Count| count.n > 0.0)
+            }),
+            Selection::Largest { .. } => read.any(|readings| readings.gauges.contains_key(name)),
+        };
+        if has_data {
+            self.data_at = Some(round.now);
+        }
+    }
+
+    /// What was counted in a region.
+    pub fn region(&self, region: &Region) -> Option<Tally> {
+        self.own.regions()?.get(region).copied()
+    }
+
+    /// After a while in which nothing was seen, an alarm of before says nothing of now.
+    pub fn forget_alarms(&mut self) {
+        if let Own::Counted(counted) = &mut self.own {
+            counted.forget_alarms();
+        }
+    }
+
+    /// What the known-good release's machines counted at `from` and later.
+    pub fn control_since(&self, from: Timestamp) -> Option<Tally> {
+        match &self.own {
+            Own::Counted(counted) => Some(counted.control_since(from)),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
+        }
+    }
+}
+
+impl Own {
+    pub(super) fn regions(&self) -> Option<&BTreeMap<Region, Tally>> {
+        match self {
+            Self::Counted(counted) => Some(counted.regions()),
+            Self::Gauge(_) | Self::Checks(_) | Self::Crashes(_) => None,
+        }
+    }
+}
+
+/// One threshold's part of a region's confirmation: what was counted there on the known-good image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Confirming {
+    pub tally: Tally,
+}
+
+impl Confirming {
+    pub fn add(&mut self, count: &Count) {
+        self.tally.add(count.n, count.k);
+    }
+}

@@ -1,0 +1,184 @@
+//! Orders over HTTP: only with the operator's token, which is compared in constant time.
+
+use async_trait::async_trait;
+use axum::http::{HeaderMap, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    config::{self, Secret},
+    model::{AppName, OperatorHold, Order},
+};
+
+/// The variable that holds the token, on both sides.
+pub const TOKEN_VARIABLE: &str = "WAVEOFF_OPERATOR_TOKEN";
+/// Shortest token: what can be guessed guards nothing.
+const TOKEN_MIN: usize = 16;
+/// Longest reason and name, in characters.
+const REASON_MAX: usize = 500;
+const NAME_MAX: usize = 100;
+/// Longest hold with an end.
+const FOR_MAX: SignedDuration = SignedDuration::from_hours(24 * 90);
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    #[error("app {0} is not watched")]
+    NotWatched(AppName),
+    #[error("the order cannot be written down, and was not carried out: {0}")]
+    NotNoted(String),
+}
+
+/// Who carries orders out.
+#[async_trait]
+pub trait OrderTaker: Send + Sync {
+    /// Hands an order to one app, or to all; answers with those that recorded it.
+    async fn give(&self, app: Option<AppName>, order: Order) -> Result<Vec<AppName>, OrderError>;
+}
+
+/// `POST /api/v1/hold`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRequest {
+    /// `null`: every app, those that appear later included.
+    #[serde(default)]
+    pub app: Option<AppName>,
+    pub reason: String,
+    /// How long, such as `2h`; `null`: until it is ended.
+    #[serde(default, rename = "for")]
+    pub length: Option<String>,
+    /// Who says so.
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+/// `DELETE /api/v1/hold`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnholdRequest {
+    #[serde(default)]
+    pub app: Option<AppName>,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderView {
+    /// Apps that have recorded it; others take it as soon as they can.
+    pub apps: Vec<AppName>,
+    pub hold: Option<OperatorHold>,
+}
+
+/// Lets in who has the token.
+pub(super) fn admit(
+    token: Option<&Secret>,
+    headers: &HeaderMap,
+) -> Result<(), (StatusCode, String)> {
+    let token = token.map(Secret::expose).unwrap_or_default().trim();
+    if token.is_empty() {
+        let text = format!("orders are not taken: {TOKEN_VARIABLE} is not set on the daemon");
+        return Err((StatusCode::FORBIDDEN, text));
+    }
+    if token.len() < TOKEN_MIN {
+        let text = format!("orders are not taken: {TOKEN_VARIABLE} is shorter than {TOKEN_MIN}");
+        return Err((StatusCode::FORBIDDEN, text));
+    }
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
+    match given {
+        Some(given) if same(given, token) => Ok(()),
+        Some(_) => {
+            let text = format!("the token is not the daemon's {TOKEN_VARIABLE}");
+            Err((StatusCode::UNAUTHORIZED, text))
+        }
+        None => {
+            let text = format!("orders need the header Authorization: Bearer, {TOKEN_VARIABLE}");
+            Err((StatusCode::UNAUTHORIZED, text))
+        }
+    }
+}
+
+/// Compares in a time that says nothing of where two texts differ.
+fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (Sha256::digest(one), Sha256::digest(other));
+    one.iter().zip(other.iter()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+/// The hold that was asked for.
+pub(super) fn hold(request: &HoldRequest, now: Timestamp) -> Result<OperatorHold, String> {
+    let reason = tidy(&request.reason, REASON_MAX);
+    if reason.is_empty() {
+        return Err("reason is empty: whoever reads of the hold wants to know why".to_owned());
+    }
+    let until = match &request.length {
+        None => None,
+        Some(text) => {
+            let length = config::duration(text).map_err(|wrong| format!("for: {wrong}"))?;
+            let length = SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX);
+            if length.is_zero() || length > FOR_MAX {
+                return Err("for: write up to 90d, or leave it out to hold until unhold".to_owned());
+            }
+            now.checked_add(length).ok()
+        }
+    };
+    let by = tidy(request.by.as_deref().unwrap_or_default(), NAME_MAX);
+    let by = if by.is_empty() { "an operator".to_owned() } else { by };
+    Ok(OperatorHold { by, reason, since: now, until })
+}
+
+/// One line, cut to its bound.
+fn tidy(text: &str, most: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().filter(|char| !char.is_control()).take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn only_the_whole_token_opens_and_what_is_missing_is_said() {
+        let token = Secret::new("0123456789abcdef");
+        let try_with = |token: Option<&Secret>, value: Option<&str>| {
+            admit(token, &headers(value)).map_err(|(status, text)| (status.as_u16(), text))
+        };
+        assert_eq!(try_with(Some(&token), Some("Bearer 0123456789abcdef")), Ok(()));
+        for wrong in ["Bearer 0123456789abcde", "Bearer ", "Bearer 0123456789abcdefg"] {
+            assert_eq!(try_with(Some(&token), Some(wrong)).unwrap_err().0, 401, "{wrong}");
+        }
+        let (status, text) = try_with(Some(&token), None).unwrap_err();
+        assert!(status == 401 && text.contains("Bearer"), "{text}");
+        for unset in [None, Some(&Secret::new("")), Some(&Secret::new("short"))] {
+            let (status, text) = try_with(unset, Some("Bearer short")).unwrap_err();
+            assert!(status == 403 && text.contains(TOKEN_VARIABLE), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hold_has_a_reason_and_an_end_within_reason() {
+        let now: Timestamp = "2026-03-01T02:03:04Z".parse().unwrap();
+        let request = |reason: &str, length: Option<&str>| HoldRequest {
+            app: None,
+            reason: reason.to_owned(),
+            length: length.map(str::to_owned),
+            by: Some("dana".to_owned()),
+        };
+        let two_hours = hold(&request("a\n sale", Some("2h")), now).unwrap();
+        assert_eq!(two_hours.reason, "a sale");
+        assert_eq!(two_hours.until.unwrap().to_string(), "2026-03-01T04:03:04Z");
+        assert_eq!(hold(&request("a sale", None), now).unwrap().until, None);
+        for (reason, length) in
+            [(" ", None), ("a", Some("2")), ("a", Some("0s")), ("a", Some("1y"))]
+        {
+            assert!(hold(&request(reason, length), now).is_err(), "{reason} {length:?}");
+        }
+    }
+}
