@@ -13,7 +13,7 @@ use std::{
 use waveoff::{
     model::EventKind::{ReleaseTrusted, RollbackStarted},
     ports::PlatformError,
-    sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, ShipStrategy, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, ShipOptions, ShipStrategy, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy};
@@ -57,21 +57,21 @@ fn fault(dice: &mut Dice) -> FaultRule {
         _ => Fault::Fail(PlatformError::Unavailable("503".to_owned())),
     };
     let actions = [
-        Action::Changes,
-        Action::Apps,
-        Action::Machines,
-        Action::Machine,
-        Action::Releases,
-        Action::Lease,
-        Action::Refresh,
-        Action::Release,
-        Action::Update,
-        Action::Start,
-        Action::Wait,
-        Action::LogLines,
-        Action::OpenRelease,
-        Action::SetReleaseStatus,
-        Action::Presence,
+        CallKind::Changes,
+        CallKind::Apps,
+        CallKind::Machines,
+        CallKind::Machine,
+        CallKind::Releases,
+        CallKind::Lease,
+        CallKind::Refresh,
+        CallKind::Release,
+        CallKind::Update,
+        CallKind::Start,
+        CallKind::Wait,
+        CallKind::LogLines,
+        CallKind::OpenRelease,
+        CallKind::SetReleaseStatus,
+        CallKind::Presence,
     ];
     FaultRule::new(fault).on(*dice.pick(&actions)).times(1 + dice.roll(15))
 }
@@ -144,7 +144,7 @@ fn calm(world: &World) {
 async fn promises_hold(world: &World) {
     // 3: no machine is written to without its lease. A fault that lost the request wrote nothing.
     let writes = world.sim.calls();
-    let writes = writes.iter().filter(|c| matches!(c.action, Action::Update | Action::Start));
+    let writes = writes.iter().filter(|c| matches!(c.action, CallKind::Update | CallKind::Start));
     for call in writes.filter(|call| !call.faulty) {
         assert!(call.leased, "{call:?}");
     }
