@@ -27,6 +27,7 @@ pub use model::{
     quirks::Quirks,
     refusal::Refusal,
     rights::{Denial, Right, owner_of},
+    rng::Rng,
 };
 pub use ports::calls::{CallKind, CallKind as Action, CallRecord, Fault, FaultRule};
 

@@ -204,7 +204,7 @@ impl Sim {
 
     /// See [`Org::allow_all`].
     pub fn allow_all(&self) {
-        self.with(|org| org.allow_all());
+        self.with(Org::allow_all);
     }
 
     /// Whether an owner's tokens may do this.

@@ -23,6 +23,11 @@ impl Org {
         self.script.insert(place, (at, step));
     }
 
+    /// Steps that are still to come.
+    pub(in crate::sim) fn planned(&self) -> usize {
+        self.script.len()
+    }
+
     /// Plays the step that is due. One that the platform refuses is over, as it would be for
     /// whoever tried it.
     pub(in crate::sim) fn play_script(&mut self) {
@@ -71,8 +76,8 @@ impl Org {
         self.play_on_machine(step.clone, |org, _, id| org.clone_machine(id).map(|_| ()))?;
         self.play_on_machine(step.stop, |org, app, id| org.force_rest(app, id, false))?;
         self.play_on_machine(step.suspend, |org, app, id| org.force_rest(app, id, true))?;
-        self.play_on_machine(step.start, |org, app, id| org.force_start(app, id))?;
-        self.play_on_machine(step.destroy, |org, app, id| org.force_destroy(app, id))?;
+        self.play_on_machine(step.start, Self::force_start)?;
+        self.play_on_machine(step.destroy, Self::force_destroy)?;
         self.play_on_machine(step.kill, |org, _, id| org.kill(id))?;
         if let Some(PutImage { machine, image }) = step.put_image {
             self.play_on_machine(Some(machine), |org, _, id| org.put_image(id, &image))?;

@@ -9,6 +9,9 @@ use crate::sim::{
     model::{deploy::ShipOptions, quirks::Quirks, rights::Denial},
 };
 
+/// Steps that wait for their time, at most.
+pub(in crate::sim) const STEPS_MAX: usize = 1000;
+
 /// One thing that happens: exactly one of its fields but the first is there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

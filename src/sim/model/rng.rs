@@ -6,11 +6,12 @@ use jiff::Timestamp;
 /// Crockford's base 32, in which ULIDs are written.
 const BASE32: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
+/// Numbers that look random and are the same for the same seed.
 #[derive(Clone, Debug)]
-pub(in crate::sim) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    pub(in crate::sim) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -20,6 +21,11 @@ impl Rng {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+
+    /// From 0 to `sides` - 1; 0 when there are no sides.
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.next().checked_rem(sides).unwrap_or(0)
     }
 
     /// Uniform in [0, 1).

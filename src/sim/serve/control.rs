@@ -17,11 +17,11 @@ use super::{
     reply::{Answer, Reply},
 };
 use crate::sim::{
-    fleet::script::{Lists, Step},
+    fleet::script::{Lists, STEPS_MAX, Step},
     handle::Sim,
     model::{
-        behaviour::Behaviour, deploy::ShipOptions, lease::Ask, machine::seconds, page::PageKind,
-        quirks::Quirks, rights::Denial,
+        behaviour::Behaviour, deploy::ShipOptions, lease::Ask, machine::seconds, org::Org,
+        page::PageKind, quirks::Quirks, rights::Denial,
     },
 };
 
@@ -36,7 +36,41 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             let log = lock(&shared.faults).log(call.number("after").unwrap_or(0));
             Ok(Reply::ok(json!({"calls": log})))
         }
-        ("POST", ["ship"]) => ship(shared, call),
+        ("POST", ["faults"]) => {
+            let rule: Rule = serde_json::from_value(call.body.clone())
+                .map_err(|error| Reply::error(400, &error.to_string()))?;
+            if !lock(&shared.faults).add(rule) {
+                return Err(Reply::error(400, "too many faults are pending"));
+            }
+            done()
+        }
+        ("DELETE", ["faults"]) => {
+            lock(&shared.faults).clear();
+            done()
+        }
+        ("PUT", ["limits"]) => {
+            let on = call.body["on"]
+                .as_bool()
+                .ok_or_else(|| Reply::error(400, "\"on\" is true or false"))?;
+            *lock(&shared.limits) = on.then(Limits::default);
+            done()
+        }
+        ("PUT", ["machines", id, "page"]) => {
+            sim.ask(|org| org.app_of(id))?;
+            let kind: PageKind = serde_json::from_value(call.body["kind"].clone())
+                .map_err(|error| Reply::error(400, &format!("\"kind\": {error}")))?;
+            sim.with(|org| org.set_page_kind(id, kind));
+            done()
+        }
+        ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),
+        _ => organization(sim, call, &path),
+    }
+}
+
+/// What happens to the organization.
+fn organization(sim: &Sim, call: &Call, path: &[&str]) -> Answer {
+    match (call.method.as_str(), path) {
+        ("POST", ["ship"]) => ship(sim, call),
         ("POST", ["secrets"]) => {
             let entry = sim.ship_secrets(text(&call.body, "app")?, options(&call.body)?)?;
             Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
@@ -57,25 +91,6 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
         }
         ("DELETE", ["images"]) => {
             sim.remove_image(text(&call.body, "image")?)?;
-            done()
-        }
-        ("POST", ["faults"]) => {
-            let rule: Rule = serde_json::from_value(call.body.clone())
-                .map_err(|error| Reply::error(400, &error.to_string()))?;
-            if !lock(&shared.faults).add(rule) {
-                return Err(Reply::error(400, "too many faults are pending"));
-            }
-            done()
-        }
-        ("DELETE", ["faults"]) => {
-            lock(&shared.faults).clear();
-            done()
-        }
-        ("PUT", ["limits"]) => {
-            let on = call.body["on"]
-                .as_bool()
-                .ok_or_else(|| Reply::error(400, "\"on\" is true or false"))?;
-            *lock(&shared.limits) = on.then(Limits::default);
             done()
         }
         ("PUT", ["quirks"]) => {
@@ -101,6 +116,10 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             if let Some(problem) = steps.iter().find_map(Step::problem) {
                 return Err(Reply::error(400, &problem));
             }
+            let fits = |org: &Org| org.planned() + steps.len() <= STEPS_MAX;
+            if !sim.with(|org| fits(org)) {
+                return Err(Reply::error(400, "too many steps are pending"));
+            }
             steps.into_iter().for_each(|step| sim.plan(step));
             done()
         }
@@ -109,14 +128,6 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             sim.with(|org| org.change_lists(&lists));
             done()
         }
-        ("PUT", ["machines", id, "page"]) => {
-            sim.ask(|org| org.app_of(id))?;
-            let kind: PageKind = serde_json::from_value(call.body["kind"].clone())
-                .map_err(|error| Reply::error(400, &format!("\"kind\": {error}")))?;
-            sim.with(|org| org.set_page_kind(id, kind));
-            done()
-        }
-        ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),
         _ => Err(Reply::error(404, "the control API has no such path")),
     }
 }
@@ -195,8 +206,8 @@ fn options(body: &Value) -> Result<ShipOptions, Reply> {
 }
 
 /// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
-fn ship(shared: &Shared, call: &Call) -> Answer {
+fn ship(sim: &Sim, call: &Call) -> Answer {
     let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
-    let entry = shared.sim.ship(app, image, options(&call.body)?)?;
+    let entry = sim.ship(app, image, options(&call.body)?)?;
     Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
 }
