@@ -4,7 +4,6 @@ use std::{
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -15,7 +14,7 @@ use crate::{
     ports::Clock,
     sim::{
         Fleet, Sim, fleet,
-        serve::{self, Options, desk::Desk},
+        serve::{self, Options},
     },
 };
 
@@ -55,10 +54,10 @@ pub(super) async fn serve(
     let address = listener.local_addr().context("read the address that is listened on")?;
     // Told to stop before anybody is told where to look.
     let stop = super::run::told_to_stop()?;
-    let desk: Arc<dyn Desk> = Arc::new(Sim::new(&fleet, Clock::system()));
+    let sim = Sim::new(&fleet, Clock::system());
     print_environment(address).context("write to the terminal")?;
-    let metrics = tokio::spawn(serve::metrics::serve(Arc::clone(&desk)));
-    let served = serve::serve(desk, listener, Options::default(), stop).await;
+    let metrics = tokio::spawn(serve::metrics::serve(sim.clone()));
+    let served = serve::serve(sim, listener, Options::default(), stop).await;
     metrics.abort();
     drop(reserved);
     served.context("serve the platform")?;

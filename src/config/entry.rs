@@ -187,11 +187,11 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// One of a few words. `unbuilt` are words of a later version, with what to use meanwhile.
+    /// One of a few words. `reserved` are words of a later version, with what to use meanwhile.
     pub(super) fn choice<T: Copy>(
         &self,
         words: &[(&str, T)],
-        unbuilt: &[(&str, &str)],
+        reserved: &[(&str, &str)],
     ) -> Option<T> {
         let names = || words.iter().map(|(word, _)| *word);
         let quoted: Vec<String> = names().map(|name| format!("\"{name}\"")).collect();
@@ -203,7 +203,7 @@ impl<'a> Entry<'a> {
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
-        if let Some((word, instead)) = unbuilt.iter().find(|(word, _)| *word == text) {
+        if let Some((word, instead)) = reserved.iter().find(|(word, _)| *word == text) {
             self.wrong(Wrong::but(
                 format!("`{word}` is not available in this version"),
                 (*instead).to_owned(),

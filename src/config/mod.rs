@@ -12,11 +12,11 @@ mod policy;
 mod problem;
 mod reader;
 mod receiver;
+mod reserved_keys;
 mod rollback;
 mod selector;
 mod settings;
 mod threshold;
-mod unbuilt;
 mod units;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};

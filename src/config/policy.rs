@@ -8,7 +8,7 @@ use super::{
     entry::Entry,
     problem::Wrong,
     reader::Reader,
-    rollback, threshold, unbuilt, units,
+    reserved_keys, rollback, threshold, units,
 };
 use crate::model::{Gauge, Mode, OnBreach, Policy, Threshold, ThresholdKind, WatchPolicy};
 
@@ -31,7 +31,7 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
         .get("mode")
         .and_then(|entry| {
             let words = [("observe", Mode::Observe), ("rollback", Mode::Rollback)];
-            entry.choice(&words, &unbuilt::MODES)
+            entry.choice(&words, &reserved_keys::MODES)
         })
         .unwrap_or(Mode::Observe);
     let watch = table.get("watch").and_then(|entry| entry.table(None)).map(|table| watch(&table));
@@ -202,7 +202,7 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
     let own = table.get("threshold");
     if let Some(presets) = &presets {
         for (entry, text) in presets.list() {
-            if entry.choice(&[("checks", ()), ("crashes", ())], &unbuilt::PRESETS).is_none() {
+            if entry.choice(&[("checks", ()), ("crashes", ())], &reserved_keys::PRESETS).is_none() {
                 continue;
             }
             if thresholds.iter().any(|threshold| threshold.name == text) {

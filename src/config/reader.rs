@@ -12,7 +12,7 @@ use super::{
     entry::{Entry, EntryItem},
     keys,
     problem::{Problem, Wrong, nearest},
-    unbuilt,
+    reserved_keys,
 };
 
 /// One file while it is read, and what was found wrong with it.
@@ -147,8 +147,9 @@ impl<'a> Reader<'a> {
             let name = self.table.key(key).and_then(toml_edit::Key::span);
             let span = name.or_else(|| item.span());
             let here = self.path.borrow();
-            let wrong =
-                unbuilt::key(key).or_else(|| keys::misplaced(key, &here)).unwrap_or_else(|| {
+            let wrong = reserved_keys::key(key)
+                .or_else(|| keys::misplaced(key, &here))
+                .unwrap_or_else(|| {
                     let suggestion = match nearest(key, asked.iter().copied()) {
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!("known here: {}", asked.join(", ")),

@@ -10,8 +10,8 @@ use super::{
     entry::Entry,
     problem::{Problem, Wrong},
     reader::Reader,
+    reserved_keys,
     settings::variable,
-    unbuilt,
 };
 use crate::model::EventKind;
 
@@ -65,7 +65,7 @@ fn read(table: &Reader<'_>, name: Option<String>, context: &mut Context<'_>) -> 
         .require("format", "write \"standard\" for signed JSON, or \"slack\"")
         .and_then(|entry| {
             let words = [("standard", Format::Standard), ("slack", Format::Slack)];
-            entry.choice(&words, &unbuilt::FORMATS)
+            entry.choice(&words, &reserved_keys::FORMATS)
         });
     let url = url(table, format, context);
     let secrets = secrets(table, format, context);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{entry::Entry, problem::Wrong, reader::Reader, unbuilt, units};
+use super::{entry::Entry, problem::Wrong, reader::Reader, reserved_keys, units};
 use crate::model::{MaxUnavailable, Region, RegionOrder, RollbackPolicy, Strategy, WatchPolicy};
 
 const fn seconds(seconds: u64) -> Duration {
@@ -41,7 +41,7 @@ pub(super) fn read(table: &Reader<'_>) -> RollbackPolicy {
     let ready = ready.and_then(|entry| entry.duration(seconds(10)..=seconds(3600)));
     set(&mut rollback.ready_timeout, ready);
     if let Some(config) = table.get("config") {
-        config.choice(&[("keep", ())], &unbuilt::CONFIGS);
+        config.choice(&[("keep", ())], &reserved_keys::CONFIGS);
     }
     table.finish();
     rollback

@@ -6,7 +6,7 @@ use super::{
     entry::Entry,
     problem::{Wrong, alternatives},
     reader::Reader,
-    selector, unbuilt, units,
+    reserved_keys, selector, units,
 };
 use crate::model::{
     Checks, Crashes, Gauge, Latency, NoData, OnBreach, Ratio, Threshold, ThresholdKind,
@@ -121,9 +121,9 @@ fn name(table: &Reader<'_>) -> Option<String> {
 
 /// Says why a threshold has no kind: a key of another version, or nothing at all.
 fn none(table: &Reader<'_>) {
-    let unbuilt =
+    let is_reserved =
         ["relative", "promql", "probe", "query"].iter().any(|key| table.peek(key).is_some());
-    if !unbuilt {
+    if !is_reserved {
         table.wrong(Wrong::but(
             "measures nothing",
             format!("give it one of {}", alternatives(KINDS)),
@@ -151,7 +151,7 @@ fn one_kind(table: &Reader<'_>, word: &str, entry: &Entry<'_>) -> Option<Thresho
     }
     let reads_metrics = !matches!(word, "checks" | "crashes");
     if let Some(from) = reads_metrics.then(|| table.get("from")).flatten() {
-        from.choice(&[("machine", ())], &unbuilt::SOURCES);
+        from.choice(&[("machine", ())], &reserved_keys::SOURCES);
     }
     match word {
         "ratio" => ratio(table, entry),

@@ -7,8 +7,12 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{faults::Faults, fleet::Fleet, machine::later, org::Org};
 use crate::ports::Clock;
+use crate::sim::{
+    fleet::Fleet,
+    model::{machine::later, org::Org},
+    ports::calls::Faults,
+};
 
 /// Where the model's time comes from.
 #[derive(Debug)]
@@ -101,7 +105,7 @@ impl Sim {
         look(&mut org)
     }
 
-    pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
+    pub(in crate::sim) fn faults(&self) -> MutexGuard<'_, Faults> {
         lock(&self.0.faults)
     }
 }

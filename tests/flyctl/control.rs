@@ -1,7 +1,7 @@
 //! What the platform's users do not see: the control API, faults of the wire, rate limits, and the
 //! machines' metrics pages.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::{
@@ -83,13 +83,89 @@ async fn whoever_asks_too_often_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn the_control_api_plays_deploys_rights_and_lists_too() {
+    let web = Served::web(Behaviour::unhealthy()).await;
+    let canary = json!({"app": "web", "image": Y, "strategy": "canary", "checks": true,
+                        "wait_timeout_s": 10});
+    assert_eq!(web.post("/_sim/ship", None, canary).await.status, 201);
+    web.pass(20_000);
+    let gates = web.get("/_sim/gates/web").await.body["gates"].clone();
+    assert_eq!((&gates[0]["kind"], &gates[0]["passed"]), (&json!("canary"), &json!(false)));
+    assert_eq!(web.get("/api/v1/apps/web/releases/current").await.body["status"], "failed");
+
+    let secrets = web.post("/_sim/secrets", None, json!({"app": "web"})).await;
+    assert_eq!((secrets.status, &secrets.body["version"]), (201, &json!(44)));
+    web.pass(20_000);
+    assert_eq!(web.machine(3).await["config"]["metadata"]["fly_release_version"], "44");
+    let made = web.post("/_sim/scale", None, json!({"app": "web", "region": "lhr", "by": 1})).await;
+    assert_eq!(made.body["ids"].as_array().unwrap().len(), 1);
+
+    let lists = json!({"lag_s": {"*": 30}, "hidden_s": {"lhr": 10}});
+    assert_eq!(web.ask(("PUT", "/_sim/lists"), None, &lists).await.status, 200);
+    let listed = web.get("/v1/apps/web/machines").await.body;
+    assert!(listed.as_array().unwrap().iter().all(|machine| machine["region"] == "iad"));
+    let step = json!([{"after_s": 1, "stop": {"app": "web", "region": "iad"}}]);
+    assert_eq!(web.post("/_sim/script", None, step).await.status, 200);
+    web.pass(2_000);
+    assert_eq!(web.machine(1).await["state"], "stopped");
+    let listed = web.get("/v1/apps/web/machines").await.body;
+    assert_eq!(listed[0]["state"], "started", "the list is late");
+    let two = json!([{"stop": {"app": "web", "region": "iad"}, "allow_all": true}]);
+    assert!(web.post("/_sim/script", None, two).await.error().contains("exactly one thing"));
+    let quirks = json!({"events_survive": true});
+    assert_eq!(web.ask(("PUT", "/_sim/quirks"), None, &quirks).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_is_told_what_it_may_do_and_refused_the_rest() {
+    let web = Served::web(Behaviour::default()).await;
+    let ask = |access: Value| {
+        let body = json!({"header": "Bearer sim-token", "access": access});
+        web.post("/v1/tokens/authorize", None, body)
+    };
+    let write = || json!({"action": "rw", "org_slug": "acme", "app_name": "web"});
+    assert_eq!(ask(write()).await.status, 200);
+    let current = web.get("/v1/tokens/current").await;
+    assert_eq!(current.body["tokens"][0]["org_slug"], "acme");
+
+    let denial = json!({"right": "write", "token": "sim-token", "for_s": 60});
+    assert_eq!(web.post("/_sim/denied", None, denial).await.status, 200);
+    assert_eq!(ask(write()).await.status, 400);
+    assert_eq!(ask(json!({"action": 1, "app_name": "web"})).await.status, 200, "bits, too");
+    let images = json!({"action": "r", "app_name": "web", "app_feature": "images"});
+    assert_eq!(ask(images).await.status, 200);
+    assert_eq!(web.post(&on(1, "/lease?ttl=13"), None, Value::Null).await.status, 403);
+    assert_eq!(web.get(&on(1, "")).await.status, 200);
+    web.pass(61_000);
+    assert_eq!(ask(write()).await.status, 200);
+
+    for right in ["read", "ledger", "registry"] {
+        let denial = json!({"right": right, "status": 401});
+        assert_eq!(web.post("/_sim/denied", None, denial).await.status, 200);
+    }
+    assert_eq!(web.get("/v1/tokens/current").await.status, 401);
+    assert_eq!(web.get("/v2/web/manifests/v1").await.status, 401);
+    web.ask(("DELETE", "/_sim/denied"), None, &Value::Null).await;
+    assert_eq!(web.get("/v1/tokens/current").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_date_of_an_answer_is_by_the_platforms_own_clock() {
+    let mut fleet = waveoff::sim::fleet::demo();
+    fleet.skew_s = -300.0;
+    let web = Served::serve(Sim::at(&fleet, "2026-01-05T03:00:00Z".parse().unwrap())).await;
+    let response = reqwest::get(web.url("/_sim/state")).await.unwrap();
+    assert_eq!(response.headers()["date"], "Mon, 05 Jan 2026 02:55:00 GMT");
+}
+
+#[tokio::test]
 async fn every_running_machine_serves_its_metrics_on_its_own_address() {
     // A port that is free on one loopback address is free on the others.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut fleet = waveoff::sim::fleet::demo();
     (fleet.network, fleet.metrics_port) = ([127, 91, 0, 0].into(), port);
     let web = Served::serve(Sim::at(&fleet, "2026-01-05T03:00:00Z".parse().unwrap())).await;
-    let pages = tokio::spawn(serve::metrics::serve(Arc::new(web.sim.clone())));
+    let pages = tokio::spawn(serve::metrics::serve(web.sim.clone()));
     web.pass(10_000);
     let mut texts = Vec::new();
     let reading = async {

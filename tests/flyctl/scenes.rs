@@ -57,7 +57,7 @@ async fn the_reads_show_the_organization() {
     let releases = web
         .graphql(
             "query($appName: String!, $limit: Int!) { app(name: $appName) { releases: \
-             releasesUnprocessed(first: $limit) { nodes { id version } } } }",
+             releasesUnprocessed(first: $limit) { nodes { id version user { email } } } } }",
             json!({"appName": "web", "limit": 25}),
         )
         .await;

@@ -6,7 +6,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -82,11 +82,11 @@ impl Served {
     pub async fn serve(sim: Sim) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let desk = Arc::new(sim.clone());
+        let served = sim.clone();
         // Recorded clients asked faster than the documented limits.
         let options = Options { limits: false };
         let server = tokio::spawn(async move {
-            serve::serve(desk, listener, options, std::future::pending()).await.unwrap();
+            serve::serve(served, listener, options, std::future::pending()).await.unwrap();
         });
         let client =
             reqwest::Client::builder().timeout(Duration::from_secs(20)).no_proxy().build().unwrap();

@@ -20,7 +20,7 @@ use waveoff::{
     sim::{
         Behaviour, Fleet, Sim,
         fleet::{FleetApp, FleetImage},
-        serve::{self, Options, desk::Desk},
+        serve::{self, Options},
     },
 };
 
@@ -51,8 +51,12 @@ impl World {
         let sim = Sim::new(&fleet, Clock::system());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let desk: Arc<dyn Desk> = Arc::new(sim.clone());
-        tokio::spawn(serve::serve(desk, listener, Options::default(), std::future::pending()));
+        tokio::spawn(serve::serve(
+            sim.clone(),
+            listener,
+            Options::default(),
+            std::future::pending(),
+        ));
         let fly = client(&url, "token-of-the-daemon");
         Self { sim, url, fly }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use waveoff::{
     model::EventKind::{RollbackCompleted, RollbackStarted},
     ports::PlatformError,
-    sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, ShipStrategy, State, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, ShipOptions, ShipStrategy, State, fleet},
 };
 
 use crate::{
@@ -61,7 +61,7 @@ async fn a_machine_that_boots_after_a_restart_still_counts_as_down() {
     let mut world = slow_to_boot(2, 20.0).await;
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackStarted).await;
-    while !world.sim.calls().iter().any(|call| call.action == Action::Update) {
+    while !world.sim.calls().iter().any(|call| call.action == CallKind::Update) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     world.run_for(1).await;
@@ -93,7 +93,7 @@ async fn one_of_two_machines_is_up_at_every_instant_wherever_the_daemon_dies() {
 async fn machines_whose_attempt_was_lost_count_as_down_until_they_are_seen_up() {
     let mut world = slow_to_boot(6, 90.0).await;
     let down = PlatformError::Unavailable("503".to_owned());
-    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(Action::Refresh));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(CallKind::Refresh));
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackStarted).await;
     let fewest = fewest_up(&mut world).await;

@@ -13,7 +13,7 @@ use std::{
 use waveoff::{
     model::EventKind::{ReleaseTrusted, RollbackStarted},
     ports::PlatformError,
-    sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, ShipStrategy, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, Rng, ShipOptions, ShipStrategy, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy};
@@ -25,22 +25,9 @@ const MISHAPS: u32 = 80;
 /// More events than this in an hour are noise that nobody reads.
 const EVENTS_MAX: usize = 250;
 
-/// Numbers that look random (`SplitMix64`) and are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        let index = self.roll(of.len() as u64);
-        of.get(usize::try_from(index).unwrap()).unwrap()
-    }
+fn pick<'a, T>(dice: &mut Rng, of: &'a [T]) -> &'a T {
+    let index = dice.roll(of.len() as u64);
+    of.get(usize::try_from(index).unwrap()).unwrap()
 }
 
 const IMAGES: [&str; 6] = ["v41", "good", "errors", "latency", "crash", "unhealthy"];
@@ -49,7 +36,7 @@ fn image(tag: &str) -> String {
     format!("registry.fly.io/api:{tag}")
 }
 
-fn fault(dice: &mut Dice) -> FaultRule {
+fn fault(dice: &mut Rng) -> FaultRule {
     let fault = match dice.roll(4) {
         0 => Fault::RequestLost,
         1 => Fault::AnswerLost,
@@ -57,39 +44,39 @@ fn fault(dice: &mut Dice) -> FaultRule {
         _ => Fault::Fail(PlatformError::Unavailable("503".to_owned())),
     };
     let actions = [
-        Action::Changes,
-        Action::Apps,
-        Action::Machines,
-        Action::Machine,
-        Action::Releases,
-        Action::Lease,
-        Action::Refresh,
-        Action::Release,
-        Action::Update,
-        Action::Start,
-        Action::Wait,
-        Action::LogLines,
-        Action::OpenRelease,
-        Action::SetReleaseStatus,
-        Action::Presence,
+        CallKind::Changes,
+        CallKind::Apps,
+        CallKind::Machines,
+        CallKind::Machine,
+        CallKind::Releases,
+        CallKind::Lease,
+        CallKind::Refresh,
+        CallKind::Release,
+        CallKind::Update,
+        CallKind::Start,
+        CallKind::Wait,
+        CallKind::LogLines,
+        CallKind::OpenRelease,
+        CallKind::SetReleaseStatus,
+        CallKind::Presence,
     ];
-    FaultRule::new(fault).on(*dice.pick(&actions)).times(1 + dice.roll(15))
+    FaultRule::new(fault).on(*pick(dice, &actions)).times(1 + dice.roll(15))
 }
 
 /// One thing that happens. What the platform refuses just then does not happen.
-async fn mishap(world: &mut World, dice: &mut Dice) {
+async fn mishap(world: &mut World, dice: &mut Rng) {
     let machines = world.sim.machine_ids(APP, None);
-    let machine = dice.pick(&machines).clone();
+    let machine = pick(dice, &machines).clone();
     let refused = match dice.roll(16) {
         0..=3 => {
             let options = ShipOptions {
-                strategy: *dice.pick(&[ShipStrategy::Rolling, ShipStrategy::Immediate]),
+                strategy: *pick(dice, &[ShipStrategy::Rolling, ShipStrategy::Immediate]),
                 checks: dice.roll(2) == 0,
                 pause_s: 3.0,
                 regions: if dice.roll(4) == 0 { vec!["iad".to_owned()] } else { Vec::new() },
                 ..ShipOptions::default()
             };
-            world.sim.ship(APP, &image(dice.pick::<&str>(&IMAGES)), options).is_err()
+            world.sim.ship(APP, &image(pick::<&str>(dice, &IMAGES)), options).is_err()
         }
         4 | 5 => {
             world.sim.add_fault(fault(dice));
@@ -98,7 +85,7 @@ async fn mishap(world: &mut World, dice: &mut Dice) {
         6 => world.sim.kill(&machine).is_err(),
         7 => world.sim.stop(&machine).is_err(),
         8 => {
-            let status = *dice.pick(&["ok", "unreachable", "unknown"]);
+            let status = *pick(dice, &["ok", "unreachable", "unknown"]);
             world.sim.set_host(&machine, status).is_err()
         }
         9 => {
@@ -106,7 +93,7 @@ async fn mishap(world: &mut World, dice: &mut Dice) {
             world.sim.lease_as(&machine, "zoe@example.com", time).is_err()
         }
         10 => {
-            let image = image(dice.pick::<&str>(&IMAGES));
+            let image = image(pick::<&str>(dice, &IMAGES));
             world.sim.with(|org| org.put_image(&machine, &image)).is_err()
         }
         11 => world.sim.revert_next_update(&machine).is_err(),
@@ -114,7 +101,7 @@ async fn mishap(world: &mut World, dice: &mut Dice) {
             world.sim.set_page_readable(&machine, dice.roll(2) == 0);
             false
         }
-        13 => world.sim.set_traffic(APP, *dice.pick(&[0.0, 2.0, 60.0, 120.0])).is_err(),
+        13 => world.sim.set_traffic(APP, *pick(dice, &[0.0, 2.0, 60.0, 120.0])).is_err(),
         14 => {
             if machines.len() < 10 {
                 world.sim.clone_machine(&machine).is_err()
@@ -144,7 +131,7 @@ fn calm(world: &World) {
 async fn promises_hold(world: &World) {
     // 3: no machine is written to without its lease. A fault that lost the request wrote nothing.
     let writes = world.sim.calls();
-    let writes = writes.iter().filter(|c| matches!(c.action, Action::Update | Action::Start));
+    let writes = writes.iter().filter(|c| matches!(c.action, CallKind::Update | CallKind::Start));
     for call in writes.filter(|call| !call.faulty) {
         assert!(call.leased, "{call:?}");
     }
@@ -170,7 +157,7 @@ async fn promises_hold(world: &World) {
 }
 
 async fn an_hour(seed: u64) {
-    let mut dice = Dice(seed);
+    let mut dice = Rng::new(seed);
     let mut fleet = fleet::demo();
     fleet.seed = seed;
     fleet.apps.retain(|app| app.name == APP);

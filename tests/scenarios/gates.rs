@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use waveoff::{
     model::EventKind::{ReleaseDegraded, RollbackCompleted, RollbackStarted},
-    sim::{Action, ShipOptions, ShipStrategy},
+    sim::{CallKind, ShipOptions, ShipStrategy},
 };
 
 use crate::world::{APP, World};
@@ -34,7 +34,7 @@ async fn a_canary_is_judged_and_not_written_to_while_its_deploy_looks_at_it() {
     while world.sim.is_shipping() {
         tokio::time::sleep(Duration::from_millis(250)).await;
         let written = world.sim.calls().into_iter().any(|call| {
-            call.action == Action::Update
+            call.action == CallKind::Update
                 && call.machine.as_ref().is_some_and(|machine| machine.as_str() == canary)
         });
         assert!(!written || !world.sim.is_shipping(), "the gate saw another image");
@@ -61,7 +61,7 @@ async fn greens_are_not_written_to_before_they_are_production() {
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     let calls = world.sim.calls();
-    let written = calls.iter().skip(before).filter(|call| call.action == Action::Update);
+    let written = calls.iter().skip(before).filter(|call| call.action == CallKind::Update);
     assert_eq!(written.count(), 0, "while the deploy went on");
     world.until(RollbackCompleted).await;
     let gates = world.sim.gates(APP);

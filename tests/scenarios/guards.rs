@@ -8,14 +8,14 @@ use waveoff::{
         RollbackPlanned, RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
-    sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, ShipOptions, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy, why};
 
 fn untouched(world: &World, tag: &str) {
     world.all_run(tag);
-    let writes = world.sim.calls().iter().filter(|call| call.action == Action::Update).count();
+    let writes = world.sim.calls().iter().filter(|call| call.action == CallKind::Update).count();
     assert_eq!(writes, 0, "nothing is touched");
 }
 
@@ -155,7 +155,7 @@ async fn a_registry_that_does_not_answer_holds_the_rollback_until_it_does() {
     world.trusted().await;
     world.run_for(5).await;
     let down = PlatformError::Unavailable("503".to_owned());
-    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(Action::Presence));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(CallKind::Presence));
     world.ship("registry.fly.io/api:errors");
     world.until(HoldPlaced).await;
     untouched(&world, "errors");

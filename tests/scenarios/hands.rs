@@ -9,7 +9,7 @@ use waveoff::{
         RollbackPlanned, RollbackRegionConfirmed, RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
-    sim::{Action, Fault, FaultRule, ShipOptions, State, fleet},
+    sim::{CallKind, Fault, FaultRule, ShipOptions, State, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy, why};
@@ -167,7 +167,7 @@ async fn a_machine_that_was_given_up_is_tried_for_as_long_as_it_serves() {
     world.until(RollbackStarted).await;
     let stuck = world.sim.machine_ids(APP, Some("syd")).pop().unwrap();
     let refusal = PlatformError::Refused("no capacity".to_owned());
-    world.sim.add_fault(FaultRule::new(Fault::Fail(refusal)).on(Action::Update).machine(&stuck));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(refusal)).on(CallKind::Update).machine(&stuck));
     let calls = world.sim.calls().len();
     world.run_for(600).await;
     assert_eq!(world.count(RollbackCompleted).await, 0, "{}", world.timeline().await);
@@ -177,7 +177,7 @@ async fn a_machine_that_was_given_up_is_tried_for_as_long_as_it_serves() {
     assert_eq!(world.sim.releases(APP)[0].status, "running");
     let tries = world.sim.calls().into_iter().skip(calls);
     let tries = tries
-        .filter(|call| call.action == Action::Update)
+        .filter(|call| call.action == CallKind::Update)
         .filter(|call| call.machine.as_ref().is_some_and(|id| id.as_str() == stuck))
         .count();
     assert!((8..40).contains(&tries), "{tries} attempts in ten minutes");
@@ -231,7 +231,7 @@ async fn what_was_taken_down_is_started_again_after_yielding() {
     world.until(RollbackStarted).await;
     let updated = loop {
         let calls = world.sim.calls();
-        let update = calls.into_iter().find(|call| call.action == Action::Update);
+        let update = calls.into_iter().find(|call| call.action == CallKind::Update);
         if let Some(id) = update.and_then(|call| call.machine) {
             break id.to_string();
         }

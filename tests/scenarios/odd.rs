@@ -10,7 +10,7 @@ use waveoff::{
         RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
-    sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, State, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, ShipOptions, State, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy, why};
@@ -75,7 +75,7 @@ async fn a_machine_that_somebody_else_updated_is_left_alone_whatever_the_list_sa
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackStarted).await;
     let calls = world.sim.calls().len();
-    world.sim.add_fault(FaultRule::new(unavailable()).on(Action::Releases));
+    world.sim.add_fault(FaultRule::new(unavailable()).on(CallKind::Releases));
     world.sim.stale_list(APP, Duration::from_secs(30)).unwrap();
     let options =
         ShipOptions { strategy: waveoff::sim::ShipStrategy::Immediate, ..ShipOptions::default() };
@@ -84,7 +84,7 @@ async fn a_machine_that_somebody_else_updated_is_left_alone_whatever_the_list_sa
     world.sim.clear_faults();
     world.run_for(60).await;
     let ours = world.sim.calls().into_iter().skip(calls);
-    let updates = ours.filter(|call| call.action == Action::Update).count();
+    let updates = ours.filter(|call| call.action == CallKind::Update).count();
     assert!(updates <= 1, "{updates} machines were taken from the newer release");
     world.all_run("good");
     world.finish().await;
@@ -224,7 +224,7 @@ async fn a_release_that_carries_two_images_is_judged_by_the_bad_one() {
 async fn a_release_is_not_undone_before_its_ledger_entry_was_read() {
     let mut world = World::quick().await;
     world.trusted().await;
-    world.sim.add_fault(FaultRule::new(unavailable()).on(Action::Releases));
+    world.sim.add_fault(FaultRule::new(unavailable()).on(CallKind::Releases));
     let migrating = ShipOptions {
         release_command: Some("rails db:migrate".to_owned()),
         ..ShipOptions::default()
@@ -265,7 +265,7 @@ async fn a_machine_that_cannot_be_put_right_afterwards_is_named() {
     let completed = world.until(RollbackCompleted).await;
     assert!(why(&completed).contains(&dead), "what is left behind is named");
     let refusal = PlatformError::Refused("no".to_owned());
-    world.sim.add_fault(FaultRule::new(Fault::Fail(refusal)).on(Action::Update));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(refusal)).on(CallKind::Update));
     world.sim.set_host(&dead, "ok").unwrap();
     let failed = world.until(RollbackFailed).await;
     assert!(why(&failed).contains(&dead));

@@ -9,7 +9,7 @@ use waveoff::{
         RollbackRegionConfirmed, RollbackResumed, RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
-    sim::{Action, Behaviour, Fault, FaultRule, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy, why};
@@ -47,7 +47,7 @@ async fn went_on(world: &World) {
 async fn a_token_that_is_refused_for_a_while_only_delays_a_rollback() {
     let mut world = half_way().await;
     let denied = PlatformError::Denied("401".to_owned());
-    world.sim.add_fault(failing(denied).on(Action::Lease));
+    world.sim.add_fault(failing(denied).on(CallKind::Lease));
     world.run_for(90).await;
     assert_eq!(world.count(RollbackPaused).await, 1, "{}", world.timeline().await);
     let paused = world.last(RollbackPaused).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_token_that_is_refused_for_a_while_only_delays_a_rollback() {
 async fn answers_that_cannot_be_read_only_delay_a_rollback() {
     let mut world = half_way().await;
     let unreadable = PlatformError::Unreadable("not JSON".to_owned());
-    world.sim.add_fault(failing(unreadable).on(Action::Machine));
+    world.sim.add_fault(failing(unreadable).on(CallKind::Machine));
     world.run_for(120).await;
     world.sim.clear_faults();
     world.until(RollbackCompleted).await;
@@ -76,7 +76,7 @@ async fn answers_that_cannot_be_read_only_delay_a_rollback() {
 async fn a_platform_that_cannot_be_read_only_delays_a_rollback() {
     let mut world = half_way().await;
     let denied = PlatformError::Denied("403".to_owned());
-    world.sim.add_fault(failing(denied).on(Action::Machines));
+    world.sim.add_fault(failing(denied).on(CallKind::Machines));
     world.run_for(120).await;
     assert_eq!(world.count(RollbackPaused).await, 1, "{}", world.timeline().await);
     world.sim.clear_faults();
@@ -157,7 +157,7 @@ async fn a_daemon_that_was_away_for_half_an_hour_goes_on() {
 async fn after_a_long_pause_a_release_that_is_well_by_now_is_left_alone() {
     let mut world = half_way().await;
     let denied = PlatformError::Denied("401".to_owned());
-    world.sim.add_fault(failing(denied).on(Action::Lease));
+    world.sim.add_fault(failing(denied).on(CallKind::Lease));
     world.run_for(120).await;
     world.sim.set_behaviour("registry.fly.io/api:errors", Behaviour::default()).unwrap();
     world.run_for(600).await;
@@ -180,7 +180,7 @@ async fn after_a_long_pause_a_release_that_is_well_by_now_is_left_alone() {
 async fn the_ledger_entry_of_a_rollback_that_waits_for_long_is_closed_and_made_anew() {
     let mut world = half_way().await;
     let denied = PlatformError::Denied("401".to_owned());
-    world.sim.add_fault(failing(denied).on(Action::Lease));
+    world.sim.add_fault(failing(denied).on(CallKind::Lease));
     world.run_for(14 * 60).await;
     let ours = |world: &World| -> Vec<(u64, String)> {
         let entries = world.sim.releases(APP).into_iter().filter(|entry| entry.version > 42);

@@ -6,7 +6,7 @@ use waveoff::{
         RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
-    sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, ShipOptions, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy, why};
@@ -39,7 +39,7 @@ async fn a_release_that_recovers_while_the_registry_is_down_is_left_alone() {
     world.trusted().await;
     world.run_for(5).await;
     let down = PlatformError::Unavailable("503".to_owned());
-    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(Action::Presence));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(CallKind::Presence));
     world.ship("registry.fly.io/api:errors");
     world.until(HoldPlaced).await;
     world.run_for(600).await;
@@ -142,7 +142,7 @@ async fn blindness_ends_with_new_evidence_and_not_with_the_old() {
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackPlanned).await;
     let down = PlatformError::Unavailable("503".to_owned());
-    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(Action::Machines));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(CallKind::Machines));
     world.until(RollbackStopped).await;
     world.sim.set_behaviour("registry.fly.io/api:errors", Behaviour::default()).unwrap();
     world.run_for(3600).await;

@@ -8,7 +8,7 @@ use waveoff::{
         RollbackRegionConfirmed, RollbackStarted, RollbackStopped,
     },
     model::MachineReport,
-    sim::{Action, Behaviour, ShipOptions, ShipStrategy, State, fleet},
+    sim::{Behaviour, CallKind, ShipOptions, ShipStrategy, State, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy, why};
@@ -62,7 +62,7 @@ async fn no_region_starts_before_the_one_before_is_confirmed() {
         .collect();
     let mut updates: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     let calls = world.sim.calls();
-    for call in calls.iter().filter(|call| call.action == Action::Update && call.at >= started) {
+    for call in calls.iter().filter(|call| call.action == CallKind::Update && call.at >= started) {
         let id = call.machine.as_ref().unwrap().as_str();
         updates.entry(region_of[id].as_str()).or_default().push(call.at);
     }
@@ -86,7 +86,7 @@ async fn no_machine_is_written_to_without_its_lease() {
         .sim
         .calls()
         .into_iter()
-        .filter(|call| matches!(call.action, Action::Update | Action::Start))
+        .filter(|call| matches!(call.action, CallKind::Update | CallKind::Start))
         .collect();
     assert_eq!(writes.len(), 6, "one update a machine");
     assert!(writes.iter().all(|call| call.leased), "{writes:?}");
@@ -322,7 +322,7 @@ async fn a_list_that_lags_is_not_believed_against_what_was_verified() {
     world.until(RollbackStarted).await;
     world.sim.stale_list(APP, std::time::Duration::from_secs(4)).unwrap();
     world.until(RollbackCompleted).await;
-    let updates = world.sim.calls().iter().filter(|c| c.action == Action::Update).count();
+    let updates = world.sim.calls().iter().filter(|c| c.action == CallKind::Update).count();
     assert_eq!(updates, 6, "one update a machine");
     world.finish().await;
 }
@@ -337,8 +337,8 @@ async fn a_ledger_that_refuses_does_not_stop_a_rollback() {
     let mut world = World::quick().await;
     world.trusted().await;
     let refusal = PlatformError::Denied("not yours".to_owned());
-    world.sim.add_fault(FaultRule::new(Fault::Fail(refusal.clone())).on(Action::OpenRelease));
-    world.sim.add_fault(FaultRule::new(Fault::Fail(refusal)).on(Action::SetReleaseStatus));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(refusal.clone())).on(CallKind::OpenRelease));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(refusal)).on(CallKind::SetReleaseStatus));
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackCompleted).await;
     world.all_run("v41");
@@ -409,7 +409,7 @@ async fn the_ledger_entry_is_closed_even_after_an_outage_of_the_ledger() {
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackRegionConfirmed).await;
     let down = Fault::Fail(PlatformError::Unavailable("503".to_owned()));
-    world.sim.add_fault(FaultRule::new(down).on(Action::SetReleaseStatus));
+    world.sim.add_fault(FaultRule::new(down).on(CallKind::SetReleaseStatus));
     world.until(RollbackCompleted).await;
     world.run_for(300).await;
     assert_eq!(world.sim.releases(APP).remove(0).status, "running");
@@ -447,7 +447,7 @@ async fn a_ledger_entry_that_was_made_without_an_answer_is_closed_too() {
     let mut world = World::quick().await;
     world.trusted().await;
     let slow = Fault::Slow(std::time::Duration::from_secs(60));
-    world.sim.add_fault(FaultRule::new(slow).on(Action::OpenRelease));
+    world.sim.add_fault(FaultRule::new(slow).on(CallKind::OpenRelease));
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackCompleted).await;
     world.run_for(10).await;

@@ -8,7 +8,7 @@ use waveoff::{
     model::{OperatorHold, Order},
     ports::PlatformError,
     sim::{
-        Action, Fault, FaultRule,
+        CallKind, Fault, FaultRule,
         fleet::{self, FleetApp},
     },
 };
@@ -127,7 +127,7 @@ async fn nobody_is_let_go_on_a_list_that_failed_or_is_empty() {
     let mut world = two().await;
     world.trusted().await;
     let down = Fault::Fail(PlatformError::Unavailable("503".to_owned()));
-    world.sim.add_fault(FaultRule::new(down).on(Action::Apps));
+    world.sim.add_fault(FaultRule::new(down).on(CallKind::Apps));
     world.sim.remove_app("web").unwrap();
     world.run_for(300).await;
     assert_eq!(world.watched(), ["api", "web"]);

@@ -6,7 +6,7 @@ use waveoff::{
         RollbackCompleted, RollbackPaused, RollbackPlanned, RollbackStarted, RollbackStopped,
     },
     ports::PlatformError,
-    sim::{Action, Fault, FaultRule, fleet},
+    sim::{CallKind, Fault, FaultRule, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy, why};
@@ -24,7 +24,7 @@ async fn a_platform_that_cannot_be_read_cancels_the_countdown() {
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackPlanned).await;
     world.run_for(10).await;
-    world.sim.add_fault(down().on(Action::Machines));
+    world.sim.add_fault(down().on(CallKind::Machines));
     let stopped = world.until(RollbackStopped).await;
     assert!(why(&stopped).contains("cannot be read"));
     world.until(MonitorBlind).await;
@@ -113,7 +113,7 @@ async fn going_dark_while_the_image_is_looked_up_ends_the_attempt() {
     world.trusted().await;
     world.run_for(5).await;
     let slow = Fault::Slow(std::time::Duration::from_secs(10));
-    world.sim.add_fault(FaultRule::new(slow).on(Action::Presence));
+    world.sim.add_fault(FaultRule::new(slow).on(CallKind::Presence));
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackPlanned).await;
     for id in world.sim.machine_ids(APP, None) {

@@ -6,7 +6,7 @@ use waveoff::{
         RollbackCompleted, RollbackStarted,
     },
     ports::PlatformError,
-    sim::{Action, Behaviour, Fault, FaultRule, ShipOptions, ShipStrategy, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, ShipOptions, ShipStrategy, fleet},
     web::view::ProtectionLevel,
 };
 
@@ -66,7 +66,7 @@ async fn a_bake_in_the_dark_earns_nothing() {
     world.sim.ship(APP, "registry.fly.io/api:good", at_once()).unwrap();
     world.run_for(12).await;
     let down = PlatformError::Unavailable("503".to_owned());
-    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(Action::Machines));
+    world.sim.add_fault(FaultRule::new(Fault::Fail(down)).on(CallKind::Machines));
     world.run_for(620).await;
     world.sim.clear_faults();
     let took = until_trusted_again(&mut world).await;

@@ -29,7 +29,7 @@ use crate::{
     ports::Clock,
     sim::{
         ShipOptions, Sim, fleet,
-        serve::{self, Options, desk::Desk},
+        serve::{self, Options},
     },
     sources::pages::{CONCURRENCY, HttpPages, Scraper},
     store::SqliteJournal,
@@ -233,9 +233,8 @@ impl Stage {
 async fn open_platform(sim: &Sim) -> anyhow::Result<(String, Vec<JoinHandle<()>>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await.context("listen for the platform")?;
     let url = format!("http://{}", listener.local_addr()?);
-    let desk: Arc<dyn Desk> = Arc::new(sim.clone());
-    let pages = tokio::spawn(serve::metrics::serve(Arc::clone(&desk)));
-    let serving = serve::serve(desk, listener, Options::default(), std::future::pending());
+    let pages = tokio::spawn(serve::metrics::serve(sim.clone()));
+    let serving = serve::serve(sim.clone(), listener, Options::default(), std::future::pending());
     let platform = tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!("the simulated platform ended: {error}");

@@ -15,7 +15,7 @@ use crate::{
     decide::{Outcome, PutImage, PutOutcome},
     model::{AppName, Digest, ImageRef, MachineId, ReleaseVersion},
     ports::{Clock, Platform as _},
-    sim::{Action, ShipOptions, Sim, State, fleet, ports::SimPlatform},
+    sim::{CallKind, ShipOptions, Sim, State, fleet, ports::SimPlatform},
 };
 use stepped::Stepped;
 
@@ -212,7 +212,7 @@ async fn story(hand: Hand, at: u32, resting: bool) -> u32 {
         assert_eq!(stage.sim.state(stage.put.machine.as_str()), Some(state), "{place}");
     }
     for call in stage.sim.calls() {
-        let writes = matches!(call.action, Action::Update | Action::Start);
+        let writes = matches!(call.action, CallKind::Update | CallKind::Start);
         // Of a lease that was cleared by force nobody could know; the platform refuses.
         let known = hand != Hand::LostLease;
         assert!(!writes || call.leased || !known, "{place}: a write without a lease: {call:?}");
@@ -257,7 +257,7 @@ async fn an_update_that_was_not_answered_is_not_made_again() {
     let (outcome, _) = stage.attempt(Hand::Nobody, 0).await;
     assert!(matches!(outcome, Some(Outcome::Put(PutOutcome::Unavailable { .. }))), "{outcome:?}");
     assert!(matches!(stage.put_right().await, PutOutcome::AlreadyOnTarget { .. }));
-    let updates = stage.sim.calls().into_iter().filter(|call| call.action == Action::Update);
+    let updates = stage.sim.calls().into_iter().filter(|call| call.action == CallKind::Update);
     assert_eq!(updates.count(), 1);
 }
 
@@ -269,6 +269,6 @@ async fn an_update_that_is_held_up_never_leaves_when_the_lease_has_ended() {
     stage.platform.refuse_renewals();
     let (outcome, _) = stage.attempt(Hand::Nobody, 0).await;
     assert!(matches!(outcome, Some(Outcome::Put(PutOutcome::Unavailable { .. }))), "{outcome:?}");
-    let updates = stage.sim.calls().into_iter().filter(|call| call.action == Action::Update);
+    let updates = stage.sim.calls().into_iter().filter(|call| call.action == CallKind::Update);
     assert_eq!(updates.count(), 0);
 }

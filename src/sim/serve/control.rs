@@ -10,51 +10,31 @@ use serde_json::{Value, json};
 use super::{
     Shared,
     call::Call,
-    desk::{PageKind, ShipOptions},
     faults::Rule,
     limits::Limits,
     lock,
+    organization_json::lease_json,
     reply::{Answer, Reply},
 };
 use crate::sim::{
-    Denial, Quirks,
-    machine::seconds,
-    script::{Lists, Step},
+    fleet::script::{Lists, STEPS_MAX, Step},
+    handle::Sim,
+    model::{
+        behaviour::Behaviour, deploy::ShipOptions, lease::Ask, machine::seconds, org::Org,
+        page::PageKind, quirks::Quirks, rights::Denial,
+    },
 };
 
 /// Answers a control request.
 pub fn answer(shared: &Shared, call: &Call) -> Answer {
     let path: Vec<&str> = call.route.key.split('/').filter(|part| !part.is_empty()).collect();
-    let desk = &shared.desk;
+    let sim = &shared.sim;
     match (call.method.as_str(), path.as_slice()) {
-        ("GET", ["state"]) => Ok(Reply::ok(desk.summary()?)),
-        ("GET", ["totals"]) => Ok(Reply::ok(desk.totals())),
+        ("GET", ["state"]) => Ok(Reply::ok(sim.with(|org| org.show_summary()))),
+        ("GET", ["totals"]) => Ok(Reply::ok(sim.with(|org| org.show_totals()))),
         ("GET", ["calls"]) => {
             let log = lock(&shared.faults).log(call.number("after").unwrap_or(0));
             Ok(Reply::ok(json!({"calls": log})))
-        }
-        ("POST", ["ship"]) => ship(shared, call),
-        ("POST", ["secrets"]) => {
-            let entry = desk.sim().ship_secrets(text(&call.body, "app")?, options(&call.body)?)?;
-            Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
-        }
-        ("POST", ["scale"]) => {
-            let by = call.body["by"].as_u64().and_then(|by| u32::try_from(by).ok()).unwrap_or(1);
-            let (app, region) = (text(&call.body, "app")?, text(&call.body, "region")?);
-            Ok(Reply::ok(json!({"ids": desk.sim().scale(app, region, by.min(100))?})))
-        }
-        ("DELETE", ["ships"]) => {
-            desk.sim().kill_ships(text(&call.body, "app")?);
-            done()
-        }
-        ("GET", ["gates", app]) => Ok(Reply::ok(json!({"gates": desk.sim().gates(app)}))),
-        ("PUT", ["images"]) => {
-            desk.set_image(&call.body)?;
-            done()
-        }
-        ("DELETE", ["images"]) => {
-            desk.remove_image(text(&call.body, "image")?)?;
-            done()
         }
         ("POST", ["faults"]) => {
             let rule: Rule = serde_json::from_value(call.body.clone())
@@ -75,9 +55,47 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             *lock(&shared.limits) = on.then(Limits::default);
             done()
         }
+        ("PUT", ["machines", id, "page"]) => {
+            sim.ask(|org| org.app_of(id))?;
+            let kind: PageKind = serde_json::from_value(call.body["kind"].clone())
+                .map_err(|error| Reply::error(400, &format!("\"kind\": {error}")))?;
+            sim.with(|org| org.set_page_kind(id, kind));
+            done()
+        }
+        ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),
+        _ => organization(sim, call, &path),
+    }
+}
+
+/// What happens to the organization.
+fn organization(sim: &Sim, call: &Call, path: &[&str]) -> Answer {
+    match (call.method.as_str(), path) {
+        ("POST", ["ship"]) => ship(sim, call),
+        ("POST", ["secrets"]) => {
+            let entry = sim.ship_secrets(text(&call.body, "app")?, options(&call.body)?)?;
+            Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
+        }
+        ("POST", ["scale"]) => {
+            let by = call.body["by"].as_u64().and_then(|by| u32::try_from(by).ok()).unwrap_or(1);
+            let (app, region) = (text(&call.body, "app")?, text(&call.body, "region")?);
+            Ok(Reply::ok(json!({"ids": sim.scale(app, region, by.min(100))?})))
+        }
+        ("DELETE", ["ships"]) => {
+            sim.kill_ships(text(&call.body, "app")?);
+            done()
+        }
+        ("GET", ["gates", app]) => Ok(Reply::ok(json!({"gates": sim.gates(app)}))),
+        ("PUT", ["images"]) => {
+            set_image(sim, &call.body)?;
+            done()
+        }
+        ("DELETE", ["images"]) => {
+            sim.remove_image(text(&call.body, "image")?)?;
+            done()
+        }
         ("PUT", ["quirks"]) => {
             let quirks: Quirks = parse(&call.body)?;
-            desk.sim().set_quirks(quirks);
+            sim.set_quirks(quirks);
             done()
         }
         ("POST", ["denied"]) => {
@@ -86,11 +104,11 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
                 return Err(Reply::error(400, &problem));
             }
             let time = denial.for_s.map(seconds);
-            desk.sim().deny(denial.whose().as_deref(), denial.right, denial.status, time);
+            sim.deny(denial.whose().as_deref(), denial.right, denial.status, time);
             done()
         }
         ("DELETE", ["denied"]) => {
-            desk.sim().allow_all();
+            sim.allow_all();
             done()
         }
         ("POST", ["script"]) => {
@@ -98,22 +116,18 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
             if let Some(problem) = steps.iter().find_map(Step::problem) {
                 return Err(Reply::error(400, &problem));
             }
-            steps.into_iter().for_each(|step| desk.sim().plan(step));
+            let fits = |org: &Org| org.planned() + steps.len() <= STEPS_MAX;
+            if !sim.with(|org| fits(org)) {
+                return Err(Reply::error(400, "too many steps are pending"));
+            }
+            steps.into_iter().for_each(|step| sim.plan(step));
             done()
         }
         ("PUT", ["lists"]) => {
             let lists: Lists = parse(&call.body)?;
-            desk.sim().with(|org| org.change_lists(&lists));
+            sim.with(|org| org.change_lists(&lists));
             done()
         }
-        ("PUT", ["machines", id, "page"]) => {
-            desk.app_of(id)?;
-            let kind: PageKind = serde_json::from_value(call.body["kind"].clone())
-                .map_err(|error| Reply::error(400, &format!("\"kind\": {error}")))?;
-            desk.set_page_kind(id, kind);
-            done()
-        }
-        ("POST", ["machines", id, verb]) => machine(shared, id, verb, &call.body),
         _ => Err(Reply::error(404, "the control API has no such path")),
     }
 }
@@ -132,37 +146,53 @@ fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Reply> {
 }
 
 fn machine(shared: &Shared, id: &str, verb: &str, body: &Value) -> Answer {
-    let desk = &shared.desk;
-    let app = desk.app_of(id)?;
+    let sim = &shared.sim;
+    let app = sim.ask(|org| org.app_of(id))?;
     match verb {
         "lease" => {
             let owner = body["owner"].as_str().unwrap_or("somebody@else.test");
             let seconds = body["seconds"].as_u64().unwrap_or(13).clamp(1, 86_400);
             let ttl = Duration::from_secs(seconds);
-            Ok(Reply::ok(desk.take_lease(&app, id, None, ttl, owner, "")?))
+            Ok(Reply::ok(lease_json(&sim.ask(|org| {
+                org.take_lease(&app, id, Ask { nonce: None, ttl, owner, description: "" })
+            })?)))
         }
-        "stop" => desk.force_stop(&app, id).and_then(|()| done()),
-        "kill" => desk.kill(&app, id).and_then(|()| done()),
+        "stop" => sim.ask(|org| org.force_rest(&app, id, false)).and_then(|()| done()),
+        "kill" => sim.ask(|org| org.kill(id)).and_then(|()| done()),
         "image" => {
-            desk.sim().put_image(id, text(body, "image")?)?;
+            sim.put_image(id, text(body, "image")?)?;
             done()
         }
         "suspend" => {
-            desk.sim().suspend(id)?;
+            sim.suspend(id)?;
             done()
         }
         "start" => {
-            desk.sim().start(id)?;
+            sim.start(id)?;
             done()
         }
         "destroy" => {
-            desk.sim().destroy(id)?;
+            sim.destroy(id)?;
             done()
         }
-        "clone" => Ok(Reply::ok(json!({"id": desk.clone_machine(&app, id)?}))),
-        "host" => desk.set_host(&app, id, text(body, "status")?).and_then(|()| done()),
+        "clone" => Ok(Reply::ok(json!({"id": sim.ask(|org| org.clone_machine(id))?}))),
+        "host" => {
+            let status = text(body, "status")?;
+            sim.ask(|org| org.set_host(id, status)).and_then(|()| done())
+        }
         _ => Err(Reply::error(404, "a machine has no such control")),
     }
+}
+
+/// Adds an image, or changes how one behaves.
+fn set_image(sim: &Sim, body: &Value) -> Result<(), Reply> {
+    let image = text(body, "image")?;
+    let behaviour = body.get("behaviour").cloned().unwrap_or_else(|| json!({}));
+    let behaviour: Behaviour = parse(&behaviour)?;
+    if let Some(problem) = behaviour.problem() {
+        return Err(Reply::error(400, &problem));
+    }
+    sim.ask(|org| org.change_image(image, None, behaviour))
 }
 
 /// What a body says of a deploy besides app and image.
@@ -176,8 +206,8 @@ fn options(body: &Value) -> Result<ShipOptions, Reply> {
 }
 
 /// Ships a release the way a CI job does: entry in the ledger, then one machine after the other.
-fn ship(shared: &Shared, call: &Call) -> Answer {
+fn ship(sim: &Sim, call: &Call) -> Answer {
     let (app, image) = (text(&call.body, "app")?, text(&call.body, "image")?);
-    let entry = shared.desk.ship(app, image, options(&call.body)?)?;
+    let entry = sim.ship(app, image, options(&call.body)?)?;
     Ok(Reply::with(201, json!({"release": entry.id, "version": entry.version})))
 }

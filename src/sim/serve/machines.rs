@@ -8,68 +8,76 @@ use serde_json::{Map, Value, json};
 
 use super::{
     call::Call,
-    desk::{Desk, Update},
+    organization_json::lease_json,
     reply::{Answer, Reply},
-    route::Action,
+    route::Operation,
+};
+use crate::sim::{
+    handle::Sim,
+    model::{change::Update, lease::Ask},
 };
 
 /// Answers a Machines API request.
-pub async fn answer(desk: &dyn Desk, call: &Call) -> Answer {
+pub async fn answer(sim: &Sim, call: &Call) -> Answer {
     let app = call.route.app.as_str();
     let id = call.route.machine.as_str();
     let nonce = call.nonce.as_deref();
     match call.route.action {
-        Action::AppsList => apps(desk, call),
-        Action::AppGet => Ok(Reply::ok(desk.app(app)?)),
-        Action::MachinesList => machines(desk, call),
-        Action::OrgMachines => feed(desk, call),
-        Action::MachineCreate => create(desk, call),
-        Action::MachineGet => Ok(Reply::ok(desk.machine(app, id, call.flag("include_leases"))?)),
-        Action::MachineUpdate => update(desk, call),
-        Action::MachineDestroy => {
-            desk.destroy(app, id, nonce, call.flag("kill") || call.flag("force"))?;
+        Operation::AppsList => apps(sim, call),
+        Operation::AppGet => Ok(Reply::ok(sim.ask(|org| org.show_app(app))?)),
+        Operation::MachinesList => machines(sim, call),
+        Operation::OrgMachines => feed(sim, call),
+        Operation::MachineCreate => create(sim, call),
+        Operation::MachineGet => {
+            Ok(Reply::ok(sim.ask(|org| org.show_machine(app, id, call.flag("include_leases")))?))
+        }
+        Operation::MachineUpdate => update(sim, call),
+        Operation::MachineDestroy => {
+            sim.ask(|org| org.destroy(app, id, nonce, call.flag("kill") || call.flag("force")))?;
             Ok(Reply::ok(json!({"ok": true})))
         }
-        Action::MachineStart => {
-            let previous = desk.progress(app, id)?.state;
-            desk.start(app, id, nonce)?;
+        Operation::MachineStart => {
+            let previous = sim.ask(|org| org.progress(app, id))?.state;
+            sim.ask(|org| org.start(app, id, nonce))?;
             Ok(Reply::ok(json!({"previous_state": previous, "migrated": false, "new_host": ""})))
         }
-        Action::MachineStop => {
+        Operation::MachineStop => {
             if !call.body.is_null() && !call.body.is_object() {
                 return Err(Reply::invalid(
                     "json: cannot unmarshal array into Go value of type struct",
                 ));
             }
-            desk.stop(app, id, nonce)?;
+            sim.ask(|org| org.rest(app, id, nonce, false))?;
             Ok(Reply::ok(json!({"ok": true})))
         }
-        Action::MachineRestart => done(desk.restart(app, id, nonce)),
-        Action::MachineSuspend => done(desk.suspend(app, id, nonce)),
-        Action::MachineSignal => signal(desk, call),
-        Action::MachineCordon => done(desk.cordon(app, id, nonce, true)),
-        Action::MachineUncordon => done(desk.cordon(app, id, nonce, false)),
-        Action::MachineWait => wait(desk, call).await,
-        Action::MachineEvents => events(desk, call),
-        Action::MachineVersions => Ok(Reply::ok(desk.versions(app, id)?)),
-        Action::LeaseGet | Action::LeaseTake | Action::LeaseRelease => lease(desk, call),
-        Action::MetadataGet
-        | Action::MetadataSet
-        | Action::MetadataKeyGet
-        | Action::MetadataKeySet
-        | Action::MetadataKeyDelete => metadata(desk, call),
-        Action::Processes => processes(desk, app, id),
-        Action::Volumes => desk.app(app).map(|_| Reply::ok(json!([]))),
-        Action::Ips => desk.app(app).map(|_| Reply::ok(json!({"ips": []}))),
-        Action::SecretsList => Ok(Reply::ok(json!({"secrets": desk.secrets(app)?}))),
-        Action::SecretsSet => secrets_set(desk, call),
-        Action::Regions => Ok(Reply::ok(regions(desk))),
+        Operation::MachineRestart => done(sim.ask(|org| org.restart(app, id, nonce))),
+        Operation::MachineSuspend => done(sim.ask(|org| org.rest(app, id, nonce, true))),
+        Operation::MachineSignal => signal(sim, call),
+        Operation::MachineCordon => done(sim.ask(|org| org.cordon(app, id, nonce, true))),
+        Operation::MachineUncordon => done(sim.ask(|org| org.cordon(app, id, nonce, false))),
+        Operation::MachineWait => wait(sim, call).await,
+        Operation::MachineEvents => events(sim, call),
+        Operation::MachineVersions => Ok(Reply::ok(sim.ask(|org| org.show_versions(app, id))?)),
+        Operation::LeaseGet | Operation::LeaseTake | Operation::LeaseRelease => lease(sim, call),
+        Operation::MetadataGet
+        | Operation::MetadataSet
+        | Operation::MetadataKeyGet
+        | Operation::MetadataKeySet
+        | Operation::MetadataKeyDelete => metadata(sim, call),
+        Operation::Processes => processes(sim, app, id),
+        Operation::Volumes => sim.ask(|org| org.show_app(app)).map(|_| Reply::ok(json!([]))),
+        Operation::Ips => sim.ask(|org| org.show_app(app)).map(|_| Reply::ok(json!({"ips": []}))),
+        Operation::SecretsList => {
+            Ok(Reply::ok(json!({"secrets": sim.ask(|org| org.show_secrets(app))?})))
+        }
+        Operation::SecretsSet => secrets_set(sim, call),
+        Operation::Regions => Ok(Reply::ok(regions(sim))),
         _ => Err(Reply::not_found("path")),
     }
 }
 
 /// A signal that ends a process ends it; others are not noticed.
-fn signal(desk: &dyn Desk, call: &Call) -> Answer {
+fn signal(sim: &Sim, call: &Call) -> Answer {
     let (app, id) = (&call.route.app, &call.route.machine);
     let signal = &call.body["signal"];
     let known = signal.is_u64() || signal.as_str().is_some_and(|name| name.starts_with("SIG"));
@@ -77,9 +85,9 @@ fn signal(desk: &dyn Desk, call: &Call) -> Answer {
         return Err(Reply::invalid("unknown signal"));
     }
     if *signal == 9 || signal == "SIGKILL" {
-        desk.kill(app, id)?;
+        sim.ask(|org| org.kill(id))?;
     } else if *signal == 15 || signal == "SIGTERM" || signal == "SIGINT" {
-        desk.stop(app, id, call.nonce.as_deref())?;
+        sim.ask(|org| org.rest(app, id, call.nonce.as_deref(), false))?;
     }
     Ok(Reply::ok(json!({"ok": true})))
 }
@@ -88,13 +96,16 @@ fn done(result: Result<(), Reply>) -> Answer {
     result.map(|()| Reply::ok(json!({"ok": true})))
 }
 
-fn apps(desk: &dyn Desk, call: &Call) -> Answer {
+fn apps(sim: &Sim, call: &Call) -> Answer {
     let Some(slug) = call.parameter("org_slug") else {
         return Err(Reply::invalid("org_slug is required"));
     };
-    desk.check_organization(slug)?;
-    let apps: Vec<Value> =
-        desk.app_names().iter().map(|name| desk.app(name)).collect::<Result<_, _>>()?;
+    sim.ask(|org| org.check_slug(slug))?;
+    let apps: Vec<Value> = sim
+        .with(|org| org.app_names())
+        .iter()
+        .map(|name| sim.ask(|org| org.show_app(name)))
+        .collect::<Result<_, _>>()?;
     Ok(Reply::ok(json!({"total_apps": apps.len(), "apps": apps})))
 }
 
@@ -114,8 +125,9 @@ fn is_wanted(call: &Call, machine: &Value) -> bool {
     !(destroyed || other_region || other_state || other_metadata)
 }
 
-fn machines(desk: &dyn Desk, call: &Call) -> Answer {
-    let mut machines = desk.machines(&call.route.app, call.flag("include_leases"))?;
+fn machines(sim: &Sim, call: &Call) -> Answer {
+    let mut machines =
+        sim.ask(|org| org.show_machines(&call.route.app, call.flag("include_leases")))?;
     machines.retain(|machine| is_wanted(call, machine));
     if call.flag("summary") {
         for machine in machines.iter_mut().filter_map(Value::as_object_mut) {
@@ -128,8 +140,8 @@ fn machines(desk: &dyn Desk, call: &Call) -> Answer {
 }
 
 /// The organization's change feed.
-fn feed(desk: &dyn Desk, call: &Call) -> Answer {
-    desk.check_organization(&call.route.app)?;
+fn feed(sim: &Sim, call: &Call) -> Answer {
+    sim.ask(|org| org.check_slug(&call.route.app))?;
     let limit = call.number("limit").unwrap_or(1000).clamp(1, 1000);
     // The cursor wins over the time; it is a position in the answer for that time.
     let (after, skip) = match call.parameter("cursor") {
@@ -146,7 +158,8 @@ fn feed(desk: &dyn Desk, call: &Call) -> Answer {
         .map(str::parse::<jiff::Timestamp>)
         .transpose()
         .map_err(|_| Reply::invalid("updated_after is not an RFC 3339 time"))?;
-    let (mut entries, error_regions) = desk.feed(position)?;
+    let (mut entries, error_regions) =
+        sim.with(|org| (org.show_feed(position), org.unread_regions.clone()));
     entries.retain(|entry| is_wanted(call, entry));
     let total = entries.len();
     let first = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -176,17 +189,29 @@ fn config_of(body: &Value) -> Result<Value, Reply> {
     }
 }
 
-fn create(desk: &dyn Desk, call: &Call) -> Answer {
+fn create(sim: &Sim, call: &Call) -> Answer {
     let body = &call.body;
     let region = body["region"].as_str();
     let name = body["name"].as_str();
     let lease_ttl = body["lease_ttl"].as_u64().filter(|ttl| *ttl > 0);
     let skip_launch = body["skip_launch"].as_bool().unwrap_or(false);
     let app = &call.route.app;
-    let id = desk.create(app, region, name, config_of(body)?, skip_launch)?;
-    let mut machine = desk.machine(app, &id, false)?;
+    let config = config_of(body)?;
+    let id = sim.ask(|org| org.create_near(app, region, name, config, skip_launch))?;
+    let mut machine = sim.ask(|org| org.show_machine(app, &id, false))?;
     if let Some(ttl) = lease_ttl {
-        let lease = desk.take_lease(app, &id, None, Duration::from_secs(ttl), &call.owner, "")?;
+        let lease = lease_json(&sim.ask(|org| {
+            org.take_lease(
+                app,
+                &id,
+                Ask {
+                    nonce: None,
+                    ttl: Duration::from_secs(ttl),
+                    owner: &call.owner,
+                    description: "",
+                },
+            )
+        })?);
         if let Some(machine) = machine.as_object_mut() {
             machine.insert("nonce".into(), lease["nonce"].clone());
         }
@@ -194,7 +219,7 @@ fn create(desk: &dyn Desk, call: &Call) -> Answer {
     Ok(Reply::ok(machine))
 }
 
-fn update(desk: &dyn Desk, call: &Call) -> Answer {
+fn update(sim: &Sim, call: &Call) -> Answer {
     let update = Update {
         config: config_of(&call.body)?,
         raw: None,
@@ -202,7 +227,10 @@ fn update(desk: &dyn Desk, call: &Call) -> Answer {
         skip_launch: call.body["skip_launch"].as_bool().unwrap_or(false),
     };
     let (app, id) = (&call.route.app, &call.route.machine);
-    Ok(Reply::ok(desk.update(app, id, call.nonce.as_deref(), update)?))
+    Ok(Reply::ok(sim.ask(|org| {
+        org.update(app, id, call.nonce.as_deref(), update)?;
+        org.show_machine(app, id, false)
+    })?))
 }
 
 /// Seconds a wait may take.
@@ -211,7 +239,7 @@ const WAIT_SECONDS: std::ops::RangeInclusive<u64> = 1..=60;
 /// How often a wait looks; the model announces nothing.
 const LOOK: Duration = Duration::from_millis(50);
 
-async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
+async fn wait(sim: &Sim, call: &Call) -> Answer {
     let bad_timeout = || {
         Reply::invalid("invalid WaitMachineRequest.Timeout: value must be inside range [1s, 1m0s]")
     };
@@ -240,15 +268,18 @@ async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
     // `fly deploy` leaves it out for the machine of a release command, which has only one.
     if version.is_none()
         && wanted.contains(&"stopped")
-        && desk.versions(app, id)?.as_array().is_some_and(|versions| versions.len() > 1)
+        && sim
+            .ask(|org| org.show_versions(app, id))?
+            .as_array()
+            .is_some_and(|versions| versions.len() > 1)
     {
         return Err(Reply::invalid("version is required when waiting for state stopped"));
     }
     // In the model's time, which a test may move by hand.
     let wanted_by = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(60));
-    let deadline = desk.now().checked_add(wanted_by).unwrap_or(jiff::Timestamp::MAX);
+    let deadline = sim.platform_now().checked_add(wanted_by).unwrap_or(jiff::Timestamp::MAX);
     loop {
-        let seen = desk.progress(app, id)?;
+        let seen = sim.ask(|org| org.progress(app, id))?;
         let right_version = version.is_none_or(|version| version == seen.instance);
         let there = wanted
             .iter()
@@ -258,7 +289,7 @@ async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
                 "ok": true, "state": seen.state, "version": seen.instance, "event_id": seen.event,
             })));
         }
-        if desk.now() >= deadline {
+        if sim.platform_now() >= deadline {
             return Err(Reply::error(
                 408,
                 &format!(
@@ -272,8 +303,8 @@ async fn wait(desk: &dyn Desk, call: &Call) -> Answer {
     }
 }
 
-fn events(desk: &dyn Desk, call: &Call) -> Answer {
-    let machine = desk.machine(&call.route.app, &call.route.machine, false)?;
+fn events(sim: &Sim, call: &Call) -> Answer {
+    let machine = sim.ask(|org| org.show_machine(&call.route.app, &call.route.machine, false))?;
     let limit = usize::try_from(call.number("limit").unwrap_or(20).clamp(1, 50)).unwrap_or(20);
     let events = machine["events"].as_array().cloned().unwrap_or_default();
     Ok(Reply::ok(Value::Array(events.into_iter().take(limit).collect())))
@@ -283,43 +314,45 @@ fn envelope(status: u16, lease: &Value) -> Reply {
     Reply::with(status, json!({"status": "success", "data": lease}))
 }
 
-fn lease(desk: &dyn Desk, call: &Call) -> Answer {
+fn lease(sim: &Sim, call: &Call) -> Answer {
     let (app, id) = (call.route.app.as_str(), call.route.machine.as_str());
     let nonce = call.nonce.as_deref();
     match call.route.action {
-        Action::LeaseGet => Ok(envelope(200, &desk.lease(app, id)?)),
-        Action::LeaseTake => {
+        Operation::LeaseGet => Ok(envelope(200, &lease_json(&sim.ask(|org| org.lease(app, id))?))),
+        Operation::LeaseTake => {
             let seconds = call.number("ttl").or_else(|| call.body["ttl"].as_u64()).unwrap_or(30);
             let ttl = Duration::from_secs(seconds.clamp(1, 86_400));
             let description = call.body["description"].as_str().unwrap_or_default();
-            let lease = desk.take_lease(app, id, nonce, ttl, &call.owner, description)?;
+            let lease = lease_json(&sim.ask(|org| {
+                org.take_lease(app, id, Ask { nonce, ttl, owner: &call.owner, description })
+            })?);
             Ok(envelope(201, &lease))
         }
         _ => {
-            desk.release_lease(app, id, nonce.unwrap_or_default())?;
+            sim.ask(|org| org.release_lease(app, id, nonce.unwrap_or_default()))?;
             Ok(Reply::ok(json!({"ok": true})))
         }
     }
 }
 
-fn metadata(desk: &dyn Desk, call: &Call) -> Answer {
+fn metadata(sim: &Sim, call: &Call) -> Answer {
     let (app, id, key) = (&call.route.app, &call.route.machine, &call.route.key);
     match call.route.action {
-        Action::MetadataGet | Action::MetadataKeyGet => {
-            let machine = desk.machine(app, id, false)?;
+        Operation::MetadataGet | Operation::MetadataKeyGet => {
+            let machine = sim.ask(|org| org.show_machine(app, id, false))?;
             let all = machine["config"]["metadata"].as_object().cloned().unwrap_or_default();
-            if call.route.action == Action::MetadataGet {
+            if call.route.action == Operation::MetadataGet {
                 return Ok(Reply::ok(Value::Object(all)));
             }
             let value = all.get(key).ok_or_else(|| Reply::not_found("metadata key"))?;
             Ok(Reply::ok(json!({"value": value})))
         }
-        Action::MetadataSet => {
+        Operation::MetadataSet => {
             let Some(wanted) = call.body["metadata"].as_object() else {
                 return Err(Reply::invalid("metadata is required"));
             };
             let version = call.body["machine_version"].as_str().filter(|text| !text.is_empty());
-            if version.is_some_and(|version| !is_version(desk, app, id, version)) {
+            if version.is_some_and(|version| !is_version(sim, app, id, version)) {
                 let text = "failed_precondition: machine_version is not the current one";
                 return Err(Reply::error(412, text));
             }
@@ -329,37 +362,37 @@ fn metadata(desk: &dyn Desk, call: &Call) -> Answer {
                 wanted.iter().map(|(key, text)| (key.clone(), value(text))).collect();
             // PUT means these and no others.
             if call.method == "PUT" {
-                let machine = desk.machine(app, id, false)?;
+                let machine = sim.ask(|org| org.show_machine(app, id, false))?;
                 let have = machine["config"]["metadata"].as_object().cloned().unwrap_or_default();
                 for key in have.into_iter().map(|(key, _)| key) {
                     pairs.entry(key).or_insert(None);
                 }
             }
-            desk.set_metadata(app, id, &pairs)?;
+            sim.ask(|org| org.set_metadata(app, id, &pairs))?;
             Ok(Reply::with(204, Value::Null))
         }
-        Action::MetadataKeySet => {
+        Operation::MetadataKeySet => {
             let Some(value) = call.body["value"].as_str() else {
                 return Err(Reply::invalid("value is required"));
             };
             let pairs = BTreeMap::from([(key.clone(), Some(value.to_owned()))]);
-            desk.set_metadata(app, id, &pairs)?;
+            sim.ask(|org| org.set_metadata(app, id, &pairs))?;
             Ok(Reply::with(204, Value::Null))
         }
         _ => {
-            desk.set_metadata(app, id, &BTreeMap::from([(key.clone(), None)]))?;
+            sim.ask(|org| org.set_metadata(app, id, &BTreeMap::from([(key.clone(), None)])))?;
             Ok(Reply::with(204, Value::Null))
         }
     }
 }
 
-fn is_version(desk: &dyn Desk, app: &str, id: &str, version: &str) -> bool {
-    desk.progress(app, id).is_ok_and(|progress| progress.instance == version)
+fn is_version(sim: &Sim, app: &str, id: &str, version: &str) -> bool {
+    sim.ask(|org| org.progress(app, id)).is_ok_and(|progress| progress.instance == version)
 }
 
 /// A running machine's one process, listening where its services point.
-fn processes(desk: &dyn Desk, app: &str, id: &str) -> Answer {
-    let machine = desk.machine(app, id, false)?;
+fn processes(sim: &Sim, app: &str, id: &str) -> Answer {
+    let machine = sim.ask(|org| org.show_machine(app, id, false))?;
     if machine["state"] != "started" {
         return Err(Reply::error(412, "failed_precondition: machine not running"));
     }
@@ -376,19 +409,19 @@ fn processes(desk: &dyn Desk, app: &str, id: &str) -> Answer {
     }])))
 }
 
-fn secrets_set(desk: &dyn Desk, call: &Call) -> Answer {
+fn secrets_set(sim: &Sim, call: &Call) -> Answer {
     let empty = Map::new();
     let values = call.body["values"].as_object().unwrap_or(&empty);
     for (name, value) in values {
-        desk.set_secret(&call.route.app, name, value.as_str())?;
+        sim.ask(|org| org.set_secret(&call.route.app, name, value.as_str()))?;
     }
-    let secrets = desk.secrets(&call.route.app)?;
+    let secrets = sim.ask(|org| org.show_secrets(&call.route.app))?;
     Ok(Reply::ok(json!({"secrets": secrets, "version": 1})))
 }
 
-fn regions(desk: &dyn Desk) -> Value {
-    let regions: Vec<Value> = desk
-        .regions()
+fn regions(sim: &Sim) -> Value {
+    let regions: Vec<Value> = sim
+        .with(|org| org.regions())
         .into_iter()
         .map(|code| {
             json!({"code": code, "name": code, "latitude": 0.0, "longitude": 0.0,

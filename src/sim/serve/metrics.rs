@@ -3,7 +3,7 @@
 //! Each machine listens on a loopback address of its own, so that all can use the same port, as
 //! they do on Fly. The set follows the fleet: servers open and close as machines come and go.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use axum::{
     Router,
@@ -15,7 +15,8 @@ use axum::{
 use futures_util::{StreamExt as _, stream};
 use tokio::net::TcpListener;
 
-use super::desk::{Desk, MetricsSite, PageKind};
+use super::organization_json::MetricsSite;
+use crate::sim::{handle::Sim, model::page::PageKind};
 
 /// How often the fleet is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -24,10 +25,10 @@ const LOOK: Duration = Duration::from_millis(200);
 ///
 /// An address that cannot be bound is tried again at the next look; the machine is unreachable
 /// until then, and that is said once.
-pub async fn serve(desk: Arc<dyn Desk>) {
+pub async fn serve(sim: Sim) {
     let mut open: BTreeMap<MetricsSite, Option<Server>> = BTreeMap::new();
     loop {
-        let wanted = desk.metrics_pages();
+        let wanted = sim.with(|org| org.metrics_sites());
         open.retain(|site, _| wanted.contains(site));
         for site in wanted {
             if open.get(&site).is_some_and(Option::is_some) {
@@ -35,7 +36,7 @@ pub async fn serve(desk: Arc<dyn Desk>) {
             }
             match TcpListener::bind(site.address).await {
                 Ok(listener) => {
-                    let server = Server::open(Arc::clone(&desk), site.clone(), listener);
+                    let server = Server::open(sim.clone(), site.clone(), listener);
                     open.insert(site, Some(server));
                 }
                 Err(error) => {
@@ -65,9 +66,9 @@ const SILENCE: Duration = Duration::from_secs(120);
 struct Server(tokio::task::JoinHandle<()>);
 
 impl Server {
-    fn open(desk: Arc<dyn Desk>, site: MetricsSite, listener: TcpListener) -> Self {
+    fn open(sim: Sim, site: MetricsSite, listener: TcpListener) -> Self {
         Self(tokio::spawn(async move {
-            let router = Router::new().fallback(page).with_state((desk, site));
+            let router = Router::new().fallback(page).with_state((sim, site));
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::warn!(%error, "a metrics server ended");
             }
@@ -81,15 +82,13 @@ impl Drop for Server {
     }
 }
 
-async fn page(
-    State((desk, site)): State<(Arc<dyn Desk>, MetricsSite)>,
-    request: Request,
-) -> Response {
-    let Some(text) = desk.page(&site.app, &site.machine, request.uri().path()) else {
+async fn page(State((sim, site)): State<(Sim, MetricsSite)>, request: Request) -> Response {
+    let Some(text) = sim.with(|org| org.page(&site.app, &site.machine, request.uri().path()))
+    else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let plain = [("content-type", "text/plain; version=0.0.4")];
-    match desk.page_kind(&site.machine) {
+    match sim.with(|org| org.page_kind(&site.machine)) {
         PageKind::Normal => (plain, text).into_response(),
         PageKind::Huge => {
             let bulk = stream::iter(std::iter::repeat_n(filler(), HUGE / FILLER));

@@ -6,17 +6,18 @@
 //! nothing of any of this.
 
 mod call;
+mod connection;
 mod control;
-pub mod desk;
 mod faults;
 mod graphql;
 mod ledger;
 mod limits;
-mod line;
+mod machine_json;
 mod machines;
 pub mod metrics;
+mod organization_json;
 mod registry;
-pub mod reply;
+mod reply;
 mod rights;
 mod route;
 
@@ -42,13 +43,13 @@ use serde_json::Value;
 
 use self::{
     call::Call,
-    desk::Desk,
+    connection::{CutSwitch, CuttableListener},
     faults::{Fault, Faults},
     limits::Limits,
-    line::{Line, Lines},
     reply::{Answer, Reply},
-    route::Action,
+    route::Operation,
 };
+use crate::sim::{handle::Sim, model::rights::owner_of};
 
 /// The largest request body read, in bytes.
 const LARGEST_BODY: usize = 4 << 20;
@@ -74,7 +75,7 @@ impl Default for Options {
 
 /// What all requests share.
 struct Shared {
-    desk: Arc<dyn Desk>,
+    sim: Sim,
     faults: Mutex<Faults>,
     /// `None`: not limited.
     limits: Mutex<Option<Limits>>,
@@ -90,7 +91,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve<L>(
-    desk: Arc<dyn Desk>,
+    sim: Sim,
     listener: L,
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -100,7 +101,7 @@ where
     L::Addr: std::fmt::Debug,
 {
     let shared = Arc::new(Shared {
-        desk,
+        sim,
         faults: Mutex::new(Faults::default()),
         limits: Mutex::new(options.limits.then(Limits::default)),
         requests: AtomicU64::new(0),
@@ -108,13 +109,14 @@ where
     let router = Router::new()
         .fallback(handle)
         .with_state(shared)
-        .into_make_service_with_connect_info::<Line>();
+        .into_make_service_with_connect_info::<CutSwitch>();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(Lines(listener), router).with_graceful_shutdown(async move {
-        shutdown.await;
-        // The receiver is only gone when the server already is.
-        let _ = stop.send(());
-    });
+    let server =
+        axum::serve(CuttableListener(listener), router).with_graceful_shutdown(async move {
+            shutdown.await;
+            // The receiver is only gone when the server already is.
+            let _ = stop.send(());
+        });
     tokio::select! {
         ended = async { server.await } => ended,
         () = async {
@@ -129,13 +131,14 @@ where
 
 async fn handle(
     State(shared): State<Arc<Shared>>,
-    ConnectInfo(line): ConnectInfo<Line>,
+    ConnectInfo(switch): ConnectInfo<CutSwitch>,
     request: Request,
 ) -> Response<Body> {
     let id = shared.requests.fetch_add(1, Ordering::Relaxed);
     let head_only = request.method() == axum::http::Method::HEAD;
-    let reply = respond(&shared, &line, request).await;
-    let mut response = reply.unwrap_or_else(|refusal| refusal).into_response(id, shared.desk.now());
+    let reply = respond(&shared, &switch, request).await;
+    let mut response =
+        reply.unwrap_or_else(|refusal| refusal).into_response(id, shared.sim.platform_now());
     if head_only {
         *response.body_mut() = Body::empty();
     }
@@ -143,12 +146,12 @@ async fn handle(
 }
 
 /// A lost request or answer: whatever is returned here is never sent.
-fn lost(line: &Line) -> Reply {
-    line.cut();
+fn lost(switch: &CutSwitch) -> Reply {
+    switch.cut();
     Reply::error(500, "lost")
 }
 
-async fn respond(shared: &Shared, line: &Line, request: Request) -> Answer {
+async fn respond(shared: &Shared, switch: &CutSwitch, request: Request) -> Answer {
     let (head, body) = request.into_parts();
     let route = route::parse(&head.method, head.uri.path())
         .ok_or_else(|| Reply::error(404, "not_found: no such path"))?;
@@ -170,20 +173,25 @@ async fn respond(shared: &Shared, line: &Line, request: Request) -> Answer {
         owner: String::new(),
         route,
     };
-    if call.route.action == Action::Control {
+    if call.route.action == Operation::Control {
         return control::answer(shared, &call);
     }
     let uri = head.uri.to_string();
-    let reply = guarded(shared, line, &head.headers, &mut call).await;
+    let reply = guarded(shared, switch, &head.headers, &mut call).await;
     let status = match &reply {
         Ok(reply) | Err(reply) => reply.status,
     };
-    lock(&shared.faults).record(shared.desk.now(), &call, &uri, status);
+    lock(&shared.faults).record(shared.sim.platform_now(), &call, &uri, status);
     reply
 }
 
 /// A request of the platform's own doors: token, rate limit, fault, answer.
-async fn guarded(shared: &Shared, line: &Line, headers: &HeaderMap, call: &mut Call) -> Answer {
+async fn guarded(
+    shared: &Shared,
+    switch: &CutSwitch,
+    headers: &HeaderMap,
+    call: &mut Call,
+) -> Answer {
     call.owner = authenticate(headers)?;
     if call.route.is_limited()
         && let Some(limits) = lock(&shared.limits).as_mut()
@@ -197,11 +205,11 @@ async fn guarded(shared: &Shared, line: &Line, headers: &HeaderMap, call: &mut C
     if fault.is_none()
         && let Some(right) = call.route.action.right()
     {
-        let denied = shared.desk.sim().with(|org| org.allow(&call.owner, right));
+        let denied = shared.sim.with(|org| org.allow(&call.owner, right));
         denied.map_err(|refusal| rights::refused(call.route.action, &refusal))?;
     }
     match fault {
-        None => dispatch(&*shared.desk, call).await,
+        None => dispatch(&shared.sim, call).await,
         Some(Fault::Status { status, retry_after }) => {
             let mut reply = Reply::error(status, "simulated fault");
             if let Some(seconds) = retry_after {
@@ -211,37 +219,37 @@ async fn guarded(shared: &Shared, line: &Line, headers: &HeaderMap, call: &mut C
         }
         Some(Fault::Timeout) => {
             tokio::time::sleep(HANG).await;
-            Err(lost(line))
+            Err(lost(switch))
         }
-        Some(Fault::RequestLost) => Err(lost(line)),
+        Some(Fault::RequestLost) => Err(lost(switch)),
         Some(Fault::AnswerLost) => {
             // Applied, and nobody is told: that is the fault.
-            drop(dispatch(&*shared.desk, call).await);
-            Err(lost(line))
+            drop(dispatch(&shared.sim, call).await);
+            Err(lost(switch))
         }
         Some(Fault::Truncated) => {
-            let mut reply = dispatch(&*shared.desk, call).await.unwrap_or_else(|refusal| refusal);
+            let mut reply = dispatch(&shared.sim, call).await.unwrap_or_else(|refusal| refusal);
             reply.is_cut = true;
             Ok(reply)
         }
     }
 }
 
-async fn dispatch(desk: &dyn Desk, call: &Call) -> Answer {
+async fn dispatch(sim: &Sim, call: &Call) -> Answer {
     match call.route.action {
-        Action::Graphql => Ok(graphql::answer(desk, call)),
-        Action::Organization
-        | Action::BuildStart
-        | Action::BuildFinish
-        | Action::ReleaseCreate
-        | Action::ReleasePatch
-        | Action::ReleasesList
-        | Action::ReleaseCurrent
-        | Action::ReleasesAllCurrent
-        | Action::Logs => ledger::answer(desk, call),
-        Action::RegistryPing | Action::Manifest => registry::answer(desk, call),
-        Action::TokenCurrent | Action::TokenAuthorize => rights::answer(desk, call),
-        _ => machines::answer(desk, call).await,
+        Operation::Graphql => Ok(graphql::answer(sim, call)),
+        Operation::Organization
+        | Operation::BuildStart
+        | Operation::BuildFinish
+        | Operation::ReleaseCreate
+        | Operation::ReleasePatch
+        | Operation::ReleasesList
+        | Operation::ReleaseCurrent
+        | Operation::ReleasesAllCurrent
+        | Operation::Logs => ledger::answer(sim, call),
+        Operation::RegistryPing | Operation::Manifest => registry::answer(sim, call),
+        Operation::TokenCurrent | Operation::TokenAuthorize => rights::answer(sim, call),
+        _ => machines::answer(sim, call).await,
     }
 }
 
@@ -265,5 +273,5 @@ fn authenticate(headers: &HeaderMap) -> Result<String, Reply> {
     if token.is_empty() {
         return Err(refusal());
     }
-    Ok(crate::sim::owner_of(&token))
+    Ok(owner_of(&token))
 }

@@ -4,20 +4,20 @@ use serde_json::json;
 
 use super::{
     call::Call,
-    desk::Desk,
     reply::{Answer, Reply},
-    route::Action,
+    route::Operation,
 };
+use crate::sim::handle::Sim;
 
 /// Answers a registry request.
-pub fn answer(desk: &dyn Desk, call: &Call) -> Answer {
-    if call.route.action == Action::RegistryPing {
+pub fn answer(sim: &Sim, call: &Call) -> Answer {
+    if call.route.action == Operation::RegistryPing {
         return Ok(Reply::ok(json!({})));
     }
     let (repository, reference) = (&call.route.app, &call.route.key);
     let separator = if reference.starts_with("sha256:") { '@' } else { ':' };
     let full = format!("registry.fly.io/{repository}{separator}{reference}");
-    let Some(digest) = desk.resolve(&full) else {
+    let Some(digest) = sim.digest(&full) else {
         return Err(Reply::with(
             404,
             json!({"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}),

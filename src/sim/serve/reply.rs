@@ -84,7 +84,7 @@ impl Reply {
 }
 
 /// Sets a field of a JSON object; anything else is left as it is.
-pub fn put(object: &mut Value, field: &str, value: impl Into<Value>) {
+pub fn set_field(object: &mut Value, field: &str, value: impl Into<Value>) {
     if let Some(fields) = object.as_object_mut() {
         fields.insert(field.to_owned(), value.into());
     }

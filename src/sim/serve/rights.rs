@@ -6,44 +6,42 @@ use serde_json::{Value, json};
 
 use super::{
     call::Call,
-    desk::Desk,
     graphql,
     reply::{Answer, Reply},
-    route::Action,
+    route::Operation,
 };
-use crate::sim::{Refusal, Right, owner_of};
+use crate::sim::{Refusal, Right, Sim, owner_of};
 
 /// Answers a question about tokens.
-pub fn answer(desk: &dyn Desk, call: &Call) -> Answer {
+pub fn answer(sim: &Sim, call: &Call) -> Answer {
     match call.route.action {
-        Action::TokenAuthorize => authorize(desk, call),
-        _ => current(desk, call),
+        Operation::TokenAuthorize => authorize(sim, call),
+        _ => current(sim, call),
     }
 }
 
 /// The refusal in the shape of the door that was knocked at.
-pub fn refused(action: Action, refusal: &Refusal) -> Reply {
-    if action == Action::Graphql && refusal.status() == 403 {
+pub fn refused(action: Operation, refusal: &Refusal) -> Reply {
+    if action == Operation::Graphql && refusal.status() == 403 {
         return Reply::ok(graphql::failure("Not authorized to access this", "UNAUTHORIZED"));
     }
     Reply::error(refusal.status(), &refusal.text())
 }
 
 /// A token without any right is no token.
-fn current(desk: &dyn Desk, call: &Call) -> Answer {
-    let denied: Vec<Option<u16>> = desk
-        .sim()
-        .with(|org| Right::ALL.iter().map(|right| org.denied(&call.owner, *right)).collect());
+fn current(sim: &Sim, call: &Call) -> Answer {
+    let denied: Vec<Option<u16>> =
+        sim.with(|org| Right::ALL.iter().map(|right| org.denied(&call.owner, *right)).collect());
     if denied.contains(&Some(401)) || denied.iter().all(Option::is_some) {
         return Err(Reply::error(401, "unauthenticated: token missing or invalid"));
     }
     Ok(Reply::ok(json!({"tokens": [{
-        "token_id": "sim", "org_slug": desk.organization(),
-        "organization": desk.organization(), "apps": ["*"], "user": call.owner,
+        "token_id": "sim", "org_slug": sim.with(|org| org.slug.clone()),
+        "organization": sim.with(|org| org.slug.clone()), "apps": ["*"], "user": call.owner,
     }]})))
 }
 
-fn authorize(desk: &dyn Desk, call: &Call) -> Answer {
+fn authorize(sim: &Sim, call: &Call) -> Answer {
     let Some(header) = call.body["header"].as_str().filter(|text| !text.trim().is_empty()) else {
         return Err(Reply::invalid("header is required"));
     };
@@ -53,16 +51,16 @@ fn authorize(desk: &dyn Desk, call: &Call) -> Answer {
     };
     let slug = access["org_slug"].as_str().unwrap_or_default();
     if !slug.is_empty() {
-        desk.check_organization(slug)?;
+        sim.ask(|org| org.check_slug(slug))?;
     }
     let app = access["app_name"].as_str().unwrap_or_default();
     if !app.is_empty() {
-        desk.app(app)?;
+        sim.ask(|org| org.show_app(app))?;
     }
     // The scheme, where there is one, is no part of the token.
     let token = header.trim().rsplit(' ').next().unwrap_or_default();
     let owner = owner_of(token);
-    let denied = desk.sim().with(|org| rights.iter().find_map(|right| org.denied(&owner, *right)));
+    let denied = sim.with(|org| rights.iter().find_map(|right| org.denied(&owner, *right)));
     if denied.is_some() {
         return Err(Reply::error(400, "permission_denied: token verification failed"));
     }

@@ -11,9 +11,9 @@ macro_rules! actions {
     ($($variant:ident $name:literal,)*) => {
         /// An operation of one of the doors.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Action { $($variant,)* }
+        pub enum Operation { $($variant,)* }
 
-        impl Action {
+        impl Operation {
             /// The name used in the call log and for faults.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
@@ -72,7 +72,7 @@ actions! {
     Control "control",
 }
 
-impl Action {
+impl Operation {
     /// The right it takes; `None`: none, or one that depends on what is asked.
     pub fn right(self) -> Option<Right> {
         match self {
@@ -126,7 +126,7 @@ impl Action {
 /// What a request asks for; identifiers that do not apply are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    pub action: Action,
+    pub action: Operation,
     /// App, organization slug, or repository.
     pub app: String,
     pub machine: String,
@@ -135,7 +135,7 @@ pub struct Route {
 }
 
 impl Route {
-    fn new(action: Action, app: &str, machine: &str, key: &str) -> Self {
+    fn new(action: Operation, app: &str, machine: &str, key: &str) -> Self {
         Self { action, app: app.to_owned(), machine: machine.to_owned(), key: key.to_owned() }
     }
 
@@ -148,19 +148,19 @@ impl Route {
     pub fn is_limited(&self) -> bool {
         !matches!(
             self.action,
-            Action::Graphql
-                | Action::Organization
-                | Action::BuildStart
-                | Action::BuildFinish
-                | Action::ReleaseCreate
-                | Action::ReleasePatch
-                | Action::ReleasesList
-                | Action::ReleaseCurrent
-                | Action::ReleasesAllCurrent
-                | Action::Logs
-                | Action::RegistryPing
-                | Action::Manifest
-                | Action::Control
+            Operation::Graphql
+                | Operation::Organization
+                | Operation::BuildStart
+                | Operation::BuildFinish
+                | Operation::ReleaseCreate
+                | Operation::ReleasePatch
+                | Operation::ReleasesList
+                | Operation::ReleaseCurrent
+                | Operation::ReleasesAllCurrent
+                | Operation::Logs
+                | Operation::RegistryPing
+                | Operation::Manifest
+                | Operation::Control
         )
     }
 }
@@ -170,11 +170,11 @@ pub fn parse(method: &Method, path: &str) -> Option<Route> {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let method = method.as_str();
     match segments.as_slice() {
-        ["graphql"] if method == "POST" => Some(Route::new(Action::Graphql, "", "", "")),
-        ["_sim", rest @ ..] => Some(Route::new(Action::Control, "", "", &rest.join("/"))),
-        ["v2"] => Some(Route::new(Action::RegistryPing, "", "", "")),
+        ["graphql"] if method == "POST" => Some(Route::new(Operation::Graphql, "", "", "")),
+        ["_sim", rest @ ..] => Some(Route::new(Operation::Control, "", "", &rest.join("/"))),
+        ["v2"] => Some(Route::new(Operation::RegistryPing, "", "", "")),
         ["v2", repository @ .., "manifests", reference] if matches!(method, "GET" | "HEAD") => {
-            Some(Route::new(Action::Manifest, &repository.join("/"), "", reference))
+            Some(Route::new(Operation::Manifest, &repository.join("/"), "", reference))
         }
         ["api", "v1", rest @ ..] => uiex(method, rest),
         ["v1", rest @ ..] => machines_api(method, rest),
@@ -184,15 +184,15 @@ pub fn parse(method: &Method, path: &str) -> Option<Route> {
 
 fn uiex(method: &str, segments: &[&str]) -> Option<Route> {
     let (action, app, key) = match (method, segments) {
-        ("GET", ["organizations", slug]) => (Action::Organization, *slug, ""),
-        ("POST", ["builds"]) => (Action::BuildStart, "", ""),
-        ("POST", ["builds", "finish"]) => (Action::BuildFinish, "", ""),
-        ("POST", ["releases"]) => (Action::ReleaseCreate, "", ""),
-        ("PATCH", ["releases", id]) => (Action::ReleasePatch, "", *id),
-        ("GET", ["releases", "all_current"]) => (Action::ReleasesAllCurrent, "", ""),
-        ("GET", ["apps", app, "releases"]) => (Action::ReleasesList, *app, ""),
-        ("GET", ["apps", app, "releases", "current"]) => (Action::ReleaseCurrent, *app, ""),
-        ("GET", ["apps", app, "logs"]) => (Action::Logs, *app, ""),
+        ("GET", ["organizations", slug]) => (Operation::Organization, *slug, ""),
+        ("POST", ["builds"]) => (Operation::BuildStart, "", ""),
+        ("POST", ["builds", "finish"]) => (Operation::BuildFinish, "", ""),
+        ("POST", ["releases"]) => (Operation::ReleaseCreate, "", ""),
+        ("PATCH", ["releases", id]) => (Operation::ReleasePatch, "", *id),
+        ("GET", ["releases", "all_current"]) => (Operation::ReleasesAllCurrent, "", ""),
+        ("GET", ["apps", app, "releases"]) => (Operation::ReleasesList, *app, ""),
+        ("GET", ["apps", app, "releases", "current"]) => (Operation::ReleaseCurrent, *app, ""),
+        ("GET", ["apps", app, "logs"]) => (Operation::Logs, *app, ""),
         _ => return None,
     };
     Some(Route::new(action, app, "", key))
@@ -200,18 +200,18 @@ fn uiex(method: &str, segments: &[&str]) -> Option<Route> {
 
 fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
     let (action, app) = match (method, segments) {
-        ("GET", ["apps"]) => (Action::AppsList, ""),
-        ("GET", ["apps", app]) => (Action::AppGet, *app),
-        ("GET", ["apps", app, "machines"]) => (Action::MachinesList, *app),
-        ("POST", ["apps", app, "machines"]) => (Action::MachineCreate, *app),
-        ("GET", ["apps", app, "volumes"]) => (Action::Volumes, *app),
-        ("GET", ["apps", app, "secrets"]) => (Action::SecretsList, *app),
-        ("POST", ["apps", app, "secrets"]) => (Action::SecretsSet, *app),
-        ("GET", ["apps", app, "ip_assignments"]) => (Action::Ips, *app),
-        ("GET", ["orgs", slug, "machines"]) => (Action::OrgMachines, *slug),
-        ("GET", ["platform", "regions"]) => (Action::Regions, ""),
-        ("GET", ["tokens", "current"]) => (Action::TokenCurrent, ""),
-        ("POST", ["tokens", "authorize"]) => (Action::TokenAuthorize, ""),
+        ("GET", ["apps"]) => (Operation::AppsList, ""),
+        ("GET", ["apps", app]) => (Operation::AppGet, *app),
+        ("GET", ["apps", app, "machines"]) => (Operation::MachinesList, *app),
+        ("POST", ["apps", app, "machines"]) => (Operation::MachineCreate, *app),
+        ("GET", ["apps", app, "volumes"]) => (Operation::Volumes, *app),
+        ("GET", ["apps", app, "secrets"]) => (Operation::SecretsList, *app),
+        ("POST", ["apps", app, "secrets"]) => (Operation::SecretsSet, *app),
+        ("GET", ["apps", app, "ip_assignments"]) => (Operation::Ips, *app),
+        ("GET", ["orgs", slug, "machines"]) => (Operation::OrgMachines, *slug),
+        ("GET", ["platform", "regions"]) => (Operation::Regions, ""),
+        ("GET", ["tokens", "current"]) => (Operation::TokenCurrent, ""),
+        ("POST", ["tokens", "authorize"]) => (Operation::TokenAuthorize, ""),
         (_, ["apps", app, "machines", machine, rest @ ..]) => {
             return on_machine(method, app, machine, rest);
         }
@@ -222,28 +222,28 @@ fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
 
 fn on_machine(method: &str, app: &str, machine: &str, rest: &[&str]) -> Option<Route> {
     let (action, key) = match (method, rest) {
-        ("GET", []) => (Action::MachineGet, ""),
-        ("POST", []) => (Action::MachineUpdate, ""),
-        ("DELETE", []) => (Action::MachineDestroy, ""),
-        ("POST", ["start"]) => (Action::MachineStart, ""),
-        ("POST", ["stop"]) => (Action::MachineStop, ""),
-        ("POST", ["restart"]) => (Action::MachineRestart, ""),
-        ("POST", ["suspend"]) => (Action::MachineSuspend, ""),
-        ("POST", ["signal"]) => (Action::MachineSignal, ""),
-        ("POST", ["cordon"]) => (Action::MachineCordon, ""),
-        ("POST", ["uncordon"]) => (Action::MachineUncordon, ""),
-        ("GET", ["wait"]) => (Action::MachineWait, ""),
-        ("GET", ["events"]) => (Action::MachineEvents, ""),
-        ("GET", ["versions"]) => (Action::MachineVersions, ""),
-        ("GET", ["lease"]) => (Action::LeaseGet, ""),
-        ("POST", ["lease"]) => (Action::LeaseTake, ""),
-        ("DELETE", ["lease"]) => (Action::LeaseRelease, ""),
-        ("GET", ["metadata"]) => (Action::MetadataGet, ""),
-        ("PUT" | "PATCH", ["metadata"]) => (Action::MetadataSet, ""),
-        ("GET", ["metadata", key]) => (Action::MetadataKeyGet, *key),
-        ("POST", ["metadata", key]) => (Action::MetadataKeySet, *key),
-        ("DELETE", ["metadata", key]) => (Action::MetadataKeyDelete, *key),
-        ("GET", ["ps"]) => (Action::Processes, ""),
+        ("GET", []) => (Operation::MachineGet, ""),
+        ("POST", []) => (Operation::MachineUpdate, ""),
+        ("DELETE", []) => (Operation::MachineDestroy, ""),
+        ("POST", ["start"]) => (Operation::MachineStart, ""),
+        ("POST", ["stop"]) => (Operation::MachineStop, ""),
+        ("POST", ["restart"]) => (Operation::MachineRestart, ""),
+        ("POST", ["suspend"]) => (Operation::MachineSuspend, ""),
+        ("POST", ["signal"]) => (Operation::MachineSignal, ""),
+        ("POST", ["cordon"]) => (Operation::MachineCordon, ""),
+        ("POST", ["uncordon"]) => (Operation::MachineUncordon, ""),
+        ("GET", ["wait"]) => (Operation::MachineWait, ""),
+        ("GET", ["events"]) => (Operation::MachineEvents, ""),
+        ("GET", ["versions"]) => (Operation::MachineVersions, ""),
+        ("GET", ["lease"]) => (Operation::LeaseGet, ""),
+        ("POST", ["lease"]) => (Operation::LeaseTake, ""),
+        ("DELETE", ["lease"]) => (Operation::LeaseRelease, ""),
+        ("GET", ["metadata"]) => (Operation::MetadataGet, ""),
+        ("PUT" | "PATCH", ["metadata"]) => (Operation::MetadataSet, ""),
+        ("GET", ["metadata", key]) => (Operation::MetadataKeyGet, *key),
+        ("POST", ["metadata", key]) => (Operation::MetadataKeySet, *key),
+        ("DELETE", ["metadata", key]) => (Operation::MetadataKeyDelete, *key),
+        ("GET", ["ps"]) => (Operation::Processes, ""),
         _ => return None,
     };
     Some(Route::new(action, app, machine, key))
@@ -288,11 +288,11 @@ mod tests {
     #[test]
     fn every_door_is_told_from_the_path() {
         let route = parse(&Method::POST, "/v1/apps/web/machines/m1/lease").unwrap();
-        assert_eq!((route.action, route.identifier()), (Action::LeaseTake, "m1"));
+        assert_eq!((route.action, route.identifier()), (Operation::LeaseTake, "m1"));
         let route = parse(&Method::HEAD, "/v2/team/web/manifests/sha256:41").unwrap();
         assert_eq!((route.app.as_str(), route.key.as_str()), ("team/web", "sha256:41"));
         let route = parse(&Method::PATCH, "/api/v1/releases/rel_43").unwrap();
-        assert_eq!((route.action, route.key.as_str()), (Action::ReleasePatch, "rel_43"));
+        assert_eq!((route.action, route.key.as_str()), (Operation::ReleasePatch, "rel_43"));
         assert_eq!(parse(&Method::PUT, "/v1/apps/web/machines"), None);
     }
 

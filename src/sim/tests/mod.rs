@@ -2,6 +2,8 @@
 
 mod deploys;
 mod fleets;
+mod histories;
+mod invariants;
 mod oddities;
 mod rights;
 mod scenes;
@@ -9,7 +11,7 @@ mod scenes;
 use std::time::Duration;
 
 use super::{
-    Action, Behaviour, Fault, FaultRule, Fleet, ShipOptions, Sim, State,
+    Behaviour, CallKind, Fault, FaultRule, Fleet, ShipOptions, Sim, State,
     fleet::{FleetApp, FleetImage},
     ports::SimPlatform,
 };

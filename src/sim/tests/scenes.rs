@@ -253,12 +253,12 @@ async fn lost_requests_are_not_applied_and_lost_answers_are() {
     let scene = Scene::new(Behaviour::default());
     let (machine, lease) = (scene.machine(0).await, scene.lease(0).await);
     let update = Scene::update_of(&machine, NEW);
-    scene.sim.add_fault(FaultRule::new(Fault::RequestLost).on(Action::Update).times(1));
+    scene.sim.add_fault(FaultRule::new(Fault::RequestLost).on(CallKind::Update).times(1));
     assert!(scene.platform.update(&lease, &update).await.unwrap_err().is_transient());
     assert_eq!(scene.machine(0).await.instance, machine.instance);
     scene.sim.add_fault(
         FaultRule::new(Fault::AnswerLost)
-            .on(Action::Update)
+            .on(CallKind::Update)
             .machine(scene.ids[0].as_str())
             .times(1),
     );
@@ -267,12 +267,12 @@ async fn lost_requests_are_not_applied_and_lost_answers_are() {
 
     // Every call but the first of an action, until the script is cleared.
     let denied = PlatformError::Denied("no".to_owned());
-    scene.sim.add_fault(FaultRule::new(Fault::Fail(denied.clone())).on(Action::Apps).after(1));
+    scene.sim.add_fault(FaultRule::new(Fault::Fail(denied.clone())).on(CallKind::Apps).after(1));
     assert!(scene.platform.apps().await.is_ok());
     assert_eq!(scene.platform.apps().await.unwrap_err(), denied);
     scene.sim.clear_faults();
     assert!(scene.platform.apps().await.is_ok());
-    let updates = scene.sim.calls().into_iter().filter(|call| call.action == Action::Update);
+    let updates = scene.sim.calls().into_iter().filter(|call| call.action == CallKind::Update);
     assert_eq!(
         updates.map(|call| (call.faulty, call.leased)).collect::<Vec<_>>(),
         [(true, true), (true, true)]

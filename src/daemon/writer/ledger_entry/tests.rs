@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     ports::{Clock, Platform},
-    sim::{Action, Fault, FaultRule, ShipOptions, Sim, fleet, ports::SimPlatform},
+    sim::{CallKind, Fault, FaultRule, ShipOptions, Sim, fleet, ports::SimPlatform},
 };
 
 const IMAGE: &str = "registry.fly.io/api:v41@sha256:41";
@@ -50,7 +50,7 @@ impl Stage {
 #[tokio::test(start_paused = true)]
 async fn an_entry_whose_making_was_not_answered_is_found_again() {
     let stage = Stage::new();
-    let rule = FaultRule::new(Fault::AnswerLost).on(Action::OpenRelease).times(1);
+    let rule = FaultRule::new(Fault::AnswerLost).on(CallKind::OpenRelease).times(1);
     stage.sim.add_fault(rule);
     assert!(open(&stage.platform, &"api".into(), stage.own()).await.is_err());
     assert_eq!(stage.opens().await, ReleaseVersion(42));
