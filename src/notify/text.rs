@@ -96,14 +96,8 @@ pub fn sentence(event: &Event) -> String {
             text.reason(event);
             text.machines(event);
         }
-        // An app: what is in force leaves it without a policy.
-        EventKind::ConfigRejected if event.app.is_some() => text.said(event, "not watched"),
-        EventKind::ConfigRejected => {
-            text.said(event, "changed configuration refused, the old one stays in force");
-        }
-        EventKind::ConfigReloaded => text.said(event, "changed configuration in force"),
-        EventKind::ConfigWarning => {
-            text.said(event, "the configuration is in force and probably not what is meant");
+        EventKind::ConfigRejected | EventKind::ConfigReloaded | EventKind::ConfigWarning => {
+            text.configuration(event);
         }
     }
     if event.repeats > 0 {
@@ -198,6 +192,21 @@ impl Text {
             let joint = if self.0.ends_with(": ") { "" } else { ": " };
             self.push(&format!("{joint}{reason}"));
         }
+    }
+
+    fn configuration(&mut self, event: &Event) {
+        let phrase = match event.kind {
+            // An app: what is in force leaves it without a policy.
+            EventKind::ConfigRejected if event.app.is_some() => "not watched",
+            EventKind::ConfigRejected => {
+                "changed configuration refused, the old one stays in force"
+            }
+            EventKind::ConfigWarning => {
+                "the configuration is in force and probably not what is meant"
+            }
+            _ => "changed configuration in force",
+        };
+        self.said(event, phrase);
     }
 
     /// What the daemon says of itself and of what it sees.
