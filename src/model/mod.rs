@@ -33,7 +33,7 @@ pub use policy::{
     Checks, Crashes, Gauge, Kind, Latency, MaxUnavailable, Mode, NoData, OnBreach, Policy, Ratio,
     RegionOrder, RollbackPolicy, Strategy, Threshold, ThresholdKind, WatchPolicy,
 };
-pub use reason::{HoldReason, Reason};
+pub use reason::{HoldReason, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
 pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Wait};
 pub use rest::Standing;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 mod reason;
 mod report;
 
-pub use reason::{hold, reason};
+pub use reason::{hold, obstacle, reason};
 pub use report::machine;
 
 use super::numbers::{cut, duration};
@@ -40,6 +40,12 @@ pub fn sentence(event: &Event) -> String {
             text.numbers(event, Verdict::Pass);
             text.reason(event);
         }
+        EventKind::ReleaseBaked => {
+            text.push("baked");
+            text.after(event, "after");
+            text.reason(event);
+        }
+        EventKind::ReleaseUntrusted => text.said(event, "not protected"),
         EventKind::ReleaseDegraded => {
             text.push("degraded");
             text.after(event, "after");
@@ -136,6 +142,8 @@ fn head(event: &Event) -> String {
         | EventKind::ImageMissing => event.known_good.as_ref(),
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
+        | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
         | EventKind::HoldPlaced
         | EventKind::HoldCleared

@@ -95,11 +95,13 @@ pub(super) fn importance(kind: EventKind) -> i64 {
     match kind {
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
         | EventKind::RollbackResumed
         | EventKind::RollbackRegionConfirmed
         | EventKind::ConfigReloaded => 1,
         EventKind::ReleaseDegraded
         | EventKind::RollbackPaused
+        | EventKind::ReleaseUntrusted
         | EventKind::HoldCleared
         | EventKind::MonitorBlind
         | EventKind::MonitorRecovered

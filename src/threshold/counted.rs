@@ -50,16 +50,17 @@ impl Counted {
         Tally { n, k }
     }
 
-    pub(super) fn forget_alarms(&mut self) {
+    pub(super) fn forget_alarms(&mut self, now: Timestamp) {
         if self.detector.alarmed() {
-            self.begin_anew();
+            self.begin_anew(now);
         }
         self.recent = Recent::default();
         self.control_recent = Recent::default();
     }
 
-    fn begin_anew(&mut self) {
+    fn begin_anew(&mut self, now: Timestamp) {
         self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
+        self.detector.start(now);
     }
 
     fn absorb(&mut self, name: &str, round: &Round<'_>) -> Took {
@@ -91,8 +92,10 @@ impl Counted {
         let settings = round.policy.settings();
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
-        took.forgave = self.forgive();
-        took.closed = self.detector.close_if_due(round.now, &settings).is_some();
+        took.forgave = self.forgive(round.now);
+        // Its first block begins with its first process, not with the first look.
+        took.closed = self.detector.is_started()
+            && self.detector.close_if_due(round.now, &settings).is_some();
         took
     }
 
@@ -104,13 +107,13 @@ impl Counted {
             return;
         }
         self.detecting_since = now;
-        if !self.detector.alarmed() {
-            self.begin_anew();
+        if !self.detector.alarmed() && self.detector.is_started() {
+            self.begin_anew(now);
         }
     }
 
     /// An alarm whose cause is clearly over is taken back: the detector begins anew.
-    fn forgive(&mut self) -> bool {
+    fn forgive(&mut self, now: Timestamp) -> bool {
         if !self.detector.alarmed() {
             return false;
         }
@@ -120,7 +123,7 @@ impl Counted {
         let then = (k / n.max(1.0)).max(1.5 * p0);
         let over = self.recent.is_within(p0, then);
         if over {
-            self.begin_anew();
+            self.begin_anew(now);
         }
         over
     }

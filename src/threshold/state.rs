@@ -70,9 +70,9 @@ impl ThresholdState {
     }
 
     /// After a while in which nothing was seen, an alarm of before says nothing of now.
-    pub fn forget_alarms(&mut self) {
+    pub fn forget_alarms(&mut self, now: Timestamp) {
         if let Own::Counted(counted) = &mut self.own {
-            counted.forget_alarms();
+            counted.forget_alarms(now);
         }
     }
 

@@ -28,4 +28,5 @@ mod shell;
 mod sight;
 mod silence;
 mod telling;
+mod trust;
 mod world;

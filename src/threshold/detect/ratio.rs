@@ -108,6 +108,11 @@ impl RatioDetector {
         self.opened_at.get_or_insert(now);
     }
 
+    /// Whether its first block was opened.
+    pub fn is_started(&self) -> bool {
+        self.opened_at.is_some()
+    }
+
     /// Adds `n` events, `k` of them bad, to the open block. Numbers that cannot be counts are
     /// dropped, and `k` is held within `n`.
     pub fn add(&mut self, n: f64, k: f64) {
