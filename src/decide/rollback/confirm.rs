@@ -52,7 +52,7 @@ pub(super) type Judged = Result<Next, HoldReason>;
 pub(super) fn confirming(
     rollback: &Rollback,
     work: &RegionWork,
-    mut confirm: Confirm,
+    mut confirm: Box<Confirm>,
     proof: bool,
     cx: &Context<'_>,
     round: &Round<'_>,
@@ -112,12 +112,12 @@ pub(super) fn confirming(
     }
 }
 
-fn stays(confirm: Confirm, wait: Option<Wait>) -> Next {
+fn stays(confirm: Box<Confirm>, wait: Option<Wait>) -> Next {
     Next::Stays(RegionPhase::Confirming(confirm), wait)
 }
 
 /// Another window. Crashes are counted anew; requests too when they have spoken.
-fn again(mut confirm: Confirm, now: Timestamp, anew: bool, wait: Option<Wait>) -> Next {
+fn again(mut confirm: Box<Confirm>, now: Timestamp, anew: bool, wait: Option<Wait>) -> Next {
     confirm.since = now;
     confirm.windows = confirm.windows.saturating_add(1);
     confirm.crashes.clear();

@@ -41,7 +41,7 @@ pub(super) fn updating(work: &RegionWork, now: Timestamp) -> Next {
     }
     let any = |is: fn(&MachineWork) -> bool| work.machines.values().any(is);
     if any(|machine| machine.running && machine.is_on_target()) {
-        return Next::Moves(RegionPhase::Confirming(begin_confirm(now)));
+        return Next::Moves(RegionPhase::Confirming(Box::new(begin_confirm(now))));
     }
     if any(|machine| machine.given_up.is_some() && machine.down_since.is_some()) {
         // To go on would take down more than the policy allows.

@@ -162,7 +162,7 @@ pub enum Skip {
 pub enum RegionPhase {
     Waiting,
     Updating,
-    Confirming(Confirm),
+    Confirming(Box<Confirm>),
     Confirmed,
     Skipped(Skip),
 }

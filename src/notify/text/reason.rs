@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// The phrase for a reason.
+#[expect(clippy::too_many_lines, reason = "one arm for each")]
 pub fn reason(reason: &Reason) -> String {
     match reason {
         Reason::FirstSeen => "first seen: it has to earn trust".to_owned(),
