@@ -287,8 +287,8 @@ impl Org {
                 }
                 Ok(Next::Stage(stage)) => ship.stage = stage,
                 Ok(Next::Done) => break "complete",
-                Err(refusal) => {
-                    tracing::debug!(release = ship.release.version, "shipping failed: {refusal}");
+                // Why is seen in the machines, and in what the gates decided.
+                Err(_) => {
                     match &ship.stage {
                         Stage::Canary(canary) => self.leave_canaries(&ship.release.app, canary),
                         Stage::Bluegreen(greens) => self.remove_greens(&ship.release.app, greens),
