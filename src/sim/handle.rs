@@ -39,7 +39,7 @@ struct Inner {
     org: Mutex<Org>,
     time: Time,
     /// By how much the platform's clock is ahead of that time.
-    skew: SignedDuration,
+    skew: Mutex<SignedDuration>,
     faults: Mutex<Faults>,
 }
 
@@ -73,7 +73,7 @@ impl Sim {
         Self(Arc::new(Inner {
             org: Mutex::new(Org::new(fleet, now)),
             time,
-            skew,
+            skew: Mutex::new(skew),
             faults: Mutex::new(Faults::default()),
         }))
     }
@@ -81,12 +81,12 @@ impl Sim {
     /// The model's time: what the platform's own clock shows. All times that the platform tells
     /// are by this clock.
     pub fn platform_now(&self) -> Timestamp {
-        self.0.time.ahead_by(self.0.skew)
+        self.0.time.ahead_by(*lock(&self.0.skew))
     }
 
     /// By how much that clock is ahead of the host's.
     pub(super) fn skew(&self) -> SignedDuration {
-        self.0.skew
+        *lock(&self.0.skew)
     }
 
     /// Moves a time that is moved by hand; any other is left alone.
@@ -95,6 +95,17 @@ impl Sim {
             let mut now = lock(now);
             *now = whole(later(*now, by));
         }
+    }
+
+    /// Sets the platform's clock, to be ahead of the time that moves it by so much from now on;
+    /// below zero: behind.
+    pub fn set_skew(&self, skew: SignedDuration) {
+        let now = self.platform_now();
+        let mut org = lock(&self.0.org);
+        org.advance(now);
+        let mut ahead = lock(&self.0.skew);
+        org.set_clock(skew - *ahead);
+        *ahead = skew;
     }
 
     /// The organization as it is now.

@@ -156,6 +156,10 @@ async fn the_date_of_an_answer_is_by_the_platforms_own_clock() {
     let web = Served::serve(Sim::at(&fleet, "2026-01-05T03:00:00Z".parse().unwrap())).await;
     let response = reqwest::get(web.url("/_sim/state")).await.unwrap();
     assert_eq!(response.headers()["date"], "Mon, 05 Jan 2026 02:55:00 GMT");
+    let set = web.ask(("PUT", "/_sim/clock"), None, &json!({"skew_s": 60})).await;
+    assert_eq!(set.status, 200);
+    let response = reqwest::get(web.url("/_sim/state")).await.unwrap();
+    assert_eq!(response.headers()["date"], "Mon, 05 Jan 2026 03:01:00 GMT");
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ const PURE: &[&str] = &[
     "src/numbers.rs",
     "src/threshold/",
     "src/decide/",
+    "src/sim/model/",
     "src/daemon/writer/rules/",
     "src/notify/text.rs",
     "src/notify/text/",

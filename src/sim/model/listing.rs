@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     behaviour::CheckSays,
+    clock::moved,
     machine::{CheckResult, SimMachine, later},
     org::Org,
 };
@@ -32,6 +33,13 @@ pub(in crate::sim) struct Listing {
 }
 
 impl Listing {
+    /// The platform's clock is set.
+    pub(super) fn set_clock(&mut self, by: SignedDuration) {
+        self.hidden.values_mut().for_each(|until| moved(until, by));
+        let past = self.past.values_mut().flat_map(|past| past.iter_mut());
+        past.filter(|(since, _)| *since != Timestamp::MIN).for_each(|(since, _)| moved(since, by));
+    }
+
     fn lag(&self, region: &str) -> Option<Duration> {
         let lag = self.lags.get(region).or_else(|| self.lags.get(ANY)).copied();
         lag.filter(|lag| !lag.is_zero())

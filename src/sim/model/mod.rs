@@ -8,6 +8,7 @@ pub(super) mod advance;
 pub(super) mod behaviour;
 pub(super) mod blueprint;
 pub(super) mod change;
+pub(super) mod clock;
 pub(super) mod deploy;
 pub(super) mod image;
 pub(super) mod lease;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -24,6 +25,9 @@ use crate::sim::{
         page::PageKind, quirks::Quirks, rights::Denial,
     },
 };
+
+/// The platform's clock is off by a day at most.
+const SKEW_MAX_S: f64 = 86_400.0;
 
 /// Answers a control request.
 pub fn answer(shared: &Shared, call: &Call) -> Answer {
@@ -91,6 +95,13 @@ fn organization(sim: &Sim, call: &Call, path: &[&str]) -> Answer {
         }
         ("DELETE", ["images"]) => {
             sim.remove_image(text(&call.body, "image")?)?;
+            done()
+        }
+        ("PUT", ["clock"]) => {
+            let skew_s = call.body["skew_s"].as_f64().filter(|skew_s| skew_s.abs() <= SKEW_MAX_S);
+            let skew_s = skew_s.ok_or_else(|| Reply::error(400, "\"skew_s\" is within a day"))?;
+            let skew = SignedDuration::try_from_secs_f64(skew_s).unwrap_or_default();
+            sim.set_skew(skew);
             done()
         }
         ("PUT", ["quirks"]) => {

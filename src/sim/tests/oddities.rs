@@ -113,6 +113,32 @@ async fn all_times_are_those_of_the_platforms_own_clock() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_moves_what_is_told_and_not_how_long_things_take() {
+    let options = ShipOptions { pause_s: 5.0, ..ShipOptions::default() };
+    let mut took = Vec::new();
+    for skew in [0, 3600, -3600] {
+        let scene = Scene::new(Behaviour::default());
+        scene.sim.ship("web", NEW, options.clone()).unwrap();
+        let lease = scene.sim.lease_as(scene.ids[0].as_str(), "x", TTL);
+        pass(3).await;
+        scene.sim.set_skew(jiff::SignedDuration::from_secs(skew));
+        let mut seconds = 3;
+        while scene.sim.is_shipping() {
+            pass(1).await;
+            seconds += 1;
+            assert!(seconds < 200, "{skew}");
+        }
+        took.push((seconds, lease.is_ok()));
+        let start: jiff::Timestamp = "2026-01-05T03:00:00Z".parse().unwrap();
+        let ahead = scene.sim.platform_now().duration_since(start).as_secs() - seconds;
+        assert_eq!(ahead, skew);
+        let updated = scene.machine(2).await.updated_at.duration_since(start).as_secs();
+        assert!((skew..skew + 200).contains(&updated), "{updated}");
+    }
+    assert!(took.iter().all(|one| *one == took[0]), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_launch_can_fail_or_hang_until_another_image_comes() {
     for (launch, state) in [
         (Launch::Failed, "failed"),

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Next, Ship,
@@ -11,6 +11,7 @@ use super::{
     set_metadata,
 };
 use crate::sim::model::{
+    clock::moved,
     image::Reference,
     machine::{State, later, seconds},
     org::{Org, Placed},
@@ -37,6 +38,16 @@ pub(super) enum Bluegreen {
     Destroy {
         until: Timestamp,
     },
+}
+
+impl Bluegreen {
+    pub(super) fn set_clock(&mut self, by: SignedDuration) {
+        match self {
+            Self::Begun => {}
+            Self::Waiting { gates, .. } => gates.iter_mut().for_each(|gate| gate.set_clock(by)),
+            Self::Cordon(at) | Self::Stop(at) | Self::Destroy { until: at } => moved(at, by),
+        }
+    }
 }
 
 impl Org {

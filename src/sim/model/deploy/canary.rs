@@ -1,6 +1,7 @@
 //! Canary: per process group one machine of its own is made, looked at and destroyed again. One
 //! that fails is left behind.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::{
@@ -20,6 +21,12 @@ use crate::sim::model::{
 pub(super) struct Canary {
     is_made: bool,
     gates: Vec<(Gate, Option<String>)>,
+}
+
+impl Canary {
+    pub(super) fn set_clock(&mut self, by: SignedDuration) {
+        self.gates.iter_mut().for_each(|(gate, _)| gate.set_clock(by));
+    }
 }
 
 impl Org {

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Ship, Target};
 use crate::sim::model::{
     behaviour::CheckSays,
+    clock::moved,
     machine::{SimMachine, State, later, seconds},
     org::Org,
     refusal::Refusal,
@@ -80,6 +81,11 @@ impl Gate {
             deadline: later(org.now, seconds(ship.options.wait_timeout_s)),
             up_since: None,
         }
+    }
+
+    pub(super) fn set_clock(&mut self, by: SignedDuration) {
+        moved(&mut self.deadline, by);
+        self.up_since.iter_mut().for_each(|at| moved(at, by));
     }
 }
 

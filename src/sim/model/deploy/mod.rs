@@ -14,13 +14,14 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::gate::{GateKind, GateResult};
 use self::{bluegreen::Bluegreen, canary::Canary, gate::note, rolling::Rolling};
 use crate::sim::model::{
+    clock::moved,
     lease::Ask,
     ledger::{Entry, NewEntry},
     machine::{SimMachine, State, later},
@@ -149,6 +150,21 @@ pub(in crate::sim) struct Ship {
     stage: Stage,
 }
 
+impl Ship {
+    /// The platform's clock is set.
+    pub(super) fn set_clock(&mut self, by: SignedDuration) {
+        for at in [&mut self.due, &mut self.patience, &mut self.renew] {
+            moved(at, by);
+        }
+        match &mut self.stage {
+            Stage::Canary(canary) => canary.set_clock(by),
+            Stage::Leasing(_) => {}
+            Stage::Rolling(rolling) => rolling.set_clock(by),
+            Stage::Bluegreen(greens) => greens.set_clock(by),
+        }
+    }
+}
+
 /// What follows a look at a stage.
 enum Next {
     /// Nothing yet.
@@ -271,8 +287,8 @@ impl Org {
                 }
                 Ok(Next::Stage(stage)) => ship.stage = stage,
                 Ok(Next::Done) => break "complete",
-                Err(refusal) => {
-                    tracing::debug!(release = ship.release.version, "shipping failed: {refusal}");
+                // Why is seen in the machines, and in what the gates decided.
+                Err(_) => {
                     match &ship.stage {
                         Stage::Canary(canary) => self.leave_canaries(&ship.release.app, canary),
                         Stage::Bluegreen(greens) => self.remove_greens(&ship.release.app, greens),

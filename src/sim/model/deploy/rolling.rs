@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use jiff::SignedDuration;
+
 use super::{
     Next, Ship, ShipStrategy, Target,
     gate::{Gate, GateKind},
@@ -17,6 +19,10 @@ pub(super) struct Rolling {
 impl Rolling {
     pub(super) fn of(targets: &[Target]) -> Self {
         Self { left: targets.iter().cloned().collect(), current: None }
+    }
+
+    pub(super) fn set_clock(&mut self, by: SignedDuration) {
+        self.current.iter_mut().for_each(|gate| gate.set_clock(by));
     }
 }
 
