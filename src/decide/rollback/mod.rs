@@ -127,7 +127,9 @@ pub(super) fn rolling_back(
     let wait = match work_on(&mut rollback, cx, round, gate.as_ref()) {
         // A region that is confirmed needs no machine to be begun.
         Ok(Some(wait)) => match gate {
-            Some(Wait::FreshBreach | Wait::NotSeen { .. }) => wait.or(gate),
+            Some(Wait::FreshBreach | Wait::NotSeen { .. }) if rollback.is_confirming() => {
+                wait.or(gate)
+            }
             gate => gate.or(wait),
         },
         Ok(None) => return finish(rollback, cx, round.machines),
