@@ -96,6 +96,8 @@ fn is_about_acting(kind: EventKind) -> bool {
         | EventKind::RollbackFailed => true,
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
+        | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
         | EventKind::HoldPlaced
         | EventKind::HoldCleared

@@ -12,7 +12,7 @@ use crate::{
     model::{Mode, OperatorHold, Region, RegionReport, Unit, event::ReleaseInfo},
     numbers::share,
     threshold,
-    web::view::{AppView, EvidenceView, OrgView, Phase},
+    web::view::{AppView, EvidenceView, OrgView, Phase, Protection, ProtectionLevel},
 };
 
 /// Lines about what a starting daemon waits for, and about machines without metrics; the JSON has
@@ -78,6 +78,17 @@ fn headline(status: &OrgView) -> String {
     text
 }
 
+/// `against v41`, or why not.
+fn protected(protection: &Protection) -> String {
+    let label = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::label);
+    let why = protection.why_not.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    match protection.level {
+        ProtectionLevel::None => format!("no{why}"),
+        ProtectionLevel::Baked => format!("by {label}, which is baked{why}"),
+        ProtectionLevel::Trusted => format!("by {label}, which is trusted{why}"),
+    }
+}
+
 /// `dana until 2026-03-01T04:03:04Z: a sale`.
 fn held_by(hold: &OperatorHold) -> String {
     let until = hold.until.map_or_else(String::new, |until| format!(" until {until}"));
@@ -107,6 +118,7 @@ fn section(app: &AppView, now: Timestamp) -> String {
         Some(known_good) => releases.push(release_row("known good", known_good)),
         None => releases.push(vec!["known good".to_owned(), "none yet".to_owned()]),
     }
+    releases.push(vec!["protected".to_owned(), protected(&app.protection)]);
     if let Some(hold) = &app.operator_hold {
         releases.push(vec!["held by".to_owned(), held_by(hold)]);
     }
@@ -314,6 +326,11 @@ mod tests {
             since: at(0),
             release: Some(release(42, "deploy-\u{1b}[31m42")),
             known_good: Some(release(41, "deploy-41")),
+            protection: Protection {
+                level: ProtectionLevel::Trusted,
+                against: Some(release(41, "deploy-41")),
+                why_not: None,
+            },
             operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),

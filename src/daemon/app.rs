@@ -302,7 +302,7 @@ impl AppTask {
         if let Some(regions) = course.state.phase.degraded_regions(now) {
             self.shared.degraded(&self.app, now, regions);
         }
-        let mut view = super::view::app_view(&course.state, policy);
+        let mut view = super::view::app_view(&course.state, policy, now);
         view.unread.clone_from(&course.unread);
         view.operator_hold = view.operator_hold.filter(|hold| hold.is_on(now));
         if let Input::Observed(observation) = input

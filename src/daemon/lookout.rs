@@ -41,6 +41,8 @@ const PAGE_EVERY: Duration = Duration::from_secs(30);
 const PAGE_DEADLINE: Duration = Duration::from_secs(15);
 /// How often the journal is tried, and the heartbeat sent.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
+/// The first one, once the first rounds are likely over.
+const FIRST_BEAT: Duration = Duration::from_secs(10);
 const BEAT_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the platform is asked what the token may do, and how soon again without an answer.
 const TOKEN_EVERY: Duration = Duration::from_secs(600);
@@ -90,7 +92,7 @@ impl Lookout {
             token: self.topic("token").await,
             journal_since: None,
             page: None,
-            next_beat: Instant::now() + BEAT_EVERY,
+            next_beat: Instant::now() + FIRST_BEAT,
             next_token: Instant::now(),
         };
         let mut ends = std::pin::pin!(ends);

@@ -93,6 +93,7 @@ impl AppTask {
             | EventKind::MonitorJournal
             | EventKind::ImageMissing => error!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDegraded
+            | EventKind::ReleaseUntrusted
             | EventKind::RollbackStopped
             | EventKind::ImageMixed
             | EventKind::MonitorClock
@@ -101,6 +102,7 @@ impl AppTask {
             | EventKind::ConfigRejected => warn!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDetected
             | EventKind::ReleaseTrusted
+            | EventKind::ReleaseBaked
             | EventKind::RollbackPlanned
             | EventKind::RollbackStarted
             | EventKind::RollbackRegionConfirmed

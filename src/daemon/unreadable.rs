@@ -88,7 +88,7 @@ impl AppTask {
     }
 
     fn show(&self, policy: &Arc<Policy>, reason: &str, since: jiff::Timestamp) {
-        let mut view = super::view::app_view(&AppState::new(self.app.clone()), policy);
+        let mut view = super::view::app_view(&AppState::new(self.app.clone()), policy, since);
         view.since = since;
         view.blind = Some(reason.to_owned());
         self.ports.board.publish(view);

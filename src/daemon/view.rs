@@ -10,13 +10,16 @@ use crate::{
         rollback::report,
         state::{Memory, Phase, RegionPhase, Revision},
     },
-    model::{Policy, SourceName, event::ReleaseInfo},
-    notify::text::hold,
-    web::{AppView, Phase as Shown, view::EvidenceView},
+    model::{HoldReason, Mode, Obstacle, Policy, SourceName, event::ReleaseInfo},
+    notify::text::{hold, obstacle},
+    web::{
+        AppView, Phase as Shown,
+        view::{EvidenceView, Protection, ProtectionLevel},
+    },
 };
 
 /// What the API says of an app.
-pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
+pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> AppView {
     let memory = &state.memory;
     let mut view = AppView {
         app: memory.app.clone(),
@@ -26,6 +29,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         since: memory.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
         release: memory.current.as_ref().map(Revision::info),
         known_good: known_good(memory),
+        protection: protection(state, policy, now),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
@@ -43,7 +47,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
             view.since = watch.settled_at.unwrap_or(watch.since);
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
-            view.next_deadline = bake_ends(policy, watch);
+            view.next_deadline = bake_ends(policy, watch, now);
         }
         Phase::CountingDown { watch, until } => {
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
@@ -84,6 +88,48 @@ pub(super) fn app_view(state: &AppState, policy: &Policy) -> AppView {
         }
     }
     view
+}
+
+/// What a bad release would be undone with, and what stands against it.
+fn protection(state: &AppState, policy: &Policy, now: Timestamp) -> Protection {
+    let memory = &state.memory;
+    let trusted = memory.newest_trusted();
+    let baked = memory.newest_baked();
+    let (level, good) = match (trusted, baked) {
+        (Some(trusted), _) => (ProtectionLevel::Trusted, Some(trusted)),
+        (None, Some(baked)) => (ProtectionLevel::Baked, Some(baked)),
+        (None, None) => (ProtectionLevel::None, None),
+    };
+    let migrates = good.is_some_and(|good| good.revision.has_release_command == Some(true))
+        && !policy.rollback.despite_migrations;
+    let braked = memory.operator_hold.as_ref().filter(|hold| hold.is_on(now));
+    let why_not = if let Some(braked) = braked {
+        Some(hold(&HoldReason::Operator { hold: braked.clone() }))
+    } else if policy.mode == Mode::Observe {
+        Some(hold(&HoldReason::ObserveMode))
+    } else if migrates {
+        Some("its releases run a release_command (migrations), which always holds".to_owned())
+    } else {
+        match level {
+            ProtectionLevel::Trusted => None,
+            ProtectionLevel::Baked => Some(
+                "only against a failure of everything: its requests said too little".to_owned(),
+            ),
+            ProtectionLevel::None => Some(nothing_yet(state, policy)),
+        }
+    };
+    Protection { level, against: good.map(|good| good.revision.info()), why_not }
+}
+
+fn nothing_yet(state: &AppState, policy: &Policy) -> String {
+    let Phase::Watching(watch) = &state.phase else {
+        return "no release is baked or trusted yet".to_owned();
+    };
+    let waits = watch.obstacle.clone().unwrap_or(Obstacle::NotSeenLongEnough {
+        seen_s: watch.seen_s,
+        bake_s: policy.watch.bake.as_secs_f64(),
+    });
+    format!("no release is baked or trusted yet: {}", obstacle(&waits))
 }
 
 fn shown(state: &AppState) -> Shown {

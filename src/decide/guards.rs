@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::state::{Memory, Revision, Watch};
-use crate::model::{HoldReason, Mode, Policy, Verdict};
+use crate::model::{Evidence, HoldReason, Mode, Policy, Verdict};
 
 /// Other apps degrading in one region at the same time, from which on it is the platform.
 const PLATFORM_INCIDENT_APPS: usize = 2;
@@ -55,6 +55,13 @@ fn held_by_an_operator(memory: &Memory, now: Timestamp) -> Option<HoldReason> {
 fn has_no_target(asked: &Asked<'_>) -> Option<HoldReason> {
     if target(asked.policy, asked.memory, asked.watch).is_some() {
         return None;
+    }
+    if asked
+        .memory
+        .newest_baked()
+        .is_some_and(|baked| !is_quarantined(asked.memory, &baked.revision))
+    {
+        return Some(HoldReason::OnlyBaked);
     }
     let missing = asked.memory.trusted.iter().any(|trusted| trusted.image_missing);
     Some(if missing { HoldReason::ImagesMissing } else { HoldReason::NothingTrusted })
@@ -150,19 +157,40 @@ fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
         })
 }
 
-/// What to go back to: the newest trusted release with an image, or, where the policy allows it
-/// and nothing was ever trusted, what ran before.
-pub(super) fn target(policy: &Policy, state: &Memory, watch: &Watch) -> Option<Revision> {
-    if let Some(trusted) = state.known_good() {
-        return Some(trusted.revision.clone());
+/// What to go back to: the newest trusted release with an image; after a failure of everything the
+/// baked one, if that is newer; or, where the policy allows it and nothing was ever trusted, what
+/// ran before.
+pub(super) fn target(policy: &Policy, memory: &Memory, watch: &Watch) -> Option<Revision> {
+    let trusted = memory.newest_trusted();
+    let baked = memory
+        .newest_baked()
+        .filter(|_| is_failure_of_everything(&watch.evidence))
+        .filter(|baked| baked.revision.digest != watch.revision.digest)
+        .filter(|baked| !is_quarantined(memory, &baked.revision))
+        .filter(|baked| trusted.is_none_or(|trusted| trusted.at < baked.at));
+    if let Some(good) = baked.or(trusted) {
+        return Some(good.revision.clone());
     }
-    if !policy.rollback.first_target_previous || !state.trusted.is_empty() {
+    if !policy.rollback.first_target_previous || !memory.trusted.is_empty() {
         return None;
     }
-    state
+    memory
         .previous
         .clone()
         .filter(|previous| previous.digest != watch.revision.digest)
-        .filter(|previous| !state.quarantined.iter().any(|old| old.digest == previous.digest))
-        .filter(|previous| !state.suspects.contains(&previous.digest))
+        .filter(|previous| !is_quarantined(memory, previous))
+        .filter(|previous| !memory.suspects.contains(&previous.digest))
+}
+
+fn is_quarantined(memory: &Memory, revision: &Revision) -> bool {
+    memory.quarantined.iter().any(|old| old.digest == revision.digest)
+}
+
+/// Whether nearly nothing of the release works: half of the requests and more fail, or checks or
+/// exits breach.
+fn is_failure_of_everything(evidence: &[Evidence]) -> bool {
+    evidence
+        .iter()
+        .filter(|one| one.may_roll_back && one.verdict == Verdict::Breach)
+        .any(|one| one.kind.is_total(one.share()))
 }

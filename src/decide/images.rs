@@ -32,7 +32,7 @@ pub(super) fn check_before_use(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase
 pub(super) fn look_daily(cx: &mut Context<'_>) {
     let busy = cx.memory.pending.values().any(|c| matches!(c, Command::CheckImage { .. }));
     let now = cx.now;
-    let due = cx.memory.trusted.iter_mut().find(|trusted| {
+    let due = cx.memory.trusted.iter_mut().chain(&mut cx.memory.baked).find(|trusted| {
         let checked = trusted.image_checked_at.unwrap_or(trusted.at);
         now.duration_since(checked) >= IMAGE_CHECK_EVERY
     });
@@ -46,7 +46,7 @@ pub(super) fn look_daily(cx: &mut Context<'_>) {
 pub(super) fn present(phase: Phase, cx: &mut Context<'_>, command: &Command) -> Phase {
     let Command::CheckImage { image, before_use } = command else { return phase };
     let now = cx.now;
-    for trusted in &mut cx.memory.trusted {
+    for trusted in cx.memory.trusted.iter_mut().chain(&mut cx.memory.baked) {
         if Some(&trusted.revision.digest) == image.digest.as_ref() {
             trusted.image_checked_at = Some(now);
             trusted.image_missing = false;
@@ -67,7 +67,7 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
     let now = cx.now;
     let mut about = None;
     let mut is_known = false;
-    for trusted in &mut cx.memory.trusted {
+    for trusted in cx.memory.trusted.iter_mut().chain(&mut cx.memory.baked) {
         if Some(&trusted.revision.digest) == image.digest.as_ref() {
             is_known = trusted.image_missing;
             trusted.image_missing = true;
@@ -83,7 +83,7 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
     }
     match phase {
         Phase::CheckingImage { watch, target } if *before_use => {
-            if cx.is_trusted(&target) {
+            if cx.has_earned(&target) {
                 // The next older trusted release, if there is one.
                 return check_before_use(watch, cx);
             }

@@ -20,6 +20,7 @@ pub mod rival;
 pub mod rollback;
 mod sight;
 pub mod state;
+pub mod trust;
 mod verdict;
 mod wake;
 mod watch;
@@ -32,7 +33,7 @@ pub use command::{
     Command, CommandId, Input, Outcome, PutImage, PutOutcome, StartMachine, StartOutcome,
 };
 pub use state::AppState;
-pub use verdict::bake_ends;
+pub use trust::bake_ends;
 
 use crate::model::{Event, EventKind, Machine, Observation, Policy, Reason, event::ReleaseInfo};
 use state::{Memory, Phase, Quarantined, Revision, Watch};
@@ -95,6 +96,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     cx.memory.org.clone_from(&observation.org);
     let round = Round { machines: &machines, observation };
     sight::sees_metrics(cx, &round);
+    verdict::learn_jobs(&mut cx.memory, &machines);
     let phase = arrivals::take_in(phase, cx, &round);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
@@ -178,6 +180,12 @@ impl Context<'_> {
         event.known_good = self.known_good_info();
         event.reason = Some(reason);
         self.events.push(event);
+    }
+
+    /// Whether it is trusted or baked.
+    fn has_earned(&self, target: &Revision) -> bool {
+        let baked = self.memory.baked.as_ref();
+        self.is_trusted(target) || baked.is_some_and(|one| one.revision.digest == target.digest)
     }
 
     fn is_trusted(&self, target: &Revision) -> bool {

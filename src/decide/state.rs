@@ -16,8 +16,9 @@ pub use super::rollback::work::{
 pub use crate::threshold::CrashCount;
 use crate::{
     model::{
-        AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, OperatorHold,
-        OrgContext, ProcessGroup, Region, ReleaseVersion, SourceName, Tally, event::ReleaseInfo,
+        AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, Obstacle,
+        OperatorHold, OrgContext, ProcessGroup, Region, ReleaseVersion, SourceName, Tally,
+        event::ReleaseInfo,
     },
     threshold::{MachineSeen, ThresholdState},
 };
@@ -143,6 +144,18 @@ pub struct Watch {
     pub absorbed: BTreeSet<InstanceId>,
     /// Regions in which its machines were seen.
     pub regions: BTreeSet<Region>,
+    /// Seconds for which it was seen healthy since it settled, or recovered.
+    pub seen_s: f64,
+    /// Up to when that is counted.
+    pub earned_to: Option<Timestamp>,
+    /// Why the last round earned it nothing.
+    pub obstacle: Option<Obstacle>,
+    /// Groups whose metrics pages are to be had.
+    pub fed_groups: BTreeSet<ProcessGroup>,
+    /// When it was seen healthy for its whole bake.
+    pub baked_at: Option<Timestamp>,
+    pub baked_told: bool,
+    pub untrusted_told: bool,
     /// Breaches of thresholds that only alert, of which people were told.
     pub alerted: BTreeSet<String>,
     /// The numbers as of the last round.
@@ -253,6 +266,8 @@ pub struct Memory {
     pub blind: BTreeMap<SourceName, Blind>,
     pub mixed_since: Option<Timestamp>,
     pub mixed_announced: bool,
+    /// The newest release that is baked and not trusted.
+    pub baked: Option<Trusted>,
     /// Machines that serve an image which was rolled back while something else is dealt with.
     pub left_over: Option<LeftOver>,
     /// An operator's brake, also one that has run out and was not lifted.
@@ -290,6 +305,7 @@ impl Memory {
             blind: BTreeMap::new(),
             mixed_since: None,
             mixed_announced: false,
+            baked: None,
             left_over: None,
             operator_hold: None,
             org: OrgContext::default(),
@@ -298,9 +314,20 @@ impl Memory {
         }
     }
 
-    /// The newest trusted release whose image is not known to be gone.
+    /// The newest trusted release whose image is not known to be gone, or for want of one the
+    /// baked one.
     pub fn known_good(&self) -> Option<&Trusted> {
+        self.newest_trusted().or_else(|| self.newest_baked())
+    }
+
+    /// The newest trusted release whose image is not known to be gone.
+    pub fn newest_trusted(&self) -> Option<&Trusted> {
         self.trusted.iter().find(|trusted| !trusted.image_missing)
+    }
+
+    /// The baked release, unless its image is known to be gone.
+    pub fn newest_baked(&self) -> Option<&Trusted> {
+        self.baked.as_ref().filter(|baked| !baked.image_missing)
     }
 }
 

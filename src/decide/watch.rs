@@ -53,6 +53,13 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         thresholds: BTreeMap::new(),
         absorbed: BTreeSet::new(),
         regions: BTreeSet::new(),
+        seen_s: 0.0,
+        earned_to: None,
+        obstacle: Some(crate::model::Obstacle::NotSettled),
+        fed_groups: BTreeSet::new(),
+        baked_at: None,
+        baked_told: false,
+        untrusted_told: false,
         alerted: BTreeSet::new(),
         evidence: Vec::new(),
         last_ledger_status: None,
@@ -120,6 +127,7 @@ pub(super) fn absorb(
     }
     if took.forgave {
         watch.recovered_at = Some(now);
+        watch.seen_s = 0.0;
     }
     watch.blocks = watch.blocks.saturating_add(u32::from(took.closed));
 }

@@ -21,6 +21,10 @@ pub enum EventKind {
     ReleaseDetected,
     #[serde(rename = "release.trusted")]
     ReleaseTrusted,
+    #[serde(rename = "release.baked")]
+    ReleaseBaked,
+    #[serde(rename = "release.untrusted")]
+    ReleaseUntrusted,
     #[serde(rename = "release.degraded")]
     ReleaseDegraded,
     #[serde(rename = "rollback.planned")]
@@ -65,9 +69,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ReleaseDetected,
         Self::ReleaseTrusted,
+        Self::ReleaseBaked,
+        Self::ReleaseUntrusted,
         Self::ReleaseDegraded,
         Self::RollbackPlanned,
         Self::RollbackStarted,
@@ -94,6 +100,8 @@ impl EventKind {
         match self {
             Self::ReleaseDetected => "release.detected",
             Self::ReleaseTrusted => "release.trusted",
+            Self::ReleaseBaked => "release.baked",
+            Self::ReleaseUntrusted => "release.untrusted",
             Self::ReleaseDegraded => "release.degraded",
             Self::RollbackPlanned => "rollback.planned",
             Self::RollbackStarted => "rollback.started",

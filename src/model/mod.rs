@@ -32,7 +32,7 @@ pub use policy::{
     Checks, Crashes, Gauge, Kind, Latency, MaxUnavailable, Mode, NoData, OnBreach, Policy, Ratio,
     RegionOrder, RollbackPolicy, Strategy, Threshold, ThresholdKind, WatchPolicy,
 };
-pub use reason::{HoldReason, Reason};
+pub use reason::{HoldReason, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
 pub use rest::Standing;
 pub use selector::{LabelMatch, Matcher, Selector};

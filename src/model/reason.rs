@@ -51,6 +51,38 @@ pub enum TokenLack {
     OneMachine { machine: String },
 }
 
+/// Why time earns a release nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Obstacle {
+    /// Its deploy is not over.
+    NotSettled,
+    /// None of its machines is started.
+    NothingUp,
+    /// Pages of so many of its started machines cannot be read.
+    Unread {
+        machines: u32,
+        of: u32,
+    },
+    /// A region of its own fails most of its requests.
+    SickRegion {
+        region: Region,
+        threshold: String,
+    },
+    Breaches {
+        threshold: String,
+    },
+    /// A threshold that could be fed has nothing to say.
+    Undecided {
+        threshold: String,
+    },
+    /// It was seen for too short a time, in seconds.
+    NotSeenLongEnough {
+        seen_s: f64,
+        bake_s: f64,
+    },
+}
+
 /// Why an event came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -59,6 +91,12 @@ pub enum Reason {
     FirstSeen,
     /// The image was rolled back before.
     RolledBackBefore,
+    /// Seen healthy for its bake, without requests that say so too.
+    OnlyBaked,
+    /// Nothing of the app is baked or trusted yet: there is nothing to go back to.
+    NothingProtects {
+        obstacle: Obstacle,
+    },
     /// These thresholds breach, and may not cause a rollback.
     OnlyAlerts {
         thresholds: Vec<String>,
@@ -204,6 +242,8 @@ pub enum HoldReason {
         hold: super::operator::OperatorHold,
     },
     NothingTrusted,
+    /// Only a baked release is there, and the failure is a partial one.
+    OnlyBaked,
     /// The image is that of the known-good release.
     SameImage,
     /// The release ran migrations.
@@ -267,6 +307,7 @@ impl HoldReason {
             Self::ObserveMode
             | Self::Operator { .. }
             | Self::NothingTrusted
+            | Self::OnlyBaked
             | Self::SameImage
             | Self::Migrations
             | Self::MigrationsSince { .. }

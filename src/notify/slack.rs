@@ -52,10 +52,12 @@ fn symbol(kind: EventKind) -> &'static str {
         | EventKind::MonitorRecovered
         | EventKind::ConfigReloaded => ":information_source:",
         EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
         | EventKind::RollbackCompleted
         | EventKind::RollbackRegionConfirmed => ":white_check_mark:",
         EventKind::RollbackPlanned | EventKind::RollbackStarted => ":leftwards_arrow_with_hook:",
         EventKind::ReleaseDegraded
+        | EventKind::ReleaseUntrusted
         | EventKind::HoldPlaced
         | EventKind::MonitorBlind
         | EventKind::MonitorClock

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 mod reason;
 
-pub use reason::{hold, reason};
+pub use reason::{hold, obstacle, reason};
 
 use super::numbers::{cut, duration};
 use crate::{
@@ -36,6 +36,12 @@ pub fn sentence(event: &Event) -> String {
             text.numbers(event, Verdict::Pass);
             text.reason(event);
         }
+        EventKind::ReleaseBaked => {
+            text.push("baked");
+            text.after(event, "after");
+            text.reason(event);
+        }
+        EventKind::ReleaseUntrusted => text.said(event, "not protected"),
         EventKind::ReleaseDegraded => {
             text.push("degraded");
             text.after(event, "after");
@@ -128,6 +134,8 @@ fn head(event: &Event) -> String {
         | EventKind::ImageMissing => event.known_good.as_ref(),
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
+        | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
         | EventKind::HoldPlaced
         | EventKind::HoldCleared

@@ -22,7 +22,8 @@ enum Time {
 impl Time {
     fn ahead_by(&self, skew: SignedDuration) -> Timestamp {
         let now = match self {
-            Self::Clock(clock) => clock.now(),
+            // Whoever shares the clock may correct it by what the model tells.
+            Self::Clock(clock) => clock.host_now(),
             Self::Manual(now) => *lock(now),
         };
         whole(now.checked_add(skew).unwrap_or(now))
@@ -77,6 +78,11 @@ impl Sim {
     /// are by this clock.
     pub fn platform_now(&self) -> Timestamp {
         self.0.time.ahead_by(self.0.skew)
+    }
+
+    /// By how much that clock is ahead of the host's.
+    pub(super) fn skew(&self) -> SignedDuration {
+        self.0.skew
     }
 
     /// Moves a time that is moved by hand; any other is left alone.

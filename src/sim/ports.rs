@@ -170,6 +170,10 @@ fn reading(org: &Org, position: &FeedPosition, told: &mut Told) -> FeedReading {
 
 #[async_trait]
 impl Platform for SimPlatform {
+    fn clock_offset(&self) -> Option<jiff::SignedDuration> {
+        Some(self.sim.skew())
+    }
+
     async fn changes(&self, position: &FeedPosition) -> Result<FeedReading, PlatformError> {
         self.call(About::org(Action::Changes), |org| {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

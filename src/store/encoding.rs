@@ -95,9 +95,11 @@ pub(super) fn importance(kind: EventKind) -> i64 {
     match kind {
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
         | EventKind::RollbackRegionConfirmed
         | EventKind::ConfigReloaded => 1,
         EventKind::ReleaseDegraded
+        | EventKind::ReleaseUntrusted
         | EventKind::HoldCleared
         | EventKind::MonitorBlind
         | EventKind::MonitorRecovered

@@ -75,6 +75,15 @@ impl Kind {
         }
     }
 
+    /// Whether a breach with this share of bad counts means that the release hardly works at all.
+    pub fn is_total(self, share: Option<f64>) -> bool {
+        match self {
+            Self::Ratio => share.is_some_and(|share| share >= 0.5),
+            Self::Checks | Self::Crashes => true,
+            Self::Latency | Self::Gauge => false,
+        }
+    }
+
     /// Whether nearly all of its counts being bad means that nothing works any more.
     pub fn tells_outages(self) -> bool {
         match self {

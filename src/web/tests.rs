@@ -139,6 +139,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         since: noon(),
         release: None,
         known_good: None,
+        protection: crate::web::view::Protection::default(),
         operator_hold: None,
         hold: None,
         blind: None,
@@ -384,7 +385,7 @@ async fn a_hold_needs_the_token_a_reason_and_an_app_that_is_watched() {
         (&post, r#"{"app":"full","reason":"x"}"#, 503, "disk full"),
         (&post, r#"{"app":"api","reason":" "}"#, 400, "reason is empty"),
         (&post, r#"{"app":"api","reason":"x","for":"soon"}"#, 400, "for: `soon`"),
-        (&post, r#"{"ap":"api","reason":"x"}"#, 422, "unknown field"),
+        (&post, r#"{"ap":"api","reason":"x"}"#, 400, "unknown field"),
         (&delete, r#"{"app":"api"}"#, 200, r#""hold":null"#),
         (&delete, "{}", 200, r#""apps":["api"]"#),
         (&delete, "", 400, "JSON"),
@@ -392,4 +393,26 @@ async fn a_hold_needs_the_token_a_reason_and_an_app_that_is_watched() {
         let (status, answer) = ask(method.clone(), token, body).await;
         assert!(status == want && answer.contains(said), "{body}: {status} {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_daemon_that_cannot_write_its_journal_is_not_healthy_and_says_why() {
+    let served = Served::with(Some(Vec::new())).await;
+    let api = AppName::new("api");
+    served.board.journal_fails(Some(&api), "the disk is full");
+    served.board.journal_fails(None, "the disk is full");
+    let refusal: ErrorView = served.json("/healthz", 503).await;
+    assert_eq!(refusal.error, "the journal cannot be written: the disk is full");
+    assert!(served.get("/metrics").await.1.contains("waveoff_journal_failing 1"));
+
+    served.board.journal_works(None);
+    assert_eq!(served.get("/healthz").await.0, 503, "the app's task still fails");
+    served.board.journal_works(Some(&api));
+    assert_eq!(served.get("/healthz").await.0, 200);
+    let page = served.get("/metrics").await.1;
+    assert!(
+        page.contains("waveoff_journal_failing 0") && page.contains("waveoff_config_refused 0")
+    );
+    served.board.config_refused(true);
+    assert!(served.get("/metrics").await.1.contains("waveoff_config_refused 1"));
 }

@@ -134,6 +134,9 @@ pub struct AppView {
     /// The release under watch, or the one that runs.
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
+    /// What a bad release would be undone with.
+    #[serde(default)]
+    pub protection: Protection,
     /// An operator's hold of this app, placed for it alone or for all.
     #[serde(default)]
     pub operator_hold: Option<OperatorHold>,
@@ -149,6 +152,29 @@ pub struct AppView {
     pub regions: Vec<RegionReport>,
     /// When the phase ends by itself: bake over, countdown over, confirmation due.
     pub next_deadline: Option<Timestamp>,
+}
+
+/// How well the app is protected against a bad release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtectionLevel {
+    /// Nothing would be undone.
+    #[default]
+    None,
+    /// A failure of everything would be.
+    Baked,
+    /// Any breach would be.
+    Trusted,
+}
+
+/// What a bad release would be undone with, or why it would not be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Protection {
+    pub level: ProtectionLevel,
+    /// What would be gone back to.
+    pub against: Option<ReleaseInfo>,
+    /// Why nothing, or not everything, would be undone.
+    pub why_not: Option<String>,
 }
 
 /// The change feed.

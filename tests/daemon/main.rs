@@ -15,6 +15,7 @@
 )]
 
 mod endings;
+mod heartbeat;
 mod hook;
 mod input;
 mod operator;

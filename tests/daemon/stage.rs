@@ -25,7 +25,7 @@ const SIGNING_KEY: &str = "notForAnybodysEyes-webhooks";
 pub const OPERATOR_TOKEN: &str = "notForAnybodysEyes-operator";
 
 /// In the path of the receiver's URL, as chat services have it.
-const URL_SECRET: &str = "notForAnybodysEyesUrl";
+pub const URL_SECRET: &str = "notForAnybodysEyesUrl";
 
 /// Everything as shipped but for the times, which are made for a test.
 pub const POLICY: &str = r#"

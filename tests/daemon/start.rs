@@ -69,3 +69,17 @@ async fn a_platform_that_cannot_be_reached_is_named() {
     not_ready(&stage, &["GET /v1/apps", "refused"]).await;
     stage.end().await;
 }
+
+#[tokio::test]
+async fn its_own_app_is_never_watched() {
+    // Given a policy for every app, and a daemon that runs as one of them
+    let mut stage = Stage::set().await;
+    stage.variable("FLY_APP_NAME", "web");
+    stage.start().await;
+    stage.trusted().await;
+
+    // Then that one is not watched
+    assert!(stage.view("api").await.is_some());
+    assert!(stage.view("web").await.is_none());
+    stage.end().await;
+}

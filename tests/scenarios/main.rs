@@ -26,4 +26,5 @@ mod sight;
 mod silence;
 mod standing;
 mod telling;
+mod trust;
 mod world;

@@ -24,15 +24,15 @@ async fn a_release_that_fails_requests_is_undone_region_by_region() {
     world.all_run("v41");
     insta::assert_snapshot!(world.timeline().await, @r"
     0:00 release.detected v41 (first seen: it has to earn trust)
-    1:02 release.trusted v41
-    1:03 release.detected v42
+    1:03 release.trusted v41
+    1:04 release.detected v42
     1:22 release.degraded v42
     1:22 rollback.planned v42
     1:22 rollback.started v42
     1:37 rollback.region_confirmed v42 [iad]
-    1:51 rollback.region_confirmed v42 [iad lhr]
-    2:05 rollback.region_confirmed v42 [iad lhr syd]
-    2:05 rollback.completed v42 [iad lhr syd]
+    1:51 rollback.region_confirmed v42 [iad syd]
+    2:05 rollback.region_confirmed v42 [iad syd lhr]
+    2:05 rollback.completed v42 [iad syd lhr]
     ");
     world.finish().await;
 }

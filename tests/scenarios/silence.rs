@@ -3,8 +3,9 @@
 
 use waveoff::{
     model::EventKind::{
-        ConfigReloaded, ConfigWarning, MonitorBlind, MonitorJournal, MonitorRecovered,
-        ReleaseDegraded, RollbackCompleted, RollbackRegionConfirmed, RollbackStopped,
+        ConfigReloaded, ConfigWarning, MonitorBlind, MonitorClock, MonitorJournal,
+        MonitorRecovered, ReleaseDegraded, ReleaseTrusted, RollbackCompleted,
+        RollbackRegionConfirmed, RollbackStopped,
     },
     ports::PlatformError,
     sim::{Behaviour, Fault, FaultRule, fleet},
@@ -173,6 +174,29 @@ async fn a_receiver_that_is_gone_for_seconds_misses_nothing() {
     assert_eq!(world.received(RollbackCompleted).len(), 1);
     assert_eq!(world.received(ConfigReloaded).len(), 2);
     world.finish().await;
+}
+
+/// A host whose clock is wrong by five minutes: no verdict changes, and people hear of it.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_wrong_either_way_changes_no_verdict_and_is_told_once() {
+    for (skew_s, side) in [(300.0, "5 min behind the platform's"), (-300.0, "5 min ahead of")] {
+        let fleet = fleet::Fleet { skew_s, ..fleet::demo() };
+        let mut world = World::new(&fleet, &policy(QUICK)).await;
+        let start = world.sim.platform_now();
+        world.trusted().await;
+        let trusted = world.last(ReleaseTrusted).await.unwrap().at.duration_since(start);
+        assert!((55..=90).contains(&trusted.as_secs()), "{skew_s}: {trusted}");
+        world.ship("registry.fly.io/api:errors");
+        world.until(RollbackCompleted).await;
+        world.all_run("v41");
+        world.run_for(300).await;
+        assert_eq!(world.count(RollbackCompleted).await, 1);
+        assert_eq!(world.told(MonitorBlind).await, []);
+        let told = world.told(MonitorClock).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(why(&told[0]).contains(side), "{told:?}");
+        world.finish().await;
+    }
 }
 
 /// A pattern that matches no app is probably a mistake; it is told once.

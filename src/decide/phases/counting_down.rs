@@ -32,6 +32,7 @@ pub(super) fn counting_down(
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         cx.tell(EventKind::RollbackStopped, &watch, Reason::Recovered);
         watch.recovered_at = Some(cx.now);
+        watch.seen_s = 0.0;
         return Phase::Watching(watch);
     }
     if let Some(what) = sight::unseen(cx, &watch.evidence) {

@@ -48,6 +48,7 @@ pub(super) fn held(
         clear_hold(&watch, cx, Reason::Recovered);
         watch.registry_told = false;
         watch.recovered_at = Some(cx.now);
+        watch.seen_s = 0.0;
         return Phase::Watching(watch);
     }
     if matches!(reason, HoldReason::RegistryUnavailable { .. }) {

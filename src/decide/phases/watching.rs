@@ -2,9 +2,9 @@
 
 use super::{
     super::{
-        Command, Context, Round, door, rollback, sight, signed,
-        state::{self, Phase, TRUSTED_MAX, Trusted, Watch},
-        verdict,
+        Context, Round, door, rollback, sight,
+        state::{self, Phase, Watch},
+        trust, verdict,
     },
     look_again,
 };
@@ -17,8 +17,7 @@ pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Roun
     match verdict::overall(&watch.evidence) {
         Verdict::Breach if sight::unseen(cx, &watch.evidence).is_some() => Phase::Watching(watch),
         Verdict::Breach => degraded(watch, cx),
-        Verdict::Inconclusive => Phase::Watching(watch),
-        Verdict::Pass => trust_if_baked(watch, cx, round),
+        Verdict::Inconclusive | Verdict::Pass => trust::earn(watch, cx, round),
     }
 }
 
@@ -52,35 +51,4 @@ fn degraded(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     cx.memory.suspects.insert(0, digest);
     cx.memory.suspects.truncate(state::SUSPECTS_MAX);
     door::after_breach(watch, cx)
-}
-
-/// Trusts the release if it was watched long enough, with traffic.
-fn trust_if_baked(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
-    let blind = !cx.memory.blind.is_empty();
-    let baked = verdict::bake_ends(cx.policy, &watch).is_some_and(|end| cx.now >= end);
-    let exercised = verdict::is_exercised(cx.policy, &watch, cx.now);
-    let seen = verdict::seen_for(cx.policy, &watch) >= signed(cx.policy.watch.bake);
-    let sick = verdict::sick_region(&watch, cx.now).is_some();
-    let leans = verdict::leans_against(&watch.evidence);
-    if blind || !baked || !exercised || !seen || sick || leans {
-        return Phase::Watching(watch);
-    }
-    cx.tell(EventKind::ReleaseTrusted, &watch, None);
-    let revision = watch.revision.clone();
-    cx.memory.trusted.retain(|trusted| trusted.revision.digest != revision.digest);
-    cx.memory.quarantined.retain(|old| old.digest != revision.digest);
-    cx.memory.suspects.retain(|old| *old != revision.digest);
-    let trusted = Trusted {
-        revision: revision.clone(),
-        at: cx.now,
-        image_checked_at: None,
-        image_missing: false,
-        crashes_per_machine: verdict::crashes_per_machine(&watch),
-        failing: verdict::failing_checks(&watch, round.machines),
-        stayed_up: verdict::groups_that_stay_up(&watch, round.machines),
-    };
-    cx.memory.trusted.insert(0, trusted);
-    cx.memory.trusted.truncate(TRUSTED_MAX);
-    cx.command(Command::CheckImage { image: revision.image, before_use: false });
-    Phase::Steady
 }

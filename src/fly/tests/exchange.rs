@@ -217,3 +217,35 @@ fn a_client_needs_a_token_and_urls() {
     let error = Fly::new(settings("nowhere")).unwrap_err().to_string();
     assert!(error.starts_with("base URL of the Machines API: is not a URL"), "{error}");
 }
+
+#[tokio::test]
+async fn the_platforms_clock_is_known_by_the_date_of_its_answers() {
+    let now = crate::ports::Clock::system().now();
+    let ahead = now + jiff::SignedDuration::from_secs(300);
+    let date = ahead.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let (fly, _script) = platform([reply(200, "[]").with("date", date)]).await;
+    assert_eq!(fly.clock_offset(), None, "nothing was answered yet");
+    fly.machines(&web()).await.unwrap();
+    let offset = fly.clock_offset().unwrap();
+    assert!((298..=302).contains(&offset.as_secs()), "{offset}");
+}
+
+#[tokio::test]
+async fn what_a_token_reaches_is_what_the_platform_says() {
+    let (fly, script) = platform([
+        reply(
+            200,
+            r#"{"tokens":[{"org_slug":"acme","apps":["api"],"restricted_to_machine":"148e"},
+                {"org_slug":null,"apps":null}]}"#,
+        ),
+        reply(401, "{}"),
+        reply(404, "{}"),
+    ])
+    .await;
+    let scope = fly.token_scope().await.unwrap();
+    assert_eq!(script.asked()[0].line, "GET /v1/tokens/current");
+    assert!(scope.organizations.contains("acme") && scope.apps.contains("api"), "{scope:?}");
+    assert_eq!(scope.only_machine.as_deref(), Some("148e"));
+    assert!(matches!(fly.token_scope().await, Err(PlatformError::Denied(_))));
+    assert!(matches!(fly.token_scope().await, Err(PlatformError::NotFound(_))));
+}

@@ -2,7 +2,7 @@
 
 use crate::{
     model::{
-        HoldReason, MachineId, OperatorHold, Reason,
+        HoldReason, MachineId, Obstacle, OperatorHold, Reason,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{duration, whole},
@@ -16,6 +16,15 @@ pub fn reason(reason: &Reason) -> String {
         Reason::RolledBackBefore => {
             "this image was rolled back before: it is watched without a warm-up".to_owned()
         }
+        Reason::OnlyBaked => {
+            "seen healthy for its whole bake, and too few requests to say so too: \
+                              after a failure of everything it is gone back to"
+                .to_owned()
+        }
+        Reason::NothingProtects { obstacle } => format!(
+            "nothing of this app is trusted or baked yet, so a bad release would not be undone: {}",
+            self::obstacle(obstacle)
+        ),
         Reason::OnlyAlerts { thresholds } => {
             format!("{} only alerts: nothing is done", thresholds.join(", "))
         }
@@ -113,6 +122,9 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::NothingTrusted => {
             "no release of this app is trusted yet: there is nothing to go back to".to_owned()
         }
+        HoldReason::OnlyBaked => "only a baked release is there to go back to (its requests did \
+                                  not say enough), and not everything fails"
+            .to_owned(),
         HoldReason::SameImage => "the image is that of the known-good release, so an image \
                                   rollback cannot help: configuration, secrets or scale changed"
             .to_owned(),
@@ -170,6 +182,25 @@ fn lack(lack: &TokenLack) -> String {
         }
         TokenLack::OtherApps { has } => format!("it reaches only {}", has.join(", ")),
         TokenLack::OneMachine { machine } => format!("it works on machine {machine} only"),
+    }
+}
+
+/// Why a release earns nothing just now.
+pub fn obstacle(obstacle: &Obstacle) -> String {
+    match obstacle {
+        Obstacle::NotSettled => "its deploy is not over".to_owned(),
+        Obstacle::NothingUp => "none of its machines is started".to_owned(),
+        Obstacle::Unread { machines, of } => {
+            format!("the metrics of {machines} of its {of} started machines cannot be read")
+        }
+        Obstacle::SickRegion { region, threshold } => {
+            format!("{region} fails most of its requests by itself ({threshold})")
+        }
+        Obstacle::Breaches { threshold } => format!("{threshold} is breached"),
+        Obstacle::Undecided { threshold } => format!("{threshold} has nothing to say yet"),
+        Obstacle::NotSeenLongEnough { seen_s, bake_s } => {
+            format!("seen healthy for {} of {}", duration(*seen_s), duration(*bake_s))
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What people read, for every kind of event.
 
 use super::*;
-use crate::model::{AppName, Exits, Kind, Note, Reason, ReleaseVersion, Trouble, Troubled, Unit};
+use crate::model::{
+    AppName, Exits, Kind, Note, Obstacle, Reason, ReleaseVersion, Trouble, Troubled, Unit,
+};
 
 fn release(version: u64) -> ReleaseInfo {
     ReleaseInfo {
@@ -59,6 +61,14 @@ fn event(kind: EventKind) -> Event {
             calm.ln_odds = Some(-40.0);
             event.evidence = vec![calm];
             event.after_s = Some(612.0);
+        }
+        EventKind::ReleaseBaked => {
+            event.after_s = Some(672.0);
+            event.reason = Some(Reason::OnlyBaked);
+        }
+        EventKind::ReleaseUntrusted => {
+            let obstacle = Obstacle::Unread { machines: 2, of: 6 };
+            event.reason = Some(Reason::NothingProtects { obstacle });
         }
         EventKind::ReleaseDegraded => {
             event.evidence = errors;
@@ -150,6 +160,10 @@ fn every_kind_has_its_sentence() {
       api v42: new release by dana@example.com (deployment-42), judged against v41.
     release.trusted
       api v42: trusted after 10 min: 5xx 0.02 % (12 of 60 000 requests), limit 2 %.
+    release.baked
+      api v42: baked after 11 min: seen healthy for its whole bake, and too few requests to say so too: after a failure of everything it is gone back to.
+    release.untrusted
+      api v42: not protected: nothing of this app is trusted or baked yet, so a bad release would not be undone: the metrics of 2 of its 6 started machines cannot be read.
     release.degraded
       api v42: degraded after 14 s: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
     rollback.planned
@@ -201,6 +215,8 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
     insta::assert_snapshot!(all.join("\n"), @r#"
     waveoff: new release.
     waveoff: trusted.
+    waveoff: baked.
+    waveoff: not protected.
     waveoff: degraded.
     waveoff: will be rolled back.
     waveoff: rolling back.

@@ -1,0 +1,202 @@
+//! Where trust is decided. It is earned by what was seen, in two steps.
+//!
+//! *Baked*: seen healthy for the whole bake by every threshold that can be fed, wherever machines are
+//! started. Time in which something could not be seen (the daemon was away, pages that cannot be
+//! read) earns nothing. *Trusted*: baked, and the requests say so as well. After a failure of
+//! everything the newest of either is gone back to, after a partial one only a trusted release.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Command, Context, Round, later, signed,
+    state::{self, Phase, Trusted, Watch},
+    verdict,
+    watch::is_on,
+};
+use crate::model::{
+    EventKind, Machine, MachineState, Obstacle, Policy, ProcessGroup, Reason, Verdict,
+};
+
+/// Two looks further apart than this did not see what was between them.
+const CONTIGUOUS: SignedDuration = SignedDuration::from_secs(60);
+/// A baked release is told of when its requests have not made it a trusted one by then.
+const BAKED_TOLD_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// After so many bakes without a release to go back to, people are told why there is none.
+const BAKES_UNTIL_TOLD: u32 = 3;
+
+/// Adds what this round saw to what the release has earned, and lets it rise.
+pub(super) fn earn(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
+    add_round(cx, &mut watch, round);
+    if watch.seen_s >= cx.policy.watch.bake.as_secs_f64() {
+        watch.baked_at.get_or_insert(cx.now);
+        if requests_agree(cx, &watch) {
+            return trusted(&watch, cx, round);
+        }
+        note_baked(&mut watch, cx, round);
+    }
+    tell_if_nothing_protects(&mut watch, cx);
+    Phase::Watching(watch)
+}
+
+/// When the release will have been seen for its whole bake if nothing comes between; `None`: its
+/// time does not run.
+pub fn bake_ends(policy: &Policy, watch: &Watch, now: Timestamp) -> Option<Timestamp> {
+    if watch.obstacle.is_some() {
+        return None;
+    }
+    let left = (policy.watch.bake.as_secs_f64() - watch.seen_s).max(0.0);
+    let seen = later(now, std::time::Duration::from_secs_f64(left));
+    Some(verdict::bake_ends(policy, watch).map_or(seen, |end| end.max(seen)))
+}
+
+/// Time counts when it lies between two looks that both saw the release well.
+fn add_round(cx: &Context<'_>, watch: &mut Watch, round: &Round<'_>) {
+    note_fed_groups(cx.policy, watch, round);
+    let before = watch.earned_to.replace(cx.now);
+    let was_well = watch.obstacle.is_none();
+    watch.obstacle = obstacle(watch, round, cx.now);
+    let Some(before) = before else { return };
+    let passed = cx.now.duration_since(before);
+    let pace = signed(cx.policy.watch.idle_scrape_every * 3).max(CONTIGUOUS);
+    if was_well && watch.obstacle.is_none() && passed <= pace {
+        watch.seen_s += passed.as_secs_f64().max(0.0);
+    }
+}
+
+/// Groups whose pages are to be had: asked for by the policy or the machines, or read once.
+fn note_fed_groups(policy: &Policy, watch: &mut Watch, round: &Round<'_>) {
+    let is_read = |machine: &Machine| {
+        let mut samples = round.observation.samples.iter();
+        samples.any(|sample| sample.machine == machine.id && sample.readings.is_ok())
+    };
+    for machine in round.machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
+        let asked = machine.metrics.is_some() || policy.metrics_port.is_some();
+        if asked || is_read(machine) {
+            watch.fed_groups.insert(machine.group.clone());
+        }
+    }
+}
+
+/// Why this round earns the release nothing; `None`: it was seen, and well.
+fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle> {
+    if watch.settled_at.is_none() {
+        return Some(Obstacle::NotSettled);
+    }
+    let on = || round.machines.iter().filter(|machine| is_on(&watch.revision, machine));
+    let started = || on().filter(|machine| machine.state == MachineState::Started);
+    if started().next().is_none() {
+        return Some(Obstacle::NothingUp);
+    }
+    if let Some(unread) = unread(&watch.fed_groups, started(), round) {
+        return Some(unread);
+    }
+    if let Some((region, threshold)) = verdict::sick_region(watch, now) {
+        return Some(Obstacle::SickRegion { region, threshold });
+    }
+    let deciding =
+        watch.evidence.iter().filter(|evidence| evidence.may_roll_back && evidence.applies);
+    deciding.into_iter().find_map(|evidence| {
+        let threshold = evidence.threshold.clone();
+        match evidence.verdict {
+            Verdict::Pass => None,
+            Verdict::Breach => Some(Obstacle::Breaches { threshold }),
+            // What counts requests has nothing to say without any; the rest can be fed.
+            Verdict::Inconclusive if evidence.kind.counts_events() => None,
+            Verdict::Inconclusive => Some(Obstacle::Undecided { threshold }),
+        }
+    })
+}
+
+/// Started machines of groups that can be read, and were not in this round.
+fn unread<'a>(
+    fed: &BTreeSet<ProcessGroup>,
+    started: impl Iterator<Item = &'a &'a Machine>,
+    round: &Round<'_>,
+) -> Option<Obstacle> {
+    // A policy that wants nothing of pages reads none.
+    if round.observation.samples.is_empty() {
+        return None;
+    }
+    let (mut all, mut missing) = (0, 0);
+    for machine in started.filter(|machine| fed.contains(&machine.group)) {
+        all += 1;
+        let read = round
+            .observation
+            .samples
+            .iter()
+            .any(|sample| sample.machine == machine.id && sample.readings.is_ok());
+        missing += u32::from(!read);
+    }
+    (missing > 0).then_some(Obstacle::Unread { machines: missing, of: all })
+}
+
+/// Whether the requests say that the release is well: they came to the end of the bake, in several
+/// blocks, and do not lean against it.
+fn requests_agree(cx: &Context<'_>, watch: &Watch) -> bool {
+    verdict::overall(&watch.evidence) == Verdict::Pass
+        && cx.memory.blind.is_empty()
+        && verdict::bake_ends(cx.policy, watch).is_some_and(|end| cx.now >= end)
+        && verdict::is_exercised(cx.policy, watch, cx.now)
+        && !verdict::leans_against(&watch.evidence)
+}
+
+fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
+    Trusted {
+        revision: watch.revision.clone(),
+        at: cx.now,
+        image_checked_at: None,
+        image_missing: false,
+        crashes_per_machine: verdict::crashes_per_machine(watch),
+        failing: verdict::failing_checks(watch, round.machines),
+        stayed_up: verdict::groups_that_stay_up(watch, round.machines),
+    }
+}
+
+fn trusted(watch: &Watch, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
+    cx.tell(EventKind::ReleaseTrusted, watch, None);
+    let digest = &watch.revision.digest;
+    cx.memory.trusted.retain(|trusted| trusted.revision.digest != *digest);
+    cx.memory.quarantined.retain(|old| old.digest != *digest);
+    cx.memory.suspects.retain(|old| old != digest);
+    let credentials = credentials(watch, cx, round);
+    cx.memory.trusted.insert(0, credentials);
+    cx.memory.trusted.truncate(state::TRUSTED_MAX);
+    // Whatever was baked is older now.
+    cx.memory.baked = None;
+    cx.command(Command::CheckImage { image: watch.revision.image.clone(), before_use: false });
+    Phase::Steady
+}
+
+/// Notes a release that was seen well and whose requests do not say so (yet).
+fn note_baked(watch: &mut Watch, cx: &mut Context<'_>, round: &Round<'_>) {
+    let digest = &watch.revision.digest;
+    let is_noted = cx.memory.baked.as_ref().is_some_and(|baked| baked.revision.digest == *digest);
+    let is_trusted = cx.memory.trusted.iter().any(|old| old.revision.digest == *digest);
+    if !is_noted && !is_trusted {
+        let credentials = credentials(watch, cx, round);
+        cx.memory.baked = Some(credentials);
+        cx.command(Command::CheckImage { image: watch.revision.image.clone(), before_use: false });
+    }
+    let lasts = watch.baked_at.is_some_and(|at| cx.now.duration_since(at) >= BAKED_TOLD_AFTER);
+    if lasts && !watch.baked_told && !is_trusted {
+        watch.baked_told = true;
+        cx.tell(EventKind::ReleaseBaked, watch, Reason::OnlyBaked);
+    }
+}
+
+/// An app without anything to go back to is not protected: said once, with the cause.
+fn tell_if_nothing_protects(watch: &mut Watch, cx: &mut Context<'_>) {
+    let unprotected = cx.memory.trusted.is_empty() && cx.memory.baked.is_none();
+    let long = signed(cx.policy.watch.bake * BAKES_UNTIL_TOLD);
+    if watch.untrusted_told || !unprotected || cx.now.duration_since(watch.since) < long {
+        return;
+    }
+    watch.untrusted_told = true;
+    let obstacle = watch.obstacle.clone().unwrap_or(Obstacle::NotSeenLongEnough {
+        seen_s: watch.seen_s,
+        bake_s: cx.policy.watch.bake.as_secs_f64(),
+    });
+    cx.tell(EventKind::ReleaseUntrusted, watch, Reason::NothingProtects { obstacle });
+}
