@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::{
     rival::{self, Claim, Standing},
-    state::{MIGRATED_MAX, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback, Trusted},
+    state::{MIGRATED_MAX, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback},
 };
 use crate::model::{
-    self, Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion, reason::ImageCount,
+    Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion, reason::ImageCount,
 };
 
 /// The machines that count: not destroyed, not of a group that runs once and ends.
@@ -21,18 +21,6 @@ pub(super) fn judged(machines: &[Machine]) -> Vec<&Machine> {
             !machine.is_ephemeral() && !matches!(machine.state, MachineState::Destroyed)
         })
         .collect()
-}
-
-/// A group whose machine ends its work without an error under a trusted release is one of jobs,
-/// however long it had run when that release earned its trust.
-pub(super) fn notice_jobs(memory: &mut Memory, machines: &[&Machine]) {
-    let is_done = |machine: &&&Machine| machine.standing(false) == model::Standing::JobDone;
-    for machine in machines.iter().filter(is_done) {
-        let runs = |old: &&mut Trusted| Some(&old.revision.digest) == machine.digest();
-        if let Some(trusted) = memory.trusted.iter_mut().find(runs) {
-            trusted.stayed_up.remove(&machine.group);
-        }
-    }
 }
 
 /// What a machine runs, when the platform says which image that is.

@@ -98,7 +98,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     cx.memory.org.clone_from(&observation.org);
     let round = Round { machines: &machines, observation };
     sight::sees_metrics(cx, &round);
-    fleet::notice_jobs(&mut cx.memory, &machines);
+    verdict::learn_jobs(&mut cx.memory, &machines);
     let phase = arrivals::take_in(phase, cx, &round);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);

@@ -92,10 +92,12 @@ fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle
     if let Some(unread) = unread(&watch.fed_groups, started(), round) {
         return Some(unread);
     }
-    if let Some(sick) = sick_region(watch, now) {
-        return Some(sick);
+    if let Some((region, threshold)) = verdict::sick_region(watch, now) {
+        return Some(Obstacle::SickRegion { region, threshold });
     }
-    watch.evidence.iter().filter(|one| one.may_roll_back && one.applies).find_map(|evidence| {
+    let deciding =
+        watch.evidence.iter().filter(|evidence| evidence.may_roll_back && evidence.applies);
+    deciding.into_iter().find_map(|evidence| {
         let threshold = evidence.threshold.clone();
         match evidence.verdict {
             Verdict::Pass => None,
@@ -130,12 +132,6 @@ fn unread<'a>(
     (missing > 0).then_some(Obstacle::Unread { machines: missing, of: all })
 }
 
-/// A region that fails by itself is no health, however little of the traffic it has.
-fn sick_region(watch: &Watch, now: Timestamp) -> Option<Obstacle> {
-    let (region, threshold, _) = verdict::sick_region(watch, now)?;
-    Some(Obstacle::SickRegion { region, threshold })
-}
-
 /// Whether the requests say that the release is well: they came to the end of the bake, in several
 /// blocks, and do not lean against it.
 fn requests_agree(cx: &Context<'_>, watch: &Watch) -> bool {
@@ -143,7 +139,6 @@ fn requests_agree(cx: &Context<'_>, watch: &Watch) -> bool {
         && cx.memory.blind.is_empty()
         && verdict::bake_ends(cx.policy, watch).is_some_and(|end| cx.now >= end)
         && verdict::is_exercised(cx.policy, watch, cx.now)
-        && verdict::seen_for(cx.policy, watch) >= signed(cx.policy.watch.bake)
         && !verdict::leans_against(&watch.evidence)
 }
 

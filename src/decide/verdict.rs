@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
     later, signed,
-    state::{FailingChecks, Trusted, Watch},
+    state::{FailingChecks, Memory, Trusted, Watch},
     watch::{is_on, stays_up},
 };
 use crate::{
     model::{
-        CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, OnBreach, Policy,
-        ProcessGroup, Region, SourceName, Tally, Verdict,
+        CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Policy, ProcessGroup,
+        Region, SourceName, Standing, Verdict,
     },
     threshold::{self, Applies, Case, Judged, Own},
 };
@@ -129,6 +129,20 @@ pub(super) fn groups_that_stay_up(watch: &Watch, machines: &[&Machine]) -> BTree
         .collect()
 }
 
+/// A group of which a machine ends by itself while it runs a trusted release does not stay up: its
+/// machines are jobs, and are not started again by going back.
+pub(super) fn learn_jobs(memory: &mut Memory, machines: &[&Machine]) {
+    for machine in machines.iter().filter(|machine| !machine.has_services) {
+        let here = |at: Timestamp| machine.placed_at.is_none_or(|placed| at >= placed);
+        let ended = machine.standing(false) == Standing::JobDone
+            && machine.exits.first().is_some_and(|exit| here(exit.at));
+        let runs = |trusted: &&mut Trusted| machine.digest() == Some(&trusted.revision.digest);
+        if ended && let Some(trusted) = memory.trusted.iter_mut().find(runs) {
+            trusted.stayed_up.remove(&machine.group);
+        }
+    }
+}
+
 /// Unplanned exits per machine of the release.
 pub(super) fn crashes_per_machine(watch: &Watch) -> f64 {
     let crashes = watch.thresholds.values().find_map(|state| match &state.own {
@@ -148,24 +162,11 @@ pub(super) fn applies(policy: &Policy, watch: &Watch, threshold: &str) -> Applie
     }
 }
 
-/// How long the release was seen by every threshold that applies and may roll back: seconds in which
-/// every started machine that the source should cover was read. The least of them counts.
-pub(super) fn seen_for(policy: &Policy, watch: &Watch) -> SignedDuration {
-    policy
-        .thresholds
-        .iter()
-        .filter(|one| one.on_breach == OnBreach::Rollback)
-        .filter(|one| applies(policy, watch, &one.name) == Applies::Yes)
-        .filter_map(|one| Some(watch.thresholds.get(&one.name)?.sight.seen_for()))
-        .min()
-        .unwrap_or(SignedDuration::ZERO)
-}
-
 /// A region that fails by itself, and by which threshold: the whole may be within its limit, and it
 /// is no health all the same.
-pub(super) fn sick_region(watch: &Watch, now: Timestamp) -> Option<(Region, String, Tally)> {
+pub(super) fn sick_region(watch: &Watch, now: Timestamp) -> Option<(Region, String)> {
     watch.thresholds.iter().find_map(|(name, state)| {
-        let (region, tally) = state.sight.sick_region(now)?;
-        Some((region.clone(), name.clone(), tally))
+        let (region, _) = state.sight.sick_region(now)?;
+        Some((region.clone(), name.clone()))
     })
 }

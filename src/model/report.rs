@@ -91,6 +91,10 @@ pub enum MachineReport {
     Failed {
         failure: MachineFailure,
     },
+    /// The words of a version that kept words.
+    Told {
+        text: String,
+    },
 }
 
 impl MachineReport {

@@ -1,6 +1,6 @@
 //! Events as text, with their bounds: what every engine stores alike.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::StoreError;
 use crate::model::{Event, EventKind, Reason};
@@ -82,7 +82,36 @@ fn cut(value: &mut Value) {
 
 /// An event that was stored; `what` names the place.
 pub(super) fn decode(body: &str, what: &str) -> Result<Event, StoreError> {
-    serde_json::from_str(body).map_err(|error| StoreError::Unreadable(format!("{what}: {error}")))
+    let decoded = serde_json::from_str(body).or_else(|error| {
+        let mut value: Value = serde_json::from_str(body)?;
+        facts_of(&mut value);
+        // Still unreadable: the first complaint is the one that helps.
+        serde_json::from_value(value).map_err(|_| error)
+    });
+    decoded.map_err(|error| StoreError::Unreadable(format!("{what}: {error}")))
+}
+
+/// An event of a version that kept sentences where facts are kept now: its words are kept as words.
+fn facts_of(event: &mut Value) {
+    if let Some(reason @ Value::String(_)) = event.get_mut("reason") {
+        *reason = json!({ "kind": "told", "text": reason.take() });
+    }
+    for region in event.get_mut("regions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(phase) = region.get_mut("phase").filter(|phase| **phase == "stopped") {
+            *phase = json!("waiting");
+        }
+        let machines = region.get_mut("machines").and_then(Value::as_object_mut);
+        for report in machines.into_iter().flat_map(serde_json::Map::values_mut) {
+            if report.is_string() {
+                *report = json!({ "state": "told", "text": report.take() });
+            }
+        }
+    }
+    for evidence in event.get_mut("evidence").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(note) = evidence.get_mut("note").filter(|note| note.is_string()) {
+            note.take();
+        }
+    }
 }
 
 /// A reason as long as one may be.

@@ -1,16 +1,13 @@
-//! What trust may be built on: which thresholds apply, how long each was really seen, and whether a
-//! region is sick by itself.
+//! What trust may be built on: which thresholds apply, and whether a region is sick by itself.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Round, whole_seconds};
-use crate::model::{MachineState, NotFed, ProcessGroup, Region, Tally, Want};
+use super::Round;
+use crate::model::{MachineState, NotFed, Region, Tally, Want};
 
-/// Two looks further apart than this leave what is between them unseen.
-const UNSEEN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// A threshold that cannot be fed is found out over at least so many rounds with readings.
 const ROUNDS_MIN: u32 = 10;
 /// How long a region's last requests are remembered, and how few of them say nothing.
@@ -26,13 +23,9 @@ pub enum Applies {
     NotFed { why: NotFed },
 }
 
-/// How much was seen of what a threshold needs.
+/// What was seen of what a threshold needs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sight {
-    /// Milliseconds in which everything was seen.
-    seen_ms: i64,
-    /// The last look, when it saw everything.
-    last: Option<Timestamp>,
     /// Rounds with anything to read, and whether any had what is looked for.
     rounds: u32,
     fed: bool,
@@ -78,14 +71,6 @@ impl Sight {
         self.has_services |= started().any(|look| look.machine.has_services);
         self.has_page |= started().any(|look| look.machine.metrics.is_some())
             || round.policy.metrics_port.is_some();
-        let complete = match want {
-            Want::Machines => started().next().is_some(),
-            Want::Pages(_) => {
-                let covered = |group: &ProcessGroup| self.covers(group, round);
-                let mut wanted = started().filter(|look| covered(&look.machine.group)).peekable();
-                wanted.peek().is_some() && wanted.all(|look| look.readings.is_some())
-            }
-        };
         if let Want::Pages(_) = want {
             let read: Vec<_> = round.on.iter().filter_map(|look| look.readings).collect();
             self.rounds = self.rounds.saturating_add(u32::from(!read.is_empty()));
@@ -100,33 +85,6 @@ impl Sight {
                 region.add(count.n, count.k, round.now);
             }
         }
-        let before = std::mem::replace(&mut self.last, complete.then_some(round.now));
-        if let Some(before) = before.filter(|_| complete) {
-            let span = round.now.duration_since(before);
-            if span <= UNSEEN_AFTER && span > SignedDuration::ZERO {
-                let ms = i64::try_from(span.as_millis()).unwrap_or(0);
-                self.seen_ms = self.seen_ms.saturating_add(ms);
-            }
-        }
-    }
-
-    /// Whether the source should know of a group's machines: those that have a page.
-    fn covers(&self, group: &ProcessGroup, round: &Round<'_>) -> bool {
-        round.policy.metrics_port.is_some()
-            || round
-                .on
-                .iter()
-                .any(|look| look.machine.group == *group && look.machine.metrics.is_some())
-    }
-
-    /// For how long everything was seen that the threshold is read from.
-    pub fn seen_for(&self) -> SignedDuration {
-        SignedDuration::from_millis(self.seen_ms)
-    }
-
-    /// What was seen before counts no more: the release breached, or was silent for long.
-    pub fn begin_anew(&mut self) {
-        self.seen_ms = 0;
     }
 
     /// Whether the threshold says anything about the app.
@@ -149,10 +107,5 @@ impl Sight {
             .map(|(region, lately)| (region, lately.tally(now)))
             .filter(|(_, tally)| tally.n >= SICK_MIN && tally.k >= SICK_SHARE * tally.n)
             .max_by(|(_, a), (_, b)| a.k.total_cmp(&b.k))
-    }
-
-    /// For people.
-    pub fn seen_seconds(&self) -> u64 {
-        whole_seconds(self.seen_for())
     }
 }

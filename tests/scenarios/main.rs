@@ -19,6 +19,7 @@ mod hands;
 mod left_overs;
 mod life;
 mod mortal;
+mod neighbours;
 mod odd;
 mod passing_causes;
 mod recovery;

@@ -57,8 +57,8 @@ pub fn reason(reason: &Reason) -> String {
             "somebody set {} to the image that was rolled back: left as it is",
             names(machines)
         ),
-        Reason::Waits { wait } => format!("waits: {}", report::wait(wait)),
-        Reason::WaitOver { was } => format!("goes on, waited because {}", report::wait(was)),
+        Reason::Waits { wait } => report::wait(wait),
+        Reason::WaitOver { was } => format!("was waiting: {}", report::wait(was)),
         Reason::NoProgress { minutes, wait } => format!(
             "it has come no further for {minutes} minutes and is tried on: {}",
             report::wait(wait)

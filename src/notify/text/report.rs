@@ -19,6 +19,7 @@ pub fn machine(report: &MachineReport) -> String {
         }
         MachineReport::Runs { digest: Some(digest) } => format!("runs {}", digest.short()),
         MachineReport::Runs { digest: None } => "runs an image without digest".to_owned(),
+        MachineReport::Told { text } => text.clone(),
         MachineReport::RegionLeftAlone => "its region was left alone".to_owned(),
         MachineReport::Failed { failure } => format!("failed: {}", self::failure(failure)),
     }

@@ -207,14 +207,18 @@ fn every_kind_has_its_sentence() {
       api v42 → v41: would be rolled back (observing only): 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
     rollback.started
       api v42 → v41: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250). iad rolling back; syd next.
+    rollback.paused
+      api v42 → v41: rollback paused: 148e is leased by ci@example.com. iad rolling back. Not on target: 148e in iad (leased by ci@example.com).
+    rollback.resumed
+      api v42 → v41: rollback goes on: was waiting: 148e is leased by ci@example.com. iad rolling back. Not on target: 148e in iad (leased by ci@example.com).
     rollback.region_confirmed
       api v42 → v41: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250). iad, lhr done in 48 s; syd next.
     rollback.completed
       api v42 → v41: rolled back in 93 s: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250). iad, syd done. Not on target: 9081 in iad (host unreachable).
     rollback.stopped
-      api v42 → v41: rollback stopped: v43 was deployed by somebody else. iad done; syd stopped.
+      api v42 → v41: rollback stopped: v43 was deployed by somebody else. iad done; syd rolling back.
     rollback.failed
-      api v42 → v41: rollback failed after 3 min: iad did not get better on v41. iad stopped; syd skipped. Not on target: 148e in iad (did not start).
+      api v42 → v41: rollback failed after 3 min: iad did not get better on v41. iad rolling back; syd skipped. Not on target: 148e in iad (failed: the rollback took it down, and it does not start: start it by hand).
     hold.placed
       api v42: held, nothing will be rolled back: v42 ran migrations. 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
     hold.cleared
@@ -234,7 +238,7 @@ fn every_kind_has_its_sentence() {
     image.missing
       api v42 → v41: the image to go back to is missing from its registry: registry.fly.io has no such manifest.
     image.mixed
-      api v42: its machines run different images. 148e in iad (v41), 9081 in iad (v42).
+      api v42: its machines run different images. 148e in iad (waiting), 9081 in iad (gone).
     config.rejected
       waveoff: changed configuration refused, the old one stays in force: thresholds/web.toml:3: unknown key `maks`.
     config.reloaded
@@ -257,6 +261,8 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
     waveoff: degraded.
     waveoff: will be rolled back.
     waveoff: rolling back.
+    waveoff: rollback paused.
+    waveoff: rollback goes on.
     waveoff: region confirmed.
     waveoff: rolled back.
     waveoff: rollback stopped.
