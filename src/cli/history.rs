@@ -176,7 +176,7 @@ mod tests {
   api v42 → v41: 5xx 9.0 %
   because 5xx breached
     5xx  9.0 %  limit 2 %  37 of 410    breach
-    iad  waiting  1 on v42
+    iad  waiting  1 waiting
     | panic : at the disco
 (older events exist; ask for more with --limit)
 "
