@@ -40,6 +40,7 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
 }
 
 /// How a watch begins.
+#[derive(Clone, Copy)]
 struct Beginning {
     learning: bool,
     quarantined: bool,

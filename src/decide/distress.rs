@@ -14,7 +14,10 @@ use super::{
     state::{Phase, RegionWork, Watch},
     verdict, watch,
 };
-use crate::model::{AppName, Distress, OrgContext, Region, Verdict};
+use crate::{
+    model::{AppName, Distress, OrgContext, Region, Verdict},
+    threshold::ThresholdState,
+};
 
 /// Apps whose distress began within this time of each other degrade together.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(15);
@@ -74,7 +77,7 @@ fn go_on(before: Option<Suspicion>, is: bool, now: Timestamp) -> Option<Suspicio
 fn is_suspicious(watch: &Watch) -> bool {
     watch.evidence.iter().filter(|evidence| evidence.may_roll_back).any(|evidence| {
         let state = watch.thresholds.get(&evidence.threshold);
-        evidence.verdict == Verdict::Breach || state.is_some_and(|state| state.is_suspicious())
+        evidence.verdict == Verdict::Breach || state.is_some_and(ThresholdState::is_suspicious)
     })
 }
 

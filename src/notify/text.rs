@@ -25,7 +25,6 @@ const MACHINES_MAX: usize = 10;
 const PHRASE_MAX: usize = 300;
 
 /// What happened, for people: one to three short sentences, bounded in length.
-#[expect(clippy::too_many_lines, reason = "one arm for each")]
 pub fn sentence(event: &Event) -> String {
     let mut text = Text(head(event));
     match event.kind {

@@ -126,7 +126,7 @@ async fn what_flaps_is_summed_up() {
     assert!(happened >= 10, "{happened} in an hour\n{}", world.timeline().await);
     assert!(told.len() <= 7, "{} of {happened} were told", told.len());
     let counted: u64 = told.iter().map(|body| body["data"]["repeats"].as_u64().unwrap()).sum();
-    assert!(counted as usize + told.len() >= happened - 5, "{counted} {happened}");
+    assert!(usize::try_from(counted).unwrap() + told.len() >= happened - 5, "{counted} {happened}");
     let text = told[1]["data"]["text"].as_str().unwrap();
     assert!(text.contains("since this was last told"), "{text}");
     world.finish().await;

@@ -36,7 +36,7 @@ enum Hand {
     /// A human's deploy begins.
     NewerRelease,
     /// An image is put on the machine by hand, which waits for no lease and minds it.
-    ByHand,
+    SomebodysImage,
     /// The process is killed.
     Death,
     /// The daemon is told to stop.
@@ -127,7 +127,7 @@ impl Stage {
             Hand::NewerRelease => {
                 self.sim.ship(APP, NEWER, ShipOptions::default()).unwrap();
             }
-            Hand::ByHand => {
+            Hand::SomebodysImage => {
                 let done = self.sim.with(|org| org.put_image(machine, NEWER)).is_ok();
                 self.by_hand.set(done);
             }
@@ -243,7 +243,7 @@ at_every_await! {
     a_rival_at_every_await: Hand::Rival;
     a_lost_lease_at_every_await: Hand::LostLease;
     a_newer_release_at_every_await: Hand::NewerRelease;
-    an_image_by_hand_at_every_await: Hand::ByHand;
+    an_image_by_hand_at_every_await: Hand::SomebodysImage;
     the_end_of_the_process_at_every_await: Hand::Death;
     a_stop_at_every_await: Hand::Stop;
     silence_at_every_await: Hand::Silence;

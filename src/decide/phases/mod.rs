@@ -31,19 +31,19 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
             Phase::Steady
         }
         Phase::Watching(watch) => match runs_still(watch, cx, round, None) {
-            Ok(watch) => watching(watch, cx, round),
-            Err(next) => next,
+            Some(watch) => watching(watch, cx, round),
+            None => Phase::Steady,
         },
         Phase::CountingDown { watch, until } => {
             match runs_still(watch, cx, round, Some(EventKind::RollbackStopped)) {
-                Ok(watch) => counting_down::counting_down(watch, until, cx, round),
-                Err(next) => next,
+                Some(watch) => counting_down::counting_down(watch, until, cx, round),
+                None => Phase::Steady,
             }
         }
         Phase::Held { watch, reason, since } => {
             match runs_still(watch, cx, round, Some(EventKind::HoldCleared)) {
-                Ok(watch) => held::held(watch, reason, since, cx, round),
-                Err(next) => next,
+                Some(watch) => held::held(watch, reason, since, cx, round),
+                None => Phase::Steady,
             }
         }
         Phase::CheckingImage { mut watch, target } => {
@@ -57,22 +57,22 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
 }
 
 /// Ends a watch whose release no machine runs any more (somebody put another image on the machines
-/// without making a release of it): `Err` is the phase after it. What ends is told as `ends`.
+/// without making a release of it): then `None`, and what ends is told as `ends`.
 fn runs_still(
     mut watch: Box<Watch>,
     cx: &mut Context<'_>,
     round: &Round<'_>,
     ends: Option<EventKind>,
-) -> Result<Box<Watch>, Phase> {
+) -> Option<Box<Watch>> {
     let machines = round.machines;
     let gone = !machines.is_empty()
         && !machines.iter().any(|machine| machine.digest() == Some(&watch.revision.digest));
     if !gone {
         watch.gone_since = None;
-        return Ok(watch);
+        return Some(watch);
     }
     if cx.now.duration_since(*watch.gone_since.get_or_insert(cx.now)) < GONE_AFTER {
-        return Ok(watch);
+        return Some(watch);
     }
     if let Some(kind) = ends {
         cx.tell(kind, &watch, Reason::NobodyRunsIt);
@@ -82,7 +82,7 @@ fn runs_still(
     if let Some(runs) = runs.filter(|runs| cx.is_trusted(runs)) {
         fleet::make_current(&mut cx.memory, runs, cx.now);
     }
-    Err(Phase::Steady)
+    None
 }
 
 /// Takes a round into a watch.

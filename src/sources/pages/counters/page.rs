@@ -162,7 +162,7 @@ impl<'a> Page<'a> {
         let missing = |label: &&Matcher| all.iter().all(|one| one.label(&label.label).is_none());
         let label = bad.matchers.iter().find(missing).filter(|_| !all.is_empty())?;
         let seen: BTreeSet<String> =
-            all.iter().flat_map(|one| one.labels.iter().map(|(name, _)| name.clone())).collect();
+            all.iter().flat_map(|one| one.labels.keys().cloned()).collect();
         let seen = seen.into_iter().take(LABELS_SHOWN).collect();
         Some(Oddity::NoLabel { label: label.label.clone(), seen })
     }
