@@ -212,7 +212,7 @@ pub(super) fn make_own(state: &mut Memory, version: ReleaseVersion) {
     }
 }
 
-/// What a rollback wants of the app's machines, for [`rival`].
+/// What a rollback wants of the app's machines, for [`rival()`].
 pub(super) fn claim<'a>(state: &'a Memory, rollback: &'a Rollback) -> Claim<'a> {
     let quarantined = state.quarantined.iter().map(|old| &old.digest);
     Claim {
