@@ -13,6 +13,7 @@ mod logs;
 mod lookout;
 mod observe;
 mod orders;
+mod outcomes;
 mod record;
 mod reload;
 mod repeats;

@@ -127,7 +127,8 @@ impl AppTask {
     pub(super) fn log_outcome(&self, state: &AppState, input: &Input) {
         let Input::Finished { command, outcome } = input else { return };
         if let Some(command) = state.memory.pending.get(command) {
-            info!(app = %self.app, "{}: {}: {outcome:?}", self.app, command.describe());
+            let outcome = super::outcomes::describe(outcome);
+            info!(app = %self.app, "{}: {}: {outcome}", self.app, command.describe());
         }
     }
 }

@@ -90,6 +90,10 @@ impl Roster {
                         Err(error) => anyhow::bail!("an app's task failed: {error}"),
                     };
                     result?;
+                    if *self.stop.borrow() {
+                        // It ended for that; nobody is hired any more.
+                        break;
+                    }
                     course.hired.retain(|app, hired| {
                         if hired.task == task {
                             self.shared.app_gone(app);

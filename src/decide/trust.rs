@@ -5,7 +5,7 @@
 //! read) earns nothing. *Trusted*: baked, and the requests say so as well. After a failure of
 //! everything the newest of either is gone back to, after a partial one only a trusted release.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,13 +16,15 @@ use super::{
     watch::is_on,
 };
 use crate::model::{
-    EventKind, Machine, MachineState, Obstacle, Policy, ProcessGroup, Reason, Verdict,
+    EventKind, Machine, MachineState, Obstacle, Policy, ProcessGroup, Reason, Region, Verdict,
 };
 
 /// Two looks further apart than this did not see what was between them.
 const CONTIGUOUS: SignedDuration = SignedDuration::from_secs(60);
 /// A baked release is told of when its requests have not made it a trusted one by then.
 const BAKED_TOLD_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// One part in so many of the started machines may be unread.
+const UNREAD_PART: u32 = 3;
 /// After so many bakes without a release to go back to, people are told why there is none.
 const BAKES_UNTIL_TOLD: u32 = 3;
 
@@ -109,7 +111,8 @@ fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle
     })
 }
 
-/// Started machines of groups that can be read, and were not in this round.
+/// Started machines of groups that can be read, and were not in this round: more than a third of
+/// them, or all that a group has in a region. What has no address cannot be read by anybody.
 fn unread<'a>(
     fed: &BTreeSet<ProcessGroup>,
     started: impl Iterator<Item = &'a &'a Machine>,
@@ -120,7 +123,10 @@ fn unread<'a>(
         return None;
     }
     let (mut all, mut missing) = (0, 0);
-    for machine in started.filter(|machine| fed.contains(&machine.group)) {
+    let mut regions: BTreeMap<(&ProcessGroup, &Region), bool> = BTreeMap::new();
+    let can_be_read =
+        |machine: &&&Machine| fed.contains(&machine.group) && machine.private_ip.is_some();
+    for machine in started.filter(can_be_read) {
         all += 1;
         let read = round
             .observation
@@ -128,8 +134,10 @@ fn unread<'a>(
             .iter()
             .any(|sample| sample.machine == machine.id && sample.readings.is_ok());
         missing += u32::from(!read);
+        *regions.entry((&machine.group, &machine.region)).or_default() |= read;
     }
-    (missing > 0).then_some(Obstacle::Unread { machines: missing, of: all })
+    let blind = missing * UNREAD_PART > all || regions.values().any(|read| !read);
+    blind.then_some(Obstacle::Unread { machines: missing, of: all })
 }
 
 /// Whether the requests say that the release is well: they came to the end of the bake, in several

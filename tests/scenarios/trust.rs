@@ -157,3 +157,13 @@ async fn an_app_that_nothing_protects_is_told_of_once_with_the_cause() {
     assert_eq!(world.count(ReleaseUntrusted).await, 1);
     world.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_machine_that_cannot_be_read_among_many_is_no_obstacle() {
+    let mut world = World::idle(&fleet::demo(), &policy(QUICK));
+    let one = world.sim.machine_ids(APP, Some("syd")).remove(0);
+    world.sim.set_page_readable(&one, false);
+    world.start().await;
+    world.trusted().await;
+    world.finish().await;
+}
