@@ -65,6 +65,11 @@ fn add_round(cx: &Context<'_>, watch: &mut Watch, round: &Round<'_>) {
     }
 }
 
+/// A round saw nothing: the time around it earns nothing, however short it was.
+pub(super) fn interrupted(watch: &mut Watch) {
+    watch.earned_to = None;
+}
+
 /// Groups whose pages are to be had: asked for by the policy or the machines, or read once.
 fn note_fed_groups(policy: &Policy, watch: &mut Watch, round: &Round<'_>) {
     let is_read = |machine: &Machine| {

@@ -140,11 +140,17 @@ impl Mishap {
         }
     }
 
-    /// Whether it only puts a rollback off: what people did to machines stays.
+    /// Whether it only puts a rollback off: what people did to machines stays, and a policy that
+    /// only observes ends it.
     pub fn is_passing(&self) -> bool {
         !matches!(
             self,
-            Self::Secrets | Self::Scale { .. } | Self::ByHand | Self::Clone | Self::Ship { .. }
+            Self::Secrets
+                | Self::Scale { .. }
+                | Self::ByHand
+                | Self::Clone
+                | Self::Ship { .. }
+                | Self::Mode { .. }
         )
     }
 

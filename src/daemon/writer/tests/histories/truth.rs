@@ -11,7 +11,7 @@ use crate::{
     decide::{AppState, Input, Transition, state::Phase},
     model::{
         EventKind::{self, *},
-        MachineId, MachineState,
+        MachineId, MachineState, Observation,
     },
     ports::Lease,
     sim::{Sim, State},
@@ -29,6 +29,11 @@ const WRITES_MAX: u32 = 60;
 const ERRANDS_MAX: u32 = 1_500;
 /// A newer release in the ledger was there to be read for so long.
 const LEDGER_READ_MS: u64 = 30_000;
+
+/// Two looks further apart than this did not see what was between them.
+const CONTIGUOUS_MS: u64 = 60_000;
+/// The calls before a write may take so long, after the rollback was stopped.
+const SEEN_THROUGH_MS: u64 = 150_000;
 
 /// A machine before a write.
 pub struct Before {
@@ -57,6 +62,7 @@ pub struct Truth {
     /// Seconds for which a digest was looked at.
     seen_ms: BTreeMap<String, u64>,
     looked_at: Option<u64>,
+    stopped_at: u64,
     read_at: u64,
     /// Machines that serve the bad image outside a rollback, since when; and those told of.
     serving: BTreeMap<String, u64>,
@@ -82,6 +88,7 @@ impl Truth {
             confirmed: 0,
             seen_ms: BTreeMap::new(),
             looked_at: None,
+            stopped_at: 0,
             read_at: 0,
             serving: BTreeMap::new(),
             told: BTreeSet::new(),
@@ -106,7 +113,10 @@ impl Truth {
     pub fn look(&mut self, sim: &Sim, t: u64, state: &AppState, alive: bool) {
         let quarantined = state.memory.quarantined.iter().any(|q| q.digest.as_str() == self.bad);
         let at_work = matches!(state.phase, Phase::RollingBack(_));
-        let watched = alive && quarantined && !at_work && t < self.read_at + 20_000;
+        // A hold says what it holds, and goes on saying it.
+        let held = matches!(state.phase, Phase::Held { .. } | Phase::Stopped { .. });
+        let sees = alive && t < self.read_at + 20_000;
+        let watched = sees && quarantined && !at_work && !held;
         let (mut all, mut down) = (BTreeMap::new(), BTreeMap::new());
         let mut serving = BTreeSet::new();
         sim.with(|org| {
@@ -160,19 +170,25 @@ impl Truth {
         }
     }
 
+    /// Counts the time between two looks in a row that both came to something.
+    fn observed(&mut self, t: u64, observation: &Observation) {
+        let Ok(machines) = &observation.machines else {
+            self.looked_at = None;
+            return;
+        };
+        let gap = self.looked_at.replace(t).map_or(0, |at| t - at);
+        self.read_at = t;
+        let up = machines.iter().filter(|m| matches!(m.state, MachineState::Started));
+        let digests: BTreeSet<_> = up.filter_map(|m| m.digest()).collect();
+        for digest in digests.into_iter().filter(|_| gap <= CONTIGUOUS_MS) {
+            *self.seen_ms.entry(digest.to_string()).or_default() += gap;
+        }
+    }
+
     /// A step was taken.
     pub fn decided(&mut self, t: u64, input: &Input, done: &Transition) {
-        if let Input::Observed(observation) = input
-            && let Ok(machines) = &observation.machines
-        {
-            let gap = self.looked_at.map_or(0, |at| t - at);
-            self.looked_at = Some(t);
-            self.read_at = t;
-            let up = machines.iter().filter(|m| matches!(m.state, MachineState::Started));
-            let digests: BTreeSet<_> = up.filter_map(|m| m.digest()).collect();
-            for digest in digests.into_iter().filter(|_| gap <= 20_000) {
-                *self.seen_ms.entry(digest.to_string()).or_default() += gap;
-            }
+        if let Input::Observed(observation) = input {
+            self.observed(t, observation);
         }
         for event in &done.events {
             let digest = event.release.as_ref().map(|release| release.digest.to_string());
@@ -203,8 +219,15 @@ impl Truth {
                 }
                 RollbackRegionConfirmed => self.confirmed += 1,
                 RollbackCompleted => self.told.clear(),
+                // What was not put right is news when it is found again.
+                RollbackStopped => {
+                    self.rollbacks.clear();
+                    self.stopped_at = t;
+                }
                 _ => {}
             }
+            let reason = format!("{:?}", event.reason);
+            self.told.extend(self.serving.keys().filter(|id| reason.contains(*id)).cloned());
             if tells(event.kind) {
                 self.told.extend(self.serving.keys().cloned());
             }
@@ -256,6 +279,8 @@ impl Truth {
         self.region_of.insert(id.clone(), before.region.clone());
         let rollback = match &state.phase {
             Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => rollback,
+            // What was under way when it was stopped is seen through.
+            _ if t < self.stopped_at + SEEN_THROUGH_MS => return,
             _ => return self.broken(format!("{id} is written to outside a rollback")),
         };
         let own = |version: u64| state.memory.own_releases.iter().any(|own| own.0 == version);
@@ -263,7 +288,15 @@ impl Truth {
             self.broken(format!("newer: {id} carries v{version} and is written to"));
         }
         let read_by = t.saturating_sub(LEDGER_READ_MS);
-        let newer = self.released.iter().find(|(v, at)| **v > rollback.after.0 && **at < read_by);
+        let wanted = |version: u64| {
+            let mut releases = sim.releases(APP).into_iter();
+            releases.any(|entry| {
+                entry.version == version && matches!(&*entry.status, "pending" | "running")
+            })
+        };
+        let newer = self.released.iter().find(|(version, at)| {
+            **version > rollback.after.0 && **at < read_by && wanted(**version)
+        });
         if let Some((version, _)) = newer {
             self.broken(format!("newer: v{version} is in the ledger, and {id} is written to"));
         }
