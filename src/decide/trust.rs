@@ -107,8 +107,14 @@ fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle
         match evidence.verdict {
             Verdict::Pass => None,
             Verdict::Breach => Some(Obstacle::Breaches { threshold }),
-            // What counts requests has nothing to say without any; the rest can be fed.
-            Verdict::Inconclusive if evidence.kind.counts_events() => None,
+            // What counts requests has nothing to say without any; the rest can be fed. While they
+            // lean against the release it is not seen to be well, proved or not.
+            Verdict::Inconclusive
+                if evidence.kind.counts_events()
+                    && !verdict::leans_against(std::slice::from_ref(evidence)) =>
+            {
+                None
+            }
             Verdict::Inconclusive => Some(Obstacle::Undecided { threshold }),
         }
     })

@@ -421,11 +421,20 @@ impl World {
         for event in &done.events {
             let release = event.release.as_ref().map(crate::model::event::ReleaseInfo::label);
             let reason = event.reason.as_ref().map(|reason| format!("{reason:?}"));
+            let evidence: Vec<String> = event
+                .evidence
+                .iter()
+                .map(|one| {
+                    let (name, verdict) = (&one.threshold, one.verdict.as_str());
+                    format!("{name} {verdict} {}/{}", one.bad, one.total)
+                })
+                .collect();
             self.note(format!(
-                "** {} {} {}",
+                "** {} {} {} [{}]",
                 event.kind.as_str(),
                 release.unwrap_or_default(),
-                reason.unwrap_or_default()
+                reason.unwrap_or_default(),
+                evidence.join(", ")
             ));
         }
         let before = self.state.phase.word();
