@@ -11,7 +11,7 @@ use super::{
     phases::cancel_countdown,
     rollback, signed,
     state::{Blind, Phase, Watch},
-    verdict,
+    trust, verdict,
 };
 use crate::model::{
     EventKind, Evidence, Machine, Note, OrgContext, Reason, SourceName, reason::Unseen,
@@ -55,6 +55,10 @@ pub(super) fn platform_unseen(
             cancel_countdown(watch, cx, Reason::NotSeen { what: Unseen::Platform })
         }
         Phase::RollingBack(work) => Phase::RollingBack(rollback::not_seen(work, cx)),
+        Phase::Watching(mut watch) => {
+            trust::interrupted(&mut watch);
+            Phase::Watching(watch)
+        }
         other => other,
     }
 }

@@ -67,6 +67,11 @@ fn add_round(cx: &Context<'_>, watch: &mut Watch, round: &Round<'_>) {
     }
 }
 
+/// A round saw nothing: the time around it earns nothing, however short it was.
+pub(super) fn interrupted(watch: &mut Watch) {
+    watch.earned_to = None;
+}
+
 /// Groups whose pages are to be had: asked for by the policy or the machines, or read once.
 fn note_fed_groups(policy: &Policy, watch: &mut Watch, round: &Round<'_>) {
     let is_read = |machine: &Machine| {
@@ -104,8 +109,14 @@ fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle
         match evidence.verdict {
             Verdict::Pass => None,
             Verdict::Breach => Some(Obstacle::Breaches { threshold }),
-            // What counts requests has nothing to say without any; the rest can be fed.
-            Verdict::Inconclusive if evidence.kind.counts_events() => None,
+            // What counts requests has nothing to say without any; the rest can be fed. While they
+            // lean against the release it is not seen to be well, proved or not.
+            Verdict::Inconclusive
+                if evidence.kind.counts_events()
+                    && !verdict::leans_against(std::slice::from_ref(evidence)) =>
+            {
+                None
+            }
             Verdict::Inconclusive => Some(Obstacle::Undecided { threshold }),
         }
     })

@@ -14,6 +14,7 @@ mod model;
 pub mod ports;
 pub mod serve;
 
+pub use controls::incidents::Standing;
 pub use fleet::{Fleet, Restart, script};
 pub use handle::Sim;
 pub use model::{
@@ -24,6 +25,7 @@ pub use model::{
     ledger::{Entry, NewEntry},
     machine::{Moment, State},
     org::{Org, Placed, Totals},
+    page::Counted,
     quirks::Quirks,
     refusal::Refusal,
     rights::{Denial, Right, owner_of},

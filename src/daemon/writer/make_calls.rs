@@ -95,7 +95,8 @@ async fn finished(renewing: &mut Option<Renewing<'_>>) -> Result<Lease, Platform
     }
 }
 
-fn make<'a>(
+/// Makes one call.
+pub(super) fn make<'a>(
     platform: &'a dyn Platform,
     app: &'a AppName,
     machine: MachineId,

@@ -3,6 +3,7 @@
 //! write without a live lease, none over a newer release, the lease given back or left to end,
 //! and the machine left as the next attempt can put right.
 
+mod histories;
 mod stepped;
 
 use std::{cell::Cell, sync::Arc, time::Duration};

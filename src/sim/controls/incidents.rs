@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use crate::sim::{
     handle::Sim,
     model::{
+        behaviour::CheckSays,
         change::Update,
         deploy::released,
         ledger::NewEntry,
-        machine::later,
+        machine::{State, later},
         org::{Org, Placed},
         quirks::Quirks,
         refusal::Refusal,
@@ -18,7 +19,40 @@ use crate::sim::{
     },
 };
 
+/// How a machine really stands, whatever lists show.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    pub id: &'a str,
+    pub region: &'a str,
+    pub state: State,
+    pub instance: &'a str,
+    pub digest: Option<&'a str>,
+    /// The release's number in its metadata.
+    pub release: Option<u64>,
+    /// Its checks pass, or it has none.
+    pub passes: bool,
+    pub host_answers: bool,
+}
+
 impl Org {
+    /// An app's machines as they are, without the destroyed ones.
+    pub fn standings<'a>(&'a self, app: &'a str) -> impl Iterator<Item = Standing<'a>> {
+        self.of_app(app).filter(|machine| !machine.is_destroyed()).map(|machine| {
+            let version = &machine.version;
+            let result = self.last_result(machine).map(|result| result.says);
+            Standing {
+                id: &machine.id,
+                region: &machine.region,
+                state: machine.state,
+                instance: &version.instance,
+                digest: version.digest.as_deref(),
+                release: version.metadata("fly_release_version").and_then(|v| v.parse().ok()),
+                passes: result == Some(CheckSays::Passing) || version.checks().is_empty(),
+                host_answers: machine.host == "ok",
+            }
+        })
+    }
+
     /// Writes a release into the ledger that no machine gets, as a client does that is killed or
     /// fails before it touches one.
     ///

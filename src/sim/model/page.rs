@@ -31,6 +31,16 @@ pub enum PageKind {
     Cut,
 }
 
+/// The requests that one process answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// When it started.
+    pub since: Timestamp,
+    pub ok: u64,
+    /// Those answered with an error.
+    pub failed: u64,
+}
+
 /// The place of the first bound that a latency does not exceed; past the end for `+Inf`.
 pub(in crate::sim) fn bucket(seconds: f64) -> usize {
     BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())
@@ -47,6 +57,15 @@ impl Org {
         if kind != PageKind::Normal {
             self.odd_pages.insert(id.to_owned(), kind);
         }
+    }
+
+    /// What a machine's process counted so far, as its page tells it; `None` while there is no page.
+    pub fn counted(&self, app: &str, id: &str) -> Option<Counted> {
+        let machine = self.machine(app, id).ok()?;
+        machine.version.metrics()?;
+        let answers = machine.is_started() && machine.host == "ok" && !self.unreadable.contains(id);
+        let process = machine.process.as_ref().filter(|_| answers)?;
+        Some(Counted { since: process.since, ok: process.ok, failed: process.failed })
     }
 
     /// A machine's metrics page now; `None` while no process answers there.

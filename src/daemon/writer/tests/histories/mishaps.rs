@@ -1,0 +1,304 @@
+//! What disturbs a history, and when: chosen by its seed.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::{
+    errands::Fate,
+    world::{APP, BAD, GOOD, NEWER, REGIONS, What, World},
+};
+use crate::{
+    decide::Input,
+    model::{Mode, OperatorHold, Order},
+    sim::{Ask, Quirks, Right, Rng, ShipOptions, ShipStrategy},
+};
+
+/// The last disturbance begins so long after the first release was trusted.
+const WITHIN_MS: u64 = 240_000;
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mishap {
+    Ship {
+        image: &'static str,
+        at_once: bool,
+        region: Option<&'static str>,
+    },
+    Secrets,
+    Scale {
+        region: &'static str,
+    },
+    ByHand,
+    Clone,
+    Host {
+        up: bool,
+        machine: u64,
+    },
+    Calls {
+        fate: Fate,
+        of_ten: u64,
+        for_ms: u64,
+    },
+    Denied {
+        right: Right,
+        status: u16,
+        for_ms: u64,
+    },
+    Lag {
+        region: &'static str,
+        seconds: u64,
+    },
+    Hidden {
+        region: &'static str,
+        for_ms: u64,
+    },
+    Leased {
+        for_ms: u64,
+    },
+    Kill,
+    KillAtCall {
+        calls: u32,
+    },
+    Registry {
+        silent: bool,
+    },
+    Slow {
+        for_ms: u64,
+    },
+    Operator {
+        holds: bool,
+    },
+    Mode {
+        mode: Mode,
+    },
+    /// The platform's clock is set.
+    Skew {
+        seconds: i64,
+    },
+    Reverted,
+    Quirk,
+}
+
+fn of<T: Copy>(dice: &mut Rng, all: &[T]) -> T {
+    let index = usize::try_from(dice.roll(all.len() as u64)).unwrap();
+    *all.get(index).unwrap()
+}
+
+impl Mishap {
+    /// One that the dice choose; what ends it, and how much later.
+    fn any(dice: &mut Rng) -> (Self, Option<(u64, Self)>) {
+        let region = of(dice, &REGIONS);
+        let for_ms = 5_000 + dice.roll(100_000);
+        let machine = dice.roll(12);
+        match dice.roll(27) {
+            0 => (Self::Secrets, None),
+            1 => (Self::Scale { region }, None),
+            2 => (Self::ByHand, None),
+            3 => (Self::Clone, None),
+            4 => {
+                let back = Self::Host { up: true, machine };
+                (Self::Host { up: false, machine }, Some((for_ms, back)))
+            }
+            5..=8 => {
+                let fate = of(dice, &[Fate::Fails, Fate::RequestLost, Fate::AnswerLost]);
+                let of_ten = of(dice, &[3, 6, 10]);
+                (Self::Calls { fate, of_ten, for_ms }, None)
+            }
+            9 | 10 => {
+                let status = of(dice, &[401, 403]);
+                (Self::Denied { right: of(dice, &Right::ALL), status, for_ms }, None)
+            }
+            11 | 12 => {
+                let seconds = 1 + dice.roll(30);
+                (Self::Lag { region, seconds }, Some((for_ms, Self::Lag { region, seconds: 0 })))
+            }
+            13 => (Self::Hidden { region, for_ms: for_ms.min(60_000) }, None),
+            14 => (Self::Leased { for_ms }, None),
+            15 => (Self::Kill, None),
+            16..=18 => (Self::KillAtCall { calls: u32::try_from(dice.roll(60)).unwrap() }, None),
+            19 => {
+                let answers = Self::Registry { silent: false };
+                (Self::Registry { silent: true }, Some((for_ms, answers)))
+            }
+            20 => (Self::Slow { for_ms }, None),
+            21 => (Self::Operator { holds: true }, Some((for_ms, Self::Operator { holds: false }))),
+            22 => {
+                let armed = Self::Mode { mode: Mode::Rollback };
+                (Self::Mode { mode: Mode::Observe }, Some((for_ms, armed)))
+            }
+            23 => {
+                let region = (dice.roll(4) == 0).then_some(region);
+                (Self::Ship { image: NEWER, at_once: dice.roll(2) == 0, region }, None)
+            }
+            24 => (Self::Reverted, None),
+            25 => {
+                let seconds = of(dice, &[-120, -40, 40, 120]);
+                (Self::Skew { seconds }, None)
+            }
+            _ => (Self::Quirk, None),
+        }
+    }
+
+    /// Whether it only puts a rollback off: what people did to machines stays, and a policy that
+    /// only observes ends it.
+    pub fn is_passing(&self) -> bool {
+        !matches!(
+            self,
+            Self::Secrets
+                | Self::Scale { .. }
+                | Self::ByHand
+                | Self::Clone
+                | Self::Ship { .. }
+                | Self::Mode { .. }
+        )
+    }
+
+    /// How long it lasts by itself.
+    fn lasts_ms(&self) -> u64 {
+        match self {
+            Self::Calls { for_ms, .. }
+            | Self::Denied { for_ms, .. }
+            | Self::Hidden { for_ms, .. }
+            | Self::Leased { for_ms }
+            | Self::Slow { for_ms } => *for_ms,
+            Self::Kill | Self::KillAtCall { .. } => 60_000,
+            _ => 1_000,
+        }
+    }
+}
+
+impl World {
+    /// Chooses what happens from now on; when it is over.
+    pub fn plan_mishaps(&mut self) -> u64 {
+        let mut calm_at = self.t + 30_000;
+        let image = if self.dice.roll(8) == 0 { GOOD } else { BAD };
+        let at_once = self.dice.roll(2) == 0;
+        let region = (self.dice.roll(8) == 0).then_some("iad");
+        let ship = Mishap::Ship { image, at_once, region };
+        self.plan(self.t + 5_000, What::Mishap(Box::new(ship)));
+        for _ in 0..1 + self.dice.roll(4) {
+            // Most of them where a rollback is.
+            let within_ms = of(&mut self.dice, &[WITHIN_MS, WITHIN_MS / 2, WITHIN_MS / 3]);
+            let at = self.t + self.dice.roll(within_ms);
+            let (mishap, end) = Mishap::any(&mut self.dice);
+            if !mishap.is_passing() {
+                self.truth.meddled = true;
+            }
+            calm_at = calm_at.max(at + mishap.lasts_ms());
+            self.plan(at, What::Mishap(Box::new(mishap)));
+            if let Some((later, end)) = end {
+                calm_at = calm_at.max(at + later);
+                self.plan(at + later, What::Mishap(Box::new(end)));
+            }
+        }
+        calm_at + 5_000
+    }
+
+    fn victim(&mut self, number: u64) -> String {
+        let machines = self.sim.machine_ids(APP, None);
+        let index = usize::try_from(number).unwrap() % machines.len();
+        machines[index].clone()
+    }
+
+    /// It happens. What the platform refuses just then does not.
+    pub fn befall(&mut self, mishap: &Mishap) {
+        self.note(format!("!! {mishap:?}"));
+        let roll = self.dice.roll(12);
+        match mishap {
+            Mishap::Ship { image, at_once, region } => {
+                let strategy =
+                    if *at_once { ShipStrategy::Immediate } else { ShipStrategy::Rolling };
+                let regions = region.iter().map(|&region| region.to_owned()).collect();
+                let options = ShipOptions { strategy, regions, ..ShipOptions::default() };
+                if let Ok(release) = self.sim.ship(APP, image, options) {
+                    self.truth.released.insert(release.version, self.t);
+                }
+            }
+            Mishap::Secrets => {
+                if let Ok(release) = self.sim.ship_secrets(APP, ShipOptions::default()) {
+                    self.truth.released.insert(release.version, self.t);
+                }
+            }
+            Mishap::Scale { region } => {
+                let _refused = self.sim.scale(APP, region, 1).is_err();
+            }
+            Mishap::ByHand => {
+                let machine = self.victim(roll);
+                let _refused = self.sim.put_image(&machine, BAD).is_err();
+            }
+            Mishap::Clone => {
+                let machine = self.victim(roll);
+                let _refused = self.sim.clone_machine(&machine).is_err();
+            }
+            Mishap::Host { up, machine } => {
+                let machine = self.victim(*machine);
+                if *up {
+                    for id in self.sim.machine_ids(APP, None) {
+                        self.sim.set_host(&id, "ok").unwrap();
+                    }
+                } else {
+                    self.sim.set_host(&machine, "unreachable").unwrap();
+                }
+            }
+            Mishap::Calls { fate, of_ten, for_ms } => {
+                self.trouble = (self.t + for_ms, *fate, *of_ten);
+            }
+            Mishap::Denied { right, status, for_ms } => {
+                let time = Duration::from_millis(*for_ms);
+                self.sim.deny(Some(super::world::US), *right, *status, Some(time));
+            }
+            Mishap::Lag { region, seconds } => {
+                self.sim.set_list_lag(region, Duration::from_secs(*seconds));
+            }
+            Mishap::Hidden { region, for_ms } => {
+                self.sim.hide_region(region, Duration::from_millis(*for_ms));
+            }
+            Mishap::Leased { for_ms } => {
+                let machine = self.victim(roll);
+                let ttl = Duration::from_millis(*for_ms);
+                let owner = "zoe@example.com";
+                let ask = Ask { nonce: None, ttl, owner, description: "" };
+                let _refused = self.sim.with(|org| org.take_lease(APP, &machine, ask)).is_err();
+            }
+            Mishap::Kill => self.kill(),
+            Mishap::KillAtCall { calls } => self.dies_at_call = Some(*calls),
+            Mishap::Registry { silent } => self.registry_silent = *silent,
+            Mishap::Slow { for_ms } => self.slow_until = self.t + for_ms,
+            Mishap::Operator { holds } => self.order(*holds),
+            Mishap::Mode { mode } => self.policy.mode = *mode,
+            Mishap::Skew { seconds } => self.sim.set_skew(SignedDuration::from_secs(*seconds)),
+            Mishap::Reverted => {
+                let machine = self.victim(roll);
+                let _refused = self.sim.revert_next_update(&machine).is_err();
+            }
+            Mishap::Quirk => {
+                let quirks = Quirks {
+                    events_survive: roll & 1 == 1,
+                    updated_at_of_config: roll & 2 == 2,
+                    checks_without_time: roll & 4 == 4,
+                    checks_wait: roll & 8 == 8,
+                    made_up_checks: false,
+                };
+                self.sim.set_quirks(quirks);
+            }
+        }
+    }
+
+    /// An operator's order; one that is given while the daemon is down is not.
+    fn order(&mut self, holds: bool) {
+        let since = self.clock();
+        let order = if holds {
+            let by = "ann".to_owned();
+            Order::Hold(OperatorHold { by, reason: "looking".to_owned(), since, until: None })
+        } else {
+            Order::Unhold
+        };
+        if self.alive {
+            self.take(&Input::Operator(order));
+        } else if !holds {
+            let at = self.t + 1_000;
+            self.plan(at, What::Mishap(Box::new(Mishap::Operator { holds })));
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What must hold in every history, read from the platform itself at every instant, from what was
+//! written, and from what was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::super::rules::{Answer, Call},
+    world::{APP, BAD, BAKE_S, GOOD, NEWER, OLD},
+};
+use crate::{
+    decide::{AppState, Input, Transition, state::Phase},
+    model::{
+        EventKind::{self, *},
+        MachineId, MachineState, Observation,
+    },
+    ports::Lease,
+    sim::{Sim, State},
+};
+
+/// At most this share of a region, and of the app, is down because of us; one always may be.
+const UNAVAILABLE: f64 = 0.33;
+/// People know of an image that was rolled back and serves after a minute; an idle round and late
+/// lists come on top.
+const TOLD_AFTER_MS: u64 = 60_000 + 20_000 + 35_000;
+/// A region is looked at for that long before the next, to the second.
+const CONFIRM_MS: u64 = 9_000;
+/// Writes to one machine, and errands in all, in one history.
+const WRITES_MAX: u32 = 60;
+const ERRANDS_MAX: u32 = 1_500;
+/// A newer release in the ledger was there to be read for so long.
+const LEDGER_READ_MS: u64 = 30_000;
+
+/// Two looks further apart than this did not see what was between them.
+const CONTIGUOUS_MS: u64 = 60_000;
+/// The calls before a write may take so long, after the rollback was stopped.
+const SEEN_THROUGH_MS: u64 = 150_000;
+
+/// A machine before a write.
+pub struct Before {
+    id: String,
+    region: String,
+    digest: Option<String>,
+    release: Option<u64>,
+    up: bool,
+}
+
+pub struct Truth {
+    broken: Option<String>,
+    bad: String,
+    well: BTreeSet<String>,
+    /// Machines that are down because of us, with the instance that is to come up.
+    ours: BTreeMap<String, String>,
+    writes: BTreeMap<String, u32>,
+    pub errands: u32,
+    /// People did something to machines that stays.
+    pub meddled: bool,
+    rollbacks: BTreeMap<String, u32>,
+    /// Regions that the rollback under way wrote to, and when one of their machines last came up.
+    regions: BTreeMap<String, Option<u64>>,
+    region_of: BTreeMap<String, String>,
+    confirmed: usize,
+    /// Seconds for which a digest was looked at.
+    seen_ms: BTreeMap<String, u64>,
+    looked_at: Option<u64>,
+    stopped_at: u64,
+    read_at: u64,
+    /// Machines that serve the bad image outside a rollback, since when; and those told of.
+    serving: BTreeMap<String, u64>,
+    told: BTreeSet<String>,
+    /// When somebody's releases were made.
+    pub released: BTreeMap<u64, u64>,
+}
+
+impl Truth {
+    pub fn new(sim: &Sim) -> Self {
+        let digest = |image| sim.digest(image).unwrap();
+        Self {
+            broken: None,
+            bad: digest(BAD),
+            well: [OLD, GOOD, NEWER].into_iter().map(digest).collect(),
+            ours: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            errands: 0,
+            meddled: false,
+            rollbacks: BTreeMap::new(),
+            regions: BTreeMap::new(),
+            region_of: BTreeMap::new(),
+            confirmed: 0,
+            seen_ms: BTreeMap::new(),
+            looked_at: None,
+            stopped_at: 0,
+            read_at: 0,
+            serving: BTreeMap::new(),
+            told: BTreeSet::new(),
+            released: BTreeMap::new(),
+        }
+    }
+
+    pub fn problem(&self) -> Option<String> {
+        self.broken.clone()
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// A promise was broken; the first one counts.
+    pub fn broken(&mut self, how: impl Into<String>) {
+        self.broken.get_or_insert_with(|| how.into());
+    }
+
+    /// Every instant.
+    pub fn look(&mut self, sim: &Sim, t: u64, state: &AppState, alive: bool) {
+        let quarantined = state.memory.quarantined.iter().any(|q| q.digest.as_str() == self.bad);
+        let at_work = matches!(state.phase, Phase::RollingBack(_));
+        // A hold says what it holds, and goes on saying it.
+        let held = matches!(state.phase, Phase::Held { .. } | Phase::Stopped { .. });
+        let sees = alive && t < self.read_at + 20_000;
+        let watched = sees && quarantined && !at_work && !held;
+        let (mut all, mut down) = (BTreeMap::new(), BTreeMap::new());
+        let mut serving = BTreeSet::new();
+        sim.with(|org| {
+            for machine in org.standings(APP) {
+                *all.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
+                let started = machine.state == State::Started;
+                if let Some(instance) = self.ours.get(machine.id) {
+                    if instance != machine.instance || (started && machine.passes) {
+                        self.ours.remove(machine.id);
+                        if let Some(up) = self.regions.get_mut(machine.region) {
+                            *up = Some(t);
+                        }
+                    } else {
+                        *down.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
+                    }
+                }
+                if started && machine.host_answers && machine.digest == Some(self.bad.as_str()) {
+                    serving.insert(machine.id.to_owned());
+                }
+            }
+        });
+        let allowed = |machines: u32| (f64::from(machines) * UNAVAILABLE).ceil().max(1.0);
+        for (region, count) in &down {
+            if f64::from(*count) > allowed(all[region]) {
+                self.broken(format!(
+                    "capacity: {count} of {} machines of {region} are down because of us",
+                    all[region]
+                ));
+            }
+        }
+        let (count, machines) = (down.values().sum::<u32>(), all.values().sum());
+        if f64::from(count) > allowed(machines) {
+            self.broken(format!("capacity: {count} of {machines} machines are down because of us"));
+        }
+        self.announced(t, watched, &serving);
+    }
+
+    fn announced(&mut self, t: u64, watched: bool, serving: &BTreeSet<String>) {
+        self.serving.retain(|id, _| serving.contains(id));
+        self.told.retain(|id| serving.contains(id));
+        for id in serving {
+            let since = *self.serving.entry(id.clone()).or_insert(t);
+            if self.told.contains(id) {
+                continue;
+            }
+            if !watched {
+                self.serving.insert(id.clone(), t);
+            } else if t > since + TOLD_AFTER_MS {
+                self.broken(format!("{id} serves the image that was rolled back, unannounced"));
+            }
+        }
+    }
+
+    /// Counts the time between two looks in a row that both came to something.
+    fn observed(&mut self, t: u64, observation: &Observation) {
+        let Ok(machines) = &observation.machines else {
+            self.looked_at = None;
+            return;
+        };
+        let gap = self.looked_at.replace(t).map_or(0, |at| t - at);
+        self.read_at = t;
+        let up = machines.iter().filter(|m| matches!(m.state, MachineState::Started));
+        let digests: BTreeSet<_> = up.filter_map(|m| m.digest()).collect();
+        for digest in digests.into_iter().filter(|_| gap <= CONTIGUOUS_MS) {
+            *self.seen_ms.entry(digest.to_string()).or_default() += gap;
+        }
+    }
+
+    /// A step was taken.
+    pub fn decided(&mut self, t: u64, input: &Input, done: &Transition) {
+        if let Input::Observed(observation) = input {
+            self.observed(t, observation);
+        }
+        for event in &done.events {
+            let digest = event.release.as_ref().map(|release| release.digest.to_string());
+            let digest = digest.unwrap_or_default();
+            match event.kind {
+                ReleaseTrusted | ReleaseBaked => {
+                    let seen_ms = self.seen_ms.get(&digest).copied().unwrap_or_default();
+                    if seen_ms < BAKE_S * 900 {
+                        self.broken(format!("trust: after {seen_ms} ms of looking"));
+                    }
+                    if digest == self.bad {
+                        self.broken("trust: the bad release earned some");
+                    }
+                }
+                RollbackStarted => {
+                    let label = event.release.as_ref().map(|release| release.label());
+                    let which = format!("{} {digest}", label.unwrap_or_default());
+                    let count = self.rollbacks.entry(which.clone()).or_default();
+                    *count += 1;
+                    if *count > 1 {
+                        self.broken(format!("{which} is rolled back twice"));
+                    }
+                    if self.well.contains(&digest) {
+                        self.broken(format!("{which} is well and is rolled back"));
+                    }
+                    self.regions.clear();
+                    self.confirmed = 0;
+                }
+                RollbackRegionConfirmed => self.confirmed += 1,
+                RollbackCompleted => self.told.clear(),
+                // What was not put right is news when it is found again.
+                RollbackStopped => {
+                    self.rollbacks.clear();
+                    self.stopped_at = t;
+                }
+                _ => {}
+            }
+            let reason = format!("{:?}", event.reason);
+            self.told.extend(self.serving.keys().filter(|id| reason.contains(*id)).cloned());
+            if tells(event.kind) {
+                self.told.extend(self.serving.keys().cloned());
+            }
+        }
+    }
+
+    pub fn before_write(&self, sim: &Sim, machine: &MachineId) -> Before {
+        sim.with(|org| {
+            let found = org.standings(APP).find(|m| m.id == machine.as_str());
+            Before {
+                id: machine.to_string(),
+                region: found.map(|m| m.region.to_owned()).unwrap_or_default(),
+                digest: found.and_then(|m| m.digest.map(str::to_owned)),
+                release: found.and_then(|m| m.release),
+                up: found.is_some_and(|m| m.state == State::Started),
+            }
+        })
+    }
+
+    /// A write was carried out.
+    pub fn wrote(
+        &mut self,
+        sim: &Sim,
+        (t, state): (u64, &AppState),
+        before: &Before,
+        (call, lease): (&Call, Option<&Lease>),
+        answer: &Answer,
+    ) {
+        let id = &before.id;
+        let holds = lease.is_some_and(|l| sim.with(|org| org.holds(APP, id, &l.nonce)));
+        if !holds {
+            self.broken(format!("lease: {id} is written to without a live lease of ours"));
+        }
+        let Answer::Updated(Ok(instance)) = answer else { return };
+        if matches!(call, Call::Update(_)) {
+            let writes = self.writes.entry(id.clone()).or_default();
+            *writes += 1;
+            if *writes > WRITES_MAX || self.errands > ERRANDS_MAX {
+                let (writes, errands) = (*writes, self.errands);
+                self.broken(format!("bounds: {writes} writes to {id}, {errands} errands"));
+            }
+        }
+        if before.digest.as_ref() != Some(&self.bad) {
+            self.broken(format!("newer: {id} is written to, and runs {:?}", before.digest));
+        }
+        if before.up {
+            self.ours.insert(id.clone(), instance.as_str().to_owned());
+        }
+        self.region_of.insert(id.clone(), before.region.clone());
+        let rollback = match &state.phase {
+            Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => rollback,
+            // What was under way when it was stopped is seen through.
+            _ if t < self.stopped_at + SEEN_THROUGH_MS => return,
+            _ => return self.broken(format!("{id} is written to outside a rollback")),
+        };
+        let own = |version: u64| state.memory.own_releases.iter().any(|own| own.0 == version);
+        if let Some(version) = before.release.filter(|v| *v > rollback.after.0 && !own(*v)) {
+            self.broken(format!("newer: {id} carries v{version} and is written to"));
+        }
+        let read_by = t.saturating_sub(LEDGER_READ_MS);
+        let wanted = |version: u64| {
+            let mut releases = sim.releases(APP).into_iter();
+            releases.any(|entry| {
+                entry.version == version && matches!(&*entry.status, "pending" | "running")
+            })
+        };
+        let newer = self.released.iter().find(|(version, at)| {
+            **version > rollback.after.0 && **at < read_by && wanted(**version)
+        });
+        if let Some((version, _)) = newer {
+            self.broken(format!("newer: v{version} is in the ledger, and {id} is written to"));
+        }
+        if rollback.completed_at.is_some() {
+            return;
+        }
+        if !self.regions.contains_key(&before.region) {
+            let soon = self.regions.values().flatten().any(|up| t < up + CONFIRM_MS);
+            if self.confirmed < self.regions.len() || soon {
+                let region = &before.region;
+                self.broken(format!("order: {region} is touched before the last was confirmed"));
+            }
+            self.regions.insert(before.region.clone(), None);
+        }
+    }
+
+    /// Whether no machine runs the bad image, or is to be started by us.
+    pub fn nothing_bad_serves(&self, sim: &Sim) -> bool {
+        self.ours.is_empty()
+            && sim.with(|org| {
+                org.standings(APP).all(|machine| machine.digest != Some(self.bad.as_str()))
+            })
+    }
+
+    /// Half an hour after the last disturbance something is left: it has to be known.
+    pub fn at_the_end(&mut self, sim: &Sim, state: &AppState) {
+        if let Some(id) = self.ours.keys().next().cloned() {
+            return self.broken(format!("end: {id} is down because of us"));
+        }
+        let serving: Vec<String> = sim.with(|org| {
+            let up = org.standings(APP).filter(|machine| machine.state == State::Started);
+            let bad = up.filter(|machine| machine.digest == Some(self.bad.as_str()));
+            bad.map(|machine| machine.id.to_owned()).collect()
+        });
+        let held = matches!(state.phase, Phase::Held { .. } | Phase::Stopped { .. });
+        let named = self.meddled && (held || serving.iter().all(|id| self.told.contains(id)));
+        if !serving.is_empty() && !named {
+            let word = state.phase.word();
+            self.broken(format!("end: {serving:?} serve the bad image, the app is {word}"));
+        }
+    }
+}
+
+/// Whether people learn from it of what serves.
+fn tells(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        ReleaseDetected
+            | ReleaseDegraded
+            | HoldPlaced
+            | RollbackPlanned
+            | RollbackStarted
+            | RollbackPaused
+            | RollbackResumed
+            | RollbackStopped
+            | RollbackFailed
+            | ImageMixed
+    )
+}
