@@ -253,14 +253,17 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
     if empty && !said(&presets) && !said(&own) {
         table.wrong(Wrong::but(
             "the file sets no threshold",
-            "write use = [\"checks\", \"crashes\"], which need nothing from the app, or a [[threshold]]",
+            format!(
+                "write {}, which need nothing from the app, or a [[threshold]]",
+                threshold::all_presets()
+            ),
         ));
     }
     let counts = |t: &Threshold| t.room().allowed_share().is_some();
     if !thresholds.is_empty() && thresholds.iter().all(counts) {
         table.warn(Wrong::but(
             "every threshold counts answered requests, and a release that hangs answers none",
-            "add use = [\"checks\", \"crashes\"]",
+            format!("add {}", threshold::all_presets()),
         ));
     }
     thresholds

@@ -22,6 +22,12 @@ pub(super) fn presets() -> Vec<(&'static str, Kind)> {
     Kind::ALL.into_iter().filter(needs_nothing).map(|kind| (kind.as_str(), kind)).collect()
 }
 
+/// `use = ["checks", "crashes"]`: every preset, as a file has them.
+pub(super) fn all_presets() -> String {
+    let words: Vec<String> = presets().iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    format!("use = [{}]", words.join(", "))
+}
+
 /// A preset as a threshold.
 pub(super) fn preset(kind: Kind) -> Option<Threshold> {
     Some(Threshold {

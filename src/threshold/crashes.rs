@@ -39,7 +39,8 @@ pub const KEYS: &[Key] = &[
         place: Place::Braces,
         takes: Takes::Whole { least: 1, most: 1000 },
         unsaid: Unsaid::Means(Value::Whole(2)),
-        doc: "how many unplanned exits of a machine are too many",
+        doc: "how many unplanned exits of a machine, beyond those usual under the known-good release, are \
+              too many",
     },
     Key {
         name: "oom",
