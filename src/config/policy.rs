@@ -10,7 +10,7 @@ use super::{
     reader::Reader,
     reserved_keys, rollback, threshold, units,
 };
-use crate::model::{Gauge, Mode, OnBreach, Policy, Threshold, ThresholdKind, WatchPolicy};
+use crate::model::{Mode, OnBreach, Policy, Threshold, WatchPolicy};
 
 /// Thresholds of one policy: each costs a share of the false rollbacks.
 const THRESHOLDS_MAX: usize = 50;
@@ -202,14 +202,14 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
     let own = table.get("threshold");
     if let Some(presets) = &presets {
         for (entry, text) in presets.list() {
-            if entry.choice(&[("checks", ()), ("crashes", ())], &reserved_keys::PRESETS).is_none() {
+            let Some(kind) = entry.choice(&threshold::presets(), &reserved_keys::PRESETS) else {
                 continue;
-            }
+            };
             if thresholds.iter().any(|threshold| threshold.name == text) {
                 entry.wrong(Wrong::but(format!("`{text}` is listed twice"), "leave one out"));
                 continue;
             }
-            thresholds.extend(threshold::preset(text));
+            thresholds.extend(threshold::preset(kind));
         }
     }
     let tables = own.as_ref().map(Entry::tables).unwrap_or_default();
@@ -224,7 +224,7 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
         if let Some(name) = table.peek("name")
             && thresholds.iter().any(|other| other.name == read.name)
         {
-            let preset = threshold::preset(&read.name).is_some();
+            let preset = threshold::presets().iter().any(|(name, _)| *name == read.name);
             let suggestion = if preset {
                 "give it another name, or leave the preset out of `use`"
             } else {
@@ -233,18 +233,18 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
             let message = format!("there is another threshold `{}` in this file", read.name);
             name.wrong(Wrong::but(message, suggestion));
         }
-        if let ThresholdKind::Gauge(Gauge { sustain, .. }) = &read.kind
-            && *sustain >= watch.bake
+        if let Some((key, lasting)) = read.room().must_last()
+            && lasting >= watch.bake
         {
             let wrong = Wrong::but(
                 format!(
-                    "`for` of {} does not end before `bake` of {}: the release would be trusted first",
-                    units::duration_text(*sustain),
+                    "`{key}` of {} does not end before `bake` of {}: the release would be trusted first",
+                    units::duration_text(lasting),
                     units::duration_text(watch.bake)
                 ),
                 "write a shorter time, or bake longer",
             );
-            let entry = table.peek("for");
+            let entry = table.peek(key);
             entry.map_or_else(|| table.wrong(wrong.clone()), |entry| entry.wrong(wrong.clone()));
         }
         thresholds.push(read);
@@ -253,14 +253,17 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
     if empty && !said(&presets) && !said(&own) {
         table.wrong(Wrong::but(
             "the file sets no threshold",
-            "write use = [\"checks\", \"crashes\"], which need nothing from the app, or a [[threshold]]",
+            format!(
+                "write {}, which need nothing from the app, or a [[threshold]]",
+                threshold::all_presets()
+            ),
         ));
     }
     let counts = |t: &Threshold| t.room().allowed_share().is_some();
     if !thresholds.is_empty() && thresholds.iter().all(counts) {
         table.warn(Wrong::but(
             "every threshold counts answered requests, and a release that hangs answers none",
-            "add use = [\"checks\", \"crashes\"]",
+            format!("add {}", threshold::all_presets()),
         ));
     }
     thresholds

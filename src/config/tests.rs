@@ -3,6 +3,7 @@
 mod anything;
 mod mistakes;
 mod places;
+mod reference;
 mod shipped;
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};

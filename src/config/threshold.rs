@@ -1,4 +1,5 @@
-//! One `[[threshold]]`: a limit on a share, a latency, a gauge, health checks or crashes.
+//! One `[[threshold]]`, read by the table of keys that its kind has in `threshold/`: known keys,
+//! limits and defaults are said there, and here how they are written.
 
 use std::time::Duration;
 
@@ -8,47 +9,30 @@ use super::{
     reader::Reader,
     reserved_keys, selector, units,
 };
-use crate::model::{
-    Checks, Crashes, Gauge, Latency, NoData, OnBreach, Ratio, Threshold, ThresholdKind,
+use crate::{
+    model::{Kind, NoData, OnBreach, Selector, Threshold, ThresholdKind},
+    threshold::keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
 };
 
-const KINDS: [&str; 5] = ["ratio", "latency", "gauge", "checks", "crashes"];
-/// Further keys that only some kinds have, and which.
-const OF_SOME_KINDS: [(&str, &[&str]); 5] = [
-    ("from", &["ratio", "latency", "gauge"]),
-    ("max", &["ratio", "latency", "gauge"]),
-    ("strict", &["ratio", "latency"]),
-    ("for", &["gauge"]),
-    ("quorum", &["gauge"]),
-];
-
-/// Share of machines on which a check, a crash or a gauge must show before it counts.
-pub(super) const QUORUM: f64 = 0.3;
-/// How long a gauge must be above its bound.
-pub(super) const SUSTAIN: Duration = Duration::from_secs(30);
-const CONSECUTIVE: u32 = 3;
-const EXITS: u32 = 2;
-const OOM: u32 = 1;
-
-/// Shares below are beyond what requests can show.
-const SHARE_MIN: f64 = 1e-6;
-/// From here on a limit says that most requests may fail.
-const SHARE_MAX: f64 = 0.5;
-const BOUND_MIN: Duration = Duration::from_millis(1);
-const BOUND_MAX: Duration = Duration::from_secs(120);
-const SUSTAIN_MAX: Duration = Duration::from_secs(86_400);
 const NAME_MAX: usize = 64;
 
-/// A preset: a threshold that needs nothing from the app.
-pub(super) fn preset(name: &str) -> Option<Threshold> {
-    let kind = match name {
-        "checks" => ThresholdKind::Checks(Checks { failing: QUORUM, consecutive: CONSECUTIVE }),
-        "crashes" => ThresholdKind::Crashes(Crashes { exits: EXITS, oom: OOM, failing: QUORUM }),
-        _ => return None,
-    };
+/// The presets by their words: kinds that need nothing from the app.
+pub(super) fn presets() -> Vec<(&'static str, Kind)> {
+    let needs_nothing = |kind: &Kind| kind.preset().is_some();
+    Kind::ALL.into_iter().filter(needs_nothing).map(|kind| (kind.as_str(), kind)).collect()
+}
+
+/// `use = ["checks", "crashes"]`: every preset, as a file has them.
+pub(super) fn all_presets() -> String {
+    let words: Vec<String> = presets().iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    format!("use = [{}]", words.join(", "))
+}
+
+/// A preset as a threshold.
+pub(super) fn preset(kind: Kind) -> Option<Threshold> {
     Some(Threshold {
-        name: name.to_owned(),
-        kind,
+        name: kind.as_str().to_owned(),
+        kind: kind.preset()?,
         no_data: NoData::Hold,
         on_breach: OnBreach::Rollback,
     })
@@ -60,8 +44,8 @@ pub(super) fn read(table: &Reader<'_>) -> Option<Threshold> {
     if let Some(name) = &name {
         table.rename(format!("threshold \"{name}\""));
     }
-    let kinds: Vec<(&str, Entry<'_>)> =
-        KINDS.iter().filter_map(|kind| Some((*kind, table.get(kind)?))).collect();
+    let kinds: Vec<(Kind, Entry<'_>)> =
+        Kind::ALL.into_iter().filter_map(|kind| Some((kind, table.get(kind.as_str())?))).collect();
     let no_data = table.get("no_data").and_then(|entry| {
         let words =
             [("hold", NoData::Hold), ("ignore", NoData::Ignore), ("breach", NoData::Breach)];
@@ -71,13 +55,13 @@ pub(super) fn read(table: &Reader<'_>) -> Option<Threshold> {
         entry.choice(&[("rollback", OnBreach::Rollback), ("alert", OnBreach::Alert)], &[])
     });
     let kind = match kinds.as_slice() {
-        [(word, entry)] => one_kind(table, word, entry),
+        [(kind, entry)] => one_kind(table, kind.schema(), entry),
         [] => {
             none(table);
             None
         }
         several => {
-            let words = several.iter().map(|(word, _)| *word);
+            let words = several.iter().map(|(kind, _)| kind.as_str());
             table.wrong(Wrong::but(
                 format!(
                     "has {} kinds: {}",
@@ -90,7 +74,7 @@ pub(super) fn read(table: &Reader<'_>) -> Option<Threshold> {
         }
     };
     if kinds.len() != 1 {
-        for (key, _) in OF_SOME_KINDS {
+        for key in keys::beside() {
             table.get(key);
         }
     }
@@ -126,126 +110,147 @@ fn none(table: &Reader<'_>) {
     if !is_reserved {
         table.wrong(Wrong::but(
             "measures nothing",
-            format!("give it one of {}", alternatives(KINDS)),
+            format!("give it one of {}", alternatives(Kind::ALL.map(Kind::as_str))),
         ));
     }
 }
 
-fn one_kind(table: &Reader<'_>, word: &str, entry: &Entry<'_>) -> Option<ThresholdKind> {
-    for (key, kinds) in OF_SOME_KINDS {
-        if kinds.contains(&word) {
-            continue;
-        }
+fn one_kind(table: &Reader<'_>, schema: &Schema, word: &Entry<'_>) -> Option<ThresholdKind> {
+    for key in schema.strays() {
         if let Some(stray) = table.get(key) {
-            let suggestion = match (key, word) {
-                ("max", "checks") => "write checks = { failing = \"30%\", consecutive = 3 }",
-                ("max", "crashes") => "write crashes = { exits = 2, oom = 1 }",
-                ("from", _) => "leave it out: they come from Fly's own API",
-                ("quorum", "checks" | "crashes") => "write `failing` in the braces",
-                ("for", "checks") => "write `consecutive` in the braces",
-                _ => "leave it out",
-            };
-            let message = format!("a `{word}` threshold has no `{key}`");
-            stray.wrong(Wrong::but(message, suggestion));
+            let message = format!("a `{}` threshold has no `{key}`", schema.kind.as_str());
+            stray.wrong(Wrong::but(message, schema.instead_of(key)));
         }
     }
-    let reads_metrics = !matches!(word, "checks" | "crashes");
-    if let Some(from) = reads_metrics.then(|| table.get("from")).flatten() {
-        from.choice(&[("machine", ())], &reserved_keys::SOURCES);
+    let mut given = Given::default();
+    for key in schema.keys {
+        match key.place {
+            Place::Beside => put(&mut given, key, entry(table, key).as_ref()),
+            Place::Word => put(&mut given, key, Some(word)),
+            Place::Braces => {}
+        }
     }
-    match word {
-        "ratio" => ratio(table, entry),
-        "latency" => latency(table, entry),
-        "gauge" => gauge(table, entry),
-        "checks" => checks(entry),
-        _ => crashes(entry),
+    if schema.keys.iter().any(|key| key.place == Place::Braces) {
+        in_braces(schema, word, &mut given)?;
+    }
+    (schema.make)(&given)
+}
+
+fn in_braces(schema: &Schema, word: &Entry<'_>, given: &mut Given) -> Option<()> {
+    let braces = word.table(Some(schema.example))?;
+    let keys = schema.keys.iter().filter(|key| key.place == Place::Braces);
+    let entries: Vec<_> = keys.map(|key| (key, entry(&braces, key))).collect();
+    for (key, entry) in &entries {
+        put(given, key, entry.as_ref());
+    }
+    braces.finish();
+    for (key, entry) in &entries {
+        if let Some(entry) = entry
+            && let Takes::Counter { part_of: Some(whole) } = key.takes
+            && let (Some(part), Some(all)) = (given.selector(key.name), given.selector(whole))
+            && selector::same(part, all)
+        {
+            entry.wrong(Wrong::but(
+                format!("selects the same series as `{whole}`: every request would be bad"),
+                "select only the bad ones, such as {status=~\"5..\"}",
+            ));
+            given.drop_selector(key);
+        }
+    }
+    Some(())
+}
+
+/// A key's entry; it is reported when it is missing and must not be.
+fn entry<'a>(table: &Reader<'a>, key: &Key) -> Option<Entry<'a>> {
+    match key.unsaid {
+        // Its place is taken by a key that is refused anyway.
+        Unsaid::Wrong(_) if key.name == "max" && table.peek("relative").is_some() => {
+            table.get(key.name)
+        }
+        Unsaid::Wrong(write) => table.require(key.name, write),
+        Unsaid::Means(_) => table.get(key.name),
     }
 }
 
-fn strict(table: &Reader<'_>) -> bool {
-    table.get("strict").and_then(|entry| entry.boolean()).unwrap_or(false)
-}
-
-/// `max`, which must be there, unless its place is taken by a key that is refused anyway.
-fn limit<'a>(table: &Reader<'a>, suggestion: &str) -> Option<Entry<'a>> {
-    if table.peek("relative").is_some() {
-        return table.get("max");
+/// Puts in what an entry says, or what holds without it. What is wrong is left out.
+fn put(given: &mut Given, key: &Key, entry: Option<&Entry<'_>>) {
+    let Some(entry) = entry else {
+        if let Unsaid::Means(value) = key.unsaid {
+            given.put(key, value);
+        }
+        return;
+    };
+    let value = match key.takes {
+        Takes::Counter { .. } | Takes::Gauge | Takes::Histogram => {
+            if let Some(selector) = selected(key.takes, entry) {
+                given.select(key, selector);
+            }
+            return;
+        }
+        Takes::Share { least, below } => share(entry, least, below).map(Value::Number),
+        Takes::Quantile { least, beyond } => quantile(entry, least, beyond).map(Value::Number),
+        Takes::Latency { least, most } => latency(entry, least, most).map(Value::Span),
+        Takes::Amount => amount(entry).map(Value::Number),
+        Takes::Span { least, most } => entry.duration(least..=most).map(Value::Span),
+        Takes::Machines => some_machines(entry).map(Value::Number),
+        Takes::Whole { least, most } => entry.whole(least..=most).map(Value::Whole),
+        Takes::Flag => entry.boolean().map(Value::Flag),
+        Takes::Source => {
+            let machine = "machine";
+            entry.choice(&[(machine, Value::Word(machine))], &reserved_keys::SOURCES)
+        }
+    };
+    if let Some(value) = value {
+        given.put(key, value);
     }
-    table.require("max", suggestion)
 }
 
-fn ratio(table: &Reader<'_>, entry: &Entry<'_>) -> Option<ThresholdKind> {
-    let strict = strict(table);
-    let limit = limit(table, "write the share that is still fine, such as max = \"2%\"");
-    let max = limit.and_then(|limit| {
-        let share = limit.share()?;
-        limit.check(sensible_share(share))
-    });
-    let counters = entry.table(Some("ratio = { bad = …, total = … }, each a counter"))?;
-    let side = |key, example: &str| {
-        let entry =
-            counters.require(key, &format!("write a counter, such as {key} = '{example}'"))?;
-        let selector = entry.parse(selector::selector)?;
-        if let Some(meant) = selector::literal_pattern(&selector) {
+fn selected(takes: Takes, entry: &Entry<'_>) -> Option<Selector> {
+    if takes == Takes::Histogram {
+        return entry.parse(selector::histogram);
+    }
+    let selector = entry.parse(selector::selector)?;
+    let grows = ["_total", "_count", "_bucket"].iter().find(|end| selector.metric.ends_with(*end));
+    if takes == Takes::Gauge {
+        if let Some(kind) = grows {
+            let metric = &selector.metric;
             entry.warn(Wrong::but(
-                "compares literally with what looks like a pattern",
-                format!("did you mean {meant}?"),
+                format!("`{metric}` looks like a counter (`{kind}`), which only ever grows"),
+                "use a gauge here, or `ratio` for counters",
             ));
         }
-        Some((entry, selector))
-    };
-    let bad = side("bad", "http_requests_total{status=~\"5..\"}");
-    let total = side("total", "http_requests_total");
-    counters.finish();
-    let ((entry, bad), (_, total)) = (bad?, total?);
-    if selector::same(&bad, &total) {
-        entry.wrong(Wrong::but(
-            "selects the same series as `total`: every request would be bad",
-            "select only the bad ones, such as {status=~\"5..\"}",
+    } else if let Some(meant) = selector::literal_pattern(&selector) {
+        entry.warn(Wrong::but(
+            "compares literally with what looks like a pattern",
+            format!("did you mean {meant}?"),
         ));
-        return None;
     }
-    Some(ThresholdKind::Ratio(Ratio { bad, total, max: max?, strict }))
+    Some(selector)
 }
 
-fn sensible_share(share: f64) -> Result<f64, Wrong> {
-    if share < SHARE_MIN {
-        return Err(Wrong::but(
+/// A share of events that a limit can be.
+fn share(entry: &Entry<'_>, least: f64, below: f64) -> Option<f64> {
+    let share = entry.share()?;
+    if share < least {
+        entry.wrong(Wrong::but(
             "a limit of nothing cannot be told from bad luck",
             "write the share that is still fine, such as \"0.1%\"",
         ));
+        return None;
     }
-    if share >= SHARE_MAX {
+    if share >= below {
         let text = units::share_text(share);
-        return Err(Wrong::but(
+        entry.wrong(Wrong::but(
             format!("{text} is no limit: half of all requests would have to fail"),
-            "write less than 50%, such as \"2%\"",
+            format!("write less than {}, such as \"2%\"", units::share_text(below)),
         ));
+        return None;
     }
-    Ok(share)
+    Some(share)
 }
 
-fn latency(table: &Reader<'_>, entry: &Entry<'_>) -> Option<ThresholdKind> {
-    let strict = strict(table);
-    let limit = limit(table, "write the longest time that is still fine, such as max = \"500ms\"");
-    let bound = limit.as_ref().and_then(bound);
-    let inner = entry.table(Some("latency = { histogram = …, quantile = 0.95 }"))?;
-    let histogram = inner
-        .require("histogram", "write its name, such as 'http_request_duration_seconds'")
-        .and_then(|entry| entry.parse(selector::histogram));
-    let quantile = inner
-        .require("quantile", "write the share of requests that must be faster, such as 0.95")
-        .and_then(|entry| quantile(&entry));
-    inner.finish();
-    Some(ThresholdKind::Latency(Latency {
-        histogram: histogram?,
-        quantile: quantile?,
-        bound_s: bound?.as_secs_f64(),
-        strict,
-    }))
-}
-
-fn bound(entry: &Entry<'_>) -> Option<Duration> {
+/// How long an answer may take.
+fn latency(entry: &Entry<'_>, least: Duration, most: Duration) -> Option<Duration> {
     let bare = || entry.as_text()?.trim().parse::<f64>().ok().filter(|number| number.is_finite());
     if let Some(number) = entry.as_number().or_else(bare) {
         // Whoever writes a large number means milliseconds, whoever writes a small one seconds.
@@ -257,12 +262,16 @@ fn bound(entry: &Entry<'_>) -> Option<Duration> {
         return None;
     }
     let duration = entry.parse(units::duration)?;
-    if duration < BOUND_MIN || duration > BOUND_MAX {
+    if duration < least || duration > most {
         let text = entry.as_text().unwrap_or_default();
         let in_ms = text.strip_suffix('s').filter(|n| n.parse::<u32>().is_ok_and(|n| n >= 100));
         let suggestion = match in_ms {
             Some(number) => format!("did you mean \"{number}ms\"?"),
-            None => "write 1ms to 2m, such as \"500ms\" or \"1.5s\"".to_owned(),
+            None => format!(
+                "write {} to {}, such as \"500ms\" or \"1.5s\"",
+                units::duration_text(least),
+                units::duration_text(most)
+            ),
         };
         entry
             .wrong(Wrong::but(format!("`{text}` is far from what an answer may take"), suggestion));
@@ -271,7 +280,7 @@ fn bound(entry: &Entry<'_>) -> Option<Duration> {
     Some(duration)
 }
 
-fn quantile(entry: &Entry<'_>) -> Option<f64> {
+fn quantile(entry: &Entry<'_>, least: f64, beyond: f64) -> Option<f64> {
     let Some(number) = entry.as_number() else {
         let digits = entry.as_text().map(|text| text.trim_matches(['p', 'P', '%', ' ']));
         let meant = digits.and_then(|digits| digits.parse::<f64>().ok()).map(as_quantile);
@@ -279,14 +288,14 @@ fn quantile(entry: &Entry<'_>) -> Option<f64> {
         return None;
     };
     if number > 0.0 && number < 1.0 {
-        if number < SHARE_MAX {
+        if number < least {
             entry.wrong(Wrong::but(
                 format!("`{number}`: most requests could be slower than the bound"),
-                format!("write 0.5 or more; did you mean {}?", 1.0 - number),
+                format!("write {least} or more; did you mean {}?", 1.0 - number),
             ));
             return None;
         }
-        if 1.0 - number < SHARE_MIN {
+        if 1.0 - number < beyond {
             entry.wrong(Wrong::but(
                 format!("`{number}` is beyond what requests can show"),
                 "write 0.99 or 0.999",
@@ -313,33 +322,8 @@ fn as_quantile(number: f64) -> f64 {
     quantile
 }
 
-fn gauge(table: &Reader<'_>, entry: &Entry<'_>) -> Option<ThresholdKind> {
-    let selector = entry.parse(selector::selector);
-    if let Some(selector) = &selector
-        && let Some(kind) =
-            ["_total", "_count", "_bucket"].iter().find(|s| selector.metric.ends_with(*s))
-    {
-        entry.warn(Wrong::but(
-            format!("`{}` looks like a counter (`{kind}`), which only ever grows", selector.metric),
-            "use a gauge here, or `ratio` for counters",
-        ));
-    }
-    let max = table
-        .require("max", "write the largest value that is still fine, such as max = \"400MB\"")
-        .and_then(|entry| largest(&entry));
-    let sustain = table
-        .get("for")
-        .map_or(Some(SUSTAIN), |entry| entry.duration(Duration::ZERO..=SUSTAIN_MAX));
-    let quorum = table.get("quorum").map_or(Some(QUORUM), |entry| some_machines(&entry));
-    Some(ThresholdKind::Gauge(Gauge {
-        gauge: selector?,
-        max: max?,
-        sustain: sustain?,
-        quorum: quorum?,
-    }))
-}
-
-fn largest(entry: &Entry<'_>) -> Option<f64> {
+/// A number in the unit of what is measured.
+fn amount(entry: &Entry<'_>) -> Option<f64> {
     let number = match entry.as_number() {
         Some(number) => number,
         None if entry.as_text().is_some() => entry.parse(units::quantity)?,
@@ -368,22 +352,4 @@ fn some_machines(entry: &Entry<'_>) -> Option<f64> {
         return None;
     }
     Some(share)
-}
-
-fn checks(entry: &Entry<'_>) -> Option<ThresholdKind> {
-    let inner = entry.table(Some("checks = { failing = \"30%\", consecutive = 3 }"))?;
-    let failing = inner.get("failing").map_or(Some(QUORUM), |entry| some_machines(&entry));
-    let consecutive =
-        inner.get("consecutive").map_or(Some(CONSECUTIVE), |entry| entry.whole(1..=100));
-    inner.finish();
-    Some(ThresholdKind::Checks(Checks { failing: failing?, consecutive: consecutive? }))
-}
-
-fn crashes(entry: &Entry<'_>) -> Option<ThresholdKind> {
-    let inner = entry.table(Some("crashes = { exits = 2, oom = 1 }"))?;
-    let exits = inner.get("exits").map_or(Some(EXITS), |entry| entry.whole(1..=1000));
-    let oom = inner.get("oom").map_or(Some(OOM), |entry| entry.whole(0..=1000));
-    let failing = inner.get("failing").map_or(Some(QUORUM), |entry| some_machines(&entry));
-    inner.finish();
-    Some(ThresholdKind::Crashes(Crashes { exits: exits?, oom: oom?, failing: failing? }))
 }

@@ -14,7 +14,7 @@ use crate::{
         CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Policy, ProcessGroup,
         Region, SourceName, Standing, Verdict,
     },
-    threshold::{self, Applies, Case, Judged, Own},
+    threshold::{self, Applies, Case, Judged, ThresholdState},
 };
 
 /// Detector blocks with requests in them, before a release can be trusted.
@@ -145,11 +145,7 @@ pub(super) fn learn_jobs(memory: &mut Memory, machines: &[&Machine]) {
 
 /// Unplanned exits per machine of the release.
 pub(super) fn crashes_per_machine(watch: &Watch) -> f64 {
-    let crashes = watch.thresholds.values().find_map(|state| match &state.own {
-        Own::Crashes(crashes) => Some(crashes.per_machine()),
-        Own::Counted(_) | Own::Gauge(_) | Own::Checks(_) => None,
-    });
-    crashes.unwrap_or(0.0)
+    watch.thresholds.values().find_map(ThresholdState::exits_per_machine).unwrap_or(0.0)
 }
 
 /// Whether a threshold can say anything about the app, by its name: a worker that serves no requests

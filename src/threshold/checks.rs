@@ -8,14 +8,50 @@ use serde::{Deserialize, Serialize};
 use super::{
     Case, Judged, Own, Room, Round, Took,
     detect::runs::{consecutive_failures, quorum},
+    keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
     later, machines,
     seen::Doing,
     signed, speak,
 };
 use crate::model::{
     Check, CheckStatus, Checks, Evidence, HostStatus, Kind, Machine, MachineId, MachineState, Note,
-    Trouble, Troubled, Unit, Verdict, Want,
+    ThresholdKind, Trouble, Troubled, Unit, Verdict, Want,
 };
+
+pub(super) const SCHEMA: Schema = Schema {
+    kind: Kind::Checks,
+    example: "checks = { failing = \"30%\", consecutive = 3 }",
+    exceeded: "a Fly health check failed `consecutive` times in a row, on the share `failing` of the \
+               machines; what fails in its `grace_period` (5 seconds if it has none) or the policy's \
+               `warm_up` is still starting",
+    keys: KEYS,
+    instead: &[
+        ("max", "write checks = { failing = \"30%\", consecutive = 3 }"),
+        ("from", "leave it out: they come from Fly's own API"),
+        ("quorum", "write `failing` in the braces"),
+        ("for", "write `consecutive` in the braces"),
+    ],
+    make,
+};
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    keys::quorum("failing", Place::Braces, "the share of the machines on which a check must fail"),
+    Key {
+        name: "consecutive",
+        place: Place::Braces,
+        takes: Takes::Whole { least: 1, most: 100 },
+        unsaid: Unsaid::Means(Value::Whole(3)),
+        doc: "how often a check must fail in a row",
+    },
+];
+
+fn make(given: &Given) -> Option<ThresholdKind> {
+    Some(ThresholdKind::Checks(Checks {
+        failing: given.number("failing")?,
+        consecutive: given.whole("consecutive")?,
+    }))
+}
 
 /// How long a check that does not say may fail after a start: a process takes a moment to listen.
 const UNTOLD_GRACE: std::time::Duration = std::time::Duration::from_secs(5);

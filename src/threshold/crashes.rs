@@ -6,12 +6,59 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Judged, Own, Room, Round, Took, detect::runs::quorum, machines, seen::Doing, speak,
+    Case, Judged, Own, Room, Round, Took,
+    detect::runs::quorum,
+    keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
+    machines,
+    seen::Doing,
+    speak,
 };
 use crate::model::{
     Crashes, Evidence, ExitEvent, Exits, Kind, Machine, MachineId, MachineState, Note,
-    RestartPolicy, Unit, Verdict, Want,
+    RestartPolicy, ThresholdKind, Unit, Verdict, Want,
 };
+
+pub(super) const SCHEMA: Schema = Schema {
+    kind: Kind::Crashes,
+    example: "crashes = { exits = 2, oom = 1 }",
+    exceeded: "a machine exited unplanned, or was killed for lack of memory, so often more than \
+               under the known-good release, on the share `failing` of the machines",
+    keys: KEYS,
+    instead: &[
+        ("max", "write crashes = { exits = 2, oom = 1 }"),
+        ("from", "leave it out: they come from Fly's own API"),
+        ("quorum", "write `failing` in the braces"),
+    ],
+    make,
+};
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "exits",
+        place: Place::Braces,
+        takes: Takes::Whole { least: 1, most: 1000 },
+        unsaid: Unsaid::Means(Value::Whole(2)),
+        doc: "how many unplanned exits of a machine, beyond those usual under the known-good release, are \
+              too many",
+    },
+    Key {
+        name: "oom",
+        place: Place::Braces,
+        takes: Takes::Whole { least: 0, most: 1000 },
+        unsaid: Unsaid::Means(Value::Whole(1)),
+        doc: "how many kills for lack of memory are too many; 0 leaves memory out",
+    },
+    keys::quorum("failing", Place::Braces, "the share of the machines on which it must happen"),
+];
+
+fn make(given: &Given) -> Option<ThresholdKind> {
+    Some(ThresholdKind::Crashes(Crashes {
+        exits: given.whole("exits")?,
+        oom: given.whole("oom")?,
+        failing: given.number("failing")?,
+    }))
+}
 
 /// A machine whose last crash is this long ago runs: the platform's supervisor gives up after ten
 /// crashes in five minutes.

@@ -1,6 +1,6 @@
 //! A gauge that stays above its bound.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,61 @@ use serde::{Deserialize, Serialize};
 use super::{
     Case, Own, Room, Round, Took,
     detect::runs::{Sustained, quorum},
+    keys::{self, FROM, Given, Key, Place, Schema, Takes, Unsaid, Value},
     machines, speak,
 };
-use crate::model::{Evidence, Gauge, Kind, MachineId, Note, Selection, Unit, Verdict, Want};
+use crate::model::{
+    Evidence, Gauge, Kind, MachineId, Note, Selection, ThresholdKind, Unit, Verdict, Want,
+};
+
+pub(super) const SCHEMA: Schema = Schema {
+    kind: Kind::Gauge,
+    example: "gauge = …",
+    exceeded: "the gauge is above `max` on every scrape for the time `for`, on the share `quorum` \
+               of the machines",
+    keys: KEYS,
+    instead: &[],
+    make,
+};
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "gauge",
+        place: Place::Word,
+        takes: Takes::Gauge,
+        unsaid: Unsaid::Wrong("write a gauge, such as gauge = 'process_resident_memory_bytes'"),
+        doc: "the gauge; of several series of a machine the largest counts",
+    },
+    Key {
+        name: "max",
+        place: Place::Beside,
+        takes: Takes::Amount,
+        unsaid: Unsaid::Wrong(
+            "write the largest value that is still fine, such as max = \"400MB\"",
+        ),
+        doc: "the largest value that is still fine",
+    },
+    Key {
+        name: FOR,
+        place: Place::Beside,
+        takes: Takes::Span { least: Duration::ZERO, most: Duration::from_secs(86_400) },
+        unsaid: Unsaid::Means(Value::Span(Duration::from_secs(30))),
+        doc: "how long it must be above; shorter than `bake`",
+    },
+    keys::quorum("quorum", Place::Beside, "the share of the machines on which it must be above"),
+    FROM,
+];
+const FOR: &str = "for";
+
+fn make(given: &Given) -> Option<ThresholdKind> {
+    Some(ThresholdKind::Gauge(Gauge {
+        gauge: given.selector("gauge")?.clone(),
+        max: given.number("max")?,
+        sustain: given.span(FOR)?,
+        quorum: given.number("quorum")?,
+    }))
+}
 
 /// A gauge's part of a watch: its run on each machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -81,6 +133,10 @@ impl Room for Gauge {
             Unit::Plain
         };
         (self.max, unit, self.gauge.to_string())
+    }
+
+    fn must_last(&self) -> Option<(&'static str, Duration)> {
+        Some((FOR, self.sustain))
     }
 
     fn describe(&self) -> String {

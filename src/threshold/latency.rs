@@ -1,13 +1,62 @@
 //! A latency quantile: the share of requests slower than a bound, from a histogram.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
     Case, Own, Room, Round, Took,
     counted::{self, Counted},
+    keys::{FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
     speak,
 };
-use crate::model::{Evidence, Kind, Latency, Selection, Unit, Want};
+use crate::model::{Evidence, Kind, Latency, Selection, ThresholdKind, Unit, Want};
+
+pub(super) const SCHEMA: Schema = Schema {
+    kind: Kind::Latency,
+    example: "latency = { histogram = …, quantile = 0.95 }",
+    exceeded: "more requests than `quantile` allows (5 % with 0.95) are slower than `max`, beyond \
+               doubt",
+    keys: KEYS,
+    instead: &[],
+    make,
+};
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "histogram",
+        place: Place::Braces,
+        takes: Takes::Histogram,
+        unsaid: Unsaid::Wrong("write its name, such as 'http_request_duration_seconds'"),
+        doc: "the histogram that holds how long requests took",
+    },
+    Key {
+        name: "quantile",
+        place: Place::Braces,
+        takes: Takes::Quantile { least: SHARE_MAX, beyond: SHARE_MIN },
+        unsaid: Unsaid::Wrong("write the share of requests that must be faster, such as 0.95"),
+        doc: "the share of requests that must not be slower than `max`",
+    },
+    Key {
+        name: "max",
+        place: Place::Beside,
+        takes: Takes::Latency { least: Duration::from_millis(1), most: Duration::from_secs(120) },
+        unsaid: Unsaid::Wrong("write the longest time that is still fine, such as max = \"500ms\""),
+        doc: "the longest time that is still fine",
+    },
+    STRICT,
+    FROM,
+];
+
+fn make(given: &Given) -> Option<ThresholdKind> {
+    Some(ThresholdKind::Latency(Latency {
+        histogram: given.selector("histogram")?.clone(),
+        quantile: given.number("quantile")?,
+        bound_s: given.span("max")?.as_secs_f64(),
+        strict: given.flag("strict")?,
+    }))
+}
 
 impl Latency {
     fn share(&self) -> (f64, bool) {

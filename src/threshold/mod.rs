@@ -5,9 +5,9 @@
 //! a rollback, and how it speaks. `counted` is the machinery that ratio and latency share, `detect`
 //! the statistics, `speak` what the kinds' phrases have in common. Everything here is pure.
 //!
-//! [`room`] is the one place that tells the kinds apart. A new kind is a file here, a variant each
-//! of `Kind` and `ThresholdKind` in `model/policy.rs`, and the lines that the compiler then asks
-//! for; `tests/tidy` lists where else a kind may be named.
+//! [`room`] finds the room of a kind, and nothing outside tells the kinds apart. A new kind is a file
+//! here, a variant each of `Kind` and `ThresholdKind` in `model/policy.rs`, and the lines of this
+//! directory that the compiler then asks for; `tests/tidy` holds that it is named nowhere else.
 
 pub mod checks;
 mod confirm;
@@ -15,6 +15,7 @@ pub mod counted;
 pub mod crashes;
 pub mod detect;
 pub mod gauge;
+pub mod keys;
 pub mod latency;
 pub mod ratio;
 pub mod seen;
@@ -185,6 +186,11 @@ pub trait Room {
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence);
     /// Limit, unit and what is looked at.
     fn terms(&self) -> (f64, Unit, String);
+    /// How long it has to show before it counts, and the key that says so; `None`: it has no such
+    /// time.
+    fn must_last(&self) -> Option<(&'static str, std::time::Duration)> {
+        None
+    }
     /// The limit in words, for those who check their configuration.
     fn describe(&self) -> String;
     /// What a region that confirms the known-good image shows of it, against the evidence by which

@@ -5,9 +5,57 @@ use jiff::Timestamp;
 use super::{
     Case, Own, Room, Round, Took,
     counted::{self, Counted},
+    keys::{FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
     speak,
 };
-use crate::model::{Evidence, Kind, Ratio, Selection, Unit, Want};
+use crate::model::{Evidence, Kind, Ratio, Selection, ThresholdKind, Unit, Want};
+
+pub(super) const SCHEMA: Schema = Schema {
+    kind: Kind::Ratio,
+    example: "ratio = { bad = …, total = … }, each a counter",
+    exceeded: "the share of bad events, from two counters, is above `max`, beyond doubt",
+    keys: KEYS,
+    instead: &[],
+    make,
+};
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "bad",
+        place: Place::Braces,
+        takes: Takes::Counter { part_of: Some("total") },
+        unsaid: Unsaid::Wrong(
+            "write a counter, such as bad = 'http_requests_total{status=~\"5..\"}'",
+        ),
+        doc: "what counts the bad events among all",
+    },
+    Key {
+        name: "total",
+        place: Place::Braces,
+        takes: Takes::Counter { part_of: None },
+        unsaid: Unsaid::Wrong("write a counter, such as total = 'http_requests_total'"),
+        doc: "what counts all events, the bad ones included",
+    },
+    Key {
+        name: "max",
+        place: Place::Beside,
+        takes: Takes::Share { least: SHARE_MIN, below: SHARE_MAX },
+        unsaid: Unsaid::Wrong("write the share that is still fine, such as max = \"2%\""),
+        doc: "the share of bad events that is still fine",
+    },
+    STRICT,
+    FROM,
+];
+
+fn make(given: &Given) -> Option<ThresholdKind> {
+    Some(ThresholdKind::Ratio(Ratio {
+        bad: given.selector("bad")?.clone(),
+        total: given.selector("total")?.clone(),
+        max: given.number("max")?,
+        strict: given.flag("strict")?,
+    }))
+}
 
 impl Room for Ratio {
     fn kind(&self) -> Kind {

@@ -91,6 +91,14 @@ impl ThresholdState {
         }
     }
 
+    /// Unplanned exits per machine; `None`: it counts none.
+    pub fn exits_per_machine(&self) -> Option<f64> {
+        match &self.own {
+            Own::Crashes(crashes) => Some(crashes.per_machine()),
+            Own::Counted(_) | Own::Gauge(_) | Own::Checks(_) => None,
+        }
+    }
+
     /// What the known-good release's machines counted at `from` and later.
     pub fn control_since(&self, from: Timestamp) -> Option<Tally> {
         match &self.own {

@@ -5,7 +5,7 @@
 mod rules;
 mod source;
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use source::Source;
 
@@ -28,6 +28,14 @@ fn repository() -> io::Result<Vec<Source>> {
                 sources.push(Source::new(&name, &fs::read_to_string(&path)?));
             }
         }
+    }
+    let for_tests: Vec<String> = sources.iter().flat_map(Source::test_modules).collect();
+    let is_for_tests = |path: &str| {
+        let rest = for_tests.iter().find_map(|module| path.strip_prefix(module.as_str()));
+        rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    };
+    for source in sources.iter_mut().filter(|source| is_for_tests(&source.path)) {
+        source.only_tests();
     }
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(sources)
@@ -82,6 +90,49 @@ fn nothing_but_the_door_begins_a_rollback() {
     let sources = repository().expect("the sources can be read");
     let begun = sources.iter().map(|one| one.shipped.matches("rollback::begin(").count());
     assert_eq!(begun.sum::<usize>(), 1, "one call, behind all guards");
+}
+
+#[test]
+fn a_kind_of_threshold_is_named_in_its_room_and_where_the_kinds_are_listed() {
+    let sources = repository().expect("the sources can be read");
+    let found: BTreeSet<_> = sources.iter().flat_map(rules::kinds_told_apart).collect();
+    let (rooms, outside): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|place| place.starts_with("src/threshold/"));
+    assert_eq!(
+        outside,
+        ["src/model/policy.rs: enum Kind", "src/model/policy.rs: enum ThresholdKind"],
+        "outside src/threshold/ nothing tells the kinds apart; ask the room (`Threshold::room`)"
+    );
+    let files: BTreeSet<_> = rooms.iter().filter_map(|place| place.split(':').next()).collect();
+    let one_each = ["checks", "crashes", "gauge", "latency", "ratio"];
+    let of_all = ["counted", "keys", "mod", "speak", "state"];
+    let want = one_each.iter().chain(&of_all).map(|name| format!("src/threshold/{name}.rs"));
+    assert_eq!(files.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), want.collect());
+}
+
+#[test]
+fn a_kind_of_threshold_named_elsewhere_is_found_however_it_is_written() {
+    let found = |text: &str| rules::kinds_told_apart(&Source::new("src/web/x.rs", text)).len();
+    for text in [
+        "fn f() { if kind == Kind::Ratio {} }",
+        "fn f() { matches!(kind, model::ThresholdKind::Gauge(_)) }",
+        "fn f() { match own { Own::Crashes(crashes) => crashes, _ => return } }",
+        "use crate::model::Kind::{Checks, Ratio};",
+        "use crate::model::Kind::*;",
+        "use crate::model::Kind as Measure;",
+        "impl Kind { fn f(self) -> bool { matches!(self, Self::Ratio) } }",
+        "impl Display for Kind {}",
+    ] {
+        assert_eq!(found(text), 1, "{text}");
+    }
+    for text in [
+        "fn f(kind: Kind) -> &str { kind.as_str() }",
+        "fn f() { for kind in Kind::ALL {} Kind::preset(kind); }",
+        "fn f() { EventKind::ALL; ErrorKind::NotFound; }",
+        "// Kind::Ratio\n#[cfg(test)]\nmod tests { fn f() { Kind::Ratio; } }",
+    ] {
+        assert_eq!(found(text), 0, "{text}");
+    }
 }
 
 #[test]

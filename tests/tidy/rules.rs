@@ -187,6 +187,40 @@ fn looks(source: &Source) -> Vec<String> {
     problems
 }
 
+/// The enums that have a variant per kind of threshold.
+const PER_KIND: [&str; 3] = ["Kind", "ThresholdKind", "Own"];
+
+/// Where shipped code tells the kinds of thresholds apart: what defines those enums or adds to
+/// them, names a variant, or takes variants in by another name.
+pub fn kinds_told_apart(source: &Source) -> BTreeSet<String> {
+    let code = &source.shipped;
+    let mut found = BTreeSet::new();
+    for name in PER_KIND {
+        for (start, _) in code.match_indices(name) {
+            let (before, after) = (&code[..start], &code[start + name.len()..]);
+            if before.chars().next_back().is_some_and(is_word) || after.starts_with(is_word) {
+                continue;
+            }
+            let word = before.trim_end().rsplit(|char: char| !is_word(char)).next().unwrap_or("");
+            if ["enum", "impl", "for"].contains(&word) {
+                found.insert(format!("{}: {word} {name}", source.path));
+            }
+            if after.trim_start().starts_with("as ") {
+                found.insert(format!("{}: {name} as", source.path));
+            }
+            let Some(item) = after.trim_start().strip_prefix("::") else { continue };
+            let item: String = item.trim_start().chars().take_while(|c| is_word(*c)).collect();
+            // Constants are all capitals, functions begin small; `{` and `*` bring any variant.
+            let is_variant =
+                item.starts_with(char::is_uppercase) && item.contains(char::is_lowercase);
+            if is_variant || item.is_empty() {
+                found.insert(format!("{}: {name}::{item}", source.path));
+            }
+        }
+    }
+    found
+}
+
 fn habits(source: &Source) -> Vec<String> {
     let mut problems = Vec::new();
     let both = [&source.shipped, &source.tests];

@@ -23,6 +23,25 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned(), shipped, tests }
     }
 
+    /// Files of modules that are declared here for tests only: paths without `.rs`.
+    pub fn test_modules(&self) -> Vec<String> {
+        let Some(directory) = self.path.strip_suffix(".rs") else { return Vec::new() };
+        let directory = directory.strip_suffix("/mod").unwrap_or(directory);
+        let items = self.tests.split("#[cfg(test)]").filter_map(|item| {
+            item.trim_start().trim_start_matches("pub(super) ").strip_prefix("mod ")
+        });
+        let declared = items.filter_map(|item| item.split_once(';'));
+        declared
+            .filter(|(name, _)| name.chars().all(is_word))
+            .map(|(name, _)| format!("{directory}/{name}"))
+            .collect()
+    }
+
+    /// Nothing of it ships.
+    pub fn only_tests(&mut self) {
+        self.tests.push_str(&std::mem::take(&mut self.shipped));
+    }
+
     /// The modules from the crate's root down to this file: `src/fly/api.rs` → `fly`, `api`.
     pub fn modules(&self) -> Vec<&str> {
         let Some(inner) = self.path.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs"))
@@ -144,4 +163,7 @@ fn tests_are_told_from_what_ships() {
     assert!(source.shipped.contains("fn a") && source.shipped.contains("fn c"));
     assert!(source.tests.contains("fn b") && !source.shipped.contains("fn b"));
     assert!(Source::new("src/a/tests.rs", "fn a() {}").shipped.is_empty());
+    let parent =
+        Source::new("src/a/mod.rs", "#[cfg(test)]\nmod t;\nmod b;\n#[cfg(test)]\nmod u {}");
+    assert_eq!(parent.test_modules(), ["src/a/t"]);
 }

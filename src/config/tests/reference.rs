@@ -1,0 +1,193 @@
+//! The reference of the kinds of thresholds in docs/configuration.md is what their tables say.
+
+use super::*;
+use crate::{
+    config::{duration_text, share_text},
+    model::Kind,
+    threshold::keys::{Key, Place as At, Schema, Takes, Unsaid, Value},
+};
+
+const BEGIN: &str =
+    "<!-- Kinds of thresholds: made from src/threshold/, see src/config/tests/reference.rs -->\n";
+const END: &str = "<!-- End of the kinds of thresholds -->\n";
+
+/// What the reference says of all kinds.
+fn reference() -> String {
+    let schemas = || Kind::ALL.into_iter().map(Kind::schema);
+    let mut text = "| kind | exceeded when |\n|---|---|\n".to_owned();
+    for schema in schemas() {
+        text.push_str(&format!("| `{}` | {} |\n", form(schema), schema.exceeded));
+    }
+    text.push_str("\nTheir keys, those in the braces with the kind's word in front:\n\n");
+    text.push_str("| key | of | value | default | |\n|---|---|---|---|---|\n");
+    // A key that several kinds share is said once.
+    let mut rows: Vec<(String, &Key, Vec<String>)> = Vec::new();
+    for schema in schemas() {
+        let word = schema.kind.as_str();
+        for key in schema.keys {
+            let name = match key.place {
+                At::Braces => format!("{word}.{}", key.name),
+                At::Beside | At::Word => key.name.to_owned(),
+            };
+            let of = format!("`{word}`");
+            match rows.iter_mut().find(|(known, other, _)| *known == name && *other == key) {
+                Some((_, _, kinds)) => kinds.push(of),
+                None => rows.push((name, key, vec![of])),
+            }
+        }
+    }
+    for (name, key, kinds) in rows {
+        let default = match key.unsaid {
+            Unsaid::Wrong(_) => "required".to_owned(),
+            Unsaid::Means(value) => format!("`{}`", written(value)),
+        };
+        let (kinds, takes) = (kinds.join(", "), takes(key.takes));
+        text.push_str(&format!("| `{name}` | {kinds} | {takes} | {default} | {} |\n", key.doc));
+    }
+    text
+}
+
+/// How a kind is written.
+fn form(schema: &Schema) -> String {
+    let word = schema.kind.as_str();
+    let value = |key: &Key| match (key.unsaid, key.takes) {
+        (Unsaid::Means(value), _) => written(value),
+        (Unsaid::Wrong(_), Takes::Quantile { .. }) => "0.95".to_owned(),
+        (Unsaid::Wrong(_), _) => "SELECTOR".to_owned(),
+    };
+    let in_braces = schema.keys.iter().filter(|key| key.place == At::Braces);
+    let pairs: Vec<_> = in_braces.map(|key| format!("{} = {}", key.name, value(key))).collect();
+    if pairs.is_empty() {
+        format!("{word} = SELECTOR")
+    } else {
+        format!("{word} = {{ {} }}", pairs.join(", "))
+    }
+}
+
+/// A default as a file has it.
+fn written(value: Value) -> String {
+    match value {
+        Value::Number(share) => format!("\"{}\"", share_text(share)),
+        Value::Span(span) => format!("\"{}\"", duration_text(span)),
+        Value::Whole(whole) => whole.to_string(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::Word(word) => format!("\"{word}\""),
+    }
+}
+
+fn takes(takes: Takes) -> String {
+    match takes {
+        Takes::Counter { part_of: None } => "selector of a counter".to_owned(),
+        Takes::Counter { part_of: Some(whole) } => {
+            format!("selector of a counter, a part of `{whole}`")
+        }
+        Takes::Gauge => "selector of a gauge".to_owned(),
+        Takes::Histogram => "selector of a histogram".to_owned(),
+        Takes::Share { least, below } => {
+            format!("share: {} to less than {}", share_text(least), share_text(below))
+        }
+        Takes::Quantile { least, beyond } => format!("number: {least} to {}", 1.0 - beyond),
+        Takes::Latency { least, most } | Takes::Span { least, most } => {
+            format!("duration: {} to {}", duration_text(least), duration_text(most))
+        }
+        Takes::Amount => "number or text with a unit".to_owned(),
+        Takes::Machines => "share of the machines: more than 0, to 100%".to_owned(),
+        Takes::Whole { least, most } => format!("whole number: {least} to {most}"),
+        Takes::Flag => "`true` or `false`".to_owned(),
+        Takes::Source => "`\"machine\"`".to_owned(),
+    }
+}
+
+#[test]
+fn the_reference_of_the_kinds_is_what_their_tables_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let documentation = fs::read_to_string(path).unwrap();
+    let said = documentation.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
+    let want = reference();
+    assert!(
+        said.is_some_and(|(said, _)| said == want),
+        "docs/configuration.md says something else than src/threshold/; put this between\n\
+         {BEGIN}and\n{END}\n{want}"
+    );
+}
+
+/// A file with one threshold of a kind: what it needs, and one key as `value`, or not written.
+fn file(schema: &Schema, one: &Key, value: Option<&str>) -> String {
+    let needed = |key: &Key| match key.takes {
+        Takes::Counter { part_of: Some(_) } => "'m{a=\"b\"}'",
+        Takes::Share { .. } => "\"2%\"",
+        Takes::Quantile { .. } => "0.95",
+        Takes::Latency { .. } | Takes::Amount => "\"1s\"",
+        _ => "'m'",
+    };
+    let pair = |key: &Key| {
+        let needed = matches!(key.unsaid, Unsaid::Wrong(_)).then(|| needed(key));
+        let value = if key.name == one.name { value } else { needed };
+        Some(format!("{} = {}", key.name, value?))
+    };
+    let at = |place| schema.keys.iter().filter(move |key| key.place == place);
+    let beside: Vec<_> = at(At::Beside).chain(at(At::Word)).filter_map(pair).collect();
+    let mut text =
+        "apps = [\"web\"]\n[watch]\nbake = \"7d\"\n[[threshold]]\nname = \"x\"\n".to_owned();
+    text.push_str(&beside.join("\n"));
+    if at(At::Word).next().is_none() {
+        let braces: Vec<_> = at(At::Braces).filter_map(pair).collect();
+        text.push_str(&format!("\n{} = {{ {} }}", schema.kind.as_str(), braces.join(", ")));
+    }
+    text
+}
+
+#[test]
+fn every_default_and_limit_of_the_tables_is_in_force() {
+    for (schema, key) in
+        Kind::ALL.map(Kind::schema).iter().flat_map(|s| s.keys.iter().map(move |k| (*s, k)))
+    {
+        let read = |value: Option<&str>| {
+            let config = Place::policy(&file(schema, key, value)).load().ok()?;
+            Some(config.policies[0].policy.thresholds[0].kind.clone())
+        };
+        let name = format!("{}.{}", schema.kind.as_str(), key.name);
+        match key.unsaid {
+            Unsaid::Wrong(_) => assert_eq!(read(None), None, "{name} is required"),
+            Unsaid::Means(value) => {
+                assert!(read(None).is_some(), "{name} may be left out");
+                assert_eq!(read(Some(&written(value))), read(None), "{name}: said and unsaid");
+            }
+        }
+        let (inside, outside): (Vec<String>, Vec<String>) = match key.takes {
+            Takes::Share { least, below } => (
+                vec![least.to_string(), "\"49.9%\"".to_owned()],
+                vec!["0.0".to_owned(), below.to_string()],
+            ),
+            Takes::Quantile { least, .. } => (
+                vec![least.to_string(), "0.999".to_owned()],
+                vec!["0.49".to_owned(), "0.9999999".to_owned()],
+            ),
+            Takes::Latency { least, most } => (
+                vec![written(Value::Span(least)), written(Value::Span(most))],
+                vec!["\"0.5ms\"".to_owned(), written(Value::Span(most + least))],
+            ),
+            Takes::Span { least, most } => (
+                vec![written(Value::Span(least)), written(Value::Span(most))],
+                vec![written(Value::Span(most + Duration::from_secs(1)))],
+            ),
+            Takes::Machines => (vec!["1".to_owned(), "\"1%\"".to_owned()], vec!["0".to_owned()]),
+            Takes::Whole { least, most } => (
+                vec![least.to_string(), most.to_string()],
+                vec![(i64::from(least) - 1).to_string(), (most + 1).to_string()],
+            ),
+            Takes::Flag => (vec!["true".to_owned()], vec!["1".to_owned()]),
+            Takes::Source => (vec!["\"machine\"".to_owned()], vec!["\"fly\"".to_owned()]),
+            Takes::Amount => (vec!["-1".to_owned()], vec!["inf".to_owned()]),
+            Takes::Counter { .. } | Takes::Gauge | Takes::Histogram => {
+                (vec!["'n'".to_owned()], vec!["'a / b'".to_owned(), "1".to_owned()])
+            }
+        };
+        for value in inside {
+            assert!(read(Some(&value)).is_some(), "{name} may be {value}");
+        }
+        for value in outside {
+            assert_eq!(read(Some(&value)), None, "{name} may not be {value}");
+        }
+    }
+}
