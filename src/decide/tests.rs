@@ -220,3 +220,33 @@ fn the_daily_budget_is_that_of_the_last_24_hours() {
     state.memory.rollbacks.push(hours_ago(3));
     assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::DailyBudget { max: 3 }));
 }
+
+/// What the platform says of machines may come from a clock that is five minutes ahead, whatever its
+/// answers are dated: our own looks count then, and neither grace nor a run of failures waits for it.
+#[test]
+fn times_of_machines_in_the_future_delay_no_verdict() {
+    let policy = policy(Mode::Rollback);
+    let mut sick = machine(1, "sha256:1");
+    sick.started_at = Some(at(300));
+    sick.updated_at = at(300);
+    sick.checks_configured = 1;
+    sick.checks = vec![crate::model::Check {
+        name: "http".to_owned(),
+        status: crate::model::CheckStatus::Critical,
+        output: String::new(),
+        changed_at: Some(at(305)),
+        interval: Some(Duration::from_secs(5)),
+        grace: None,
+    }];
+    let mut state = AppState::new("api".into());
+    let mut degraded_at = None;
+    for second in (0..60).step_by(2) {
+        let transition = step(&policy, state, &seen(vec![sick.clone()], at(second)), at(second));
+        state = transition.state;
+        if transition.events.iter().any(|event| event.kind == EventKind::ReleaseDegraded) {
+            degraded_at.get_or_insert(second);
+        }
+    }
+    let took = degraded_at.expect("it is found out");
+    assert!((10..=30).contains(&took), "after {took} s");
+}

@@ -149,7 +149,7 @@ fn look<'a>(
 ) -> Look<'a> {
     let seen_late = watch.since.checked_sub(SEEN_LATE_BY).unwrap_or(watch.since);
     let began = if watch.learning { watch.since } else { seen_late };
-    let started = machine.started_at.unwrap_or(machine.updated_at);
+    let started = threshold::started(machine, watch.machines.get(&machine.id), now);
     // Before that its counters are followed, and what they count is not judged.
     let warm = watch.no_mercy || now.duration_since(started) >= signed(policy.watch.warm_up);
     Look {

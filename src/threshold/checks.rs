@@ -10,11 +10,11 @@ use super::{
     detect::runs::{consecutive_failures, quorum},
     keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
     later, machines,
-    seen::Doing,
+    seen::{CLOCKS_DIFFER, Doing, started},
     signed, speak,
 };
 use crate::model::{
-    Check, CheckStatus, Checks, Evidence, HostStatus, Kind, Machine, MachineId, MachineState, Note,
+    Check, CheckStatus, Checks, Evidence, HostStatus, Kind, MachineId, MachineState, Note,
     ThresholdKind, Trouble, Troubled, Unit, Verdict, Want,
 };
 
@@ -70,7 +70,7 @@ impl ChecksState {
         let before = std::mem::take(&mut self.untimed);
         for machine in round.on.iter().map(|look| look.machine) {
             let untimed = machine.checks.iter().filter(|check| {
-                check.status == CheckStatus::Critical && check.changed_at.is_none()
+                check.status == CheckStatus::Critical && !has_time(check, round.now)
             });
             let known = before.get(&machine.id);
             let since = |check: &Check| {
@@ -86,11 +86,12 @@ impl ChecksState {
 
     /// How many times in a row a check has failed since its machine was expected to answer it: what
     /// fails during its grace period, or the policy's warm-up, is still starting.
-    fn failures(&self, case: &Case<'_>, machine: &Machine, check: &Check) -> u32 {
-        let started = machine.started_at.unwrap_or(machine.updated_at);
+    fn failures(&self, case: &Case<'_>, one: &Judged<'_>, check: &Check) -> u32 {
+        let machine = one.machine;
+        let started = started(machine, Some(one.seen), case.now);
         let grace = check.grace.unwrap_or(UNTOLD_GRACE).max(case.policy.watch.warm_up);
         let expected = later(started, grace);
-        if machine.is_fresh(check, case.now) {
+        if has_time(check, case.now) && machine.is_fresh(check, case.now) {
             return consecutive_failures(check, expected, case.now);
         }
         let seen = self.untimed.get(&machine.id).and_then(|checks| checks.get(&check.name));
@@ -99,6 +100,11 @@ impl ChecksState {
             consecutive_failures(&timed, expected, case.now)
         })
     }
+}
+
+/// Whether the time of a result is of any use: one in the future is another clock's.
+fn has_time(check: &Check, now: Timestamp) -> bool {
+    check.changed_at.is_some_and(|at| at <= later(now, CLOCKS_DIFFER))
 }
 
 impl Room for Checks {
@@ -129,12 +135,10 @@ impl Room for Checks {
         let Own::Checks(state) = own else { return };
         let mut troubled: Vec<Troubled> =
             case.on.iter().filter_map(|one| down(case, one)).collect();
-        let up: Vec<&Machine> = case
-            .on
-            .iter()
-            .map(|one| one.machine)
-            .filter(|m| matches!(m.state, MachineState::Started) && m.checks_configured > 0)
-            .collect();
+        let is_up = |one: &&Judged<'_>| {
+            one.machine.state == MachineState::Started && one.machine.checks_configured > 0
+        };
+        let up: Vec<&Judged<'_>> = case.on.iter().filter(is_up).collect();
         if up.is_empty() && troubled.is_empty() {
             let none_configured =
                 !case.on.is_empty() && case.on.iter().all(|one| one.machine.checks_configured == 0);
@@ -148,7 +152,8 @@ impl Room for Checks {
         }
         let judged = up.len() + troubled.len();
         let mut with_result = 0usize;
-        for machine in &up {
+        for one in up {
+            let machine = one.machine;
             let failing = |check: &&Check| check.status == CheckStatus::Critical;
             if machine.checks.iter().any(|check| machine.is_fresh(check, case.now)) {
                 with_result += 1;
@@ -157,7 +162,7 @@ impl Room for Checks {
                 .checks
                 .iter()
                 .filter(failing)
-                .find(|check| state.failures(case, machine, check) >= self.consecutive);
+                .find(|check| state.failures(case, one, check) >= self.consecutive);
             if let Some(check) = failed {
                 let trouble =
                     Trouble::Failing { check: check.name.clone(), times: self.consecutive };

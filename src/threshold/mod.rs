@@ -27,7 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
     crashes::CrashCount,
-    seen::MachineSeen,
+    seen::{MachineSeen, started},
     speak::{limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
     watched::Applies,

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::whole_seconds;
+use super::{later, whole_seconds};
 use crate::model::{InstanceId, Machine, MachineState, Standing, Transition};
 
 /// Two looks further apart than this do not follow each other: what happened between is not known.
@@ -21,6 +21,16 @@ pub enum Doing {
     Failed,
     /// Its process ended by itself, without an error, and nobody started it again.
     Ended,
+}
+
+/// Clocks may differ by this much without meaning anything.
+pub(super) const CLOCKS_DIFFER: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// When a machine started. A start that lies in the future is another clock's: it would keep warm-up
+/// and grace from ever ending, and our own first look at the machine has to do.
+pub fn started(machine: &Machine, seen: Option<&MachineSeen>, now: Timestamp) -> Timestamp {
+    let told = machine.started_at.unwrap_or(machine.updated_at);
+    if told <= later(now, CLOCKS_DIFFER) { told } else { seen.map_or(now, |seen| seen.first) }
 }
 
 /// One machine of the release, as we saw it.
