@@ -188,12 +188,14 @@ impl Roster {
         let watched: Vec<AppName> =
             names.into_iter().filter(|app| config.policy_for(app).is_some()).collect();
         self.ports.board.expect(watched.iter().cloned());
+        for app in watched.iter().filter(|app| !course.hired.contains_key(*app)) {
+            self.shared.expect(app);
+        }
         for app in watched {
             if course.hired.contains_key(&app) {
                 continue;
             }
             info!(app = %app, "{app} is watched");
-            self.shared.expect(&app);
             let nudge = Arc::new(Notify::new());
             let (dismiss, dismissed) = watch::channel(false);
             let task = AppTask {

@@ -67,7 +67,7 @@ async fn steady_apps_in_the_same_trouble_hold_the_release() {
     // However long it lasts, and through a restart
     world.run_for(20).await;
     world.restart().await;
-    world.run_for(2400).await;
+    world.run_for(600).await;
     assert_eq!(world.told(RollbackStarted).await, [], "{}", world.timeline().await);
     // And when it is over, the release is well.
     breaks(&world, &names, &Behaviour::default());

@@ -14,13 +14,13 @@ async fn the_sentences_carry_the_numbers() {
     api v41: new release by dev@sim.test (v41): first seen: it has to earn trust.
     api v41: trusted after 63 s: 5xx 0.0956 % (7 of 7320 requests), limit 2 %; p95 0 % slower than 500 ms (0 of 7320 requests), limit 5 %; checks failing on 0 of 6 machines, limit 30 %; crashes on 0 of 6 machines, limit 2 exits each.
     api v42: new release by ci@sim.test (errors), judged against v41.
-    api v42: degraded after 18 s: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 290).
-    api v42 → v41: will be rolled back: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 290). iad, syd, lhr next.
-    api v42 → v41: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 290). iad, syd, lhr next.
-    api v42 → v41: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 290). iad done in 15 s; syd, lhr next.
-    api v42 → v41: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 290). iad, syd done in 29 s; lhr next.
-    api v42 → v41: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 290). iad, syd, lhr done in 43 s.
-    api v42 → v41: rolled back in 43 s: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 290). iad, syd, lhr done.
+    api v42: degraded after 18 s: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 310).
+    api v42 → v41: will be rolled back: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 310). iad, syd, lhr next.
+    api v42 → v41: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 310). iad, syd, lhr next.
+    api v42 → v41: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 310). iad done in 15 s; syd, lhr next.
+    api v42 → v41: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 310). iad, syd done in 29 s; lhr next.
+    api v42 → v41: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 310). iad, syd, lhr done in 43 s.
+    api v42 → v41: rolled back in 43 s: 5xx 28.6 % (533 of 1866 requests), limit 2 %, odds 8900:1; v41 at the same time 0.3 % (1 of 310). iad, syd, lhr done.
     ");
     world.finish().await;
 }

@@ -49,7 +49,8 @@ pub(super) fn counting_down(
         return hold(watch, cx, reason);
     }
     // Nothing runs it any more: there is nothing to undo, and it is over when that lasts.
-    if cx.now < until || watch.gone_since.is_some() {
+    let early = cx.now < until || cx.memory.org.listening;
+    if early || watch.gone_since.is_some() {
         return Phase::CountingDown { watch, until };
     }
     images::check_before_use(watch, cx)

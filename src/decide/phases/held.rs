@@ -41,7 +41,8 @@ pub(super) fn held(
     round: &Round<'_>,
 ) -> Phase {
     look_again(&mut watch, cx, round);
-    if sight::unseen(cx, &watch.evidence).is_some() {
+    // After a start the others are heard first: what held it may hold it still.
+    if cx.memory.org.listening || sight::unseen(cx, &watch.evidence).is_some() {
         return Phase::Held { watch, reason, since };
     }
     if verdict::overall(&watch.evidence) != Verdict::Breach {
