@@ -195,7 +195,8 @@ impl Kind {
 impl Schema {
     /// Keys that only other kinds have, in the `[[threshold]]` itself, each once.
     pub fn strays(&self) -> Vec<&'static str> {
-        let own = |name: &str| self.keys.iter().any(|key| key.name == name);
+        let own =
+            |name: &str| self.keys.iter().any(|key| key.place == Place::Beside && key.name == name);
         beside().into_iter().filter(|name| !own(name)).collect()
     }
 
