@@ -1,4 +1,4 @@
-//! Whole histories of an app without tokio and SQLite: `step`, the writer's rules and the platform
+//! Whole histories of an app without tokio and `SQLite`: `step`, the writer's rules and the platform
 //! model, driven by one seeded queue of events in simulated time.
 //!
 //! Each history is one app with a trusted release, a release after it that is bad (or good), and a

@@ -128,7 +128,7 @@ impl World {
     }
 
     /// A call reaches the platform, unless it was dropped before.
-    pub fn arrive(&mut self, id: CommandId, number: u64, call: Call, lease: Option<Lease>) {
+    pub fn arrive(&mut self, id: CommandId, number: u64, call: Call, lease: Option<&Lease>) {
         let Some(run) = self.runs.get(&id).filter(|run| run.number == number) else { return };
         let machine = run.errand.machine().clone();
         let fate = self.fate(call.is_write());
@@ -147,18 +147,12 @@ impl World {
             let wrote = call.clone();
             let app = APP.into();
             let platform = self.platform.clone();
-            let made = make(&platform, &app, machine.clone(), lease.clone(), call).now_or_never();
+            let made = make(&platform, &app, machine.clone(), lease.cloned(), call).now_or_never();
             let answer = made.expect("the model answers at once");
             if let Some(before) = before {
                 let now = self.t;
                 let state = &self.state;
-                self.truth.wrote(
-                    &self.sim,
-                    (now, state),
-                    &before,
-                    (&wrote, lease.as_ref()),
-                    &answer,
-                );
+                self.truth.wrote(&self.sim, (now, state), &before, (&wrote, lease), &answer);
             }
             answer
         };

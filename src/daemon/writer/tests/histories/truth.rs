@@ -204,7 +204,7 @@ impl Truth {
                     }
                 }
                 RollbackStarted => {
-                    let label = event.release.as_ref().map(|release| release.label());
+                    let label = event.release.as_ref().map(crate::model::event::ReleaseInfo::label);
                     let which = format!("{} {digest}", label.unwrap_or_default());
                     let count = self.rollbacks.entry(which.clone()).or_default();
                     *count += 1;

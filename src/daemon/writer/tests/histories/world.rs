@@ -303,7 +303,7 @@ impl World {
             }
             What::Arrive(life, id, number, what) if life == self.epoch => {
                 let (call, lease) = *what;
-                self.arrive(id, number, call, lease);
+                self.arrive(id, number, call, lease.as_ref());
             }
             What::Answer(life, id, number, answer) if life == self.epoch => {
                 self.answer(id, number, *answer);
