@@ -119,6 +119,12 @@ fn section(app: &AppView, now: Timestamp) -> String {
         None => releases.push(vec!["known good".to_owned(), "none yet".to_owned()]),
     }
     releases.push(vec!["protected".to_owned(), protected(&app.protection)]);
+    for old in &app.quarantined {
+        let label = old.version.map_or_else(String::new, |version| format!("{version}  "));
+        let text =
+            format!("{label}{}  a redeploy is watched without a warm-up", old.digest.short());
+        releases.push(vec!["undone".to_owned(), text]);
+    }
     if let Some(hold) = &app.operator_hold {
         releases.push(vec!["held by".to_owned(), held_by(hold)]);
     }
@@ -256,7 +262,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion, Verdict},
-        web::view::{Counts, FeedView},
+        web::view::{Counts, FeedView, QuarantinedView},
     };
 
     fn at(seconds: i64) -> Timestamp {
@@ -332,6 +338,11 @@ mod tests {
                 against: Some(release(41, "deploy-41")),
                 why_not: None,
             },
+            quarantined: vec![QuarantinedView {
+                digest: "sha256:ddddddddddddeeee".into(),
+                version: Some(ReleaseVersion(40)),
+                at: at(-9000),
+            }],
             operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),
@@ -374,6 +385,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
   degraded    v42  deploy- [31m42  000000000000  by ada@example.com
   known good  v41  deploy-41  000000000000  by ada@example.com
   protected   by v41, which is trusted
+  undone      v40  dddddddddddd  a redeploy is watched without a warm-up
   blind       metrics of 2 machines
   unread      metrics of m4: it is an HTML page
     5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5 000:1 needed  breach

@@ -8,15 +8,18 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
-        state::{Memory, Phase, RegionPhase, Revision},
+        state::{Memory, Phase, Quarantined, RegionPhase, Revision},
     },
     model::{HoldReason, Mode, Obstacle, Policy, SourceName, event::ReleaseInfo},
     notify::text::{hold, obstacle},
     web::{
         AppView, Phase as Shown,
-        view::{EvidenceView, Protection, ProtectionLevel},
+        view::{EvidenceView, Protection, ProtectionLevel, QuarantinedView},
     },
 };
+
+/// Quarantined images shown, the newest ones.
+const QUARANTINED_SHOWN: usize = 5;
 
 /// What the API says of an app.
 pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> AppView {
@@ -30,6 +33,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         release: memory.current.as_ref().map(Revision::info),
         known_good: known_good(memory),
         protection: protection(state, policy, now),
+        quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
@@ -88,6 +92,10 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         }
     }
     view
+}
+
+fn quarantined(old: &Quarantined) -> QuarantinedView {
+    QuarantinedView { digest: old.digest.clone(), version: old.version, at: old.at }
 }
 
 /// What a bad release would be undone with, and what stands against it.

@@ -140,6 +140,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         release: None,
         known_good: None,
         protection: crate::web::view::Protection::default(),
+        quarantined: Vec::new(),
         operator_hold: None,
         hold: None,
         blind: None,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        AppName, Event, EventKind, Evidence, Kind, MachineId, Mode, OperatorHold, Reason, Region,
-        RegionReport, Unit, Verdict, event::ReleaseInfo,
+        AppName, Digest, Event, EventKind, Evidence, Kind, MachineId, Mode, OperatorHold, Reason,
+        Region, RegionReport, ReleaseVersion, Unit, Verdict, event::ReleaseInfo,
     },
     threshold,
 };
@@ -137,6 +137,9 @@ pub struct AppView {
     /// What a bad release would be undone with.
     #[serde(default)]
     pub protection: Protection,
+    /// Images that were rolled back, the newest first: a redeploy is watched without a warm-up.
+    #[serde(default)]
+    pub quarantined: Vec<QuarantinedView>,
     /// An operator's hold of this app, placed for it alone or for all.
     #[serde(default)]
     pub operator_hold: Option<OperatorHold>,
@@ -152,6 +155,15 @@ pub struct AppView {
     pub regions: Vec<RegionReport>,
     /// When the phase ends by itself: bake over, countdown over, confirmation due.
     pub next_deadline: Option<Timestamp>,
+}
+
+/// An image that was rolled back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantinedView {
+    pub digest: Digest,
+    /// The release under which it was.
+    pub version: Option<ReleaseVersion>,
+    pub at: Timestamp,
 }
 
 /// How well the app is protected against a bad release.
