@@ -8,6 +8,7 @@
 
 mod errands;
 mod mishaps;
+mod stage;
 mod truth;
 mod world;
 
