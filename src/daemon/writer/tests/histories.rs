@@ -8,6 +8,7 @@
 
 mod errands;
 mod mishaps;
+mod stage;
 mod truth;
 mod world;
 
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use world::World;
 
 /// What an ordinary run plays: as many as fit into the time.
-const ORDINARY: (u64, u64) = (1, 5000);
+const ORDINARY: (u64, u64) = (1, 450);
 const ORDINARY_S: u64 = 40;
 
 /// The seeds to play, and whether all of them whatever it takes.

@@ -10,21 +10,14 @@ use super::{
     super::super::rules::{Answer, Call},
     errands::{Fate, Run},
     mishaps::Mishap,
+    stage::{fleet, policy},
     truth::Truth,
 };
 use crate::{
     decide::{AppState, Command, CommandId, Input, Outcome, step},
-    model::{
-        Checks, Crashes, MachineSample, MachineState, Mode, NoData, Observation, OnBreach,
-        OrgContext, Policy, Ratio, RollbackPolicy, Selector, SourceName, Threshold, ThresholdKind,
-        WatchPolicy,
-    },
+    model::{MachineSample, MachineState, Observation, OrgContext, Policy, SourceName},
     ports::{Lease, Platform as _, PlatformError, WaitFor},
-    sim::{
-        Behaviour, Fleet, Rng, Sim,
-        fleet::{FleetApp, FleetImage},
-        ports::SimPlatform,
-    },
+    sim::{Rng, Sim, ports::SimPlatform},
     sources::pages::{counters::Counters, parse::Series},
 };
 
@@ -37,7 +30,7 @@ pub const NEWER: &str = "registry.fly.io/api:newer";
 pub const REGIONS: [&str; 3] = ["ams", "iad", "lhr"];
 
 pub const BAKE_S: u64 = 60;
-const SCRAPE_S: u64 = 5;
+pub const SCRAPE_S: u64 = 5;
 /// The longest that the first release may take to earn trust.
 const TRUSTED_BY_MS: u64 = 240_000;
 /// How long after the last disturbance nothing may be left of a bad release.
@@ -88,72 +81,6 @@ pub struct World {
     pub dies_at_call: Option<u32>,
     pub truth: Truth,
     log: Vec<(u64, String)>,
-}
-
-fn policy(dice: &mut Rng) -> Policy {
-    let threshold = |name: &str, kind| Threshold {
-        name: name.to_owned(),
-        kind,
-        no_data: NoData::Hold,
-        on_breach: OnBreach::Rollback,
-    };
-    let share = Ratio {
-        bad: Selector::metric("errors_total"),
-        total: Selector::metric("requests_total"),
-        max: 0.02,
-        strict: false,
-    };
-    Policy {
-        name: "histories".to_owned(),
-        mode: Mode::Rollback,
-        watch: WatchPolicy {
-            bake: Duration::from_secs(BAKE_S),
-            scrape_every: Duration::from_secs(SCRAPE_S),
-            countdown: Duration::from_secs(dice.roll(2) * 10),
-            ..WatchPolicy::default()
-        },
-        thresholds: vec![
-            threshold("5xx", ThresholdKind::Ratio(share)),
-            threshold("checks", ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 })),
-            threshold(
-                "crashes",
-                ThresholdKind::Crashes(Crashes { exits: 2, oom: 1, failing: 0.3 }),
-            ),
-        ],
-        rollback: RollbackPolicy {
-            confirm: Duration::from_secs(10),
-            escalate: false,
-            ..RollbackPolicy::default()
-        },
-        metrics_port: None,
-        metrics_path: None,
-    }
-}
-
-fn fleet(seed: u64, dice: &mut Rng) -> Fleet {
-    let mut fleet = Fleet::empty("acme");
-    fleet.seed = seed;
-    fleet.beat_s = 60.0;
-    fleet.boot_s = [1.0, 3.0, 20.0, 45.0][usize::try_from(dice.roll(4)).unwrap()];
-    let regions = usize::try_from(2 + dice.roll(2)).unwrap();
-    let places: Vec<(&str, u32)> = REGIONS[..regions]
-        .iter()
-        .map(|region| (*region, 1 + u32::try_from(dice.roll(4)).unwrap()))
-        .collect();
-    fleet.apps = vec![FleetApp::new(APP, OLD, &places, 30.0)];
-    let bad = match dice.roll(6) {
-        0 => Behaviour::unhealthy(),
-        1 => Behaviour::crashing(2.0),
-        2 => Behaviour::errors(0.6),
-        _ => Behaviour::errors(0.3),
-    };
-    fleet.images = vec![
-        FleetImage::new(OLD, Behaviour::default()),
-        FleetImage::new(BAD, bad),
-        FleetImage::new(GOOD, Behaviour::default()),
-        FleetImage::new(NEWER, Behaviour::default()),
-    ];
-    fleet
 }
 
 impl World {
