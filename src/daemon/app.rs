@@ -78,6 +78,8 @@ struct Course {
     /// The policy as of the last round.
     policy: Option<Arc<Policy>>,
     work: JoinSet<Done>,
+    /// Calls commands off that were decided and are not wanted any more.
+    under_way: BTreeMap<CommandId, watch::Sender<bool>>,
     /// A round is being observed.
     looking: bool,
     next_round: Instant,
@@ -133,7 +135,7 @@ impl AppTask {
         }
         for (id, command) in pending {
             info!(app = %self.app, "{}: taken up again: {}", self.app, command.describe());
-            self.begin(&mut course.work, id, command);
+            self.begin(&mut course, id, command);
         }
         self.stand_to(&mut course).await?;
         let mut stop = std::pin::pin!(self.ends());
@@ -226,6 +228,7 @@ impl AppTask {
             revision,
             policy: None,
             work: JoinSet::new(),
+            under_way: BTreeMap::new(),
             looking: false,
             next_round: Instant::now(),
             last_round: None,
@@ -309,9 +312,17 @@ impl AppTask {
             course.revision = revision;
         }
         course.state = state;
+        let pending = &course.state.memory.pending;
+        course.under_way.retain(|id, call_off| {
+            let wanted = pending.contains_key(id);
+            if !wanted {
+                call_off.send_replace(true);
+            }
+            wanted
+        });
         for id in commands {
             if let Some(command) = course.state.memory.pending.get(&id) {
-                self.begin(&mut course.work, id, command.clone());
+                self.begin(course, id, command.clone());
             }
         }
         if matches!(input, Input::Observed(_)) {
@@ -415,10 +426,26 @@ impl AppTask {
         course.work.spawn(async move { Done::Lines(logs::fetch(&ports, &app, wanted).await) });
     }
 
-    fn begin(&self, work: &mut JoinSet<Done>, id: CommandId, command: Command) {
+    fn begin(&self, course: &mut Course, id: CommandId, command: Command) {
         let (ports, app, stop) = (self.ports.clone(), self.app.clone(), self.stop.clone());
-        work.spawn(async move {
-            Done::Command(id, writer::carry_out(&ports, &app, &command, stop).await)
+        let (call_off, called_off) = watch::channel(false);
+        course.under_way.insert(id, call_off);
+        course.work.spawn(async move {
+            let (end, ends) = watch::channel(false);
+            let mut work = std::pin::pin!(writer::carry_out(&ports, &app, &command, ends));
+            let outcome = tokio::select! {
+                outcome = &mut work => outcome,
+                () = super::until(stop) => {
+                    end.send_replace(true);
+                    work.await
+                }
+                () = super::until(called_off) => {
+                    // Nobody wants it any more: it gives its lease back, and ends.
+                    end.send_replace(true);
+                    work.await
+                }
+            };
+            Done::Command(id, outcome)
         });
     }
 }

@@ -39,7 +39,7 @@ pub const MIGRATED_MAX: usize = 50;
 pub const OWN_RELEASES_MAX: usize = 20;
 
 /// How long a release is looked at at the watch's pace.
-const WATCHED_CLOSELY: SignedDuration = SignedDuration::from_hours(2);
+pub(super) const WATCHED_CLOSELY: SignedDuration = SignedDuration::from_hours(2);
 
 /// A release with the image it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -250,3 +250,22 @@ fn times_of_machines_in_the_future_delay_no_verdict() {
     let took = degraded_at.expect("it is found out");
     assert!((10..=30).contains(&took), "after {took} s");
 }
+
+/// A daemon that was away for most of a minute did not see it, and neither did one whose clock leapt.
+#[test]
+fn a_gap_between_two_looks_earns_no_bake() {
+    let policy = policy(Mode::Rollback);
+    let mut state = AppState::new("api".into());
+    let mut trusted_at = None;
+    // Looks every 2 s, but for 45 s of which nothing was seen.
+    for second in (0..20).step_by(2).chain((65..200).step_by(2)) {
+        let machine = machine(1, "sha256:1");
+        let transition = step(&policy, state, &seen(vec![machine], at(second)), at(second));
+        state = transition.state;
+        if transition.events.iter().any(|event| event.kind == EventKind::ReleaseTrusted) {
+            trusted_at.get_or_insert(second);
+        }
+    }
+    let trusted_at = trusted_at.expect("it is trusted in the end");
+    assert!(trusted_at >= 105, "trusted after {trusted_at} s, of which 45 were not seen");
+}

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Command, Context, Round, later, signed,
-    state::{self, Phase, Trusted, Watch},
+    state::{self, Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
 };
@@ -19,8 +19,10 @@ use crate::model::{
     EventKind, Machine, MachineState, Obstacle, Policy, ProcessGroup, Reason, Region, Verdict,
 };
 
-/// Two looks further apart than this did not see what was between them.
-const CONTIGUOUS: SignedDuration = SignedDuration::from_secs(60);
+/// Two looks further apart than this, and than three rounds of the pace, did not see what was between
+/// them.
+const CONTIGUOUS: SignedDuration = SignedDuration::from_secs(15);
+const CONTIGUOUS_ROUNDS: u32 = 3;
 /// A baked release is told of when its requests have not made it a trusted one by then.
 const BAKED_TOLD_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// One part in so many of the started machines may be unread.
@@ -61,8 +63,11 @@ fn add_round(cx: &Context<'_>, watch: &mut Watch, round: &Round<'_>) {
     watch.obstacle = obstacle(watch, round, cx.now);
     let Some(before) = before else { return };
     let passed = cx.now.duration_since(before);
-    let pace = signed(cx.policy.watch.idle_scrape_every * 3).max(CONTIGUOUS);
-    if was_well && watch.obstacle.is_none() && passed <= pace {
+    let closely = cx.now.duration_since(watch.since) < WATCHED_CLOSELY;
+    let pace =
+        if closely { cx.policy.watch.scrape_every } else { cx.policy.watch.idle_scrape_every };
+    let contiguous = signed(pace * CONTIGUOUS_ROUNDS).max(CONTIGUOUS);
+    if was_well && watch.obstacle.is_none() && passed <= contiguous {
         watch.seen_s += passed.as_secs_f64().max(0.0);
     }
 }

@@ -5,7 +5,7 @@ use waveoff::{
         HoldCleared, HoldPlaced, ReleaseDegraded, RollbackCompleted, RollbackPlanned,
         RollbackRegionConfirmed, RollbackStarted, RollbackStopped,
     },
-    sim::fleet,
+    sim::{CallKind, Fault, FaultRule, fleet},
 };
 
 use crate::world::{QUICK, World, policy, why};
@@ -30,6 +30,26 @@ async fn observe_mode_ends_a_countdown() {
     world.run_for(600).await;
     assert_eq!(world.count(RollbackStarted).await, 0);
     world.all_run("errors");
+    world.finish().await;
+}
+
+/// What was begun and has not written yet is called off with the rollback.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_has_not_begun_is_called_off_with_the_rollback() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    // The platform takes its time with leases.
+    let slow = Fault::Slow(std::time::Duration::from_secs(10));
+    world.sim.add_fault(FaultRule::new(slow).on(CallKind::Lease));
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackStarted).await;
+    world.run_for(2).await;
+    world.rewrite_policy(&observing()).await;
+    world.until(RollbackStopped).await;
+    world.run_for(60).await;
+    world.all_run("errors");
+    let calls = world.sim.calls();
+    assert!(calls.iter().all(|call| call.action != CallKind::Update), "{calls:?}");
     world.finish().await;
 }
 
