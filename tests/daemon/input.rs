@@ -25,12 +25,13 @@ async fn pages_that_are_no_metrics_and_answers_that_are_no_answers_do_not_save_a
         (&lhr[0], "silent", "did not finish within"),
         (&lhr[1], "cut", "cannot be read"),
     ];
+    stage.start().await;
+    stage.trusted().await;
+    // (Trusted before: what is mostly unread earns nothing.)
     for (machine, kind, _) in &odd {
         let path = format!("machines/{machine}/page");
         stage.platform.control("PUT", &path, json!({"kind": kind})).await;
     }
-    stage.start().await;
-    stage.trusted().await;
 
     // When a bad release comes, and the platform answers as it likes
     stage.platform.ship("errors").await;
