@@ -36,5 +36,5 @@ pub use policy::{
 pub use reason::{HoldReason, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
 pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Unwell, Wait};
-pub use rest::Standing;
+pub use rest::Activity;
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -173,7 +173,7 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
             };
             let mut failing =
                 machine.checks.iter().filter(|check| check.status == CheckStatus::Critical);
-            machine.standing(false).is_down() || failing.any(|check| !tolerated(&check.name))
+            machine.activity(false).is_down() || failing.any(|check| !tolerated(&check.name))
         })
         .map(|machine| machine.id.clone())
         .collect();
