@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use super::text;
 use crate::{
     config::{self, AppGlob, Checked, ConfigErrors, Format, PolicyFile, duration_text, share_text},
-    model::{MaxUnavailable, Mode, NoData, OnBreach, Policy, RegionOrder, Strategy, Threshold},
+    model::{
+        MaxUnavailable, Mode, NoData, OnBreach, Policy, RegionOrder, RegionsAtOnce, Strategy,
+        Threshold,
+    },
 };
 
 const WRONG: i32 = 2;
@@ -120,7 +123,16 @@ fn rollback_json(policy: &Policy) -> Value {
     let first = if rollback.first_target_previous { "previous-complete" } else { "trusted" };
     json!({
         "order": order,
-        "confirm": duration_text(rollback.confirm),
+        "confirm": {
+            "at_least": duration_text(rollback.confirm.at_least),
+            "at_most": duration_text(rollback.confirm.at_most),
+        },
+        "regions_at_once": match rollback.regions_at_once {
+            RegionsAtOnce::Doubling => json!("doubling"),
+            RegionsAtOnce::All => json!("all"),
+            RegionsAtOnce::Count(count) => json!(count),
+        },
+        "overlap": rollback.overlap,
         "strategy": rollback.strategy,
         "max_unavailable": max_unavailable,
         "escalate": rollback.escalate,
@@ -255,14 +267,22 @@ fn rollback(policy: &Policy) -> String {
             format!("at most {count} machines of a region down")
         }
     };
+    let regions = match rollback.regions_at_once {
+        RegionsAtOnce::Doubling => "then 1, 2, 4… regions".to_owned(),
+        RegionsAtOnce::All => "then all regions".to_owned(),
+        RegionsAtOnce::Count(1) => "one region after the other".to_owned(),
+        RegionsAtOnce::Count(count) => format!("then {count} regions at a time"),
+    };
     let mut text = format!(
-        "{order}, {strategy}, confirm {}, ready within {}, at most {} a day",
-        duration_text(rollback.confirm),
+        "{order}, {regions}, {strategy}, confirm {} to {}, ready within {}, at most {} a day",
+        duration_text(rollback.confirm.at_least),
+        duration_text(rollback.confirm.at_most),
         duration_text(rollback.ready_timeout),
         rollback.per_day_max
     );
     for (holds, remark) in [
         (rollback.strategy == Strategy::Rolling && !rollback.escalate, "never all at once"),
+        (!rollback.overlap, "each region confirmed before the next"),
         (rollback.only_breaching_regions, "breaching regions only"),
         (rollback.despite_migrations, "despite migrations"),
         (rollback.first_target_previous, "first target: the previous release"),

@@ -5,7 +5,7 @@
 
 use super::problem::Wrong;
 
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 11] = [
     ("relative", "give an absolute limit with `max`"),
     ("promql", "read a metric of the machine itself with `gauge`"),
     ("probe", "let Fly probe with a [checks] entry in the app's fly.toml, and use `checks` here"),
@@ -14,7 +14,6 @@ const KEYS: [(&str, &str); 12] = [
     ("freeze_windows", "set mode = \"observe\" for the time; a changed file is read while running"),
     ("approve", "use mode = \"observe\" and roll back by hand, or mode = \"rollback\""),
     ("approve_within", "use mode = \"observe\" and roll back by hand, or mode = \"rollback\""),
-    ("regions_at_once", "leave it out: regions follow one another, each confirmed before the next"),
     ("per_organization_max", "limit each app with `per_day_max`"),
     ("control", "leave it out"),
     ("query", "read a metric of the machine itself with `gauge`"),

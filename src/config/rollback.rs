@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{entry::Entry, problem::Wrong, reader::Reader, reserved_keys, units};
-use crate::model::{MaxUnavailable, Region, RegionOrder, RollbackPolicy, Strategy, WatchPolicy};
+use crate::model::{
+    ConfirmTime, MaxUnavailable, Region, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy,
+    WatchPolicy,
+};
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -18,12 +21,16 @@ pub(super) fn read(table: &Reader<'_>) -> RollbackPolicy {
         }
     }
     set(&mut rollback.order, table.get("order").and_then(|entry| order(&entry)));
-    let confirm = table.get("confirm");
-    let confirm = confirm.and_then(|entry| entry.duration(seconds(1)..=seconds(3600)));
-    set(&mut rollback.confirm, confirm);
+    set(&mut rollback.confirm, table.get("confirm").and_then(|entry| confirm(&entry)));
     let strategies = [("rolling", Strategy::Rolling), ("immediate", Strategy::Immediate)];
     let strategy = table.get("strategy");
     set(&mut rollback.strategy, strategy.and_then(|entry| entry.choice(&strategies, &[])));
+    if rollback.strategy == Strategy::Immediate {
+        rollback.regions_at_once = RegionsAtOnce::All;
+    }
+    let at_once = table.get("regions_at_once").and_then(|entry| regions_at_once(&entry));
+    set(&mut rollback.regions_at_once, at_once);
+    set(&mut rollback.overlap, table.get("overlap").and_then(|entry| entry.boolean()));
     let unavailable = table.get("max_unavailable").and_then(|entry| max_unavailable(&entry));
     set(&mut rollback.max_unavailable, unavailable);
     set(&mut rollback.escalate, table.get("escalate").and_then(|entry| entry.boolean()));
@@ -50,13 +57,13 @@ pub(super) fn read(table: &Reader<'_>) -> RollbackPolicy {
 /// A region cannot be judged in less than a block, wherever the two times come from.
 pub(super) fn confirm_fits(table: &Reader<'_>, rollback: &RollbackPolicy, watch: &WatchPolicy) {
     let vote = vote(watch);
-    if rollback.confirm >= vote {
+    if rollback.confirm.at_most >= vote {
         return;
     }
     let wrong = Wrong::but(
         format!(
             "`confirm` of {} is shorter than a block of {}: nothing could be confirmed",
-            units::duration_text(rollback.confirm),
+            units::duration_text(rollback.confirm.at_most),
             units::duration_text(vote)
         ),
         format!("write confirm = \"{}\" or more in [rollback]", units::duration_text(vote * 3)),
@@ -71,6 +78,43 @@ pub(super) fn confirm_fits(table: &Reader<'_>, rollback: &RollbackPolicy, watch:
 /// The shortest time in which something can be judged.
 pub(super) fn vote(watch: &WatchPolicy) -> Duration {
     watch.block.max(watch.scrape_every)
+}
+
+/// The most, or a table with both ends.
+fn confirm(entry: &Entry<'_>) -> Option<ConfirmTime> {
+    const EXAMPLE: &str = "\"30s\" or { at_least = \"2s\", at_most = \"30s\" }";
+    let whole = seconds(1)..=seconds(3600);
+    if entry.as_text().is_some() || entry.as_number().is_some() {
+        return entry.duration(whole).map(ConfirmTime::at_most);
+    }
+    let table = entry.table(Some(EXAMPLE))?;
+    let usual = ConfirmTime::default();
+    let least = table.get("at_least");
+    let at_least = match &least {
+        Some(entry) => entry.duration(seconds(0)..=seconds(3600)),
+        None => Some(usual.at_least),
+    };
+    let at_most = table.get("at_most").map_or(Some(usual.at_most), |e| e.duration(whole));
+    table.finish();
+    let (at_least, at_most) = (at_least?, at_most?);
+    if at_least > at_most {
+        let [low, high] = [at_least, at_most].map(units::duration_text);
+        let wrong = Wrong::but(
+            format!("at least {low} is longer than at most {high}"),
+            "write at_least = \"2s\"",
+        );
+        least.as_ref().unwrap_or(entry).wrong(wrong);
+        return None;
+    }
+    Some(ConfirmTime { at_least, at_most })
+}
+
+fn regions_at_once(entry: &Entry<'_>) -> Option<RegionsAtOnce> {
+    if entry.as_number().is_some() {
+        return entry.whole(1..=100).map(RegionsAtOnce::Count);
+    }
+    let words = [("doubling", RegionsAtOnce::Doubling), ("all", RegionsAtOnce::All)];
+    entry.choice(&words, &[])
 }
 
 fn order(entry: &Entry<'_>) -> Option<RegionOrder> {

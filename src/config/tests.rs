@@ -191,7 +191,9 @@ fn every_key_of_a_policy_is_understood() {
         policy.rollback,
         crate::model::RollbackPolicy {
             order: RegionOrder::Listed(iad_last),
-            confirm: seconds(20),
+            confirm: crate::model::ConfirmTime::at_most(seconds(20)),
+            regions_at_once: crate::model::RegionsAtOnce::All,
+            overlap: true,
             strategy: Strategy::Immediate,
             max_unavailable: MaxUnavailable::Count(2),
             escalate: false,

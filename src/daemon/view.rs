@@ -75,7 +75,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.regions = report(rollback);
             view.next_deadline = rollback.active_region().and_then(|work| match &work.phase {
                 RegionPhase::Confirming(confirm) => {
-                    Some(plus(confirm.since, policy.rollback.confirm))
+                    Some(plus(confirm.since, policy.rollback.confirm.at_most))
                 }
                 RegionPhase::Waiting
                 | RegionPhase::Updating

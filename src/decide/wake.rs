@@ -1,13 +1,18 @@
 //! When the next round is wanted.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
     command::Input,
-    later, signed,
+    later,
     state::{Memory, Phase, RegionPhase, Rollback},
 };
 use crate::model::Policy;
+
+/// Between two rounds of a rollback: every second that a region waits for its confirmation counts.
+const UNDOING_EVERY: Duration = Duration::from_secs(1);
 
 /// The watch's pace or the idle one from the round's beginning on; sooner when something is due
 /// before. A command's outcome is worth a look at once.
@@ -19,7 +24,9 @@ pub(super) fn at(
     now: Timestamp,
 ) -> Timestamp {
     let Input::Observed(observation) = input else { return now };
-    let pace = if phase.is_active(memory, now) {
+    let pace = if matches!(phase, Phase::RollingBack(_)) {
+        policy.watch.scrape_every.min(UNDOING_EVERY)
+    } else if phase.is_active(memory, now) {
         policy.watch.scrape_every
     } else {
         policy.watch.idle_scrape_every
@@ -56,8 +63,8 @@ fn of_rollback(policy: &Policy, rollback: &Rollback) -> Vec<Timestamp> {
     for work in &rollback.regions {
         due.extend(work.machines.values().filter_map(|machine| machine.retry_at));
         if let RegionPhase::Confirming(confirm) = &work.phase {
-            let lasts = signed(policy.rollback.confirm);
-            due.extend(confirm.since.checked_add(lasts).ok());
+            let times = policy.rollback.confirm;
+            due.extend([times.at_least, times.at_most].map(|time| later(confirm.since, time)));
         }
     }
     due

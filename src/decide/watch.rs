@@ -245,17 +245,24 @@ fn admits_past(absorbed: &BTreeSet<InstanceId>, machine: &Machine, began: Timest
 
 /// Whether a count may be added to what confirms a region: increments always, a process's past
 /// only where [`admits_past`] says so.
-fn admits(confirm: &super::state::Confirm, machine: &Machine, count: &Count) -> bool {
+fn admits(
+    absorbed: &BTreeSet<InstanceId>,
+    machine: &Machine,
+    count: &Count,
+    began: Timestamp,
+) -> bool {
     match count.since {
         Since::LastScrape => true,
-        Since::ProcessStart => admits_past(&confirm.absorbed, machine, confirm.since),
+        Since::ProcessStart => admits_past(absorbed, machine, began),
     }
 }
 
-/// Samples of one region's machines that run `target`, added to what confirms it.
+/// Samples of one region's machines that run `target`, added to what confirms it. A process that
+/// started since `began` counts from its start.
 pub(super) fn absorb_confirm(
     confirm: &mut super::state::Confirm,
     target: &crate::model::Digest,
+    began: Timestamp,
     machine: &Machine,
     sample: &MachineSample,
 ) {
@@ -267,7 +274,7 @@ pub(super) fn absorb_confirm(
         return;
     }
     for (threshold, count) in &readings.counts {
-        if admits(confirm, machine, count) {
+        if admits(&confirm.absorbed, machine, count, began) {
             confirm.thresholds.entry(threshold.clone()).or_default().add(count);
         }
     }

@@ -30,8 +30,9 @@ pub use observation::{
 };
 pub use operator::{OperatorHold, Order};
 pub use policy::{
-    Checks, Crashes, Gauge, Kind, Latency, MaxUnavailable, Mode, NoData, OnBreach, Policy, Ratio,
-    RegionOrder, RollbackPolicy, Strategy, Threshold, ThresholdKind, WatchPolicy,
+    Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, Mode, NoData, OnBreach,
+    Policy, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy, Threshold, ThresholdKind,
+    WatchPolicy,
 };
 pub use reason::{HoldReason, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};

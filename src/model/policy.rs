@@ -164,15 +164,53 @@ pub enum Strategy {
     Immediate,
 }
 
+/// How long a region is watched on the known-good release, from its first machine that is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfirmTime {
+    /// Not confirmed sooner, however clear the evidence.
+    pub at_least: Duration,
+    /// As long as this when there is too little to tell: then checks and exits decide.
+    pub at_most: Duration,
+}
+
+impl ConfirmTime {
+    /// What a region is watched for at least, unless the most is less.
+    pub const AT_LEAST: Duration = Duration::from_secs(2);
+
+    /// At most so long, and at least as long as usual.
+    pub fn at_most(at_most: Duration) -> Self {
+        Self { at_least: Self::AT_LEAST.min(at_most), at_most }
+    }
+}
+
+impl Default for ConfirmTime {
+    fn default() -> Self {
+        Self::at_most(Duration::from_secs(30))
+    }
+}
+
+/// How many regions are begun together once the first one is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionsAtOnce {
+    /// One, then two, then four, and so on.
+    Doubling,
+    Count(u32),
+    All,
+}
+
 /// How a rollback is done and what limits it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RollbackPolicy {
     pub order: RegionOrder,
-    /// How long a region must look healthy before the next is touched.
-    pub confirm: Duration,
+    /// How long a region is watched on the known-good release before it counts as healthy.
+    pub confirm: ConfirmTime,
+    /// How many regions are begun together once the first one is confirmed.
+    pub regions_at_once: RegionsAtOnce,
+    /// Whether regions are begun while those before them are still being confirmed.
+    pub overlap: bool,
     pub strategy: Strategy,
     pub max_unavailable: MaxUnavailable,
-    /// Whether a total outage is undone in all machines of a region at once.
+    /// Whether a total outage is undone everywhere at once after one healthy machine.
     pub escalate: bool,
     pub only_breaching_regions: bool,
     /// `true`: a release that ran a release command may be rolled back.
@@ -189,7 +227,9 @@ impl Default for RollbackPolicy {
     fn default() -> Self {
         Self {
             order: RegionOrder::WorstFirst,
-            confirm: Duration::from_secs(30),
+            confirm: ConfirmTime::default(),
+            regions_at_once: RegionsAtOnce::Doubling,
+            overlap: true,
             strategy: Strategy::Rolling,
             max_unavailable: MaxUnavailable::Share(0.33),
             escalate: true,

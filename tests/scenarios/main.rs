@@ -30,6 +30,7 @@ mod rollback;
 mod shell;
 mod sight;
 mod silence;
+mod speed;
 mod standing;
 mod telling;
 mod trust;

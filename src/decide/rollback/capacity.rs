@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     super::state::{FailingChecks, MachineWork, RegionWork, Rollback},
     progress::LIST_LAGS_BY,
+    work::Listed,
 };
 use crate::model::{
     Machine, MachineState, MaxUnavailable, Observation, Policy, ProcessGroup, Region, Strategy,
@@ -29,7 +30,7 @@ pub(super) struct Capacity {
 
 impl Capacity {
     /// As the machines are now.
-    pub(super) fn of(policy: &Policy, rollback: &Rollback, machines: &[&Machine]) -> Self {
+    pub(super) fn of(policy: &Policy, rollback: &Rollback, listed: &[Listed]) -> Self {
         let mut of_region = BTreeMap::new();
         let mut up_of_group: BTreeMap<ProcessGroup, usize> = BTreeMap::new();
         let mut down_of_group: BTreeMap<ProcessGroup, usize> = BTreeMap::new();
@@ -37,9 +38,9 @@ impl Capacity {
             let groups: BTreeSet<&ProcessGroup> =
                 work.machines.values().map(|m| &m.group).collect();
             for group in groups {
-                let up = up_in(work, group, machines);
-                let down = down_in(work, group, machines);
-                let places = places(policy, rollback, work, group, up);
+                let up = up_in(work, group, listed);
+                let down = down_in(work, group, listed);
+                let places = places(policy, rollback, group, up);
                 of_region.insert((work.region.clone(), group.clone()), places.saturating_sub(down));
                 *up_of_group.entry(group.clone()).or_default() += up;
                 *down_of_group.entry(group.clone()).or_default() += down;
@@ -84,46 +85,49 @@ fn take_one(places: &mut usize) -> bool {
     }
 }
 
-fn is_started(machines: &[&Machine], id: &crate::model::MachineId) -> bool {
-    machines.iter().any(|m| m.id == *id && matches!(m.state, MachineState::Started))
+fn is_started(listed: &[Listed], id: &crate::model::MachineId) -> bool {
+    listed.iter().any(|machine| machine.id == *id && machine.started)
 }
 
 /// Machines of a region's group that are up, or would be but for us.
-fn up_in(work: &RegionWork, group: &ProcessGroup, machines: &[&Machine]) -> usize {
-    let listed = machines
+fn up_in(work: &RegionWork, group: &ProcessGroup, listed: &[Listed]) -> usize {
+    let up = listed
         .iter()
-        .filter(|m| m.region == work.region && m.group == *group)
-        .filter(|m| matches!(m.state, MachineState::Started));
+        .filter(|machine| machine.region == work.region && machine.group == *group)
+        .filter(|machine| machine.started);
     let down = work.machines.iter().filter(|(id, machine)| {
         let ours = machine.down_since.is_some() || (machine.is_in_flight() && machine.running);
-        machine.group == *group && ours && !is_started(machines, id)
+        machine.group == *group && ours && !is_started(listed, id)
     });
-    listed.count() + down.count()
+    up.count() + down.count()
 }
 
 /// Machines of a region's group that are down because of us, or may be.
-fn down_in(work: &RegionWork, group: &ProcessGroup, machines: &[&Machine]) -> usize {
+fn down_in(work: &RegionWork, group: &ProcessGroup, listed: &[Listed]) -> usize {
     let ours = work.machines.iter().filter(|(_, machine)| machine.group == *group);
     ours.filter(|(id, machine)| {
-        let serves = machine.running || is_started(machines, id);
+        let serves = machine.running || is_started(listed, id);
         machine.down_since.is_some() || (machine.is_in_flight() && serves)
     })
     .count()
 }
 
 /// How many machines of a region's group may be down at once because of us.
-fn places(
-    policy: &Policy,
-    rollback: &Rollback,
-    work: &RegionWork,
-    group: &ProcessGroup,
-    up: usize,
-) -> usize {
-    let all_at_once = rollback.escalated || policy.rollback.strategy == Strategy::Immediate;
-    let mut ours = work.machines.values().filter(|m| m.group == *group && m.running);
-    let one_is_back = ours.any(MachineWork::is_on_target);
-    // The first machine goes alone, and so does each one that comes back after the rollback.
-    if (!all_at_once && !one_is_back) || rollback.completed_at.is_some() {
+fn places(policy: &Policy, rollback: &Rollback, group: &ProcessGroup, up: usize) -> usize {
+    // Each one that comes back after the rollback goes alone.
+    if rollback.completed_at.is_some() {
+        return 1;
+    }
+    // And so does the first machine of all; in a total outage until it has proved that it helps.
+    let mut everywhere = rollback.regions.iter().flat_map(|work| work.machines.values());
+    let is_back = |m: &MachineWork| m.group == *group && m.running && m.is_on_target();
+    let one_is_back = everywhere.any(is_back);
+    let goes_alone = if rollback.escalated {
+        !rollback.proven && !rollback.regions.iter().any(RegionWork::has_proved)
+    } else {
+        policy.rollback.strategy == Strategy::Rolling && !one_is_back
+    };
+    if goes_alone {
         return 1;
     }
     unavailable(policy, rollback, up)

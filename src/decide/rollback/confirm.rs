@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{
     super::{
         Context, Round, sight, signed,
-        state::{Confirm, RegionPhase, RegionWork, Rollback},
+        state::{Confirm, MachineWork, RegionPhase, RegionWork, Rollback},
         verdict::rests_on_metrics,
         watch as watching,
     },
@@ -32,23 +32,70 @@ const PAGE_STALE_AFTER: u32 = 5;
 const CONFIRM_WINDOWS_MAX: u32 = 3;
 /// What a region shows on the known-good image.
 enum Look {
-    Healthy,
+    /// Whether requests say so, and not only checks and exits.
+    Healthy { by_requests: bool },
     /// It is as bad as before.
     NoBetter(Unwell),
     /// Machines are down, or fail their checks.
     Down(Unwell),
     /// Nothing is up, or this threshold has no traffic.
-    Silent {
-        threshold: Option<String>,
-    },
+    Silent { threshold: Option<String> },
     /// The numbers so far decide nothing; whether they lean towards health.
-    Undecided {
-        leans_well: bool,
-    },
+    Undecided { leans_well: bool },
 }
 
 /// Why a rollback is no help, or what comes next.
 pub(super) type Judged = Result<Next, HoldReason>;
+
+/// Takes in what a region shows on the known-good image, from its first machine that is back.
+pub(super) fn collect(
+    rollback: &Rollback,
+    work: &RegionWork,
+    confirm: &mut Confirm,
+    cx: &Context<'_>,
+    round: &Round<'_>,
+) {
+    let target = &rollback.target.digest;
+    for machine in here(rollback, work, round) {
+        let count = confirm.crashes.entry(machine.id.clone()).or_default();
+        let back = work.machines.get(&machine.id).and_then(|work| work.verified_at);
+        count.count(machine, back.map_or(confirm.since, |at| at.max(confirm.since)));
+        for sample in round.observation.samples.iter().filter(|s| s.machine == machine.id) {
+            if sample.readings.is_ok() {
+                confirm.read_at = Some(cx.now);
+            }
+            watching::absorb_confirm(confirm, target, rollback.started_at, machine, sample);
+        }
+    }
+    let look = judge(rollback, confirm, &here(rollback, work, round), cx);
+    confirm.speaks_against = matches!(look, Look::NoBetter(_) | Look::Down(_));
+}
+
+/// A region's machines on the known-good image: those that we put there, and those that were never
+/// off it.
+fn here<'a>(rollback: &Rollback, work: &RegionWork, round: &Round<'a>) -> Vec<&'a Machine> {
+    let target = Some(&rollback.target.digest);
+    let machines = round.machines.iter().copied();
+    machines
+        .filter(|machine| machine.region == work.region && machine.digest() == target)
+        .filter(|machine| work.machines.get(&machine.id).is_none_or(MachineWork::is_on_target))
+        .collect()
+}
+
+/// Whether a machine that is back already proves that going back helps: in a total outage one is
+/// enough, and checks that pass there are a proof as well.
+pub(super) fn proves(
+    rollback: &Rollback,
+    work: &RegionWork,
+    confirm: &Confirm,
+    cx: &Context<'_>,
+    round: &Round<'_>,
+) -> bool {
+    let enough =
+        cx.now.duration_since(confirm.since) >= signed(cx.policy.rollback.confirm.at_least);
+    let look = || judge(rollback, confirm, &here(rollback, work, round), cx);
+    enough && matches!(look(), Look::Healthy { .. })
+}
 
 /// Watches a region on the known-good image until it is confirmed, or clearly is not. `proof`: it is
 /// the first, which has to show that the rollback helps.
@@ -60,33 +107,32 @@ pub(super) fn confirming(
     cx: &Context<'_>,
     round: &Round<'_>,
 ) -> Judged {
-    let target = &rollback.target.digest;
-    let on_target = |m: &&&Machine| m.region == work.region && m.digest() == Some(target);
-    let here: Vec<&&Machine> = round.machines.iter().filter(on_target).collect();
-    for machine in &here {
-        let count = confirm.crashes.entry(machine.id.clone()).or_default();
-        count.count(machine, confirm.since);
-        for sample in round.observation.samples.iter().filter(|s| s.machine == machine.id) {
-            if sample.readings.is_ok() {
-                confirm.read_at = Some(cx.now);
-            }
-            watching::absorb_confirm(&mut confirm, target, machine, sample);
-        }
-    }
-    if cx.now.duration_since(confirm.since) < signed(cx.policy.rollback.confirm) {
-        let wait = confirm.waits.clone();
+    collect(rollback, work, &mut confirm, cx, round);
+    let here = here(rollback, work, round);
+    let times = cx.policy.rollback.confirm;
+    let watched = cx.now.duration_since(confirm.since);
+    let wait = confirm.waits.clone();
+    if watched < signed(times.at_least) {
         return Ok(stays(confirm, wait));
     }
+    let hidden = hidden(rollback, work, &confirm, &here, cx);
+    if watched < signed(times.at_most) {
+        // Good news is taken at once, when requests bring it; for bad news all the time is used.
+        let look = judge(rollback, &confirm, &here, cx);
+        let is_clear = matches!(look, Look::Healthy { by_requests: true }) && hidden.is_none();
+        return Ok(if is_clear {
+            Next::Moves(RegionPhase::Confirmed)
+        } else {
+            stays(confirm, wait)
+        });
+    }
+    if let Some(wait) = hidden {
+        return Ok(stays(confirm, Some(wait)));
+    }
     let region = work.region.clone();
-    if work.unlisted_since.is_some() {
-        return Ok(stays(confirm, Some(Wait::Unlisted { region })));
-    }
-    if let Some(what) = unseen(rollback, &confirm, &here, cx) {
-        return Ok(stays(confirm, Some(Wait::NotSeen { region: Some(region), what })));
-    }
     let patient = confirm.windows >= CONFIRM_WINDOWS_MAX;
     match judge(rollback, &confirm, &here, cx) {
-        Look::Healthy => Ok(Next::Moves(RegionPhase::Confirmed)),
+        Look::Healthy { .. } => Ok(Next::Moves(RegionPhase::Confirmed)),
         Look::NoBetter(detail) if proof => Err(HoldReason::NoImprovement { region, detail }),
         Look::NoBetter(detail) => {
             Ok(again(confirm, cx.now, true, Some(Wait::Unhealthy { region, detail })))
@@ -115,6 +161,22 @@ pub(super) fn confirming(
     }
 }
 
+/// What keeps a region from being seen.
+fn hidden(
+    rollback: &Rollback,
+    work: &RegionWork,
+    confirm: &Confirm,
+    here: &[&Machine],
+    cx: &Context<'_>,
+) -> Option<Wait> {
+    let region = work.region.clone();
+    if work.unlisted_since.is_some() {
+        return Some(Wait::Unlisted { region });
+    }
+    let what = unseen(rollback, confirm, here, cx)?;
+    Some(Wait::NotSeen { region: Some(region), what })
+}
+
 fn stays(confirm: Box<Confirm>, wait: Option<Wait>) -> Next {
     Next::Stays(RegionPhase::Confirming(confirm), wait)
 }
@@ -140,6 +202,7 @@ pub(super) fn begin_confirm(now: Timestamp) -> Confirm {
         absorbed: BTreeSet::new(),
         read_at: None,
         waits: None,
+        speaks_against: false,
     }
 }
 
@@ -147,7 +210,7 @@ pub(super) fn begin_confirm(now: Timestamp) -> Confirm {
 fn unseen(
     rollback: &Rollback,
     confirm: &Confirm,
-    here: &[&&Machine],
+    here: &[&Machine],
     cx: &Context<'_>,
 ) -> Option<Unseen> {
     sight::unseen(cx, &rollback.evidence).or_else(|| {
@@ -164,7 +227,7 @@ fn tells_of_machines(rollback: &Rollback) -> bool {
     breaching.any(|evidence| !rests_on_metrics(std::slice::from_ref(evidence)))
 }
 
-fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Context<'_>) -> Look {
+fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&Machine], cx: &Context<'_>) -> Look {
     let down: Vec<MachineId> = here
         .iter()
         .filter(|machine| {
@@ -189,12 +252,14 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
     }
     let mut leaning = true;
     let mut decided = true;
+    let mut by_requests = false;
     for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         let threshold = cx.policy.thresholds.iter().find(|t| t.name == evidence.threshold);
         let Some(threshold) = threshold else { continue };
         let shown = confirm.thresholds.get(&threshold.name).copied().unwrap_or_default();
         match threshold.room().confirm(&shown, evidence) {
-            Finding::Untold | Finding::Better(_) => {}
+            Finding::Untold => {}
+            Finding::Better(_) => by_requests = true,
             Finding::Silent => return Look::Silent { threshold: Some(threshold.name.clone()) },
             Finding::NoBetter(tally) => {
                 let threshold = evidence.threshold.clone();
@@ -206,5 +271,5 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
             }
         }
     }
-    if decided { Look::Healthy } else { Look::Undecided { leans_well: leaning } }
+    if decided { Look::Healthy { by_requests } } else { Look::Undecided { leans_well: leaning } }
 }

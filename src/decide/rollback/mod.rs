@@ -1,7 +1,7 @@
 //! Undoing a release: region by region, a few machines at a time, each region confirmed before the
 //! next is touched.
 //!
-//! `order` says which region comes first, `region` orders the machines of one within what `capacity`
+//! `order` says which region comes first and `steps` which follow together, `region` orders the machines of one within what `capacity`
 //! leaves, `progress` brings the work list (`work`) in line with what machines really run, `outcome` with
 //! what came of each attempt, `confirm`
 //! judges a region on the known-good image, `pause` is about the time in which nothing comes further,
@@ -19,15 +19,18 @@ pub mod pause;
 mod progress;
 mod region;
 mod report;
+mod steps;
 pub mod work;
+
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, PutImage, PutOutcome, Round, fleet,
+    Command, Context, PutImage, PutOutcome, Round, door, fleet,
     state::{LedgerEntry, Phase, RegionPhase, RegionWork, Revision, Rollback, Watch},
 };
-use crate::model::{Event, EventKind, HoldReason, Machine, Mode, Reason, Release, Wait};
+use crate::model::{Event, EventKind, HoldReason, Machine, Mode, Reason, Region, Release, Wait};
 pub(super) use ledger::{
     close_what_was_left_open, ledger_refused, release_closed, release_left_open, release_opened,
 };
@@ -41,10 +44,12 @@ use progress::rescan;
 use region::{Next, failing, order_machines, updating};
 use report::left_behind;
 pub use report::report;
-use work::{MachinePhase, MachineWork, Skip};
+use work::{Listed, MachinePhase, MachineWork, Skip};
 
 /// Rollbacks remembered for the daily budget.
 const BUDGET_MEMORY: usize = 20;
+/// What a round saw of the machines is good for ordering others for so long.
+const LISTED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// Writes the rollback down, and its entry in the ledger first. Only the door calls this.
 pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> Phase {
@@ -66,6 +71,8 @@ pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> P
     let rollback = Rollback {
         id: format!("{}-{}-{}", cx.memory.app, bad.label(), cx.now.as_second()),
         regions,
+        proven: false,
+        listed: Vec::new(),
         escalated: cx.policy.rollback.escalate && is_total_outage(&watch.evidence),
         evidence: watch.evidence.clone(),
         started_at: cx.now,
@@ -148,67 +155,128 @@ fn work_on(
     round: &Round<'_>,
     gate: Option<&Wait>,
 ) -> Result<Option<Option<Wait>>, HoldReason> {
+    take_in(rollback, cx, round);
     loop {
-        let active = rollback.regions.iter().position(RegionWork::is_open);
-        let proof = !rollback.regions.iter().any(RegionWork::has_proved);
-        let Some(work) = active.and_then(|index| rollback.regions.get(index)) else {
-            order_again(rollback, cx, round, gate);
+        let at_work = steps::at_work(cx.policy, rollback);
+        if at_work.is_empty() {
+            order_again(rollback, cx, gate);
             // A machine that serves the bad image is no end.
             return Ok(
                 is_served(rollback, round.machines).then(|| failing(rollback.regions.iter()))
             );
-        };
-        let region = work.region.clone();
-        let unfinished = work.machines.values().any(MachineWork::is_open);
-        let next = match work.phase.clone() {
-            RegionPhase::Confirming(confirm) if !unfinished => {
-                confirm::confirming(rollback, work, confirm, proof, cx, round)?
-            }
-            _ => {
-                if gate.is_none() {
-                    order_machines(rollback, cx, round.machines, |other| other.region == region);
+        }
+        if gate.is_none() {
+            order_at(rollback, cx, &at_work);
+        }
+        let mut waits = None;
+        let mut came_further = false;
+        for index in at_work {
+            match look_at(rollback, index, cx, round)? {
+                Next::Stays(phase, wait) => {
+                    let Some(work) = rollback.regions.get_mut(index) else { continue };
+                    work.phase = phase;
+                    waits = waits.or(wait);
                 }
-                let index = active.unwrap_or_default();
-                let Some(work) = rollback.regions.get(index) else { return Ok(None) };
-                updating(work, cx.now)
-            }
-        };
-        let Some(work) = active.and_then(|index| rollback.regions.get_mut(index)) else {
-            return Ok(None);
-        };
-        match next {
-            Next::Stays(phase, wait) => {
-                work.phase = phase;
-                order_again(rollback, cx, round, gate);
-                return Ok(Some(wait));
-            }
-            Next::Moves(phase) => {
-                work.phase = phase;
-                rollback.progress_at = cx.now;
-                if work.phase == RegionPhase::Confirmed {
-                    let event = event(cx, EventKind::RollbackRegionConfirmed, rollback);
-                    cx.events.push(event);
+                Next::Moves(phase) => {
+                    came_further = true;
+                    moves(rollback, index, phase, cx);
                 }
-                // The next region begins in this very round.
             }
+        }
+        if !came_further {
+            order_again(rollback, cx, gate);
+            return Ok(Some(waits));
+        }
+        // What follows begins in this very round.
+    }
+}
+
+/// Counts what regions show whose machines are still being updated.
+fn take_in(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_>) {
+    rollback.listed = Listed::all(round.machines);
+    for index in 0..rollback.regions.len() {
+        let Some(work) = rollback.regions.get(index) else { continue };
+        if work.phase != RegionPhase::Updating {
+            continue;
+        }
+        let back = work.machines.values().filter(|m| m.running && m.is_on_target());
+        let Some(first) = back.filter_map(|machine| machine.verified_at).min() else { continue };
+        let counted = work.counted.clone();
+        let mut counted = counted.unwrap_or_else(|| Box::new(confirm::begin_confirm(first)));
+        confirm::collect(rollback, work, &mut counted, cx, round);
+        let proves = rollback.escalated && confirm::proves(rollback, work, &counted, cx, round);
+        rollback.proven |= proves;
+        if let Some(work) = rollback.regions.get_mut(index) {
+            work.counted = Some(counted);
         }
     }
 }
 
-/// Machines of regions that are done with, and that could not be put right: again.
-fn order_again(
-    rollback: &mut Rollback,
-    cx: &mut Context<'_>,
+/// Orders what is due in these regions.
+fn order_at(rollback: &mut Rollback, cx: &mut Context<'_>, at_work: &[usize]) {
+    let regions = at_work.iter().filter_map(|index| rollback.regions.get(*index));
+    let regions: BTreeSet<Region> = regions.map(|work| work.region.clone()).collect();
+    order_machines(rollback, cx, |work| regions.contains(&work.region));
+}
+
+/// Where a region that is worked on stands.
+fn look_at(
+    rollback: &Rollback,
+    index: usize,
+    cx: &Context<'_>,
     round: &Round<'_>,
-    gate: Option<&Wait>,
-) {
+) -> Result<Next, HoldReason> {
+    let proof = !rollback.regions.iter().any(RegionWork::has_proved);
+    let Some(work) = rollback.regions.get(index) else {
+        return Ok(Next::Stays(RegionPhase::Waiting, None));
+    };
+    let unfinished = work.machines.values().any(MachineWork::is_open);
+    match work.phase.clone() {
+        RegionPhase::Confirming(confirm) if !unfinished => {
+            confirm::confirming(rollback, work, confirm, proof, cx, round)
+        }
+        _ => Ok(updating(work, cx.now)),
+    }
+}
+
+/// A region came further.
+fn moves(rollback: &mut Rollback, index: usize, phase: RegionPhase, cx: &mut Context<'_>) {
+    let Some(work) = rollback.regions.get_mut(index) else { return };
+    work.phase = phase;
+    // It is told by its phase from here on, or begins anew.
+    work.counted = None;
+    let is_confirmed = work.phase == RegionPhase::Confirmed;
+    rollback.progress_at = cx.now;
+    if is_confirmed {
+        let event = event(cx, EventKind::RollbackRegionConfirmed, rollback);
+        cx.events.push(event);
+    }
+}
+
+/// An outcome frees places: what is due is ordered at once, unless something has to be asked first.
+fn order_next(rollback: &mut Rollback, cx: &mut Context<'_>) {
+    let seen_lately = cx.now.duration_since(rollback.looked_at) < LISTED_FOR;
+    let may = cx.policy.mode == Mode::Rollback
+        && rollback.pause.is_none()
+        && rollback.waits_for.is_none()
+        && seen_lately
+        && !rollback.listed.is_empty()
+        && door::resume(cx).is_none();
+    if may {
+        let at_work = steps::at_work(cx.policy, rollback);
+        order_at(rollback, cx, &at_work);
+    }
+}
+
+/// Machines of regions that are done with, and that could not be put right: again.
+fn order_again(rollback: &mut Rollback, cx: &mut Context<'_>, gate: Option<&Wait>) {
     if gate.is_none() {
         let is_done = |work: &RegionWork| match work.phase {
             RegionPhase::Confirming(_) | RegionPhase::Confirmed => true,
             RegionPhase::Skipped(_) => !work.is_left_alone(),
             RegionPhase::Waiting | RegionPhase::Updating => false,
         };
-        order_machines(rollback, cx, round.machines, is_done);
+        order_machines(rollback, cx, is_done);
     }
 }
 
@@ -306,6 +374,7 @@ pub(super) fn put_finished(
             if let PutOutcome::NewerRelease { version, .. } = outcome {
                 return stop_for_rival(cx, &rollback, &version.to_string());
             }
+            order_next(&mut rollback, cx);
             Phase::RollingBack(rollback)
         }
         Phase::RolledBack(mut rollback) if rollback.id == put.rollback => {

@@ -9,6 +9,7 @@ use super::{
     event,
     progress::rescan,
     region::order_machines,
+    work::Listed,
 };
 use crate::model::{EventKind, MachineId, Reason};
 
@@ -28,9 +29,8 @@ pub(in crate::decide) fn mopping_up(
         tell(cx, &rollback, Reason::RunsAgain { machines, put_right });
     }
     if may_act {
-        order_machines(&mut rollback, cx, round.machines, |work: &RegionWork| {
-            !work.is_left_alone()
-        });
+        rollback.listed = Listed::all(round.machines);
+        order_machines(&mut rollback, cx, |work: &RegionWork| !work.is_left_alone());
     }
     Phase::RolledBack(rollback)
 }

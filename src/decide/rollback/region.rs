@@ -11,7 +11,7 @@ use super::{
     confirm::begin_confirm,
     work::Skip,
 };
-use crate::model::{Machine, MachineId, MachineState, Region, Wait};
+use crate::model::{MachineId, Region, Wait};
 
 /// How long a region that the platform does not list at all is waited for.
 const UNLISTED_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
@@ -41,7 +41,9 @@ pub(super) fn updating(work: &RegionWork, now: Timestamp) -> Next {
     }
     let any = |is: fn(&MachineWork) -> bool| work.machines.values().any(is);
     if any(|machine| machine.running && machine.is_on_target()) {
-        return Next::Moves(RegionPhase::Confirming(Box::new(begin_confirm(now))));
+        let counted = work.counted.clone();
+        let confirm = counted.unwrap_or_else(|| Box::new(begin_confirm(now)));
+        return Next::Moves(RegionPhase::Confirming(confirm));
     }
     if any(|machine| machine.given_up.is_some() && machine.down_since.is_some()) {
         // To go on would take down more than the policy allows.
@@ -71,13 +73,11 @@ pub(super) fn failing<'a>(regions: impl Iterator<Item = &'a RegionWork>) -> Opti
 pub(super) fn order_machines(
     rollback: &mut Rollback,
     cx: &mut Context<'_>,
-    machines: &[&Machine],
     among: impl Fn(&RegionWork) -> bool,
 ) {
-    let is_up = |id: &MachineId| {
-        machines.iter().any(|m| m.id == *id && matches!(m.state, MachineState::Started))
-    };
-    let mut capacity = Capacity::of(cx.policy, rollback, machines);
+    let listed = std::mem::take(&mut rollback.listed);
+    let is_up = |id: &MachineId| listed.iter().any(|m| m.id == *id && m.started);
+    let mut capacity = Capacity::of(cx.policy, rollback, &listed);
     let mut due: Vec<(bool, Region, MachineId, MachineWork)> = Vec::new();
     for work in rollback.regions.iter().filter(|work| among(work)) {
         for (id, machine) in work.machines.iter().filter(|(_, machine)| machine.is_due(cx.now)) {
@@ -91,15 +91,21 @@ pub(super) fn order_machines(
             continue;
         }
         machine.running |= up;
-        if let Some(listed) = machines.iter().find(|listed| listed.id == id) {
+        if let Some(listed) = listed.iter().find(|listed| listed.id == id) {
             machine.instance = listed.instance.clone();
         }
         let command = put_image(cx, rollback, &id, &region, &machine);
         machine.phase = MachinePhase::InFlight { command };
-        if let Some(entry) = rollback.machine_mut(&id) {
+        let work = rollback.regions.iter_mut().find(|work| work.region == region);
+        let Some(work) = work else { continue };
+        if work.phase == RegionPhase::Waiting {
+            work.phase = RegionPhase::Updating;
+        }
+        if let Some(entry) = work.machines.get_mut(&id) {
             *entry = machine;
         }
     }
+    rollback.listed = listed;
 }
 
 fn put_image(

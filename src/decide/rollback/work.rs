@@ -15,11 +15,35 @@ use super::{
 };
 use crate::{
     model::{
-        Digest, Evidence, InstanceId, MachineFailure, MachineId, ProcessGroup, Region, Release,
-        ReleaseVersion, Wait,
+        Digest, Evidence, InstanceId, Machine, MachineFailure, MachineId, MachineState,
+        ProcessGroup, Region, Release, ReleaseVersion, Wait,
     },
     threshold::Confirming,
 };
+
+/// A machine as a round saw it: what has to be known to order the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub id: MachineId,
+    pub region: Region,
+    pub group: ProcessGroup,
+    pub instance: InstanceId,
+    pub started: bool,
+}
+
+impl Listed {
+    /// The machines of a round.
+    pub fn all(machines: &[&Machine]) -> Vec<Self> {
+        let one = |machine: &&Machine| Self {
+            id: machine.id.clone(),
+            region: machine.region.clone(),
+            group: machine.group.clone(),
+            instance: machine.instance.clone(),
+            started: matches!(machine.state, MachineState::Started),
+        };
+        machines.iter().map(one).collect()
+    }
+}
 
 /// How the ledger entry of a rollback stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,6 +167,10 @@ pub struct Confirm {
     pub read_at: Option<Timestamp>,
     /// What the window before found in the way.
     pub waits: Option<Wait>,
+    /// Whether the last look showed a region that is worse off than it should be: no other is
+    /// begun meanwhile.
+    #[serde(default)]
+    pub speaks_against: bool,
 }
 
 /// Why a region is left as it is.
@@ -174,11 +202,14 @@ pub struct RegionWork {
     pub machines: BTreeMap<MachineId, MachineWork>,
     /// Since when the platform lists no machine of it at all.
     pub unlisted_since: Option<Timestamp>,
+    /// What was seen of it since its first machine came back, while others are still updated.
+    #[serde(default)]
+    pub counted: Option<Box<Confirm>>,
 }
 
 impl RegionWork {
     pub fn new(region: Region, phase: RegionPhase) -> Self {
-        Self { region, phase, machines: BTreeMap::new(), unlisted_since: None }
+        Self { region, phase, machines: BTreeMap::new(), unlisted_since: None, counted: None }
     }
 
     /// Whether it is still to be begun, or under way.
@@ -223,8 +254,14 @@ pub struct Rollback {
     pub regions: Vec<RegionWork>,
     /// Checks that failed when the target was trusted.
     pub tolerated: FailingChecks,
-    /// A total outage: all machines of a region at once.
+    /// A total outage: after one machine that proves it, everything at once.
     pub escalated: bool,
+    /// That machine did.
+    #[serde(default)]
+    pub proven: bool,
+    /// The machines as the last round saw them, for what is ordered between two rounds.
+    #[serde(skip)]
+    pub listed: Vec<Listed>,
     /// Somebody's newer release that stands in the ledger and on no machine yet: no machine is
     /// begun while that may change.
     pub waits_for: Option<ReleaseVersion>,
@@ -243,8 +280,11 @@ impl Rollback {
         self.regions.iter().find(|work| work.is_open())
     }
 
+    /// Whether some region is being confirmed, and the machines of none are being updated.
     pub fn is_confirming(&self) -> bool {
-        self.active_region().is_some_and(|work| matches!(work.phase, RegionPhase::Confirming(_)))
+        let any = |is: fn(&RegionPhase) -> bool| self.regions.iter().any(|work| is(&work.phase));
+        any(|phase| matches!(phase, RegionPhase::Confirming(_)))
+            && !any(|phase| matches!(phase, RegionPhase::Updating))
     }
 
     /// Whether somebody set a machine back to the bad image.

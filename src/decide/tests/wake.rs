@@ -61,14 +61,14 @@ fn first_target_previous() -> Policy {
 }
 
 #[test]
-fn a_machine_that_is_tried_again_is_not_waited_for_until_the_next_pace() {
+fn what_is_under_way_in_a_rollback_is_looked_at_every_second() {
     let policy = first_target_previous();
     let (state, command) = rolling_back(&policy);
     let outcome = Outcome::Put(PutOutcome::Refused { reason: "422".to_owned() });
     let failed = step(&policy, state, &Input::Finished { command, outcome }, at(10));
     let round = seen(vec![machine(2, "sha256:2")], at(10));
     let looked = step(&policy, failed.state, &round, at(10));
-    assert_eq!(looked.wake_at, at(13), "3 s after the first failure");
+    assert_eq!(looked.wake_at, at(11), "every second, while something is undone");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_end_of_the_time_to_confirm_is_not_waited_for_until_the_next_pace() {
     let updated = step(&policy, state, &Input::Finished { command, outcome }, at(10));
     let round = seen(vec![machine(3, "sha256:1")], at(10));
     let looked = step(&policy, updated.state, &round, at(10));
-    assert_eq!(looked.wake_at, later(at(10), policy.rollback.confirm));
+    assert_eq!(looked.wake_at, at(11), "every second, while something is undone");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub fn policy(dice: &mut Rng) -> Policy {
             ),
         ],
         rollback: RollbackPolicy {
-            confirm: Duration::from_secs(10),
+            confirm: crate::model::ConfirmTime::at_most(Duration::from_secs(10)),
             escalate: false,
             ..RollbackPolicy::default()
         },
