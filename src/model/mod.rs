@@ -36,6 +36,6 @@ pub use policy::{
 };
 pub use reason::{HoldReason, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
-pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Unwell, Wait};
+pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Shown, Unwell, Wait};
 pub use rest::Activity;
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     evidence::{Note, Tally},
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
-    report::{MachineFailure, MachineReport, Unwell, Wait},
+    report::{MachineFailure, MachineReport, Shown, Unwell, Wait},
 };
 
 /// What cannot be seen just now.
@@ -141,6 +141,13 @@ pub enum Reason {
     /// Somebody set these machines to the image that was rolled back; they are left as they are.
     SetByHand {
         machines: Vec<MachineId>,
+    },
+    /// A region is well on the known-good image. `shown`: what requests say of it; `None`: there
+    /// were too few to tell, and its checks and exits decided, over so many seconds.
+    RegionWell {
+        region: Region,
+        shown: Option<Shown>,
+        watched_s: f64,
     },
     /// A rollback waits.
     Waits {

@@ -114,6 +114,16 @@ pub struct RegionReport {
     pub machines: BTreeMap<MachineId, MachineReport>,
 }
 
+/// What was counted of a breached threshold in a region on the known-good image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    pub threshold: String,
+    pub tally: Tally,
+    /// How much likelier the counts are at the limit than at the bad release's share, as a natural
+    /// logarithm.
+    pub ln_odds: f64,
+}
+
 /// What is wrong with a region that runs the known-good image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -63,7 +63,13 @@ pub fn sentence(event: &Event) -> String {
             text.regions(event);
         }
         EventKind::RollbackStarted => text.under_way(event, "rolling back"),
-        EventKind::RollbackRegionConfirmed => text.under_way(event, "region confirmed"),
+        EventKind::RollbackRegionConfirmed => match &event.reason {
+            Some(why @ Reason::RegionWell { .. }) => {
+                text.push(&reason(why));
+                text.regions(event);
+            }
+            _ => text.under_way(event, "region confirmed"),
+        },
         EventKind::RollbackPaused => text.unfinished(event, "rollback paused"),
         EventKind::RollbackResumed => text.unfinished(event, "rollback goes on"),
         EventKind::RollbackCompleted => {

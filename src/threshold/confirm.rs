@@ -29,7 +29,7 @@ pub(super) fn weigh(confirming: &Confirming, limit: f64, bad: f64) -> Finding {
     if odds <= -NO_HELP_AT {
         Finding::NoBetter(tally)
     } else if odds >= CONFIRMS_AT && !is_clearly_above(tally, limit) {
-        Finding::Better(tally)
+        Finding::Better { tally, ln_odds: odds }
     } else {
         Finding::Undecided { tally, leans_well: odds > 0.0 && !is_clearly_above(tally, limit) }
     }
@@ -80,7 +80,7 @@ mod tests {
                 confirming.tally.add(1.0, if dice.roll() < share { 1.0 } else { 0.0 });
             }
             finding = weigh(&confirming, limit, bad);
-            if matches!(finding, Finding::Better(_) | Finding::NoBetter(_)) {
+            if matches!(finding, Finding::Better { .. } | Finding::NoBetter(_)) {
                 break;
             }
         }
@@ -93,7 +93,7 @@ mod tests {
             for seed in 0..1000 {
                 let finding = judged(seed, rate, 0.019, 0.02, 0.3);
                 assert!(
-                    matches!(finding, Finding::Better(_)),
+                    matches!(finding, Finding::Better { .. }),
                     "{rate}/s, seed {seed}: {finding:?}"
                 );
             }

@@ -159,8 +159,9 @@ pub enum Finding {
     Untold,
     /// Nothing was counted yet.
     Silent,
-    /// Clearly better than the bad release, and not clearly above the limit.
-    Better(Tally),
+    /// Clearly better than the bad release, and not clearly above the limit; the odds for that, as a
+    /// natural logarithm.
+    Better { tally: Tally, ln_odds: f64 },
     /// As bad as the bad release.
     NoBetter(Tally),
     /// Not enough to tell, or in between.

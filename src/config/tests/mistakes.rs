@@ -100,10 +100,6 @@ fn what_does_not_exist_yet_is_refused_by_name() {
             plain("[rollback]\nconfig = \"restore\""),
             "4: rollback.config: `restore` is not available",
         ),
-        (
-            plain("[rollback]\nregions_at_once = 2"),
-            "4: rollback.regions_at_once: `regions_at_once`",
-        ),
         (ratio("relative = { times = 1.5 }"), "6: threshold \"5xx\".relative: `relative` is not"),
         (
             ratio("max = \"2%\"\nfrom = \"fly\""),
@@ -137,6 +133,10 @@ fn words_are_checked_against_the_words_there_are() {
         (
             plain("[rollback]\nstrategy = \"canary\""),
             "4: rollback.strategy: there is no `canary`; write \"rolling\" or \"immediate\"",
+        ),
+        (
+            plain("[rollback]\nregions_at_once = \"two\""),
+            "4: rollback.regions_at_once: there is no `two`; write \"doubling\" or \"all\"",
         ),
         (
             PLAIN.replace("checks", "crash"),
@@ -381,6 +381,18 @@ fn times_have_to_fit_together() {
         (
             plain("[rollback]\nconfirm = \"2s\""),
             "4: rollback.confirm: `confirm` of 2s is shorter than a block of 5s: nothing could be confirmed; write confirm = \"15s\" or more in [rollback]",
+        ),
+        (
+            plain("[rollback]\nconfirm = { at_least = \"40s\" }"),
+            "4: rollback.confirm.at_least: at least 40s is longer than at most 30s; write at_least = \"2s\"",
+        ),
+        (
+            plain("[rollback]\nconfirm = { most = \"40s\" }"),
+            "4: rollback.confirm.most: is not a known key; known here: at_least, at_most",
+        ),
+        (
+            plain("[rollback]\nregions_at_once = 0"),
+            "4: rollback.regions_at_once: `0` is outside 1 to 100",
         ),
         (
             plain("[rollback]\nper_day_max = 0"),

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     model::{
-        CheckStatus, HoldReason, Machine, MachineId, MachineState, Unwell, Verdict, Wait,
+        CheckStatus, HoldReason, Machine, MachineId, MachineState, Shown, Unwell, Verdict, Wait,
         reason::Unseen,
     },
     threshold::Finding,
@@ -32,8 +32,8 @@ const PAGE_STALE_AFTER: u32 = 5;
 const CONFIRM_WINDOWS_MAX: u32 = 3;
 /// What a region shows on the known-good image.
 enum Look {
-    /// Whether requests say so, and not only checks and exits.
-    Healthy { by_requests: bool },
+    /// What requests say of it; `None`: only checks and exits do.
+    Healthy { shown: Option<Shown> },
     /// It is as bad as before.
     NoBetter(Unwell),
     /// Machines are down, or fail their checks.
@@ -112,18 +112,16 @@ pub(super) fn confirming(
     let times = cx.policy.rollback.confirm;
     let watched = cx.now.duration_since(confirm.since);
     let wait = confirm.waits.clone();
+    let well = |shown| Next::Confirmed(shown, watched.as_secs_f64());
     if watched < signed(times.at_least) {
         return Ok(stays(confirm, wait));
     }
     let hidden = hidden(rollback, work, &confirm, &here, cx);
     if watched < signed(times.at_most) {
         // Good news is taken at once, when requests bring it; for bad news all the time is used.
-        let look = judge(rollback, &confirm, &here, cx);
-        let is_clear = matches!(look, Look::Healthy { by_requests: true }) && hidden.is_none();
-        return Ok(if is_clear {
-            Next::Moves(RegionPhase::Confirmed)
-        } else {
-            stays(confirm, wait)
+        return Ok(match judge(rollback, &confirm, &here, cx) {
+            Look::Healthy { shown: Some(shown) } if hidden.is_none() => well(Some(shown)),
+            _ => stays(confirm, wait),
         });
     }
     if let Some(wait) = hidden {
@@ -132,7 +130,7 @@ pub(super) fn confirming(
     let region = work.region.clone();
     let patient = confirm.windows >= CONFIRM_WINDOWS_MAX;
     match judge(rollback, &confirm, &here, cx) {
-        Look::Healthy { .. } => Ok(Next::Moves(RegionPhase::Confirmed)),
+        Look::Healthy { shown } => Ok(well(shown)),
         Look::NoBetter(detail) if proof => Err(HoldReason::NoImprovement { region, detail }),
         Look::NoBetter(detail) => {
             Ok(again(confirm, cx.now, true, Some(Wait::Unhealthy { region, detail })))
@@ -146,14 +144,12 @@ pub(super) fn confirming(
         }
         // Only the first region has to prove that the rollback helps; a later one without traffic
         // is healthy as far as anybody can tell.
-        Look::Silent { .. } if !proof => Ok(Next::Moves(RegionPhase::Confirmed)),
+        Look::Silent { .. } if !proof => Ok(well(None)),
         Look::Silent { threshold } => {
             let wait = patient.then_some(Wait::NoEvidence { region, threshold });
             Ok(again(confirm, cx.now, false, wait))
         }
-        Look::Undecided { leans_well: true } if patient || !proof => {
-            Ok(Next::Moves(RegionPhase::Confirmed))
-        }
+        Look::Undecided { leans_well: true } if patient || !proof => Ok(well(None)),
         Look::Undecided { .. } => {
             let wait = patient.then_some(Wait::NoEvidence { region, threshold: None });
             Ok(again(confirm, cx.now, false, wait))
@@ -252,14 +248,17 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&Machine], cx: &Context
     }
     let mut leaning = true;
     let mut decided = true;
-    let mut by_requests = false;
+    let mut best = None;
     for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         let threshold = cx.policy.thresholds.iter().find(|t| t.name == evidence.threshold);
         let Some(threshold) = threshold else { continue };
         let shown = confirm.thresholds.get(&threshold.name).copied().unwrap_or_default();
         match threshold.room().confirm(&shown, evidence) {
             Finding::Untold => {}
-            Finding::Better(_) => by_requests = true,
+            Finding::Better { tally, ln_odds } => {
+                let threshold = threshold.name.clone();
+                best.get_or_insert(Shown { threshold, tally, ln_odds });
+            }
             Finding::Silent => return Look::Silent { threshold: Some(threshold.name.clone()) },
             Finding::NoBetter(tally) => {
                 let threshold = evidence.threshold.clone();
@@ -271,5 +270,5 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&Machine], cx: &Context
             }
         }
     }
-    if decided { Look::Healthy { by_requests } } else { Look::Undecided { leans_well: leaning } }
+    if decided { Look::Healthy { shown: best } } else { Look::Undecided { leans_well: leaning } }
 }

@@ -179,7 +179,14 @@ fn work_on(
                 }
                 Next::Moves(phase) => {
                     came_further = true;
-                    moves(rollback, index, phase, cx);
+                    moves(rollback, index, phase, None, cx);
+                }
+                Next::Confirmed(shown, watched_s) => {
+                    came_further = true;
+                    let Some(work) = rollback.regions.get(index) else { continue };
+                    let region = work.region.clone();
+                    let why = Reason::RegionWell { region, shown, watched_s };
+                    moves(rollback, index, RegionPhase::Confirmed, Some(why), cx);
                 }
             }
         }
@@ -240,7 +247,13 @@ fn look_at(
 }
 
 /// A region came further.
-fn moves(rollback: &mut Rollback, index: usize, phase: RegionPhase, cx: &mut Context<'_>) {
+fn moves(
+    rollback: &mut Rollback,
+    index: usize,
+    phase: RegionPhase,
+    why: Option<Reason>,
+    cx: &mut Context<'_>,
+) {
     let Some(work) = rollback.regions.get_mut(index) else { return };
     work.phase = phase;
     // It is told by its phase from here on, or begins anew.
@@ -248,7 +261,8 @@ fn moves(rollback: &mut Rollback, index: usize, phase: RegionPhase, cx: &mut Con
     let is_confirmed = work.phase == RegionPhase::Confirmed;
     rollback.progress_at = cx.now;
     if is_confirmed {
-        let event = event(cx, EventKind::RollbackRegionConfirmed, rollback);
+        let mut event = event(cx, EventKind::RollbackRegionConfirmed, rollback);
+        event.reason = why;
         cx.events.push(event);
     }
 }

@@ -11,7 +11,7 @@ use super::{
     confirm::begin_confirm,
     work::Skip,
 };
-use crate::model::{MachineId, Region, Wait};
+use crate::model::{MachineId, Region, Shown, Wait};
 
 /// How long a region that the platform does not list at all is waited for.
 const UNLISTED_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
@@ -22,6 +22,8 @@ pub(super) enum Next {
     Stays(RegionPhase, Option<Wait>),
     /// It came further.
     Moves(RegionPhase),
+    /// It is well on the known-good image: what requests say of it, and the seconds it was watched.
+    Confirmed(Option<Shown>, f64),
 }
 
 /// Where a region stands whose machines are put on the known-good image.

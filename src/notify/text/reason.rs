@@ -57,6 +57,14 @@ pub fn reason(reason: &Reason) -> String {
             "somebody set {} to the image that was rolled back: left as it is",
             names(machines)
         ),
+        Reason::RegionWell { region, shown: Some(shown), .. } => {
+            format!("{region} is well on the known-good release: {}", report::shown(shown))
+        }
+        Reason::RegionWell { region, shown: None, watched_s } => format!(
+            "{region} is well on the known-good release, as far as checks and exits tell in {}: \
+             there are too few requests",
+            duration(*watched_s)
+        ),
         Reason::Waits { wait } => report::wait(wait),
         Reason::WaitOver { was } => format!("was waiting: {}", report::wait(was)),
         Reason::NoProgress { minutes, wait } => format!(

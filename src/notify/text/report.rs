@@ -2,7 +2,7 @@
 
 use super::reason::{hold, unseen};
 use crate::{
-    model::{MachineFailure, MachineId, MachineReport, Unwell, Wait},
+    model::{MachineFailure, MachineId, MachineReport, Shown, Unwell, Wait},
     numbers,
 };
 
@@ -47,6 +47,15 @@ pub(super) fn failure(failure: &MachineFailure) -> String {
             "the rollback took it down, and it does not start: start it by hand".to_owned()
         }
     }
+}
+
+/// What was counted on the known-good release.
+pub(super) fn shown(shown: &Shown) -> String {
+    let Shown { threshold, tally, ln_odds } = shown;
+    let share = tally.share().map_or_else(|| "no traffic".to_owned(), numbers::share);
+    let (k, n) = (numbers::whole(tally.k), numbers::whole(tally.n));
+    let odds = numbers::odds(*ln_odds).map_or_else(String::new, |odds| format!(", odds {odds}"));
+    format!("{threshold} {share} ({k} of {n}){odds}")
 }
 
 /// What is wrong with a region on the known-good release.
