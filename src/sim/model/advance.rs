@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     behaviour::{Behaviour, CheckSays, Launch},
@@ -16,6 +16,9 @@ use super::{
 
 /// The supervisor counts restarts over this long.
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
+
+/// Where beats are rare, what was asked for is served within that long.
+const SERVED_WITHIN: SignedDuration = SignedDuration::from_millis(250);
 
 /// How long a release command takes.
 const ONCE: Duration = Duration::from_secs(1);
@@ -40,7 +43,8 @@ impl Org {
             self.note_lists();
         }
         self.now = self.now.max(now);
-        if self.timing.beat > BEAT {
+        let unserved = self.now.duration_since(self.traffic_until);
+        if self.timing.beat > BEAT && unserved >= SERVED_WITHIN {
             self.serve_traffic();
         }
     }
@@ -240,7 +244,7 @@ impl Org {
     }
 
     /// How the image that runs on a machine behaves there.
-    pub(in crate::sim) fn behaviour_of(&self, machine: &SimMachine) -> Behaviour {
+    pub(in crate::sim) fn behaviour_of(&self, machine: &SimMachine) -> &Behaviour {
         let digest = machine.version.digest.as_deref();
         self.images.behaviour(digest).in_region(&machine.region)
     }

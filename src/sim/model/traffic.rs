@@ -44,15 +44,13 @@ impl Org {
             let (shares, lost) = self.shares(app);
             let mut totals = Totals::default();
             for (id, share) in shares {
-                let behaviour = self.machines.get(&id).map(|machine| self.behaviour_of(machine));
-                let (Some(behaviour), Some(machine)) = (behaviour, self.machines.get_mut(&id))
-                else {
-                    continue;
-                };
+                let Some(machine) = self.machines.get_mut(&id) else { continue };
+                let behaviour = self.images.behaviour(machine.version.digest.as_deref());
+                let behaviour = behaviour.in_region(&machine.region);
                 let Some(process) = &mut machine.process else { continue };
                 let arrived = arrivals(&mut process.carry, share * requests);
                 totals.requests += arrived;
-                totals.failed += serve(process, &behaviour, arrived, to, &mut self.rng);
+                totals.failed += serve(process, behaviour, arrived, to, &mut self.rng);
             }
             if let Some(app) = self.apps.get_mut(&name) {
                 let unserved = arrivals(&mut app.carry, lost * requests);

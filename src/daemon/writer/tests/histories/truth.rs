@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::super::rules::{Answer, Call},
-    world::{APP, BAD, BAKE_S, GOOD, NEWER, OLD},
+    stage::{self, BAD, BAKE_S},
 };
 use crate::{
     decide::{AppState, Input, Transition, state::Phase},
@@ -45,6 +45,7 @@ pub struct Before {
 }
 
 pub struct Truth {
+    app: String,
     broken: Option<String>,
     bad: String,
     well: BTreeSet<String>,
@@ -72,12 +73,13 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn new(sim: &Sim) -> Self {
-        let digest = |image| sim.digest(image).unwrap();
+    pub fn new(sim: &Sim, app: &str) -> Self {
+        let digest = |tag| sim.digest(&stage::image(app, tag)).unwrap();
         Self {
+            app: app.to_owned(),
             broken: None,
             bad: digest(BAD),
-            well: [OLD, GOOD, NEWER].into_iter().map(digest).collect(),
+            well: stage::WELL.into_iter().map(digest).collect(),
             ours: BTreeMap::new(),
             writes: BTreeMap::new(),
             errands: 0,
@@ -100,13 +102,10 @@ impl Truth {
         self.broken.clone()
     }
 
-    pub fn is_broken(&self) -> bool {
-        self.broken.is_some()
-    }
-
     /// A promise was broken; the first one counts.
     pub fn broken(&mut self, how: impl Into<String>) {
-        self.broken.get_or_insert_with(|| how.into());
+        let app = &self.app;
+        self.broken.get_or_insert_with(|| format!("{app}: {}", how.into()));
     }
 
     /// Every instant.
@@ -120,7 +119,7 @@ impl Truth {
         let (mut all, mut down) = (BTreeMap::new(), BTreeMap::new());
         let mut serving = BTreeSet::new();
         sim.with(|org| {
-            for machine in org.standings(APP) {
+            for machine in org.standings(&self.app) {
                 *all.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
                 let started = machine.state == State::Started;
                 if let Some(instance) = self.ours.get(machine.id) {
@@ -236,7 +235,7 @@ impl Truth {
 
     pub fn before_write(&self, sim: &Sim, machine: &MachineId) -> Before {
         sim.with(|org| {
-            let found = org.standings(APP).find(|m| m.id == machine.as_str());
+            let found = org.standings(&self.app).find(|m| m.id == machine.as_str());
             Before {
                 id: machine.to_string(),
                 region: found.map(|m| m.region.to_owned()).unwrap_or_default(),
@@ -257,7 +256,7 @@ impl Truth {
         answer: &Answer,
     ) {
         let id = &before.id;
-        let holds = lease.is_some_and(|l| sim.with(|org| org.holds(APP, id, &l.nonce)));
+        let holds = lease.is_some_and(|l| sim.with(|org| org.holds(&self.app, id, &l.nonce)));
         if !holds {
             self.broken(format!("lease: {id} is written to without a live lease of ours"));
         }
@@ -289,7 +288,7 @@ impl Truth {
         }
         let read_by = t.saturating_sub(LEDGER_READ_MS);
         let wanted = |version: u64| {
-            let mut releases = sim.releases(APP).into_iter();
+            let mut releases = sim.releases(&self.app).into_iter();
             releases.any(|entry| {
                 entry.version == version && matches!(&*entry.status, "pending" | "running")
             })
@@ -317,7 +316,7 @@ impl Truth {
     pub fn nothing_bad_serves(&self, sim: &Sim) -> bool {
         self.ours.is_empty()
             && sim.with(|org| {
-                org.standings(APP).all(|machine| machine.digest != Some(self.bad.as_str()))
+                org.standings(&self.app).all(|machine| machine.digest != Some(self.bad.as_str()))
             })
     }
 
@@ -327,7 +326,7 @@ impl Truth {
             return self.broken(format!("end: {id} is down because of us"));
         }
         let serving: Vec<String> = sim.with(|org| {
-            let up = org.standings(APP).filter(|machine| machine.state == State::Started);
+            let up = org.standings(&self.app).filter(|machine| machine.state == State::Started);
             let bad = up.filter(|machine| machine.digest == Some(self.bad.as_str()));
             bad.map(|machine| machine.id.to_owned()).collect()
         });
