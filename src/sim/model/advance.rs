@@ -33,7 +33,7 @@ impl Org {
         self.note_lists();
         while let Some((due, what)) = self.first_due().filter(|(due, _)| *due <= now) {
             self.now = self.now.max(due);
-            self.serve_traffic();
+            self.serve_when_due();
             match what {
                 Due::Traffic => self.traffic_due = later(self.now, slice),
                 Due::Machine(id) => self.step(&id),
@@ -43,8 +43,15 @@ impl Org {
             self.note_lists();
         }
         self.now = self.now.max(now);
+        if self.timing.beat > BEAT {
+            self.serve_when_due();
+        }
+    }
+
+    /// Serves what was asked for; where beats are rare, only after a moment.
+    fn serve_when_due(&mut self) {
         let unserved = self.now.duration_since(self.traffic_until);
-        if self.timing.beat > BEAT && unserved >= SERVED_WITHIN {
+        if self.timing.beat <= BEAT || unserved >= SERVED_WITHIN {
             self.serve_traffic();
         }
     }
@@ -63,12 +70,16 @@ impl Org {
     }
 
     fn first_due(&self) -> Option<(Timestamp, Due)> {
-        let machines = self
-            .machines
-            .values()
-            .filter_map(|machine| Some((machine.due()?, machine)))
-            .min_by_key(|(due, _)| *due)
-            .map(|(due, machine)| (due, Due::Machine(machine.id.clone())));
+        // A plain loop: it runs at every look.
+        let mut first: Option<(Timestamp, &SimMachine)> = None;
+        for machine in self.machines.values() {
+            if let Some(due) = machine.due()
+                && first.is_none_or(|(before, _)| due < before)
+            {
+                first = Some((due, machine));
+            }
+        }
+        let machines = first.map(|(due, machine)| (due, Due::Machine(machine.id.clone())));
         let ships = self.ships.iter().enumerate();
         let ship =
             ships.map(|(index, ship)| (ship.due, Due::Ship(index))).min_by_key(|(due, _)| *due);

@@ -326,10 +326,9 @@ impl SimMachine {
 
     /// When something happens to it by itself.
     pub(in crate::sim) fn due(&self) -> Option<Timestamp> {
-        [self.next.map(|(at, _)| at), self.death.map(|death| death.at), self.check_due]
-            .into_iter()
-            .flatten()
-            .min()
+        let next = self.next.map(|(at, _)| at);
+        let death = self.death.map(|death| death.at);
+        sooner(sooner(next, death), self.check_due)
     }
 
     /// The lease, unless it ran out.
@@ -382,6 +381,15 @@ impl SimMachine {
         let entry = (self.version.instance.clone(), self.version.config.clone());
         self.versions.push_front(entry);
         self.versions.truncate(VERSIONS_MAX);
+    }
+}
+
+/// The sooner of two times, where there are any.
+fn sooner(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         MachineId, MachineState, Observation,
     },
     ports::Lease,
-    sim::{Sim, State},
+    sim::{Org, Sim, State},
 };
 
 /// At most this share of a region, and of the app, is down because of us; one always may be.
@@ -109,7 +109,7 @@ impl Truth {
     }
 
     /// Every instant.
-    pub fn look(&mut self, sim: &Sim, t: u64, state: &AppState, alive: bool) {
+    pub fn look(&mut self, org: &Org, t: u64, state: &AppState, alive: bool) {
         let quarantined = state.memory.quarantined.iter().any(|q| q.digest.as_str() == self.bad);
         let at_work = matches!(state.phase, Phase::RollingBack(_));
         // A hold says what it holds, and goes on saying it.
@@ -118,25 +118,23 @@ impl Truth {
         let watched = sees && quarantined && !at_work && !held;
         let (mut all, mut down) = (BTreeMap::new(), BTreeMap::new());
         let mut serving = BTreeSet::new();
-        sim.with(|org| {
-            for machine in org.standings(&self.app) {
-                *all.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
-                let started = machine.state == State::Started;
-                if let Some(instance) = self.ours.get(machine.id) {
-                    if instance != machine.instance || (started && machine.passes) {
-                        self.ours.remove(machine.id);
-                        if let Some(up) = self.regions.get_mut(machine.region) {
-                            *up = Some(t);
-                        }
-                    } else {
-                        *down.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
+        for machine in org.standings(&self.app) {
+            *all.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
+            let started = machine.state == State::Started;
+            if let Some(instance) = self.ours.get(machine.id) {
+                if instance != machine.instance || (started && machine.passes) {
+                    self.ours.remove(machine.id);
+                    if let Some(up) = self.regions.get_mut(machine.region) {
+                        *up = Some(t);
                     }
-                }
-                if started && machine.host_answers && machine.digest == Some(self.bad.as_str()) {
-                    serving.insert(machine.id.to_owned());
+                } else {
+                    *down.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
                 }
             }
-        });
+            if started && machine.host_answers && machine.digest == Some(self.bad.as_str()) {
+                serving.insert(machine.id.to_owned());
+            }
+        }
         let allowed = |machines: u32| (f64::from(machines) * UNAVAILABLE).ceil().max(1.0);
         for (region, count) in &down {
             if f64::from(*count) > allowed(all[region]) {

@@ -233,22 +233,15 @@ impl World {
 
     /// Lets time pass, and looks at every instant at which anything changes.
     fn pass(&mut self, to: u64) {
-        while let Some(due) = self.sim.with(|org| org.next_due()) {
-            let wait = due.duration_since(self.sim.platform_now()).as_millis();
-            let wait = u64::try_from(wait.max(1)).unwrap();
-            if self.t + wait >= to {
-                self.dirty |= self.t + wait == to;
-                break;
+        while self.t < to {
+            let left = Duration::from_millis(to - self.t);
+            let (wait, happened) = self.sim.skip_to_next(left);
+            self.t += u64::try_from(wait.as_millis()).unwrap();
+            self.dirty |= happened;
+            if self.t < to {
+                self.look();
             }
-            self.sim.skip(Duration::from_millis(wait));
-            self.t += wait;
-            self.sim.with(|_| ());
-            self.dirty = true;
-            self.look();
         }
-        self.sim.skip(Duration::from_millis(to - self.t));
-        self.t = to;
-        self.sim.with(|_| ());
     }
 
     /// Looks at the platform, if anything changed since the last time.
@@ -256,9 +249,13 @@ impl World {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
-        for course in &mut self.courses {
-            course.truth.look(&self.sim, self.t, &course.state, self.alive);
-        }
+        let (t, alive) = (self.t, self.alive);
+        let courses = &mut self.courses;
+        self.sim.with(|org| {
+            for course in courses {
+                course.truth.look(org, t, &course.state, alive);
+            }
+        });
     }
 
     fn happen(&mut self, what: What) {
