@@ -17,9 +17,6 @@ use super::{
 /// The supervisor counts restarts over this long.
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
 
-/// Where beats are rare, what was asked for is served within that long.
-const SERVED_WITHIN: SignedDuration = SignedDuration::from_millis(250);
-
 /// How long a release command takes.
 const ONCE: Duration = Duration::from_secs(1);
 
@@ -51,9 +48,14 @@ impl Org {
     /// Serves what was asked for; where beats are rare, only after a moment.
     fn serve_when_due(&mut self) {
         let unserved = self.now.duration_since(self.traffic_until);
-        if self.timing.beat <= BEAT || unserved >= SERVED_WITHIN {
+        if self.timing.beat <= BEAT || unserved >= self.moment() {
             self.serve_traffic();
         }
+    }
+
+    /// How exact it is where beats are rare.
+    pub(in crate::sim) fn moment(&self) -> SignedDuration {
+        SignedDuration::try_from(self.timing.beat / 60).unwrap_or(SignedDuration::ZERO)
     }
 
     /// The organization's time.

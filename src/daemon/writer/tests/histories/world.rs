@@ -27,7 +27,7 @@ const RESUMES_MS: u64 = 1_800_000;
 /// Where calls are limited, one of a kind is let through in so long.
 const LIMIT_MS: u64 = 2_000;
 /// How long it is looked on after everything is well.
-const QUIET_MS: u64 = 90_000;
+const QUIET_MS: u64 = 45_000;
 
 /// Which app in which of the daemon's lives: what was dropped since comes to nothing.
 #[derive(Clone, Copy, Debug)]
