@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The last disturbance begins so long after the first release was trusted.
-const WITHIN_MS: u64 = 180_000;
+const WITHIN_MS: u64 = 150_000;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]

@@ -77,13 +77,13 @@ pub fn fleet(seed: u64, dice: &mut Rng) -> Fleet {
     fleet.seed = seed;
     fleet.beat_s = 60.0;
     fleet.boot_s = [1.0, 3.0, 20.0, 45.0][usize::try_from(dice.roll(4)).unwrap()];
-    let apps = [1, 1, 1, 2, 2, 3][usize::try_from(dice.roll(6)).unwrap()];
+    let apps = [1, 1, 1, 1, 2, 3][usize::try_from(dice.roll(6)).unwrap()];
     for (number, app) in APPS.into_iter().enumerate().take(apps) {
         // Those besides the first are small.
         let (regions, most) = if number == 0 { (2 + dice.roll(2), 4) } else { (2, 2) };
         let places: Vec<(&str, u32)> = REGIONS[..usize::try_from(regions).unwrap()]
             .iter()
-            .map(|region| (*region, 1 + u32::try_from(dice.roll(most)).unwrap()))
+            .map(|region| (*region, 1 + u32::try_from(dice.roll(most).min(dice.roll(4))).unwrap()))
             .collect();
         fleet.apps.push(FleetApp::new(app, &image(app, OLD), &places, 30.0));
         let bad = match dice.roll(6) {

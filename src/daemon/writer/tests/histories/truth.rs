@@ -68,6 +68,8 @@ pub struct Truth {
     /// Machines that serve the bad image outside a rollback, since when; and those told of.
     serving: BTreeMap<String, u64>,
     told: BTreeSet<String>,
+    /// Machines that carry the bad image, whether they serve or not.
+    carrying: BTreeSet<String>,
     /// When somebody's releases were made.
     pub released: BTreeMap<u64, u64>,
 }
@@ -94,6 +96,7 @@ impl Truth {
             read_at: 0,
             serving: BTreeMap::new(),
             told: BTreeSet::new(),
+            carrying: BTreeSet::new(),
             released: BTreeMap::new(),
         }
     }
@@ -117,7 +120,7 @@ impl Truth {
         let sees = alive && t < self.read_at + 20_000;
         let watched = sees && quarantined && !at_work && !held;
         let (mut all, mut down) = (BTreeMap::new(), BTreeMap::new());
-        let mut serving = BTreeSet::new();
+        let (mut serving, mut carrying) = (BTreeSet::new(), BTreeSet::new());
         for machine in org.standings(&self.app) {
             *all.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
             let started = machine.state == State::Started;
@@ -131,8 +134,11 @@ impl Truth {
                     *down.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
                 }
             }
-            if started && machine.host_answers && machine.digest == Some(self.bad.as_str()) {
-                serving.insert(machine.id.to_owned());
+            if machine.digest == Some(self.bad.as_str()) {
+                carrying.insert(machine.id.to_owned());
+                if started && machine.host_answers {
+                    serving.insert(machine.id.to_owned());
+                }
             }
         }
         let allowed = |machines: u32| (f64::from(machines) * UNAVAILABLE).ceil().max(1.0);
@@ -148,12 +154,13 @@ impl Truth {
         if f64::from(count) > allowed(machines) {
             self.broken(format!("capacity: {count} of {machines} machines are down because of us"));
         }
+        self.told.retain(|id| carrying.contains(id));
+        self.carrying = carrying;
         self.announced(t, watched, &serving);
     }
 
     fn announced(&mut self, t: u64, watched: bool, serving: &BTreeSet<String>) {
         self.serving.retain(|id, _| serving.contains(id));
-        self.told.retain(|id| serving.contains(id));
         for id in serving {
             let since = *self.serving.entry(id.clone()).or_insert(t);
             if self.told.contains(id) {
@@ -224,7 +231,7 @@ impl Truth {
                 _ => {}
             }
             let reason = format!("{:?}", event.reason);
-            self.told.extend(self.serving.keys().filter(|id| reason.contains(*id)).cloned());
+            self.told.extend(self.carrying.iter().filter(|id| reason.contains(*id)).cloned());
             if tells(event.kind) {
                 self.told.extend(self.serving.keys().cloned());
             }
