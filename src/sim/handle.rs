@@ -97,6 +97,22 @@ impl Sim {
         }
     }
 
+    /// Moves a time that is moved by hand to when something happens next, but no further than so
+    /// much, and plays what is due then; how far it moved, and whether anything was due.
+    pub fn skip_to_next(&self, at_most: Duration) -> (Duration, bool) {
+        let now = self.platform_now();
+        let mut org = lock(&self.0.org);
+        let wait = org.next_due().map(|due| due.duration_since(now));
+        // What is due already is played as time goes on.
+        let soonest = Duration::from_millis(1);
+        let wait = wait.map(|wait| Duration::try_from(wait).unwrap_or(soonest).max(soonest));
+        let due = wait.filter(|wait| *wait <= at_most);
+        let wait = due.unwrap_or(at_most);
+        self.skip(wait);
+        org.advance(self.platform_now());
+        (wait, due.is_some())
+    }
+
     /// Sets the platform's clock, to be ahead of the time that moves it by so much from now on;
     /// below zero: behind.
     pub fn set_skew(&self, skew: SignedDuration) {

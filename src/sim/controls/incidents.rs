@@ -47,7 +47,7 @@ impl Org {
                 instance: &version.instance,
                 digest: version.digest.as_deref(),
                 release: version.metadata("fly_release_version").and_then(|v| v.parse().ok()),
-                passes: result == Some(CheckSays::Passing) || version.checks().is_empty(),
+                passes: result == Some(CheckSays::Passing) || version.checks.is_empty(),
                 host_answers: machine.host == "ok",
             }
         })

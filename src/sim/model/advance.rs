@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     behaviour::{Behaviour, CheckSays, Launch},
@@ -30,7 +30,7 @@ impl Org {
         self.note_lists();
         while let Some((due, what)) = self.first_due().filter(|(due, _)| *due <= now) {
             self.now = self.now.max(due);
-            self.serve_traffic();
+            self.serve_when_due();
             match what {
                 Due::Traffic => self.traffic_due = later(self.now, slice),
                 Due::Machine(id) => self.step(&id),
@@ -41,8 +41,21 @@ impl Org {
         }
         self.now = self.now.max(now);
         if self.timing.beat > BEAT {
+            self.serve_when_due();
+        }
+    }
+
+    /// Serves what was asked for; where beats are rare, only after a moment.
+    fn serve_when_due(&mut self) {
+        let unserved = self.now.duration_since(self.traffic_until);
+        if self.timing.beat <= BEAT || unserved >= self.moment() {
             self.serve_traffic();
         }
+    }
+
+    /// How exact it is where beats are rare.
+    pub(in crate::sim) fn moment(&self) -> SignedDuration {
+        SignedDuration::try_from(self.timing.beat / 60).unwrap_or(SignedDuration::ZERO)
     }
 
     /// The organization's time.
@@ -59,12 +72,16 @@ impl Org {
     }
 
     fn first_due(&self) -> Option<(Timestamp, Due)> {
-        let machines = self
-            .machines
-            .values()
-            .filter_map(|machine| Some((machine.due()?, machine)))
-            .min_by_key(|(due, _)| *due)
-            .map(|(due, machine)| (due, Due::Machine(machine.id.clone())));
+        // A plain loop: it runs at every look.
+        let mut first: Option<(Timestamp, &SimMachine)> = None;
+        for machine in self.machines.values() {
+            if let Some(due) = machine.due()
+                && first.is_none_or(|(before, _)| due < before)
+            {
+                first = Some((due, machine));
+            }
+        }
+        let machines = first.map(|(due, machine)| (due, Due::Machine(machine.id.clone())));
         let ships = self.ships.iter().enumerate();
         let ship =
             ships.map(|(index, ship)| (ship.due, Due::Ship(index))).min_by_key(|(due, _)| *due);
@@ -240,7 +257,7 @@ impl Org {
     }
 
     /// How the image that runs on a machine behaves there.
-    pub(in crate::sim) fn behaviour_of(&self, machine: &SimMachine) -> Behaviour {
+    pub(in crate::sim) fn behaviour_of(&self, machine: &SimMachine) -> &Behaviour {
         let digest = machine.version.digest.as_deref();
         self.images.behaviour(digest).in_region(&machine.region)
     }

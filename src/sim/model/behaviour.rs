@@ -1,5 +1,7 @@
 //! How an image behaves on a machine: what makes a release a good or a bad one.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 /// What becomes of a machine that is launched with an image.
@@ -87,6 +89,9 @@ pub struct Behaviour {
     pub after_s: f64,
 }
 
+/// What behaves well in every way.
+pub(in crate::sim) static WELL: LazyLock<Behaviour> = LazyLock::new(Behaviour::default);
+
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
@@ -152,11 +157,11 @@ impl Behaviour {
     }
 
     /// How it behaves in a region.
-    pub(in crate::sim) fn in_region(&self, region: &str) -> Self {
+    pub(in crate::sim) fn in_region(&self, region: &str) -> &Self {
         if self.regions.is_empty() || self.regions.iter().any(|name| name == region) {
-            self.clone()
+            self
         } else {
-            Self::default()
+            &WELL
         }
     }
 

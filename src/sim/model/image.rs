@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-use super::behaviour::Behaviour;
+use super::behaviour::{Behaviour, WELL};
 
 /// `registry/repository[:tag][@digest]` in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,8 +97,8 @@ impl Images {
         self.manifests.remove(&(name, digest))
     }
 
-    pub(in crate::sim) fn behaviour(&self, digest: Option<&str>) -> Behaviour {
-        digest.and_then(|digest| self.behaviour.get(digest)).cloned().unwrap_or_default()
+    pub(in crate::sim) fn behaviour(&self, digest: Option<&str>) -> &Behaviour {
+        digest.and_then(|digest| self.behaviour.get(digest)).unwrap_or(&WELL)
     }
 
     pub(in crate::sim) fn set_behaviour(&mut self, digest: &str, behaviour: Behaviour) {

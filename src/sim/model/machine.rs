@@ -114,7 +114,12 @@ pub(in crate::sim) struct Version {
     pub(in crate::sim) raw: Arc<str>,
     /// What `config.image` stood for when the version was made; `None`: no such image.
     pub(in crate::sim) digest: Option<String>,
+    /// The checks that the configuration asks for.
+    pub(in crate::sim) checks: Vec<CheckAsked>,
 }
+
+/// A check: name, interval, grace period.
+pub(in crate::sim) type CheckAsked = (String, Option<Duration>, Option<Duration>);
 
 impl Version {
     pub(in crate::sim) fn image(&self) -> &str {
@@ -138,21 +143,21 @@ impl Version {
         Some((port, path.to_owned()))
     }
 
-    /// The checks that the configuration asks for: name, interval, grace period.
-    pub(in crate::sim) fn checks(&self) -> Vec<(String, Option<Duration>, Option<Duration>)> {
+    /// The checks that a configuration asks for.
+    pub(in crate::sim) fn checks_of(config: &Value) -> Vec<CheckAsked> {
         let mut found = Vec::new();
         let mut add = |name: String, check: &Value| {
             let duration =
                 |key: &str| check.get(key).and_then(Value::as_str).and_then(parse_duration);
             found.push((name, duration("interval"), duration("grace_period")));
         };
-        if let Some(checks) = self.config.get("checks").and_then(Value::as_object) {
+        if let Some(checks) = config.get("checks").and_then(Value::as_object) {
             for (name, check) in checks {
                 add(name.clone(), check);
             }
         }
-        let services = self.config.get("services").and_then(Value::as_array);
-        let mut number = self.config.get("checks").and_then(Value::as_object).map_or(0, Map::len);
+        let services = config.get("services").and_then(Value::as_array);
+        let mut number = config.get("checks").and_then(Value::as_object).map_or(0, Map::len);
         for service in services.into_iter().flatten() {
             let port = service.get("internal_port").and_then(Value::as_u64).unwrap_or(0);
             let checks = service.get("checks").and_then(Value::as_array);
@@ -321,10 +326,9 @@ impl SimMachine {
 
     /// When something happens to it by itself.
     pub(in crate::sim) fn due(&self) -> Option<Timestamp> {
-        [self.next.map(|(at, _)| at), self.death.map(|death| death.at), self.check_due]
-            .into_iter()
-            .flatten()
-            .min()
+        let next = self.next.map(|(at, _)| at);
+        let death = self.death.map(|death| death.at);
+        sooner(sooner(next, death), self.check_due)
     }
 
     /// The lease, unless it ran out.
@@ -377,6 +381,15 @@ impl SimMachine {
         let entry = (self.version.instance.clone(), self.version.config.clone());
         self.versions.push_front(entry);
         self.versions.truncate(VERSIONS_MAX);
+    }
+}
+
+/// The sooner of two times, where there are any.
+fn sooner(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
     }
 }
 

@@ -270,7 +270,8 @@ impl Org {
         let raw = raw.unwrap_or_else(|| config.to_string().into());
         let image = config.get("image").and_then(Value::as_str).unwrap_or_default();
         let digest = self.images.resolve(image);
-        Version { instance: self.rng.ulid(at), config, raw, digest }
+        let checks = Version::checks_of(&config);
+        Version { instance: self.rng.ulid(at), config, raw, digest, checks }
     }
 
     pub(in crate::sim) fn app(&self, name: &str) -> Result<&App, Refusal> {

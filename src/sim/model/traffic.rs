@@ -42,17 +42,17 @@ impl Org {
             let Some(app) = self.apps.get(&name) else { continue };
             let requests = span_s * app.traffic.factor(after_s);
             let (shares, lost) = self.shares(app);
+            let shares: Vec<(String, f64)> =
+                shares.into_iter().map(|(id, share)| (id.to_owned(), share)).collect();
             let mut totals = Totals::default();
             for (id, share) in shares {
-                let behaviour = self.machines.get(&id).map(|machine| self.behaviour_of(machine));
-                let (Some(behaviour), Some(machine)) = (behaviour, self.machines.get_mut(&id))
-                else {
-                    continue;
-                };
+                let Some(machine) = self.machines.get_mut(&id) else { continue };
+                let behaviour = self.images.behaviour(machine.version.digest.as_deref());
+                let behaviour = behaviour.in_region(&machine.region);
                 let Some(process) = &mut machine.process else { continue };
                 let arrived = arrivals(&mut process.carry, share * requests);
                 totals.requests += arrived;
-                totals.failed += serve(process, &behaviour, arrived, to, &mut self.rng);
+                totals.failed += serve(process, behaviour, arrived, to, &mut self.rng);
             }
             if let Some(app) = self.apps.get_mut(&name) {
                 let unserved = arrivals(&mut app.carry, lost * requests);
@@ -63,7 +63,7 @@ impl Org {
     }
 
     /// Requests a second for each machine, and those that no machine can take.
-    fn shares(&self, app: &App) -> (BTreeMap<String, f64>, f64) {
+    fn shares<'a>(&'a self, app: &'a App) -> (BTreeMap<&'a str, f64>, f64) {
         let mut weights: BTreeMap<&str, f64> = BTreeMap::new();
         let mut up: BTreeMap<&str, Vec<&SimMachine>> = BTreeMap::new();
         for machine in self.of_app(&app.name) {
@@ -89,15 +89,14 @@ impl Org {
         for (region, rate) in &app.traffic.regions {
             *rates.entry(region).or_default() += rate;
         }
-        let mut shares: BTreeMap<String, f64> = BTreeMap::new();
+        let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
         // What a region cannot take goes to the others, as the proxy sends it.
         let mut over = 0.0;
         for (region, rate) in rates {
             match up.get(region) {
                 Some(machines) => {
                     for machine in machines {
-                        *shares.entry(machine.id.clone()).or_default() +=
-                            rate / count(machines.len());
+                        *shares.entry(&machine.id).or_default() += rate / count(machines.len());
                     }
                 }
                 None => over += rate,

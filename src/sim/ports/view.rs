@@ -9,7 +9,7 @@ use crate::model::{
 use crate::sim::model::{
     behaviour::CheckSays,
     ledger::Entry,
-    machine::{CheckResult, SimMachine},
+    machine::{CheckAsked, CheckResult, SimMachine},
     org::Org,
     refusal::Refusal,
 };
@@ -82,7 +82,7 @@ impl Org {
             metadata,
             config: (host == HostStatus::Ok).then(|| RawConfig(version.raw.clone())),
             checks: checks(machine, self.last_result(machine), self.quirks.checks_without_time),
-            checks_configured: version.checks().len(),
+            checks_configured: version.checks.len(),
             exits: exits(machine),
             started_at: newest(machine, &["start"]),
             placed_at: newest(machine, &["update", "launch"]),
@@ -110,15 +110,15 @@ fn checks(machine: &SimMachine, result: Option<CheckResult>, without_time: bool)
         CheckSays::Critical => CheckStatus::Critical,
         CheckSays::Warning | CheckSays::Nothing => CheckStatus::Warning,
     };
-    let check = |(name, interval, grace)| Check {
-        name,
+    let check = |(name, interval, grace): &CheckAsked| Check {
+        name: name.clone(),
         status,
         output: result.says.output().to_owned(),
         changed_at: (!without_time).then_some(result.changed_at),
-        interval,
-        grace,
+        interval: *interval,
+        grace: *grace,
     };
-    machine.version.checks().into_iter().map(check).collect()
+    machine.version.checks.iter().map(check).collect()
 }
 
 /// Its exits, newest first, each with the start before it.

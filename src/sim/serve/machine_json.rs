@@ -100,7 +100,7 @@ impl Org {
     fn checks(&self, machine: &SimMachine) -> Vec<Value> {
         let quirks = self.quirks;
         let updated_at = |at| (!quirks.checks_without_time).then(|| rfc3339(at));
-        let names = machine.version.checks().into_iter().map(|(name, ..)| name);
+        let names = machine.version.checks.iter().map(|(name, ..)| name.clone());
         let mut checks: Vec<Value> = match self.last_result(machine) {
             None => Vec::new(),
             Some(CheckResult { says, changed_at }) => names

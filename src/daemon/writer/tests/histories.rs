@@ -1,89 +1,104 @@
-//! Whole histories of an app without tokio and `SQLite`: `step`, the writer's rules and the platform
+//! Whole histories of apps without tokio and `SQLite`: `step`, the writer's rules and the platform
 //! model, driven by one seeded queue of events in simulated time.
 //!
-//! Each history is one app with a trusted release, a release after it that is bad (or good), and a
-//! few disturbances at moments that the seed chooses. `truth` looks at the platform itself, at
-//! every instant, and never at what the daemon believes. `WAVEOFF_HISTORIES=first..last` plays
-//! others than the usual, both included; docs/testing.md says more.
+//! Each history is one to three apps with a trusted release, a release after it that is bad (or
+//! good), and a few disturbances at moments that the seed chooses. `truth` looks at the platform
+//! itself, at every instant, and never at what the daemon believes.
+//! `WAVEOFF_HISTORIES=first..last` plays others than the usual, both included; docs/testing.md says
+//! more.
 
+mod course;
 mod errands;
 mod mishaps;
 mod stage;
 mod truth;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::time::Instant;
 use world::World;
 
-/// What an ordinary run plays: as many as fit into the time.
-const ORDINARY: (u64, u64) = (1, 450);
-const ORDINARY_S: u64 = 40;
+/// What an ordinary run plays, all of them.
+const ORDINARY: (u64, u64) = (1, 5000);
+/// Problems that are listed.
+const LISTED: usize = 60;
 
-/// The seeds to play, and whether all of them whatever it takes.
-fn seeds() -> ((u64, u64), bool) {
-    let Ok(text) = std::env::var("WAVEOFF_HISTORIES") else { return (ORDINARY, false) };
+/// The seeds to play.
+fn seeds() -> (u64, u64) {
+    let Ok(text) = std::env::var("WAVEOFF_HISTORIES") else { return ORDINARY };
     let (first, last) = text.split_once("..").expect("WAVEOFF_HISTORIES=first..last");
     let number = |text: &str| text.parse().expect("WAVEOFF_HISTORIES=first..last");
-    ((number(first), number(last)), true)
+    (number(first), number(last))
 }
 
-/// Plays one history; what is wrong with it, if anything.
-fn play(seed: u64, tells: bool) -> Result<(), String> {
-    let mut world = World::new(seed);
+/// Plays one history; what is wrong with it, if anything, and its timeline if that is wanted.
+fn play(seed: u64, tells: bool) -> (Option<String>, String) {
+    let mut world = World::new(seed, tells);
     let played = catch_unwind(AssertUnwindSafe(|| world.play()));
     let problem = match played {
-        Ok(()) => world.truth.problem(),
+        Ok(()) => world.problem(),
         Err(_) => Some("it panicked".to_owned()),
     };
-    let timeline = world.timeline();
-    match problem {
-        Some(problem) => Err(format!(
-            "{timeline}\nhistory {seed}: {problem}\nplay it again: \
-             WAVEOFF_HISTORIES={seed}..{seed} cargo test --lib histories:: -- --nocapture"
-        )),
-        None => {
-            if tells {
-                println!("{timeline}");
-            }
-            Ok(())
+    (problem, world.timeline())
+}
+
+/// Plays seeds on every core; the broken ones in order, each with its problem.
+fn play_all(first: u64, last: u64) -> Vec<(u64, String)> {
+    let next = AtomicU64::new(first);
+    let broken = Mutex::new(Vec::new());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > last {
+                        return;
+                    }
+                    if let (Some(problem), _) = play(seed, false) {
+                        broken.lock().unwrap().push((seed, problem));
+                    }
+                }
+            });
         }
-    }
+    });
+    let mut broken = broken.into_inner().unwrap();
+    broken.sort();
+    broken
 }
 
 #[test]
 fn whatever_happens_in_a_history_the_promises_hold() {
-    let ((first, last), all) = seeds();
+    let (first, last) = seeds();
+    if first == last {
+        println!("{}", play(first, true).1);
+    }
     let began = Instant::now();
-    let mut played = 0_u32;
-    let mut broken = Vec::new();
-    for seed in first..=last {
-        if !all && began.elapsed().as_secs() >= ORDINARY_S {
-            break;
-        }
-        played += 1;
-        if let Err(text) = play(seed, first == last) {
-            broken.push((seed, text));
-        }
-    }
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
-    println!("{played} histories, {:.0} a minute", f64::from(played) / minutes);
-    if let Some((_, text)) = broken.first() {
-        let seeds: Vec<u64> = broken.iter().map(|(seed, _)| *seed).collect();
-        let short = |text: &str| text.lines().rev().nth(1).map(str::to_owned).unwrap_or_default();
-        let all: Vec<String> = broken.iter().map(|(_, text)| short(text)).take(40).collect();
-        panic!("{text}\n{} broken: {seeds:?}\n{}", seeds.len(), all.join("\n"));
-    }
+    let broken = play_all(first, last);
+    let count = f64::from(u32::try_from(last + 1 - first).unwrap());
+    println!("{count} histories, {:.0} a minute", count / began.elapsed().as_secs_f64() * 60.0);
+    let Some((seed, problem)) = broken.first() else { return };
+    let timeline = if first == last { String::new() } else { play(*seed, true).1 };
+    let all: Vec<String> =
+        broken.iter().take(LISTED).map(|(seed, problem)| format!("{seed}: {problem}")).collect();
+    panic!(
+        "{timeline}\nhistory {seed}: {problem}\nplay it again: WAVEOFF_HISTORIES={seed}..{seed} \
+         cargo test --lib histories:: -- --nocapture\n{} broken:\n{}",
+        broken.len(),
+        all.join("\n")
+    );
 }
 
 #[test]
 fn the_same_seed_is_the_same_history() {
-    let timeline = |seed| {
-        let mut world = World::new(seed);
-        world.play();
-        world.timeline()
-    };
+    let timeline = |seed| play(seed, true).1;
     assert_eq!(timeline(3), timeline(3));
     assert_ne!(timeline(3), timeline(4));
 }

@@ -109,7 +109,7 @@ impl Org {
             let version = &self.machine(&ship.release.app, &target.id)?.version;
             let Reference { repository, tag, .. } = version.reference();
             images.push((repository, tag));
-            if version.checks().is_empty() {
+            if version.checks.is_empty() {
                 let text = "bluegreen deployments require health checks";
                 return Err(Refusal::Precondition(text.to_owned()));
             }

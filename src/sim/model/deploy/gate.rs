@@ -144,7 +144,7 @@ fn has_started(machine: &SimMachine) -> bool {
 }
 
 fn is_healthy(machine: &SimMachine) -> bool {
-    let checked = machine.version.checks().is_empty()
+    let checked = machine.version.checks.is_empty()
         || machine.check.is_some_and(|check| check.says == CheckSays::Passing);
     machine.state == State::Started && checked
 }

@@ -277,7 +277,8 @@ impl Org {
             return;
         }
         let mut ship = self.ships.swap_remove(index);
-        ship.due = later(self.now, LOOK);
+        // Where beats are rare, it looks more seldom too.
+        ship.due = later(self.now, LOOK.max(self.timing.beat / 60));
         self.renew_leases(&mut ship);
         let status = loop {
             match self.look(&mut ship) {

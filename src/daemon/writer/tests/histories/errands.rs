@@ -11,15 +11,15 @@ use super::{
         make_calls::make,
         rules::{Answer, Call, Errand, LEASE_TTL, Next, Now},
     },
-    world::{APP, What, World},
+    world::{What, Whose, World},
 };
 use crate::{
     decide::{Command, CommandId, Outcome},
     ports::{ImagePresence, Lease, Platform as _, PlatformError, Registry as _, WaitFor},
 };
 
-/// How often a wait looks.
-const LOOK_MS: u64 = 500;
+/// A wait looks when something is due, and after so long at the latest.
+const LOOK_MS: u64 = 2_000;
 
 /// An errand under way.
 pub struct Run {
@@ -40,6 +40,12 @@ pub enum Fate {
     Fine,
     /// 503 at once.
     Fails,
+    /// 429 at once.
+    Limited,
+    /// 401 at once.
+    Denied,
+    /// An answer that nobody understands, of a call that was carried out.
+    Garbled,
     /// It never arrives, and there is no answer.
     RequestLost,
     /// It is carried out, and there is no answer.
@@ -50,21 +56,43 @@ fn failed() -> PlatformError {
     PlatformError::Unavailable("503".to_owned())
 }
 
+impl Fate {
+    /// Whether it is refused, and how.
+    fn refusal(self) -> Option<PlatformError> {
+        match self {
+            Self::Fails => Some(failed()),
+            Self::Limited => Some(PlatformError::Unavailable("429".to_owned())),
+            Self::Denied => Some(PlatformError::Denied("401".to_owned())),
+            Self::Fine | Self::Garbled | Self::RequestLost | Self::AnswerLost => None,
+        }
+    }
+}
+
 impl World {
     /// Begins a command.
-    pub fn begin(&mut self, id: CommandId, command: Command) {
+    pub fn begin(&mut self, of: usize, id: CommandId, command: Command) {
         let errand = match command {
             Command::PutImage(put) => Errand::update(*put),
             Command::StartMachine(start) => Errand::start(*start),
             other => {
                 let at = self.t + 200 + self.dice.roll(1500);
-                return self.plan(at, What::Other(self.epoch, id, Box::new(other)));
+                return self.plan(at, What::Other(self.whose(of), id, Box::new(other)));
             }
         };
-        self.truth.errands += 1;
+        let course = &mut self.courses[of];
+        course.truth.errands += 1;
         let run = Run { errand, began: self.t, number: 0, ticks: None, renewals: 0 };
-        self.runs.insert(id, run);
-        self.pump(id);
+        course.runs.insert(id, run);
+        self.pump(of, id);
+    }
+
+    fn whose(&self, of: usize) -> Whose {
+        Whose { life: self.epoch, of }
+    }
+
+    /// The errand that still waits for the answer to a call.
+    fn waiting(&self, of: usize, (id, number): (CommandId, u64)) -> Option<&Run> {
+        self.courses[of].runs.get(&id).filter(|run| run.number == number)
     }
 
     fn now_of(&self, run: &Run) -> Now {
@@ -72,12 +100,13 @@ impl World {
     }
 
     /// Sees to it that what the errand wants is under way.
-    fn pump(&mut self, id: CommandId) {
-        let Some(mut run) = self.runs.remove(&id) else { return };
+    fn pump(&mut self, of: usize, id: CommandId) {
+        let Some(mut run) = self.courses[of].runs.remove(&id) else { return };
         match run.errand.next() {
             Next::Done(outcome) => {
-                self.note(format!("errand {id} on {} ends: {outcome:?}", run.errand.machine()));
-                return self.finished(id, outcome);
+                let machine = run.errand.machine();
+                self.note_of(of, || format!("errand {id} on {machine} ends: {outcome:?}"));
+                return self.finished(of, id, outcome);
             }
             Next::Make { number, call, by } => {
                 if number != run.number {
@@ -85,7 +114,8 @@ impl World {
                     if call != Call::Pause {
                         let lease = run.errand.lease().cloned();
                         let at = self.t + self.latency();
-                        let what = What::Arrive(self.epoch, id, number, Box::new((call, lease)));
+                        let call = Box::new((call, lease));
+                        let what = What::Arrive(self.whose(of), id, number, call);
                         self.plan(at, what);
                     }
                 }
@@ -96,16 +126,16 @@ impl World {
                 let tick = tick.max(self.t);
                 if run.ticks != Some(tick) {
                     run.ticks = Some(tick);
-                    self.plan(tick, What::Tick(self.epoch, id));
+                    self.plan(tick, What::Tick(self.whose(of), id));
                 }
             }
         }
-        self.runs.insert(id, run);
+        self.courses[of].runs.insert(id, run);
     }
 
     /// A time that an errand asked to be woken at.
-    pub fn tick(&mut self, id: CommandId) {
-        let Some(mut run) = self.runs.remove(&id) else { return };
+    pub fn tick(&mut self, of: usize, id: CommandId) {
+        let Some(mut run) = self.courses[of].runs.remove(&id) else { return };
         run.ticks = None;
         let now = self.now_of(&run);
         let due = |at: Duration| ms(at) <= ms(now.elapsed);
@@ -120,54 +150,74 @@ impl World {
             run.renewals += 1;
             if let Some(lease) = run.errand.lease().cloned() {
                 let at = self.t + self.latency();
-                self.plan(at, What::Renew(self.epoch, id, run.renewals, Box::new(lease)));
+                self.plan(at, What::Renew(self.whose(of), id, run.renewals, Box::new(lease)));
             }
         }
-        self.runs.insert(id, run);
-        self.pump(id);
+        self.courses[of].runs.insert(id, run);
+        self.pump(of, id);
     }
 
     /// A call reaches the platform, unless it was dropped before.
-    pub fn arrive(&mut self, id: CommandId, number: u64, call: Call, lease: Option<&Lease>) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.number == number) else { return };
+    pub fn arrive(
+        &mut self,
+        of: usize,
+        which: (CommandId, u64),
+        call: Call,
+        lease: Option<&Lease>,
+    ) {
+        let Some(run) = self.waiting(of, which) else { return };
         let machine = run.errand.machine().clone();
-        let fate = self.fate(call.is_write());
-        self.note(format!("call {} {machine} {fate:?}", short(&call)));
+        let fate = self.fate((of, Some(machine.as_str())), short(&call));
+        self.note_of(of, || format!("call {} {machine} {fate:?}", short(&call)));
         if fate == Fate::RequestLost {
             return;
         }
-        if let Call::WaitFor { instance, state, slice } = call {
-            let until = self.t + ms(slice);
-            return self.wait(id, number, (instance.as_str().to_owned(), state), until);
+        if let (Call::WaitFor { instance, state, slice }, None) = (&call, fate.refusal()) {
+            let until = self.t + ms(*slice);
+            return self.wait(of, which, (instance.as_str().to_owned(), *state), until);
         }
-        let answer = if fate == Fate::Fails {
-            failure_of(&call)
+        let answer = if let Some(refusal) = fate.refusal() {
+            refused(&call, refusal)
         } else {
-            let before = call.is_write().then(|| self.truth.before_write(&self.sim, &machine));
+            let course = &self.courses[of];
+            let before = call.is_write().then(|| course.truth.before_write(&self.sim, &machine));
             let wrote = call.clone();
-            let app = APP.into();
+            let app = course.app.clone();
             let platform = self.platform.clone();
             let made = make(&platform, &app, machine.clone(), lease.cloned(), call).now_or_never();
             let answer = made.expect("the model answers at once");
             if let Some(before) = before {
-                let now = self.t;
-                let state = &self.state;
-                self.truth.wrote(&self.sim, (now, state), &before, (&wrote, lease), &answer);
+                self.dirty = true;
+                let course = &mut self.courses[of];
+                let now = (self.t, &course.state);
+                course.truth.wrote(&self.sim, now, &before, (&wrote, lease), &answer);
             }
-            answer
+            if fate == Fate::Garbled {
+                refused(&wrote, PlatformError::Unreadable("<html>".to_owned()))
+            } else {
+                answer
+            }
         };
         if self.dies_now() || fate == Fate::AnswerLost {
             return;
         }
         let at = self.t + self.latency();
-        self.plan(at, What::Answer(self.epoch, id, number, Box::new(answer)));
+        self.plan(at, What::Answer(self.whose(of), which.0, which.1, Box::new(answer)));
     }
 
     /// A wait that is under way looks.
-    pub fn wait(&mut self, id: CommandId, number: u64, wanted: (String, WaitFor), until: u64) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.number == number) else { return };
-        let machine = run.errand.machine().clone();
-        let seen = self.sim.with(|org| org.progress(APP, machine.as_str()));
+    pub fn wait(
+        &mut self,
+        of: usize,
+        which: (CommandId, u64),
+        wanted: (String, WaitFor),
+        until: u64,
+    ) {
+        let Some(run) = self.waiting(of, which) else { return };
+        let (machine, app) = (run.errand.machine(), &self.courses[of].app);
+        let (seen, due) = self
+            .sim
+            .with(|org| (org.progress(app.as_str(), machine.as_str()), org.next_due()));
         let there = seen.as_ref().is_ok_and(|seen| {
             let there = match wanted.1 {
                 WaitFor::Started => seen.state == "started",
@@ -179,62 +229,75 @@ impl World {
             Err(refusal) => Err(PlatformError::from(refusal)),
             Ok(_) if there || self.t >= until => Ok(there),
             Ok(_) => {
-                let at = self.t + LOOK_MS;
-                return self.plan(at, What::Wait(self.epoch, id, number, Box::new(wanted), until));
+                let due = due.map(|due| due.duration_since(self.clock()).as_millis());
+                let due = due.and_then(|due| u64::try_from(due).ok()).unwrap_or(LOOK_MS);
+                let at = self.t + due.clamp(100, LOOK_MS);
+                let what =
+                    What::Wait(self.whose(of), which.0, which.1, Box::new(wanted), until);
+                return self.plan(at, what);
             }
         };
-        self.plan(self.t, What::Answer(self.epoch, id, number, Box::new(Answer::Waited(answer))));
+        let answer = Box::new(Answer::Waited(answer));
+        self.plan(self.t, What::Answer(self.whose(of), which.0, which.1, answer));
     }
 
     /// An answer comes back.
-    pub fn answer(&mut self, id: CommandId, number: u64, answer: Answer) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.number == number) else { return };
+    pub fn answer(&mut self, of: usize, which: (CommandId, u64), answer: Answer) {
+        let Some(run) = self.waiting(of, which) else { return };
         let now = self.now_of(run);
-        if let Some(run) = self.runs.get_mut(&id) {
+        if let Some(run) = self.courses[of].runs.get_mut(&which.0) {
             run.errand.answered(now, answer);
         }
-        self.pump(id);
+        self.pump(of, which.0);
     }
 
     /// A renewal reaches the platform.
-    pub fn renew(&mut self, id: CommandId, number: u32, lease: &Lease) {
-        if self.runs.get(&id).is_none_or(|run| run.renewals != number) {
+    pub fn renew(&mut self, of: usize, (id, number): (CommandId, u32), lease: &Lease) {
+        if self.courses[of].runs.get(&id).is_none_or(|run| run.renewals != number) {
             return;
         }
-        let fate = self.fate(false);
-        self.note(format!("call renew {} {fate:?}", lease.machine));
-        let result = match fate {
-            Fate::RequestLost => return,
-            Fate::Fails => Err(failed()),
-            Fate::Fine | Fate::AnswerLost => {
+        let fate = self.fate((of, Some(lease.machine.as_str())), "renew");
+        self.note_of(of, || format!("call renew {} {fate:?}", lease.machine));
+        let result = match fate.refusal() {
+            _ if fate == Fate::RequestLost => return,
+            Some(refusal) => Err(refusal),
+            None => {
                 let made = self.platform.refresh(lease, LEASE_TTL).now_or_never();
                 made.expect("the model answers at once")
             }
         };
-        if fate == Fate::Fine && !self.dies_now() {
-            let at = self.t + self.latency();
-            self.plan(at, What::Renewed(self.epoch, id, number, Box::new(result)));
+        if matches!(fate, Fate::AnswerLost | Fate::Garbled) || self.dies_now() {
+            return;
         }
+        let at = self.t + self.latency();
+        self.plan(at, What::Renewed(self.whose(of), id, number, Box::new(result)));
     }
 
-    pub fn renewed(&mut self, id: CommandId, number: u32, result: Result<Lease, PlatformError>) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.renewals == number) else { return };
+    pub fn renewed(
+        &mut self,
+        of: usize,
+        (id, number): (CommandId, u32),
+        result: Result<Lease, PlatformError>,
+    ) {
+        let run = self.courses[of].runs.get(&id);
+        let Some(run) = run.filter(|run| run.renewals == number) else { return };
         let now = self.now_of(run);
-        if let Some(run) = self.runs.get_mut(&id)
+        if let Some(run) = self.courses[of].runs.get_mut(&id)
             && run.errand.renewing_until().is_some()
         {
             run.errand.renewed(now, result);
         }
-        self.pump(id);
+        self.pump(of, id);
     }
 
     /// A command that is about no machine, in one piece.
-    pub fn carry_out(&mut self, id: CommandId, command: &Command) {
-        self.note(format!("command {id}: {}", command.describe()));
-        let fate = self.fate(false);
-        let app = APP.into();
+    pub fn carry_out(&mut self, of: usize, id: CommandId, command: &Command) {
+        let fate = self.fate((of, None), "command");
+        self.note_of(of, || format!("command {id}: {} {fate:?}", command.describe()));
+        let app = self.courses[of].app.clone();
         let platform = self.platform.clone();
-        let (fails, lost) = (matches!(fate, Fate::Fails | Fate::RequestLost), fate != Fate::Fine);
+        let fails = fate == Fate::RequestLost || fate.refusal().is_some();
+        let lost = fate != Fate::Fine;
         let outcome = match command {
             Command::CheckImage { image, .. } => {
                 let presence = platform.presence(image).now_or_never().expect("at once");
@@ -278,21 +341,21 @@ impl World {
             Command::PutImage(_) | Command::StartMachine(_) => return,
         };
         if !self.dies_now() {
-            self.finished(id, outcome);
+            self.finished(of, id, outcome);
         }
     }
 }
 
-fn failure_of(call: &Call) -> Answer {
+fn refused(call: &Call, error: PlatformError) -> Answer {
     match call {
-        Call::TakeLease => Answer::Lease(Err(failed())),
-        Call::LookAtMachine => Answer::Machine(Err(failed())),
-        Call::ListMachines => Answer::Machines(Err(failed())),
-        Call::ReadLedger => Answer::Ledger(Err(failed())),
-        Call::Update(_) => Answer::Updated(Err(failed())),
-        Call::Start => Answer::Started(Err(failed())),
-        Call::WaitFor { .. } => Answer::Waited(Err(failed())),
-        Call::Pause | Call::GiveLeaseBack => Answer::GivenBack(Err(failed())),
+        Call::TakeLease => Answer::Lease(Err(error)),
+        Call::LookAtMachine => Answer::Machine(Err(error)),
+        Call::ListMachines => Answer::Machines(Err(error)),
+        Call::ReadLedger => Answer::Ledger(Err(error)),
+        Call::Update(_) => Answer::Updated(Err(error)),
+        Call::Start => Answer::Started(Err(error)),
+        Call::WaitFor { .. } => Answer::Waited(Err(error)),
+        Call::Pause | Call::GiveLeaseBack => Answer::GivenBack(Err(error)),
     }
 }
 

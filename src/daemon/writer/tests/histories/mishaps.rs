@@ -6,7 +6,8 @@ use jiff::SignedDuration;
 
 use super::{
     errands::Fate,
-    world::{APP, BAD, GOOD, NEWER, REGIONS, What, World},
+    stage::{BAD, GOOD, NEWER, REGIONS, image},
+    world::{What, World},
 };
 use crate::{
     decide::Input,
@@ -15,13 +16,13 @@ use crate::{
 };
 
 /// The last disturbance begins so long after the first release was trusted.
-const WITHIN_MS: u64 = 240_000;
+const WITHIN_MS: u64 = 150_000;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mishap {
     Ship {
-        image: &'static str,
+        tag: &'static str,
         at_once: bool,
         region: Option<&'static str>,
     },
@@ -66,6 +67,10 @@ pub enum Mishap {
     Slow {
         for_ms: u64,
     },
+    /// Calls of a kind are counted.
+    Limits {
+        for_ms: u64,
+    },
     Operator {
         holds: bool,
     },
@@ -91,7 +96,7 @@ impl Mishap {
         let region = of(dice, &REGIONS);
         let for_ms = 5_000 + dice.roll(100_000);
         let machine = dice.roll(12);
-        match dice.roll(27) {
+        match dice.roll(28) {
             0 => (Self::Secrets, None),
             1 => (Self::Scale { region }, None),
             2 => (Self::ByHand, None),
@@ -101,7 +106,14 @@ impl Mishap {
                 (Self::Host { up: false, machine }, Some((for_ms, back)))
             }
             5..=8 => {
-                let fate = of(dice, &[Fate::Fails, Fate::RequestLost, Fate::AnswerLost]);
+                let fates = [
+                    Fate::Fails,
+                    Fate::RequestLost,
+                    Fate::AnswerLost,
+                    Fate::Denied,
+                    Fate::Garbled,
+                ];
+                let fate = of(dice, &fates);
                 let of_ten = of(dice, &[3, 6, 10]);
                 (Self::Calls { fate, of_ten, for_ms }, None)
             }
@@ -129,13 +141,14 @@ impl Mishap {
             }
             23 => {
                 let region = (dice.roll(4) == 0).then_some(region);
-                (Self::Ship { image: NEWER, at_once: dice.roll(2) == 0, region }, None)
+                (Self::Ship { tag: NEWER, at_once: dice.roll(2) == 0, region }, None)
             }
             24 => (Self::Reverted, None),
             25 => {
                 let seconds = of(dice, &[-120, -40, 40, 120]);
                 (Self::Skew { seconds }, None)
             }
+            26 => (Self::Limits { for_ms }, None),
             _ => (Self::Quirk, None),
         }
     }
@@ -161,7 +174,8 @@ impl Mishap {
             | Self::Denied { for_ms, .. }
             | Self::Hidden { for_ms, .. }
             | Self::Leased { for_ms }
-            | Self::Slow { for_ms } => *for_ms,
+            | Self::Slow { for_ms }
+            | Self::Limits { for_ms } => *for_ms,
             Self::Kill | Self::KillAtCall { .. } => 60_000,
             _ => 1_000,
         }
@@ -172,69 +186,92 @@ impl World {
     /// Chooses what happens from now on; when it is over.
     pub fn plan_mishaps(&mut self) -> u64 {
         let mut calm_at = self.t + 30_000;
-        let image = if self.dice.roll(8) == 0 { GOOD } else { BAD };
-        let at_once = self.dice.roll(2) == 0;
-        let region = (self.dice.roll(8) == 0).then_some("iad");
-        let ship = Mishap::Ship { image, at_once, region };
-        self.plan(self.t + 5_000, What::Mishap(Box::new(ship)));
+        for of in 0..self.courses.len() {
+            // The others are steady, or are deployed too.
+            if of > 0 && self.dice.roll(3) > 0 {
+                continue;
+            }
+            let tag = if self.dice.roll(8) == 0 { GOOD } else { BAD };
+            let at_once = self.dice.roll(2) == 0;
+            let region = (self.dice.roll(8) == 0).then_some("iad");
+            let later = if of == 0 { 0 } else { self.dice.roll(60_000) };
+            self.befalls(self.t + 5_000 + later, of, Mishap::Ship { tag, at_once, region });
+            calm_at = calm_at.max(self.t + 30_000 + later);
+        }
         for _ in 0..1 + self.dice.roll(4) {
             // Most of them where a rollback is.
             let within_ms = of(&mut self.dice, &[WITHIN_MS, WITHIN_MS / 2, WITHIN_MS / 3]);
             let at = self.t + self.dice.roll(within_ms);
+            let apps = self.courses.len() as u64;
+            let app = usize::try_from(self.dice.roll(apps)).unwrap();
             let (mishap, end) = Mishap::any(&mut self.dice);
             if !mishap.is_passing() {
-                self.truth.meddled = true;
+                // A mode is everybody's.
+                let alone = !matches!(mishap, Mishap::Mode { .. });
+                for (number, course) in self.courses.iter_mut().enumerate() {
+                    course.truth.meddled |= !alone || number == app;
+                }
             }
             calm_at = calm_at.max(at + mishap.lasts_ms());
-            self.plan(at, What::Mishap(Box::new(mishap)));
+            self.befalls(at, app, mishap);
             if let Some((later, end)) = end {
                 calm_at = calm_at.max(at + later);
-                self.plan(at + later, What::Mishap(Box::new(end)));
+                self.befalls(at + later, app, end);
             }
         }
         calm_at + 5_000
     }
 
-    fn victim(&mut self, number: u64) -> String {
-        let machines = self.sim.machine_ids(APP, None);
+    fn befalls(&mut self, at: u64, of: usize, mishap: Mishap) {
+        self.plan(at, What::Mishap(of, Box::new(mishap)));
+    }
+
+    fn machines(&self, of: usize) -> Vec<String> {
+        self.sim.machine_ids(self.courses[of].app.as_str(), None)
+    }
+
+    fn victim(&self, of: usize, number: u64) -> String {
+        let machines = self.machines(of);
         let index = usize::try_from(number).unwrap() % machines.len();
         machines[index].clone()
     }
 
     /// It happens. What the platform refuses just then does not.
-    pub fn befall(&mut self, mishap: &Mishap) {
-        self.note(format!("!! {mishap:?}"));
+    pub fn befall(&mut self, of: usize, mishap: &Mishap) {
+        self.dirty = true;
+        self.note_of(of, || format!("!! {mishap:?}"));
+        let app = self.courses[of].app.to_string();
         let roll = self.dice.roll(12);
         match mishap {
-            Mishap::Ship { image, at_once, region } => {
+            Mishap::Ship { tag, at_once, region } => {
                 let strategy =
                     if *at_once { ShipStrategy::Immediate } else { ShipStrategy::Rolling };
                 let regions = region.iter().map(|&region| region.to_owned()).collect();
                 let options = ShipOptions { strategy, regions, ..ShipOptions::default() };
-                if let Ok(release) = self.sim.ship(APP, image, options) {
-                    self.truth.released.insert(release.version, self.t);
+                if let Ok(release) = self.sim.ship(&app, &image(&app, tag), options) {
+                    self.courses[of].truth.released.insert(release.version, self.t);
                 }
             }
             Mishap::Secrets => {
-                if let Ok(release) = self.sim.ship_secrets(APP, ShipOptions::default()) {
-                    self.truth.released.insert(release.version, self.t);
+                if let Ok(release) = self.sim.ship_secrets(&app, ShipOptions::default()) {
+                    self.courses[of].truth.released.insert(release.version, self.t);
                 }
             }
             Mishap::Scale { region } => {
-                let _refused = self.sim.scale(APP, region, 1).is_err();
+                let _refused = self.sim.scale(&app, region, 1).is_err();
             }
             Mishap::ByHand => {
-                let machine = self.victim(roll);
-                let _refused = self.sim.put_image(&machine, BAD).is_err();
+                let machine = self.victim(of, roll);
+                let _refused = self.sim.put_image(&machine, &image(&app, BAD)).is_err();
             }
             Mishap::Clone => {
-                let machine = self.victim(roll);
+                let machine = self.victim(of, roll);
                 let _refused = self.sim.clone_machine(&machine).is_err();
             }
             Mishap::Host { up, machine } => {
-                let machine = self.victim(*machine);
+                let machine = self.victim(of, *machine);
                 if *up {
-                    for id in self.sim.machine_ids(APP, None) {
+                    for id in self.machines(of) {
                         self.sim.set_host(&id, "ok").unwrap();
                     }
                 } else {
@@ -255,21 +292,22 @@ impl World {
                 self.sim.hide_region(region, Duration::from_millis(*for_ms));
             }
             Mishap::Leased { for_ms } => {
-                let machine = self.victim(roll);
+                let machine = self.victim(of, roll);
                 let ttl = Duration::from_millis(*for_ms);
                 let owner = "zoe@example.com";
                 let ask = Ask { nonce: None, ttl, owner, description: "" };
-                let _refused = self.sim.with(|org| org.take_lease(APP, &machine, ask)).is_err();
+                let _refused = self.sim.with(|org| org.take_lease(&app, &machine, ask)).is_err();
             }
             Mishap::Kill => self.kill(),
             Mishap::KillAtCall { calls } => self.dies_at_call = Some(*calls),
             Mishap::Registry { silent } => self.registry_silent = *silent,
             Mishap::Slow { for_ms } => self.slow_until = self.t + for_ms,
-            Mishap::Operator { holds } => self.order(*holds),
+            Mishap::Limits { for_ms } => self.limits.0 = self.t + for_ms,
+            Mishap::Operator { holds } => self.order(of, *holds),
             Mishap::Mode { mode } => self.policy.mode = *mode,
             Mishap::Skew { seconds } => self.sim.set_skew(SignedDuration::from_secs(*seconds)),
             Mishap::Reverted => {
-                let machine = self.victim(roll);
+                let machine = self.victim(of, roll);
                 let _refused = self.sim.revert_next_update(&machine).is_err();
             }
             Mishap::Quirk => {
@@ -286,7 +324,7 @@ impl World {
     }
 
     /// An operator's order; one that is given while the daemon is down is not.
-    fn order(&mut self, holds: bool) {
+    fn order(&mut self, of: usize, holds: bool) {
         let since = self.clock();
         let order = if holds {
             let by = "ann".to_owned();
@@ -295,10 +333,9 @@ impl World {
             Order::Unhold
         };
         if self.alive {
-            self.take(&Input::Operator(order));
+            self.take(of, &Input::Operator(order));
         } else if !holds {
-            let at = self.t + 1_000;
-            self.plan(at, What::Mishap(Box::new(Mishap::Operator { holds })));
+            self.befalls(self.t + 1_000, of, Mishap::Operator { holds });
         }
     }
 }

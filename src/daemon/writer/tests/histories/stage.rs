@@ -1,8 +1,7 @@
-//! The app of a history and the policy it is watched by, as its seed chooses them.
+//! The apps of a history and the policy they are watched by, as its seed chooses them.
 
 use std::time::Duration;
 
-use super::world::{APP, BAD, BAKE_S, GOOD, NEWER, OLD, REGIONS, SCRAPE_S};
 use crate::{
     model::{
         Checks, Crashes, Mode, NoData, OnBreach, Policy, Ratio, RollbackPolicy, Selector,
@@ -13,6 +12,23 @@ use crate::{
         fleet::{FleetApp, FleetImage},
     },
 };
+
+pub const APPS: [&str; 3] = ["api", "web", "job"];
+pub const REGIONS: [&str; 3] = ["ams", "iad", "lhr"];
+pub const OLD: &str = "v41";
+pub const BAD: &str = "bad";
+pub const GOOD: &str = "good";
+pub const NEWER: &str = "newer";
+/// The tags of what behaves well.
+pub const WELL: [&str; 3] = [OLD, GOOD, NEWER];
+
+pub const BAKE_S: u64 = 60;
+const SCRAPE_S: u64 = 5;
+
+/// An app's image.
+pub fn image(app: &str, tag: &str) -> String {
+    format!("registry.fly.io/{app}:{tag}")
+}
 
 /// What is held against a release.
 pub fn policy(dice: &mut Rng) -> Policy {
@@ -55,29 +71,31 @@ pub fn policy(dice: &mut Rng) -> Policy {
     }
 }
 
-/// The app and its images.
+/// The apps and their images.
 pub fn fleet(seed: u64, dice: &mut Rng) -> Fleet {
     let mut fleet = Fleet::empty("acme");
     fleet.seed = seed;
     fleet.beat_s = 60.0;
     fleet.boot_s = [1.0, 3.0, 20.0, 45.0][usize::try_from(dice.roll(4)).unwrap()];
-    let regions = usize::try_from(2 + dice.roll(2)).unwrap();
-    let places: Vec<(&str, u32)> = REGIONS[..regions]
-        .iter()
-        .map(|region| (*region, 1 + u32::try_from(dice.roll(4)).unwrap()))
-        .collect();
-    fleet.apps = vec![FleetApp::new(APP, OLD, &places, 30.0)];
-    let bad = match dice.roll(6) {
-        0 => Behaviour::unhealthy(),
-        1 => Behaviour::crashing(2.0),
-        2 => Behaviour::errors(0.6),
-        _ => Behaviour::errors(0.3),
-    };
-    fleet.images = vec![
-        FleetImage::new(OLD, Behaviour::default()),
-        FleetImage::new(BAD, bad),
-        FleetImage::new(GOOD, Behaviour::default()),
-        FleetImage::new(NEWER, Behaviour::default()),
-    ];
+    let apps = [1, 1, 1, 1, 2, 3][usize::try_from(dice.roll(6)).unwrap()];
+    for (number, app) in APPS.into_iter().enumerate().take(apps) {
+        // Those besides the first are small.
+        let (regions, most) = if number == 0 { (2 + dice.roll(2), 4) } else { (2, 2) };
+        let places: Vec<(&str, u32)> = REGIONS[..usize::try_from(regions).unwrap()]
+            .iter()
+            .map(|region| (*region, 1 + u32::try_from(dice.roll(most).min(dice.roll(4))).unwrap()))
+            .collect();
+        fleet.apps.push(FleetApp::new(app, &image(app, OLD), &places, 30.0));
+        let bad = match dice.roll(6) {
+            0 => Behaviour::unhealthy(),
+            1 => Behaviour::crashing(2.0),
+            2 => Behaviour::errors(0.6),
+            _ => Behaviour::errors(0.3),
+        };
+        fleet.images.push(FleetImage::new(&image(app, BAD), bad));
+        for tag in WELL {
+            fleet.images.push(FleetImage::new(&image(app, tag), Behaviour::default()));
+        }
+    }
     fleet
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::super::rules::{Answer, Call},
-    world::{APP, BAD, BAKE_S, GOOD, NEWER, OLD},
+    stage::{self, BAD, BAKE_S},
 };
 use crate::{
     decide::{AppState, Input, Transition, state::Phase},
@@ -14,7 +14,7 @@ use crate::{
         MachineId, MachineState, Observation,
     },
     ports::Lease,
-    sim::{Sim, State},
+    sim::{Org, Sim, State},
 };
 
 /// At most this share of a region, and of the app, is down because of us; one always may be.
@@ -45,6 +45,7 @@ pub struct Before {
 }
 
 pub struct Truth {
+    app: String,
     broken: Option<String>,
     bad: String,
     well: BTreeSet<String>,
@@ -67,17 +68,20 @@ pub struct Truth {
     /// Machines that serve the bad image outside a rollback, since when; and those told of.
     serving: BTreeMap<String, u64>,
     told: BTreeSet<String>,
+    /// Machines that carry the bad image, whether they serve or not.
+    carrying: BTreeSet<String>,
     /// When somebody's releases were made.
     pub released: BTreeMap<u64, u64>,
 }
 
 impl Truth {
-    pub fn new(sim: &Sim) -> Self {
-        let digest = |image| sim.digest(image).unwrap();
+    pub fn new(sim: &Sim, app: &str) -> Self {
+        let digest = |tag| sim.digest(&stage::image(app, tag)).unwrap();
         Self {
+            app: app.to_owned(),
             broken: None,
             bad: digest(BAD),
-            well: [OLD, GOOD, NEWER].into_iter().map(digest).collect(),
+            well: stage::WELL.into_iter().map(digest).collect(),
             ours: BTreeMap::new(),
             writes: BTreeMap::new(),
             errands: 0,
@@ -92,6 +96,7 @@ impl Truth {
             read_at: 0,
             serving: BTreeMap::new(),
             told: BTreeSet::new(),
+            carrying: BTreeSet::new(),
             released: BTreeMap::new(),
         }
     }
@@ -100,17 +105,14 @@ impl Truth {
         self.broken.clone()
     }
 
-    pub fn is_broken(&self) -> bool {
-        self.broken.is_some()
-    }
-
     /// A promise was broken; the first one counts.
     pub fn broken(&mut self, how: impl Into<String>) {
-        self.broken.get_or_insert_with(|| how.into());
+        let app = &self.app;
+        self.broken.get_or_insert_with(|| format!("{app}: {}", how.into()));
     }
 
     /// Every instant.
-    pub fn look(&mut self, sim: &Sim, t: u64, state: &AppState, alive: bool) {
+    pub fn look(&mut self, org: &Org, t: u64, state: &AppState, alive: bool) {
         let quarantined = state.memory.quarantined.iter().any(|q| q.digest.as_str() == self.bad);
         let at_work = matches!(state.phase, Phase::RollingBack(_));
         // A hold says what it holds, and goes on saying it.
@@ -118,26 +120,27 @@ impl Truth {
         let sees = alive && t < self.read_at + 20_000;
         let watched = sees && quarantined && !at_work && !held;
         let (mut all, mut down) = (BTreeMap::new(), BTreeMap::new());
-        let mut serving = BTreeSet::new();
-        sim.with(|org| {
-            for machine in org.standings(APP) {
-                *all.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
-                let started = machine.state == State::Started;
-                if let Some(instance) = self.ours.get(machine.id) {
-                    if instance != machine.instance || (started && machine.passes) {
-                        self.ours.remove(machine.id);
-                        if let Some(up) = self.regions.get_mut(machine.region) {
-                            *up = Some(t);
-                        }
-                    } else {
-                        *down.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
+        let (mut serving, mut carrying) = (BTreeSet::new(), BTreeSet::new());
+        for machine in org.standings(&self.app) {
+            *all.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
+            let started = machine.state == State::Started;
+            if let Some(instance) = self.ours.get(machine.id) {
+                if instance != machine.instance || (started && machine.passes) {
+                    self.ours.remove(machine.id);
+                    if let Some(up) = self.regions.get_mut(machine.region) {
+                        *up = Some(t);
                     }
+                } else {
+                    *down.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
                 }
-                if started && machine.host_answers && machine.digest == Some(self.bad.as_str()) {
+            }
+            if machine.digest == Some(self.bad.as_str()) {
+                carrying.insert(machine.id.to_owned());
+                if started && machine.host_answers {
                     serving.insert(machine.id.to_owned());
                 }
             }
-        });
+        }
         let allowed = |machines: u32| (f64::from(machines) * UNAVAILABLE).ceil().max(1.0);
         for (region, count) in &down {
             if f64::from(*count) > allowed(all[region]) {
@@ -151,12 +154,13 @@ impl Truth {
         if f64::from(count) > allowed(machines) {
             self.broken(format!("capacity: {count} of {machines} machines are down because of us"));
         }
+        self.told.retain(|id| carrying.contains(id));
+        self.carrying = carrying;
         self.announced(t, watched, &serving);
     }
 
     fn announced(&mut self, t: u64, watched: bool, serving: &BTreeSet<String>) {
         self.serving.retain(|id, _| serving.contains(id));
-        self.told.retain(|id| serving.contains(id));
         for id in serving {
             let since = *self.serving.entry(id.clone()).or_insert(t);
             if self.told.contains(id) {
@@ -227,7 +231,7 @@ impl Truth {
                 _ => {}
             }
             let reason = format!("{:?}", event.reason);
-            self.told.extend(self.serving.keys().filter(|id| reason.contains(*id)).cloned());
+            self.told.extend(self.carrying.iter().filter(|id| reason.contains(*id)).cloned());
             if tells(event.kind) {
                 self.told.extend(self.serving.keys().cloned());
             }
@@ -236,7 +240,7 @@ impl Truth {
 
     pub fn before_write(&self, sim: &Sim, machine: &MachineId) -> Before {
         sim.with(|org| {
-            let found = org.standings(APP).find(|m| m.id == machine.as_str());
+            let found = org.standings(&self.app).find(|m| m.id == machine.as_str());
             Before {
                 id: machine.to_string(),
                 region: found.map(|m| m.region.to_owned()).unwrap_or_default(),
@@ -257,7 +261,7 @@ impl Truth {
         answer: &Answer,
     ) {
         let id = &before.id;
-        let holds = lease.is_some_and(|l| sim.with(|org| org.holds(APP, id, &l.nonce)));
+        let holds = lease.is_some_and(|l| sim.with(|org| org.holds(&self.app, id, &l.nonce)));
         if !holds {
             self.broken(format!("lease: {id} is written to without a live lease of ours"));
         }
@@ -289,7 +293,7 @@ impl Truth {
         }
         let read_by = t.saturating_sub(LEDGER_READ_MS);
         let wanted = |version: u64| {
-            let mut releases = sim.releases(APP).into_iter();
+            let mut releases = sim.releases(&self.app).into_iter();
             releases.any(|entry| {
                 entry.version == version && matches!(&*entry.status, "pending" | "running")
             })
@@ -317,7 +321,7 @@ impl Truth {
     pub fn nothing_bad_serves(&self, sim: &Sim) -> bool {
         self.ours.is_empty()
             && sim.with(|org| {
-                org.standings(APP).all(|machine| machine.digest != Some(self.bad.as_str()))
+                org.standings(&self.app).all(|machine| machine.digest != Some(self.bad.as_str()))
             })
     }
 
@@ -327,7 +331,7 @@ impl Truth {
             return self.broken(format!("end: {id} is down because of us"));
         }
         let serving: Vec<String> = sim.with(|org| {
-            let up = org.standings(APP).filter(|machine| machine.state == State::Started);
+            let up = org.standings(&self.app).filter(|machine| machine.state == State::Started);
             let bad = up.filter(|machine| machine.digest == Some(self.bad.as_str()));
             bad.map(|machine| machine.id.to_owned()).collect()
         });
