@@ -106,13 +106,8 @@ impl Mishap {
                 (Self::Host { up: false, machine }, Some((for_ms, back)))
             }
             5..=8 => {
-                let fates = [
-                    Fate::Fails,
-                    Fate::RequestLost,
-                    Fate::AnswerLost,
-                    Fate::Denied,
-                    Fate::Garbled,
-                ];
+                let fates =
+                    [Fate::Fails, Fate::RequestLost, Fate::AnswerLost, Fate::Denied, Fate::Garbled];
                 let fate = of(dice, &fates);
                 let of_ten = of(dice, &[3, 6, 10]);
                 (Self::Calls { fate, of_ten, for_ms }, None)

@@ -22,8 +22,8 @@ const UNAVAILABLE: f64 = 0.33;
 /// People know of an image that was rolled back and serves after a minute; an idle round and late
 /// lists come on top.
 const TOLD_AFTER_MS: u64 = 60_000 + 20_000 + 35_000;
-/// A region is looked at for that long before the next, to the second.
-const CONFIRM_MS: u64 = 9_000;
+/// A region is looked at for that long before the others, to the second.
+const CONFIRM_LEAST_MS: u64 = 1_000;
 /// Writes to one machine, and errands in all, in one history.
 const WRITES_MAX: u32 = 60;
 const ERRANDS_MAX: u32 = 1_500;
@@ -308,13 +308,39 @@ impl Truth {
             return;
         }
         if !self.regions.contains_key(&before.region) {
-            let soon = self.regions.values().flatten().any(|up| t < up + CONFIRM_MS);
-            if self.confirmed < self.regions.len() || soon {
-                let region = &before.region;
-                self.broken(format!("order: {region} is touched before the last was confirmed"));
-            }
+            self.may_be_begun(sim, t, &before.region, rollback.escalated);
             self.regions.insert(before.region.clone(), None);
         }
+    }
+
+    /// A region is touched for the first time: the first has proved that going back helps, and those
+    /// of the steps before have machines that are back.
+    fn may_be_begun(&mut self, sim: &Sim, t: u64, region: &str, escalated: bool) {
+        let mut ups = self.regions.values().flatten();
+        // Of a total outage one machine that is up for a moment is proof enough.
+        let is_proved = self.confirmed > 0
+            || (escalated && ups.any(|up| t >= up + CONFIRM_LEAST_MS))
+            || self.regions.is_empty();
+        if !is_proved {
+            self.broken(format!("order: {region} is touched before the first was confirmed"));
+        }
+        // The second and the third region are steps of their own.
+        let third = self.regions.len() == 2 && !escalated && !self.meddled;
+        let left = third.then(|| sim.with(|org| self.still_bad(org))).flatten();
+        if let Some(id) = left {
+            self.broken(format!("order: {region} is touched, and {id} is not updated yet"));
+        }
+    }
+
+    /// A machine of a region that was written to, which serves the bad image.
+    fn still_bad(&self, org: &Org) -> Option<String> {
+        let mut bad = org.standings(&self.app).filter(|machine| {
+            self.regions.contains_key(machine.region)
+                && machine.digest == Some(self.bad.as_str())
+                && machine.state == State::Started
+                && machine.host_answers
+        });
+        bad.next().map(|machine| machine.id.to_owned())
     }
 
     /// Whether no machine runs the bad image, or is to be started by us.
