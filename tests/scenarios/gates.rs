@@ -60,8 +60,7 @@ async fn whoever_is_waited_for_is_named_and_the_end_of_the_deploy_is_not_missed(
     let mut world = World::quick().await;
     world.trusted().await;
     let author = "zoe@example.com".to_owned();
-    let options =
-        ShipOptions { author, wait_timeout_s: 180.0, ..strategy(ShipStrategy::Canary) };
+    let options = ShipOptions { author, wait_timeout_s: 180.0, ..strategy(ShipStrategy::Canary) };
     world.sim.ship(APP, "registry.fly.io/api:unhealthy", options).unwrap();
     // When it is judged while the deploy still looks at its canary
     let paused = world.until(RollbackPaused).await;

@@ -19,8 +19,8 @@ fn at_once() -> ShipOptions {
     ShipOptions { strategy: ShipStrategy::Immediate, ..ShipOptions::default() }
 }
 
-fn updates(world: &World) -> usize {
-    world.sim.calls().iter().filter(|call| call.action == CallKind::Update).count()
+fn calls(world: &World, kind: CallKind) -> usize {
+    world.sim.calls().iter().filter(|call| call.action == kind).count()
 }
 
 /// Lists go on showing the bad image on machines that were put right half a minute ago.
@@ -39,7 +39,9 @@ async fn a_rollback_under_late_lists_ends_whole_and_writes_to_each_machine_once(
         world.run_for(300).await;
         // Then it is everywhere, and each machine was touched once
         world.all_run("v41");
-        assert_eq!(updates(&world), 6, "late in {late:?}\n{}", world.timeline().await);
+        let timeline = world.timeline().await;
+        assert_eq!(calls(&world, CallKind::Update), 6, "late in {late:?}\n{timeline}");
+        assert_eq!(calls(&world, CallKind::Lease), 6, "late in {late:?}\n{timeline}");
         assert_eq!(world.count(RollbackStarted).await, 1);
         assert_eq!(world.count(RollbackCompleted).await, 1);
         assert_eq!(world.count(RollbackFailed).await, 0);
@@ -100,7 +102,7 @@ async fn a_fix_is_not_undone_for_what_it_replaces_in_regions_that_are_listed_lat
     }
     // Then it is trusted, and was never held to be bad
     assert_eq!(world.count(ReleaseDegraded).await, 0, "{}", world.timeline().await);
-    assert_eq!(updates(&world), 0);
+    assert_eq!(calls(&world, CallKind::Update), 0);
     world.all_run("good");
     world.finish().await;
 }
