@@ -102,11 +102,14 @@ async fn a_label_that_no_series_has_is_told_with_those_that_are_there() {
 fn worker(metrics: bool) -> fleet::Fleet {
     let mut fleet = fleet::demo();
     fleet.apps.retain(|app| app.name == "worker");
-    let worker = &mut fleet.apps[0];
-    APP.clone_into(&mut worker.name);
-    "registry.fly.io/api:v41".clone_into(&mut worker.image);
-    worker.groups[0].metrics = metrics;
-    worker.groups[0].checks = true;
+    for worker in &mut fleet.apps {
+        APP.clone_into(&mut worker.name);
+        "registry.fly.io/api:v41".clone_into(&mut worker.image);
+        for group in &mut worker.groups {
+            group.metrics = metrics;
+            group.checks = true;
+        }
+    }
     fleet
 }
 
