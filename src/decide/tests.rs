@@ -269,3 +269,8 @@ fn a_gap_between_two_looks_earns_no_bake() {
     let trusted_at = trusted_at.expect("it is trusted in the end");
     assert!(trusted_at >= 105, "trusted after {trusted_at} s, of which 45 were not seen");
 }
+
+mod capacity;
+mod left_down;
+mod left_overs;
+mod stage;
