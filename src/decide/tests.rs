@@ -271,6 +271,8 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod capacity;
+mod ledger;
 mod left_down;
 mod left_overs;
+mod pauses;
 mod stage;

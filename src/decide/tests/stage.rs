@@ -12,6 +12,8 @@ pub(super) struct Stage {
     pub(super) ledger: Option<Vec<Release>>,
     pub(super) org: OrgContext,
     pub(super) events: Vec<Event>,
+    /// What opening a release comes to; `None`: it is not answered.
+    pub(super) opens: Option<Outcome>,
 }
 
 impl Stage {
@@ -29,6 +31,7 @@ impl Stage {
             ledger: Some(vec![entry(1, "sha256:1")]),
             org: OrgContext::default(),
             events: Vec::new(),
+            opens: Some(opened(3)),
         };
         stage.pass(90);
         assert!(stage.state.memory.newest_trusted().is_some(), "{:?}", stage.events);
@@ -98,14 +101,14 @@ impl Stage {
             org: self.org.clone(),
         });
         let mut ordered = self.tell(&input);
-        while let Some(id) = self.pending(|command| {
-            matches!(command, Command::CheckImage { .. } | Command::OpenRelease { .. })
-        }) {
-            let outcome = match &self.state.memory.pending[&id] {
-                Command::CheckImage { .. } => Outcome::ImagePresent,
-                _ => Outcome::ReleaseOpened { id: "rel_3".to_owned(), version: ReleaseVersion(3) },
-            };
-            ordered.extend(self.tell(&Input::Finished { command: id, outcome }));
+        while let Some(command) = self.pending(|one| matches!(one, Command::CheckImage { .. })) {
+            let outcome = Outcome::ImagePresent;
+            ordered.extend(self.tell(&Input::Finished { command, outcome }));
+        }
+        if let Some(command) = self.pending(|one| matches!(one, Command::OpenRelease { .. }))
+            && let Some(outcome) = self.opens.clone()
+        {
+            ordered.extend(self.tell(&Input::Finished { command, outcome }));
         }
         ordered.retain(|command| {
             !matches!(command, Command::CheckImage { .. } | Command::OpenRelease { .. })
@@ -142,14 +145,42 @@ impl Stage {
         self.tell(&Input::Finished { command, outcome })
     }
 
-    fn pending(&self, is: impl Fn(&Command) -> bool) -> Option<CommandId> {
+    pub(super) fn pending(&self, is: impl Fn(&Command) -> bool) -> Option<CommandId> {
         let mut pending = self.state.memory.pending.iter();
         pending.find(|(_, command)| is(command)).map(|(id, _)| *id)
+    }
+
+    /// The platform does what is ordered, until the rollback is completed.
+    pub(super) fn undo(&mut self) {
+        let until = self.second + 300;
+        while !matches!(self.state.phase, Phase::RolledBack(_)) {
+            assert!(self.second < until, "{:?}", self.events);
+            self.look();
+            while let Some(command) = self.pending(|one| matches!(one, Command::PutImage(_))) {
+                self.put_right(command);
+            }
+        }
+    }
+
+    fn put_right(&mut self, command: CommandId) {
+        let Command::PutImage(order) = self.state.memory.pending[&command].clone() else { return };
+        let now = at(self.second);
+        let machine = self.machine(order.machine.as_str());
+        let replaced = Some(machine.instance.clone());
+        put(machine, order.release.unwrap().0, "sha256:1", now);
+        let verified = rival::Verified { instance: machine.instance.clone(), replaced };
+        let outcome = Outcome::Put(PutOutcome::Updated { verified });
+        self.tell(&Input::Finished { command, outcome });
     }
 
     pub(super) fn told(&self, kind: EventKind) -> Vec<&Event> {
         self.events.iter().filter(|event| event.kind == kind).collect()
     }
+}
+
+/// The ledger has our entry.
+pub(super) fn opened(version: u64) -> Outcome {
+    Outcome::ReleaseOpened { id: format!("rel_{version}"), version: ReleaseVersion(version) }
 }
 
 /// A release in the ledger, made long ago.
