@@ -151,7 +151,7 @@ fn watch_of(version: u64, digest: &str) -> Watch {
 
 fn refused(policy: &Policy, state: &AppState, watch: &Watch) -> Option<HoldReason> {
     let memory = &state.memory;
-    guards::refusal(&guards::Asked { policy, memory, watch, now: at(100) })
+    super::guards::refusal(&super::guards::Asked { policy, memory, watch, now: at(100) })
 }
 
 /// Promise 1: a release that was rolled back is not rolled back again, whatever the state has
@@ -271,8 +271,12 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod capacity;
+mod guards;
 mod ledger;
 mod left_down;
 mod left_overs;
+mod neighbours;
+mod outcomes;
 mod pauses;
+mod sight;
 mod stage;

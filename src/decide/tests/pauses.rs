@@ -169,14 +169,27 @@ fn observe_mode_stops_it_at_once() {
 #[test]
 fn a_platform_that_cannot_be_read_pauses_it() {
     let mut stage = Stage::rolling_back(&["m1"]);
-    for _ in 0..10 {
-        stage.second += 2;
-        let Input::Observed(seen) = seen(Vec::new(), at(stage.second)) else { return };
-        let blind = Observation { machines: Err("503".to_owned()), ..seen };
-        assert!(stage.tell(&Input::Observed(blind)).is_empty());
-    }
+    stage.unreadable = Some("503".to_owned());
+    assert_eq!(put_on(&stage.pass(20)), [""; 0]);
     assert_eq!(stage.told(EventKind::RollbackPaused).len(), 1);
+    stage.unreadable = None;
     assert_eq!(put_on(&stage.look()), ["m1"]);
     stage.undo();
     assert_eq!(stage.told(EventKind::RollbackResumed).len(), 1);
+}
+
+/// A list without any machine is no list of an app that is being rolled back.
+#[test]
+fn a_list_that_makes_no_sense_is_none() {
+    let mut stage = Stage::rolling_back(&["m1"]);
+    let machines = std::mem::take(&mut stage.machines);
+    stage.pass(120);
+    assert!(matches!(stage.state.phase, Phase::RollingBack(_)), "{:?}", stage.state.phase);
+    assert_eq!(stage.told(EventKind::RollbackPaused).len(), 1);
+    stage.machines = machines;
+    // Nor is one that names no image.
+    let digest = stage.machine("m1").image.digest.take();
+    assert_eq!(put_on(&stage.pass(20)), [""; 0]);
+    stage.machine("m1").image.digest = digest;
+    assert_eq!(put_on(&stage.pass(2)), ["m1"]);
 }

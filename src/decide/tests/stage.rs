@@ -2,7 +2,7 @@
 //! the commands of each round and answers them.
 
 use super::*;
-use crate::model::{Check, CheckStatus, MachineId, Release, ReleaseStatus};
+use crate::model::{Check, CheckStatus, MachineId, Release, ReleaseStatus, SourceName};
 
 pub(super) struct Stage {
     pub(super) policy: Policy,
@@ -14,6 +14,9 @@ pub(super) struct Stage {
     pub(super) events: Vec<Event>,
     /// What opening a release comes to; `None`: it is not answered.
     pub(super) opens: Option<Outcome>,
+    /// Why the platform cannot be read, and why no page can be.
+    pub(super) unreadable: Option<String>,
+    pub(super) no_page: Option<String>,
 }
 
 impl Stage {
@@ -32,6 +35,8 @@ impl Stage {
             org: OrgContext::default(),
             events: Vec::new(),
             opens: Some(opened(3)),
+            unreadable: None,
+            no_page: None,
         };
         stage.pass(90);
         assert!(stage.state.memory.newest_trusted().is_some(), "{:?}", stage.events);
@@ -94,10 +99,10 @@ impl Stage {
         let now = at(self.second);
         let input = Input::Observed(Observation {
             began: now,
-            machines: Ok(self.machines.clone()),
+            machines: self.unreadable.clone().map_or_else(|| Ok(self.machines.clone()), Err),
             ledger: self.ledger.clone(),
             samples: Vec::new(),
-            blind: std::collections::BTreeMap::new(),
+            blind: self.no_page.iter().map(|why| (SourceName::Pages, why.clone())).collect(),
             org: self.org.clone(),
         });
         let mut ordered = self.tell(&input);
@@ -156,9 +161,14 @@ impl Stage {
         while !matches!(self.state.phase, Phase::RolledBack(_)) {
             assert!(self.second < until, "{:?}", self.events);
             self.look();
-            while let Some(command) = self.pending(|one| matches!(one, Command::PutImage(_))) {
-                self.put_right(command);
-            }
+            self.put_right_now();
+        }
+    }
+
+    /// The platform does what was ordered.
+    pub(super) fn put_right_now(&mut self) {
+        while let Some(command) = self.pending(|one| matches!(one, Command::PutImage(_))) {
+            self.put_right(command);
         }
     }
 
