@@ -11,6 +11,8 @@ use crate::model::{
     WatchPolicy,
 };
 
+mod wake;
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }

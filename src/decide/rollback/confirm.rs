@@ -18,7 +18,10 @@ use super::{
     region::Next,
 };
 use crate::{
-    model::{CheckStatus, HoldReason, Machine, MachineState, Verdict, Wait, reason::Unseen},
+    model::{
+        CheckStatus, HoldReason, Machine, MachineId, MachineState, Unwell, Verdict, Wait,
+        reason::Unseen,
+    },
     threshold::Finding,
 };
 
@@ -31,9 +34,9 @@ const CONFIRM_WINDOWS_MAX: u32 = 3;
 enum Look {
     Healthy,
     /// It is as bad as before.
-    NoBetter(String),
+    NoBetter(Unwell),
     /// Machines are down, or fail their checks.
-    Down(String),
+    Down(Unwell),
     /// Nothing is up, or this threshold has no traffic.
     Silent {
         threshold: Option<String>,
@@ -162,7 +165,7 @@ fn tells_of_machines(rollback: &Rollback) -> bool {
 }
 
 fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Context<'_>) -> Look {
-    let down: Vec<&str> = here
+    let down: Vec<MachineId> = here
         .iter()
         .filter(|machine| {
             let tolerated = |name: &String| {
@@ -170,16 +173,16 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
             };
             let mut failing =
                 machine.checks.iter().filter(|check| check.status == CheckStatus::Critical);
-            machine.standing(false).is_down() || failing.any(|check| !tolerated(&check.name))
+            machine.activity(false).is_down() || failing.any(|check| !tolerated(&check.name))
         })
-        .map(|machine| machine.id.as_str())
+        .map(|machine| machine.id.clone())
         .collect();
     if !down.is_empty() {
-        return Look::Down(format!("{} down or failing its checks", down.join(", ")));
+        return Look::Down(Unwell::Down { machines: down });
     }
     let crashes: u32 = confirm.crashes.values().map(|count| count.exits).sum();
     if crashes > 0 {
-        return Look::Down(format!("{crashes} crashes since"));
+        return Look::Down(Unwell::Crashes { exits: crashes });
     }
     if !here.iter().any(|machine| matches!(machine.state, MachineState::Started)) {
         return Look::Silent { threshold: None };
@@ -194,13 +197,8 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
             Finding::Untold | Finding::Better(_) => {}
             Finding::Silent => return Look::Silent { threshold: Some(threshold.name.clone()) },
             Finding::NoBetter(tally) => {
-                return Look::NoBetter(format!(
-                    "{} {:.1} % ({:.0} of {:.0})",
-                    evidence.threshold,
-                    100.0 * tally.k / tally.n,
-                    tally.k,
-                    tally.n
-                ));
+                let threshold = evidence.threshold.clone();
+                return Look::NoBetter(Unwell::NoBetter { threshold, tally });
             }
             Finding::Undecided { leans_well, .. } => {
                 decided = false;

@@ -120,7 +120,7 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
         instance: machine.instance.clone(),
         // What ended although it should serve is to be up again; what rests on purpose, and a job
         // that is done, is not.
-        running: !machine.state.is_at_rest() || machine.standing(stays_up).is_to_be_started(),
+        running: !machine.state.is_at_rest() || machine.activity(stays_up).is_to_be_started(),
         bad: machine.digest().cloned().unwrap_or_else(|| Digest::new("")),
         group: machine.group.clone(),
         missing_since: None,
