@@ -273,10 +273,13 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod capacity;
+mod control;
 mod guards;
+mod holds;
 mod ledger;
 mod left_down;
 mod left_overs;
+mod mop_up;
 mod neighbours;
 mod outcomes;
 mod pauses;

@@ -4,7 +4,7 @@ use super::{
     stage::{Stage, opened, put_on, puts},
     *,
 };
-use crate::model::{OperatorHold, Order, ReleaseStatus, Wait};
+use crate::model::{Distress, OperatorHold, Order, ReleaseStatus, Wait};
 
 fn leased() -> Outcome {
     let owner = "ci@example.com".to_owned();
@@ -155,6 +155,28 @@ fn a_release_that_is_only_announced_is_waited_for_and_told() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].reason, Some(Reason::Waits { wait }));
     stage.ledger.as_mut().unwrap()[0].status = ReleaseStatus::Failed;
+    assert_eq!(put_on(&stage.pass(4)), ["m1"]);
+}
+
+/// Before it goes on, everything that forbids a rollback is asked again.
+#[test]
+fn what_forbids_a_rollback_forbids_to_go_on() {
+    let mut stage = Stage::rolling_back(&["m1"]);
+    waits(&mut stage, 60);
+    let region = || std::collections::BTreeSet::from([crate::model::Region::new("iad")]);
+    let witness = |since| Distress { since, regions: region(), deployed: false };
+    for _ in 0..30 {
+        let since = at(stage.second);
+        for app in ["billing", "shop"] {
+            stage.org.neighbours.insert(AppName::new(app), witness(since));
+        }
+        assert_eq!(put_on(&stage.look()), [""; 0]);
+    }
+    let last = stage.told(EventKind::RollbackPaused).pop().unwrap();
+    let held = matches!(&last.reason, Some(Reason::Waits { wait: Wait::Held { hold } })
+        if matches!(hold, HoldReason::PlatformIncident { .. }));
+    assert!(held, "{:?}", last.reason);
+    stage.org.neighbours.clear();
     assert_eq!(put_on(&stage.pass(4)), ["m1"]);
 }
 

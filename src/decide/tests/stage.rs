@@ -2,7 +2,10 @@
 //! the commands of each round and answers them.
 
 use super::*;
-use crate::model::{Check, CheckStatus, MachineId, Release, ReleaseStatus, SourceName};
+use crate::model::{
+    Check, CheckStatus, Count, MachineId, MachineSample, Ratio, Readings, Release, ReleaseStatus,
+    Selector, Since, SourceName,
+};
 
 pub(super) struct Stage {
     pub(super) policy: Policy,
@@ -14,6 +17,10 @@ pub(super) struct Stage {
     pub(super) events: Vec<Event>,
     /// What opening a release comes to; `None`: it is not answered.
     pub(super) opens: Option<Outcome>,
+    /// What looking an image up comes to.
+    pub(super) registry: Outcome,
+    /// What each machine's page counts in every round: all requests, and bad ones.
+    pub(super) serves: Vec<(&'static str, f64, f64)>,
     /// Why the platform cannot be read, and why no page can be.
     pub(super) unreadable: Option<String>,
     pub(super) no_page: Option<String>,
@@ -35,6 +42,8 @@ impl Stage {
             org: OrgContext::default(),
             events: Vec::new(),
             opens: Some(opened(3)),
+            registry: Outcome::ImagePresent,
+            serves: Vec::new(),
             unreadable: None,
             no_page: None,
         };
@@ -101,13 +110,13 @@ impl Stage {
             began: now,
             machines: self.unreadable.clone().map_or_else(|| Ok(self.machines.clone()), Err),
             ledger: self.ledger.clone(),
-            samples: Vec::new(),
+            samples: self.serves.iter().map(|one| self.sample(one)).collect(),
             blind: self.no_page.iter().map(|why| (SourceName::Pages, why.clone())).collect(),
             org: self.org.clone(),
         });
         let mut ordered = self.tell(&input);
         while let Some(command) = self.pending(|one| matches!(one, Command::CheckImage { .. })) {
-            let outcome = Outcome::ImagePresent;
+            let outcome = self.registry.clone();
             ordered.extend(self.tell(&Input::Finished { command, outcome }));
         }
         if let Some(command) = self.pending(|one| matches!(one, Command::OpenRelease { .. }))
@@ -119,6 +128,18 @@ impl Stage {
             !matches!(command, Command::CheckImage { .. } | Command::OpenRelease { .. })
         });
         ordered
+    }
+
+    fn sample(&self, (id, n, k): &(&str, f64, f64)) -> MachineSample {
+        let machine = self.machines.iter().find(|machine| machine.id.as_str() == *id).unwrap();
+        let count = Count { n: *n, k: *k, since: Since::LastScrape };
+        let counts = [("5xx".to_owned(), count)].into();
+        MachineSample {
+            machine: machine.id.clone(),
+            instance: machine.instance.clone(),
+            source: SourceName::Pages,
+            readings: Ok(Readings { counts, ..Readings::default() }),
+        }
     }
 
     /// Rounds for so many seconds; what all of them ordered.
@@ -222,6 +243,22 @@ pub(super) fn put(machine: &mut Machine, version: u64, digest: &str, now: Timest
     machine.exits.clear();
     machine.checks.clear();
     machine.checks_configured = 0;
+}
+
+/// At most 2 % of the requests may fail.
+pub(super) fn ratio() -> Threshold {
+    let ratio = Ratio {
+        bad: Selector::metric("bad"),
+        total: Selector::metric("requests"),
+        max: 0.02,
+        strict: false,
+    };
+    Threshold {
+        name: "5xx".to_owned(),
+        kind: ThresholdKind::Ratio(ratio),
+        no_data: NoData::Hold,
+        on_breach: OnBreach::Rollback,
+    }
 }
 
 pub(super) fn fail_checks(machine: &mut Machine) {
