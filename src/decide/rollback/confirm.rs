@@ -38,7 +38,9 @@ enum Look {
     NoBetter(Unwell),
     /// Machines are down, or fail their checks.
     Down(Unwell),
-    /// Nothing is up, or this threshold has no traffic.
+    /// Its machines went to rest, or are gone: nobody is served by it.
+    AtRest,
+    /// Nothing is seen to be up, or this threshold has no traffic.
     Silent { threshold: Option<String> },
     /// The numbers so far decide nothing; whether they lean towards health.
     Undecided { leans_well: bool },
@@ -67,7 +69,7 @@ pub(super) fn collect(
             watching::absorb_confirm(confirm, target, rollback.started_at, machine, sample);
         }
     }
-    let look = judge(rollback, confirm, &here(rollback, work, round), cx);
+    let look = judge(rollback, work, confirm, &here(rollback, work, round), cx);
     confirm.speaks_against = matches!(look, Look::NoBetter(_) | Look::Down(_));
 }
 
@@ -93,7 +95,7 @@ pub(super) fn proves(
 ) -> bool {
     let enough =
         cx.now.duration_since(confirm.since) >= signed(cx.policy.rollback.confirm.at_least);
-    let look = || judge(rollback, confirm, &here(rollback, work, round), cx);
+    let look = || judge(rollback, work, confirm, &here(rollback, work, round), cx);
     enough && matches!(look(), Look::Healthy { .. })
 }
 
@@ -119,7 +121,7 @@ pub(super) fn confirming(
     let hidden = hidden(rollback, work, &confirm, &here, cx);
     if watched < signed(times.at_most) {
         // Good news is taken at once, when requests bring it; for bad news all the time is used.
-        return Ok(match judge(rollback, &confirm, &here, cx) {
+        return Ok(match judge(rollback, work, &confirm, &here, cx) {
             Look::Healthy { shown: Some(shown) } if hidden.is_none() => well(Some(shown)),
             _ => stays(confirm, wait),
         });
@@ -129,7 +131,7 @@ pub(super) fn confirming(
     }
     let region = work.region.clone();
     let patient = confirm.windows >= CONFIRM_WINDOWS_MAX;
-    match judge(rollback, &confirm, &here, cx) {
+    match judge(rollback, work, &confirm, &here, cx) {
         Look::Healthy { shown } => Ok(well(shown)),
         Look::NoBetter(detail) if proof => Err(HoldReason::NoImprovement { region, detail }),
         Look::NoBetter(detail) => {
@@ -142,6 +144,8 @@ pub(super) fn confirming(
             let wait = patient.then_some(Wait::Unhealthy { region, detail });
             Ok(again(confirm, cx.now, false, wait))
         }
+        Look::AtRest if patient || !proof => Ok(Next::Rests),
+        Look::AtRest => Ok(again(confirm, cx.now, false, None)),
         // Only the first region has to prove that the rollback helps; a later one without traffic
         // is healthy as far as anybody can tell.
         Look::Silent { .. } if !proof => Ok(well(None)),
@@ -212,8 +216,9 @@ fn unseen(
     sight::unseen(cx, &rollback.evidence).or_else(|| {
         let fresh = signed(cx.policy.watch.scrape_every * PAGE_STALE_AFTER);
         let read = confirm.read_at.is_some_and(|at| cx.now.duration_since(at) <= fresh);
-        let needed = rests_on_metrics(&rollback.evidence) && !here.is_empty();
-        (needed && !read).then_some(Unseen::RegionsPages)
+        // What is at rest has no page.
+        let up = here.iter().any(|machine| !machine.state.is_at_rest());
+        (rests_on_metrics(&rollback.evidence) && up && !read).then_some(Unseen::RegionsPages)
     })
 }
 
@@ -223,7 +228,22 @@ fn tells_of_machines(rollback: &Rollback) -> bool {
     breaching.any(|evidence| !rests_on_metrics(std::slice::from_ref(evidence)))
 }
 
-fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&Machine], cx: &Context<'_>) -> Look {
+/// Whether all machines that were put right are seen at rest. A list that is late shows them as they
+/// were before.
+fn is_at_rest(work: &RegionWork, here: &[&Machine]) -> bool {
+    let put_right = work.machines.iter().filter(|(_, machine)| machine.is_on_target());
+    let mut ids = put_right.map(|(id, _)| id);
+    ids.all(|id| here.iter().any(|machine| machine.id == *id))
+        && here.iter().all(|machine| machine.state.is_at_rest())
+}
+
+fn judge(
+    rollback: &Rollback,
+    work: &RegionWork,
+    confirm: &Confirm,
+    here: &[&Machine],
+    cx: &Context<'_>,
+) -> Look {
     let down: Vec<MachineId> = here
         .iter()
         .filter(|machine| {
@@ -242,6 +262,9 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&Machine], cx: &Context
     let crashes: u32 = confirm.crashes.values().map(|count| count.exits).sum();
     if crashes > 0 {
         return Look::Down(Unwell::Crashes { exits: crashes });
+    }
+    if is_at_rest(work, here) {
+        return Look::AtRest;
     }
     if !here.iter().any(|machine| matches!(machine.state, MachineState::Started)) {
         return Look::Silent { threshold: None };

@@ -181,6 +181,13 @@ fn work_on(
                     came_further = true;
                     moves(rollback, index, phase, None, cx);
                 }
+                Next::Rests => {
+                    came_further = true;
+                    if let Some(work) = rollback.regions.get_mut(index) {
+                        work.go_to_rest();
+                    }
+                    moves(rollback, index, RegionPhase::Confirmed, None, cx);
+                }
                 Next::Confirmed(shown, watched_s) => {
                     came_further = true;
                     let Some(work) = rollback.regions.get(index) else { continue };
