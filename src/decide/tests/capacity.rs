@@ -37,7 +37,7 @@ fn ordered_beside_m1(stage: &mut Stage, seconds: i64) -> Vec<String> {
     while stage.second < until {
         let mut commands = stage.look();
         if put_on(&commands).contains(&"m1") {
-            stage.answer(puts("m1"), leased());
+            commands.extend(stage.answer(puts("m1"), leased()));
             commands.extend(stage.look_at_once());
         }
         let put = put_on(&commands).into_iter().filter(|id| *id != "m1");
@@ -93,11 +93,48 @@ fn what_was_under_way_when_the_daemon_began_anew_may_be_down() {
     assert_eq!(ordered_beside_m1(&mut stage, 120), [""; 0]);
 }
 
-/// Nothing was written: the other may go first.
+/// Nothing was written: the other may go first, in the same moment.
 #[test]
 fn a_machine_that_is_waited_for_takes_no_place() {
     let mut stage = Stage::rolling_back(&["m1", "m2"]);
     assert_eq!(put_on(&stage.look()), ["m1"]);
-    stage.answer(puts("m1"), leased());
-    assert_eq!(ordered_beside_m1(&mut stage, 4), ["m2"]);
+    assert_eq!(put_on(&stage.answer(puts("m1"), leased())), ["m2"]);
+}
+
+/// Between two rounds only what was seen lately is gone by.
+#[test]
+fn a_place_that_is_freed_long_after_the_last_round_is_taken_by_the_next_one() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    stage.second += 10;
+    assert_eq!(put_on(&stage.answer(puts("m1"), leased())), [""; 0]);
+    assert_eq!(put_on(&stage.look()).len(), 1);
+}
+
+/// An operator's hold stands between an outcome and the next machine, as between two rounds.
+#[test]
+fn an_outcome_begins_no_machine_while_an_operator_holds() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    let hold = crate::model::OperatorHold {
+        by: "ops".to_owned(),
+        reason: "look at it first".to_owned(),
+        since: at(0),
+        until: None,
+    };
+    stage.tell(&Input::Operator(crate::model::Order::Hold(hold)));
+    assert_eq!(put_on(&stage.answer(puts("m1"), leased())), [""; 0]);
+}
+
+/// A newer release that the ledger announces does so too.
+#[test]
+fn an_outcome_begins_no_machine_while_a_newer_release_is_announced() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    stage.announce(9, "sha256:9");
+    if let Some(release) = stage.ledger.as_mut().and_then(|ledger| ledger.first_mut()) {
+        release.status = crate::model::ReleaseStatus::Running;
+    }
+    stage.look();
+    assert_eq!(put_on(&stage.answer(puts("m1"), leased())), [""; 0]);
 }

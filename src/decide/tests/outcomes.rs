@@ -143,10 +143,10 @@ fn what_somebody_put_on_a_machine_is_left() {
     let mut stage = Stage::rolling_back(&["m1", "m2"]);
     stage.look();
     let digest = Some(Digest::new("sha256:9"));
-    stage.answer(puts("m1"), Outcome::Put(PutOutcome::OtherImage { digest }));
+    let answer = Outcome::Put(PutOutcome::OtherImage { digest });
+    assert_eq!(put_on(&stage.answer(puts("m1"), answer)), ["m2"]);
     let now = at(stage.second);
     put(stage.machine("m1"), 2, "sha256:9", now);
-    assert_eq!(put_on(&stage.look()), ["m2"]);
     stage.undo();
     assert_eq!(put_on(&stage.pass(300)), [""; 0]);
     let completed = stage.told(EventKind::RollbackCompleted);
