@@ -149,7 +149,7 @@ fn work_on(
     gate: Option<&Wait>,
 ) -> Result<Option<Option<Wait>>, HoldReason> {
     loop {
-        let active = rollback.regions.iter().position(RegionWork::is_open);
+        let active = rollback.active();
         let proof = !rollback.regions.iter().any(RegionWork::has_proved);
         let Some(work) = active.and_then(|index| rollback.regions.get(index)) else {
             order_again(rollback, cx, round, gate);
