@@ -37,7 +37,9 @@ enum Look {
     NoBetter(Unwell),
     /// Machines are down, or fail their checks.
     Down(Unwell),
-    /// Nothing is up, or this threshold has no traffic.
+    /// Its machines went to rest, or are gone: nobody is served by it.
+    AtRest,
+    /// Nothing is seen to be up, or this threshold has no traffic.
     Silent {
         threshold: Option<String>,
     },
@@ -85,7 +87,7 @@ pub(super) fn confirming(
         return Ok(stays(confirm, Some(Wait::NotSeen { region: Some(region), what })));
     }
     let patient = confirm.windows >= CONFIRM_WINDOWS_MAX;
-    match judge(rollback, &confirm, &here, cx) {
+    match judge(rollback, work, &confirm, &here, cx) {
         Look::Healthy => Ok(Next::Moves(RegionPhase::Confirmed)),
         Look::NoBetter(detail) if proof => Err(HoldReason::NoImprovement { region, detail }),
         Look::NoBetter(detail) => {
@@ -98,6 +100,8 @@ pub(super) fn confirming(
             let wait = patient.then_some(Wait::Unhealthy { region, detail });
             Ok(again(confirm, cx.now, false, wait))
         }
+        Look::AtRest if patient || !proof => Ok(Next::Rests),
+        Look::AtRest => Ok(again(confirm, cx.now, false, None)),
         // Only the first region has to prove that the rollback helps; a later one without traffic
         // is healthy as far as anybody can tell.
         Look::Silent { .. } if !proof => Ok(Next::Moves(RegionPhase::Confirmed)),
@@ -153,8 +157,9 @@ fn unseen(
     sight::unseen(cx, &rollback.evidence).or_else(|| {
         let fresh = signed(cx.policy.watch.scrape_every * PAGE_STALE_AFTER);
         let read = confirm.read_at.is_some_and(|at| cx.now.duration_since(at) <= fresh);
-        let needed = rests_on_metrics(&rollback.evidence) && !here.is_empty();
-        (needed && !read).then_some(Unseen::RegionsPages)
+        // What is at rest has no page.
+        let up = here.iter().any(|machine| !machine.state.is_at_rest());
+        (rests_on_metrics(&rollback.evidence) && up && !read).then_some(Unseen::RegionsPages)
     })
 }
 
@@ -164,7 +169,22 @@ fn tells_of_machines(rollback: &Rollback) -> bool {
     breaching.any(|evidence| !rests_on_metrics(std::slice::from_ref(evidence)))
 }
 
-fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Context<'_>) -> Look {
+/// Whether all machines that were put right are seen at rest. A list that is late shows them as they
+/// were before.
+fn is_at_rest(work: &RegionWork, here: &[&&Machine]) -> bool {
+    let put_right = work.machines.iter().filter(|(_, machine)| machine.is_on_target());
+    let mut ids = put_right.map(|(id, _)| id);
+    ids.all(|id| here.iter().any(|machine| machine.id == *id))
+        && here.iter().all(|machine| machine.state.is_at_rest())
+}
+
+fn judge(
+    rollback: &Rollback,
+    work: &RegionWork,
+    confirm: &Confirm,
+    here: &[&&Machine],
+    cx: &Context<'_>,
+) -> Look {
     let down: Vec<MachineId> = here
         .iter()
         .filter(|machine| {
@@ -183,6 +203,9 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
     let crashes: u32 = confirm.crashes.values().map(|count| count.exits).sum();
     if crashes > 0 {
         return Look::Down(Unwell::Crashes { exits: crashes });
+    }
+    if is_at_rest(work, here) {
+        return Look::AtRest;
     }
     if !here.iter().any(|machine| matches!(machine.state, MachineState::Started)) {
         return Look::Silent { threshold: None };

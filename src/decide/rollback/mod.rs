@@ -182,8 +182,12 @@ fn work_on(
                 order_again(rollback, cx, round, gate);
                 return Ok(Some(wait));
             }
-            Next::Moves(phase) => {
-                work.phase = phase;
+            Next::Moves(_) | Next::Rests => {
+                if let Next::Moves(phase) = next {
+                    work.phase = phase;
+                } else {
+                    work.go_to_rest();
+                }
                 rollback.progress_at = cx.now;
                 if work.phase == RegionPhase::Confirmed {
                     let event = event(cx, EventKind::RollbackRegionConfirmed, rollback);

@@ -194,6 +194,14 @@ impl RegionWork {
         self.phase == RegionPhase::Skipped(Skip::NotBreaching)
     }
 
+    /// Done with, and nothing of it is up: another region has to show that the rollback helps.
+    pub fn go_to_rest(&mut self) {
+        self.phase = RegionPhase::Confirmed;
+        for machine in self.machines.values_mut() {
+            machine.running = false;
+        }
+    }
+
     /// Whether it was confirmed with a machine up on the target: the rollback is seen to help.
     pub fn has_proved(&self) -> bool {
         self.phase == RegionPhase::Confirmed

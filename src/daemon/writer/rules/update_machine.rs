@@ -107,7 +107,10 @@ pub(super) fn still_wanted(
         reason: format!("its configuration cannot be edited: {error}"),
     })?;
     let skip_launch = machine.state.is_at_rest();
-    let rests = skip_launch && !machine.activity(put.stays_up).is_to_be_started();
+    // With an update that was given up the platform may forget how the process before it ended.
+    let forgotten = put.up && put.taken_down && machine.exits.is_empty();
+    let starts = forgotten || machine.activity(put.stays_up).is_to_be_started();
+    let rests = skip_launch && !starts;
     let goal = if rests { Goal::AtRest } else { Goal::Up };
     Ok((MachineUpdate { config, current: machine.instance.clone(), skip_launch }, goal))
 }
