@@ -292,3 +292,40 @@ async fn a_first_region_at_rest_is_no_proof() {
     assert_eq!(world.images()["errors"], 2, "syd is left as it is");
     world.finish().await;
 }
+
+fn hosts(world: &World, region: &str, status: &str) {
+    for id in world.sim.machine_ids(APP, Some(region)) {
+        world.sim.set_host(&id, status).unwrap();
+    }
+}
+
+fn calls(world: &World, kind: CallKind, region: &str) -> usize {
+    let ids = world.sim.machine_ids(APP, Some(region));
+    let calls = world.sim.calls().into_iter().filter(|call| call.action == kind);
+    calls
+        .filter(|call| call.machine.as_ref().is_some_and(|id| ids.contains(&id.to_string())))
+        .count()
+}
+
+/// A region that was skipped, because nobody could reach it, revives while the next is at work: it
+/// waits for its turn.
+#[tokio::test(start_paused = true)]
+async fn a_region_that_revives_waits_until_the_one_at_work_is_confirmed() {
+    let mut world = World::new(&fleet::demo(), &in_order()).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.run_for(10).await;
+    hosts(&world, "iad", "unreachable");
+    while calls(&world, CallKind::Update, "lhr") == 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    hosts(&world, "iad", "ok");
+    while world.count(RollbackRegionConfirmed).await == 0 {
+        assert_eq!(calls(&world, CallKind::Update, "iad"), 0, "{}", world.timeline().await);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    world.until(RollbackCompleted).await;
+    assert_eq!(world.count(RollbackRegionConfirmed).await, 3);
+    went_on(&world).await;
+    world.finish().await;
+}

@@ -232,14 +232,15 @@ fn seen(
     }
 }
 
-/// A region with new work is worked on again, while the rollback is not over.
+/// A region with new work waits for its turn again, while the rollback is not over: the one that is
+/// under way goes first.
 fn reopen(work: &mut RegionWork, over: bool) {
     let closed = match work.phase {
         RegionPhase::Confirmed | RegionPhase::Skipped(_) => !work.is_left_alone(),
         RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => false,
     };
     if closed && !over {
-        work.phase = RegionPhase::Updating;
+        work.phase = RegionPhase::Waiting;
     }
 }
 

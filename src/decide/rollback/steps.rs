@@ -15,7 +15,7 @@ pub(super) fn at_work(policy: &Policy, rollback: &Rollback) -> Vec<usize> {
     if rollback.escalated && (rollback.proven || proof.is_some()) {
         return all.into_iter().filter(is_open).collect();
     }
-    let Some(proof) = proof else { return all.into_iter().find(is_open).into_iter().collect() };
+    let Some(proof) = proof else { return rollback.active().into_iter().collect() };
 
     let follow: Vec<usize> = all
         .into_iter()

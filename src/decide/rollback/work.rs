@@ -220,6 +220,11 @@ impl RegionWork {
         }
     }
 
+    /// Whether it is under way.
+    pub fn is_begun(&self) -> bool {
+        self.is_open() && self.phase != RegionPhase::Waiting
+    }
+
     /// Whether the policy leaves it alone.
     pub fn is_left_alone(&self) -> bool {
         self.phase == RegionPhase::Skipped(Skip::NotBreaching)
@@ -283,9 +288,15 @@ pub struct Rollback {
 }
 
 impl Rollback {
+    /// The place of the region being worked on: what was begun goes before what revived meanwhile.
+    pub(super) fn active(&self) -> Option<usize> {
+        let begun = self.regions.iter().position(RegionWork::is_begun);
+        begun.or_else(|| self.regions.iter().position(RegionWork::is_open))
+    }
+
     /// The region being worked on.
     pub fn active_region(&self) -> Option<&RegionWork> {
-        self.regions.iter().find(|work| work.is_open())
+        self.active().and_then(|index| self.regions.get(index))
     }
 
     /// Whether some region is being confirmed, and the machines of none are being updated.

@@ -1,6 +1,9 @@
 //! What happens in an hour, chosen by the dice. What the platform refuses just then does not.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::SignedDuration;
 use waveoff::{
@@ -80,6 +83,8 @@ pub struct Lasting {
     /// Machines whose process was killed: nobody is killed twice, or it would be the release's.
     killed: BTreeSet<String>,
     observes: bool,
+    /// What was shipped last of each app.
+    shipped: BTreeMap<&'static str, &'static str>,
 }
 
 fn fault(dice: &mut Rng) -> FaultRule {
@@ -126,7 +131,7 @@ impl Hour {
         }
     }
 
-    fn deploy(&mut self, app: &str) {
+    fn deploy(&mut self, app: &'static str) {
         if self.dice.roll(8) == 0 {
             let done = self.world.sim.ship_secrets(app, ShipOptions::default());
             let done = done.map(|entry| self.truth.released(app, entry.version));
@@ -142,7 +147,11 @@ impl Hour {
                 ShipStrategy::Canary,
             ],
         );
-        let tag = if self.dice.roll(5) < 3 {
+        let before = self.lasting.shipped.get(app).copied();
+        let tag = if let Some(before) = before.filter(|_| self.dice.roll(4) == 0) {
+            // The same once more, as people do who do not believe it.
+            before
+        } else if self.dice.roll(5) < 3 {
             *of(&mut self.dice, &BAD)
         } else {
             *of(&mut self.dice, &["good", "fix"])
@@ -152,10 +161,11 @@ impl Hour {
         let options = ShipOptions {
             strategy,
             checks: self.dice.roll(3) == 0,
-            pause_s: 2.0,
+            pause_s: *of(&mut self.dice, &[0.0, 2.0, 2.0, 30.0]),
             regions,
             ..ShipOptions::default()
         };
+        self.lasting.shipped.insert(app, tag);
         let done = self.world.sim.ship(app, &image(app, tag), options);
         let done = done.map(|entry| self.truth.released(app, entry.version));
         self.happened(done.is_ok(), &told);
@@ -221,6 +231,7 @@ impl Hour {
             0 | 1 => {
                 let seconds = *of(&mut self.dice, &[0, 5, 15, 30]);
                 self.world.sim.set_list_lag(region, Duration::from_secs(seconds));
+                self.truth.lists_are_late(seconds * 1000);
                 format!("lists of {region} are {seconds} s late")
             }
             2 => {

@@ -8,12 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 use waveoff::{
-    model::{
-        AppName, Event,
-        EventKind::{self, *},
-        Machine, MachineState,
-        event::ReleaseInfo,
-    },
+    model::{AppName, Event, EventKind::*, Machine, MachineState, Reason, event::ReleaseInfo},
     notify::text,
     ports::Lease,
     sim::{Sim, State},
@@ -26,9 +21,9 @@ use crate::mortal::Witness;
 pub const US: &str = "waveoff@tokens.fly.io";
 /// At most this share of a region is down because of us; one machine always may be.
 const UNAVAILABLE: f64 = 0.33;
-/// People know of an image that was rolled back and serves after a minute; an idle round and late
-/// lists come on top.
-const TOLD_AFTER_MS: u64 = 60_000 + 20_000 + 35_000;
+/// People know of an image that was rolled back and serves after a minute; an idle round comes on
+/// top, and what lists are late.
+const TOLD_AFTER_MS: u64 = 60_000 + 20_000;
 /// Two looks further apart than this did not see what was between them.
 const CONTIGUOUS_MS: u64 = 60_000;
 /// A newer release in the ledger was there to be read for so long.
@@ -70,7 +65,7 @@ struct Known {
     ours: BTreeMap<String, String>,
     writes: BTreeMap<String, u32>,
     /// Machines that serve an image that was rolled back, since when; and those told of.
-    serving: BTreeMap<String, u64>,
+    serving: BTreeMap<String, (u64, String)>,
     told: BTreeSet<String>,
     /// Milliseconds for which an image was looked at, and when machines were listed last.
     seen_ms: BTreeMap<String, u64>,
@@ -88,6 +83,8 @@ struct Book {
     ids: BTreeSet<String>,
     /// Until then a part of the platform is not to be seen.
     hidden_until: u64,
+    /// The latest that any list was so far.
+    late_ms: u64,
     broken: Option<String>,
     log: Vec<(u64, String)>,
 }
@@ -140,6 +137,12 @@ impl Truth {
         book.hidden_until = book.hidden_until.max(until);
     }
 
+    /// Lists are late by so much from now on.
+    pub fn lists_are_late(&self, ms: u64) {
+        let mut book = self.book.lock().unwrap();
+        book.late_ms = book.late_ms.max(ms);
+    }
+
     /// Somebody made a release.
     pub fn released(&self, app: &str, version: u64) {
         let t = self.t();
@@ -189,17 +192,18 @@ impl Truth {
         let t = self.t();
         let machines = self.machines(app);
         let mut book = self.book.lock().unwrap();
-        let hidden = t < book.hidden_until;
+        let (hidden, late_ms) = (t < book.hidden_until, book.late_ms);
         let known = book.apps.entry(app.to_owned()).or_default();
         let broken = known.capacity(app, &machines);
-        let serving: BTreeSet<String> = machines
-            .iter()
+        let serving: BTreeMap<String, String> = machines
+            .into_iter()
             .filter(|one| one.up && one.reachable)
-            .filter(|one| one.digest.as_ref().is_some_and(|digest| known.undone.contains(digest)))
-            .map(|one| one.id.clone())
+            .filter_map(|one| Some((one.id, one.digest?)))
+            .filter(|(_, digest)| known.undone.contains(digest))
             .collect();
-        known.serving.retain(|id, _| serving.contains(id));
-        known.told.retain(|id| serving.contains(id));
+        known.serving.retain(|id, (_, digest)| serving.get(id) == Some(digest));
+        let still = &known.serving;
+        known.told.retain(|id| still.contains_key(id));
         let sees = !hidden && known.listed_at.is_some_and(|at| t < at + 20_000);
         let busy = serving.is_empty()
             || matches!(
@@ -209,15 +213,15 @@ impl Truth {
                 )
             );
         let mut silent = None;
-        for id in &serving {
-            let since = *known.serving.entry(id.clone()).or_insert(t);
-            if known.told.contains(id) {
+        for (id, digest) in serving {
+            let (since, _) = known.serving.entry(id.clone()).or_insert((t, digest));
+            if known.told.contains(&id) {
                 continue;
             }
             if busy || !sees {
-                known.serving.insert(id.clone(), t);
-            } else if t > since + TOLD_AFTER_MS {
-                silent = Some(id.clone());
+                *since = t;
+            } else if t > *since + TOLD_AFTER_MS + late_ms {
+                silent = Some(id);
             }
         }
         let silent = silent
@@ -328,7 +332,7 @@ impl Known {
                 if !images.up.contains(&target) || seen_ms * 10 < bake_ms * 9 {
                     wrong.push(format!("{target} is gone back to, and was seen for {seen_ms} ms"));
                 }
-                self.undone.insert(digest);
+                self.undone.insert(digest.clone());
                 self.since = Some(t);
                 self.stopped_at = None;
                 self.touched.clear();
@@ -350,28 +354,22 @@ impl Known {
         }
         let reason = format!("{:?}", event.reason);
         self.told.extend(self.serving.keys().filter(|id| reason.contains(*id)).cloned());
-        if tells(event.kind) {
-            self.told.extend(self.serving.keys().cloned());
+        if tells(event) {
+            let of = self.serving.iter().filter(|(_, (_, serves))| *serves == digest);
+            self.told.extend(of.map(|(id, _)| id.clone()));
         }
         wrong
     }
 }
 
-/// Whether people learn from it of what serves.
-fn tells(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        ReleaseDetected
-            | ReleaseDegraded
-            | HoldPlaced
-            | RollbackPlanned
-            | RollbackStarted
-            | RollbackPaused
-            | RollbackResumed
-            | RollbackStopped
-            | RollbackFailed
-            | ImageMixed
-    )
+/// Whether people learn from it that the image of its release serves.
+fn tells(event: &Event) -> bool {
+    match event.kind {
+        ReleaseDetected => event.reason == Some(Reason::RolledBackBefore),
+        ReleaseDegraded | HoldPlaced | RollbackPlanned | RollbackStarted | RollbackPaused
+        | RollbackResumed | RollbackFailed => true,
+        _ => false,
+    }
 }
 
 impl Witness for Truth {
