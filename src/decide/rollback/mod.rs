@@ -149,7 +149,9 @@ fn work_on(
     gate: Option<&Wait>,
 ) -> Result<Option<Option<Wait>>, HoldReason> {
     loop {
-        let active = rollback.regions.iter().position(RegionWork::is_open);
+        // One that was skipped and is to be had again waits for the one that is under way.
+        let active = rollback.regions.iter().position(RegionWork::is_begun);
+        let active = active.or_else(|| rollback.regions.iter().position(RegionWork::is_open));
         let proof = !rollback.regions.iter().any(RegionWork::has_proved);
         let Some(work) = active.and_then(|index| rollback.regions.get(index)) else {
             order_again(rollback, cx, round, gate);

@@ -189,6 +189,15 @@ impl RegionWork {
         }
     }
 
+    /// Whether it is open and machines of it were touched: it comes before one that was passed over
+    /// and is to be had again.
+    pub fn is_begun(&self) -> bool {
+        let touched = |machine: &MachineWork| {
+            machine.is_in_flight() || machine.is_on_target() || machine.down_since.is_some()
+        };
+        self.is_open() && self.machines.values().any(touched)
+    }
+
     /// Whether the policy leaves it alone.
     pub fn is_left_alone(&self) -> bool {
         self.phase == RegionPhase::Skipped(Skip::NotBreaching)
