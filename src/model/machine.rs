@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
@@ -203,6 +203,9 @@ pub struct Check {
     pub grace: Option<Duration>,
 }
 
+/// After so long a machine that is started runs what it was last given, whatever its times say.
+const CLOCK_CATCHES_UP: SignedDuration = SignedDuration::from_mins(5);
+
 /// How often a check is taken to run when the configuration does not say (the platform's default).
 pub const UNTOLD_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// A check that has been passing for this long after a start was asked since: longer than the
@@ -321,7 +324,10 @@ impl Machine {
     fn has_run_for(&self, span: Duration, now: Timestamp) -> bool {
         let Some(started) = self.started_at else { return false };
         matches!(self.state, MachineState::Started)
-            && self.placed_at.is_none_or(|placed| placed <= started)
+            && self.placed_at.is_none_or(|placed| {
+                // A clock that was set back between the two would deny it for ever.
+                placed <= started || now.duration_since(placed) >= CLOCK_CATCHES_UP
+            })
             && Duration::try_from(now.duration_since(started)).is_ok_and(|up| up >= span)
     }
 
@@ -435,6 +441,7 @@ pub(crate) mod tests {
         assert!(machine.checks_pass(&none, at(112)));
         machine.placed_at = Some(at(105));
         assert!(!machine.checks_pass(&none, at(112)), "what started is not what was placed");
+        assert!(machine.checks_pass(&none, at(405)), "the clock was set back between the two");
         assert!(!checked(CheckStatus::Warning, None).checks_pass(&none, at(500)));
     }
 

@@ -73,6 +73,24 @@ async fn observe_mode_stops_a_rollback_where_it_is() {
     world.finish().await;
 }
 
+/// The brake is let go: what still is bad is judged anew, and undone.
+#[tokio::test(start_paused = true)]
+async fn arming_the_policy_again_undoes_what_its_brake_left_half_way() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackRegionConfirmed).await;
+    world.rewrite_policy(&observing()).await;
+    world.until(HoldPlaced).await;
+    world.run_for(60).await;
+    world.rewrite_policy(&policy(QUICK)).await;
+    world.until(HoldCleared).await;
+    world.until(RollbackCompleted).await;
+    world.all_run("v41");
+    assert_eq!(world.count(RollbackStarted).await, 2);
+    world.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_app_that_no_policy_names_any_more_is_let_go_with_a_word() {
     let mut world = World::quick().await;

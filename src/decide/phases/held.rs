@@ -5,12 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     super::{
         Context, Round, door, images, sight,
-        state::{Phase, Watch},
-        verdict,
+        state::{Phase, Rollback, Watch},
+        verdict, watch,
     },
     look_again,
 };
-use crate::model::{EventKind, HoldReason, Reason, Verdict};
+use crate::model::{EventKind, HoldReason, Mode, Reason, Verdict};
 
 /// How often a registry that could not answer is asked again.
 const REGISTRY_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(15);
@@ -69,6 +69,30 @@ pub(super) fn held(
             door::after_breach(watch, cx)
         }
     }
+}
+
+/// A rollback that stopped half way. One that the mode stopped is over; when the mode is put back, what
+/// still runs the release is judged anew, and comes to the door like any other.
+pub(super) fn stopped(
+    rollback: Box<Rollback>,
+    reason: HoldReason,
+    since: Timestamp,
+    cx: &mut Context<'_>,
+    round: &Round<'_>,
+) -> Phase {
+    let still_braked = cx.policy.mode != Mode::Rollback;
+    if reason != HoldReason::ObserveMode || still_braked || round.machines.is_empty() {
+        return Phase::Stopped { rollback, reason, since };
+    }
+    let digest = &rollback.bad.digest;
+    for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *digest) {
+        old.unfinished = true;
+    }
+    let mut watch = watch::begin(rollback.bad.clone(), cx.now, false);
+    watch.no_mercy = true;
+    watch.in_ledger = true;
+    clear_hold(&watch, cx, Reason::HoldOver { was: reason });
+    Phase::Watching(Box::new(watch))
 }
 
 pub(in crate::decide) fn clear_hold(watch: &Watch, cx: &mut Context<'_>, why: Reason) {

@@ -52,7 +52,9 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
         }
         Phase::RollingBack(work) => rollback::rolling_back(work, cx, round),
         Phase::RolledBack(work) => rollback::mopping_up(work, cx, round),
-        Phase::Stopped { rollback, reason, since } => Phase::Stopped { rollback, reason, since },
+        Phase::Stopped { rollback, reason, since } => {
+            held::stopped(rollback, reason, since, cx, round)
+        }
     }
 }
 

@@ -222,7 +222,7 @@ impl Org {
     fn next_check(&self, id: &str) -> Option<Timestamp> {
         let machine = self.machines.get(id)?;
         let behaviour = self.behaviour_of(machine);
-        let turn = later(machine.process.as_ref()?.since, seconds(behaviour.after_s));
+        let turn = later(machine.process.as_ref()?.runs_since, seconds(behaviour.after_s));
         (behaviour.check_says() != CheckSays::Passing && turn > self.now).then_some(turn)
     }
 
@@ -264,7 +264,7 @@ impl Org {
 
     pub(in crate::sim) fn check_says(&self, machine: &SimMachine, at: Timestamp) -> CheckSays {
         let behaviour = self.behaviour_of(machine);
-        let since = machine.process.as_ref().map_or(at, |process| process.since);
+        let since = machine.process.as_ref().map_or(at, |process| process.runs_since);
         let is_itself = at >= later(since, seconds(behaviour.after_s));
         if is_itself { behaviour.check_says() } else { CheckSays::Passing }
     }

@@ -21,10 +21,12 @@ impl Org {
             let death = machine.death.iter_mut().map(|death| &mut death.at);
             let lease = machine.lease.iter_mut().map(|lease| &mut lease.expires_at);
             let restarts = machine.restarts.iter_mut();
+            let process = machine.process.iter_mut().map(|process| &mut process.runs_since);
             next.chain(death)
                 .chain(machine.check_due.iter_mut())
                 .chain(lease)
                 .chain(restarts)
+                .chain(process)
                 .for_each(|at| moved(at, by));
         }
         for app in self.apps.values_mut() {

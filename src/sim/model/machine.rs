@@ -228,7 +228,10 @@ pub(in crate::sim) struct LeaseState {
 /// A running process and what it counted.
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct Process {
+    /// When it started, as it tells.
     pub(in crate::sim) since: Timestamp,
+    /// The same, by the clock as it is now.
+    pub(in crate::sim) runs_since: Timestamp,
     pub(in crate::sim) ok: u64,
     pub(in crate::sim) failed: u64,
     /// Slow ones, by the place of their histogram bucket.
@@ -241,7 +244,15 @@ pub(in crate::sim) struct Process {
 
 impl Process {
     pub(in crate::sim) fn new(since: Timestamp) -> Self {
-        Self { since, ok: 0, failed: 0, slow: BTreeMap::new(), seconds: 0.0, carry: 0.0 }
+        Self {
+            since,
+            runs_since: since,
+            ok: 0,
+            failed: 0,
+            slow: BTreeMap::new(),
+            seconds: 0.0,
+            carry: 0.0,
+        }
     }
 }
 

@@ -91,7 +91,7 @@ impl Org {
         line(format_args!("# HELP process_start_time_seconds When the process started.\n"));
         line(format_args!("# TYPE process_start_time_seconds gauge\n"));
         line(format_args!("process_start_time_seconds {since}\n"));
-        let uptime = now.duration_since(process.since).as_secs_f64();
+        let uptime = now.duration_since(process.runs_since).as_secs_f64();
         let memory = (behaviour.memory_bytes + behaviour.leak_bytes_per_s * uptime).floor();
         line(format_args!("# HELP process_resident_memory_bytes Memory in use.\n"));
         line(format_args!("# TYPE process_resident_memory_bytes gauge\n"));

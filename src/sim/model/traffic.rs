@@ -138,7 +138,7 @@ fn serve(
     at: Timestamp,
     rng: &mut Rng,
 ) -> u64 {
-    let is_itself = at >= later(process.since, seconds(behaviour.after_s));
+    let is_itself = at >= later(process.runs_since, seconds(behaviour.after_s));
     let (error_share, slow_share) =
         if is_itself { (behaviour.error_share, behaviour.slow_share) } else { (0.0, 0.0) };
     let failed = rng.binomial(requests, error_share);

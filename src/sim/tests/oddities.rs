@@ -23,6 +23,21 @@ async fn exits_survive_an_update_where_the_platform_keeps_its_events() {
     }
 }
 
+/// What it does does not wait until a clock that was set back has caught up.
+#[test]
+fn a_process_goes_on_as_it_was_when_the_clock_is_set() {
+    for skew in [-600, 600] {
+        let sim = Sim::at(&fleet(Behaviour::default()), "2026-03-01T03:00:00Z".parse().unwrap());
+        sim.set_behaviour(OLD, Behaviour::errors(0.5)).unwrap();
+        let failed = || sim.totals("web").failed;
+        sim.skip(std::time::Duration::from_secs(30));
+        let before = failed();
+        sim.set_skew(jiff::SignedDuration::from_secs(skew));
+        sim.skip(std::time::Duration::from_secs(30));
+        assert!(before > 10 && failed() > before + before / 2, "{skew}: {before}, {}", failed());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn updated_at_moves_with_every_state_or_with_the_configuration_alone() {
     for of_config in [false, true] {

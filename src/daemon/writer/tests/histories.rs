@@ -63,6 +63,7 @@ fn play_all(first: u64, last: u64) -> Vec<(u64, String)> {
                         return;
                     }
                     if let (Some(problem), _) = play(seed, false) {
+                        eprintln!("history {seed}: {problem}");
                         broken.lock().unwrap().push((seed, problem));
                     }
                 }

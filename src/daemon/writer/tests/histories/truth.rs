@@ -68,6 +68,10 @@ pub struct Truth {
     /// Machines that serve the bad image outside a rollback, since when; and those told of.
     serving: BTreeMap<String, u64>,
     told: BTreeSet<String>,
+    /// Machines that we took down and that were not up since, whoever changed them meanwhile.
+    taken: BTreeSet<String>,
+    /// Machines that an event named.
+    named: BTreeSet<String>,
     /// Machines that carry the bad image, whether they serve or not.
     carrying: BTreeSet<String>,
     /// When somebody's releases were made.
@@ -96,6 +100,8 @@ impl Truth {
             read_at: 0,
             serving: BTreeMap::new(),
             told: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            named: BTreeSet::new(),
             carrying: BTreeSet::new(),
             released: BTreeMap::new(),
         }
@@ -120,10 +126,15 @@ impl Truth {
         let sees = alive && t < self.read_at + 20_000;
         let watched = sees && quarantined && !at_work && !held;
         let (mut all, mut down) = (BTreeMap::new(), BTreeMap::new());
+        let mut standing = BTreeSet::new();
         let (mut serving, mut carrying) = (BTreeSet::new(), BTreeSet::new());
         for machine in org.standings(&self.app) {
             *all.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
+            standing.insert(machine.id.to_owned());
             let started = machine.state == State::Started;
+            if started {
+                self.taken.remove(machine.id);
+            }
             if let Some(instance) = self.ours.get(machine.id) {
                 if instance != machine.instance || (started && machine.passes) {
                     self.ours.remove(machine.id);
@@ -155,6 +166,7 @@ impl Truth {
             self.broken(format!("capacity: {count} of {machines} machines are down because of us"));
         }
         self.told.retain(|id| carrying.contains(id));
+        self.taken.retain(|id| standing.contains(id));
         self.carrying = carrying;
         self.announced(t, watched, &serving);
     }
@@ -231,6 +243,10 @@ impl Truth {
                 _ => {}
             }
             let reason = format!("{:?}", event.reason);
+            let known = self.carrying.iter().chain(&self.taken);
+            // Mixed images are told by their digests.
+            let names = |id: &str| reason.contains(id) || reason.contains(&self.bad);
+            self.named.extend(known.filter(|id| names(id)).cloned());
             self.told.extend(self.carrying.iter().filter(|id| reason.contains(*id)).cloned());
             if tells(event.kind) {
                 self.told.extend(self.serving.keys().cloned());
@@ -279,6 +295,7 @@ impl Truth {
         }
         if before.up {
             self.ours.insert(id.clone(), instance.as_str().to_owned());
+            self.taken.insert(id.clone());
         }
         self.region_of.insert(id.clone(), before.region.clone());
         let rollback = match &state.phase {
@@ -346,6 +363,7 @@ impl Truth {
     /// Whether no machine runs the bad image, or is to be started by us.
     pub fn nothing_bad_serves(&self, sim: &Sim) -> bool {
         self.ours.is_empty()
+            && self.taken.is_empty()
             && sim.with(|org| {
                 org.standings(&self.app).all(|machine| machine.digest != Some(self.bad.as_str()))
             })
@@ -356,13 +374,17 @@ impl Truth {
         if let Some(id) = self.ours.keys().next().cloned() {
             return self.broken(format!("end: {id} is down because of us"));
         }
+        let left = self.taken.iter().find(|id| !self.named.contains(*id));
+        if let Some(id) = left.cloned() {
+            return self.broken(format!("end: {id} was taken down by us and never came up again"));
+        }
         let serving: Vec<String> = sim.with(|org| {
             let up = org.standings(&self.app).filter(|machine| machine.state == State::Started);
             let bad = up.filter(|machine| machine.digest == Some(self.bad.as_str()));
             bad.map(|machine| machine.id.to_owned()).collect()
         });
         let held = matches!(state.phase, Phase::Held { .. } | Phase::Stopped { .. });
-        let named = self.meddled && (held || serving.iter().all(|id| self.told.contains(id)));
+        let named = self.meddled && (held || serving.iter().all(|id| self.named.contains(id)));
         if !serving.is_empty() && !named {
             let word = state.phase.word();
             self.broken(format!("end: {serving:?} serve the bad image, the app is {word}"));
