@@ -248,6 +248,8 @@ fn in_order() -> String {
 /// The proxy's autostop stops the first region's machines as soon as they are put right.
 async fn until_the_first_region_rests(world: &mut World) {
     world.until(RollbackStarted).await;
+    // Requests would prove it in a moment.
+    world.sim.set_traffic(APP, 0.0).unwrap();
     let is_put_right = |world: &World| {
         let regions = world.view().regions;
         regions.iter().any(|one| one.phase == RegionStage::Confirming)
@@ -258,6 +260,7 @@ async fn until_the_first_region_rests(world: &mut World) {
     for id in world.sim.machine_ids(APP, Some("iad")) {
         world.sim.stop(&id).unwrap();
     }
+    world.sim.set_traffic(APP, 120.0).unwrap();
 }
 
 /// Nobody asks the first region for anything at night, and the proxy stops its machines before they
