@@ -193,7 +193,8 @@ impl RegionWork {
     /// and is to be had again.
     pub fn is_begun(&self) -> bool {
         let touched = |machine: &MachineWork| {
-            machine.is_in_flight() || machine.is_on_target() || machine.down_since.is_some()
+            let tried = machine.waits.is_some() || machine.attempts > 0;
+            machine.is_in_flight() || machine.is_on_target() || tried
         };
         self.is_open() && self.machines.values().any(touched)
     }
