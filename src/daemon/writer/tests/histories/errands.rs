@@ -215,9 +215,8 @@ impl World {
     ) {
         let Some(run) = self.waiting(of, which) else { return };
         let (machine, app) = (run.errand.machine(), &self.courses[of].app);
-        let (seen, due) = self
-            .sim
-            .with(|org| (org.progress(app.as_str(), machine.as_str()), org.next_due()));
+        let (seen, due) =
+            self.sim.with(|org| (org.progress(app.as_str(), machine.as_str()), org.next_due()));
         let there = seen.as_ref().is_ok_and(|seen| {
             let there = match wanted.1 {
                 WaitFor::Started => seen.state == "started",
@@ -232,8 +231,7 @@ impl World {
                 let due = due.map(|due| due.duration_since(self.clock()).as_millis());
                 let due = due.and_then(|due| u64::try_from(due).ok()).unwrap_or(LOOK_MS);
                 let at = self.t + due.clamp(100, LOOK_MS);
-                let what =
-                    What::Wait(self.whose(of), which.0, which.1, Box::new(wanted), until);
+                let what = What::Wait(self.whose(of), which.0, which.1, Box::new(wanted), until);
                 return self.plan(at, what);
             }
         };
