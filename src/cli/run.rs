@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -17,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use super::LogFormat;
 use crate::{
     config::{self, Secret},
-    daemon::{self, ConfigSource, Counted, Ports, Settings},
+    daemon::{self, Audience, ConfigSource, Counted, Ports, Settings, await_journal, tell_opened},
     fly::{Fly, FlySettings},
     notify::http::HttpNotifier,
     ports::Clock,
@@ -53,30 +54,33 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     let fly = Arc::new(Fly::new(settings).context("set up the platform's client")?);
     let clock = Clock::system();
     let board = Board::new(&config.organization, clock.now());
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("make the data directory {}", config.data_dir.display()))?;
-    let _lock = match DirectoryLock::take(&config.data_dir, clock.now()) {
-        Ok(lock) => lock,
-        Err(error @ LockError::Held { .. }) => {
-            writeln!(std::io::stderr(), "waveoff: {error}")?;
-            return Ok(super::EXIT_IN_USE);
-        }
-        Err(error) => return Err(error).context("lock the data directory"),
-    };
-    let path = config.data_dir.join("waveoff.sqlite");
     let notifier = Arc::new(HttpNotifier::new(clock.clone())?);
-    let journal = match SqliteJournal::open(&path) {
-        Ok(journal) => journal,
-        Err(error) => {
-            // It ends here, and is started again; somebody has to hear of it.
-            let detail = error.to_string();
-            daemon::tell_unopened(&config, notifier.as_ref(), clock.now(), detail).await;
-            return Err(error).with_context(|| format!("open the journal {}", path.display()));
+    let mut stop = Box::pin(told_to_stop()?);
+    let attempt = || open_journal(&config.data_dir, &clock);
+    let first = attempt();
+    if let Ok(Err(error)) = &first {
+        return in_use(error);
+    }
+    let listener = listen(config.listen)?;
+    let (opened, trouble) = match first {
+        Ok(opened) => (opened, None),
+        Err(detail) => {
+            let (config, notifier) = (&config, notifier.as_ref());
+            let audience = Audience { config, notifier, clock: &clock, listener: &listener };
+            match await_journal(&audience, detail, attempt, &mut stop).await? {
+                Some((opened, trouble)) => (opened, Some(trouble)),
+                None => return Ok(0),
+            }
         }
     };
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("listen on {}", config.listen))?;
+    let (_lock, journal) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return in_use(&error),
+    };
+    if let Some(trouble) = trouble {
+        tell_opened(trouble, &config, &journal, clock.now()).await;
+    }
+    let listener = TcpListener::from_std(listener).context("listen")?;
     tracing::info!(
         "waveoff {} watches the organization {} and listens on {}",
         env!("CARGO_PKG_VERSION"),
@@ -103,8 +107,36 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         operator_token: std::env::var(operator::TOKEN_VARIABLE).ok().map(Secret::new),
         orders: Arc::default(),
     };
-    daemon::run(settings, ports, told_to_stop()?).await?;
+    daemon::run(settings, ports, stop).await?;
     Ok(0)
+}
+
+/// Takes the data directory and opens the journal in it. An inner error: somebody else has it.
+fn open_journal(
+    dir: &Path,
+    clock: &Clock,
+) -> Result<Result<(DirectoryLock, SqliteJournal), LockError>, String> {
+    std::fs::create_dir_all(dir)
+        .map_err(|error| format!("the directory {} cannot be made: {error}", dir.display()))?;
+    let lock = match DirectoryLock::take(dir, clock.now()) {
+        Ok(lock) => lock,
+        Err(error @ LockError::Held { .. }) => return Ok(Err(error)),
+        Err(error @ LockError::Failed { .. }) => return Err(error.to_string()),
+    };
+    let journal = SqliteJournal::open(&dir.join("waveoff.sqlite")).map_err(|e| e.to_string())?;
+    Ok(Ok((lock, journal)))
+}
+
+fn in_use(error: &LockError) -> anyhow::Result<i32> {
+    writeln!(std::io::stderr(), "waveoff: {error}")?;
+    Ok(super::EXIT_IN_USE)
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let listener =
+        std::net::TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
+    listener.set_nonblocking(true).with_context(|| format!("listen on {address}"))?;
+    Ok(listener)
 }
 
 /// Completes on SIGTERM or SIGINT.

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::{
     client,
-    text::{clean, count, duration, odds, seconds_between, table},
+    text::{clean, duration, seconds_between, table},
 };
 use crate::{
     model::{Mode, OperatorHold, Region, RegionReport, Unit, event::ReleaseInfo},
-    numbers::share,
+    numbers::{odds, plain, share},
     threshold,
     web::view::{AppView, EvidenceView, OrgView, Phase, Protection, ProtectionLevel},
 };
@@ -201,7 +201,7 @@ pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
     };
     let counts = &evidence.counts;
     let mut seen = if counts.total > 0.0 {
-        format!("{} of {}", count(counts.bad), count(counts.total))
+        format!("{} of {}", plain(counts.bad, 2), plain(counts.total, 2))
     } else {
         String::new()
     };
@@ -210,8 +210,13 @@ pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
         let _ = write!(seen, " (known good {share})");
     }
     let odds = match (evidence.ln_odds, evidence.ln_odds_needed) {
-        (Some(has), Some(needs)) => format!("odds {}, {} needed", odds(has), odds(needs)),
-        (Some(has), None) => format!("odds {}", odds(has)),
+        (Some(has), needs) => {
+            let has = odds(has).map_or_else(|| "no odds".to_owned(), |has| format!("odds {has}"));
+            match needs.and_then(odds) {
+                Some(needs) => format!("{has}, {needs} needed"),
+                None => has,
+            }
+        }
         (None, _) => String::new(),
     };
     let mut verdict = evidence.verdict.as_str().to_owned();
@@ -388,9 +393,9 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
   undone      v40  dddddddddddd  a redeploy is watched without a warm-up
   blind       metrics of 2 machines
   unread      metrics of m4: it is an HTML page
-    5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5 000:1 needed  breach
-    checks  25.0 %   limit 30 %  1 of 4                                                       pass
-    memory  no data  limit 0.3                                                                inconclusive (alert only): no machine serves this metric
+    5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5000:1 needed  breach
+    checks  25.0 %   limit 30 %  1 of 4                                                      pass
+    memory  no data  limit 0.3                                                               inconclusive (alert only): no machine serves this metric
     iad  confirmed     2 on target
     syd  rolling back  1 on target, 1 waiting
 ";

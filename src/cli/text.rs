@@ -56,45 +56,6 @@ pub(super) fn seconds_between(earlier: Timestamp, later: Timestamp) -> f64 {
     later.duration_since(earlier).as_secs_f64().max(0.0)
 }
 
-fn short(value: f64) -> String {
-    if value.abs() >= 100.0 { format!("{value:.0}") } else { trim_zeros(&format!("{value:.2}")) }
-}
-
-fn trim_zeros(number: &str) -> String {
-    number.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// `12 000:1` from a natural logarithm; `10^23:1` beyond what is worth counting.
-pub(super) fn odds(ln_odds: f64) -> String {
-    const COUNTED: f64 = 16.0;
-    if ln_odds > COUNTED {
-        return format!("10^{:.0}:1", (ln_odds / std::f64::consts::LN_10).floor());
-    }
-    let odds = ln_odds.exp();
-    if odds < 10.0 {
-        return format!("{}:1", trim_zeros(&format!("{odds:.1}")));
-    }
-    format!("{}:1", thousands(&format!("{odds:.0}")))
-}
-
-/// A count of events; whole unless it is not.
-pub(super) fn count(number: f64) -> String {
-    if number.fract().abs() < 1e-9 { thousands(&format!("{number:.0}")) } else { short(number) }
-}
-
-/// Digits in groups of three.
-fn thousands(digits: &str) -> String {
-    let length = digits.chars().count();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (length - index).is_multiple_of(3) && digit.is_ascii_digit() {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// `2026-03-01 12:00:05`, in UTC.
 pub(super) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -117,16 +78,6 @@ mod tests {
         ] {
             assert_eq!(duration(seconds), text);
         }
-    }
-
-    #[test]
-    fn numbers_have_as_many_digits_as_matter() {
-        assert_eq!(odds(12_000_f64.ln()), "12 000:1");
-        assert_eq!(odds(0.0), "1:1");
-        assert_eq!(odds(-1.0), "0.4:1");
-        assert_eq!(odds(53.0), "10^23:1");
-        assert_eq!(count(1250.0), "1 250");
-        assert_eq!(count(2.5), "2.5");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout},
@@ -16,15 +16,15 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Ports, delivery,
+    Ports,
+    page::Page,
     shared::{Outage, Shared},
 };
 use crate::{
     config::Config,
     model::{Event, EventKind, Reason, reason::TokenLack},
     notify::recipients,
-    ports::{DeliveryOutcome, Notifier, PlatformError, TokenScope},
-    store::{OutboxEntry, Queued},
+    ports::{PlatformError, TokenScope},
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,11 +36,6 @@ const CLOCK_WRONG: SignedDuration = SignedDuration::from_secs(30);
 const CLOCK_RIGHT: SignedDuration = SignedDuration::from_secs(10);
 /// How long the journal may refuse before people are told the shortest way.
 const JOURNAL_TOLD_AFTER: Duration = Duration::from_secs(5);
-/// How often a message that goes the shortest way is repeated to who did not take it.
-const PAGE_EVERY: Duration = Duration::from_secs(30);
-/// Restarts of a daemon that cannot open its journal are told of so often.
-const UNOPENED_EVERY_S: i64 = 1800;
-const PAGE_DEADLINE: Duration = Duration::from_secs(15);
 /// How often the journal is tried, and the heartbeat sent.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
 /// The first one, once the first rounds are likely over.
@@ -68,14 +63,6 @@ struct Topic {
     told: Option<String>,
 }
 
-/// The message that goes around the journal.
-struct Page {
-    id: String,
-    event: Event,
-    delivered: BTreeSet<String>,
-    next: Instant,
-}
-
 struct Course {
     platform: Topic,
     clock: Topic,
@@ -84,59 +71,6 @@ struct Course {
     page: Option<Page>,
     next_beat: Instant,
     next_token: Instant,
-}
-
-impl Page {
-    /// Sends it without the outbox, to everybody who has not taken it.
-    async fn send(&mut self, config: &Config, notifier: &dyn Notifier, now: Timestamp) {
-        for name in recipients(config, self.event.kind) {
-            let Some(receiver) = config.receivers.get(&name) else { continue };
-            if self.delivered.contains(&name) {
-                continue;
-            }
-            let queued = Queued {
-                sequence: 0,
-                entry: OutboxEntry {
-                    receiver: name.clone(),
-                    message_id: self.id.clone(),
-                    event: self.event.clone(),
-                },
-                attempts: 0,
-                queued_at: self.event.at,
-            };
-            let request = match delivery::request(&queued, receiver, &config.organization, now) {
-                Ok(request) => request,
-                Err(error) => {
-                    warn!(receiver = name, "the journal's trouble is not told: {error}");
-                    continue;
-                }
-            };
-            match timeout(PAGE_DEADLINE, notifier.send(&request)).await {
-                Ok(DeliveryOutcome::Accepted) => {
-                    self.delivered.insert(name);
-                }
-                Ok(outcome) => warn!(receiver = name, "the journal's trouble: {outcome:?}"),
-                Err(_) => warn!(receiver = name, "the journal's trouble: no answer in time"),
-            }
-        }
-    }
-}
-
-/// Tells everybody that the journal cannot even be opened. Restarts within some minutes tell it
-/// under one id.
-pub async fn tell_unopened(
-    config: &Config,
-    notifier: &dyn Notifier,
-    now: Timestamp,
-    detail: String,
-) {
-    let at = now.as_second() - now.as_second().rem_euclid(UNOPENED_EVERY_S);
-    let at = Timestamp::from_second(at).unwrap_or(now);
-    let mut event = Event::new(EventKind::MonitorJournal, at, None);
-    event.reason = Some(Reason::JournalUnwritable { detail });
-    let id = format!("msg_{}_unopened_{}", config.organization, at.as_second());
-    let mut page = Page { id, event, delivered: BTreeSet::new(), next: Instant::now() };
-    page.send(config, notifier, now).await;
 }
 
 impl Lookout {
@@ -303,9 +237,7 @@ impl Lookout {
                 let mut event = self.event(EventKind::MonitorRecovered, Reason::JournalWritable);
                 event.after_s = Some(event.at.duration_since(page.event.at).as_secs_f64().max(0.0));
                 // In history as well, under the id it had; who was told already is not told twice.
-                let missing = recipients(&self.config.borrow(), page.event.kind);
-                let missing: Vec<String> =
-                    missing.into_iter().filter(|name| !page.delivered.contains(name)).collect();
+                let missing = page.missing(&self.config.borrow());
                 let at = page.event.at;
                 let kept = self.ports.journal.announce(&page.id, page.event, &missing, at).await;
                 if let Err(error) = kept {
@@ -324,19 +256,11 @@ impl Lookout {
             let event = self.event(EventKind::MonitorJournal, Reason::JournalUnwritable { detail });
             error!(event = event.kind.as_str(), "{}", crate::notify::text::sentence(&event));
             let at = event.at.as_millisecond();
-            Page {
-                id: format!("msg_{}_journal_{at}", self.installation),
-                event,
-                delivered: BTreeSet::new(),
-                next: Instant::now(),
-            }
+            Page::new(format!("msg_{}_journal_{at}", self.installation), event)
         });
-        if Instant::now() >= page.next {
-            page.next = Instant::now() + PAGE_EVERY;
-            let config = self.config.borrow().clone();
-            let now = self.ports.clock.now();
-            page.send(&config, self.ports.notifier.as_ref(), now).await;
-        }
+        let config = self.config.borrow().clone();
+        let now = self.ports.clock.now();
+        page.send_when_due(&config, self.ports.notifier.as_ref(), now).await;
     }
 
     /// Tries the journal, and tells somebody outside that all is well.

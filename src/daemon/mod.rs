@@ -12,8 +12,10 @@ mod document;
 mod logs;
 mod lookout;
 mod observe;
+mod opening;
 mod orders;
 mod outcomes;
+mod page;
 mod record;
 mod reload;
 mod repeats;
@@ -36,7 +38,7 @@ use tracing::info;
 
 pub use counted::Counted;
 use delivery::Delivery;
-pub use lookout::tell_unopened;
+pub use opening::{Audience, await_journal, tell_opened};
 pub use orders::Orders;
 
 use crate::{

@@ -119,8 +119,7 @@ fn look_for_left_overs(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) ->
 
 /// Whether somebody's deploy of the watched release is still going on, as far as the ledger tells.
 fn is_being_deployed(cx: &Context<'_>, watch: &super::state::Watch) -> bool {
-    let status = watch.last_ledger_status.as_deref().map(ReleaseStatus::parse);
-    let runs = match status {
+    let runs = match watch.last_ledger_status {
         Some(ReleaseStatus::Pending | ReleaseStatus::Running) => true,
         // Not read yet.
         None => watch.settled_at.is_none(),

@@ -43,6 +43,9 @@ pub struct PutImage {
     /// Whether its group stayed up under the target: an end without an error is no job's then.
     #[serde(default)]
     pub stays_up: bool,
+    /// Whether an attempt before this one may have taken it down, and it was not seen up since.
+    #[serde(default)]
+    pub taken_down: bool,
     /// Checks that failed on this machine when the target was trusted: they are not waited for.
     pub tolerates: BTreeSet<String>,
     /// How long it may take to start and to pass its checks.

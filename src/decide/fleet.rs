@@ -70,7 +70,7 @@ pub(super) fn learn_from_ledger(phase: &mut Phase, memory: &mut Memory, ledger: 
     watched.last_ledger_status = ledger
         .iter()
         .find(|release| Some(release.version) == watched.revision.version)
-        .map(|release| release.status.as_str().to_owned());
+        .map(|release| release.status.clone());
 }
 
 /// The newest thing on the machines that is not known yet: a release with a higher number, an image

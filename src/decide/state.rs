@@ -21,8 +21,8 @@ pub use crate::threshold::CrashCount;
 use crate::{
     model::{
         AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, Obstacle,
-        OperatorHold, OrgContext, ProcessGroup, Region, ReleaseVersion, SourceName, Tally,
-        event::ReleaseInfo,
+        OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, SourceName,
+        Tally, event::ReleaseInfo,
     },
     threshold::{MachineSeen, ThresholdState},
 };
@@ -163,7 +163,8 @@ pub struct Watch {
     pub alerted: BTreeSet<String>,
     /// The numbers as of the last round.
     pub evidence: Vec<Evidence>,
-    pub last_ledger_status: Option<String>,
+    /// What the ledger said of it last.
+    pub last_ledger_status: Option<ReleaseStatus>,
 }
 
 impl Watch {

@@ -11,6 +11,8 @@ use crate::model::{
     WatchPolicy,
 };
 
+mod wake;
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
@@ -151,7 +153,7 @@ fn watch_of(version: u64, digest: &str) -> Watch {
 
 fn refused(policy: &Policy, state: &AppState, watch: &Watch) -> Option<HoldReason> {
     let memory = &state.memory;
-    guards::refusal(&guards::Asked { policy, memory, watch, now: at(100) })
+    super::guards::refusal(&super::guards::Asked { policy, memory, watch, now: at(100) })
 }
 
 /// Promise 1: a release that was rolled back is not rolled back again, whatever the state has
@@ -269,3 +271,18 @@ fn a_gap_between_two_looks_earns_no_bake() {
     let trusted_at = trusted_at.expect("it is trusted in the end");
     assert!(trusted_at >= 105, "trusted after {trusted_at} s, of which 45 were not seen");
 }
+
+mod arrivals;
+mod capacity;
+mod control;
+mod guards;
+mod holds;
+mod ledger;
+mod left_down;
+mod left_overs;
+mod mop_up;
+mod neighbours;
+mod outcomes;
+mod pauses;
+mod sight;
+mod stage;

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Policy, ProcessGroup,
-        Region, SourceName, Standing, Verdict,
+        Activity, CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Policy,
+        ProcessGroup, Region, SourceName, Verdict,
     },
     threshold::{self, Applies, Case, Judged, ThresholdState},
 };
@@ -134,7 +134,7 @@ pub(super) fn groups_that_stay_up(watch: &Watch, machines: &[&Machine]) -> BTree
 pub(super) fn learn_jobs(memory: &mut Memory, machines: &[&Machine]) {
     for machine in machines.iter().filter(|machine| !machine.has_services) {
         let here = |at: Timestamp| machine.placed_at.is_none_or(|placed| at >= placed);
-        let ended = machine.standing(false) == Standing::JobDone
+        let ended = machine.activity(false) == Activity::JobDone
             && machine.exits.first().is_some_and(|exit| here(exit.at));
         let runs = |trusted: &&mut Trusted| machine.digest() == Some(&trusted.revision.digest);
         if ended && let Some(trusted) = memory.trusted.iter_mut().find(runs) {

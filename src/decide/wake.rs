@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::{
     command::Input,
-    later,
-    state::{Memory, Phase},
+    later, signed,
+    state::{Memory, Phase, RegionPhase, Rollback},
 };
 use crate::model::Policy;
 
@@ -25,15 +25,40 @@ pub(super) fn at(
         policy.watch.idle_scrape_every
     };
     let paced = later(observation.began, pace);
+    // What was due before this round and still is waits for something else: no reason to hurry.
+    let due = due(policy, phase, memory).into_iter().filter(|at| *at > now);
+    due.fold(paced, Timestamp::min)
+}
+
+/// The moments at which something is due that this round could not do yet.
+fn due(policy: &Policy, phase: &Phase, memory: &Memory) -> Vec<Timestamp> {
+    let mut due: Vec<Timestamp> = memory.unclosed.values().map(|open| open.next).collect();
+    due.extend(memory.left_down.values().map(|left| left.next));
+    due.extend(memory.operator_hold.as_ref().and_then(|hold| hold.until));
     match phase {
-        Phase::CountingDown { until, .. } => paced.min(*until),
+        Phase::CountingDown { until, .. } => due.push(*until),
+        Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => {
+            due.extend(of_rollback(policy, rollback));
+        }
         Phase::Unseen
         | Phase::Watching(_)
         | Phase::Steady
         | Phase::CheckingImage { .. }
-        | Phase::RollingBack(_)
-        | Phase::RolledBack(_)
         | Phase::Held { .. }
-        | Phase::Stopped { .. } => paced,
+        | Phase::Stopped { .. } => {}
     }
+    due
+}
+
+/// Machines that are tried again, and regions whose time to confirm ends.
+fn of_rollback(policy: &Policy, rollback: &Rollback) -> Vec<Timestamp> {
+    let mut due = Vec::new();
+    for work in &rollback.regions {
+        due.extend(work.machines.values().filter_map(|machine| machine.retry_at));
+        if let RegionPhase::Confirming(confirm) = &work.phase {
+            let lasts = signed(policy.rollback.confirm);
+            due.extend(confirm.since.checked_add(lasts).ok());
+        }
+    }
+    due
 }

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     model::{
-        Count, Digest, InstanceId, Machine, MachineId, MachineSample, MachineState, Observation,
-        Policy, Readings, Since,
+        Count, Digest, HostStatus, InstanceId, Machine, MachineId, MachineSample, MachineState,
+        Observation, Policy, Readings, ReleaseStatus, Since,
     },
     threshold::{self, Look, MachineSeen, Round, ThresholdState},
 };
@@ -214,11 +214,11 @@ fn settle(watch: &mut Watch, machines: &[&Machine], now: Timestamp) {
     let all = machines
         .iter()
         .filter(|machine| group.contains(&machine.group))
-        .filter(|machine| matches!(machine.host, crate::model::HostStatus::Ok))
+        .filter(|machine| matches!(machine.host, HostStatus::Ok))
         .all(|machine| machine.digest() == Some(&watch.revision.digest));
     // A deploy to some regions only is over when its ledger entry says so; what somebody tries on
     // one machine by hand is no deploy, and nothing to go back to.
-    let closed = watch.numbered && watch.last_ledger_status.as_deref() == Some("complete");
+    let closed = watch.numbered && watch.last_ledger_status == Some(ReleaseStatus::Complete);
     if all || closed {
         watch.settled_at.get_or_insert(now);
     } else {

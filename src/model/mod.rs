@@ -35,6 +35,6 @@ pub use policy::{
 };
 pub use reason::{HoldReason, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
-pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Wait};
-pub use rest::Standing;
+pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Unwell, Wait};
+pub use rest::Activity;
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     evidence::{Note, Tally},
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
-    report::{MachineFailure, MachineReport, Wait},
+    report::{MachineFailure, MachineReport, Unwell, Wait},
 };
 
 /// What cannot be seen just now.
@@ -230,6 +230,10 @@ pub enum Reason {
         platform_ahead_s: i64,
     },
     ClockRight,
+    /// The journal cannot be opened: nothing is watched until it can.
+    JournalUnopened {
+        detail: String,
+    },
     /// The journal cannot be written.
     JournalUnwritable {
         detail: String,
@@ -295,7 +299,7 @@ pub enum HoldReason {
     /// The first region is no better on the known-good release.
     NoImprovement {
         region: Region,
-        detail: String,
+        detail: Unwell,
     },
     /// After a long pause the release does not show its breach again.
     NoFreshBreach,

@@ -7,6 +7,7 @@ use super::ids::ReleaseVersion;
 
 /// What the ledger says of a release. The set is open: unknown names are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum ReleaseStatus {
     Pending,
     Running,
@@ -18,13 +19,13 @@ pub enum ReleaseStatus {
 
 impl ReleaseStatus {
     pub fn parse(name: &str) -> Self {
-        match name {
+        match name.to_ascii_lowercase().as_str() {
             "pending" => Self::Pending,
             "running" => Self::Running,
             "complete" | "succeeded" => Self::Complete,
             "failed" | "dead" => Self::Failed,
             "interrupted" => Self::Interrupted,
-            other => Self::Other(other.to_owned()),
+            _ => Self::Other(name.to_owned()),
         }
     }
 
@@ -37,6 +38,18 @@ impl ReleaseStatus {
             Self::Interrupted => "interrupted",
             Self::Other(name) => name,
         }
+    }
+}
+
+impl From<String> for ReleaseStatus {
+    fn from(name: String) -> Self {
+        Self::parse(&name)
+    }
+}
+
+impl From<ReleaseStatus> for String {
+    fn from(status: ReleaseStatus) -> Self {
+        status.as_str().to_owned()
     }
 }
 

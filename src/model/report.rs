@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    evidence::Tally,
     ids::{Digest, MachineId, Region, ReleaseVersion},
     reason::{HoldReason, Unseen},
 };
@@ -113,6 +114,21 @@ pub struct RegionReport {
     pub machines: BTreeMap<MachineId, MachineReport>,
 }
 
+/// What is wrong with a region that runs the known-good image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Unwell {
+    /// A threshold that was breached is no better there; what was counted since.
+    NoBetter { threshold: String, tally: Tally },
+    /// These machines are down, or fail their checks.
+    Down { machines: Vec<MachineId> },
+    /// Processes ended by themselves, so many times.
+    Crashes { exits: u32 },
+    /// The words of a version that kept words.
+    #[serde(untagged)]
+    Told(String),
+}
+
 /// What a rollback waits for. None of it ends the rollback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -140,7 +156,7 @@ pub enum Wait {
     /// Nothing tells yet whether a region is better on the known-good image.
     NoEvidence { region: Region, threshold: Option<String> },
     /// A region is not well on the known-good image.
-    Unhealthy { region: Region, detail: String },
+    Unhealthy { region: Region, detail: Unwell },
     /// Something forbids to go on for now.
     Held { hold: HoldReason },
     /// It was paused for so long that the release has to show its breach again.

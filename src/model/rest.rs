@@ -8,7 +8,7 @@ use super::machine::{ExitEvent, Machine, MachineState};
 
 /// How a machine stands, as far as one look at it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Activity {
     /// It runs, or is on its way somewhere.
     Active,
     /// Nobody started it yet, or somebody asked for the stop (autostop too).
@@ -22,7 +22,7 @@ pub enum Standing {
     Crashed,
 }
 
-impl Standing {
+impl Activity {
     /// Whether nobody has to be served by it: it is updated where it lies, and left there.
     pub fn is_rest(self) -> bool {
         match self {
@@ -48,25 +48,25 @@ impl Standing {
 impl Machine {
     /// How it stands. `stays_up`: its group stayed up under the known-good release, so that its
     /// machines are no jobs even without services.
-    pub fn standing(&self, stays_up: bool) -> Standing {
+    pub fn activity(&self, stays_up: bool) -> Activity {
         match self.state {
-            MachineState::Failed | MachineState::LaunchFailed => Standing::Crashed,
-            MachineState::Created | MachineState::Suspended => Standing::OnRequest,
-            MachineState::Stopped => self.exits.first().map_or(Standing::OnRequest, |exit| {
+            MachineState::Failed | MachineState::LaunchFailed => Activity::Crashed,
+            MachineState::Created | MachineState::Suspended => Activity::OnRequest,
+            MachineState::Stopped => self.exits.first().map_or(Activity::OnRequest, |exit| {
                 if exit.requested_stop {
-                    Standing::OnRequest
+                    Activity::OnRequest
                 } else if exit.is_crash() {
-                    Standing::Crashed
+                    Activity::Crashed
                 } else if self.has_services || stays_up {
-                    Standing::Ended
+                    Activity::Ended
                 } else {
-                    Standing::JobDone
+                    Activity::JobDone
                 }
             }),
             MachineState::Started
             | MachineState::Destroyed
             | MachineState::Transient(_)
-            | MachineState::Unknown(_) => Standing::Active,
+            | MachineState::Unknown(_) => Activity::Active,
         }
     }
 }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_stopped_machine_stands_as_its_last_process_ended() {
-        use Standing::{Crashed, Ended, JobDone, OnRequest};
+        use Activity::{Crashed, Ended, JobDone, OnRequest};
         // The exit; how a job stands, and how a machine that should stay up does.
         let cases = [
             (None, OnRequest, OnRequest),
@@ -108,37 +108,37 @@ mod tests {
         for (exit, job, serving) in cases {
             let mut machine = machine(MachineState::Stopped);
             machine.exits = exit.clone().into_iter().collect();
-            assert_eq!(machine.standing(false), job, "a job after {exit:?}");
-            assert_eq!(machine.standing(true), serving, "one that stays up after {exit:?}");
+            assert_eq!(machine.activity(false), job, "a job after {exit:?}");
+            assert_eq!(machine.activity(true), serving, "one that stays up after {exit:?}");
             machine.has_services = true;
-            assert_eq!(machine.standing(false), serving, "one with services after {exit:?}");
+            assert_eq!(machine.activity(false), serving, "one with services after {exit:?}");
         }
     }
 
     #[test]
     fn other_states_say_by_themselves() {
         for (state, standing) in [
-            ("started", Standing::Active),
-            ("replacing", Standing::Active),
-            ("stopping", Standing::Active),
-            ("hibernating", Standing::Active),
-            ("created", Standing::OnRequest),
-            ("suspended", Standing::OnRequest),
-            ("failed", Standing::Crashed),
-            ("launch_failed", Standing::Crashed),
+            ("started", Activity::Active),
+            ("replacing", Activity::Active),
+            ("stopping", Activity::Active),
+            ("hibernating", Activity::Active),
+            ("created", Activity::OnRequest),
+            ("suspended", Activity::OnRequest),
+            ("failed", Activity::Crashed),
+            ("launch_failed", Activity::Crashed),
         ] {
             let mut machine = machine(MachineState::parse(state));
             machine.exits = vec![exit(1, false, false)];
-            assert_eq!(machine.standing(true), standing, "{state}");
+            assert_eq!(machine.activity(true), standing, "{state}");
         }
     }
 
     #[test]
     fn what_is_started_is_what_should_run() {
-        let started = |standing: Standing| standing.is_to_be_started();
-        assert!(started(Standing::Ended) && started(Standing::Crashed));
-        assert!(!started(Standing::JobDone) && !started(Standing::OnRequest));
-        assert!(Standing::JobDone.is_rest() && !Standing::Ended.is_rest());
-        assert!(Standing::Crashed.is_down() && !Standing::Ended.is_down());
+        let started = |standing: Activity| standing.is_to_be_started();
+        assert!(started(Activity::Ended) && started(Activity::Crashed));
+        assert!(!started(Activity::JobDone) && !started(Activity::OnRequest));
+        assert!(Activity::JobDone.is_rest() && !Activity::Ended.is_rest());
+        assert!(Activity::Crashed.is_down() && !Activity::Ended.is_down());
     }
 }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{later, whole_seconds};
-use crate::model::{InstanceId, Machine, MachineState, Standing, Transition};
+use crate::model::{Activity, InstanceId, Machine, MachineState, Transition};
 
 /// Two looks further apart than this do not follow each other: what happened between is not known.
 const LOOKS_APART: SignedDuration = SignedDuration::from_secs(60);
@@ -110,7 +110,7 @@ fn doing(machine: &Machine, stays_up: bool) -> Doing {
             | Transition::Updating
             | Transition::Replacing,
         ) => Doing::Arriving,
-        MachineState::Stopped if machine.standing(stays_up) == Standing::Ended => Doing::Ended,
+        MachineState::Stopped if machine.activity(stays_up) == Activity::Ended => Doing::Ended,
         // What drains may take its time, and a restart comes from one who watches it.
         MachineState::Transient(
             Transition::Restarting

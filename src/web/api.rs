@@ -114,6 +114,14 @@ fn late(what: &str) -> Refusal {
     Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("{what} took too long"))
 }
 
+/// Answers whatever is asked for with why the daemon cannot do its work yet.
+pub fn out_of_order(why: tokio::sync::watch::Receiver<String>) -> Router {
+    Router::new().fallback(move || {
+        let text = format!("the journal cannot be opened: {}", *why.borrow());
+        async move { Refusal(StatusCode::SERVICE_UNAVAILABLE, text) }
+    })
+}
+
 /// Whether the process serves at all and can write down what it decides; says nothing about what it
 /// sees, so that a blind daemon is not restarted for it.
 async fn healthz(State(state): State<ApiState>) -> Response {

@@ -22,6 +22,7 @@ use std::{
 use axum::Router;
 use tokio::{net::TcpListener, sync::Notify};
 
+pub use api::out_of_order;
 pub use board::{Board, CallOutcome, Readiness, RollbackOutcome};
 pub use operator::{OrderError, OrderTaker};
 pub use view::{AppView, Phase};

@@ -93,23 +93,37 @@ async fn a_second_daemon_says_who_is_there_and_leaves_it_alone() {
 }
 
 #[tokio::test]
-async fn a_journal_that_cannot_be_opened_ends_it_and_people_hear_of_it() {
+async fn a_journal_that_cannot_be_opened_is_waited_for_and_people_hear_of_it() {
     // Given a data directory with something else in the journal's place
-    let stage = Stage::set().await;
+    let mut stage = Stage::set().await;
     stage.damage_journal();
 
-    // When the daemon is started, twice
-    let config = stage.config();
-    let arguments = ["run", "--config", config.to_str().unwrap()];
-    for _ in 0..2 {
-        let (code, _, complaint) = stage.waveoff_there(&arguments).await;
-        assert_eq!(code, 1, "{complaint}");
-        assert!(complaint.contains("waveoff.sqlite"), "{complaint}");
+    // When the daemon is started, it stays up and says why it does nothing, wherever it is asked
+    stage.start().await;
+    for path in ["/healthz", "/readyz", "/metrics", "/api/v1/status"] {
+        let (status, text) = stage.get(path).await;
+        assert_eq!(status, 503, "{path}: {text}");
+        assert!(text.contains("waveoff.sqlite") && text.contains("not a database"), "{text}");
     }
-
-    // Then the receiver was told, under one id
+    let (code, text, complaint) = stage.waveoff(&["status"]).await;
+    assert_ne!(code, 0, "{text}");
+    assert!(complaint.contains("not a database"), "{complaint}");
     let told = stage.hook.wait("monitor.journal", s(5), |_| true).await;
     assert!(told.text().contains("not a database"), "{}", told.text());
-    assert_eq!(stage.hook.messages().len(), 1);
+
+    // Then it ends when it is told to, and a second start tells nobody anew
+    stage.daemon().tell_to_stop().await;
+    assert_eq!(stage.daemon().exit(s(10)).await, Some(0));
+    stage.ended();
+    stage.start().await;
+    until("it was told again", s(10), async || (stage.hook.raw().len() == 2).then_some(())).await;
+    assert_eq!(stage.hook.messages().len(), 1, "under one id");
+
+    // And once the file is put away, it begins by itself and says so
+    stage.mend_journal();
+    let over = stage.hook.wait("monitor.recovered", s(20), |_| true).await;
+    assert!(over.text().contains("journal"), "{}", over.text());
+    stage.trusted().await;
+    assert_eq!(stage.get("/healthz").await.0, 200);
     stage.end().await;
 }

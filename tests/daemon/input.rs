@@ -2,7 +2,11 @@
 
 use serde_json::json;
 
-use crate::{platform::FLEET, stage::Stage, wait::s};
+use crate::{
+    platform::FLEET,
+    stage::{POLICY, Stage},
+    wait::s,
+};
 
 /// The daemon's resident memory, at most, in a build without optimizations.
 const RESIDENT_MAX: u64 = 60 << 20;
@@ -70,5 +74,26 @@ async fn pages_that_are_no_metrics_and_answers_that_are_no_answers_do_not_save_a
     // and the daemon is no larger for it
     let resident = stage.daemon().resident();
     assert!(resident < RESIDENT_MAX, "{} MiB", resident >> 20);
+    stage.end().await;
+}
+
+/// The first thing that a new user meets: Fly's documentation says to listen on 0.0.0.0, and the
+/// private network is IPv6.
+#[tokio::test]
+async fn pages_that_refuse_connections_are_told_with_the_likely_cause() {
+    // Given machines on whose metrics port nobody listens
+    let mut stage = Stage::set().await;
+    let policy = format!("{POLICY}\n[metrics]\nport = 1\n");
+    stage.write("thresholds/all.toml", &policy);
+    stage.start().await;
+
+    // Then people hear that nothing can be read, what it probably is, and what helps
+    let told = stage.hook.about_api("monitor.blind", s(60)).await;
+    for words in ["refused", "0.0.0.0", "fly-local-6pn"] {
+        assert!(told.text().contains(words), "{words}: {}", told.text());
+    }
+    // and so does whoever looks
+    let (_, status, _) = stage.waveoff(&["status"]).await;
+    assert!(status.contains("fly-local-6pn"), "{status}");
     stage.end().await;
 }

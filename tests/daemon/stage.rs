@@ -155,6 +155,11 @@ impl Stage {
         std::fs::write(dir.join("waveoff.sqlite"), "no database, only text. ".repeat(100)).unwrap();
     }
 
+    /// Takes it away again.
+    pub fn mend_journal(&self) {
+        std::fs::remove_file(self.dir.path().join("data/waveoff.sqlite")).unwrap();
+    }
+
     /// Starts the daemon and learns where its API is.
     pub async fn start(&mut self) {
         let config = self.config();

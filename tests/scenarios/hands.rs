@@ -4,9 +4,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use waveoff::{
-    model::EventKind::{
-        HoldPlaced, ImageMixed, ReleaseDetected, RollbackCompleted, RollbackFailed,
-        RollbackPlanned, RollbackRegionConfirmed, RollbackStarted, RollbackStopped,
+    model::{
+        EventKind::{
+            HoldPlaced, ImageMixed, ReleaseDetected, RollbackCompleted, RollbackFailed,
+            RollbackPlanned, RollbackRegionConfirmed, RollbackStarted, RollbackStopped,
+        },
+        MachineFailure, Reason,
     },
     ports::PlatformError,
     sim::{CallKind, Fault, FaultRule, ShipOptions, State, fleet},
@@ -220,10 +223,9 @@ async fn a_fix_for_one_region_does_not_leave_the_others_on_the_bad_image() {
     world.finish().await;
 }
 
-/// A newer release comes while a machine is down because of us, and its deploy leaves it so.
-#[tokio::test(start_paused = true)]
-async fn what_was_taken_down_is_started_again_after_yielding() {
-    let mut world = World::quick().await;
+/// A newer release comes while a machine is down because of us, and its deploy leaves it so: what
+/// `fly deploy` finds `replacing`, it leaves stopped. Tells which one.
+async fn overtaken_while_one_is_down(world: &mut World) -> String {
     world.trusted().await;
     let slow = waveoff::sim::Behaviour { boot_s: 15.0, ..waveoff::sim::Behaviour::default() };
     world.sim.set_behaviour("registry.fly.io/api:v41", slow).unwrap();
@@ -237,15 +239,41 @@ async fn what_was_taken_down_is_started_again_after_yielding() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    // What `fly deploy` does with a machine that it finds `replacing`: the new version is left
-    // stopped.
     world.sim.ship(APP, "registry.fly.io/api:good", ShipOptions::default()).unwrap();
     world.until(RollbackStopped).await;
+    updated
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_down_is_started_again_after_yielding() {
+    let mut world = World::quick().await;
+    let updated = overtaken_while_one_is_down(&mut world).await;
     while world.sim.is_shipping() {
         world.run_for(1).await;
     }
     world.run_for(120).await;
     assert_eq!(world.sim.state(&updated), Some(State::Started), "{}", world.timeline().await);
     assert_eq!(world.images(), BTreeMap::from([("good".to_owned(), 6)]));
+    world.finish().await;
+}
+
+/// It cannot be started again, however often that is tried: people are told which one it is, once.
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_down_and_cannot_be_started_again_is_paged() {
+    let mut world = World::quick().await;
+    let no_room = PlatformError::Refused("no capacity".to_owned());
+    world.sim.add_fault(FaultRule::new(Fault::Fail(no_room)).on(CallKind::Start));
+    let updated = overtaken_while_one_is_down(&mut world).await;
+    let page = world.until(RollbackFailed).await;
+    let Some(Reason::MachineFailed { machine, failure, .. }) = &page.reason else {
+        panic!("{:?}", page.reason);
+    };
+    assert_eq!((machine.as_str(), failure), (updated.as_str(), &MachineFailure::StaysDown));
+    assert_eq!(world.sim.state(&updated), Some(State::Stopped));
+    world.run_for(600).await;
+    assert_eq!(world.count(RollbackFailed).await, 1, "{}", world.timeline().await);
+    let tries = world.sim.calls().into_iter().filter(|call| call.action == CallKind::Start);
+    let tries = tries.count();
+    assert!((3..=20).contains(&tries), "{tries} attempts to start it");
     world.finish().await;
 }

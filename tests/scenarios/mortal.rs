@@ -3,6 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -52,9 +53,21 @@ struct Thread {
     struck: bool,
 }
 
+/// Whoever looks on at what the daemon reads, writes and records, at the instant it does.
+pub trait Witness: Send + Sync {
+    /// It was told these machines of an app.
+    fn listed(&self, app: &AppName, machines: &[Machine]);
+    /// It is about to write to a machine, under a lease.
+    fn writes(&self, lease: &Lease);
+    /// The platform has that write, or has refused it; the answer may still be under way.
+    fn wrote(&self, lease: &Lease);
+    /// It recorded events of an app, each under its message's id.
+    fn recorded(&self, app: &AppName, events: &[(String, Event)]);
+}
+
 /// Shared between what can fail and the scenario that decides.
 #[derive(Default)]
-pub struct Fate(Mutex<Thread>, Mutex<Option<String>>);
+pub struct Fate(Mutex<Thread>, Mutex<Option<String>>, Mutex<Option<Arc<dyn Witness>>>);
 
 impl Fate {
     /// Counting begins anew, and this is what will happen.
@@ -76,6 +89,18 @@ impl Fate {
     /// Leaves the machines of a region out of every list.
     pub fn hide_region(&self, region: Option<&str>) {
         *self.1.lock().unwrap() = region.map(str::to_owned);
+    }
+
+    /// From now on somebody looks on.
+    pub fn watched_by(&self, witness: Arc<dyn Witness>) {
+        *self.2.lock().unwrap() = Some(witness);
+    }
+
+    fn tell(&self, what: impl FnOnce(&dyn Witness)) {
+        let witness = self.2.lock().unwrap().clone();
+        if let Some(witness) = witness {
+            what(witness.as_ref());
+        }
     }
 
     pub fn spare(&self) {
@@ -144,6 +169,20 @@ impl MortalPlatform {
 
 type Answer<T> = Result<T, PlatformError>;
 
+impl MortalPlatform {
+    /// A write that somebody looks on at: the platform has it before its answer can be late.
+    async fn written<T>(&self, lease: &Lease, work: impl Future<Output = Answer<T>>) -> Answer<T> {
+        let mut work = std::pin::pin!(work);
+        self.fate.tell(|witness| witness.writes(lease));
+        let first = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+        self.fate.tell(|witness| witness.wrote(lease));
+        match first {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => work.await,
+        }
+    }
+}
+
 #[async_trait]
 impl Platform for MortalPlatform {
     fn clock_offset(&self) -> Option<SignedDuration> {
@@ -160,6 +199,7 @@ impl Platform for MortalPlatform {
         if let Some(hidden) = self.fate.1.lock().unwrap().as_deref() {
             machines.retain(|machine| machine.region.as_str() != hidden);
         }
+        self.fate.tell(|witness| witness.listed(app, &machines));
         Ok(machines)
     }
     async fn machine(&self, app: &AppName, id: &MachineId) -> Answer<Machine> {
@@ -178,10 +218,10 @@ impl Platform for MortalPlatform {
         self.call("release", self.inner.release(lease)).await
     }
     async fn update(&self, lease: &Lease, update: &MachineUpdate) -> Answer<InstanceId> {
-        self.call("update", self.inner.update(lease, update)).await
+        self.call("update", self.written(lease, self.inner.update(lease, update))).await
     }
     async fn start(&self, lease: &Lease) -> Answer<()> {
-        self.call("start", self.inner.start(lease)).await
+        self.call("start", self.written(lease, self.inner.start(lease))).await
     }
     async fn wait(
         &self,
@@ -225,6 +265,21 @@ impl MortalJournal {
 
 type Stored<T> = Result<T, StoreError>;
 
+impl MortalJournal {
+    async fn write(
+        &self,
+        app: &AppName,
+        expected: u64,
+        commit: Commit,
+        now: Timestamp,
+    ) -> Stored<u64> {
+        let events = commit.events.clone();
+        let revision = self.inner.commit(app, expected, commit, now).await?;
+        self.fate.tell(|witness| witness.recorded(app, &events));
+        Ok(revision)
+    }
+}
+
 #[async_trait]
 impl Journal for MortalJournal {
     async fn installation(&self) -> Stored<String> {
@@ -247,15 +302,15 @@ impl Journal for MortalJournal {
         now: Timestamp,
     ) -> Stored<u64> {
         match self.fate.commit() {
-            None => self.inner.commit(app, expected, commit, now).await,
+            None => self.write(app, expected, commit, now).await,
             Some(Blow::LoseRequest) => Err(StoreError::Failed("not written".to_owned())),
             Some(Blow::LoseAnswer) => {
-                self.inner.commit(app, expected, commit, now).await?;
+                self.write(app, expected, commit, now).await?;
                 Err(StoreError::Failed("written, and not told".to_owned()))
             }
             Some(Blow::DieBefore) => self.fate.die().await,
             Some(Blow::DieAfter) => {
-                self.inner.commit(app, expected, commit, now).await?;
+                self.write(app, expected, commit, now).await?;
                 self.fate.die().await
             }
         }

@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use waveoff::{
-    model::EventKind::{
-        HoldPlaced, ReleaseDetected, RollbackCompleted, RollbackFailed, RollbackPaused,
-        RollbackRegionConfirmed, RollbackResumed, RollbackStarted, RollbackStopped,
+    model::{
+        EventKind::{
+            HoldPlaced, ReleaseDetected, RollbackCompleted, RollbackFailed, RollbackPaused,
+            RollbackRegionConfirmed, RollbackResumed, RollbackStarted, RollbackStopped,
+        },
+        RegionStage,
     },
     ports::PlatformError,
-    sim::{Behaviour, CallKind, Fault, FaultRule, fleet},
+    sim::{Behaviour, CallKind, Fault, FaultRule, State, fleet},
 };
 
 use crate::world::{APP, QUICK, World, policy, why};
@@ -236,4 +239,93 @@ async fn a_known_good_release_near_its_limit_confirms() {
         went_on(&world).await;
         world.finish().await;
     }
+}
+
+fn in_order() -> String {
+    policy(&QUICK.replace("[rollback]", "[rollback]\norder = [\"iad\", \"lhr\", \"syd\"]"))
+}
+
+/// The proxy's autostop stops the first region's machines as soon as they are put right.
+async fn until_the_first_region_rests(world: &mut World) {
+    world.until(RollbackStarted).await;
+    let is_put_right = |world: &World| {
+        let regions = world.view().regions;
+        regions.iter().any(|one| one.phase == RegionStage::Confirming)
+    };
+    while !is_put_right(world) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for id in world.sim.machine_ids(APP, Some("iad")) {
+        world.sim.stop(&id).unwrap();
+    }
+}
+
+/// Nobody asks the first region for anything at night, and the proxy stops its machines before they
+/// have proved anything.
+#[tokio::test(start_paused = true)]
+async fn a_first_region_that_goes_to_rest_leaves_the_proof_to_the_next() {
+    for bad in ["errors", "unhealthy"] {
+        let mut world = World::new(&fleet::demo(), &in_order()).await;
+        world.trusted().await;
+        world.ship(&format!("registry.fly.io/api:{bad}"));
+        until_the_first_region_rests(&mut world).await;
+        world.run_for(600).await;
+        assert_eq!(world.count(RollbackCompleted).await, 1, "{}", world.timeline().await);
+        world.all_run("v41");
+        let rests = world.sim.machine_ids(APP, Some("iad"));
+        assert!(rests.iter().all(|id| world.sim.state(id) == Some(State::Stopped)));
+        world.finish().await;
+    }
+}
+
+/// What rests proves nothing: where going back does not help, that shows in the next region, and the
+/// last one is left as it is.
+#[tokio::test(start_paused = true)]
+async fn a_first_region_at_rest_is_no_proof() {
+    let mut world = World::new(&fleet::demo(), &in_order()).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    until_the_first_region_rests(&mut world).await;
+    world.sim.set_behaviour("registry.fly.io/api:v41", Behaviour::errors(0.3)).unwrap();
+    let held = world.until(HoldPlaced).await;
+    assert!(why(&held).contains("lhr did not improve"), "{}", why(&held));
+    assert_eq!(world.images()["errors"], 2, "syd is left as it is");
+    world.finish().await;
+}
+
+fn hosts(world: &World, region: &str, status: &str) {
+    for id in world.sim.machine_ids(APP, Some(region)) {
+        world.sim.set_host(&id, status).unwrap();
+    }
+}
+
+fn calls(world: &World, kind: CallKind, region: &str) -> usize {
+    let ids = world.sim.machine_ids(APP, Some(region));
+    let calls = world.sim.calls().into_iter().filter(|call| call.action == kind);
+    calls
+        .filter(|call| call.machine.as_ref().is_some_and(|id| ids.contains(&id.to_string())))
+        .count()
+}
+
+/// A region that was skipped, because nobody could reach it, revives while the next is at work: it
+/// waits for its turn.
+#[tokio::test(start_paused = true)]
+async fn a_region_that_revives_waits_until_the_one_at_work_is_confirmed() {
+    let mut world = World::new(&fleet::demo(), &in_order()).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.run_for(10).await;
+    hosts(&world, "iad", "unreachable");
+    while calls(&world, CallKind::Update, "lhr") == 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    hosts(&world, "iad", "ok");
+    while world.count(RollbackRegionConfirmed).await == 0 {
+        assert_eq!(calls(&world, CallKind::Update, "iad"), 0, "{}", world.timeline().await);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    world.until(RollbackCompleted).await;
+    assert_eq!(world.count(RollbackRegionConfirmed).await, 3);
+    went_on(&world).await;
+    world.finish().await;
 }

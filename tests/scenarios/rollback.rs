@@ -277,6 +277,28 @@ async fn an_update_that_the_platform_reverts_is_made_again() {
     world.finish().await;
 }
 
+/// The platform gave the crashing machines up, and then the update as well; with the machine's old
+/// version it forgot how its process ended.
+#[tokio::test(start_paused = true)]
+async fn a_crashed_machine_is_started_although_its_first_update_was_reverted() {
+    let observe = policy(QUICK).replace("\"rollback\"", "\"observe\"");
+    let mut world = World::new(&fleet::demo(), &observe).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:crash");
+    world.run_for(300).await;
+    let ids = world.sim.machine_ids(APP, None);
+    assert!(ids.iter().all(|id| world.sim.state(id) == Some(State::Stopped)), "given up");
+    for id in &ids {
+        world.sim.revert_next_update(id).unwrap();
+    }
+    world.rewrite_policy(&policy(QUICK)).await;
+    world.until(RollbackCompleted).await;
+    world.all_run("v41");
+    let up = ids.iter().filter(|id| world.sim.state(id) == Some(State::Started));
+    assert_eq!(up.count(), 6, "{}", world.timeline().await);
+    world.finish().await;
+}
+
 /// Promise 9: what cannot be reached is named, and put right when it comes back.
 #[tokio::test(start_paused = true)]
 async fn a_dead_host_is_named_and_put_right_when_it_revives() {

@@ -215,9 +215,14 @@ impl World {
 
     /// Changes the policy file while the daemon runs, as an operator does.
     pub async fn rewrite_policy(&mut self, policy: &str) {
-        self.config = write_config(self.dir.path(), policy);
+        self.change_policy(policy);
         // Files are looked at every two seconds.
         self.run_for(3).await;
+    }
+
+    /// The same, and nothing is waited for.
+    pub fn change_policy(&mut self, policy: &str) {
+        self.config = write_config(self.dir.path(), policy);
     }
 
     pub async fn run_for(&mut self, seconds: u64) {
@@ -227,8 +232,9 @@ impl World {
         }
     }
 
+    /// Fails when the daemon ended by itself.
     #[track_caller]
-    fn still_runs(&self) {
+    pub fn still_runs(&self) {
         if let Some(running) = &self.running {
             assert!(!running.daemon.is_finished(), "the daemon ended by itself");
         }
@@ -288,8 +294,13 @@ impl World {
 
     /// An operator's order for one app, or for all; answers with those that recorded it.
     pub async fn order(&self, app: Option<&str>, order: &Order) -> Vec<AppName> {
+        self.try_order(app, order).await.expect("it is watched")
+    }
+
+    /// The same; `None`: nobody took it.
+    pub async fn try_order(&self, app: Option<&str>, order: &Order) -> Option<Vec<AppName>> {
         let app = app.map(AppName::new);
-        self.orders.give(&self.reader, app.as_ref(), order, self.now()).await.unwrap()
+        self.orders.give(&self.reader, app.as_ref(), order, self.now()).await.ok()
     }
 
     /// Names of the apps on the board.

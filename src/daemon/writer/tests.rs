@@ -87,6 +87,7 @@ impl Stage {
             rollback: "api-v42-1".to_owned(),
             up: !resting,
             stays_up: false,
+            taken_down: false,
             tolerates: std::collections::BTreeSet::new(),
             ready_timeout: Duration::from_secs(60),
         };

@@ -18,7 +18,10 @@ use super::{
     region::Next,
 };
 use crate::{
-    model::{CheckStatus, HoldReason, Machine, MachineState, Verdict, Wait, reason::Unseen},
+    model::{
+        CheckStatus, HoldReason, Machine, MachineId, MachineState, Unwell, Verdict, Wait,
+        reason::Unseen,
+    },
     threshold::Finding,
 };
 
@@ -31,10 +34,12 @@ const CONFIRM_WINDOWS_MAX: u32 = 3;
 enum Look {
     Healthy,
     /// It is as bad as before.
-    NoBetter(String),
+    NoBetter(Unwell),
     /// Machines are down, or fail their checks.
-    Down(String),
-    /// Nothing is up, or this threshold has no traffic.
+    Down(Unwell),
+    /// Its machines went to rest, or are gone: nobody is served by it.
+    AtRest,
+    /// Nothing is seen to be up, or this threshold has no traffic.
     Silent {
         threshold: Option<String>,
     },
@@ -82,7 +87,7 @@ pub(super) fn confirming(
         return Ok(stays(confirm, Some(Wait::NotSeen { region: Some(region), what })));
     }
     let patient = confirm.windows >= CONFIRM_WINDOWS_MAX;
-    match judge(rollback, &confirm, &here, cx) {
+    match judge(rollback, work, &confirm, &here, cx) {
         Look::Healthy => Ok(Next::Moves(RegionPhase::Confirmed)),
         Look::NoBetter(detail) if proof => Err(HoldReason::NoImprovement { region, detail }),
         Look::NoBetter(detail) => {
@@ -95,6 +100,8 @@ pub(super) fn confirming(
             let wait = patient.then_some(Wait::Unhealthy { region, detail });
             Ok(again(confirm, cx.now, false, wait))
         }
+        Look::AtRest if patient || !proof => Ok(Next::Rests),
+        Look::AtRest => Ok(again(confirm, cx.now, false, None)),
         // Only the first region has to prove that the rollback helps; a later one without traffic
         // is healthy as far as anybody can tell.
         Look::Silent { .. } if !proof => Ok(Next::Moves(RegionPhase::Confirmed)),
@@ -150,8 +157,9 @@ fn unseen(
     sight::unseen(cx, &rollback.evidence).or_else(|| {
         let fresh = signed(cx.policy.watch.scrape_every * PAGE_STALE_AFTER);
         let read = confirm.read_at.is_some_and(|at| cx.now.duration_since(at) <= fresh);
-        let needed = rests_on_metrics(&rollback.evidence) && !here.is_empty();
-        (needed && !read).then_some(Unseen::RegionsPages)
+        // What is at rest has no page.
+        let up = here.iter().any(|machine| !machine.state.is_at_rest());
+        (rests_on_metrics(&rollback.evidence) && up && !read).then_some(Unseen::RegionsPages)
     })
 }
 
@@ -161,8 +169,23 @@ fn tells_of_machines(rollback: &Rollback) -> bool {
     breaching.any(|evidence| !rests_on_metrics(std::slice::from_ref(evidence)))
 }
 
-fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Context<'_>) -> Look {
-    let down: Vec<&str> = here
+/// Whether all machines that were put right are seen at rest. A list that is late shows them as they
+/// were before.
+fn is_at_rest(work: &RegionWork, here: &[&&Machine]) -> bool {
+    let put_right = work.machines.iter().filter(|(_, machine)| machine.is_on_target());
+    let mut ids = put_right.map(|(id, _)| id);
+    ids.all(|id| here.iter().any(|machine| machine.id == *id))
+        && here.iter().all(|machine| machine.state.is_at_rest())
+}
+
+fn judge(
+    rollback: &Rollback,
+    work: &RegionWork,
+    confirm: &Confirm,
+    here: &[&&Machine],
+    cx: &Context<'_>,
+) -> Look {
+    let down: Vec<MachineId> = here
         .iter()
         .filter(|machine| {
             let tolerated = |name: &String| {
@@ -170,16 +193,19 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
             };
             let mut failing =
                 machine.checks.iter().filter(|check| check.status == CheckStatus::Critical);
-            machine.standing(false).is_down() || failing.any(|check| !tolerated(&check.name))
+            machine.activity(false).is_down() || failing.any(|check| !tolerated(&check.name))
         })
-        .map(|machine| machine.id.as_str())
+        .map(|machine| machine.id.clone())
         .collect();
     if !down.is_empty() {
-        return Look::Down(format!("{} down or failing its checks", down.join(", ")));
+        return Look::Down(Unwell::Down { machines: down });
     }
     let crashes: u32 = confirm.crashes.values().map(|count| count.exits).sum();
     if crashes > 0 {
-        return Look::Down(format!("{crashes} crashes since"));
+        return Look::Down(Unwell::Crashes { exits: crashes });
+    }
+    if is_at_rest(work, here) {
+        return Look::AtRest;
     }
     if !here.iter().any(|machine| matches!(machine.state, MachineState::Started)) {
         return Look::Silent { threshold: None };
@@ -194,13 +220,8 @@ fn judge(rollback: &Rollback, confirm: &Confirm, here: &[&&Machine], cx: &Contex
             Finding::Untold | Finding::Better(_) => {}
             Finding::Silent => return Look::Silent { threshold: Some(threshold.name.clone()) },
             Finding::NoBetter(tally) => {
-                return Look::NoBetter(format!(
-                    "{} {:.1} % ({:.0} of {:.0})",
-                    evidence.threshold,
-                    100.0 * tally.k / tally.n,
-                    tally.k,
-                    tally.n
-                ));
+                let threshold = evidence.threshold.clone();
+                return Look::NoBetter(Unwell::NoBetter { threshold, tally });
             }
             Finding::Undecided { leans_well, .. } => {
                 decided = false;

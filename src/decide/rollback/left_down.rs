@@ -15,7 +15,7 @@ use crate::model::{
 
 /// How long whoever we yielded to is let be: most deploys start what they touch.
 const LET_BE_FOR: Duration = Duration::from_secs(10);
-/// A start event this much after ours is somebody's doing.
+/// Pause before a start that did not work out is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Starts that do not work out before people are told.
 const TRIES_MAX: u32 = 5;

@@ -149,9 +149,7 @@ fn work_on(
     gate: Option<&Wait>,
 ) -> Result<Option<Option<Wait>>, HoldReason> {
     loop {
-        // One that was skipped and is to be had again waits for the one that is under way.
-        let active = rollback.regions.iter().position(RegionWork::is_begun);
-        let active = active.or_else(|| rollback.regions.iter().position(RegionWork::is_open));
+        let active = rollback.active();
         let proof = !rollback.regions.iter().any(RegionWork::has_proved);
         let Some(work) = active.and_then(|index| rollback.regions.get(index)) else {
             order_again(rollback, cx, round, gate);
@@ -184,8 +182,12 @@ fn work_on(
                 order_again(rollback, cx, round, gate);
                 return Ok(Some(wait));
             }
-            Next::Moves(phase) => {
-                work.phase = phase;
+            Next::Moves(_) | Next::Rests => {
+                if let Next::Moves(phase) = next {
+                    work.phase = phase;
+                } else {
+                    work.go_to_rest();
+                }
                 rollback.progress_at = cx.now;
                 if work.phase == RegionPhase::Confirmed {
                     let event = event(cx, EventKind::RollbackRegionConfirmed, rollback);

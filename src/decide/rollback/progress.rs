@@ -120,7 +120,7 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
         instance: machine.instance.clone(),
         // What ended although it should serve is to be up again; what rests on purpose, and a job
         // that is done, is not.
-        running: !machine.state.is_at_rest() || machine.standing(stays_up).is_to_be_started(),
+        running: !machine.state.is_at_rest() || machine.activity(stays_up).is_to_be_started(),
         bad: machine.digest().cloned().unwrap_or_else(|| Digest::new("")),
         group: machine.group.clone(),
         missing_since: None,
@@ -232,14 +232,15 @@ fn seen(
     }
 }
 
-/// A region with new work is worked on again, while the rollback is not over.
+/// A region with new work waits for its turn again, while the rollback is not over: the one that is
+/// under way goes first.
 fn reopen(work: &mut RegionWork, over: bool) {
     let closed = match work.phase {
         RegionPhase::Confirmed | RegionPhase::Skipped(_) => !work.is_left_alone(),
         RegionPhase::Waiting | RegionPhase::Updating | RegionPhase::Confirming(_) => false,
     };
     if closed && !over {
-        work.phase = RegionPhase::Updating;
+        work.phase = RegionPhase::Waiting;
     }
 }
 

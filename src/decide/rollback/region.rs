@@ -22,6 +22,8 @@ pub(super) enum Next {
     Stays(RegionPhase, Option<Wait>),
     /// It came further.
     Moves(RegionPhase),
+    /// Nobody is served by it any more: it is done, and proved nothing.
+    Rests,
 }
 
 /// Where a region stands whose machines are put on the known-good image.
@@ -133,6 +135,7 @@ fn put_image(
             .iter()
             .find(|trusted| trusted.revision.digest == rollback.target.digest)
             .is_some_and(|trusted| trusted.stayed_up.contains(&work.group)),
+        taken_down: work.down_since.is_some(),
         tolerates: rollback.tolerated.get(machine).cloned().unwrap_or_default(),
         ready_timeout: cx.policy.rollback.ready_timeout,
     })))

@@ -189,19 +189,22 @@ impl RegionWork {
         }
     }
 
-    /// Whether it is open and machines of it were touched: it comes before one that was passed over
-    /// and is to be had again.
+    /// Whether it is under way.
     pub fn is_begun(&self) -> bool {
-        let touched = |machine: &MachineWork| {
-            let tried = machine.waits.is_some() || machine.attempts > 0;
-            machine.is_in_flight() || machine.is_on_target() || tried
-        };
-        self.is_open() && self.machines.values().any(touched)
+        self.is_open() && self.phase != RegionPhase::Waiting
     }
 
     /// Whether the policy leaves it alone.
     pub fn is_left_alone(&self) -> bool {
         self.phase == RegionPhase::Skipped(Skip::NotBreaching)
+    }
+
+    /// Done with, and nothing of it is up: another region has to show that the rollback helps.
+    pub fn go_to_rest(&mut self) {
+        self.phase = RegionPhase::Confirmed;
+        for machine in self.machines.values_mut() {
+            machine.running = false;
+        }
     }
 
     /// Whether it was confirmed with a machine up on the target: the rollback is seen to help.
@@ -248,9 +251,15 @@ pub struct Rollback {
 }
 
 impl Rollback {
+    /// The place of the region being worked on: what was begun goes before what revived meanwhile.
+    pub(super) fn active(&self) -> Option<usize> {
+        let begun = self.regions.iter().position(RegionWork::is_begun);
+        begun.or_else(|| self.regions.iter().position(RegionWork::is_open))
+    }
+
     /// The region being worked on.
     pub fn active_region(&self) -> Option<&RegionWork> {
-        self.regions.iter().find(|work| work.is_open())
+        self.active().and_then(|index| self.regions.get(index))
     }
 
     pub fn is_confirming(&self) -> bool {

@@ -101,6 +101,7 @@ pub fn reason(reason: &Reason) -> String {
         | Reason::TokenSuffices
         | Reason::ClockDiffers { .. }
         | Reason::ClockRight
+        | Reason::JournalUnopened { .. }
         | Reason::JournalUnwritable { .. }
         | Reason::JournalWritable
         | Reason::NoAppMatches { .. }
@@ -134,6 +135,9 @@ fn of_the_daemon(reason: &Reason) -> Option<String> {
             )
         }
         Reason::ClockRight => "it agrees with the platform's".to_owned(),
+        Reason::JournalUnopened { detail } => {
+            format!("the journal cannot be opened, and nothing is watched until it can: {detail}")
+        }
         Reason::JournalUnwritable { detail } => {
             format!("{detail}; it is tried again, and nothing is lost that was written")
         }
@@ -197,7 +201,10 @@ pub fn hold(reason: &HoldReason) -> String {
             format!("the registry cannot say whether the image exists: {detail}")
         }
         HoldReason::NoImprovement { region, detail } => {
-            format!("{region} did not improve on the known-good release: {detail}")
+            format!(
+                "{region} did not improve on the known-good release: {}",
+                report::unwell(detail)
+            )
         }
         HoldReason::NoFreshBreach => "the rollback was paused for long, and the release does not \
                                       show its breach again: it goes on when it does"

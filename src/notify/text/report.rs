@@ -1,7 +1,10 @@
 //! How far a rollback is, in words: its machines, and what it waits for.
 
 use super::reason::{hold, unseen};
-use crate::model::{MachineFailure, MachineReport, Wait};
+use crate::{
+    model::{MachineFailure, MachineId, MachineReport, Unwell, Wait},
+    numbers,
+};
 
 /// Where a machine stands.
 pub fn machine(report: &MachineReport) -> String {
@@ -46,6 +49,24 @@ pub(super) fn failure(failure: &MachineFailure) -> String {
     }
 }
 
+/// What is wrong with a region on the known-good release.
+pub(super) fn unwell(detail: &Unwell) -> String {
+    match detail {
+        Unwell::NoBetter { threshold, tally } => {
+            let share = tally.share().map_or_else(|| "no traffic".to_owned(), numbers::share);
+            let (k, n) = (numbers::whole(tally.k), numbers::whole(tally.n));
+            format!("{threshold} {share} ({k} of {n})")
+        }
+        Unwell::Down { machines } => {
+            let ids: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
+            format!("{} down or failing checks", ids.join(", "))
+        }
+        Unwell::Crashes { exits: 1 } => "1 crash since".to_owned(),
+        Unwell::Crashes { exits } => format!("{exits} crashes since"),
+        Unwell::Told(text) => text.clone(),
+    }
+}
+
 /// What a rollback waits for.
 pub(super) fn wait(wait: &Wait) -> String {
     match wait {
@@ -82,7 +103,7 @@ pub(super) fn wait(wait: &Wait) -> String {
             format!("{region} cannot be confirmed: there is too little to tell")
         }
         Wait::Unhealthy { region, detail } => {
-            format!("{region} is not well on the known-good release: {detail}")
+            format!("{region} is not well on the known-good release: {}", unwell(detail))
         }
         Wait::Held { hold: reason } => hold(reason),
         Wait::FreshBreach => {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Call, Now, errand::CALL_MAX, outcomes::unavailable};
 use crate::{
     decide::{PutOutcome, rival::ROLLBACK_MARK},
-    model::{CheckStatus, Digest, InstanceId, Machine, MachineState, Standing},
+    model::{Activity, CheckStatus, Digest, InstanceId, Machine, MachineState},
     ports::WaitFor,
 };
 
@@ -221,13 +221,13 @@ impl Readying {
 
     /// It is to be up, and rests.
     fn judge_rest(&mut self, machine: &Machine, now: Now) -> Look {
-        match machine.standing(self.stays_up) {
+        match machine.activity(self.stays_up) {
             // It was run, and did what it is for.
-            Standing::JobDone => return Look::Ready,
-            Standing::Crashed | Standing::Ended if self.launched => {
+            Activity::JobDone => return Look::Ready,
+            Activity::Crashed | Activity::Ended if self.launched => {
                 return Look::Not(PutOutcome::Unhealthy { failing: Vec::new(), crashed: true });
             }
-            Standing::Crashed | Standing::Ended | Standing::OnRequest | Standing::Active => {}
+            Activity::Crashed | Activity::Ended | Activity::OnRequest | Activity::Active => {}
         }
         if now.elapsed >= self.ready_by {
             return Look::Not(self.not_ready(machine));

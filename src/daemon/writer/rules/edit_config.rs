@@ -72,6 +72,7 @@ mod tests {
             rollback: "api-v42-1".to_owned(),
             up: true,
             stays_up: false,
+            taken_down: false,
             tolerates: std::collections::BTreeSet::new(),
             ready_timeout: Duration::from_secs(60),
         }

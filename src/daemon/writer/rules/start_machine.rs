@@ -3,7 +3,7 @@
 use super::update_machine::out_of_reach;
 use crate::{
     decide::{StartMachine, StartOutcome},
-    model::{Machine, MachineState, Standing},
+    model::{Activity, Machine, MachineState},
 };
 
 /// Whether it is to be started: it still rests where it was seen to, and nobody but us took it
@@ -22,7 +22,7 @@ pub(super) fn after_look(start: &StartMachine, machine: &Machine) -> Result<(), 
         MachineState::Suspended | MachineState::Created => return Err(StartOutcome::NotOurs),
         _ => return Err(StartOutcome::AlreadyUp),
     }
-    if machine.standing(start.stays_up) == Standing::JobDone {
+    if machine.activity(start.stays_up) == Activity::JobDone {
         return Err(StartOutcome::NotOurs);
     }
     // It was up again after we took it down: what stopped it then was not us.

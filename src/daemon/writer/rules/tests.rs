@@ -55,6 +55,7 @@ fn put() -> PutImage {
         rollback: ROLLBACK.to_owned(),
         up: true,
         stays_up: false,
+        taken_down: false,
         tolerates: std::collections::BTreeSet::new(),
         ready_timeout: seconds(60),
     }

@@ -41,9 +41,9 @@ pub(super) fn after_look(put: &PutImage, machine: &Machine, now: Now) -> Step {
         Standing::OnTarget => {
             // An update may reset the list of events: of a machine that we updated only the plan
             // knows that it had crashed, or that it was up.
-            let standing = machine.standing(put.stays_up);
+            let standing = machine.activity(put.stays_up);
             let rests = machine.state.is_at_rest() && !standing.is_to_be_started();
-            let taken_down = ours && put.up && standing != model::Standing::JobDone;
+            let taken_down = ours && put.up && standing != model::Activity::JobDone;
             Step::SeeThrough(if rests && !taken_down { Goal::AtRest } else { Goal::Up })
         }
         _ if ours && is_half_done(put, machine) => {
@@ -107,7 +107,10 @@ pub(super) fn still_wanted(
         reason: format!("its configuration cannot be edited: {error}"),
     })?;
     let skip_launch = machine.state.is_at_rest();
-    let rests = skip_launch && !machine.standing(put.stays_up).is_to_be_started();
+    // With an update that was given up the platform may forget how the process before it ended.
+    let forgotten = put.up && put.taken_down && machine.exits.is_empty();
+    let starts = forgotten || machine.activity(put.stays_up).is_to_be_started();
+    let rests = skip_launch && !starts;
     let goal = if rests { Goal::AtRest } else { Goal::Up };
     Ok((MachineUpdate { config, current: machine.instance.clone(), skip_launch }, goal))
 }

@@ -150,6 +150,22 @@ fn what_crashed_to_a_stop_is_started() {
 }
 
 #[test]
+fn what_we_took_down_is_started_although_nothing_tells_how_its_process_ended() {
+    let mut play = Play::new(Errand::update(PutImage { taken_down: true, ..put() }));
+    play.takes_the_lease();
+    // The update before was given up, and its events are gone.
+    play.sees(in_state(bad(), "stopped"));
+    play.reads_the_ledger(Vec::new());
+    play.updates();
+    play.waits(WaitFor::Settled, true);
+    play.sees(in_state(good(), "stopped"));
+    play.expect(|call| *call == Call::Start, Answer::Started(Ok(())));
+    play.waits(WaitFor::Started, true);
+    play.sees(good());
+    assert!(matches!(put_outcome(play.gives_back()), PutOutcome::Updated { .. }));
+}
+
+#[test]
 fn a_target_that_crashes_is_unhealthy() {
     let mut play = Play::updated();
     play.waits(WaitFor::Settled, true);

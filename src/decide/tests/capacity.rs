@@ -1,0 +1,103 @@
+//! How many machines are down because of us follows from what was ordered and from what was seen
+//! since.
+
+use super::{
+    stage::{Stage, fail_checks, put, put_on, puts},
+    *,
+};
+use crate::model::machine::Transition;
+
+fn lost() -> Outcome {
+    Outcome::Put(PutOutcome::Unavailable { reason: "no answer".to_owned() })
+}
+
+fn leased() -> Outcome {
+    let owner = "ci@example.com".to_owned();
+    Outcome::Put(PutOutcome::LeaseHeld { owner, description: String::new() })
+}
+
+fn replacing(stage: &mut Stage, id: &str) {
+    stage.machine(id).state = MachineState::Transient(Transition::Replacing);
+}
+
+/// m1 was ordered, nobody knows whether it was written to, and it is leased by somebody now: m2 may
+/// go first, if there is a place.
+fn lost_and_leased() -> Stage {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    stage.answer(puts("m1"), lost());
+    replacing(&mut stage, "m1");
+    stage
+}
+
+/// The machines that are ordered while somebody keeps the lease of m1.
+fn ordered_beside_m1(stage: &mut Stage, seconds: i64) -> Vec<String> {
+    let until = stage.second + seconds;
+    let mut ordered = Vec::new();
+    while stage.second < until {
+        let mut commands = stage.look();
+        if put_on(&commands).contains(&"m1") {
+            stage.answer(puts("m1"), leased());
+            commands.extend(stage.look_at_once());
+        }
+        let put = put_on(&commands).into_iter().filter(|id| *id != "m1");
+        ordered.extend(put.map(str::to_owned));
+    }
+    ordered
+}
+
+#[test]
+fn a_machine_that_may_be_down_because_of_us_keeps_its_place() {
+    let mut stage = lost_and_leased();
+    assert_eq!(ordered_beside_m1(&mut stage, 120), [""; 0]);
+}
+
+#[test]
+fn one_that_is_seen_up_as_another_version_gives_its_place_back() {
+    let mut stage = lost_and_leased();
+    assert_eq!(ordered_beside_m1(&mut stage, 10), [""; 0]);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:2", now);
+    assert_eq!(ordered_beside_m1(&mut stage, 10), ["m2"]);
+}
+
+/// The list may still show the version that we replaced.
+#[test]
+fn one_that_is_seen_up_as_it_was_may_be_an_old_list() {
+    let mut stage = lost_and_leased();
+    stage.machine("m1").state = MachineState::Started;
+    stage.machine("m1").checks.clear();
+    stage.machine("m1").checks_configured = 0;
+    assert_eq!(ordered_beside_m1(&mut stage, 28), [""; 0]);
+    assert_eq!(ordered_beside_m1(&mut stage, 12), ["m2"]);
+}
+
+#[test]
+fn one_that_is_up_and_fails_its_checks_is_not_back() {
+    let mut stage = lost_and_leased();
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:2", now);
+    fail_checks(stage.machine("m1"));
+    assert_eq!(ordered_beside_m1(&mut stage, 120), [""; 0]);
+}
+
+/// The daemon died with a command under way: what it had done by then is not known, whatever comes
+/// of its next attempt.
+#[test]
+fn what_was_under_way_when_the_daemon_began_anew_may_be_down() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    stage.tell(&Input::Restarted);
+    replacing(&mut stage, "m1");
+    stage.answer(puts("m1"), leased());
+    assert_eq!(ordered_beside_m1(&mut stage, 120), [""; 0]);
+}
+
+/// Nothing was written: the other may go first.
+#[test]
+fn a_machine_that_is_waited_for_takes_no_place() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    stage.answer(puts("m1"), leased());
+    assert_eq!(ordered_beside_m1(&mut stage, 4), ["m2"]);
+}

@@ -1,0 +1,160 @@
+//! What forbids a rollback, guard by guard, and what is gone back to.
+
+use super::*;
+use crate::model::{Evidence, Kind, Unit, Verdict};
+
+/// A policy under which a release may be undone, an app with v1 trusted, and the watch of v2.
+fn case() -> (Policy, AppState, Watch) {
+    let answer = Outcome::ImagePresent;
+    let (state, _) = live(AppState::new("api".into()), &machine(1, "sha256:1"), 90, &answer);
+    let (policy, watch) = (policy(Mode::Rollback), watch_of(2, "sha256:2"));
+    assert_eq!(refused(&policy, &state, &watch), None);
+    (policy, state, watch)
+}
+
+fn quarantine(state: &mut AppState, digest: &str) {
+    let old = Quarantined {
+        digest: Digest::new(digest),
+        version: Some(ReleaseVersion(1)),
+        at: at(0),
+        unfinished: false,
+    };
+    state.memory.quarantined.push(old);
+}
+
+/// Breaching, with so many of 100 bad.
+pub(super) fn breach(kind: Kind, bad: f64) -> Evidence {
+    Evidence {
+        threshold: "one".to_owned(),
+        kind,
+        verdict: Verdict::Breach,
+        value: None,
+        limit: 0.02,
+        unit: Unit::Requests,
+        source: String::new(),
+        bad,
+        total: 100.0,
+        ln_odds: None,
+        ln_odds_needed: None,
+        blocks: 5,
+        control: None,
+        note: None,
+        may_roll_back: true,
+        applies: true,
+    }
+}
+
+fn baked(version: u64, digest: &str, seconds: i64) -> state::Trusted {
+    state::Trusted {
+        revision: watch_of(version, digest).revision,
+        at: at(seconds),
+        image_checked_at: None,
+        image_missing: false,
+        crashes_per_machine: 0.0,
+        failing: state::FailingChecks::new(),
+        stayed_up: std::collections::BTreeSet::new(),
+    }
+}
+
+fn target(policy: &Policy, state: &AppState, watch: &Watch) -> Option<u64> {
+    Some(crate::decide::guards::target(policy, &state.memory, watch)?.version?.0)
+}
+
+#[test]
+fn migrations_of_the_release_or_of_one_after_the_target_forbid_it() {
+    let (mut policy, mut state, mut watch) = case();
+    watch.revision.has_release_command = Some(true);
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::Migrations));
+    watch.revision.has_release_command = Some(false);
+
+    let mut watch = watch_of(5, "sha256:2");
+    // Those of the target, and of what is newer than the bad release, are no obstacle.
+    state.memory.migrated.extend([ReleaseVersion(1), ReleaseVersion(5), ReleaseVersion(6)]);
+    assert_eq!(refused(&policy, &state, &watch), None);
+    state.memory.migrated.insert(ReleaseVersion(3));
+    let since = HoldReason::MigrationsSince { version: ReleaseVersion(3) };
+    assert_eq!(refused(&policy, &state, &watch), Some(since));
+
+    watch.revision.has_release_command = Some(true);
+    policy.rollback.despite_migrations = true;
+    assert_eq!(refused(&policy, &state, &watch), None);
+}
+
+#[test]
+fn a_release_that_the_ledger_does_not_have_may_have_migrated() {
+    let (policy, state, mut watch) = case();
+    watch.revision.has_release_command = None;
+    assert_eq!(refused(&policy, &state, &watch), None, "the ledger does not say");
+    watch.in_ledger = false;
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::MigrationsUnknown));
+    // What was put on machines by hand has no entry, and neither has what ran before us.
+    watch.numbered = false;
+    assert_eq!(refused(&policy, &state, &watch), None);
+    watch.numbered = true;
+    watch.learning = true;
+    assert_eq!(refused(&policy, &state, &watch), None);
+}
+
+#[test]
+fn the_same_image_is_nothing_to_go_back_to() {
+    let (policy, state, _) = case();
+    let watch = watch_of(2, "sha256:1");
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::SameImage));
+}
+
+#[test]
+fn what_was_left_unfinished_may_be_undone_again() {
+    let (policy, mut state, watch) = case();
+    quarantine(&mut state, "sha256:2");
+    state.memory.quarantined[0].version = watch.revision.version;
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::AlreadyRolledBack));
+    state.memory.quarantined[0].unfinished = true;
+    assert_eq!(refused(&policy, &state, &watch), None);
+}
+
+#[test]
+fn without_an_image_the_hold_says_what_is_missing() {
+    let (policy, mut state, watch) = case();
+    state.memory.trusted[0].image_missing = true;
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::ImagesMissing));
+    state.memory.baked = Some(baked(1, "sha256:b", 50));
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::OnlyBaked));
+    quarantine(&mut state, "sha256:b");
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::ImagesMissing));
+    state.memory.trusted.clear();
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::NothingTrusted));
+}
+
+/// v1 is trusted, v2 baked since, and v3 fails.
+#[test]
+fn only_a_failure_of_everything_goes_back_to_what_is_baked() {
+    let (policy, mut state, _) = case();
+    let mut watch = watch_of(3, "sha256:3");
+    state.memory.baked = Some(baked(2, "sha256:2", 200));
+    for (evidence, want) in [
+        (breach(Kind::Ratio, 50.0), 2),
+        (breach(Kind::Ratio, 49.0), 1),
+        (breach(Kind::Checks, 40.0), 2),
+        (breach(Kind::Crashes, 3.0), 2),
+        (breach(Kind::Latency, 100.0), 1),
+        (breach(Kind::Gauge, 100.0), 1),
+        (Evidence { may_roll_back: false, ..breach(Kind::Checks, 100.0) }, 1),
+        (Evidence { verdict: Verdict::Pass, ..breach(Kind::Checks, 100.0) }, 1),
+    ] {
+        watch.evidence = vec![evidence];
+        assert_eq!(target(&policy, &state, &watch), Some(want), "{:?}", watch.evidence);
+    }
+    watch.evidence = vec![breach(Kind::Checks, 100.0)];
+    // An older one did not earn more than what is trusted since.
+    let mut older = state.clone();
+    older.memory.baked = Some(baked(2, "sha256:2", 10));
+    assert_eq!(target(&policy, &older, &watch), Some(1));
+    let mut undone = state.clone();
+    quarantine(&mut undone, "sha256:2");
+    assert_eq!(target(&policy, &undone, &watch), Some(1));
+    let mut same = state.clone();
+    same.memory.baked = Some(baked(2, "sha256:3", 200));
+    assert_eq!(target(&policy, &same, &watch), Some(1));
+    state.memory.trusted.clear();
+    assert_eq!(target(&policy, &state, &watch), Some(2), "for want of a trusted one");
+}

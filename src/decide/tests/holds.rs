@@ -1,0 +1,173 @@
+//! What is waited for before a release is judged, and what a hold takes to end.
+
+use super::{
+    stage::{Stage, fail_checks, put, put_on, ratio},
+    *,
+};
+use crate::model::{OperatorHold, Order};
+
+/// v2 fails its checks, and no round has looked at it yet.
+fn failing(ids: &[&str]) -> Stage {
+    let mut stage = Stage::trusted(ids);
+    stage.ship(2, "sha256:2");
+    for machine in &mut stage.machines {
+        fail_checks(machine);
+    }
+    stage
+}
+
+fn silent() -> Outcome {
+    Outcome::ImageUnknown { reason: "503".to_owned() }
+}
+
+fn count(stage: &Stage, kind: EventKind) -> usize {
+    stage.told(kind).len()
+}
+
+fn is_well(stage: &mut Stage) {
+    for machine in &mut stage.machines {
+        machine.checks.clear();
+        machine.checks_configured = 0;
+    }
+}
+
+#[test]
+fn after_a_start_the_others_are_heard_before_a_release_is_judged() {
+    let mut stage = failing(&["m1"]);
+    stage.org.listening = true;
+    stage.pass(60);
+    assert_eq!(count(&stage, EventKind::ReleaseDegraded), 0);
+    stage.org.listening = false;
+    stage.pass(2);
+    assert_eq!(count(&stage, EventKind::ReleaseDegraded), 1);
+}
+
+#[test]
+fn requests_that_fail_are_no_breach_while_no_page_can_be_read() {
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.policy.thresholds = vec![ratio()];
+    stage.ship(2, "sha256:2");
+    stage.serves = vec![("m1", 1000.0, 1000.0)];
+    stage.no_page = Some("refused".to_owned());
+    stage.pass(120);
+    assert_eq!(count(&stage, EventKind::ReleaseDegraded), 0);
+    stage.no_page = None;
+    stage.pass(2);
+    assert_eq!(count(&stage, EventKind::ReleaseDegraded), 1);
+}
+
+#[test]
+fn a_countdown_does_not_end_before_the_others_were_heard() {
+    let mut stage = failing(&["m1"]);
+    stage.policy.watch.countdown = Duration::from_secs(30);
+    stage.pass(30);
+    assert_eq!(count(&stage, EventKind::RollbackPlanned), 1);
+    stage.org.listening = true;
+    assert_eq!(put_on(&stage.pass(120)), [""; 0]);
+    stage.org.listening = false;
+    assert_eq!(put_on(&stage.pass(6)), ["m1"]);
+}
+
+#[test]
+fn a_rollback_without_a_countdown_says_no_seconds() {
+    let planned = |countdown| {
+        let mut stage = failing(&["m1"]);
+        stage.policy.watch.countdown = countdown;
+        stage.pass(60);
+        stage.told(EventKind::RollbackPlanned)[0].reason.clone()
+    };
+    assert_eq!(planned(Duration::ZERO), None);
+    let counts = Reason::CountsDown { seconds: 40, together: Vec::new() };
+    assert_eq!(planned(Duration::from_secs(40)), Some(counts));
+}
+
+#[test]
+fn a_registry_that_does_not_answer_is_asked_four_times_a_minute_and_told_once() {
+    let mut stage = failing(&["m1"]);
+    stage.registry = silent();
+    while count(&stage, EventKind::HoldPlaced) == 0 {
+        stage.look();
+    }
+    let before = stage.state.memory.next_command;
+    stage.pass(160);
+    assert_eq!(stage.state.memory.next_command - before, 10, "every 16 s");
+    assert_eq!(count(&stage, EventKind::HoldPlaced), 1);
+    stage.registry = Outcome::ImagePresent;
+    assert_eq!(put_on(&stage.pass(20)), ["m1"]);
+    let cleared = stage.told(EventKind::HoldCleared);
+    assert_eq!(cleared.len(), 1);
+    assert_eq!(cleared[0].reason, Some(Reason::RegistryAnswers));
+}
+
+/// An operator's hold comes, and the policy is set to observe meanwhile.
+#[test]
+fn a_hold_that_becomes_another_is_told_as_another() {
+    let mut stage = failing(&["m1"]);
+    let hold = OperatorHold {
+        by: "zoe".to_owned(),
+        reason: "let me look".to_owned(),
+        since: at(0),
+        until: None,
+    };
+    stage.tell(&Input::Operator(Order::Hold(hold)));
+    stage.pass(60);
+    let placed = count(&stage, EventKind::HoldPlaced);
+    stage.pass(60);
+    assert_eq!(count(&stage, EventKind::HoldPlaced), placed, "once");
+    stage.policy.mode = Mode::Observe;
+    stage.tell(&Input::Operator(Order::Unhold));
+    stage.pass(2);
+    let last = stage.told(EventKind::HoldPlaced).pop().unwrap();
+    assert_eq!(last.reason, Some(HoldReason::ObserveMode.into()));
+    assert!(matches!(stage.state.phase, Phase::Held { reason: HoldReason::ObserveMode, .. }));
+}
+
+#[test]
+fn a_held_release_recovers_only_where_it_can_be_seen() {
+    let mut stage = failing(&["m1"]);
+    stage.registry = silent();
+    stage.pass(60);
+    is_well(&mut stage);
+    stage.org.listening = true;
+    stage.pass(10);
+    assert!(matches!(stage.state.phase, Phase::Held { .. }), "{:?}", stage.state.phase);
+    stage.org.listening = false;
+    stage.pass(2);
+    assert_eq!(stage.told(EventKind::HoldCleared)[0].reason, Some(Reason::Recovered));
+    // What it had earned before is lost: it bakes anew.
+    stage.pass(50);
+    assert_eq!(count(&stage, EventKind::ReleaseTrusted), 1);
+    stage.pass(20);
+    assert_eq!(count(&stage, EventKind::ReleaseTrusted), 2);
+}
+
+/// Somebody put the image of before on every machine, without a release.
+#[test]
+fn a_release_that_nobody_runs_any_more_is_watched_for_a_minute() {
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.ship(2, "sha256:2");
+    stage.pass(10);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:1", now);
+    stage.pass(60);
+    assert!(matches!(stage.state.phase, Phase::Watching(_)), "{:?}", stage.state.phase);
+    stage.pass(2);
+    assert_eq!(stage.state.phase, Phase::Steady);
+    assert_eq!(stage.state.memory.current.as_ref().unwrap().digest, Digest::new("sha256:1"));
+    assert_eq!(count(&stage, EventKind::ReleaseTrusted), 1);
+}
+
+#[test]
+fn a_release_that_is_back_within_a_minute_is_watched_on() {
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.ship(2, "sha256:2");
+    stage.pass(10);
+    for _ in 0..4 {
+        let now = at(stage.second);
+        put(stage.machine("m1"), 2, "sha256:1", now);
+        stage.pass(40);
+        put(stage.machine("m1"), 2, "sha256:2", now);
+        stage.pass(10);
+    }
+    assert!(matches!(stage.state.phase, Phase::Watching(_)), "{:?}", stage.state.phase);
+}

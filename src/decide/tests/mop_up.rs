@@ -1,0 +1,87 @@
+//! After a rollback: what comes back is put right, as far as people let it, and what they set is left.
+
+use super::{
+    stage::{Stage, put, put_on},
+    *,
+};
+use crate::model::{OperatorHold, Order};
+
+/// m1 and m2 were put right a minute ago, and a clone of the bad release comes up.
+fn cloned(before: impl FnOnce(&mut Stage)) -> Stage {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.undo();
+    stage.pass(60);
+    before(&mut stage);
+    let mut clone = stage.machine("m1").clone();
+    clone.id = "m9".into();
+    put(&mut clone, 2, "sha256:2", at(stage.second));
+    stage.machines.push(clone);
+    stage
+}
+
+fn hold() -> Input {
+    Input::Operator(Order::Hold(OperatorHold {
+        by: "zoe".to_owned(),
+        reason: "let me look".to_owned(),
+        since: at(0),
+        until: None,
+    }))
+}
+
+/// What was told of the machines that run the bad image again.
+fn told(stage: &Stage) -> Vec<&Reason> {
+    let mixed = stage.told(EventKind::ImageMixed).into_iter();
+    mixed.filter_map(|event| event.reason.as_ref()).collect()
+}
+
+fn again(put_right: bool) -> Reason {
+    Reason::RunsAgain { machines: vec!["m9".into()], put_right }
+}
+
+#[test]
+fn a_clone_of_the_bad_release_is_put_right_and_told() {
+    let mut stage = cloned(|_| {});
+    assert_eq!(put_on(&stage.look()), ["m9"]);
+    assert_eq!(told(&stage), [&again(true)]);
+}
+
+#[test]
+fn under_an_operators_hold_it_is_told_and_left_until_the_hold_is_lifted() {
+    let mut stage = cloned(|stage| drop(stage.tell(&hold())));
+    assert_eq!(put_on(&stage.pass(60)), [""; 0]);
+    assert_eq!(told(&stage)[0], &again(false));
+    stage.tell(&Input::Operator(Order::Unhold));
+    assert_eq!(put_on(&stage.pass(4)), ["m9"]);
+}
+
+#[test]
+fn in_observe_mode_it_is_told_and_left() {
+    let mut stage = cloned(|stage| stage.policy.mode = Mode::Observe);
+    assert_eq!(put_on(&stage.pass(60)), [""; 0]);
+    assert_eq!(told(&stage)[0], &again(false));
+}
+
+/// The daemon died with a command under way: the machine may be down, and no other is taken down.
+#[test]
+fn what_was_under_way_when_the_daemon_began_anew_may_be_down() {
+    let mut stage = cloned(|_| {});
+    assert_eq!(put_on(&stage.look()), ["m9"]);
+    stage.tell(&Input::Restarted);
+    let clone = stage.rollback().machine(&"m9".into()).unwrap();
+    assert_eq!(clone.down_since, Some(at(stage.second)));
+}
+
+#[test]
+fn what_somebody_sets_to_the_bad_image_is_told_and_left() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.undo();
+    stage.pass(60);
+    let now = at(stage.second);
+    put(stage.machine("m2"), 3, "sha256:2", now);
+    assert_eq!(put_on(&stage.pass(300)), [""; 0]);
+    assert_eq!(told(&stage), [&Reason::SetByHand { machines: vec!["m2".into()] }]);
+    // One that they put back is well.
+    put(stage.machine("m2"), 3, "sha256:1", now);
+    stage.pass(10);
+    assert!(!stage.rollback().is_set_by_hand());
+}

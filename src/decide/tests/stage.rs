@@ -1,0 +1,298 @@
+//! An app whose every step can be looked at: what its machines show is set by the test, which sees
+//! the commands of each round and answers them.
+
+use super::*;
+use crate::model::{
+    Check, CheckStatus, Count, MachineId, MachineSample, Ratio, Readings, Release, ReleaseStatus,
+    Selector, Since, SourceName,
+};
+
+pub(super) struct Stage {
+    pub(super) policy: Policy,
+    pub(super) state: AppState,
+    pub(super) second: i64,
+    pub(super) machines: Vec<Machine>,
+    pub(super) ledger: Option<Vec<Release>>,
+    pub(super) org: OrgContext,
+    pub(super) events: Vec<Event>,
+    /// What opening a release comes to; `None`: it is not answered.
+    pub(super) opens: Option<Outcome>,
+    /// What looking an image up comes to.
+    pub(super) registry: Outcome,
+    /// What each machine's page counts in every round: all requests, and bad ones.
+    pub(super) serves: Vec<(&'static str, f64, f64)>,
+    /// Why the platform cannot be read, and why no page can be.
+    pub(super) unreadable: Option<String>,
+    pub(super) no_page: Option<String>,
+}
+
+impl Stage {
+    /// v1 runs on these machines, and has earned trust.
+    pub(super) fn trusted(ids: &[&str]) -> Self {
+        let machines = ids.iter().map(|id| named(id, machine(1, "sha256:1"))).collect();
+        let mut policy = policy(Mode::Rollback);
+        // One after the other, although everything is out.
+        policy.rollback.escalate = false;
+        let mut stage = Self {
+            policy,
+            state: AppState::new("api".into()),
+            second: 0,
+            machines,
+            ledger: Some(vec![entry(1, "sha256:1")]),
+            org: OrgContext::default(),
+            events: Vec::new(),
+            opens: Some(opened(3)),
+            registry: Outcome::ImagePresent,
+            serves: Vec::new(),
+            unreadable: None,
+            no_page: None,
+        };
+        stage.pass(90);
+        assert!(stage.state.memory.newest_trusted().is_some(), "{:?}", stage.events);
+        stage
+    }
+
+    /// v2 fails its checks on every machine, and is about to be undone: the ledger has our entry,
+    /// v3, and no machine was ordered yet.
+    pub(super) fn rolling_back(ids: &[&str]) -> Self {
+        let mut stage = Self::trusted(ids);
+        stage.ship(2, "sha256:2");
+        for machine in &mut stage.machines {
+            fail_checks(machine);
+        }
+        while !matches!(stage.state.phase, Phase::RollingBack(_)) {
+            assert!(stage.second < 300, "{:?}", stage.events);
+            let ordered = stage.look();
+            assert!(ordered.iter().all(|command| !matches!(command, Command::PutImage(_))));
+        }
+        stage
+    }
+
+    /// Every machine runs a release that somebody made.
+    pub(super) fn ship(&mut self, version: u64, digest: &str) {
+        for machine in &mut self.machines {
+            put(machine, version, digest, at(self.second));
+        }
+        self.announce(version, digest);
+    }
+
+    /// The ledger has a release that somebody made.
+    pub(super) fn announce(&mut self, version: u64, digest: &str) {
+        let release = Release { created_at: at(self.second), ..entry(version, digest) };
+        self.ledger.get_or_insert_default().insert(0, release);
+    }
+
+    pub(super) fn machine(&mut self, id: &str) -> &mut Machine {
+        self.machines.iter_mut().find(|machine| machine.id.as_str() == id).unwrap()
+    }
+
+    /// The rollback that is under way, or over.
+    pub(super) fn rollback(&self) -> &state::Rollback {
+        match &self.state.phase {
+            Phase::RollingBack(rollback)
+            | Phase::RolledBack(rollback)
+            | Phase::Stopped { rollback, .. } => rollback,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// One round, two seconds later.
+    pub(super) fn look(&mut self) -> Vec<Command> {
+        self.second += 2;
+        self.look_at_once()
+    }
+
+    /// A round, as there is one after each outcome. The commands that it brought, but for those that
+    /// look an image up or open a release: these are answered.
+    pub(super) fn look_at_once(&mut self) -> Vec<Command> {
+        let now = at(self.second);
+        let input = Input::Observed(Observation {
+            began: now,
+            machines: self.unreadable.clone().map_or_else(|| Ok(self.machines.clone()), Err),
+            ledger: self.ledger.clone(),
+            samples: self.serves.iter().map(|one| self.sample(one)).collect(),
+            blind: self.no_page.iter().map(|why| (SourceName::Pages, why.clone())).collect(),
+            org: self.org.clone(),
+        });
+        let mut ordered = self.tell(&input);
+        while let Some(command) = self.pending(|one| matches!(one, Command::CheckImage { .. })) {
+            let outcome = self.registry.clone();
+            ordered.extend(self.tell(&Input::Finished { command, outcome }));
+        }
+        if let Some(command) = self.pending(|one| matches!(one, Command::OpenRelease { .. }))
+            && let Some(outcome) = self.opens.clone()
+        {
+            ordered.extend(self.tell(&Input::Finished { command, outcome }));
+        }
+        ordered.retain(|command| {
+            !matches!(command, Command::CheckImage { .. } | Command::OpenRelease { .. })
+        });
+        ordered
+    }
+
+    fn sample(&self, (id, n, k): &(&str, f64, f64)) -> MachineSample {
+        let machine = self.machines.iter().find(|machine| machine.id.as_str() == *id).unwrap();
+        let count = Count { n: *n, k: *k, since: Since::LastScrape };
+        let counts = [("5xx".to_owned(), count)].into();
+        MachineSample {
+            machine: machine.id.clone(),
+            instance: machine.instance.clone(),
+            source: SourceName::Pages,
+            readings: Ok(Readings { counts, ..Readings::default() }),
+        }
+    }
+
+    /// Rounds for so many seconds; what all of them ordered.
+    pub(super) fn pass(&mut self, seconds: i64) -> Vec<Command> {
+        let until = self.second + seconds;
+        let mut ordered = Vec::new();
+        while self.second < until {
+            ordered.extend(self.look());
+        }
+        ordered
+    }
+
+    /// One step; the commands that it brought.
+    pub(super) fn tell(&mut self, input: &Input) -> Vec<Command> {
+        let done = step(&self.policy, self.state.clone(), input, at(self.second));
+        self.state = done.state;
+        self.events.extend(done.events);
+        let pending = &self.state.memory.pending;
+        done.commands.iter().filter_map(|id| pending.get(id).cloned()).collect()
+    }
+
+    /// What came of the pending command that `is` finds.
+    pub(super) fn answer(
+        &mut self,
+        is: impl Fn(&Command) -> bool,
+        outcome: Outcome,
+    ) -> Vec<Command> {
+        let command = self.pending(is).expect("it is pending");
+        self.tell(&Input::Finished { command, outcome })
+    }
+
+    pub(super) fn pending(&self, is: impl Fn(&Command) -> bool) -> Option<CommandId> {
+        let mut pending = self.state.memory.pending.iter();
+        pending.find(|(_, command)| is(command)).map(|(id, _)| *id)
+    }
+
+    /// The platform does what is ordered, until the rollback is completed.
+    pub(super) fn undo(&mut self) {
+        let until = self.second + 300;
+        while !matches!(self.state.phase, Phase::RolledBack(_)) {
+            assert!(self.second < until, "{:?}", self.events);
+            self.look();
+            self.put_right_now();
+        }
+    }
+
+    /// The platform does what was ordered.
+    pub(super) fn put_right_now(&mut self) {
+        while let Some(command) = self.pending(|one| matches!(one, Command::PutImage(_))) {
+            self.put_right(command);
+        }
+    }
+
+    fn put_right(&mut self, command: CommandId) {
+        let Command::PutImage(order) = self.state.memory.pending[&command].clone() else { return };
+        let now = at(self.second);
+        let machine = self.machine(order.machine.as_str());
+        let replaced = Some(machine.instance.clone());
+        put(machine, order.release.unwrap().0, "sha256:1", now);
+        let verified = rival::Verified { instance: machine.instance.clone(), replaced };
+        let outcome = Outcome::Put(PutOutcome::Updated { verified });
+        self.tell(&Input::Finished { command, outcome });
+    }
+
+    pub(super) fn told(&self, kind: EventKind) -> Vec<&Event> {
+        self.events.iter().filter(|event| event.kind == kind).collect()
+    }
+}
+
+/// The ledger has our entry.
+pub(super) fn opened(version: u64) -> Outcome {
+    Outcome::ReleaseOpened { id: format!("rel_{version}"), version: ReleaseVersion(version) }
+}
+
+/// A release in the ledger, made long ago.
+pub(super) fn entry(version: u64, digest: &str) -> Release {
+    Release {
+        id: format!("rel_{version}"),
+        version: ReleaseVersion(version),
+        status: ReleaseStatus::Complete,
+        image: format!("registry.fly.io/api@{digest}"),
+        author: Some("zoe@example.com".to_owned()),
+        created_at: at(-3600),
+        has_release_command: Some(false),
+    }
+}
+
+fn named(id: &str, machine: Machine) -> Machine {
+    Machine { id: id.into(), instance: format!("{id}-1").as_str().into(), ..machine }
+}
+
+/// A machine is given an image, and comes up with it.
+pub(super) fn put(machine: &mut Machine, version: u64, digest: &str, now: Timestamp) {
+    machine.release = Some(ReleaseVersion(version));
+    machine.image.digest = Some(Digest::new(digest));
+    machine.instance = format!("{}-{version}-{now}", machine.id).as_str().into();
+    machine.state = MachineState::Started;
+    machine.started_at = Some(now);
+    machine.placed_at = Some(now);
+    machine.updated_at = now;
+    machine.exits.clear();
+    machine.checks.clear();
+    machine.checks_configured = 0;
+}
+
+/// At most 2 % of the requests may fail.
+pub(super) fn ratio() -> Threshold {
+    let ratio = Ratio {
+        bad: Selector::metric("bad"),
+        total: Selector::metric("requests"),
+        max: 0.02,
+        strict: false,
+    };
+    Threshold {
+        name: "5xx".to_owned(),
+        kind: ThresholdKind::Ratio(ratio),
+        no_data: NoData::Hold,
+        on_breach: OnBreach::Rollback,
+    }
+}
+
+pub(super) fn fail_checks(machine: &mut Machine) {
+    machine.checks_configured = 1;
+    machine.checks = vec![Check {
+        name: "http".to_owned(),
+        status: CheckStatus::Critical,
+        output: String::new(),
+        changed_at: None,
+        interval: Some(Duration::from_secs(5)),
+        grace: None,
+    }];
+}
+
+/// The machines that were ordered to be put right.
+pub(super) fn put_on(ordered: &[Command]) -> Vec<&str> {
+    let put = ordered.iter().filter_map(|command| match command {
+        Command::PutImage(put) => Some(put.machine.as_str()),
+        _ => None,
+    });
+    put.collect()
+}
+
+/// The machines that were ordered to be started.
+pub(super) fn started(ordered: &[Command]) -> Vec<&str> {
+    let start = ordered.iter().filter_map(|command| match command {
+        Command::StartMachine(start) => Some(start.machine.as_str()),
+        _ => None,
+    });
+    start.collect()
+}
+
+/// Whether a command is the order to put a machine right.
+pub(super) fn puts(id: &str) -> impl Fn(&Command) -> bool {
+    let id = MachineId::new(id);
+    move |command| matches!(command, Command::PutImage(put) if put.machine == id)
+}
