@@ -300,7 +300,12 @@ impl World {
             Mishap::Limits { for_ms } => self.limits.0 = self.t + for_ms,
             Mishap::Operator { holds } => self.order(of, *holds),
             Mishap::Mode { mode } => self.policy.mode = *mode,
-            Mishap::Skew { seconds } => self.sim.set_skew(SignedDuration::from_secs(*seconds)),
+            Mishap::Skew { seconds } => {
+                self.sim.set_skew(SignedDuration::from_secs(*seconds));
+                for course in &mut self.courses {
+                    course.truth.clock_set_at = self.t;
+                }
+            }
             Mishap::Reverted => {
                 let machine = self.victim(of, roll);
                 let _refused = self.sim.revert_next_update(&machine).is_err();
