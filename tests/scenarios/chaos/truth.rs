@@ -61,6 +61,8 @@ struct Known {
     /// Regions that it wrote to, in order, and how many were confirmed.
     touched: Vec<String>,
     confirmed: usize,
+    /// It undoes a failure of nearly everything.
+    is_outage: bool,
     /// Machines that are down because of us, with the instance that is to come up.
     ours: BTreeMap<String, String>,
     writes: BTreeMap<String, u32>,
@@ -337,6 +339,8 @@ impl Known {
                 self.stopped_at = None;
                 self.touched.clear();
                 self.confirmed = 0;
+                let mut evidence = event.evidence.iter();
+                self.is_outage = evidence.any(|one| one.share().is_some_and(|share| share >= 0.9));
             }
             RollbackRegionConfirmed => self.confirmed += 1,
             RollbackCompleted => {
@@ -435,9 +439,11 @@ impl Witness for Truth {
                     wrong.push(format!("v{version} is in the ledger, and {id} is written to"));
                 }
                 if !known.touched.contains(&before.region) {
-                    if known.confirmed < known.touched.len() {
+                    // Of a total outage one machine that is back is proof enough.
+                    let is_proved = known.confirmed > 0 || known.touched.is_empty();
+                    if !is_proved && !(known.is_outage && known.ours.is_empty()) {
                         let region = &before.region;
-                        wrong.push(format!("{region} is touched before the last was confirmed"));
+                        wrong.push(format!("{region} is touched before the first was confirmed"));
                     }
                     known.touched.push(before.region.clone());
                 }
