@@ -63,13 +63,7 @@ pub fn sentence(event: &Event) -> String {
             text.regions(event);
         }
         EventKind::RollbackStarted => text.under_way(event, "rolling back"),
-        EventKind::RollbackRegionConfirmed => match &event.reason {
-            Some(why @ Reason::RegionWell { .. }) => {
-                text.push(&reason(why));
-                text.regions(event);
-            }
-            _ => text.under_way(event, "region confirmed"),
-        },
+        EventKind::RollbackRegionConfirmed => text.confirmed(event),
         EventKind::RollbackPaused => text.unfinished(event, "rollback paused"),
         EventKind::RollbackResumed => text.unfinished(event, "rollback goes on"),
         EventKind::RollbackCompleted => {
@@ -283,6 +277,16 @@ impl Text {
         self.push(if numbers.is_empty() { what } else { &numbers });
         self.reason(event);
         self.regions(event);
+    }
+
+    fn confirmed(&mut self, event: &Event) {
+        match &event.reason {
+            Some(why @ Reason::RegionWell { .. }) => {
+                self.push(&reason(why));
+                self.regions(event);
+            }
+            _ => self.under_way(event, "region confirmed"),
+        }
     }
 
     fn unfinished(&mut self, event: &Event, what: &str) {

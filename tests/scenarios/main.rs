@@ -34,6 +34,7 @@ mod sight;
 mod silence;
 mod speed;
 mod standing;
+mod steps;
 mod telling;
 mod trust;
 mod world;
