@@ -263,6 +263,14 @@ impl World {
                 let machine = self.victim(of, roll);
                 let _refused = self.sim.clone_machine(&machine).is_err();
             }
+            _ => self.befalls_platform(of, roll, mishap),
+        }
+    }
+
+    /// What is nobody's release.
+    fn befalls_platform(&mut self, of: usize, roll: u64, mishap: &Mishap) {
+        let app = self.courses[of].app.to_string();
+        match mishap {
             Mishap::Host { up, machine } => {
                 let machine = self.victim(of, *machine);
                 if *up {
@@ -320,6 +328,11 @@ impl World {
                 };
                 self.sim.set_quirks(quirks);
             }
+            Mishap::Ship { .. }
+            | Mishap::Secrets
+            | Mishap::Scale { .. }
+            | Mishap::ByHand
+            | Mishap::Clone => {}
         }
     }
 
