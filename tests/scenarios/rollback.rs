@@ -1,12 +1,11 @@
-//! A bad release is undone, region by region, each confirmed before the next.
+//! A bad release is undone, region by region.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use waveoff::{
     model::EventKind::{
         HoldPlaced, ReleaseDegraded, ReleaseDetected, RollbackCompleted, RollbackFailed,
-        RollbackPaused, RollbackRegionConfirmed, RollbackStarted, RollbackStopped,
+        RollbackRegionConfirmed, RollbackStarted, RollbackStopped,
     },
     model::MachineReport,
     sim::{Behaviour, CallKind, ShipOptions, ShipStrategy, State, fleet},

@@ -29,7 +29,7 @@ async fn course(world: &World) -> (Vec<(Timestamp, String)>, Vec<Timestamp>) {
     let calls = world.sim.calls();
     for call in calls.iter().filter(|call| call.action == CallKind::Update && call.at >= started) {
         let id = call.machine.as_ref().unwrap().as_str();
-        first.entry(region_of[id].as_str()).or_insert(call.at);
+        first.entry(region_of.get(id).unwrap()).or_insert(call.at);
     }
     let mut first: Vec<_> = first.into_iter().map(|(region, at)| (at, region.to_owned())).collect();
     first.sort();

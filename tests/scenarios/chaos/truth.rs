@@ -440,8 +440,10 @@ impl Witness for Truth {
                 }
                 if !known.touched.contains(&before.region) {
                     // Of a total outage one machine that is back is proof enough.
-                    let is_proved = known.confirmed > 0 || known.touched.is_empty();
-                    if !is_proved && !(known.is_outage && known.ours.is_empty()) {
+                    let is_proved = known.confirmed > 0
+                        || known.touched.is_empty()
+                        || (known.is_outage && known.ours.is_empty());
+                    if !is_proved {
                         let region = &before.region;
                         wrong.push(format!("{region} is touched before the first was confirmed"));
                     }
