@@ -57,7 +57,7 @@ fn a_valid_configuration_is_shown_as_it_is_in_force() {
         "receiver ops: standard, signed; every event; given up after 1d\n",
         "web, but not web-x\n",
         "5xx     at most 2% r{status=~\"5..\"} of r\n",
-        "at most 33% of a region down, confirm 30s",
+        "then 1, 2, 4… regions, at most 33% of a region down, confirm 2s to 30s",
     ] {
         assert!(shown.contains(want), "`{want}` is not in\n{shown}");
     }

@@ -12,8 +12,11 @@ use crate::{
     ports::WaitFor,
 };
 
-/// Between two looks.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Before a wait is asked for again.
+const WAIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Between two looks: every machine that waits for this one does so for as long. The platform allows
+/// five looks a second.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// One slice of waiting; between slices the machine is looked at.
 const WAIT_SLICE: Duration = Duration::from_secs(10);
 /// A slice's answer may take this much longer.
@@ -117,7 +120,8 @@ impl Readying {
         match self.doing {
             Doing::Waiting(_) => WAIT_SLICE + WAIT_MARGIN,
             Doing::Looking => CALL_MAX,
-            Doing::PausingToWait(_) | Doing::PausingToLook => LOOK_EVERY,
+            Doing::PausingToWait(_) => WAIT_AGAIN_AFTER,
+            Doing::PausingToLook => LOOK_EVERY,
         }
     }
 
