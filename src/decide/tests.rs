@@ -274,6 +274,7 @@ fn a_gap_between_two_looks_earns_no_bake() {
 
 mod arrivals;
 mod capacity;
+mod confirming;
 mod control;
 mod guards;
 mod holds;

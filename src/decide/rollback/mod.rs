@@ -213,10 +213,12 @@ fn take_in(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_>) {
         if work.phase != RegionPhase::Updating {
             continue;
         }
-        let back = work.machines.values().filter(|m| m.running && m.is_on_target());
-        let Some(first) = back.filter_map(|machine| machine.verified_at).min() else { continue };
+        if !work.machines.values().any(|m| m.running && m.is_on_target()) {
+            continue;
+        }
+        // A region that is worked on again is watched anew, however long its machines are back.
         let counted = work.counted.clone();
-        let mut counted = counted.unwrap_or_else(|| Box::new(confirm::begin_confirm(first)));
+        let mut counted = counted.unwrap_or_else(|| Box::new(confirm::begin_confirm(cx.now)));
         confirm::collect(rollback, work, &mut counted, cx, round);
         let proves = rollback.escalated && confirm::proves(rollback, work, &counted, cx, round);
         rollback.proven |= proves;

@@ -1,0 +1,50 @@
+//! What a region has to show on the known-good image, and for how long.
+
+use super::{stage::Stage, *};
+
+fn confirmed(stage: &Stage) -> usize {
+    stage.told(EventKind::RollbackRegionConfirmed).len()
+}
+
+/// A release that failed its checks, whose two machines were just put right.
+fn put_right() -> Stage {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    while stage.rollback().regions.iter().any(|work| work.machines.len() < 2)
+        || !stage.rollback().regions[0].machines.values().all(state::MachineWork::is_on_target)
+    {
+        stage.look();
+        stage.put_right_now();
+    }
+    stage.look();
+    stage
+}
+
+/// Checks that pass are no proof that nothing ends a minute later: without requests the whole time
+/// is used.
+#[test]
+fn without_requests_a_region_is_watched_for_the_whole_time() {
+    let mut stage = put_right();
+    stage.pass(24);
+    assert_eq!(confirmed(&stage), 0);
+    stage.pass(8);
+    assert_eq!(confirmed(&stage), 1);
+}
+
+/// A machine that comes back with the bad image in the last seconds is watched as long as the others.
+#[test]
+fn a_region_that_is_worked_on_again_is_watched_anew() {
+    let mut stage = put_right();
+    stage.pass(20);
+    let mut clone = machine(2, "sha256:2");
+    clone.id = "m3".into();
+    clone.instance = "m3-1".into();
+    stage.machines.push(clone);
+    stage.look();
+    stage.put_right_now();
+    stage.look();
+    stage.put_right_now();
+    stage.pass(20);
+    assert_eq!(confirmed(&stage), 0, "{:?}", stage.rollback().regions);
+    stage.pass(14);
+    assert_eq!(confirmed(&stage), 1);
+}
