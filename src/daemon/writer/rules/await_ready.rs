@@ -12,11 +12,11 @@ use crate::{
     ports::WaitFor,
 };
 
-/// Before a wait is asked for again.
-const WAIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Between two looks: every machine that waits for this one does so for as long. The platform allows
-/// five looks a second.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two looks.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Once checks were looked at twice: every machine that waits for this one does so for as long. The
+/// platform allows five looks a second.
+const CHECKS_EVERY: Duration = Duration::from_millis(500);
 /// One slice of waiting; between slices the machine is looked at.
 const WAIT_SLICE: Duration = Duration::from_secs(10);
 /// A slice's answer may take this much longer.
@@ -82,6 +82,8 @@ pub(super) struct Readying {
     ready_by: Duration,
     tolerates: BTreeSet<String>,
     first_start: Option<Duration>,
+    /// Looks that found its checks not passing yet.
+    checks_seen: u32,
     doing: Doing,
 }
 
@@ -100,6 +102,7 @@ impl Readying {
             ready_by: now.elapsed.saturating_add(wanted.ready_timeout),
             tolerates: wanted.tolerates.clone(),
             first_start: None,
+            checks_seen: 0,
             // A machine at rest only settles; a running one comes up again by itself.
             doing: Doing::Waiting(WaitFor::Settled),
         }
@@ -120,8 +123,8 @@ impl Readying {
         match self.doing {
             Doing::Waiting(_) => WAIT_SLICE + WAIT_MARGIN,
             Doing::Looking => CALL_MAX,
-            Doing::PausingToWait(_) => WAIT_AGAIN_AFTER,
-            Doing::PausingToLook => LOOK_EVERY,
+            Doing::PausingToLook if self.checks_seen > 1 => CHECKS_EVERY,
+            Doing::PausingToWait(_) | Doing::PausingToLook => LOOK_EVERY,
         }
     }
 
@@ -208,6 +211,7 @@ impl Readying {
             return Look::Ready;
         }
         if now.elapsed < self.ready_by {
+            self.checks_seen = self.checks_seen.saturating_add(1);
             self.doing = Doing::PausingToLook;
             return Look::NotYet;
         }
