@@ -30,9 +30,9 @@ async fn a_release_that_fails_requests_is_undone_region_by_region() {
     1:22 release.degraded v42
     1:22 rollback.planned v42
     1:22 rollback.started v42
-    1:27 rollback.region_confirmed v42 [iad] (iad is well on the known-good release: 5xx 0 % (0 of 140), odds over 1 000 000:1)
-    1:31 rollback.region_confirmed v42 [iad syd] (syd is well on the known-good release: 5xx 0 % (0 of 140), odds over 1 000 000:1)
-    1:35 rollback.region_confirmed v42 [iad syd lhr] (lhr is well on the known-good release: 5xx 0 % (0 of 140), odds over 1 000 000:1)
+    1:27 rollback.region_confirmed v42 [iad] (iad is well on the known-good release: 5xx 0 % (0 of 100), odds over 1 000 000:1)
+    1:31 rollback.region_confirmed v42 [iad syd] (syd is well on the known-good release: 5xx 0 % (0 of 100), odds over 1 000 000:1)
+    1:35 rollback.region_confirmed v42 [iad syd lhr] (lhr is well on the known-good release: 5xx 0 % (0 of 100), odds over 1 000 000:1)
     1:35 rollback.completed v42 [iad syd lhr]
     ");
     world.finish().await;

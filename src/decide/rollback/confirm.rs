@@ -49,7 +49,8 @@ enum Look {
 /// Why a rollback is no help, or what comes next.
 pub(super) type Judged = Result<Next, HoldReason>;
 
-/// Takes in what a region shows on the known-good image, from its first machine that is back.
+/// Takes in what a region shows on the known-good image, from its first machine that is back: once a
+/// round, since it counts.
 pub(super) fn collect(
     rollback: &Rollback,
     work: &RegionWork,
@@ -104,12 +105,11 @@ pub(super) fn proves(
 pub(super) fn confirming(
     rollback: &Rollback,
     work: &RegionWork,
-    mut confirm: Box<Confirm>,
+    confirm: Box<Confirm>,
     proof: bool,
     cx: &Context<'_>,
     round: &Round<'_>,
 ) -> Judged {
-    collect(rollback, work, &mut confirm, cx, round);
     let here = here(rollback, work, round);
     let times = cx.policy.rollback.confirm;
     let watched = cx.now.duration_since(confirm.since);

@@ -1,8 +1,8 @@
-//! Undoing a release: region by region, a few machines at a time, each region confirmed before the
-//! next is touched.
+//! Undoing a release: region by region, a few machines at a time, the first region confirmed before
+//! any other is touched.
 //!
-//! `order` says which region comes first and `steps` which follow together, `region` orders the machines of one within what `capacity`
-//! leaves, `progress` brings the work list (`work`) in line with what machines really run, `outcome` with
+//! `order` says which region comes first and `steps` which follow together, `region` orders the
+//! machines of one within what `capacity` leaves, `progress` brings the work list (`work`) in line with what machines really run, `outcome` with
 //! what came of each attempt, `confirm`
 //! judges a region on the known-good image, `pause` is about the time in which nothing comes further,
 //! `ledger` keeps the entry in the release ledger, `mop_up` puts right what comes back afterwards,
@@ -205,11 +205,18 @@ fn work_on(
     }
 }
 
-/// Counts what regions show whose machines are still being updated.
+/// Counts what regions show on the known-good image, also while others of their machines are updated.
 fn take_in(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_>) {
     rollback.listed = Listed::all(round.machines);
     for index in 0..rollback.regions.len() {
         let Some(work) = rollback.regions.get(index) else { continue };
+        if let RegionPhase::Confirming(mut confirm) = work.phase.clone() {
+            confirm::collect(rollback, work, &mut confirm, cx, round);
+            if let Some(work) = rollback.regions.get_mut(index) {
+                work.phase = RegionPhase::Confirming(confirm);
+            }
+            continue;
+        }
         if work.phase != RegionPhase::Updating {
             continue;
         }
