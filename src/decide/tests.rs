@@ -273,9 +273,11 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod arrivals;
+mod beginning;
 mod capacity;
 mod confirming;
 mod control;
+mod given_up;
 mod guards;
 mod holds;
 mod ledger;

@@ -24,7 +24,12 @@ pub(super) struct Stage {
     /// Why the platform cannot be read, and why no page can be.
     pub(super) unreadable: Option<String>,
     pub(super) no_page: Option<String>,
+    /// Steps so far: a story that does not end is a failure.
+    steps: usize,
 }
+
+/// More than the longest story takes.
+const STEPS_MAX: usize = 100_000;
 
 impl Stage {
     /// v1 runs on these machines, and has earned trust.
@@ -46,6 +51,7 @@ impl Stage {
             serves: Vec::new(),
             unreadable: None,
             no_page: None,
+            steps: 0,
         };
         stage.pass(90);
         assert!(stage.state.memory.newest_trusted().is_some(), "{:?}", stage.events);
@@ -60,12 +66,18 @@ impl Stage {
         for machine in &mut stage.machines {
             fail_checks(machine);
         }
-        while !matches!(stage.state.phase, Phase::RollingBack(_)) {
-            assert!(stage.second < 300, "{:?}", stage.events);
-            let ordered = stage.look();
+        stage.begin();
+        stage
+    }
+
+    /// Rounds until a rollback begins, which orders no machine yet.
+    pub(super) fn begin(&mut self) {
+        let until = self.second + 300;
+        while !matches!(self.state.phase, Phase::RollingBack(_)) {
+            assert!(self.second < until, "{:?}", self.events);
+            let ordered = self.look();
             assert!(ordered.iter().all(|command| !matches!(command, Command::PutImage(_))));
         }
-        stage
     }
 
     /// Every machine runs a release that somebody made.
@@ -154,6 +166,8 @@ impl Stage {
 
     /// One step; the commands that it brought.
     pub(super) fn tell(&mut self, input: &Input) -> Vec<Command> {
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "it never ends: {:?}", self.state.phase);
         let done = step(&self.policy, self.state.clone(), input, at(self.second));
         self.state = done.state;
         self.events.extend(done.events);
@@ -191,6 +205,28 @@ impl Stage {
         while let Some(command) = self.pending(|one| matches!(one, Command::PutImage(_))) {
             self.put_right(command);
         }
+    }
+
+    /// Rounds for so many seconds: the platform does what is ordered, but for machines that it
+    /// refuses. What was ordered, and when.
+    pub(super) fn work(&mut self, seconds: i64, refused: &[&str]) -> Vec<(i64, String)> {
+        let until = self.second + seconds;
+        let mut ordered = Vec::new();
+        while self.second < until {
+            self.look();
+            while let Some(command) = self.pending(|one| matches!(one, Command::PutImage(_))) {
+                let Command::PutImage(put) = &self.state.memory.pending[&command] else { break };
+                let id = put.machine.as_str().to_owned();
+                if refused.contains(&id.as_str()) {
+                    let refused = PutOutcome::Refused { reason: "no".to_owned() };
+                    self.tell(&Input::Finished { command, outcome: Outcome::Put(refused) });
+                } else {
+                    self.put_right(command);
+                }
+                ordered.push((self.second, id));
+            }
+        }
+        ordered
     }
 
     fn put_right(&mut self, command: CommandId) {
