@@ -287,5 +287,6 @@ mod mop_up;
 mod neighbours;
 mod outcomes;
 mod pauses;
+mod places;
 mod sight;
 mod stage;

@@ -207,6 +207,12 @@ impl Stage {
         }
     }
 
+    /// The platform does what was ordered of one machine; what follows from that.
+    pub(super) fn put_back(&mut self, id: &str) -> Vec<Command> {
+        let command = self.pending(puts(id)).expect("it is pending");
+        self.put_right(command)
+    }
+
     /// Rounds for so many seconds: the platform does what is ordered, but for machines that it
     /// refuses. What was ordered, and when.
     pub(super) fn work(&mut self, seconds: i64, refused: &[&str]) -> Vec<(i64, String)> {
@@ -229,15 +235,17 @@ impl Stage {
         ordered
     }
 
-    fn put_right(&mut self, command: CommandId) {
-        let Command::PutImage(order) = self.state.memory.pending[&command].clone() else { return };
+    fn put_right(&mut self, command: CommandId) -> Vec<Command> {
+        let Command::PutImage(order) = self.state.memory.pending[&command].clone() else {
+            panic!("it is no order to put a machine right");
+        };
         let now = at(self.second);
         let machine = self.machine(order.machine.as_str());
         let replaced = Some(machine.instance.clone());
         put(machine, order.release.unwrap().0, "sha256:1", now);
         let verified = rival::Verified { instance: machine.instance.clone(), replaced };
         let outcome = Outcome::Put(PutOutcome::Updated { verified });
-        self.tell(&Input::Finished { command, outcome });
+        self.tell(&Input::Finished { command, outcome })
     }
 
     pub(super) fn told(&self, kind: EventKind) -> Vec<&Event> {
