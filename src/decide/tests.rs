@@ -288,5 +288,6 @@ mod neighbours;
 mod outcomes;
 mod pauses;
 mod places;
+mod regions;
 mod sight;
 mod stage;
