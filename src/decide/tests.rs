@@ -291,3 +291,4 @@ mod places;
 mod regions;
 mod sight;
 mod stage;
+mod work_list;
