@@ -291,4 +291,5 @@ mod places;
 mod regions;
 mod sight;
 mod stage;
+mod steps;
 mod work_list;
