@@ -292,4 +292,5 @@ mod regions;
 mod sight;
 mod stage;
 mod steps;
+mod trusting;
 mod work_list;

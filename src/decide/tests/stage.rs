@@ -34,11 +34,19 @@ const STEPS_MAX: usize = 100_000;
 impl Stage {
     /// v1 runs on these machines, and has earned trust.
     pub(super) fn trusted(ids: &[&str]) -> Self {
+        let mut stage = Self::unknown(ids);
+        stage.pass(90);
+        assert!(stage.state.memory.newest_trusted().is_some(), "{:?}", stage.events);
+        stage
+    }
+
+    /// v1 runs on these machines, and no round has looked at the app yet.
+    pub(super) fn unknown(ids: &[&str]) -> Self {
         let machines = ids.iter().map(|id| named(id, machine(1, "sha256:1"))).collect();
         let mut policy = policy(Mode::Rollback);
         // One after the other, although everything is out.
         policy.rollback.escalate = false;
-        let mut stage = Self {
+        Self {
             policy,
             state: AppState::new("api".into()),
             second: 0,
@@ -52,10 +60,7 @@ impl Stage {
             unreadable: None,
             no_page: None,
             steps: 0,
-        };
-        stage.pass(90);
-        assert!(stage.state.memory.newest_trusted().is_some(), "{:?}", stage.events);
-        stage
+        }
     }
 
     /// v2 fails its checks on every machine, and is about to be undone: the ledger has our entry,
