@@ -285,6 +285,7 @@ mod left_down;
 mod left_overs;
 mod mop_up;
 mod neighbours;
+mod news;
 mod outcomes;
 mod pauses;
 mod places;
