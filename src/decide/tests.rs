@@ -277,6 +277,7 @@ mod beginning;
 mod capacity;
 mod confirming;
 mod control;
+mod credentials;
 mod given_up;
 mod guards;
 mod holds;
