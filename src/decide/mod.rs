@@ -16,6 +16,7 @@ mod door;
 mod fleet;
 mod guards;
 mod images;
+pub mod name;
 mod phases;
 pub mod rival;
 pub mod rollback;
@@ -145,6 +146,7 @@ impl Context<'_> {
                 version: revision.version,
                 at: self.now,
                 unfinished: false,
+                image: Some(revision.image.clone()),
             },
         );
         self.memory.quarantined.truncate(state::QUARANTINED_MAX);

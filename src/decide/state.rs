@@ -102,6 +102,9 @@ pub struct Quarantined {
     /// Its rollback ended before every machine was put right: what is left of it is news.
     #[serde(default)]
     pub unfinished: bool,
+    /// Its image, so that people can call it by its tag; `None`: noted by an older version.
+    #[serde(default)]
+    pub image: Option<ImageRef>,
 }
 
 /// The time from the first machine on a release until it is trusted or rolled back.

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+mod name;
 mod reason;
 mod report;
 
+pub use name::unresolved;
 pub use reason::{hold, obstacle, reason};
 pub use report::machine;
 

@@ -18,6 +18,7 @@ fn quarantine(state: &mut AppState, digest: &str) {
         version: Some(ReleaseVersion(1)),
         at: at(0),
         unfinished: false,
+        image: None,
     };
     state.memory.quarantined.push(old);
 }
