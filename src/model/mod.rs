@@ -8,6 +8,7 @@ pub mod event;
 pub mod evidence;
 pub mod ids;
 pub mod machine;
+pub mod name;
 pub mod observation;
 pub mod operator;
 pub mod policy;
@@ -24,6 +25,7 @@ pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,
     MetricsPage, RawConfig, RestartPolicy, Transition,
 };
+pub use name::{Named, Unresolved};
 pub use observation::{
     Count, Distress, MachineSample, Observation, Oddity, OrgContext, Readings, Selection, Since,
     SourceName, Want, Wanted,

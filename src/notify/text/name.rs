@@ -1,7 +1,7 @@
 //! Why what somebody wrote is not a release, and what could be written instead.
 
+use crate::model::{Unresolved, event::ReleaseInfo};
 use crate::numbers::cut;
-use crate::{decide::name::Unresolved, model::event::ReleaseInfo};
 
 /// Longest name repeated to whoever wrote it, in characters.
 const NAME_MAX: usize = 100;
