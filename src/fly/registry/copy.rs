@@ -116,7 +116,7 @@ async fn copy_blob(
     let mount = is_one.then_some(ends.from.place.repository.as_str());
     let mut upload = match upload::begin(&ends.to, &blob.digest, mount).await.map_err(mirror)? {
         Began::Mounted => return Ok(()),
-        Began::Upload(upload) => upload,
+        Began::Upload(upload) => *upload,
     };
     let (mut futile, others) = (0, progress.now.done);
     loop {
@@ -139,7 +139,7 @@ async fn copy_blob(
         if !upload.look(&ends.to).await {
             upload = match upload::begin(&ends.to, &blob.digest, None).await.map_err(mirror)? {
                 Began::Mounted => return Ok(()),
-                Began::Upload(upload) => upload,
+                Began::Upload(upload) => *upload,
             };
         }
     }

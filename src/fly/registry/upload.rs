@@ -42,7 +42,7 @@ const NO_SEGMENTS: &[u16] = &[400, 404, 405, 411, 415, 416, 501];
 pub(super) enum Began {
     /// The registry has the blob elsewhere, and named it anew.
     Mounted,
-    Upload(Upload),
+    Upload(Box<Upload>),
 }
 
 /// An upload that the registry has begun.
@@ -86,7 +86,7 @@ pub(super) async fn begin(talk: &Talk<'_>, digest: &Digest, from: Option<&str>) 
     let answer = talk.ask(call(talk, Method::POST, url.clone())).await?.answer;
     match answer.status {
         201 => Ok(Began::Mounted),
-        202 => Ok(Began::Upload(Upload {
+        202 => Ok(Began::Upload(Box::new(Upload {
             place: location(talk, &answer, &url)?,
             at: 0,
             sum: Sha256::new(),
@@ -96,7 +96,7 @@ pub(super) async fn begin(talk: &Talk<'_>, digest: &Digest, from: Option<&str>) 
                 .header("oci-chunk-min-length")
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_default(),
-        })),
+        }))),
         _ if answer.is_success() => Err(answer.unreadable("neither an upload nor a mount")),
         _ => Err(talk.failure(&answer)),
     }
