@@ -34,6 +34,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         known_good: known_good(memory),
         protection: protection(state, policy, now),
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
+        vetoed: None,
         pinned: memory.pinned.as_ref().map(|pinned| pinned_view(memory, pinned)),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
@@ -53,6 +54,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = bake_ends(policy, watch, now);
+            view.vetoed.clone_from(&watch.vetoed);
         }
         Phase::CountingDown { watch, until, .. } => {
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();

@@ -191,6 +191,17 @@ pub enum Reason {
         region: Region,
         shown: Option<Shown>,
         watched_s: f64,
+        /// What it runs, where that is not the known-good release but what a person wants.
+        #[serde(default)]
+        on: Option<String>,
+        /// Nothing was breached that its requests could be compared with.
+        #[serde(default)]
+        nothing_breached: bool,
+    },
+    /// The machines of a region that was put right went to rest, or are gone: it serves nobody, and
+    /// shows nothing.
+    RegionRests {
+        region: Region,
     },
     /// A rollback waits.
     Waits {

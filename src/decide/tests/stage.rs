@@ -193,6 +193,15 @@ impl Stage {
         }
     }
 
+    /// The same, but for one machine, which takes its time.
+    pub(super) fn put_right_but(&mut self, id: &str) {
+        let other =
+            |one: &Command| matches!(one, Command::PutImage(put) if put.machine.as_str() != id);
+        while let Some(command) = self.pending(other) {
+            self.put_right(command);
+        }
+    }
+
     fn put_right(&mut self, command: CommandId) {
         let Command::PutImage(order) = self.state.memory.pending[&command].clone() else { return };
         let now = at(self.second);
