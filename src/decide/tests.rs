@@ -30,6 +30,8 @@ fn policy(mode: Mode) -> Policy {
             on_breach: OnBreach::Rollback,
         }],
         rollback: RollbackPolicy::default(),
+        freezes: Vec::new(),
+        per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
     }
