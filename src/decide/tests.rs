@@ -277,10 +277,13 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod arrivals;
+mod beginning;
 mod by_hand;
 mod capacity;
 mod confirming;
 mod control;
+mod credentials;
+mod given_up;
 mod guards;
 mod hands;
 mod holds;
@@ -290,7 +293,13 @@ mod left_overs;
 mod mop_up;
 mod names;
 mod neighbours;
+mod news;
 mod outcomes;
 mod pauses;
+mod places;
+mod regions;
 mod sight;
 mod stage;
+mod steps;
+mod trusting;
+mod work_list;
