@@ -22,6 +22,7 @@ pub(super) async fn serve(
     file: Option<&Path>,
     listen: SocketAddr,
     metrics_port: Option<u16>,
+    options: Options,
 ) -> anyhow::Result<i32> {
     super::run::start_log(LogFormat::Text)?;
     let mut fleet = match file {
@@ -57,7 +58,7 @@ pub(super) async fn serve(
     let sim = Sim::new(&fleet, Clock::system());
     print_environment(address).context("write to the terminal")?;
     let metrics = tokio::spawn(serve::metrics::serve(sim.clone()));
-    let served = serve::serve(sim, listener, Options::default(), stop).await;
+    let served = serve::serve(sim, listener, options, stop).await;
     metrics.abort();
     drop(reserved);
     served.context("serve the platform")?;

@@ -280,6 +280,8 @@ pub(in crate::sim) struct SimMachine {
     pub(in crate::sim) name: String,
     pub(in crate::sim) app: String,
     pub(in crate::sim) region: String,
+    /// The host under it.
+    pub(in crate::sim) zone: String,
     pub(in crate::sim) state: State,
     pub(in crate::sim) version: Version,
     /// What comes back when the platform gives an update up, and the state it was in.

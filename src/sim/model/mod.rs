@@ -18,6 +18,7 @@ pub(super) mod logs;
 pub(super) mod machine;
 pub(super) mod org;
 pub(super) mod page;
+pub(super) mod peers;
 pub(super) mod quirks;
 pub(super) mod refusal;
 pub(super) mod rights;

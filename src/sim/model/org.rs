@@ -17,6 +17,7 @@ use super::{
     listing::Listing,
     machine::{CheckResult, Process, SimMachine, State, Version, seconds},
     page::PageKind,
+    peers::Peer,
     quirks::Quirks,
     refusal::Refusal,
     rights::Denials,
@@ -93,6 +94,10 @@ pub struct Org {
     pub(in crate::sim) metrics_port: u16,
     network: Ipv4Addr,
     made: u32,
+    apps_made: u32,
+    /// Of the private network, oldest first.
+    pub(in crate::sim) peers: Vec<Peer>,
+    pub(in crate::sim) peers_made: u32,
     /// Further machines a region has room for; a region not named has room.
     pub(in crate::sim) capacity: BTreeMap<String, u32>,
     /// Regions the change feed cannot read.
@@ -148,6 +153,9 @@ impl Org {
             metrics_port: fleet.metrics_port,
             network: fleet.network,
             made: 0,
+            apps_made: 0,
+            peers: Vec::new(),
+            peers_made: 0,
             capacity: BTreeMap::new(),
             unread_regions: BTreeSet::new(),
             feed_delay: Duration::ZERO,
@@ -175,7 +183,8 @@ impl Org {
 
     /// Adds an app without machines and releases.
     pub fn add_app(&mut self, name: &str, traffic: Traffic) {
-        let number = u32::try_from(self.apps.len()).unwrap_or(0) + 1;
+        self.apps_made += 1;
+        let number = self.apps_made;
         self.apps.insert(
             name.to_owned(),
             App {
@@ -228,12 +237,14 @@ impl Org {
         let id = placed.id.unwrap_or_else(|| format!("{:06x}{}", self.made, self.rng.hex(8)));
         let name = placed.name.unwrap_or_else(|| format!("sim-{}", self.made));
         let first = u32::from(self.network) + self.made;
+        let zone = format!("{:04x}", self.made);
         let version = self.new_version(placed.config, None, at);
         let mut machine = SimMachine {
             id,
             name,
             app: app.to_owned(),
             region: placed.region,
+            zone,
             state,
             version,
             previous: None,
@@ -325,6 +336,16 @@ impl Org {
             return Ok(stale.iter().collect());
         }
         Ok(self.of_app(app).filter_map(|machine| self.as_listed(machine)).collect())
+    }
+
+    /// Copies of an app's machines, without the destroyed ones.
+    pub(in crate::sim) fn living_of(&self, app: &str) -> Vec<SimMachine> {
+        self.of_app(app).filter(|machine| !machine.is_destroyed()).cloned().collect()
+    }
+
+    /// A copy of a machine.
+    pub(in crate::sim) fn clone_of(&self, id: &str) -> Option<SimMachine> {
+        self.machines.get(id).cloned()
     }
 
     /// An app's machines, destroyed ones included.

@@ -79,6 +79,11 @@ impl Org {
         regions
     }
 
+    /// The region that a client is nearest to: the first one in which the organization is.
+    pub(super) fn nearest_region(&self) -> String {
+        self.regions().into_iter().next().unwrap_or_else(|| "iad".to_owned())
+    }
+
     /// Creates a machine in a region, or else in the nearest one, and tells its id.
     pub(super) fn create_near(
         &mut self,
@@ -90,7 +95,7 @@ impl Org {
     ) -> Result<String, Refusal> {
         // The nearest region is the one with the app's first machine.
         let nearest = self.of_app(app).next().map(|machine| machine.region.clone());
-        let region = region.map(str::to_owned).or(nearest).unwrap_or_else(|| "iad".to_owned());
+        let region = region.map(str::to_owned).or(nearest).unwrap_or_else(|| self.nearest_region());
         let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
         self.create(app, Placed { id: None, name, region, started: true, config }, skip_launch)
     }

@@ -70,13 +70,14 @@ actions! {
     RegistryPing "registry_ping",
     Manifest "manifest",
     Control "control",
+    Unrouted "unrouted",
 }
 
 impl Operation {
     /// The right it takes; `None`: none, or one that depends on what is asked.
     pub fn right(self) -> Option<Right> {
         match self {
-            Self::Control | Self::TokenCurrent | Self::TokenAuthorize => None,
+            Self::Control | Self::TokenCurrent | Self::TokenAuthorize | Self::Unrouted => None,
             Self::ReleaseCreate | Self::ReleasePatch | Self::BuildStart | Self::BuildFinish => {
                 Some(Right::Ledger)
             }
@@ -161,12 +162,18 @@ impl Route {
                 | Operation::RegistryPing
                 | Operation::Manifest
                 | Operation::Control
+                | Operation::Unrouted
         )
     }
 }
 
-/// The operation behind `method` and `path`; `None`: there is nothing of that name.
-pub fn parse(method: &Method, path: &str) -> Option<Route> {
+/// The operation behind `method` and `path`.
+pub fn parse(method: &Method, path: &str) -> Route {
+    find(method, path).unwrap_or_else(|| Route::new(Operation::Unrouted, "", "", ""))
+}
+
+/// `None`: there is nothing of that name.
+fn find(method: &Method, path: &str) -> Option<Route> {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let method = method.as_str();
     match segments.as_slice() {
@@ -287,13 +294,14 @@ mod tests {
 
     #[test]
     fn every_door_is_told_from_the_path() {
-        let route = parse(&Method::POST, "/v1/apps/web/machines/m1/lease").unwrap();
+        let route = parse(&Method::POST, "/v1/apps/web/machines/m1/lease");
         assert_eq!((route.action, route.identifier()), (Operation::LeaseTake, "m1"));
-        let route = parse(&Method::HEAD, "/v2/team/web/manifests/sha256:41").unwrap();
+        let route = parse(&Method::HEAD, "/v2/team/web/manifests/sha256:41");
         assert_eq!((route.app.as_str(), route.key.as_str()), ("team/web", "sha256:41"));
-        let route = parse(&Method::PATCH, "/api/v1/releases/rel_43").unwrap();
+        let route = parse(&Method::PATCH, "/api/v1/releases/rel_43");
         assert_eq!((route.action, route.key.as_str()), (Operation::ReleasePatch, "rel_43"));
-        assert_eq!(parse(&Method::PUT, "/v1/apps/web/machines"), None);
+        let nowhere = parse(&Method::PUT, "/v1/apps/web/machines");
+        assert_eq!(nowhere.action, Operation::Unrouted);
     }
 
     #[test]

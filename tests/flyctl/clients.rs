@@ -1,0 +1,108 @@
+//! What the commands of `flyctl` ask for that `scenes` does not: each works, or is refused in words
+//! that the client prints.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper that cannot go on fails its test"
+)]
+
+use serde_json::{Value, json};
+use waveoff::sim::Behaviour;
+
+use crate::served::Served;
+
+async fn said(web: &Served, query: &str, variables: Value) -> String {
+    let answer = web.graphql(query, variables).await;
+    answer["errors"][0]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn log(web: &Served) -> Vec<Value> {
+    web.get("/_sim/calls").await.body["calls"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn whatever_is_not_simulated_is_refused_by_its_name_and_stands_in_the_log_of_calls() {
+    let web = Served::web(Behaviour::default()).await;
+    let certificates = web.get("/v1/apps/web/certificates?limit=50").await;
+    assert_eq!(certificates.status, 404);
+    let sentence = "the simulated platform has no GET /v1/apps/web/certificates";
+    assert_eq!(certificates.error(), format!("not_found: {sentence}"));
+    let last = log(&web).await.pop().unwrap();
+    assert_eq!((&last["action"], &last["status"]), (&json!("unrouted"), &json!(404)));
+    assert_eq!(
+        (&last["path"], &last["unknown"]),
+        (&json!("/v1/apps/web/certificates?limit=50"), &json!(sentence),)
+    );
+
+    let tokens = "query ($appName: String!) { appLimitedAccessTokens: app(name: $appName) \
+                  { limitedAccessTokens { nodes { id } } } }";
+    let sentence = "the simulated platform has no field `limitedAccessTokens` of `app`";
+    assert_eq!(said(&web, tokens, json!({"appName": "web"})).await, sentence);
+    let last = log(&web).await.pop().unwrap();
+    assert_eq!((&last["status"], &last["unknown"]), (&json!(200), &json!(sentence)));
+
+    let allocate = "mutation($input: AllocateIPAddressInput!) { allocateIpAddress(input: $input) \
+                    { ipAddress { id } } }";
+    let answer = said(&web, allocate, json!({"input": {"appId": "web"}})).await;
+    assert_eq!(answer, "the simulated platform has no mutation `allocateIpAddress`");
+
+    // What is known is no news, and a body that nobody can read is in the log as well.
+    let before = log(&web).await.len();
+    web.get("/v1/apps/web").await;
+    let broken = reqwest::Client::new()
+        .post(web.url("/api/v1/query"))
+        .header("authorization", "Bearer sim-token")
+        .body("query=up")
+        .send();
+    assert_eq!(broken.await.unwrap().status(), 404);
+    let log = log(&web).await;
+    assert_eq!((log.len(), &log[before]["unknown"]), (before + 2, &Value::Null));
+    assert_eq!(log[before + 1]["action"], "unrouted");
+}
+
+#[tokio::test]
+async fn whoever_asks_is_told_who_that_is_and_what_the_organization_is() {
+    let web = Served::web(Behaviour::default()).await;
+    let viewer =
+        "query { viewer { ... on User { id email enablePaidHobby } ... on Macaroon { email } } }";
+    let viewer = web.graphql(viewer, Value::Null).await["data"]["viewer"].clone();
+    assert_eq!(viewer["email"], Value::String(waveoff::sim::owner_of("sim-token")));
+    let details = "query($slug: String!) { organizationdetails: organization(slug: $slug) { id slug \
+        rawSlug name type viewerRole internalNumericId remoteBuilderImage remoteBuilderApp { name } \
+        members { edges { cursor node { id name email } joinedAt role } } } }";
+    let details = web.graphql(details, json!({"slug": "acme"})).await;
+    let details = &details["data"]["organizationdetails"];
+    assert_eq!((&details["name"], &details["type"]), (&json!("acme"), &json!("SHARED")));
+    assert_eq!(details["members"]["edges"][0]["node"]["email"], viewer["email"]);
+}
+
+#[tokio::test]
+async fn a_peer_of_the_private_network_is_made_listed_and_removed() {
+    let web = Served::web(Behaviour::default()).await;
+    let add = "mutation($input: AddWireGuardPeerInput!) { addWireGuardPeer(input: $input) \
+               { peerip endpointip pubkey } }";
+    let input = json!({"input": {"organizationId": "org_sim", "name": "laptop", "pubkey": "a2V5",
+                                 "nats": false, "region": "iad"}});
+    let added = web.graphql(add, input.clone()).await["data"]["addWireGuardPeer"].clone();
+    assert!(added["peerip"].as_str().unwrap().parse::<std::net::Ipv6Addr>().is_ok());
+    assert!(said(&web, add, input).await.contains("already been taken"));
+
+    let list = "query($slug: String!) { organization(slug: $slug) { wireGuardPeers { nodes \
+                { id name pubkey region peerip } } } }";
+    let listed = web.graphql(list, json!({"slug": "acme"})).await;
+    let nodes = &listed["data"]["organization"]["wireGuardPeers"]["nodes"];
+    assert_eq!((&nodes[0]["name"], &nodes[0]["peerip"]), (&json!("laptop"), &added["peerip"]));
+
+    let validate = "mutation($input: ValidateWireGuardPeersInput!) { validateWireGuardPeers\
+                    (input: $input) { invalidPeerIps } }";
+    let asked = json!({"input": {"peerIps": [added["peerip"], "fdaa::9"]}});
+    let valid = web.graphql(validate, asked).await;
+    assert_eq!(valid["data"]["validateWireGuardPeers"]["invalidPeerIps"], json!(["fdaa::9"]));
+
+    let remove = "mutation($input: RemoveWireGuardPeerInput!) { removeWireGuardPeer(input: $input) \
+                  { organization { id } } }";
+    let input = json!({"input": {"organizationId": "org_sim", "name": "laptop"}});
+    assert_eq!(said(&web, remove, input.clone()).await, "");
+    assert!(said(&web, remove, input).await.contains("peer laptop not found"));
+}
