@@ -10,7 +10,7 @@
 use serde_json::{Value, json};
 use waveoff::sim::Behaviour;
 
-use crate::served::Served;
+use crate::served::{Served, Y, on, update_body};
 
 async fn said(web: &Served, query: &str, variables: Value) -> String {
     let answer = web.graphql(query, variables).await;
@@ -105,4 +105,82 @@ async fn a_peer_of_the_private_network_is_made_listed_and_removed() {
     let input = json!({"input": {"organizationId": "org_sim", "name": "laptop"}});
     assert_eq!(said(&web, remove, input.clone()).await, "");
     assert!(said(&web, remove, input).await.contains("peer laptop not found"));
+}
+
+/// `flyctl` counts the checks of the answer: where there is none it does not wait for any.
+#[tokio::test]
+async fn the_answer_to_an_update_and_to_a_new_machine_names_the_checks_that_are_to_come() {
+    let web = Served::web(Behaviour::default()).await;
+    let updated = web.post(&on(1, ""), None, update_body(&web, 1, Y).await).await.body;
+    let created = json!({"config": web.machine(2).await["config"], "region": "syd"});
+    let created = web.post("/v1/apps/web/machines", None, created).await.body;
+    for answer in [&updated, &created] {
+        let checks = answer["checks"].as_array().unwrap();
+        assert_eq!(checks.len(), 1);
+        assert_eq!(checks[0]["name"], "servicecheck-00-http-8080");
+        assert_eq!(
+            (&checks[0]["status"], &checks[0]["output"]),
+            (&json!("warning"), &json!("the machine hasn't started"),)
+        );
+        assert!(checks[0]["updated_at"].is_string());
+    }
+    assert_eq!(web.machine(1).await["checks"], json!([]), "no result before the first");
+    web.pass(1000);
+    assert_eq!(web.machine(1).await["checks"][0]["status"], "passing");
+}
+
+#[tokio::test]
+async fn an_app_is_made_shown_and_destroyed_with_all_that_it_has() {
+    let web = Served::web(Behaviour::default()).await;
+    let asked = json!({"name": "shop", "org_slug": "acme", "network": "", "app_role_id": ""});
+    let created = web.post("/v1/apps?wait=true", None, asked.clone()).await;
+    assert_eq!((created.status, &created.body["name"]), (201, &json!("shop")));
+    assert!(created.body["created_at"].is_u64() && created.body["id"].is_string());
+    let again = web.post("/v1/apps?wait=true", None, asked).await;
+    assert_eq!((again.status, &again.body["status"]), (422, &json!("name_taken")));
+    assert!(again.error().contains("taken"), "{again:?}");
+    for (wrong, status) in [
+        (json!({"name": "Shop!", "org_slug": "acme"}), 422),
+        (json!({"name": "shop2"}), 400),
+        (json!({"name": "shop2", "org_slug": "other"}), 404),
+    ] {
+        assert_eq!(web.post("/v1/apps", None, wrong.clone()).await.status, status, "{wrong}");
+    }
+    assert_eq!(web.get("/v1/apps/shop").await.body["status"], "pending");
+    let query = "query ($appName: String!) { app(name: $appName) { id deployed status version \
+                 currentRelease { version } config { definition } services { protocol } \
+                 ipAddresses { nodes { id } } sharedIpAddress imageDetails { tag } \
+                 machines { nodes { id host { id } } } } }";
+    let shown = web.graphql(query, json!({"appName": "shop"})).await["data"]["app"].clone();
+    assert_eq!((&shown["deployed"], &shown["currentRelease"]), (&json!(false), &Value::Null));
+
+    let body = json!({"config": web.machine(1).await["config"], "region": "ams"});
+    let machine = web.post("/v1/apps/shop/machines", None, body).await.body;
+    assert_eq!(web.get("/v1/apps/shop").await.body["status"], "deployed");
+    let shown = web.graphql(query, json!({"appName": "shop"})).await["data"]["app"].clone();
+    assert_eq!(shown["machines"]["nodes"][0]["id"], machine["id"]);
+
+    assert_eq!(web.ask(("DELETE", "/v1/apps/shop"), None, &Value::Null).await.status, 202);
+    assert_eq!(web.get("/v1/apps/shop").await.status, 404);
+    assert_eq!(web.get("/v1/apps?org_slug=acme").await.body["total_apps"], 1);
+    let feed = web.get("/v1/orgs/acme/machines").await.body;
+    assert_eq!(feed["machines"].as_array().unwrap().len(), 4, "its machine is gone");
+    assert_eq!(web.ask(("DELETE", "/v1/apps/shop"), None, &Value::Null).await.status, 404);
+}
+
+#[tokio::test]
+async fn secrets_are_counted_and_can_be_set_and_removed_one_by_one() {
+    let web = Served::web(Behaviour::default()).await;
+    let set = web.post("/v1/apps/web/secrets/A", None, json!({"value": "b"})).await;
+    assert_eq!(
+        (set.status, &set.body["name"], &set.body["version"]),
+        (201, &json!("A"), &json!(1))
+    );
+    let one = web.get("/v1/apps/web/secrets/A").await;
+    assert_eq!((one.status, &one.body["digest"]), (200, &set.body["digest"]));
+    let unset = web.post("/v1/apps/web/secrets", None, json!({"values": {"A": null}})).await;
+    assert_eq!((unset.status, &unset.body["version"]), (200, &json!(2)));
+    assert_eq!(web.get("/v1/apps/web/secrets/A").await.status, 404);
+    let gone = web.ask(("DELETE", "/v1/apps/web/secrets/A"), None, &Value::Null).await;
+    assert_eq!((gone.status, &gone.body["version"]), (200, &json!(3)));
 }

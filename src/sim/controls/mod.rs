@@ -239,13 +239,7 @@ impl Sim {
     /// # Errors
     /// When there is no such app.
     pub fn remove_app(&self, app: &str) -> Result<(), Refusal> {
-        for machine in self.machine_ids(app, None) {
-            self.destroy(&machine)?;
-        }
-        self.with(|org| match org.apps.remove(app) {
-            Some(_) => Ok(()),
-            None => Err(Refusal::no("app", app)),
-        })
+        self.with(|org| org.destroy_app(app))
     }
 
     /// See [`Org::set_host`].

@@ -311,24 +311,36 @@ impl Org {
 }
 
 impl Org {
-    /// Sets a secret, or with `None` removes it. Values are never shown again, so only what tells
+    /// Sets secrets, or with `None` removes them. Values are never shown again, so only what tells
     /// them apart is kept.
-    pub(in crate::sim) fn set_secret(
+    pub(in crate::sim) fn set_secrets(
         &mut self,
         app: &str,
-        name: &str,
-        value: Option<&str>,
+        values: &[(&String, Option<&str>)],
     ) -> Result<(), Refusal> {
-        let secrets = &mut self.app_mut(app)?.secrets;
-        match value {
-            Some(value) => {
-                let digest = digest_of(value).chars().skip("sha256:".len()).take(16).collect();
-                secrets.insert(name.to_owned(), digest);
-            }
-            None => {
-                secrets.remove(name);
+        let app = self.app_mut(app)?;
+        app.secrets_version += 1;
+        for (name, value) in values {
+            match value {
+                Some(value) => {
+                    let digest = digest_of(value).chars().skip("sha256:".len()).take(16).collect();
+                    app.secrets.insert((*name).clone(), digest);
+                }
+                None => {
+                    app.secrets.remove(*name);
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Destroys an app with all its machines, leased or not.
+    pub(in crate::sim) fn destroy_app(&mut self, app: &str) -> Result<(), Refusal> {
+        self.app(app)?;
+        for machine in self.living_of(app) {
+            self.force_destroy(app, &machine.id)?;
+        }
+        self.apps.remove(app);
         Ok(())
     }
 }

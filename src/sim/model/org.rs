@@ -44,8 +44,11 @@ pub(in crate::sim) struct App {
     pub(in crate::sim) traffic: Traffic,
     /// Newest last.
     pub(in crate::sim) releases: Vec<Entry>,
+    pub(in crate::sim) network: String,
     /// Name → digest.
     pub(in crate::sim) secrets: BTreeMap<String, String>,
+    /// How often they were changed.
+    pub(in crate::sim) secrets_version: u64,
     pub(in crate::sim) totals: Totals,
     /// The part of a request that no machine took yet.
     pub(in crate::sim) carry: f64,
@@ -192,7 +195,9 @@ impl Org {
                 number,
                 traffic,
                 releases: Vec::new(),
+                network: "default".to_owned(),
                 secrets: BTreeMap::new(),
+                secrets_version: 0,
                 totals: Totals::default(),
                 carry: 0.0,
                 stale: None,

@@ -28,6 +28,7 @@ fn rate(action: &str) -> (f64, f64) {
     match action {
         "machine_get" => (5.0, 10.0),
         "machine_create" => (1.0, 10.0),
+        "app_destroy" => (100.0 / 60.0, 100.0),
         _ => (1.0, 3.0),
     }
 }

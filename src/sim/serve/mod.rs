@@ -5,6 +5,7 @@
 //! serves its metrics on a loopback address of its own ([`metrics`]). The state model knows
 //! nothing of any of this.
 
+mod apps;
 mod call;
 mod connection;
 mod control;

@@ -104,21 +104,16 @@ impl Org {
     pub(super) fn show_app(&self, name: &str) -> Result<Value, Refusal> {
         let app = self.app(name)?;
         let machines = self.of_app(name).filter(|machine| !machine.is_destroyed()).count();
+        let is_new = app.releases.is_empty() && machines == 0;
+        let status = if is_new { "pending" } else { "deployed" };
         Ok(json!({
             "id": format!("app_{name}"), "name": name, "internal_numeric_id": app.number,
-            "network": "default", "status": "deployed", "machine_count": machines,
+            "network": app.network, "status": status, "machine_count": machines,
             "volume_count": 0,
             "organization": {
                 "name": self.slug, "slug": self.slug, "internal_numeric_id": 1,
             },
         }))
-    }
-
-    /// Values are never shown; digests tell them apart.
-    pub(super) fn show_secrets(&self, app: &str) -> Result<Vec<Value>, Refusal> {
-        let at = rfc3339(self.began);
-        let show = |(name, digest): (&String, &String)| json!({"name": name, "digest": digest, "created_at": at, "updated_at": at});
-        Ok(self.app(app)?.secrets.iter().map(show).collect())
     }
 
     /// Where the metrics of running machines are to be served.

@@ -35,6 +35,8 @@ actions! {
     Logs "logs",
     AppsList "apps_list",
     AppGet "app_get",
+    AppCreate "app_create",
+    AppDestroy "app_destroy",
     MachinesList "machines_list",
     MachineCreate "machine_create",
     MachineGet "machine_get",
@@ -63,6 +65,9 @@ actions! {
     Volumes "volumes_list",
     SecretsList "secrets_list",
     SecretsSet "secrets_set",
+    SecretGet "secret_get",
+    SecretSet "secret_set",
+    SecretDelete "secret_delete",
     Ips "ips_list",
     Regions "regions_list",
     TokenCurrent "token_current",
@@ -97,7 +102,11 @@ impl Operation {
             | Self::MetadataSet
             | Self::MetadataKeySet
             | Self::MetadataKeyDelete
-            | Self::SecretsSet => Some(Right::Write),
+            | Self::SecretsSet
+            | Self::SecretSet
+            | Self::SecretDelete
+            | Self::AppCreate
+            | Self::AppDestroy => Some(Right::Write),
             Self::Graphql
             | Self::Organization
             | Self::ReleasesList
@@ -118,6 +127,7 @@ impl Operation {
             | Self::OrgMachines
             | Self::Volumes
             | Self::SecretsList
+            | Self::SecretGet
             | Self::Ips
             | Self::Regions => Some(Right::Read),
         }
@@ -208,7 +218,9 @@ fn uiex(method: &str, segments: &[&str]) -> Option<Route> {
 fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
     let (action, app) = match (method, segments) {
         ("GET", ["apps"]) => (Operation::AppsList, ""),
+        ("POST", ["apps"]) => (Operation::AppCreate, ""),
         ("GET", ["apps", app]) => (Operation::AppGet, *app),
+        ("DELETE", ["apps", app]) => (Operation::AppDestroy, *app),
         ("GET", ["apps", app, "machines"]) => (Operation::MachinesList, *app),
         ("POST", ["apps", app, "machines"]) => (Operation::MachineCreate, *app),
         ("GET", ["apps", app, "volumes"]) => (Operation::Volumes, *app),
@@ -219,6 +231,15 @@ fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
         ("GET", ["platform", "regions"]) => (Operation::Regions, ""),
         ("GET", ["tokens", "current"]) => (Operation::TokenCurrent, ""),
         ("POST", ["tokens", "authorize"]) => (Operation::TokenAuthorize, ""),
+        (_, ["apps", app, "secrets", name]) => {
+            let action = match method {
+                "GET" => Operation::SecretGet,
+                "POST" => Operation::SecretSet,
+                "DELETE" => Operation::SecretDelete,
+                _ => return None,
+            };
+            return Some(Route::new(action, app, "", name));
+        }
         (_, ["apps", app, "machines", machine, rest @ ..]) => {
             return on_machine(method, app, machine, rest);
         }
