@@ -8,3 +8,4 @@ mod control;
 mod replay;
 mod scenes;
 mod served;
+mod volumes;

@@ -77,6 +77,15 @@ impl Org {
             let text = format!("failed to get manifest {}", machine.version.image());
             return Err(Refusal::Invalid(text));
         }
+        let volumes = self.claimed(app, &machine.region, &machine.id, &machine.version.config)?;
+        if let Some(zone) = self.zone_of(&volumes) {
+            if self.host_status(&zone) != "ok" {
+                let text = format!("could not reserve resource for machine on host {zone}");
+                return Err(Refusal::NoCapacity(text));
+            }
+            machine.zone = zone;
+        }
+        self.claim(&machine.id, &volumes);
         let event = self.rng.ulid(now);
         machine.push_event(&event, ["launch", "created", "user"], now);
         if skip_launch {
@@ -105,8 +114,9 @@ impl Org {
         let event = self.rng.ulid(now);
         let due = later(now, self.timing.replace);
         let events_survive = self.quirks.events_survive;
+        reachable(self.machine(app, id)?)?;
+        let volumes = self.kept(app, id, &version.config)?;
         let machine = self.living(app, id)?;
-        reachable(machine)?;
         if update.current.is_some_and(|current| current != machine.version.instance) {
             let text = format!("current version is {}", machine.version.instance);
             return Err(Refusal::Precondition(text));
@@ -133,6 +143,7 @@ impl Org {
         machine.push_event(&event, ["update", "replacing", "user"], now);
         machine.enter(State::Replacing, now);
         machine.next = Some((due, Next::Place { run }));
+        self.claim(id, &volumes);
         Ok(instance)
     }
 
@@ -340,6 +351,7 @@ impl Org {
         for machine in self.living_of(app) {
             self.force_destroy(app, &machine.id)?;
         }
+        self.volumes.retain(|_, volume| volume.app != app);
         self.apps.remove(app);
         Ok(())
     }

@@ -322,6 +322,11 @@ impl SimMachine {
         self.state == State::Started
     }
 
+    /// Whether users' requests are sent to it.
+    pub(in crate::sim) fn takes_requests(&self) -> bool {
+        self.is_started() && !self.cordoned && self.host == "ok" && self.version.has_services()
+    }
+
     pub(in crate::sim) fn enter(&mut self, state: State, at: Timestamp) {
         self.state = state;
         self.updated_at = at;

@@ -15,7 +15,7 @@ use super::{
     image::Images,
     ledger::Entry,
     listing::Listing,
-    machine::{CheckResult, Process, SimMachine, State, Version, seconds},
+    machine::{CheckResult, Process, SimMachine, State, Version, later, seconds},
     page::PageKind,
     peers::Peer,
     quirks::Quirks,
@@ -23,6 +23,7 @@ use super::{
     rights::Denials,
     rng::Rng,
     traffic::BEAT,
+    volumes::Volume,
 };
 use crate::sim::fleet::{Fleet, Traffic, script::Step};
 
@@ -70,6 +71,10 @@ pub(in crate::sim) struct Timing {
     pub(in crate::sim) destroy: Duration,
     /// From a crash to the restart.
     pub(in crate::sim) restart: Duration,
+    /// Between two looks of the proxy for machines that nobody needs.
+    pub(in crate::sim) proxy: Duration,
+    /// From a host that does not answer to the start of a standby.
+    pub(in crate::sim) standby: Duration,
 }
 
 /// An organization on the platform, at one instant.
@@ -101,6 +106,15 @@ pub struct Org {
     /// Of the private network, oldest first.
     pub(in crate::sim) peers: Vec<Peer>,
     pub(in crate::sim) peers_made: u32,
+    /// By id.
+    pub(in crate::sim) volumes: BTreeMap<String, Volume>,
+    pub(in crate::sim) volumes_made: u32,
+    /// What hosts say that are not `ok`, and since when.
+    pub(in crate::sim) hosts: BTreeMap<String, (String, Timestamp)>,
+    /// Some machine is one that the proxy starts or stops.
+    pub(in crate::sim) has_proxy: bool,
+    /// When the proxy looks for machines that nobody needs.
+    pub(in crate::sim) proxy_due: Timestamp,
     /// Further machines a region has room for; a region not named has room.
     pub(in crate::sim) capacity: BTreeMap<String, u32>,
     /// Regions the change feed cannot read.
@@ -141,6 +155,8 @@ impl Org {
                 destroy: seconds(fleet.destroy_s),
                 beat: seconds(fleet.beat_s).max(BEAT),
                 restart: Duration::from_millis(500),
+                proxy: seconds(fleet.proxy_s),
+                standby: seconds(fleet.standby_s),
             },
             quirks: fleet.quirks,
             listing: Listing::default(),
@@ -159,6 +175,11 @@ impl Org {
             apps_made: 0,
             peers: Vec::new(),
             peers_made: 0,
+            volumes: BTreeMap::new(),
+            volumes_made: 0,
+            hosts: BTreeMap::new(),
+            has_proxy: false,
+            proxy_due: later(now, seconds(fleet.proxy_s)),
             capacity: BTreeMap::new(),
             unread_regions: BTreeSet::new(),
             feed_delay: Duration::ZERO,
@@ -226,6 +247,12 @@ impl Org {
             machine.death = self.death_of(&machine, self.now);
         }
         let id = machine.id.clone();
+        let volumes = self.claimed(app, &machine.region, &id, &machine.version.config);
+        let volumes = volumes.unwrap_or_default();
+        if let Some(zone) = self.zone_of(&volumes) {
+            machine.zone = zone;
+        }
+        self.claim(&id, &volumes);
         self.machines.insert(id.clone(), machine);
         id
     }
@@ -287,7 +314,9 @@ impl Org {
         let image = config.get("image").and_then(Value::as_str).unwrap_or_default();
         let digest = self.images.resolve(image);
         let checks = Version::checks_of(&config);
-        Version { instance: self.rng.ulid(at), config, raw, digest, checks }
+        let version = Version { instance: self.rng.ulid(at), config, raw, digest, checks };
+        self.has_proxy |= version.is_proxied();
+        version
     }
 
     pub(in crate::sim) fn app(&self, name: &str) -> Result<&App, Refusal> {

@@ -71,7 +71,6 @@ pub async fn answer(sim: &Sim, call: &Call) -> Answer {
         | Operation::MetadataKeySet
         | Operation::MetadataKeyDelete => metadata(sim, call),
         Operation::Processes => processes(sim, app, id),
-        Operation::Volumes => sim.ask(|org| org.show_app(app)).map(|_| Reply::ok(json!([]))),
         Operation::Ips => sim.ask(|org| org.show_app(app)).map(|_| Reply::ok(json!({"ips": []}))),
         Operation::SecretsList
         | Operation::SecretsSet
@@ -185,7 +184,7 @@ fn config_of(body: &Value) -> Result<Value, Reply> {
 
 fn create(sim: &Sim, call: &Call) -> Answer {
     let body = &call.body;
-    let region = body["region"].as_str();
+    let region = body["region"].as_str().filter(|region| !region.is_empty());
     let name = body["name"].as_str();
     let lease_ttl = body["lease_ttl"].as_u64().filter(|ttl| *ttl > 0);
     let skip_launch = body["skip_launch"].as_bool().unwrap_or(false);

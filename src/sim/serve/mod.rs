@@ -21,6 +21,7 @@ mod registry;
 mod reply;
 mod rights;
 mod route;
+mod volumes;
 
 use std::{
     future::Future,
@@ -262,6 +263,14 @@ async fn dispatch(sim: &Sim, call: &Call) -> Answer {
         | Operation::Logs => ledger::answer(sim, call),
         Operation::RegistryPing | Operation::Manifest => registry::answer(sim, call),
         Operation::TokenCurrent | Operation::TokenAuthorize => rights::answer(sim, call),
+        Operation::Volumes
+        | Operation::VolumeCreate
+        | Operation::VolumeGet
+        | Operation::VolumeUpdate
+        | Operation::VolumeExtend
+        | Operation::VolumeDestroy
+        | Operation::VolumeSnapshots
+        | Operation::OrgVolumes => volumes::answer(sim, call),
         Operation::Unrouted => Err(Reply::not_simulated(&format!("{} {}", call.method, call.path))),
         _ => machines::answer(sim, call).await,
     }

@@ -95,6 +95,10 @@ impl Org {
     ) -> Result<String, Refusal> {
         // The nearest region is the one with the app's first machine.
         let nearest = self.of_app(app).next().map(|machine| machine.region.clone());
+        // Where it mounts a volume it has no choice.
+        let bound = config.pointer("/mounts/0/volume").and_then(Value::as_str);
+        let bound = bound.and_then(|id| self.volumes.get(id)).map(|volume| volume.region.clone());
+        let nearest = bound.or(nearest);
         let region = region.map(str::to_owned).or(nearest).unwrap_or_else(|| self.nearest_region());
         let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
         self.create(app, Placed { id: None, name, region, started: true, config }, skip_launch)
@@ -109,7 +113,7 @@ impl Org {
         Ok(json!({
             "id": format!("app_{name}"), "name": name, "internal_numeric_id": app.number,
             "network": app.network, "status": status, "machine_count": machines,
-            "volume_count": 0,
+            "volume_count": self.volumes_of(name).count(),
             "organization": {
                 "name": self.slug, "slug": self.slug, "internal_numeric_id": 1,
             },

@@ -63,6 +63,13 @@ actions! {
     Processes "machine_ps",
     OrgMachines "org_machines",
     Volumes "volumes_list",
+    VolumeCreate "volume_create",
+    VolumeGet "volume_get",
+    VolumeUpdate "volume_update",
+    VolumeExtend "volume_extend",
+    VolumeDestroy "volume_destroy",
+    VolumeSnapshots "volume_snapshots",
+    OrgVolumes "org_volumes",
     SecretsList "secrets_list",
     SecretsSet "secrets_set",
     SecretGet "secret_get",
@@ -106,7 +113,11 @@ impl Operation {
             | Self::SecretSet
             | Self::SecretDelete
             | Self::AppCreate
-            | Self::AppDestroy => Some(Right::Write),
+            | Self::AppDestroy
+            | Self::VolumeCreate
+            | Self::VolumeUpdate
+            | Self::VolumeExtend
+            | Self::VolumeDestroy => Some(Right::Write),
             Self::Graphql
             | Self::Organization
             | Self::ReleasesList
@@ -126,6 +137,9 @@ impl Operation {
             | Self::Processes
             | Self::OrgMachines
             | Self::Volumes
+            | Self::VolumeGet
+            | Self::VolumeSnapshots
+            | Self::OrgVolumes
             | Self::SecretsList
             | Self::SecretGet
             | Self::Ips
@@ -224,6 +238,8 @@ fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
         ("GET", ["apps", app, "machines"]) => (Operation::MachinesList, *app),
         ("POST", ["apps", app, "machines"]) => (Operation::MachineCreate, *app),
         ("GET", ["apps", app, "volumes"]) => (Operation::Volumes, *app),
+        ("POST", ["apps", app, "volumes"]) => (Operation::VolumeCreate, *app),
+        ("GET", ["orgs", slug, "volumes"]) => (Operation::OrgVolumes, *slug),
         ("GET", ["apps", app, "secrets"]) => (Operation::SecretsList, *app),
         ("POST", ["apps", app, "secrets"]) => (Operation::SecretsSet, *app),
         ("GET", ["apps", app, "ip_assignments"]) => (Operation::Ips, *app),
@@ -239,6 +255,17 @@ fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
                 _ => return None,
             };
             return Some(Route::new(action, app, "", name));
+        }
+        (_, ["apps", app, "volumes", id, rest @ ..]) => {
+            let action = match (method, rest) {
+                ("GET", []) => Operation::VolumeGet,
+                ("PUT", []) => Operation::VolumeUpdate,
+                ("DELETE", []) => Operation::VolumeDestroy,
+                ("PUT", ["extend"]) => Operation::VolumeExtend,
+                ("GET", ["snapshots"]) => Operation::VolumeSnapshots,
+                _ => return None,
+            };
+            return Some(Route::new(action, app, "", id));
         }
         (_, ["apps", app, "machines", machine, rest @ ..]) => {
             return on_machine(method, app, machine, rest);

@@ -218,6 +218,14 @@ impl<'a> Query<'a> {
                 let text = format!("Could not find Machine \"{id}\"");
                 found.ok_or_else(|| Failure::new(text, "NOT_FOUND"))
             }
+            "volume" => {
+                let id = self.text(field, "id");
+                let app = sim.with(|org| org.volumes.get(&id).map(|volume| volume.app.clone()));
+                let app = app.and_then(|app| objects::app(sim, self.owner, &app));
+                let text = format!("Could not find Volume \"{id}\"");
+                let app = app.ok_or_else(|| Failure::new(text, "NOT_FOUND"))?;
+                Ok(json!({"__typename": "Volume", "id": id, "app": app, "state": "created"}))
+            }
             // Every image here is some app's own; of those the platform knows no newer ones.
             "latestImageDetails" => {
                 let image = self.text(field, "image");
