@@ -5,6 +5,8 @@
 
 mod clients;
 mod control;
+mod described;
+mod openapi;
 mod replay;
 mod scenes;
 mod served;
