@@ -88,6 +88,8 @@ fn print_environment(address: SocketAddr) -> std::io::Result<()> {
     writeln!(out, "# For flyctl besides, so that it stays on this machine:")?;
     writeln!(out, "unset FLY_ACCESS_TOKEN")?;
     writeln!(out, "export FLY_CONFIG_DIR=\"$(mktemp -d)\"")?;
+    // Over websockets it would ask the private network's gateway, which is not there.
+    writeln!(out, "echo 'wire_guard_websockets: false' > \"$FLY_CONFIG_DIR/config.yml\"")?;
     writeln!(out, "export FLY_TRACE_COLLECTOR_URL=127.0.0.1")?;
     writeln!(out, "export FLY_NO_UPDATE_CHECK=1 FLY_NO_INCIDENTS_CHECK=1 FLY_SEND_METRICS=0")?;
     out.flush()

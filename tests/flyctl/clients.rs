@@ -184,3 +184,18 @@ async fn secrets_are_counted_and_can_be_set_and_removed_one_by_one() {
     let gone = web.ask(("DELETE", "/v1/apps/web/secrets/A"), None, &Value::Null).await;
     assert_eq!((gone.status, &gone.body["version"]), (200, &json!(3)));
 }
+
+#[tokio::test]
+async fn the_regions_that_there_are_can_be_asked_for() {
+    let web = Served::web(Behaviour::default()).await;
+    let query = "query { platform { requestRegion regions { name code latitude longitude \
+                 gatewayAvailable requiresPaidPlan deprecated } } nearestRegion { code } }";
+    let data = web.graphql(query, Value::Null).await["data"].clone();
+    assert_eq!(
+        (&data["platform"]["requestRegion"], &data["nearestRegion"]["code"]),
+        (&json!("iad"), &json!("iad"),)
+    );
+    let codes: Vec<&Value> =
+        data["platform"]["regions"].as_array().unwrap().iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["iad", "lhr"]);
+}

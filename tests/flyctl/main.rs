@@ -6,6 +6,7 @@
 mod clients;
 mod control;
 mod described;
+mod driven;
 mod openapi;
 mod replay;
 mod scenes;

@@ -207,6 +207,7 @@ impl<'a> Query<'a> {
                 Ok(objects::organization(sim, self.owner))
             }
             "viewer" => Ok(objects::user(self.owner)),
+            "platform" => Ok(objects::platform(sim)),
             "nearestRegion" => Ok(objects::nearest_region(sim)),
             "machine" => {
                 let id = self.text(field, "machineId");

@@ -61,8 +61,21 @@ pub(super) fn organization(sim: &Sim, owner: &str) -> Value {
 }
 
 pub(super) fn nearest_region(sim: &Sim) -> Value {
-    let code = sim.with(|org| org.nearest_region());
-    json!({"code": code, "name": code, "gatewayAvailable": true, "deprecated": false})
+    region(&sim.with(|org| org.nearest_region()))
+}
+
+/// The regions that there are: those in which the organization is.
+pub(super) fn platform(sim: &Sim) -> Value {
+    let (nearest, codes) = sim.with(|org| (org.nearest_region(), org.regions()));
+    let regions: Vec<Value> = codes.iter().map(|code| region(code)).collect();
+    json!({"requestRegion": nearest, "regions": regions})
+}
+
+fn region(code: &str) -> Value {
+    json!({
+        "code": code, "name": code, "latitude": 0.0, "longitude": 0.0, "gatewayAvailable": true,
+        "requiresPaidPlan": false, "deprecated": false,
+    })
 }
 
 /// `None`: there is no such app.
