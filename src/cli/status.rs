@@ -105,6 +105,7 @@ fn section(app: &AppView, now: Timestamp) -> String {
     }
     facts.push(match app.mode {
         Mode::Observe => "observes only".to_owned(),
+        Mode::Approve => "asks before it rolls back".to_owned(),
         Mode::Rollback => "rolls back".to_owned(),
     });
     facts.push(format!("policy {}", app.policy));
@@ -163,6 +164,7 @@ fn phase_words(phase: Phase) -> &'static str {
         Phase::Deploying => "deploying",
         Phase::Baking => "baking",
         Phase::CountingDown => "counting down to a rollback",
+        Phase::AwaitingApproval => "waiting for a yes to its rollback",
         Phase::RollingBack => "rolling back",
         Phase::Confirming => "confirming a region",
         Phase::RolledBack => "rolled back",
@@ -175,9 +177,11 @@ fn release_words(phase: Phase) -> &'static str {
     match phase {
         Phase::Steady => "running",
         Phase::Learning | Phase::Deploying | Phase::Baking | Phase::Held => "under watch",
-        Phase::CountingDown | Phase::RollingBack | Phase::Confirming | Phase::RolledBack => {
-            "degraded"
-        }
+        Phase::CountingDown
+        | Phase::AwaitingApproval
+        | Phase::RollingBack
+        | Phase::Confirming
+        | Phase::RolledBack => "degraded",
     }
 }
 
@@ -348,6 +352,7 @@ mod tests {
                 version: Some(ReleaseVersion(40)),
                 at: at(-9000),
             }],
+            pinned: None,
             operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),

@@ -8,13 +8,13 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
-        state::{Memory, Phase, Quarantined, RegionPhase, Revision},
+        state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision},
     },
     model::{HoldReason, Mode, Obstacle, Policy, SourceName, event::ReleaseInfo},
     notify::text::{hold, obstacle},
     web::{
         AppView, Phase as Shown,
-        view::{EvidenceView, Protection, ProtectionLevel, QuarantinedView},
+        view::{EvidenceView, PinnedView, Protection, ProtectionLevel, QuarantinedView},
     },
 };
 
@@ -34,6 +34,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         known_good: known_good(memory),
         protection: protection(state, policy, now),
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
+        pinned: memory.pinned.as_ref().map(|pinned| pinned_view(memory, pinned)),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
@@ -53,7 +54,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.release = Some(watch.revision.info());
             view.next_deadline = bake_ends(policy, watch, now);
         }
-        Phase::CountingDown { watch, until } => {
+        Phase::CountingDown { watch, until, .. } => {
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = Some(*until);
@@ -92,6 +93,16 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         }
     }
     view
+}
+
+fn pinned_view(memory: &Memory, pinned: &Pinned) -> PinnedView {
+    let mut trusted = memory.trusted.iter();
+    let release = trusted.find(|one| one.revision.digest == pinned.digest);
+    PinnedView {
+        digest: pinned.digest.clone(),
+        version: release.and_then(|one| one.revision.version),
+        signed: pinned.signed.clone(),
+    }
 }
 
 fn quarantined(old: &Quarantined) -> QuarantinedView {

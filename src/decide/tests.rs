@@ -170,6 +170,7 @@ fn a_release_is_rolled_back_once() {
         version: Some(ReleaseVersion(2)),
         at: at(50),
         unfinished: false,
+        image: None,
     });
     assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::AlreadyRolledBack));
     // The same image as a release of its own is another matter.
@@ -198,6 +199,7 @@ fn what_ran_before_is_a_target_only_for_want_of_a_trusted_one() {
         version: None,
         at: at(0),
         unfinished: false,
+        image: None,
     });
     assert_eq!(refused(&policy, &quarantined, &watch), Some(HoldReason::NothingTrusted));
 
@@ -273,15 +275,18 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod arrivals;
+mod by_hand;
 mod capacity;
 mod confirming;
 mod control;
 mod guards;
+mod hands;
 mod holds;
 mod ledger;
 mod left_down;
 mod left_overs;
 mod mop_up;
+mod names;
 mod neighbours;
 mod outcomes;
 mod pauses;

@@ -18,6 +18,7 @@ fn quarantine(state: &mut AppState, digest: &str) {
         version: Some(ReleaseVersion(1)),
         at: at(0),
         unfinished: false,
+        image: None,
     };
     state.memory.quarantined.push(old);
 }
@@ -53,6 +54,7 @@ fn baked(version: u64, digest: &str, seconds: i64) -> state::Trusted {
         crashes_per_machine: 0.0,
         failing: state::FailingChecks::new(),
         stayed_up: std::collections::BTreeSet::new(),
+        vouched: None,
     }
 }
 
