@@ -8,11 +8,16 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, process::Command, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    process::Command,
+    task::JoinHandle,
+    time::{interval, timeout},
+};
 use waveoff::{
     ports::Clock,
     sim::{
-        Behaviour, Fleet, Sim,
+        Behaviour, Fleet, Sim, State,
         fleet::{FleetApp, FleetImage, Group},
         serve::{self, Options},
     },
@@ -109,7 +114,7 @@ impl Driven {
             .current_dir(self.home.path())
             .stdin(std::process::Stdio::null())
             .kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, flyctl.output()).await.unwrap().unwrap();
+        let output = timeout(PATIENCE, flyctl.output()).await.unwrap().unwrap();
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
         Said { text, worked: output.status.success() }
@@ -128,6 +133,18 @@ impl Driven {
         let said = self.run(command).await;
         let broke = said.worked || said.text.contains("panic");
         assert!(!broke && said.text.contains(sentence), "fly {command}:\n{}", said.text);
+    }
+
+    /// Looks until no machine of the app is on its way to anything.
+    async fn settle(&self) {
+        let looking = async {
+            let mut looks = interval(Duration::from_millis(25));
+            let is_settled = |id: &String| self.sim.state(id).is_some_and(State::is_settled);
+            while !self.sim.machine_ids("web", None).iter().all(is_settled) {
+                looks.tick().await;
+            }
+        };
+        timeout(Duration::from_secs(20), looking).await.unwrap();
     }
 
     fn count(&self) -> usize {
@@ -217,7 +234,7 @@ async fn machines_are_run_changed_and_destroyed_one_by_one() {
     for verb in ["stop", "start", "restart", "cordon", "uncordon", "suspend", "start"] {
         web.works(&format!("machine {verb} {id} -a web")).await;
         // Some of these do not wait until it is done.
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        web.settle().await;
     }
     let first = web.sim.machine_ids("web", Some("ams")).remove(0);
     let said = web.works(&format!("machine update {first} --image {NEW} --yes -a web")).await;
@@ -235,7 +252,6 @@ async fn an_app_of_eight_is_scaled_to_fourteen_and_back() {
     let Some(web) = Driven::web().await else { return };
     web.works("scale count 14 -a web --yes").await;
     assert_eq!(web.count(), 14);
-    tokio::time::sleep(Duration::from_secs(3)).await;
     web.works("scale count 8 -a web --yes").await;
     assert_eq!(web.count(), 8);
 }
@@ -264,7 +280,7 @@ async fn an_app_is_deployed_by_the_other_strategies() {
         ))
         .await;
         // `immediate` waits for nothing.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        web.settle().await;
         let tag = image.rsplit(':').next().unwrap_or_default();
         assert_eq!(
             (web.tags(), web.newest()),
@@ -313,7 +329,7 @@ async fn nobody_is_advised_an_image_while_machines_run_several() {
     let Some(web) = Driven::unlimited().await else { return };
     let first = web.sim.machine_ids("web", Some("ams")).remove(0);
     web.sim.put_image(&first, NEW).unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    web.settle().await;
     for command in ["status -a web", "image show -a web"] {
         let said = web.works(command).await;
         assert!(said.contains("v1") || said.contains("started"), "{said}");
