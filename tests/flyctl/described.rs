@@ -6,10 +6,19 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use waveoff::sim::Behaviour;
+use waveoff::{
+    config::Secret,
+    fly::{Fly, FlySettings},
+    model::AppName,
+    ports::{FeedPosition, MachineUpdate, Platform as _},
+    sim::Behaviour,
+};
 
 use crate::{
+    between::Between,
     openapi::description,
     served::{Served, Y, on, update_body},
 };
@@ -106,4 +115,40 @@ async fn machines(web: &Served) {
     let gone = web.ask(("DELETE", &on(2, "/lease")), nonce, &Value::Null).await;
     assert_eq!(gone.status, 200);
     ask(web, ("DELETE", &on(2, "?force=true")), Value::Null, 200).await;
+}
+
+/// What Waveoff itself asks of the platform.
+#[tokio::test]
+async fn what_waveoff_asks_stays_within_the_official_description_too() {
+    let web = Served::web(Behaviour::default()).await;
+    let between = Between::of(&web.url("")).await;
+    let url = || between.base.clone();
+    let settings = FlySettings {
+        organization: "acme".to_owned(),
+        token: Secret::new("sim-token"),
+        api_url: url(),
+        flaps_url: url(),
+        uiex_url: url(),
+        registry_url: url(),
+        mirror_login: None,
+    };
+    let fly = Fly::new(settings).unwrap();
+    let app = AppName::new("web");
+    fly.apps().await.unwrap();
+    fly.token_scope().await.unwrap();
+    fly.changes(&FeedPosition::default()).await.unwrap();
+    let machine = fly.machines(&app).await.unwrap().remove(0);
+    let lease = fly.lease(&app, &machine.id, Duration::from_secs(30)).await.unwrap();
+    let lease = fly.refresh(&lease, Duration::from_secs(30)).await.unwrap();
+    let update = MachineUpdate {
+        config: machine.config.clone().unwrap(),
+        current: machine.instance.clone(),
+        skip_launch: false,
+    };
+    fly.update(&lease, &update).await.unwrap();
+    web.pass(5_000);
+    fly.machine(&app, &machine.id).await.unwrap();
+    fly.start(&lease).await.unwrap();
+    fly.release(&lease).await.unwrap();
+    assert_eq!(between.problems(), Vec::<String>::new());
 }

@@ -23,6 +23,8 @@ use waveoff::{
     },
 };
 
+use crate::between::Between;
+
 /// What every machine runs, and what it is to run.
 const OLD: &str = "registry.fly.io/web:v1";
 const NEW: &str = "registry.fly.io/web:v2";
@@ -33,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 struct Driven {
     sim: Sim,
     base: String,
+    between: Between,
     flyctl: PathBuf,
     /// Where it keeps what it keeps.
     home: TempDir,
@@ -42,6 +45,10 @@ struct Driven {
 impl Drop for Driven {
     fn drop(&mut self) {
         self.server.abort();
+        let problems = self.between.problems();
+        if !std::thread::panicking() {
+            assert!(problems.is_empty(), "against the official description: {problems:#?}");
+        }
     }
 }
 
@@ -76,10 +83,11 @@ impl Driven {
         let server = tokio::spawn(async move {
             serve::serve(served, listener, options, std::future::pending()).await.unwrap();
         });
+        let between = Between::of(&base).await;
         let home = TempDir::new().unwrap();
         // Over websockets it would ask the gateway's port 443, where nobody is.
         std::fs::write(home.path().join("config.yml"), "wire_guard_websockets: false\n").unwrap();
-        Some(Self { sim, base, flyctl, home, server })
+        Some(Self { sim, base, between, flyctl, home, server })
     }
 
     async fn unlimited() -> Option<Self> {
@@ -103,7 +111,7 @@ impl Driven {
         let mut flyctl = Command::new(&self.flyctl);
         flyctl.args(command.split_whitespace()).env_clear();
         for name in ["FLY_API_BASE_URL", "FLY_FLAPS_BASE_URL", "FLY_UIEX_BASE_URL"] {
-            flyctl.env(name, &self.base);
+            flyctl.env(name, &self.between.base);
         }
         let host = self.base.trim_start_matches("http://");
         flyctl

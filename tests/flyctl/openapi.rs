@@ -238,3 +238,42 @@ fn content(described: &Value) -> Option<&Value> {
     let (_, content) = described["content"].as_object()?.iter().next()?;
     Some(&content["schema"]).filter(|schema| !schema.is_null())
 }
+
+/// It finds what is wrong: held against a description of its own.
+#[test]
+fn what_is_not_described_is_told() {
+    let schema = serde_json::json!({"type": "object", "properties": {
+        "state": {"type": "string", "enum": ["started"]}, "count": {"type": "integer"},
+        "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+    }});
+    let content = serde_json::json!({"application/json": {"schema": {"$ref": "#/x/Thing"}}});
+    let whole = serde_json::json!({
+        "paths": {"/things/{id}": {"get": {
+            "parameters": [{"name": "limit"}], "responses": {"200": {"content": content}},
+        }}},
+        "components": {"schemas": {"Thing": schema, "ErrorResponse": {
+            "type": "object", "properties": {"error": {"type": "string"}},
+        }}},
+    });
+    let described = Description { whole, seen: Mutex::default() };
+    let told = |path: &str, status, answer: Value| {
+        let exchange =
+            Exchange { method: "GET", path, request: &Value::Null, status, answer: &answer };
+        described.problems(&exchange)
+    };
+    let thing = serde_json::json!({"state": "started", "count": 3, "metadata": {"a": "b"}});
+    assert!(told("/v1/things/1?limit=5", 200, thing.clone()).is_empty());
+    assert!(told("/graphql", 200, Value::Null).is_empty(), "another door");
+    for (path, status, answer) in [
+        ("/v1/nothing", 200, thing.clone()),
+        ("/v1/things/1?more=5", 200, thing.clone()),
+        ("/v1/things/1", 201, thing),
+        ("/v1/things/1", 200, serde_json::json!({"state": "stopped"})),
+        ("/v1/things/1", 200, serde_json::json!({"count": "3"})),
+        ("/v1/things/1", 200, serde_json::json!({"metadata": {"a": null}})),
+        ("/v1/things/1", 200, serde_json::json!({"other": 1})),
+        ("/v1/things/1", 404, serde_json::json!({"message": "no"})),
+    ] {
+        assert_eq!(told(path, status, answer.clone()).len(), 1, "{path} {status} {answer}");
+    }
+}
