@@ -403,3 +403,27 @@ async fn a_deploy_to_one_region_leaves_the_others_and_one_to_none_is_complete_al
         (vec!["v1".to_owned(), "v2".to_owned()], (43, "complete".to_owned()),)
     );
 }
+
+#[tokio::test]
+async fn an_app_of_ones_own_is_deployed_from_its_file_with_a_volume_and_scaled() {
+    let Some(web) = Driven::unlimited().await else { return };
+    let file = "app = \"shop\"\nprimary_region = \"ams\"\n\
+                [mounts]\nsource = \"data\"\ndestination = \"/data\"\n";
+    std::fs::write(web.home.path().join("shop.toml"), file).unwrap();
+    web.works("apps create shop --org acme").await;
+    let deploy = |image: &str| {
+        format!(
+            "deploy -a shop -c shop.toml --image {image} --no-public-ips --dns-checks=false \
+             --smoke-checks=false --yes"
+        )
+    };
+    web.works(&deploy(OLD)).await;
+    let before = web.sim.machine_ids("shop", None);
+    web.works(&deploy(NEW)).await;
+    assert_eq!(web.sim.machine_ids("shop", None), before, "it stays with its volume");
+    web.works("scale count 3 -a shop --yes").await;
+    let listed = web.works("volumes list -a shop").await;
+    assert_eq!(listed.matches("1GB").count(), 3, "{listed}");
+    assert!(web.sim.machine_ids("shop", None).iter().all(|id| listed.contains(id)), "{listed}");
+    web.works("apps destroy shop --yes").await;
+}

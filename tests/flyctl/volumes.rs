@@ -76,6 +76,12 @@ async fn a_machine_that_mounts_a_volume_is_where_the_volume_is_and_nobody_else_h
     assert_eq!((made.status, &made.body["region"]), (200, &json!("ams")), "{made:?}");
     let machine = made.body["id"].as_str().unwrap();
     assert_eq!(show(&web, &id).await["attached_machine_id"], machine);
+    let told = &made.body["config"]["mounts"][0];
+    assert_eq!(
+        (&told["name"], &told["size_gb"], &told["encrypted"], &told["path"]),
+        (&json!("data"), &json!(3), &json!(true), &json!("/data")),
+        "the platform says what is mounted"
+    );
     let second = launch(&web, "ams", mount(&id)).await;
     assert_eq!(second.status, 412);
     assert!(second.error().contains("already claimed"), "{second:?}");
@@ -113,6 +119,8 @@ async fn an_update_keeps_its_volume_or_leaves_it_and_takes_no_other() {
     assert_eq!(web.post(&path, None, body(named)).await.status, 200, "by its name");
     web.pass(5_000);
     assert_eq!(show(&web, &mine).await["attached_machine_id"], machine["id"]);
+    let shown = web.get(&path).await.body;
+    assert_eq!(shown["config"]["mounts"][0]["volume"], json!(mine), "it says which one");
     assert_eq!(web.post(&path, None, body(json!([]))).await.status, 200);
     assert_eq!(show(&web, &mine).await.get("attached_machine_id"), None);
 }

@@ -85,6 +85,7 @@ impl Org {
             }
             machine.zone = zone;
         }
+        self.tell_mounts(&mut machine.version, &volumes);
         self.claim(&machine.id, &volumes);
         let event = self.rng.ulid(now);
         machine.push_event(&event, ["launch", "created", "user"], now);
@@ -110,12 +111,13 @@ impl Org {
         self.living(app, id)?;
         self.guard(app, id, nonce)?;
         let now = self.now;
-        let version = self.new_version(update.config, update.raw, now);
+        let mut version = self.new_version(update.config, update.raw, now);
         let event = self.rng.ulid(now);
         let due = later(now, self.timing.replace);
         let events_survive = self.quirks.events_survive;
         reachable(self.machine(app, id)?)?;
         let volumes = self.kept(app, id, &version.config)?;
+        self.tell_mounts(&mut version, &volumes);
         let machine = self.living(app, id)?;
         if update.current.is_some_and(|current| current != machine.version.instance) {
             let text = format!("current version is {}", machine.version.instance);

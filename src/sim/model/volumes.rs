@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{org::Org, refusal::Refusal};
+use super::{machine::Version, org::Org, refusal::Refusal};
 
 /// Volumes at most.
 const VOLUMES_MAX: usize = 10_000;
@@ -185,6 +185,33 @@ impl Org {
             } else if volume.machine.as_deref() == Some(machine) {
                 volume.machine = None;
             }
+        }
+    }
+
+    /// Says in a version's configuration what its mounts are, where whoever sent it did not.
+    pub(super) fn tell_mounts(&self, version: &mut Version, volumes: &[String]) {
+        let Some(Value::Array(mounts)) = version.config.get_mut("mounts") else { return };
+        let mut has_told = false;
+        for (mount, id) in mounts.iter_mut().zip(volumes) {
+            let (Some(mount), Some(volume)) = (mount.as_object_mut(), self.volumes.get(id)) else {
+                continue;
+            };
+            let known = [
+                ("volume", json!(id)),
+                ("name", json!(volume.name)),
+                ("size_gb", json!(volume.size_gb)),
+                ("encrypted", json!(true)),
+            ];
+            for (key, value) in known {
+                let is_said = mount.get(key).is_some_and(|said| !said.is_null() && said != "");
+                if !is_said {
+                    mount.insert(key.to_owned(), value);
+                    has_told = true;
+                }
+            }
+        }
+        if has_told {
+            version.raw = version.config.to_string().into();
         }
     }
 
