@@ -244,11 +244,43 @@ pub enum ImagePresence {
     Missing,
 }
 
-/// An image registry.
+/// How far a copy of an image is, in bytes of its blobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyProgress {
+    pub done: u64,
+    pub of: u64,
+}
+
+/// The end of a copy at which something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopySide {
+    Source,
+    Mirror,
+}
+
+/// Why an image could not be copied.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{error}")]
+pub struct CopyError {
+    pub side: CopySide,
+    pub error: PlatformError,
+}
+
+/// Image registries.
 #[async_trait]
 pub trait Registry: Send + Sync {
     /// Looks an image up by digest. `Err`: the registry could not be asked; nothing is known.
     async fn presence(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError>;
+    /// The same in the registry that images are mirrored to, which may want to know who asks.
+    async fn presence_in_mirror(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError>;
+    /// The mirror has the image, whole: what is there already is left. A copy that was dropped or
+    /// failed half way is taken up again where the registries allow it.
+    async fn copy(
+        &self,
+        from: &ImageRef,
+        to: &ImageRef,
+        progress: &(dyn Fn(CopyProgress) + Send + Sync),
+    ) -> Result<(), CopyError>;
 }
 
 /// One webhook request, ready to send.

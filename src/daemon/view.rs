@@ -8,13 +8,13 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
-        state::{Memory, Phase, Quarantined, RegionPhase, Revision},
+        state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision},
     },
-    model::{HoldReason, Mode, Obstacle, Policy, SourceName, event::ReleaseInfo},
+    model::{HoldReason, Mode, Obstacle, Policy, SourceName, event::ReleaseInfo, freeze},
     notify::text::{hold, obstacle},
     web::{
         AppView, Phase as Shown,
-        view::{EvidenceView, Protection, ProtectionLevel, QuarantinedView},
+        view::{EvidenceView, PinnedView, Protection, ProtectionLevel, QuarantinedView},
     },
 };
 
@@ -34,6 +34,8 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         known_good: known_good(memory),
         protection: protection(state, policy, now),
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
+        vetoed: None,
+        pinned: memory.pinned.as_ref().map(|pinned| pinned_view(memory, pinned)),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
@@ -52,8 +54,9 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = bake_ends(policy, watch, now);
+            view.vetoed.clone_from(&watch.vetoed);
         }
-        Phase::CountingDown { watch, until } => {
+        Phase::CountingDown { watch, until, .. } => {
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = Some(*until);
@@ -94,6 +97,16 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
     view
 }
 
+fn pinned_view(memory: &Memory, pinned: &Pinned) -> PinnedView {
+    let mut trusted = memory.trusted.iter();
+    let release = trusted.find(|one| one.revision.digest == pinned.digest);
+    PinnedView {
+        digest: pinned.digest.clone(),
+        version: release.and_then(|one| one.revision.version),
+        signed: pinned.signed.clone(),
+    }
+}
+
 fn quarantined(old: &Quarantined) -> QuarantinedView {
     QuarantinedView { digest: old.digest.clone(), version: old.version, at: old.at }
 }
@@ -115,6 +128,8 @@ fn protection(state: &AppState, policy: &Policy, now: Timestamp) -> Protection {
         Some(hold(&HoldReason::Operator { hold: braked.clone() }))
     } else if policy.mode == Mode::Observe {
         Some(hold(&HoldReason::ObserveMode))
+    } else if let Some((reason, until)) = freeze::on(&policy.freezes, now) {
+        Some(hold(&HoldReason::Frozen { reason: reason.to_owned(), until }))
     } else if migrates {
         Some("its releases run a release_command (migrations), which always holds".to_owned())
     } else {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rival::{DeployKind, Verified};
 use crate::model::{
-    Digest, ImageRef, InstanceId, MachineId, Observation, Order, Region, ReleaseVersion,
+    Digest, ImageRef, InstanceId, Machine, MachineId, Observation, Order, Region, ReleaseVersion,
 };
 
 /// Numbers an app's commands.
@@ -218,8 +218,11 @@ pub enum Input {
     Restarted,
     /// No policy names the app any more.
     Unwatched,
-    /// A person's order.
-    Operator(Order),
+    /// A person's order, and the app's machines as they were listed last.
+    Operator {
+        order: Order,
+        machines: Vec<Machine>,
+    },
     Finished {
         command: CommandId,
         outcome: Outcome,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, door, guards,
+    Command, Context, door, guards, hands,
     phases::hold,
     state::{Phase, Watch},
 };
@@ -25,7 +25,7 @@ pub(super) fn check_before_use(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase
         return hold(watch, cx, HoldReason::ImagesMissing);
     };
     cx.command(Command::CheckImage { image: target.image.clone(), before_use: true });
-    Phase::CheckingImage { watch, target }
+    Phase::CheckingImage { watch, target, by_hand: None }
 }
 
 /// Looks daily for the images of all trusted releases, one at a time.
@@ -53,10 +53,13 @@ pub(super) fn present(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
         }
     }
     match phase {
-        Phase::CheckingImage { watch, target }
+        Phase::CheckingImage { watch, target, by_hand }
             if *before_use && Some(&target.digest) == image.digest.as_ref() =>
         {
-            door::enter(watch, &target, cx)
+            match by_hand {
+                Some(by_hand) => door::enter_by_hand(watch, &target, *by_hand, cx),
+                None => door::enter(watch, &target, cx),
+            }
         }
         other => other,
     }
@@ -82,7 +85,10 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
         cx.events.push(event);
     }
     match phase {
-        Phase::CheckingImage { watch, target } if *before_use => {
+        Phase::CheckingImage { watch, by_hand: Some(_), .. } if *before_use => {
+            hands::abandon(watch, cx, Reason::ImageGone { image: image.reference() })
+        }
+        Phase::CheckingImage { watch, target, by_hand: None } if *before_use => {
             if cx.has_earned(&target) {
                 // The next older trusted release, if there is one.
                 return check_before_use(watch, cx);
@@ -102,7 +108,14 @@ pub(super) fn unknown(
 ) -> Phase {
     let Command::CheckImage { before_use: true, .. } = command else { return phase };
     match phase {
-        Phase::CheckingImage { watch, .. } => {
+        // Whoever insists takes it on trust that the image is there, as any deploy does.
+        Phase::CheckingImage { watch, target, by_hand: Some(by_hand) } if by_hand.force => {
+            door::enter_by_hand(watch, &target, *by_hand, cx)
+        }
+        Phase::CheckingImage { watch, by_hand: Some(_), .. } => {
+            hands::abandon(watch, cx, Reason::RegistrySilent { detail: detail.to_owned() })
+        }
+        Phase::CheckingImage { watch, by_hand: None, .. } => {
             hold(watch, cx, HoldReason::RegistryUnavailable { detail: detail.to_owned() })
         }
         other => other,

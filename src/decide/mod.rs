@@ -15,7 +15,9 @@ pub mod distress;
 mod door;
 mod fleet;
 mod guards;
+pub mod hands;
 mod images;
+pub mod name;
 mod phases;
 pub mod rival;
 pub mod rollback;
@@ -36,7 +38,9 @@ pub use command::{
 pub use state::AppState;
 pub use trust::bake_ends;
 
-use crate::model::{Event, EventKind, Machine, Observation, Policy, Reason, event::ReleaseInfo};
+use crate::model::{
+    Event, EventKind, Machine, Observation, Policy, Reason, Reply, event::ReleaseInfo,
+};
 use state::{Memory, Phase, Quarantined, Revision, Watch};
 
 /// What a step decided.
@@ -51,6 +55,8 @@ pub struct Transition {
     pub events: Vec<Event>,
     /// When the next round is wanted; one that is past means as soon as there can be one.
     pub wake_at: Timestamp,
+    /// What came of an operator's order; `None`: there was none.
+    pub reply: Option<Reply>,
 }
 
 /// What every phase works with besides its own data: the policy, the time, what is remembered of
@@ -74,16 +80,21 @@ struct Round<'a> {
 pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> Transition {
     let AppState { memory, phase } = state;
     let mut cx = Context { policy, now, memory, commands: Vec::new(), events: Vec::new() };
+    let mut reply = None;
     let phase = match input {
         Input::Observed(observation) => observed(phase, &mut cx, observation),
         Input::Finished { command, outcome } => finished(phase, &mut cx, *command, outcome),
         Input::Restarted => rollback::restarted(phase, now),
         Input::Unwatched => phases::unwatched(phase, &mut cx),
-        Input::Operator(order) => phases::obey(phase, &mut cx, order),
+        Input::Operator { order, machines } => {
+            let (phase, answer) = hands::obey(phase, &mut cx, order, machines);
+            reply = Some(answer);
+            phase
+        }
     };
     let wake_at = wake::at(policy, &phase, &cx.memory, input, now);
     let state = AppState { memory: cx.memory, phase };
-    Transition { state, commands: cx.commands, events: cx.events, wake_at }
+    Transition { state, commands: cx.commands, events: cx.events, wake_at, reply }
 }
 
 fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Phase {
@@ -145,9 +156,31 @@ impl Context<'_> {
                 version: revision.version,
                 at: self.now,
                 unfinished: false,
+                image: Some(revision.image.clone()),
             },
         );
         self.memory.quarantined.truncate(state::QUARANTINED_MAX);
+    }
+
+    /// Makes a release one to go back to, the newest of them.
+    fn trust(&mut self, trusted: state::Trusted) {
+        let digest = trusted.revision.digest.clone();
+        let memory = &mut self.memory;
+        memory.trusted.retain(|old| old.revision.digest != digest);
+        memory.quarantined.retain(|old| old.digest != digest);
+        memory.suspects.retain(|old| *old != digest);
+        memory.trusted.insert(0, trusted);
+        if memory.trusted.len() > state::TRUSTED_MAX {
+            // The oldest goes, but for one that a person pinned.
+            let pinned = memory.pinned.as_ref().map(|pinned| pinned.digest.clone());
+            let oldest = memory
+                .trusted
+                .iter()
+                .rposition(|old| Some(&old.revision.digest) != pinned.as_ref());
+            if let Some(oldest) = oldest {
+                memory.trusted.remove(oldest);
+            }
+        }
     }
 
     fn command(&mut self, command: Command) -> CommandId {

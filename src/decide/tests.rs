@@ -30,6 +30,8 @@ fn policy(mode: Mode) -> Policy {
             on_breach: OnBreach::Rollback,
         }],
         rollback: RollbackPolicy::default(),
+        freezes: Vec::new(),
+        per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
     }
@@ -170,6 +172,7 @@ fn a_release_is_rolled_back_once() {
         version: Some(ReleaseVersion(2)),
         at: at(50),
         unfinished: false,
+        image: None,
     });
     assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::AlreadyRolledBack));
     // The same image as a release of its own is another matter.
@@ -198,6 +201,7 @@ fn what_ran_before_is_a_target_only_for_want_of_a_trusted_one() {
         version: None,
         at: at(0),
         unfinished: false,
+        image: None,
     });
     assert_eq!(refused(&policy, &quarantined, &watch), Some(HoldReason::NothingTrusted));
 
@@ -274,17 +278,20 @@ fn a_gap_between_two_looks_earns_no_bake() {
 
 mod arrivals;
 mod beginning;
+mod by_hand;
 mod capacity;
 mod confirming;
 mod control;
 mod credentials;
 mod given_up;
 mod guards;
+mod hands;
 mod holds;
 mod ledger;
 mod left_down;
 mod left_overs;
 mod mop_up;
+mod names;
 mod neighbours;
 mod news;
 mod outcomes;

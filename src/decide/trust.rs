@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Command, Context, Round, later, signed,
-    state::{self, Phase, Trusted, WATCHED_CLOSELY, Watch},
+    state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
 };
@@ -175,18 +175,14 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         crashes_per_machine: verdict::crashes_per_machine(watch),
         failing: verdict::failing_checks(watch, round.machines),
         stayed_up: verdict::groups_that_stay_up(watch, round.machines),
+        vouched: None,
     }
 }
 
 fn trusted(watch: &Watch, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     cx.tell(EventKind::ReleaseTrusted, watch, None);
-    let digest = &watch.revision.digest;
-    cx.memory.trusted.retain(|trusted| trusted.revision.digest != *digest);
-    cx.memory.quarantined.retain(|old| old.digest != *digest);
-    cx.memory.suspects.retain(|old| old != digest);
     let credentials = credentials(watch, cx, round);
-    cx.memory.trusted.insert(0, credentials);
-    cx.memory.trusted.truncate(state::TRUSTED_MAX);
+    cx.trust(credentials);
     // Whatever was baked is older now.
     cx.memory.baked = None;
     cx.command(Command::CheckImage { image: watch.revision.image.clone(), before_use: false });

@@ -12,7 +12,7 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::{
@@ -42,6 +42,8 @@ pub(super) struct Tuning {
     pub(super) speed: u32,
     /// One attempt at a call, at most; each call may have a shorter one.
     pub(super) attempt_max: Duration,
+    /// Bytes of a blob that are sent to a registry in one request.
+    pub(super) segment: u64,
 }
 
 impl Default for Tuning {
@@ -52,6 +54,7 @@ impl Default for Tuning {
             pages_max: 100,
             speed: 1,
             attempt_max: Duration::from_secs(90),
+            segment: 16 << 20,
         }
     }
 }
@@ -86,6 +89,10 @@ pub(super) struct Call {
     pub(super) accept: &'static str,
     pub(super) nonce: Option<String>,
     pub(super) body: Option<String>,
+    /// Headers that only few calls have; `content-type` is that of JSON otherwise.
+    pub(super) extra: Vec<(&'static str, String)>,
+    /// Whether the body of a successful answer is left to be read piece by piece.
+    pub(super) streams: bool,
     pub(super) repeat: Repeat,
     pub(super) patience: Patience,
     /// Statuses that are answers to this call though they are no success.
@@ -106,6 +113,8 @@ impl Call {
             accept: "application/json",
             nonce: None,
             body: None,
+            extra: Vec::new(),
+            streams: false,
             repeat: Repeat::Always,
             patience: Patience::seconds(10, 25),
             answers: &[],
@@ -125,6 +134,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// What is still to be read, of a call that streams.
+    pub(super) rest: Option<Response>,
     place: String,
 }
 
@@ -218,6 +229,12 @@ impl Caller {
         &self.tuning
     }
 
+    /// How long to wait before something is tried for the `nth` time again.
+    pub(super) fn pause(&self, nth: u32) -> Duration {
+        let Schedule { first, longest, .. } = self.tuning.schedule;
+        first.saturating_mul(2_u32.saturating_pow(nth)).min(longest)
+    }
+
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -234,7 +251,7 @@ impl Caller {
     /// Learns the platform's time from an answer. Registries are other people's, with clocks of
     /// their own, and errors can come from anywhere on the way.
     fn learn_time(&self, call: &Call, answer: &HeaderMap, sent: &Moment) {
-        if call.action == Action::Manifest {
+        if matches!(call.action, Action::Manifest | Action::Blob) {
             return;
         }
         let date = answer.get(DATE).and_then(|value| value.to_str().ok());
@@ -282,13 +299,30 @@ impl Caller {
             Failure { asked: Some(wait), ..failure }
         })?;
         let end = Instant::now() + call.patience.attempt.min(self.tuning.attempt_max);
-        let answer = match timeout_at(end.min(deadline), self.exchange(call)).await {
+        let answer = match timeout_at(end.min(deadline), self.exchange(call, None)).await {
             Ok(answer) => answer?,
             Err(_) => {
                 let text = format!("{}: no whole answer in time", call.place());
                 return Err(Failure::unknown(PlatformError::Unavailable(text)));
             }
         };
+        self.judge(call, answer)
+    }
+
+    /// Sends a body that exists only once: nothing is repeated, and no turn is waited for.
+    pub(super) async fn send(&self, call: &Call, body: reqwest::Body) -> Result<Answer, Failure> {
+        let answer = match timeout(call.patience.attempt, self.exchange(call, Some(body))).await {
+            Ok(answer) => answer.and_then(|answer| self.judge(call, answer)),
+            Err(_) => {
+                let text = format!("{}: no answer in time", call.place());
+                Err(Failure::unknown(PlatformError::Unavailable(text)))
+            }
+        };
+        answer.map_err(|failure| Failure { error: self.scrub(failure.error), ..failure })
+    }
+
+    /// What the call wanted to know, or the failure that its status stands for.
+    fn judge(&self, call: &Call, answer: Answer) -> Result<Answer, Failure> {
         if answer.is_success() || call.answers.contains(&answer.status) {
             if let Some(check) = call.check {
                 check(&answer)?;
@@ -304,7 +338,11 @@ impl Caller {
         Err(failure)
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Answer, Failure> {
+    async fn exchange(
+        &self,
+        call: &Call,
+        stream: Option<reqwest::Body>,
+    ) -> Result<Answer, Failure> {
         let mut request = self.client.request(call.method.clone(), call.url.clone());
         request = request.header(ACCEPT, call.accept);
         if let Some(authorization) = &call.authorization {
@@ -313,8 +351,16 @@ impl Caller {
         if let Some(nonce) = &call.nonce {
             request = request.header(NONCE, nonce);
         }
-        if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        for (name, value) in &call.extra {
+            request = request.header(*name, value);
+        }
+        if let Some(stream) = stream {
+            request = request.body(stream);
+        } else if let Some(body) = &call.body {
+            if !call.extra.iter().any(|(name, _)| *name == CONTENT_TYPE) {
+                request = request.header(CONTENT_TYPE, "application/json");
+            }
+            request = request.body(body.clone());
         }
         let sent = self.moment();
         let response = request.send().await.map_err(|error| broken(call, &error))?;
@@ -323,6 +369,10 @@ impl Caller {
         }
         let status = response.status();
         let headers = response.headers().clone();
+        if call.streams && status.is_success() {
+            let (status, body, rest) = (status.as_u16(), Vec::new(), Some(response));
+            return Ok(Answer { status, headers, body, rest, place: call.place() });
+        }
         let most = self.tuning.answer_max;
         let most = if status.is_success() { most } else { most.min(FAILURE_MAX) };
         let body = match read(response, most).await.map_err(|error| broken(call, &error))? {
@@ -334,7 +384,7 @@ impl Caller {
                 return Err(Failure::unknown(PlatformError::Unreadable(text)));
             }
         };
-        Ok(Answer { status: status.as_u16(), headers, body, place: call.place() })
+        Ok(Answer { status: status.as_u16(), headers, body, rest: None, place: call.place() })
     }
 
     /// `Retry-After` as seconds or as a date, within bounds.

@@ -35,6 +35,8 @@ pub(super) enum Action {
     Logs,
     /// Manifests, per repository.
     Manifest,
+    /// Blobs of images and their uploads, per repository.
+    Blob,
 }
 
 /// How many calls a bucket allows.
@@ -51,7 +53,7 @@ impl Action {
         match self {
             Self::Machine => Rate { interval: Duration::from_millis(200), burst: 8 },
             // An assumption: every machine of a rollback looks into its app's ledger once.
-            Self::Ledger | Self::Manifest => {
+            Self::Ledger | Self::Manifest | Self::Blob => {
                 Rate { interval: Duration::from_millis(200), burst: 10 }
             }
             Self::Feed

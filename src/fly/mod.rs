@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use reqwest::Url;
 
-pub use settings::{FlyError, FlySettings};
+pub use settings::{FlyError, FlySettings, MirrorLogin};
 
 use self::{
     http::{Caller, Tuning},
@@ -32,8 +32,8 @@ use self::{
 use crate::{
     model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
-        FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate, NewRelease, Platform,
-        PlatformError, Registry, TokenScope, WaitFor,
+        CopyError, CopyProgress, FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate,
+        NewRelease, Platform, PlatformError, Registry, TokenScope, WaitFor,
     },
 };
 
@@ -42,6 +42,7 @@ pub struct Fly {
     organization: String,
     bases: Bases,
     caller: Caller,
+    mirror_login: Option<MirrorLogin>,
     seen: Mutex<feed::Seen>,
 }
 
@@ -61,11 +62,20 @@ impl Fly {
     }
 
     fn tuned(settings: FlySettings, tuning: Tuning) -> Result<Self, FlyError> {
-        let tokens = Tokens::parse(settings.token.expose())
+        let mut tokens = Tokens::parse(settings.token.expose())
             .map_err(|error| FlyError(format!("the token {error}")))?;
+        if let Some(login) = &settings.mirror_login {
+            tokens.hide(login.token.expose());
+        }
         let bases = Bases::parse(&settings)?;
         let caller = Caller::new(tokens, tuning)?;
-        Ok(Self { organization: settings.organization, bases, caller, seen: Mutex::default() })
+        Ok(Self {
+            organization: settings.organization,
+            bases,
+            caller,
+            mirror_login: settings.mirror_login,
+            seen: Mutex::default(),
+        })
     }
 }
 
@@ -85,6 +95,19 @@ type Answer<T> = Result<T, PlatformError>;
 impl Registry for Fly {
     async fn presence(&self, image: &ImageRef) -> Answer<ImagePresence> {
         registry::presence(self, image).await
+    }
+
+    async fn presence_in_mirror(&self, image: &ImageRef) -> Answer<ImagePresence> {
+        registry::presence_in_mirror(self, image).await
+    }
+
+    async fn copy(
+        &self,
+        from: &ImageRef,
+        to: &ImageRef,
+        progress: &(dyn Fn(CopyProgress) + Send + Sync),
+    ) -> Result<(), CopyError> {
+        registry::copy(self, from, to, progress).await
     }
 }
 

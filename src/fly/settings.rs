@@ -23,6 +23,45 @@ pub struct FlySettings {
     pub uiex_url: String,
     /// Base URL at which images of `registry.fly.io` are looked up.
     pub registry_url: String,
+    /// Who we are in the registry that images are mirrored to; `None`: nobody.
+    pub mirror_login: Option<MirrorLogin>,
+}
+
+/// Name and password, or token, for the registry that images are mirrored to.
+#[derive(Clone, Debug)]
+pub struct MirrorLogin {
+    pub user: String,
+    pub token: Secret,
+}
+
+impl MirrorLogin {
+    /// From `WAVEOFF_MIRROR_USER` and `WAVEOFF_MIRROR_TOKEN`.
+    ///
+    /// # Errors
+    /// When one is set and the other is not, or one cannot be sent.
+    fn from_env(environment: &impl Fn(&str) -> Option<String>) -> Result<Option<Self>, FlyError> {
+        let read = |name| environment(name).map(|text: String| text.trim().to_owned());
+        let [user, token] =
+            [MIRROR_USER, MIRROR_TOKEN].map(|name| read(name).filter(|text| !text.is_empty()));
+        let login = match (user, token) {
+            (None, None) => return Ok(None),
+            (Some(user), Some(token)) => Self { user, token: Secret::new(token) },
+            (Some(_), None) => {
+                return Err(FlyError(format!("{MIRROR_USER} is set and {MIRROR_TOKEN} is not")));
+            }
+            (None, Some(_)) => {
+                return Err(FlyError(format!("{MIRROR_TOKEN} is set and {MIRROR_USER} is not")));
+            }
+        };
+        if login.user.contains(':') {
+            return Err(FlyError(format!("{MIRROR_USER}: a name has no colon")));
+        }
+        Ok(Some(login))
+    }
+
+    pub(super) fn basic(&self) -> Option<HeaderValue> {
+        basic(&self.user, self.token.expose())
+    }
 }
 
 /// Why the client cannot be set up. Names variables, never their secrets.
@@ -33,6 +72,8 @@ pub struct FlyError(pub(super) String);
 const API_URL: &str = "https://api.fly.io";
 const FLAPS_URL: &str = "https://api.machines.dev";
 const REGISTRY_HOST: &str = "registry.fly.io";
+const MIRROR_USER: &str = "WAVEOFF_MIRROR_USER";
+const MIRROR_TOKEN: &str = "WAVEOFF_MIRROR_TOKEN";
 
 impl FlySettings {
     /// Reads tokens and base URLs as flyctl does.
@@ -74,6 +115,7 @@ impl FlySettings {
             flaps_url: base("FLY_FLAPS_BASE_URL", FLAPS_URL)?,
             uiex_url: base("FLY_UIEX_BASE_URL", API_URL)?,
             registry_url: text_of(&registry_url),
+            mirror_login: MirrorLogin::from_env(&environment)?,
         })
     }
 }
@@ -137,7 +179,7 @@ pub(super) fn registry_base(host: &str) -> Result<Url, &'static str> {
     Ok(secure)
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
@@ -149,6 +191,8 @@ pub(super) struct Tokens {
     /// Macaroons: the permission token and its discharges.
     macaroons: Vec<String>,
     others: Vec<String>,
+    /// Other secrets that are kept out of texts.
+    hidden: Vec<String>,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -160,7 +204,7 @@ impl std::fmt::Debug for Tokens {
 impl Tokens {
     /// Splits a comma-joined list; schemes that were copied along are stripped.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        let mut tokens = Self { macaroons: Vec::new(), others: Vec::new() };
+        let mut tokens = Self { macaroons: Vec::new(), others: Vec::new(), hidden: Vec::new() };
         for token in text.split(',').map(without_scheme).filter(|token| !token.is_empty()) {
             if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err("holds white space or letters that no token has");
@@ -175,6 +219,11 @@ impl Tokens {
             return Err("is set, but empty");
         }
         Ok(tokens)
+    }
+
+    /// Another secret that is never to be repeated.
+    pub(super) fn hide(&mut self, secret: &str) {
+        self.hidden.push(secret.to_owned());
     }
 
     /// For the Machines API: macaroons alone if there are any.
@@ -198,9 +247,8 @@ impl Tokens {
 
     /// For the registry: user `x`, the token as password.
     pub(super) fn registry(&self) -> Option<HeaderValue> {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
         let list = if self.macaroons.is_empty() { &self.others } else { &self.macaroons };
-        sensitive(&format!("Basic {}", STANDARD.encode(format!("x:{}", list.join(",")))))
+        basic("x", &list.join(","))
     }
 
     fn all(&self) -> String {
@@ -213,7 +261,8 @@ impl Tokens {
     /// take pieces out of words.
     pub(super) fn scrub(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for token in self.macaroons.iter().chain(&self.others).filter(|token| token.len() >= 8) {
+        let all = self.macaroons.iter().chain(&self.others).chain(&self.hidden);
+        for token in all.filter(|token| token.len() >= 8) {
             if text.contains(token.as_str()) {
                 text = text.replace(token.as_str(), "***");
             }
@@ -231,6 +280,11 @@ fn without_scheme(token: &str) -> &str {
         }
         rest = after.trim_start();
     }
+}
+
+fn basic(user: &str, password: &str) -> Option<HeaderValue> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    sensitive(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {

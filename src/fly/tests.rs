@@ -122,6 +122,7 @@ fn settings(url: &str) -> FlySettings {
         flaps_url: url.to_owned(),
         uiex_url: url.to_owned(),
         registry_url: url.to_owned(),
+        mirror_login: None,
     }
 }
 
@@ -148,6 +149,15 @@ async fn platform(replies: impl IntoIterator<Item = Reply>) -> (Fly, Arc<Script>
     *script.replies.lock().unwrap() = replies.into_iter().collect();
     let url = start(Router::new().fallback(serve).with_state(script.clone())).await;
     (client(&url), script)
+}
+
+/// The same with credentials for the mirror.
+async fn mirroring() -> (Fly, Arc<Script>) {
+    let script = Arc::new(Script::default());
+    let url = start(Router::new().fallback(serve).with_state(script.clone())).await;
+    let login = MirrorLogin { user: "bot".to_owned(), token: Secret::new("mirror-token") };
+    let settings = FlySettings { mirror_login: Some(login), ..settings(&url) };
+    (Fly::tuned(settings, quick()).unwrap(), script)
 }
 
 fn web() -> AppName {

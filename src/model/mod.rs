@@ -6,29 +6,34 @@
 
 pub mod event;
 pub mod evidence;
+pub mod freeze;
 pub mod ids;
 pub mod machine;
+pub mod name;
 pub mod observation;
 pub mod operator;
 pub mod policy;
 pub mod reason;
 pub mod release;
+pub mod reply;
 pub mod report;
 pub mod rest;
 pub mod selector;
 
 pub use event::{Event, EventKind};
 pub use evidence::{Evidence, Exits, NotFed, Note, Tally, Trouble, Troubled, Unit, Verdict};
+pub use freeze::{Calendar, Freeze};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,
     MetricsPage, RawConfig, RestartPolicy, Transition,
 };
+pub use name::{Named, Unresolved};
 pub use observation::{
     Count, Distress, MachineSample, Observation, Oddity, OrgContext, Readings, Selection, Since,
     SourceName, Want, Wanted,
 };
-pub use operator::{OperatorHold, Order};
+pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
     Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, Mode, NoData, OnBreach,
     Policy, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy, Threshold, ThresholdKind,
@@ -36,6 +41,7 @@ pub use policy::{
 };
 pub use reason::{HoldReason, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
+pub use reply::{Effect, Plan, PlannedRegion, Refusal, Reply};
 pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Shown, Unwell, Wait};
 pub use rest::Activity;
 pub use selector::{LabelMatch, Matcher, Selector};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ids::Region, selector::Selector};
+use super::{freeze::Freeze, ids::Region, selector::Selector};
 
 /// What the daemon may do about a breach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ use super::{ids::Region, selector::Selector};
 pub enum Mode {
     /// Say what would have been done.
     Observe,
+    /// Ask a person, and do it when they say yes in time.
+    Approve,
     /// Do it.
     Rollback,
 }
@@ -124,6 +126,8 @@ pub struct WatchPolicy {
     /// False rollbacks per healthy release, over all thresholds together (`1 in 1000` = 0.001).
     pub false_rollbacks: f64,
     pub countdown: Duration,
+    /// How long a person's yes is waited for, in mode `approve`.
+    pub approve_within: Duration,
 }
 
 impl Default for WatchPolicy {
@@ -136,6 +140,7 @@ impl Default for WatchPolicy {
             block: Duration::from_secs(5),
             false_rollbacks: 0.001,
             countdown: Duration::ZERO,
+            approve_within: Duration::from_secs(1800),
         }
     }
 }
@@ -251,6 +256,10 @@ pub struct Policy {
     pub watch: WatchPolicy,
     pub thresholds: Vec<Threshold>,
     pub rollback: RollbackPolicy,
+    /// Times in which nothing is rolled back by itself.
+    pub freezes: Vec<Freeze>,
+    /// Rollbacks of all apps of the organization in 24 hours.
+    pub per_organization_max: u32,
     /// Port and path of the metrics page, where the policy overrides the machine's own setting.
     pub metrics_port: Option<u16>,
     pub metrics_path: Option<String>,

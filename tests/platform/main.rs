@@ -8,5 +8,8 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod front;
+mod mirror;
 mod oci;
+mod registry;
 mod simulated;

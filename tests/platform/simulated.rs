@@ -122,6 +122,7 @@ fn client(url: &str, token: &str) -> Fly {
         flaps_url: url.to_owned(),
         uiex_url: url.to_owned(),
         registry_url: url.to_owned(),
+        mirror_login: None,
     })
     .unwrap()
 }

@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use waveoff::{
     model::{AppName, Event, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
-        FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate, NewRelease, Platform,
-        PlatformError, Registry, WaitFor,
+        CopyError, CopyProgress, FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate,
+        NewRelease, Platform, PlatformError, Registry, WaitFor,
     },
     sim::ports::SimPlatform,
     store::{
@@ -248,6 +248,17 @@ impl Platform for MortalPlatform {
 impl Registry for MortalPlatform {
     async fn presence(&self, image: &ImageRef) -> Answer<ImagePresence> {
         self.call("presence", self.inner.presence(image)).await
+    }
+    async fn presence_in_mirror(&self, image: &ImageRef) -> Answer<ImagePresence> {
+        self.call("presence_in_mirror", self.inner.presence_in_mirror(image)).await
+    }
+    async fn copy(
+        &self,
+        from: &ImageRef,
+        to: &ImageRef,
+        progress: &(dyn Fn(CopyProgress) + Send + Sync),
+    ) -> Result<(), CopyError> {
+        self.inner.copy(from, to, progress).await
     }
 }
 

@@ -41,6 +41,10 @@ pub(in crate::sim) fn digest_of(reference: &str) -> String {
     format!("sha256:{hex}")
 }
 
+/// Bytes of every image, and how many of them a copy takes along at a time.
+pub(in crate::sim) const IMAGE_SIZE: u64 = 40_000_000;
+const PART: u64 = 10_000_000;
+
 /// Every image there is or was, and how it behaves.
 #[derive(Clone, Debug, Default)]
 pub(in crate::sim) struct Images {
@@ -48,6 +52,8 @@ pub(in crate::sim) struct Images {
     tags: BTreeMap<String, String>,
     /// `registry/repository` and digest of what can be pulled.
     manifests: BTreeSet<(String, String)>,
+    /// The same of what has come to a mirror in part: so many bytes.
+    arriving: BTreeMap<(String, String), u64>,
     /// By digest; a machine goes on running an image that the registry lost.
     behaviour: BTreeMap<String, Behaviour>,
 }
@@ -86,6 +92,26 @@ impl Images {
     /// Whether any repository has the digest.
     pub(in crate::sim) fn has(&self, repository: &str, digest: &str) -> bool {
         self.manifests.contains(&(repository.to_owned(), digest.to_owned()))
+    }
+
+    /// Brings a part of an image from one repository to another, from where it stood: how much of it
+    /// is there now. `None`: the source does not have it.
+    pub(in crate::sim) fn copy_some(&mut self, from: &str, to: &str, digest: &str) -> Option<u64> {
+        if self.has(to, digest) {
+            return Some(IMAGE_SIZE);
+        }
+        if !self.has(from, digest) {
+            return None;
+        }
+        let key = (to.to_owned(), digest.to_owned());
+        let arrived = self.arriving.get(&key).copied().unwrap_or_default() + PART;
+        if arrived < IMAGE_SIZE {
+            self.arriving.insert(key, arrived);
+        } else {
+            self.arriving.remove(&key);
+            self.manifests.insert(key);
+        }
+        Some(arrived)
     }
 
     /// Removes the image behind a reference from the registry: every tag of it, too.

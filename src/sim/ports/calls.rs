@@ -118,6 +118,10 @@ pub enum CallKind {
     OpenRelease,
     SetReleaseStatus,
     Presence,
+    /// The same in the mirror.
+    PresenceInMirror,
+    /// A part of an image on its way to the mirror.
+    Copy,
     /// A machine's metrics page.
     Page,
 }
@@ -138,7 +142,7 @@ impl CallKind {
             }
             Self::OpenRelease | Self::SetReleaseStatus => Some(Right::Ledger),
             Self::Presence => Some(Right::Registry),
-            Self::Page => None,
+            Self::PresenceInMirror | Self::Copy | Self::Page => None,
         }
     }
 }

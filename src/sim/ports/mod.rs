@@ -14,6 +14,7 @@ use crate::sim::{
     handle::Sim,
     model::{
         change::Update,
+        image::IMAGE_SIZE,
         lease::{Ask, Held},
         ledger::NewEntry,
         org::Org,
@@ -24,13 +25,15 @@ use crate::sim::{
 use crate::{
     model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
     ports::{
-        FeedEntry, FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate, MetricsPages,
-        NewRelease, PageError, PageReader, Platform, PlatformError, Registry, ScrapeTarget,
-        WaitFor,
+        CopyError, CopyProgress, CopySide, FeedEntry, FeedPosition, FeedReading, ImagePresence,
+        Lease, MachineUpdate, MetricsPages, NewRelease, PageError, PageReader, Platform,
+        PlatformError, Registry, ScrapeTarget, WaitFor,
     },
 };
 use async_trait::async_trait;
 
+/// How long a part of an image takes to the mirror.
+const COPY_STEP: Duration = Duration::from_millis(500);
 /// How often a wait looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// A page is handed over in pieces of so many bytes.
@@ -349,7 +352,50 @@ impl Platform for SimPlatform {
 #[async_trait]
 impl Registry for SimPlatform {
     async fn presence(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError> {
-        self.call(About::org(CallKind::Presence), |org| {
+        self.look_up(CallKind::Presence, image).await
+    }
+
+    async fn presence_in_mirror(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError> {
+        self.look_up(CallKind::PresenceInMirror, image).await
+    }
+
+    async fn copy(
+        &self,
+        from: &ImageRef,
+        to: &ImageRef,
+        progress: &(dyn Fn(CopyProgress) + Send + Sync),
+    ) -> Result<(), CopyError> {
+        let place = |image: &ImageRef| format!("{}/{}", image.registry, image.repository);
+        let digest = to.digest.as_ref().map_or("", |digest| digest.as_str());
+        let (source, mirror) = (place(from), place(to));
+        loop {
+            let step = self.call(About::org(CallKind::Copy), |org| {
+                Ok(org.images.copy_some(&source, &mirror, digest))
+            });
+            let of = IMAGE_SIZE;
+            match step.await {
+                Ok(Some(done)) => progress(CopyProgress { done, of }),
+                Ok(None) => {
+                    let error = PlatformError::NotFound(format!("{source} has no {digest}"));
+                    return Err(CopyError { side: CopySide::Source, error });
+                }
+                Err(error) => return Err(CopyError { side: CopySide::Mirror, error }),
+            }
+            if self.sim.with(|org| org.images.has(&mirror, digest)) {
+                return Ok(());
+            }
+            tokio::time::sleep(COPY_STEP).await;
+        }
+    }
+}
+
+impl SimPlatform {
+    async fn look_up(
+        &self,
+        call: CallKind,
+        image: &ImageRef,
+    ) -> Result<ImagePresence, PlatformError> {
+        self.call(About::org(call), |org| {
             let digest = image
                 .digest
                 .as_ref()
