@@ -64,6 +64,8 @@ impl Told {
             watch: WatchPolicy { bake: Duration::from_secs(60), ..WatchPolicy::default() },
             thresholds: vec![one],
             rollback: RollbackPolicy::default(),
+            freezes: Vec::new(),
+            per_organization_max: 10,
             metrics_port: None,
             metrics_path: None,
         };

@@ -24,6 +24,7 @@ fn what_is_trusted_is_no_longer_quarantined() {
             version: None,
             at: at(0),
             unfinished: false,
+            image: None,
         };
         stage.state.memory.quarantined.push(quarantined);
         stage.state.memory.suspects.push(Digest::new(digest));
