@@ -8,6 +8,7 @@ mod entry;
 mod files;
 mod keys;
 mod load;
+mod mirror;
 mod policy;
 mod problem;
 mod reader;

@@ -5,11 +5,10 @@
 
 use super::problem::Wrong;
 
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 10] = [
     ("relative", "give an absolute limit with `max`"),
     ("promql", "read a metric of the machine itself with `gauge`"),
     ("probe", "let Fly probe with a [checks] entry in the app's fly.toml, and use `checks` here"),
-    ("mirror", "leave it out: when an image was pruned, the next older trusted release is used"),
     ("freeze", "set mode = \"observe\" for the time; a changed file is read while running"),
     ("freeze_windows", "set mode = \"observe\" for the time; a changed file is read while running"),
     ("approve", "use mode = \"observe\" and roll back by hand, or mode = \"rollback\""),

@@ -107,6 +107,7 @@ migrations = "rollback"
 first_target = "previous-complete"
 per_day_max = 1
 ready_timeout = "1m"
+mirror = "ghcr.io/acme/{app}"
 config = "keep"
 [metrics]
 port = 9091
@@ -202,6 +203,10 @@ fn every_key_of_a_policy_is_understood() {
             first_target_previous: true,
             per_day_max: 1,
             ready_timeout: seconds(60),
+            mirror: Some(crate::model::MirrorRule {
+                registry: "ghcr.io".to_owned(),
+                repository: "acme/{app}".to_owned(),
+            }),
         }
     );
     assert_eq!((policy.metrics_port, policy.metrics_path.as_deref()), (Some(9091), Some("/m")));

@@ -16,6 +16,7 @@ mod door;
 mod fleet;
 mod guards;
 mod images;
+mod mirror;
 pub mod name;
 mod phases;
 pub mod rival;
@@ -79,7 +80,10 @@ pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> 
         Input::Observed(observation) => observed(phase, &mut cx, observation),
         Input::Finished { command, outcome } => finished(phase, &mut cx, *command, outcome),
         Input::Restarted => rollback::restarted(phase, now),
-        Input::Unwatched => phases::unwatched(phase, &mut cx),
+        Input::Unwatched => {
+            cx.memory.pending.retain(|_, command| !command.is_beside());
+            phases::unwatched(phase, &mut cx)
+        }
         Input::Operator(order) => phases::obey(phase, &mut cx, order),
     };
     let wake_at = wake::at(policy, &phase, &cx.memory, input, now);
@@ -104,6 +108,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
     images::look_daily(cx);
+    mirror::keep_copied(cx);
     rollback::close_what_was_left_open(cx);
     rollback::start_what_was_left_down(cx, &round);
     phase
@@ -118,6 +123,14 @@ fn finished(phase: Phase, cx: &mut Context<'_>, id: CommandId, outcome: &Outcome
         Outcome::ImagePresent => images::present(phase, cx, &command),
         Outcome::ImageMissing => images::missing(phase, cx, &command),
         Outcome::ImageUnknown { reason } => images::unknown(phase, cx, &command, reason),
+        Outcome::Mirrored => {
+            mirror::copied(cx, &command);
+            phase
+        }
+        Outcome::MirrorFailed { trouble, reason } => {
+            mirror::copy_failed(cx, &command, *trouble, reason);
+            phase
+        }
         Outcome::ReleaseOpened { id, version } => rollback::release_opened(phase, cx, id, *version),
         Outcome::LedgerRefused { reason } => rollback::ledger_refused(phase, reason),
         Outcome::ReleaseClosed => {

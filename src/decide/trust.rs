@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, Round, later, signed,
+    Context, Round, images, later, signed,
     state::{self, Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
@@ -175,21 +175,24 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         crashes_per_machine: verdict::crashes_per_machine(watch),
         failing: verdict::failing_checks(watch, round.machines),
         stayed_up: verdict::groups_that_stay_up(watch, round.machines),
+        mirror: None,
     }
 }
 
 fn trusted(watch: &Watch, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     cx.tell(EventKind::ReleaseTrusted, watch, None);
     let digest = &watch.revision.digest;
+    let before = cx.memory.trusted.iter().find(|trusted| trusted.revision.digest == *digest);
+    let mirror = before.and_then(|trusted| trusted.mirror.clone());
     cx.memory.trusted.retain(|trusted| trusted.revision.digest != *digest);
     cx.memory.quarantined.retain(|old| old.digest != *digest);
     cx.memory.suspects.retain(|old| old != digest);
-    let credentials = credentials(watch, cx, round);
+    let credentials = Trusted { mirror, ..credentials(watch, cx, round) };
     cx.memory.trusted.insert(0, credentials);
     cx.memory.trusted.truncate(state::TRUSTED_MAX);
     // Whatever was baked is older now.
     cx.memory.baked = None;
-    cx.command(Command::CheckImage { image: watch.revision.image.clone(), before_use: false });
+    images::check(cx, watch.revision.image.clone(), false);
     Phase::Steady
 }
 
@@ -201,7 +204,7 @@ fn note_baked(watch: &mut Watch, cx: &mut Context<'_>, round: &Round<'_>) {
     if !is_noted && !is_trusted {
         let credentials = credentials(watch, cx, round);
         cx.memory.baked = Some(credentials);
-        cx.command(Command::CheckImage { image: watch.revision.image.clone(), before_use: false });
+        images::check(cx, watch.revision.image.clone(), false);
     }
     let lasts = watch.baked_at.is_some_and(|at| cx.now.duration_since(at) >= BAKED_TOLD_AFTER);
     if lasts && !watch.baked_told && !is_trusted {

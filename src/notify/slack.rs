@@ -66,6 +66,7 @@ fn symbol(kind: EventKind) -> &'static str {
         | EventKind::MonitorOutbox
         | EventKind::ConfigWarning
         | EventKind::ImageMissing
+        | EventKind::ImageNotMirrored
         | EventKind::ImageMixed
         | EventKind::ConfigRejected => ":warning:",
         EventKind::RollbackStopped

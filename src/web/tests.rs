@@ -141,6 +141,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         known_good: None,
         protection: crate::web::view::Protection::default(),
         quarantined: Vec::new(),
+        mirror: Vec::new(),
         operator_hold: None,
         hold: None,
         blind: None,

@@ -91,10 +91,44 @@ fn a_value_of_another_type_gets_an_example() {
 }
 
 #[test]
+fn a_mirror_is_a_registry_and_a_repository() {
+    for (mirror, want) in [
+        ("https://ghcr.io/acme/{app}", "is a URL; write \"ghcr.io/acme/{app}\""),
+        ("ghcr.io", "names no repository; write a registry and a repository in it"),
+        ("acme/{app}", "names no registry; write its host first, such as \"docker.io/acme/{app}\""),
+        (
+            "ghcr.io/acme/{app}:latest",
+            "has a tag or a digest; copies get their own; write \"ghcr.io/acme/{app}\"",
+        ),
+        ("ghcr.io/acme/{APP}", "has a placeholder that is not known; write {app} for"),
+        (
+            "ghcr.io/Acme/{app}",
+            "has capitals, which no repository has; write \"ghcr.io/acme/{app}\"",
+        ),
+        ("ghcr.io/acme//{app}", "is not a place for images"),
+        ("ghcr.io/../{app}", "is not a place for images"),
+        ("u:p@ghcr.io/x", "is not a place for images"),
+    ] {
+        let problems =
+            Place::policy(&plain(&format!("[rollback]\nmirror = \"{mirror}\""))).problems();
+        let want = format!("thresholds/web.toml:4: rollback.mirror: `{mirror}` {want}");
+        assert!(problems.len() == 1 && problems[0].starts_with(&want), "{problems:?}");
+    }
+    for fine in ["ghcr.io/acme/{app}", "127.0.0.1:5000/api", "docker.io/acme/mirror-of-{app}"] {
+        let place = Place::policy(&plain(&format!("[rollback]\nmirror = \"{fine}\"")));
+        let warnings = place.warnings();
+        let anonymous =
+            |line: &String| line.contains("WAVEOFF_MIRROR_USER and WAVEOFF_MIRROR_TOKEN");
+        assert!(warnings.iter().any(anonymous), "{warnings:?}");
+        let place = place.set("WAVEOFF_MIRROR_USER", "bot").set("WAVEOFF_MIRROR_TOKEN", "t");
+        assert!(!place.warnings().iter().any(|line| line.contains("WAVEOFF_MIRROR")));
+    }
+}
+
+#[test]
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
         (plain("mode = \"approve\""), "3: mode: `approve` is not available"),
-        (plain("mirror = \"ghcr.io/x/{app}\""), "3: mirror: `mirror` is not available"),
         (plain("freeze = []"), "3: freeze: `freeze` is not available"),
         (
             plain("[rollback]\nconfig = \"restore\""),
