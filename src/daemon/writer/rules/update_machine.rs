@@ -99,6 +99,10 @@ pub(super) fn still_wanted(
             return Err(PutOutcome::Deploying { version, by, kind });
         }
     }
+    if !put.up && !put.taken_down && !machine.state.is_at_rest() {
+        // Somebody, or a request, started it since it was ordered.
+        return Err(PutOutcome::UpByNow);
+    }
     let Some(config) = &machine.config else {
         let status = "configuration not readable".to_owned();
         return Err(PutOutcome::HostDown { status });
