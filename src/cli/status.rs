@@ -9,7 +9,7 @@ use super::{
     text::{clean, duration, seconds_between, table},
 };
 use crate::{
-    model::{Mode, OperatorHold, Region, RegionReport, Unit, event::ReleaseInfo},
+    model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, event::ReleaseInfo},
     numbers::{odds, plain, share},
     threshold,
     web::view::{AppView, EvidenceView, OrgView, Phase, Protection, ProtectionLevel},
@@ -95,6 +95,13 @@ fn held_by(hold: &OperatorHold) -> String {
     format!("{}{until}: {}", hold.by, hold.reason)
 }
 
+/// `by dana (the sale)`.
+fn said_by(signed: &Signed) -> String {
+    let why =
+        if signed.reason.is_empty() { String::new() } else { format!(" ({})", signed.reason) };
+    format!("by {}{why}", signed.by)
+}
+
 fn section(app: &AppView, now: Timestamp) -> String {
     let mut facts = vec![
         phase_words(app.phase).to_owned(),
@@ -125,6 +132,15 @@ fn section(app: &AppView, now: Timestamp) -> String {
         let text =
             format!("{label}{}  a redeploy is watched without a warm-up", old.digest.short());
         releases.push(vec!["undone".to_owned(), text]);
+    }
+    if let Some(pinned) = &app.pinned {
+        let version = pinned.version.map_or_else(String::new, |version| format!("{version}  "));
+        let text = format!("{version}{}  {}", pinned.digest.short(), said_by(&pinned.signed));
+        releases.push(vec!["pinned".to_owned(), text]);
+    }
+    if let Some(vetoed) = &app.vetoed {
+        let text = format!("{}: it is not rolled back by itself", said_by(vetoed));
+        releases.push(vec!["vetoed".to_owned(), text]);
     }
     if let Some(hold) = &app.operator_hold {
         releases.push(vec!["held by".to_owned(), held_by(hold)]);
@@ -352,6 +368,7 @@ mod tests {
                 version: Some(ReleaseVersion(40)),
                 at: at(-9000),
             }],
+            vetoed: None,
             pinned: None,
             operator_hold: None,
             hold: None,

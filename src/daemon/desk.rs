@@ -125,8 +125,8 @@ fn merge(known: Vec<ReleaseView>, ledger: &[Release]) -> Vec<ReleaseView> {
         let same = releases.iter_mut().find(|one| one.version == Some(entry.version));
         if let Some(same) = same {
             same.status = Some(entry.status.as_str().to_owned());
-            same.author = same.author.take().or_else(|| entry.author.clone());
-            same.created_at = same.created_at.or(Some(entry.created_at));
+            same.author = entry.author.clone().or_else(|| same.author.take());
+            same.created_at = Some(entry.created_at);
             continue;
         }
         let digest = entry.image.split_once('@').map(|(_, digest)| Digest::new(digest));

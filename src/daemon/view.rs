@@ -10,7 +10,7 @@ use crate::{
         rollback::report,
         state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision},
     },
-    model::{HoldReason, Mode, Obstacle, Policy, SourceName, event::ReleaseInfo},
+    model::{HoldReason, Mode, Obstacle, Policy, SourceName, event::ReleaseInfo, freeze},
     notify::text::{hold, obstacle},
     web::{
         AppView, Phase as Shown,
@@ -34,6 +34,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         known_good: known_good(memory),
         protection: protection(state, policy, now),
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
+        vetoed: None,
         pinned: memory.pinned.as_ref().map(|pinned| pinned_view(memory, pinned)),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
@@ -53,6 +54,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = bake_ends(policy, watch, now);
+            view.vetoed.clone_from(&watch.vetoed);
         }
         Phase::CountingDown { watch, until, .. } => {
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
@@ -126,6 +128,8 @@ fn protection(state: &AppState, policy: &Policy, now: Timestamp) -> Protection {
         Some(hold(&HoldReason::Operator { hold: braked.clone() }))
     } else if policy.mode == Mode::Observe {
         Some(hold(&HoldReason::ObserveMode))
+    } else if let Some((reason, until)) = freeze::on(&policy.freezes, now) {
+        Some(hold(&HoldReason::Frozen { reason: reason.to_owned(), until }))
     } else if migrates {
         Some("its releases run a release_command (migrations), which always holds".to_owned())
     } else {

@@ -191,6 +191,17 @@ pub enum Reason {
         region: Region,
         shown: Option<Shown>,
         watched_s: f64,
+        /// What it runs, where that is not the known-good release but what a person wants.
+        #[serde(default)]
+        on: Option<String>,
+        /// Nothing was breached that its requests could be compared with.
+        #[serde(default)]
+        nothing_breached: bool,
+    },
+    /// The machines of a region that was put right went to rest, or are gone: it serves nobody, and
+    /// shows nothing.
+    RegionRests {
+        region: Region,
     },
     /// A rollback waits.
     Waits {
@@ -331,6 +342,15 @@ pub enum HoldReason {
     DailyBudget {
         max: u32,
     },
+    /// So many rollbacks of all apps are the most in 24 hours.
+    OrganizationBudget {
+        max: u32,
+    },
+    /// A time in which nothing is rolled back by itself.
+    Frozen {
+        reason: String,
+        until: jiff::Timestamp,
+    },
     /// A person does not want this release to be rolled back.
     Vetoed {
         by: super::operator::Signed,
@@ -379,6 +399,8 @@ impl HoldReason {
             | Self::Migrations
             | Self::MigrationsSince { .. }
             | Self::DailyBudget { .. }
+            | Self::OrganizationBudget { .. }
+            | Self::Frozen { .. }
             | Self::Vetoed { .. }
             | Self::NotApproved
             | Self::AlreadyRolledBack

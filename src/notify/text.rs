@@ -302,7 +302,7 @@ impl Text {
 
     fn confirmed(&mut self, event: &Event) {
         match &event.reason {
-            Some(why @ Reason::RegionWell { .. }) => {
+            Some(why @ (Reason::RegionWell { .. } | Reason::RegionRests { .. })) => {
                 self.push(&reason(why));
                 self.regions(event);
             }

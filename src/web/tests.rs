@@ -159,6 +159,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         known_good: None,
         protection: crate::web::view::Protection::default(),
         quarantined: Vec::new(),
+        vetoed: None,
         pinned: None,
         operator_hold: None,
         hold: None,

@@ -145,6 +145,9 @@ pub struct AppView {
     /// Images that were rolled back, the newest first: a redeploy is watched without a warm-up.
     #[serde(default)]
     pub quarantined: Vec<QuarantinedView>,
+    /// Who does not want the release to be rolled back, if anybody.
+    #[serde(default)]
+    pub vetoed: Option<Signed>,
     /// The release that a person wants to be gone back to, and who.
     #[serde(default)]
     pub pinned: Option<PinnedView>,

@@ -222,13 +222,15 @@ fn work_on(
                     if let Some(work) = rollback.regions.get_mut(index) {
                         work.go_to_rest();
                     }
-                    moves(rollback, index, RegionPhase::Confirmed, None, cx);
+                    let Some(work) = rollback.regions.get(index) else { continue };
+                    let why = Reason::RegionRests { region: work.region.clone() };
+                    moves(rollback, index, RegionPhase::Confirmed, Some(why), cx);
                 }
                 Next::Confirmed(shown, watched_s) => {
                     came_further = true;
                     let Some(work) = rollback.regions.get(index) else { continue };
                     let region = work.region.clone();
-                    let why = Reason::RegionWell { region, shown, watched_s };
+                    let why = report::well(rollback, region, shown, watched_s);
                     moves(rollback, index, RegionPhase::Confirmed, Some(why), cx);
                 }
             }
@@ -285,7 +287,8 @@ fn look_at(
     cx: &Context<'_>,
     round: &Round<'_>,
 ) -> Result<Next, HoldReason> {
-    let proof = !rollback.regions.iter().any(RegionWork::has_proved);
+    // In a total outage the one machine that came back well was the proof.
+    let proof = !rollback.proven && !rollback.regions.iter().any(RegionWork::has_proved);
     let Some(work) = rollback.regions.get(index) else {
         return Ok(Next::Stays(RegionPhase::Waiting, None));
     };

@@ -5,7 +5,8 @@ use super::{
     work::RegionWork,
 };
 use crate::model::{
-    Machine, MachineReport, Reason, RegionReport, RegionStage, Wait, reason::LeftMachine,
+    Machine, MachineReport, Reason, Region, RegionReport, RegionStage, Shown, Verdict, Wait,
+    reason::LeftMachine,
 };
 
 /// Machines that do not run the target when a rollback ends, by name. Machines outside any release,
@@ -23,10 +24,8 @@ pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<
                 return None;
             }
             let state = match known {
+                _ if work.is_some_and(RegionWork::is_left_alone) => MachineReport::RegionLeftAlone,
                 Some(known) => describe(known),
-                None if work.is_some_and(RegionWork::is_left_alone) => {
-                    MachineReport::RegionLeftAlone
-                }
                 None => MachineReport::Runs { digest: machine.digest().cloned() },
             };
             let (machine, region) = (machine.id.clone(), machine.region.clone());
@@ -53,10 +52,25 @@ fn describe(machine: &MachineWork) -> MachineReport {
     }
 }
 
+/// Why a region counts as well.
+pub(super) fn well(
+    rollback: &Rollback,
+    region: Region,
+    shown: Option<Shown>,
+    watched_s: f64,
+) -> Reason {
+    let breached = rollback.evidence.iter().any(|one| one.verdict == Verdict::Breach);
+    let on = rollback.by_hand.is_some().then(|| rollback.target.label());
+    Reason::RegionWell { region, shown, watched_s, on, nothing_breached: !breached }
+}
+
 /// Region by region, for people.
 pub fn report(rollback: &Rollback) -> Vec<RegionReport> {
+    let of = |work: &RegionWork, machine: &MachineWork| {
+        if work.is_left_alone() { MachineReport::RegionLeftAlone } else { describe(machine) }
+    };
     let machines = |work: &RegionWork| {
-        work.machines.iter().map(|(id, machine)| (id.clone(), describe(machine))).collect()
+        work.machines.iter().map(|(id, machine)| (id.clone(), of(work, machine))).collect()
     };
     rollback
         .regions

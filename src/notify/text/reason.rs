@@ -81,14 +81,23 @@ pub fn reason(reason: &Reason) -> String {
             "somebody set {} to the image that was rolled back: left as it is",
             names(machines)
         ),
-        Reason::RegionWell { region, shown: Some(shown), .. } => {
-            format!("{region} is well on the known-good release: {}", report::shown(shown))
+        Reason::RegionWell { region, shown, watched_s, on, nothing_breached } => {
+            let on = on.as_deref().unwrap_or("the known-good release");
+            let seen = duration(*watched_s);
+            match shown {
+                Some(shown) => format!("{region} is well on {on}: {}", report::shown(shown)),
+                None if *nothing_breached => {
+                    format!("{region} is well on {on}, as far as checks and exits tell in {seen}")
+                }
+                None => format!(
+                    "{region} is well on {on}, as far as checks and exits tell in {seen}: there \
+                     are too few requests"
+                ),
+            }
         }
-        Reason::RegionWell { region, shown: None, watched_s } => format!(
-            "{region} is well on the known-good release, as far as checks and exits tell in {}: \
-             there are too few requests",
-            duration(*watched_s)
-        ),
+        Reason::RegionRests { region } => {
+            format!("{region} is done, and went to rest: it serves nobody, and shows nothing")
+        }
         Reason::Waits { wait } => report::wait(wait),
         Reason::WaitOver { was } => format!("was waiting: {}", report::wait(was)),
         Reason::NoProgress { minutes, wait } => format!(
@@ -215,6 +224,13 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::DailyBudget { max } => {
             format!("the budget of {max} rollbacks in 24 hours is used up")
         }
+        HoldReason::OrganizationBudget { max } => {
+            format!("the budget of {max} rollbacks of all apps in 24 hours is used up")
+        }
+        HoldReason::Frozen { reason, until } => format!(
+            "nothing is rolled back by itself until {}: {reason}",
+            until.strftime("%Y-%m-%d %H:%M UTC")
+        ),
         HoldReason::Vetoed { by } => signed("vetoed", by),
         HoldReason::NotApproved => "nobody approved the rollback in time".to_owned(),
         HoldReason::AlreadyRolledBack => "this release was rolled back once already".to_owned(),

@@ -66,6 +66,8 @@ pub fn policy(dice: &mut Rng) -> Policy {
             escalate: false,
             ..RollbackPolicy::default()
         },
+        freezes: Vec::new(),
+        per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
     }
