@@ -11,6 +11,8 @@ pub(super) fn describe(outcome: &Outcome) -> String {
         Outcome::ImagePresent => "the image is there".to_owned(),
         Outcome::ImageMissing => "the image is missing".to_owned(),
         Outcome::ImageUnknown { reason } => format!("the registry could not be asked: {reason}"),
+        Outcome::Mirrored => "the mirror has it".to_owned(),
+        Outcome::MirrorFailed { reason, .. } => format!("not copied: {reason}"),
         Outcome::ReleaseOpened { id, version } => format!("{version} ({id}) is open"),
         Outcome::LedgerRefused { reason } => format!("the ledger refused: {reason}"),
         Outcome::ReleaseClosed => "closed".to_owned(),

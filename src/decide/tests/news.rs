@@ -19,12 +19,15 @@ fn memory() -> Memory {
         crashes_per_machine: 0.0,
         failing: state::FailingChecks::new(),
         stayed_up: std::collections::BTreeSet::new(),
+        vouched: None,
+        mirror: None,
     }];
     memory.quarantined = vec![Quarantined {
         digest: Digest::new("sha256:2"),
         version: Some(ReleaseVersion(2)),
         at: at(0),
         unfinished: false,
+        image: None,
     }];
     memory
 }

@@ -236,6 +236,7 @@ fn a_rollback_that_a_newer_release_ended_is_unfinished() {
         version: None,
         at: at(0),
         unfinished: false,
+        image: None,
     };
     stage.state.memory.quarantined.push(other);
     stage.look();
