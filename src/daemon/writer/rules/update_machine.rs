@@ -99,8 +99,9 @@ pub(super) fn still_wanted(
             return Err(PutOutcome::Deploying { version, by, kind });
         }
     }
+    // A machine at rest has no place among those that may be down: the proxy may have started it
+    // since, and it is planned anew.
     if !put.up && !put.taken_down && !machine.state.is_at_rest() {
-        // Somebody, or a request, started it since it was ordered.
         return Err(PutOutcome::UpByNow);
     }
     let Some(config) = &machine.config else {
