@@ -193,6 +193,7 @@ fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
     let policy = &file.policy;
     let mode = match policy.mode {
         Mode::Observe => "observe: says what would be rolled back, and does nothing",
+        Mode::Approve => "approve: asks a person before it rolls back",
         Mode::Rollback => "rollback",
     };
     writeln!(out, "\npolicy {} ({})", policy.name, file.path.display())?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use reqwest::{Client, Method, RequestBuilder, header::CONTENT_TYPE};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, header::CONTENT_TYPE};
 
 use crate::web::view::ErrorView;
 
@@ -11,6 +11,15 @@ use crate::web::view::ErrorView;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More than any status page; an answer beyond it comes from something else.
 const MAX_BODY: usize = 32 << 20;
+
+/// The daemon understood an order, and something stands against it.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct Refused {
+    pub(super) text: String,
+    /// The whole answer.
+    pub(super) body: String,
+}
 
 /// The body that `{url}{path}` answers with.
 ///
@@ -65,10 +74,16 @@ async fn ask(
         body.extend_from_slice(&chunk);
     }
     let status = response.status();
+    let conflict = status == StatusCode::CONFLICT;
     let body = String::from_utf8(body)
         .map_err(|_| anyhow::anyhow!("{address} answers with something that is not text"))?;
     if !status.is_success() {
         match serde_json::from_str::<ErrorView>(&body) {
+            Ok(refusal) if conflict => {
+                return Err(
+                    Refused { text: super::status::clean_lines(&refusal.error), body }.into()
+                );
+            }
             Ok(refusal) => bail!("{}", super::text::clean(&refusal.error)),
             Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?"),
         }

@@ -36,7 +36,7 @@ pub async fn run(
 }
 
 /// A name as one segment of a path, whatever somebody typed.
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     name.bytes().fold(String::new(), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
             text.push(char::from(byte));
@@ -103,6 +103,7 @@ fn is_about_acting(kind: EventKind) -> bool {
         | EventKind::ReleaseDegraded
         | EventKind::HoldPlaced
         | EventKind::HoldCleared
+        | EventKind::OperatorOrder
         | EventKind::MonitorBlind
         | EventKind::MonitorRecovered
         | EventKind::ImageMissing

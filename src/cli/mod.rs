@@ -1,14 +1,18 @@
 //! The command line: one file per command, and the exit codes they share.
 //!
 //! 0: done. 1: something failed. 2: the arguments or the configuration are wrong. 3: another daemon
-//! uses the data directory.
+//! uses the data directory. 4: the daemon refused the order, and says why. 5: the rollback that was
+//! watched ended without being completed.
 
+mod act;
 mod check;
 mod client;
 mod demo;
+mod follow;
 pub mod history;
 mod hold;
 mod receiver;
+mod releases;
 mod run;
 mod sim;
 pub mod status;
@@ -22,6 +26,10 @@ use crate::web::operator::TOKEN_VARIABLE;
 
 /// Another daemon uses the data directory.
 const EXIT_IN_USE: i32 = 3;
+/// An order was understood, and something stands against it.
+const EXIT_REFUSED: i32 = 4;
+/// A rollback that was followed ended without being completed.
+const EXIT_NOT_COMPLETED: i32 = 5;
 
 /// Watches every release of a Fly.io organization and puts the last known-good image back, region
 /// by region, when one degrades.
@@ -79,6 +87,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show an app's releases: what is known of each, and which one a rollback would go to.
+    Releases {
+        app: String,
+        /// Where the daemon's API is.
+        #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
+        url: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    #[command(flatten)]
+    Act(act::Act),
     /// Hold an app, or all of them: nothing is rolled back, at once and at any moment of a rollback.
     ///
     /// Needs `WAVEOFF_OPERATOR_TOKEN`, with the value that the daemon has.
@@ -191,6 +211,8 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         Command::History { app, url, limit, json } => {
             history::run(&url, &app, limit, json, &mut out).await
         }
+        Command::Releases { app, url, json } => releases::run(&url, &app, json, &mut out).await,
+        Command::Act(act) => act::run(act, &mut out).await,
         Command::Hold { app, all: _, reason, length, by, url, token, json } => {
             let wish = hold::Wish::Hold { app, reason, length, by };
             hold::run(&url, token.as_deref(), wish, json, &mut out).await

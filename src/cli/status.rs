@@ -11,7 +11,7 @@ use super::{
     text::{clean, duration, seconds_between, table},
 };
 use crate::{
-    model::{Mode, OperatorHold, Region, RegionReport, Unit, event::ReleaseInfo},
+    model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, event::ReleaseInfo},
     numbers::{odds, plain, share},
     threshold,
     web::view::{AppView, EvidenceView, OrgView, Phase, Protection, ProtectionLevel},
@@ -97,6 +97,13 @@ fn held_by(hold: &OperatorHold) -> String {
     format!("{}{until}: {}", hold.by, hold.reason)
 }
 
+/// `by dana (the sale)`.
+fn said_by(signed: &Signed) -> String {
+    let why =
+        if signed.reason.is_empty() { String::new() } else { format!(" ({})", signed.reason) };
+    format!("by {}{why}", signed.by)
+}
+
 fn section(app: &AppView, now: Timestamp) -> String {
     let mut facts = vec![
         phase_words(app.phase).to_owned(),
@@ -107,6 +114,7 @@ fn section(app: &AppView, now: Timestamp) -> String {
     }
     facts.push(match app.mode {
         Mode::Observe => "observes only".to_owned(),
+        Mode::Approve => "asks before it rolls back".to_owned(),
         Mode::Rollback => "rolls back".to_owned(),
     });
     facts.push(format!("policy {}", app.policy));
@@ -129,6 +137,15 @@ fn section(app: &AppView, now: Timestamp) -> String {
         let text =
             format!("{label}{}  a redeploy is watched without a warm-up", old.digest.short());
         releases.push(vec!["undone".to_owned(), text]);
+    }
+    if let Some(pinned) = &app.pinned {
+        let version = pinned.version.map_or_else(String::new, |version| format!("{version}  "));
+        let text = format!("{version}{}  {}", pinned.digest.short(), said_by(&pinned.signed));
+        releases.push(vec!["pinned".to_owned(), text]);
+    }
+    if let Some(vetoed) = &app.vetoed {
+        let text = format!("{}: it is not rolled back by itself", said_by(vetoed));
+        releases.push(vec!["vetoed".to_owned(), text]);
     }
     if let Some(hold) = &app.operator_hold {
         releases.push(vec!["held by".to_owned(), held_by(hold)]);
@@ -168,6 +185,7 @@ fn phase_words(phase: Phase) -> &'static str {
         Phase::Deploying => "deploying",
         Phase::Baking => "baking",
         Phase::CountingDown => "counting down to a rollback",
+        Phase::AwaitingApproval => "waiting for a yes to its rollback",
         Phase::RollingBack => "rolling back",
         Phase::Confirming => "confirming a region",
         Phase::RolledBack => "rolled back",
@@ -180,9 +198,11 @@ fn release_words(phase: Phase) -> &'static str {
     match phase {
         Phase::Steady => "running",
         Phase::Learning | Phase::Deploying | Phase::Baking | Phase::Held => "under watch",
-        Phase::CountingDown | Phase::RollingBack | Phase::Confirming | Phase::RolledBack => {
-            "degraded"
-        }
+        Phase::CountingDown
+        | Phase::AwaitingApproval
+        | Phase::RollingBack
+        | Phase::Confirming
+        | Phase::RolledBack => "degraded",
     }
 }
 
@@ -355,6 +375,8 @@ mod tests {
                 at: at(-9000),
             }],
             mirror: Vec::new(),
+            vetoed: None,
+            pinned: None,
             operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),

@@ -18,6 +18,7 @@ const PLACES: [(&str, &[&str]); 6] = [
             "block",
             "false_rollbacks",
             "countdown",
+            "approve_within",
         ],
     ),
     (

@@ -30,8 +30,12 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
     let mode = table
         .get("mode")
         .and_then(|entry| {
-            let words = [("observe", Mode::Observe), ("rollback", Mode::Rollback)];
-            entry.choice(&words, &reserved_keys::MODES)
+            let words = [
+                ("observe", Mode::Observe),
+                ("approve", Mode::Approve),
+                ("rollback", Mode::Rollback),
+            ];
+            entry.choice(&words, &[])
         })
         .unwrap_or(Mode::Observe);
     let watch = table.get("watch").and_then(|entry| entry.table(None)).map(|table| watch(&table));
@@ -45,7 +49,7 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
     let thresholds = thresholds(table, &watch);
     table.finish();
     let harmless = thresholds.iter().all(|threshold| threshold.on_breach == OnBreach::Alert);
-    if mode == Mode::Rollback && harmless && !thresholds.is_empty() {
+    if mode != Mode::Observe && harmless && !thresholds.is_empty() {
         table.warn(Wrong::but(
             "every threshold only alerts: nothing will be rolled back",
             "leave out action = \"alert\" where a breach should be undone",
@@ -127,6 +131,7 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
     let bake = read("bake", &mut watch.bake, seconds(1)..=seconds(7 * 86_400));
     let block = read("block", &mut watch.block, seconds(1)..=seconds(600));
     read("countdown", &mut watch.countdown, Duration::ZERO..=seconds(86_400));
+    read("approve_within", &mut watch.approve_within, seconds(60)..=seconds(7 * 86_400));
     if let Some(odds) = table.get("false_rollbacks").and_then(|entry| false_rollbacks(&entry)) {
         watch.false_rollbacks = odds;
     }

@@ -5,14 +5,12 @@
 
 use super::problem::Wrong;
 
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 8] = [
     ("relative", "give an absolute limit with `max`"),
     ("promql", "read a metric of the machine itself with `gauge`"),
     ("probe", "let Fly probe with a [checks] entry in the app's fly.toml, and use `checks` here"),
     ("freeze", "set mode = \"observe\" for the time; a changed file is read while running"),
     ("freeze_windows", "set mode = \"observe\" for the time; a changed file is read while running"),
-    ("approve", "use mode = \"observe\" and roll back by hand, or mode = \"rollback\""),
-    ("approve_within", "use mode = \"observe\" and roll back by hand, or mode = \"rollback\""),
     ("per_organization_max", "limit each app with `per_day_max`"),
     ("control", "leave it out"),
     ("query", "read a metric of the machine itself with `gauge`"),
@@ -23,9 +21,6 @@ pub(super) fn key(key: &str) -> Option<Wrong> {
     let (name, instead) = KEYS.iter().find(|(name, _)| *name == key)?;
     Some(Wrong::but(format!("`{name}` is not available in this version"), (*instead).to_owned()))
 }
-
-pub(super) const MODES: [(&str, &str); 1] =
-    [("approve", "use \"observe\" and roll back by hand, or \"rollback\"")];
 
 pub(super) const SOURCES: [(&str, &str); 1] = [(
     "fly",

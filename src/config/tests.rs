@@ -185,6 +185,7 @@ fn every_key_of_a_policy_is_understood() {
             block: seconds(3),
             false_rollbacks: 0.002,
             countdown: seconds(5),
+            approve_within: seconds(1800),
         }
     );
     let iad_last = vec![Some(Region::new("lhr")), None, Some(Region::new("iad"))];

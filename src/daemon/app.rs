@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::Config,
     decide::{AppState, Command, CommandId, Input, Outcome, Transition, distress, step},
-    model::{AppName, Machine, MachineId, Observation, Order, Policy},
+    model::{AppName, Machine, MachineId, Observation, Order, Policy, Reply},
     store::StoreError,
 };
 
@@ -90,6 +90,8 @@ struct Course {
     observed_at: Instant,
     /// Machines whose metrics could not be read in the last round, and why.
     unread: BTreeMap<MachineId, String>,
+    /// The app's machines as they were listed last: what an operator's order is about.
+    machines: Vec<Machine>,
     /// What was told lately.
     repeats: Repeats,
     /// What came of commands and could not be recorded, oldest first.
@@ -155,12 +157,15 @@ impl AppTask {
             course.policy = Some(policy.clone());
             match next {
                 Next::Round => self.look(&mut course, policy),
-                Next::Input(input) => self.take(&mut course, &policy, &input).await?,
+                Next::Input(input) => {
+                    self.take(&mut course, &policy, &input).await?;
+                }
                 Next::Order(Ordered { order, recorded }) => {
-                    self.take(&mut course, &policy, &Input::Operator(order)).await?;
-                    if course.parked.is_empty() {
+                    let machines = course.machines.clone();
+                    let input = Input::Operator { order, machines };
+                    if let Some(reply) = self.take(&mut course, &policy, &input).await? {
                         // Whoever asked may have gone meanwhile.
-                        let _gone = recorded.send(()).is_err();
+                        let _gone = recorded.send(reply).is_err();
                     }
                 }
             }
@@ -177,11 +182,15 @@ impl AppTask {
             // One that has run out needs no words any more.
             Order::Hold(hold) => known == Some(hold) || !hold.is_on(self.ports.clock.now()),
             Order::Unhold => known.is_none(),
+            // Done once, and not noted.
+            Order::Act { .. } => true,
         };
         if obeyed {
             return Ok(());
         }
-        self.take(course, &policy, &Input::Operator(order)).await
+        let machines = Vec::new();
+        self.take(course, &policy, &Input::Operator { order, machines }).await?;
+        Ok(())
     }
 
     /// Ends what was begun under a policy that is gone: said, recorded, and closed in the ledger.
@@ -235,6 +244,7 @@ impl AppTask {
             ledger_read: None,
             observed_at: Instant::now(),
             unread: BTreeMap::new(),
+            machines: Vec::new(),
             repeats: Repeats::default(),
             parked: VecDeque::new(),
             parked_until: Instant::now(),
@@ -285,16 +295,17 @@ impl AppTask {
     }
 
     /// Decides what an input means, records it, and begins what follows. What cannot be recorded has
-    /// no effect: a round is looked at again, everything else is kept until it can.
+    /// no effect: a round is looked at again, an order that takes effect once is answered with
+    /// nothing, everything else is kept until it can. Answers with what came of an order.
     async fn take(
         &self,
         course: &mut Course,
         policy: &Policy,
         input: &Input,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<Reply>> {
         self.log_outcome(&course.state, input);
         let now = self.ports.keep_time();
-        let Transition { state, commands, mut events, wake_at } =
+        let Transition { state, commands, mut events, wake_at, reply } =
             step(policy, course.state.clone(), input, now);
         if let Input::Observed(observation) = input {
             self.note_blindness(course);
@@ -307,7 +318,7 @@ impl AppTask {
             let recording = self.record(course.revision, &state, &events, &mut course.repeats);
             let Some(revision) = recording.await? else {
                 course.postpone(input);
-                return Ok(());
+                return Ok(None);
             };
             course.revision = revision;
         }
@@ -334,16 +345,18 @@ impl AppTask {
         if let Input::Observed(observation) = input
             && let Ok(machines) = &observation.machines
         {
+            course.machines.clone_from(machines);
             let suspicious = view.evidence.iter().any(logs::is_suspicious);
             self.fetch_lines(course, machines, suspicious);
         }
+        self.ports.board.know(&self.app, super::known::releases(&course.state));
         self.ports.board.publish(view);
         // A round is never far behind: the clock of the day may be put back.
         let pause = Duration::try_from(wake_at.duration_since(self.ports.clock.now()));
         let wanted = Instant::now() + pause.unwrap_or(Duration::ZERO).min(PAUSE_MAX);
         let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
         course.next_round = wanted.max(earliest);
-        Ok(())
+        Ok(reply)
     }
 
     fn note_blindness(&self, course: &mut Course) {
@@ -454,7 +467,9 @@ impl Course {
     /// Keeps what could not be recorded.
     fn postpone(&mut self, input: &Input) {
         let again = Instant::now() + RECORD_AGAIN;
-        if !matches!(input, Input::Observed(_)) {
+        let lasts =
+            !matches!(input, Input::Observed(_) | Input::Operator { order: Order::Act { .. }, .. });
+        if lasts {
             self.parked.push_front(input.clone());
             self.parked_until = again;
         }

@@ -8,7 +8,9 @@ mod app;
 mod census;
 mod counted;
 pub mod delivery;
+mod desk;
 mod document;
+mod known;
 mod logs;
 mod lookout;
 mod observe;
@@ -213,7 +215,7 @@ impl House<'_> {
             clock: self.ports.clock.clone(),
             receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
             sentence: crate::notify::text::sentence,
-            orders: Arc::new(orders::Desk { orders: orders.clone(), ports: self.ports.clone() }),
+            desk: Arc::new(desk::TaskDesk { orders: orders.clone(), ports: self.ports.clone() }),
             operator_token,
         };
         let ends = self.ends();

@@ -10,16 +10,14 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Ports;
 use crate::{
-    model::{AppName, OperatorHold, Order},
+    model::{Act, AppName, OperatorHold, Order, Reply, Signed},
     store::{Journal, StoreError},
-    web::{OrderError, OrderTaker},
+    web::OrderError,
 };
 
 /// Orders that wait for one app's task; beyond that somebody is told to try again.
@@ -36,8 +34,8 @@ fn key(app: Option<&AppName>) -> String {
 /// An order on its way.
 pub(super) struct Ordered {
     pub(super) order: Order,
-    /// To be dropped or used once the order is recorded.
-    pub(super) recorded: oneshot::Sender<()>,
+    /// To be dropped, or used once the order is recorded.
+    pub(super) recorded: oneshot::Sender<Reply>,
 }
 
 /// As noted in the journal.
@@ -106,11 +104,32 @@ impl Orders {
         let deadline = tokio::time::Instant::now() + RECORDED_WITHIN;
         let mut done = Vec::new();
         for (name, answer) in answers {
-            if matches!(tokio::time::timeout_at(deadline, answer).await, Ok(Ok(()))) {
+            if matches!(tokio::time::timeout_at(deadline, answer).await, Ok(Ok(_))) {
                 done.push(name);
             }
         }
         Ok(done)
+    }
+
+    /// Hands one app what takes effect once, and waits for what came of it. It is noted nowhere: an
+    /// order that is not answered was not carried out, or is seen by its effect.
+    ///
+    /// # Errors
+    /// When the app is not watched, or its task did not answer in time.
+    pub async fn act(&self, app: &AppName, act: Act, signed: Signed) -> Result<Reply, OrderError> {
+        let Some((_, sender)) = self.addressed(Some(app)).into_iter().next() else {
+            return Err(OrderError::NotWatched(app.clone()));
+        };
+        let (recorded, answer) = oneshot::channel();
+        let busy = || OrderError::NoAnswer(app.clone());
+        let ordered = Ordered { order: Order::Act { act, signed }, recorded };
+        sender.try_send(ordered).map_err(|_| busy())?;
+        match tokio::time::timeout(RECORDED_WITHIN, answer).await {
+            Ok(Ok(reply)) => Ok(reply),
+            // The task dropped it: the journal could not be written.
+            Ok(Err(_)) => Err(OrderError::NotNoted("the journal cannot be written".to_owned())),
+            Err(_) => Err(busy()),
+        }
     }
 }
 
@@ -138,40 +157,14 @@ pub(super) async fn standing(
 pub(super) fn holding(order: Option<&Order>, now: Timestamp) -> Option<&OperatorHold> {
     match order? {
         Order::Hold(hold) if hold.is_on(now) => Some(hold),
-        Order::Hold(_) | Order::Unhold => None,
-    }
-}
-
-/// The API's way to the orders.
-pub(super) struct Desk {
-    pub(super) orders: std::sync::Arc<Orders>,
-    pub(super) ports: std::sync::Arc<Ports>,
-}
-
-#[async_trait]
-impl OrderTaker for Desk {
-    async fn give(&self, app: Option<AppName>, order: Order) -> Result<Vec<AppName>, OrderError> {
-        let ports = &self.ports;
-        let now = ports.clock.now();
-        let given = self.orders.give(ports.journal.as_ref(), app.as_ref(), &order, now).await?;
-        let whom = app.as_ref().map_or("all apps", AppName::as_str);
-        match &order {
-            Order::Hold(hold) => {
-                tracing::warn!("{whom}: held by {}: {}", hold.by, hold.reason);
-            }
-            Order::Unhold => tracing::info!("{whom}: no longer held by an operator"),
-        }
-        if app.is_none() {
-            ports.board.held(holding(Some(&order), now).cloned());
-        }
-        Ok(given)
+        Order::Hold(_) | Order::Unhold | Order::Act { .. } => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryJournal;
+    use crate::{model::Effect, store::MemoryJournal};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_772_000_000 + second).unwrap()
@@ -194,7 +187,7 @@ mod tests {
         let mut inbox = orders.enlist(&api);
         let worker = tokio::spawn(async move {
             while let Some(ordered) = inbox.recv().await {
-                ordered.recorded.send(()).unwrap();
+                ordered.recorded.send(Reply::Done(Effect::Held)).unwrap();
             }
         });
         let given = orders.give(&journal, None, &hold(None), at(0)).await.unwrap();

@@ -111,6 +111,7 @@ impl AppTask {
             | EventKind::RollbackRegionConfirmed
             | EventKind::RollbackCompleted
             | EventKind::HoldCleared
+            | EventKind::OperatorOrder
             | EventKind::MonitorRecovered
             | EventKind::ConfigReloaded => info!(app = %self.app, event = name, "{text}"),
         }

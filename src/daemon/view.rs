@@ -8,14 +8,15 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
-        state::{Memory, Phase, Quarantined, RegionPhase, Revision, Trusted},
+        state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Trusted},
     },
     model::{HoldReason, Mode, Obstacle, Policy, Reason, SourceName, event::ReleaseInfo},
     notify::text::{hold, obstacle, reason},
     web::{
         AppView, Phase as Shown,
         view::{
-            EvidenceView, MirrorState, MirrorView, Protection, ProtectionLevel, QuarantinedView,
+            EvidenceView, MirrorState, MirrorView, PinnedView, Protection, ProtectionLevel,
+            QuarantinedView,
         },
     },
 };
@@ -37,6 +38,8 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         protection: protection(state, policy, now),
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
         mirror: memory.trusted.iter().filter_map(mirrored).collect(),
+        vetoed: None,
+        pinned: memory.pinned.as_ref().map(|pinned| pinned_view(memory, pinned)),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
@@ -55,8 +58,9 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = bake_ends(policy, watch, now);
+            view.vetoed.clone_from(&watch.vetoed);
         }
-        Phase::CountingDown { watch, until } => {
+        Phase::CountingDown { watch, until, .. } => {
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = Some(*until);
@@ -112,6 +116,7 @@ fn mirrored(trusted: &Trusted) -> Option<MirrorView> {
     Some(MirrorView {
         release: trusted.revision.info(),
         image: mirror.image.reference(),
+        reference: Some(mirror.image.clone()),
         state,
         done: None,
         of: None,
@@ -119,6 +124,16 @@ fn mirrored(trusted: &Trusted) -> Option<MirrorView> {
         why,
         only_copy: trusted.image_missing && is_there,
     })
+}
+
+fn pinned_view(memory: &Memory, pinned: &Pinned) -> PinnedView {
+    let mut trusted = memory.trusted.iter();
+    let release = trusted.find(|one| one.revision.digest == pinned.digest);
+    PinnedView {
+        digest: pinned.digest.clone(),
+        version: release.and_then(|one| one.revision.version),
+        signed: pinned.signed.clone(),
+    }
 }
 
 fn quarantined(old: &Quarantined) -> QuarantinedView {

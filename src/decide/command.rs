@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rival::{DeployKind, Verified};
 use crate::model::{
-    Digest, ImageRef, InstanceId, MachineId, MirrorTrouble, Observation, Order, Region,
+    Digest, ImageRef, InstanceId, Machine, MachineId, MirrorTrouble, Observation, Order, Region,
     ReleaseVersion,
 };
 
@@ -241,8 +241,11 @@ pub enum Input {
     Restarted,
     /// No policy names the app any more.
     Unwatched,
-    /// A person's order.
-    Operator(Order),
+    /// A person's order, and the app's machines as they were listed last.
+    Operator {
+        order: Order,
+        machines: Vec<Machine>,
+    },
     Finished {
         command: CommandId,
         outcome: Outcome,

@@ -90,6 +90,14 @@ pub fn of(state: &AppState) -> Option<Distress> {
     };
     match &state.phase {
         Phase::Watching(watch) => watched(watch, false),
+        // A person goes to another release: that by itself is no distress.
+        Phase::CheckingImage { watch, by_hand: Some(_), .. } => watched(watch, false),
+        Phase::RollingBack(rollback)
+            if rollback.by_hand.is_some()
+                && verdict::overall(&rollback.evidence) != Verdict::Breach =>
+        {
+            None
+        }
         Phase::CountingDown { watch, .. }
         | Phase::CheckingImage { watch, .. }
         | Phase::Held { watch, .. } => watched(watch, true),

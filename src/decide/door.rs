@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{
     Context,
     distress::neighbourhood,
-    guards, images,
+    guards, hands, images, later,
     phases::{begin_countdown, cancel_countdown, clear_hold, hold},
     rollback, sight,
-    state::{Phase, Revision, Watch},
+    state::{ByHand, Phase, Revision, Rollback, Watch},
     verdict,
 };
 use crate::model::{EventKind, HoldReason, Mode, Reason, Verdict};
@@ -25,8 +25,8 @@ pub(super) fn refusal(cx: &Context<'_>, watch: &Watch) -> Option<HoldReason> {
 }
 
 /// Why a rollback that is under way, or mops up, may not take its next step now; `None`: it may.
-pub(super) fn resume(cx: &Context<'_>) -> Option<HoldReason> {
-    guards::brake(cx.policy, &cx.memory, cx.now)
+pub(super) fn resume(cx: &Context<'_>, rollback: &Rollback) -> Option<HoldReason> {
+    guards::brake(cx.policy, &cx.memory, rollback.is_wanted_by_hand(), cx.now)
 }
 
 /// Why a rollback that was paused may not go on now: the same guards in the same order, but for
@@ -48,6 +48,9 @@ pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
         }
         return hold(watch, cx, reason);
     }
+    if cx.policy.mode == Mode::Approve && watch.approved.is_none() {
+        return ask_for_approval(watch, cx);
+    }
     let together = neighbourhood(&cx.memory.org, &watch, cx.now).together;
     let mut countdown = cx.policy.watch.countdown;
     if !together.is_empty() {
@@ -55,13 +58,24 @@ pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
         countdown = countdown.max(TOGETHER_COUNTDOWN);
     }
     let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
-    event.mode = Some(Mode::Rollback);
+    event.mode = Some(cx.policy.mode);
     event.regions = rollback::preview(cx.policy, &watch);
     if !countdown.is_zero() {
         event.reason = Some(Reason::CountsDown { seconds: countdown.as_secs(), together });
     }
     cx.events.push(event);
     begin_countdown(watch, countdown, cx)
+}
+
+/// Says what would be done, and waits for a person's yes.
+fn ask_for_approval(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
+    let until = later(cx.now, cx.policy.watch.approve_within);
+    let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
+    event.mode = Some(Mode::Approve);
+    event.regions = rollback::preview(cx.policy, &watch);
+    event.reason = Some(Reason::AwaitsApproval { until });
+    cx.events.push(event);
+    Phase::CountingDown { watch, until, for_approval: true }
 }
 
 /// The last step: the image is there. What was seen before the look-up may be over, and the policy
@@ -86,5 +100,29 @@ pub(super) fn enter(watch: Box<Watch>, target: &Revision, cx: &mut Context<'_>) 
     if watch.registry_told {
         clear_hold(&watch, cx, Reason::RegistryAnswers);
     }
-    rollback::begin(&watch, target, cx)
+    go_through(&watch, target, None, cx)
+}
+
+/// The last step of a rollback that a person ordered: what they were asked is answered, and only
+/// the brake can still be against it.
+pub(super) fn enter_by_hand(
+    watch: Box<Watch>,
+    target: &Revision,
+    by_hand: ByHand,
+    cx: &mut Context<'_>,
+) -> Phase {
+    if let Some(hold) = guards::held_by_an_operator(&cx.memory, cx.now) {
+        return hands::abandon(watch, cx, hold.into());
+    }
+    go_through(&watch, target, Some(by_hand), cx)
+}
+
+/// Behind everything that could forbid it.
+fn go_through(
+    watch: &Watch,
+    target: &Revision,
+    by_hand: Option<ByHand>,
+    cx: &mut Context<'_>,
+) -> Phase {
+    rollback::begin(watch, target, by_hand, cx)
 }

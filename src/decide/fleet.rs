@@ -216,7 +216,11 @@ pub(super) fn make_own(state: &mut Memory, version: ReleaseVersion) {
 pub(super) fn claim<'a>(state: &'a Memory, rollback: &'a Rollback) -> Claim<'a> {
     let quarantined = state.quarantined.iter().map(|old| &old.digest);
     Claim {
-        bad: std::iter::once(&rollback.bad.digest).chain(quarantined).collect(),
+        bad: std::iter::once(&rollback.bad.digest)
+            .chain(rollback.by_hand.iter().flat_map(|by_hand| &by_hand.also_bad))
+            .chain(quarantined)
+            .filter(|digest| **digest != rollback.target.digest)
+            .collect(),
         target: &rollback.target.image,
         after: rollback.after,
         own: &state.own_releases,

@@ -35,14 +35,16 @@ enum When {
 type Guard = fn(&Asked<'_>) -> Option<HoldReason>;
 
 /// The guards in the order in which they are asked; the first that refuses is the reason.
-const GUARDS: [(When, Guard); 9] = [
+const GUARDS: [(When, Guard); 11] = [
     (When::Always, |asked| held_by_an_operator(asked.memory, asked.now)),
+    (When::Always, is_vetoed),
     (When::Always, has_no_target),
     (When::Always, is_the_same_image),
     (When::Always, ran_migrations),
     (When::Beginning, was_rolled_back_already),
     (When::Beginning, is_over_budget),
     (When::Always, |asked| only_observes(asked.policy)),
+    (When::Beginning, was_not_approved),
     (When::Always, platform_incident),
     (When::Always, control_too),
 ];
@@ -60,13 +62,29 @@ pub(super) fn refusal_to_go_on(asked: &Asked<'_>) -> Option<HoldReason> {
 
 /// Why a rollback that was begun may not take its next step now; `None`: it may. What was asked of
 /// the release when it began is answered; these are what people may change at any moment.
-pub(super) fn brake(policy: &Policy, memory: &Memory, now: Timestamp) -> Option<HoldReason> {
-    held_by_an_operator(memory, now).or_else(|| only_observes(policy))
+/// `by_hand`: a person wants it, whatever the policy would do by itself.
+pub(super) fn brake(
+    policy: &Policy,
+    memory: &Memory,
+    by_hand: bool,
+    now: Timestamp,
+) -> Option<HoldReason> {
+    held_by_an_operator(memory, now).or_else(|| only_observes(policy).filter(|_| !by_hand))
 }
 
-fn held_by_an_operator(memory: &Memory, now: Timestamp) -> Option<HoldReason> {
+pub(super) fn held_by_an_operator(memory: &Memory, now: Timestamp) -> Option<HoldReason> {
     let hold = memory.operator_hold.as_ref().filter(|hold| hold.is_on(now))?;
     Some(HoldReason::Operator { hold: hold.clone() })
+}
+
+fn is_vetoed(asked: &Asked<'_>) -> Option<HoldReason> {
+    asked.watch.vetoed.clone().map(|by| HoldReason::Vetoed { by })
+}
+
+/// A yes that was waited for and did not come.
+fn was_not_approved(asked: &Asked<'_>) -> Option<HoldReason> {
+    let asks = asked.policy.mode == Mode::Approve && asked.watch.approved.is_none();
+    (asks && asked.watch.lapsed).then_some(HoldReason::NotApproved)
 }
 
 fn has_no_target(asked: &Asked<'_>) -> Option<HoldReason> {

@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, door, guards, mirror,
+    Command, Context, door, guards, hands, mirror,
     phases::hold,
-    state::{Phase, Revision, Trusted, Watch},
+    state::{Memory, Phase, Revision, Trusted, Watch},
 };
 use crate::model::{Event, EventKind, HoldReason, ImageRef, Reason};
 
@@ -31,7 +31,7 @@ pub(super) fn check_before_use(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase
         return hold(watch, cx, HoldReason::ImagesMissing);
     };
     check(cx, target.image.clone(), true);
-    Phase::CheckingImage { watch, target }
+    Phase::CheckingImage { watch, target, by_hand: None }
 }
 
 /// Looks daily for the images of all trusted releases and for their copies, one at a time.
@@ -72,11 +72,14 @@ pub(super) fn present(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
         }
     }
     match phase {
-        Phase::CheckingImage { watch, target }
+        Phase::CheckingImage { watch, target, by_hand }
             if *before_use && Some(&target.digest) == image.digest.as_ref() =>
         {
             let target = Revision { image: image.clone(), ..target };
-            door::enter(watch, &target, cx)
+            match by_hand {
+                Some(by_hand) => door::enter_by_hand(watch, &target, *by_hand, cx),
+                None => door::enter(watch, &target, cx),
+            }
         }
         other => other,
     }
@@ -117,7 +120,15 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
         cx.events.push(event);
     }
     match phase {
-        Phase::CheckingImage { watch, target } if *before_use => {
+        Phase::CheckingImage { watch, target, by_hand: Some(by_hand) } if *before_use => {
+            let Some(copy) = copy_of(&cx.memory, &target, image) else {
+                let (image, mirror) = (image.reference(), None);
+                return hands::abandon(watch, cx, Reason::ImageGone { image, mirror });
+            };
+            check(cx, copy.image.clone(), true);
+            Phase::CheckingImage { watch, target: copy, by_hand: Some(by_hand) }
+        }
+        Phase::CheckingImage { watch, target, by_hand: None } if *before_use => {
             if cx.has_earned(&target) {
                 // Its copy in the mirror, or the next older trusted release, if there is one.
                 return check_before_use(watch, cx);
@@ -135,6 +146,13 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
     }
 }
 
+/// The release with its image from elsewhere than where it is not.
+fn copy_of(memory: &Memory, target: &Revision, missing: &ImageRef) -> Option<Revision> {
+    let mut trusted = memory.trusted.iter();
+    let known = trusted.find(|one| one.revision.digest == target.digest)?;
+    Some(known.deployable()).filter(|copy| known.is_available() && copy.image != *missing)
+}
+
 pub(super) fn unknown(
     phase: Phase,
     cx: &mut Context<'_>,
@@ -143,7 +161,14 @@ pub(super) fn unknown(
 ) -> Phase {
     let Command::CheckImage { before_use: true, .. } = command else { return phase };
     match phase {
-        Phase::CheckingImage { watch, .. } => {
+        // Whoever insists takes it on trust that the image is there, as any deploy does.
+        Phase::CheckingImage { watch, target, by_hand: Some(by_hand) } if by_hand.force => {
+            door::enter_by_hand(watch, &target, *by_hand, cx)
+        }
+        Phase::CheckingImage { watch, by_hand: Some(_), .. } => {
+            hands::abandon(watch, cx, Reason::RegistrySilent { detail: detail.to_owned() })
+        }
+        Phase::CheckingImage { watch, by_hand: None, .. } => {
             hold(watch, cx, HoldReason::RegistryUnavailable { detail: detail.to_owned() })
         }
         other => other,

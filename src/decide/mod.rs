@@ -15,6 +15,7 @@ pub mod distress;
 mod door;
 mod fleet;
 mod guards;
+pub mod hands;
 mod images;
 mod mirror;
 pub mod name;
@@ -38,7 +39,9 @@ pub use command::{
 pub use state::AppState;
 pub use trust::bake_ends;
 
-use crate::model::{Event, EventKind, Machine, Observation, Policy, Reason, event::ReleaseInfo};
+use crate::model::{
+    Event, EventKind, Machine, Observation, Policy, Reason, Reply, event::ReleaseInfo,
+};
 use state::{Memory, Phase, Quarantined, Revision, Watch};
 
 /// What a step decided.
@@ -53,6 +56,8 @@ pub struct Transition {
     pub events: Vec<Event>,
     /// When the next round is wanted; one that is past means as soon as there can be one.
     pub wake_at: Timestamp,
+    /// What came of an operator's order; `None`: there was none.
+    pub reply: Option<Reply>,
 }
 
 /// What every phase works with besides its own data: the policy, the time, what is remembered of
@@ -76,6 +81,7 @@ struct Round<'a> {
 pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> Transition {
     let AppState { memory, phase } = state;
     let mut cx = Context { policy, now, memory, commands: Vec::new(), events: Vec::new() };
+    let mut reply = None;
     let phase = match input {
         Input::Observed(observation) => observed(phase, &mut cx, observation),
         Input::Finished { command, outcome } => finished(phase, &mut cx, *command, outcome),
@@ -84,11 +90,15 @@ pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> 
             cx.memory.pending.retain(|_, command| !command.is_beside());
             phases::unwatched(phase, &mut cx)
         }
-        Input::Operator(order) => phases::obey(phase, &mut cx, order),
+        Input::Operator { order, machines } => {
+            let (phase, answer) = hands::obey(phase, &mut cx, order, machines);
+            reply = Some(answer);
+            phase
+        }
     };
     let wake_at = wake::at(policy, &phase, &cx.memory, input, now);
     let state = AppState { memory: cx.memory, phase };
-    Transition { state, commands: cx.commands, events: cx.events, wake_at }
+    Transition { state, commands: cx.commands, events: cx.events, wake_at, reply }
 }
 
 fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Phase {
@@ -163,6 +173,29 @@ impl Context<'_> {
             },
         );
         self.memory.quarantined.truncate(state::QUARANTINED_MAX);
+    }
+
+    /// Makes a release one to go back to, the newest of them.
+    fn trust(&mut self, mut trusted: state::Trusted) {
+        let digest = trusted.revision.digest.clone();
+        let memory = &mut self.memory;
+        let before = memory.trusted.iter().find(|old| old.revision.digest == digest);
+        trusted.mirror = before.and_then(|old| old.mirror.clone());
+        memory.trusted.retain(|old| old.revision.digest != digest);
+        memory.quarantined.retain(|old| old.digest != digest);
+        memory.suspects.retain(|old| *old != digest);
+        memory.trusted.insert(0, trusted);
+        if memory.trusted.len() > state::TRUSTED_MAX {
+            // The oldest goes, but for one that a person pinned.
+            let pinned = memory.pinned.as_ref().map(|pinned| pinned.digest.clone());
+            let oldest = memory
+                .trusted
+                .iter()
+                .rposition(|old| Some(&old.revision.digest) != pinned.as_ref());
+            if let Some(oldest) = oldest {
+                memory.trusted.remove(oldest);
+            }
+        }
     }
 
     fn command(&mut self, command: Command) -> CommandId {

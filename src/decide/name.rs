@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{AppState, Revision};
+use super::state::{AppState, Memory, Phase, Revision};
 use crate::model::event::ReleaseInfo;
 pub use crate::model::name::{Named, Unresolved, resolve};
 
 /// The releases that an app is known to have or to have had, the newest first, each release once.
 pub fn releases(state: &AppState) -> Vec<Named> {
-    let memory = &state.memory;
+    known(&state.phase, &state.memory)
+}
+
+/// The same, for whoever holds the two apart.
+pub(super) fn known(phase: &Phase, memory: &Memory) -> Vec<Named> {
     let earned = memory.trusted.iter().chain(&memory.baked).map(|trusted| &trusted.revision);
-    let recent = state.phase.dealing().into_iter().chain(&memory.current).chain(&memory.previous);
+    let recent = phase.dealing().into_iter().chain(&memory.current).chain(&memory.previous);
     let mut known: Vec<Named> = recent.chain(earned).map(named).collect();
     known.extend(memory.quarantined.iter().map(|old| Named {
         release: ReleaseInfo {

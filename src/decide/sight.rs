@@ -51,7 +51,8 @@ pub(super) fn platform_unseen(
         cx.say(EventKind::MonitorBlind, reason);
     }
     match phase {
-        Phase::CountingDown { watch, .. } => {
+        // What waits for a yes goes on waiting: the door asks again what can be seen.
+        Phase::CountingDown { watch, for_approval: false, .. } => {
             cancel_countdown(watch, cx, Reason::NotSeen { what: Unseen::Platform })
         }
         Phase::RollingBack(work) => Phase::RollingBack(rollback::not_seen(work, cx)),

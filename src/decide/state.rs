@@ -22,8 +22,8 @@ pub use crate::threshold::CrashCount;
 use crate::{
     model::{
         AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, Obstacle,
-        OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, SourceName,
-        Tally, event::ReleaseInfo,
+        OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Signed,
+        SourceName, Strategy, Tally, event::ReleaseInfo,
     },
     threshold::{MachineSeen, ThresholdState},
 };
@@ -89,6 +89,9 @@ pub struct Trusted {
     /// Process groups of which no machine ended by itself: their machines are no jobs.
     #[serde(default)]
     pub stayed_up: BTreeSet<ProcessGroup>,
+    /// Who vouched for it, when it did not earn its trust by what was seen.
+    #[serde(default)]
+    pub vouched: Option<Signed>,
     /// Its image's copy, where one is wanted.
     #[serde(default)]
     pub mirror: Option<Mirror>,
@@ -108,6 +111,29 @@ impl Trusted {
         }
         revision
     }
+}
+
+/// What a person wants to be gone back to, whatever is trusted later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pinned {
+    pub digest: Digest,
+    pub signed: Signed,
+}
+
+/// A rollback that a person ordered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ByHand {
+    pub signed: Signed,
+    /// Only these regions; empty: all.
+    pub regions: BTreeSet<Region>,
+    /// Instead of the policy's.
+    pub strategy: Option<Strategy>,
+    /// Whatever forbids it that a person may put aside.
+    pub force: bool,
+    /// Images besides the bad release's that are to be replaced as well.
+    pub also_bad: BTreeSet<Digest>,
+    /// It goes to a newer release: what it replaces is not bad for that.
+    pub forward: bool,
 }
 
 /// Names of failing checks, by machine.
@@ -188,9 +214,26 @@ pub struct Watch {
     pub evidence: Vec<Evidence>,
     /// What the ledger said of it last.
     pub last_ledger_status: Option<ReleaseStatus>,
+    /// A person does not want it rolled back.
+    #[serde(default)]
+    pub vetoed: Option<Signed>,
+    /// A person said yes to its rollback.
+    #[serde(default)]
+    pub approved: Option<Signed>,
+    /// Nobody said yes in time.
+    #[serde(default)]
+    pub lapsed: bool,
 }
 
 impl Watch {
+    /// It is well again: its bake counts from now, and what was said about undoing it is over.
+    pub(super) fn recovers(&mut self, now: Timestamp) {
+        self.recovered_at = Some(now);
+        self.seen_s = 0.0;
+        self.approved = None;
+        self.lapsed = false;
+    }
+
     /// What a threshold counted in a region.
     pub fn tally(&self, threshold: &str, region: &Region) -> Option<Tally> {
         self.thresholds.get(threshold)?.region(region)
@@ -205,14 +248,21 @@ pub enum Phase {
     /// Learning, deploying or baking: which, the watch tells.
     Watching(Box<Watch>),
     Steady,
+    /// A rollback is announced. Until then it can be called off, or has to be approved.
     CountingDown {
         watch: Box<Watch>,
         until: Timestamp,
+        /// It waits for a person's yes, and comes to nothing without it.
+        #[serde(default)]
+        for_approval: bool,
     },
     /// The target's image is looked up before anything is touched.
     CheckingImage {
         watch: Box<Watch>,
         target: Revision,
+        /// A person ordered it.
+        #[serde(default)]
+        by_hand: Option<Box<ByHand>>,
     },
     RollingBack(Box<Rollback>),
     /// The rollback is over; machines that come back with the bad image are still put right.
@@ -299,6 +349,9 @@ pub struct Memory {
     pub left_over: Option<LeftOver>,
     /// An operator's brake, also one that has run out and was not lifted.
     pub operator_hold: Option<OperatorHold>,
+    /// The release that a person wants to be gone back to.
+    #[serde(default)]
+    pub pinned: Option<Pinned>,
     /// Machines that a rollback took down and that may still be so after it yielded.
     pub left_down: BTreeMap<MachineId, LeftDown>,
     /// Whether a steady app looks as if it degraded.
@@ -342,6 +395,7 @@ impl Memory {
             baked: None,
             left_over: None,
             operator_hold: None,
+            pinned: None,
             left_down: BTreeMap::new(),
             suspicion: None,
             vigil: Vigil::default(),
@@ -357,14 +411,20 @@ impl Memory {
         self.newest_trusted().or_else(|| self.newest_baked())
     }
 
-    /// The newest trusted release whose image is not known to be gone.
+    /// The newest trusted release whose image is not known to be gone; where a person pinned one,
+    /// that one or none.
     pub fn newest_trusted(&self) -> Option<&Trusted> {
-        self.trusted.iter().find(|trusted| trusted.is_available())
+        let wanted = self.pinned.as_ref().map(|pinned| &pinned.digest);
+        let mut fitting = self
+            .trusted
+            .iter()
+            .filter(|trusted| wanted.is_none_or(|digest| trusted.revision.digest == *digest));
+        fitting.find(|trusted| trusted.is_available())
     }
 
-    /// The baked release, unless its image is known to be gone.
+    /// The baked release, unless its image is known to be gone, or a person pinned another one.
     pub fn newest_baked(&self) -> Option<&Trusted> {
-        self.baked.as_ref().filter(|baked| baked.is_available())
+        self.baked.as_ref().filter(|baked| baked.is_available() && self.pinned.is_none())
     }
 }
 
@@ -377,6 +437,7 @@ impl Phase {
             Phase::Watching(watch) if watch.settled_at.is_none() => "deploying",
             Phase::Watching(_) => "baking",
             Phase::Steady => "steady",
+            Phase::CountingDown { for_approval: true, .. } => "awaiting_approval",
             Phase::CountingDown { .. } | Phase::CheckingImage { .. } => "counting_down",
             Phase::RollingBack(rollback) if rollback.is_confirming() => "confirming",
             Phase::RollingBack(_) => "rolling_back",

@@ -275,10 +275,12 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod arrivals;
+mod by_hand;
 mod capacity;
 mod confirming;
 mod control;
 mod guards;
+mod hands;
 mod holds;
 mod ledger;
 mod left_down;

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Context, Round, images, later, signed,
-    state::{self, Phase, Trusted, WATCHED_CLOSELY, Watch},
+    state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
 };
@@ -176,20 +176,14 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         failing: verdict::failing_checks(watch, round.machines),
         stayed_up: verdict::groups_that_stay_up(watch, round.machines),
         mirror: None,
+        vouched: None,
     }
 }
 
 fn trusted(watch: &Watch, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     cx.tell(EventKind::ReleaseTrusted, watch, None);
-    let digest = &watch.revision.digest;
-    let before = cx.memory.trusted.iter().find(|trusted| trusted.revision.digest == *digest);
-    let mirror = before.and_then(|trusted| trusted.mirror.clone());
-    cx.memory.trusted.retain(|trusted| trusted.revision.digest != *digest);
-    cx.memory.quarantined.retain(|old| old.digest != *digest);
-    cx.memory.suspects.retain(|old| old != digest);
-    let credentials = Trusted { mirror, ..credentials(watch, cx, round) };
-    cx.memory.trusted.insert(0, credentials);
-    cx.memory.trusted.truncate(state::TRUSTED_MAX);
+    let credentials = credentials(watch, cx, round);
+    cx.trust(credentials);
     // Whatever was baked is older now.
     cx.memory.baked = None;
     images::check(cx, watch.revision.image.clone(), false);

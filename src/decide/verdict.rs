@@ -56,12 +56,14 @@ pub(super) fn overall(evidence: &[Evidence]) -> Verdict {
         .unwrap_or(Verdict::Inconclusive)
 }
 
-/// Whether every breach was read from metrics pages.
+/// Whether there are breaches, and every one was read from metrics pages.
 pub(super) fn rests_on_metrics(evidence: &[Evidence]) -> bool {
-    evidence
+    let mut breaching = evidence
         .iter()
         .filter(|evidence| evidence.verdict == Verdict::Breach)
-        .all(|evidence| evidence.kind.source() == Some(SourceName::Pages))
+        .map(|evidence| evidence.kind.source() == Some(SourceName::Pages))
+        .peekable();
+    breaching.peek().is_some() && breaching.all(|from_pages| from_pages)
 }
 
 /// When the release will have been watched long enough to be trusted. `None`: not known yet.

@@ -64,6 +64,9 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         alerted: BTreeSet::new(),
         evidence: Vec::new(),
         last_ledger_status: None,
+        vetoed: None,
+        approved: None,
+        lapsed: false,
     }
 }
 

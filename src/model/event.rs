@@ -46,6 +46,8 @@ pub enum EventKind {
     HoldPlaced,
     #[serde(rename = "hold.cleared")]
     HoldCleared,
+    #[serde(rename = "operator.order")]
+    OperatorOrder,
     #[serde(rename = "monitor.blind")]
     MonitorBlind,
     #[serde(rename = "monitor.recovered")]
@@ -74,7 +76,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ReleaseDetected,
         Self::ReleaseTrusted,
         Self::ReleaseBaked,
@@ -90,6 +92,7 @@ impl EventKind {
         Self::RollbackFailed,
         Self::HoldPlaced,
         Self::HoldCleared,
+        Self::OperatorOrder,
         Self::MonitorBlind,
         Self::MonitorRecovered,
         Self::MonitorClock,
@@ -121,6 +124,7 @@ impl EventKind {
             Self::RollbackFailed => "rollback.failed",
             Self::HoldPlaced => "hold.placed",
             Self::HoldCleared => "hold.cleared",
+            Self::OperatorOrder => "operator.order",
             Self::MonitorBlind => "monitor.blind",
             Self::MonitorRecovered => "monitor.recovered",
             Self::MonitorClock => "monitor.clock",

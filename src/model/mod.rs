@@ -14,6 +14,7 @@ pub mod operator;
 pub mod policy;
 pub mod reason;
 pub mod release;
+pub mod reply;
 pub mod report;
 pub mod rest;
 pub mod selector;
@@ -30,7 +31,7 @@ pub use observation::{
     Count, Distress, MachineSample, Observation, Oddity, OrgContext, Readings, Selection, Since,
     SourceName, Want, Wanted,
 };
-pub use operator::{OperatorHold, Order};
+pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
     Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule, Mode, NoData,
     OnBreach, Policy, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy, Threshold,
@@ -38,6 +39,7 @@ pub use policy::{
 };
 pub use reason::{HoldReason, MirrorTrouble, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
+pub use reply::{Effect, Plan, PlannedRegion, Refusal, Reply};
 pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Shown, Unwell, Wait};
 pub use rest::Activity;
 pub use selector::{LabelMatch, Matcher, Selector};

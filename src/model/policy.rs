@@ -16,6 +16,8 @@ use super::{
 pub enum Mode {
     /// Say what would have been done.
     Observe,
+    /// Ask a person, and do it when they say yes in time.
+    Approve,
     /// Do it.
     Rollback,
 }
@@ -128,6 +130,8 @@ pub struct WatchPolicy {
     /// False rollbacks per healthy release, over all thresholds together (`1 in 1000` = 0.001).
     pub false_rollbacks: f64,
     pub countdown: Duration,
+    /// How long a person's yes is waited for, in mode `approve`.
+    pub approve_within: Duration,
 }
 
 impl Default for WatchPolicy {
@@ -140,6 +144,7 @@ impl Default for WatchPolicy {
             block: Duration::from_secs(5),
             false_rollbacks: 0.001,
             countdown: Duration::ZERO,
+            approve_within: Duration::from_secs(1800),
         }
     }
 }

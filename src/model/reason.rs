@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     evidence::{Note, Tally},
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
+    operator::Signed,
     report::{MachineFailure, MachineReport, Shown, Unwell, Wait},
 };
 
@@ -109,6 +110,48 @@ pub enum Reason {
         seconds: u64,
         together: Vec<AppName>,
     },
+    /// It is done when a person says yes until then.
+    AwaitsApproval {
+        until: jiff::Timestamp,
+    },
+    /// A person said yes to it.
+    ApprovedBy {
+        by: Signed,
+    },
+    /// A person ordered it.
+    OrderedBy {
+        by: Signed,
+    },
+    /// A person let it go on.
+    ResumedBy {
+        by: Signed,
+    },
+    /// A person vouched for it.
+    VouchedBy {
+        by: Signed,
+    },
+    /// A person wants it to be what is gone back to, or no longer.
+    Pinned {
+        by: Signed,
+    },
+    Unpinned {
+        by: Signed,
+    },
+    /// A person put its image among those that were rolled back, or took it out.
+    QuarantinedBy {
+        by: Signed,
+    },
+    UnquarantinedBy {
+        by: Signed,
+    },
+    /// A person does not want it to be rolled back.
+    VetoedBy {
+        by: Signed,
+    },
+    /// The registry cannot be asked, in its words.
+    RegistrySilent {
+        detail: String,
+    },
     /// The release is well again.
     Recovered,
     /// A countdown, or the look-up after it, came to nothing.
@@ -156,6 +199,17 @@ pub enum Reason {
         region: Region,
         shown: Option<Shown>,
         watched_s: f64,
+        /// What it runs, where that is not the known-good release but what a person wants.
+        #[serde(default)]
+        on: Option<String>,
+        /// Nothing was breached that its requests could be compared with.
+        #[serde(default)]
+        nothing_breached: bool,
+    },
+    /// The machines of a region that was put right went to rest, or are gone: it serves nobody, and
+    /// shows nothing.
+    RegionRests {
+        region: Region,
     },
     /// A rollback waits.
     Waits {
@@ -328,6 +382,12 @@ pub enum HoldReason {
     DailyBudget {
         max: u32,
     },
+    /// A person does not want this release to be rolled back.
+    Vetoed {
+        by: super::operator::Signed,
+    },
+    /// A person's yes was waited for, and did not come.
+    NotApproved,
     AlreadyRolledBack,
     /// The machines that still run the known-good release do no better at the same time.
     ControlToo {
@@ -370,6 +430,8 @@ impl HoldReason {
             | Self::Migrations
             | Self::MigrationsSince { .. }
             | Self::DailyBudget { .. }
+            | Self::Vetoed { .. }
+            | Self::NotApproved
             | Self::AlreadyRolledBack
             | Self::ImagesMissing
             | Self::NoImprovement { .. }

@@ -43,6 +43,8 @@ struct Body<'a> {
 struct Data<'a> {
     organization: &'a str,
     text: String,
+    /// What a person can do about it.
+    commands: Vec<Command>,
     app: Option<&'a str>,
     release: Option<Release<'a>>,
     known_good: Option<Release<'a>>,
@@ -55,6 +57,12 @@ struct Data<'a> {
     regions: Vec<Region<'a>>,
     thresholds: Vec<Threshold<'a>>,
     log_lines: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Command {
+    purpose: &'static str,
+    command: String,
 }
 
 #[derive(Serialize)]
@@ -119,12 +127,17 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
         timestamp: event.at.to_string(),
         data: Data {
             organization,
-            text: text::sentence(event),
+            text: text::message(event),
+            commands: text::commands(event)
+                .into_iter()
+                .map(|(purpose, command)| Command { purpose: purpose.word(), command })
+                .collect(),
             app: event.app.as_ref().map(AppName::as_str),
             release: event.release.as_ref().map(release),
             known_good: event.known_good.as_ref().map(release),
             mode: event.mode.map(|mode| match mode {
                 Mode::Observe => "observe",
+                Mode::Approve => "approve",
                 Mode::Rollback => "rollback",
             }),
             reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),

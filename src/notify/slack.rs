@@ -12,7 +12,7 @@ const FALLBACK_MAX: usize = 3900;
 
 /// The body for one event. Texts are escaped as Slack asks and stay under its limits.
 pub fn slack(event: &Event, organization: &str) -> String {
-    let sentence = text::sentence(event);
+    let sentence = text::message(event);
     let headline = format!("{} {}", symbol(event.kind), escape(&sentence, SECTION_MAX));
     let context =
         format!("`{}` · {} · {}", event.kind.as_str(), escape(organization, 200), event.at);
@@ -49,6 +49,7 @@ fn symbol(kind: EventKind) -> &'static str {
     match kind {
         EventKind::ReleaseDetected
         | EventKind::HoldCleared
+        | EventKind::OperatorOrder
         | EventKind::MonitorRecovered
         | EventKind::ConfigReloaded => ":information_source:",
         EventKind::ReleaseTrusted

@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
+mod commands;
 mod name;
+mod order;
 mod reason;
 mod report;
 
+pub use commands::{commands, message};
 pub use name::unresolved;
+pub use order::{effect, refusal};
 pub use reason::{hold, obstacle, reason};
 pub use report::machine;
 
@@ -31,11 +35,7 @@ pub fn sentence(event: &Event) -> String {
     let mut text = Text(head(event));
     match event.kind {
         EventKind::ReleaseDetected => {
-            text.push(&format!("new release{}", origin(event.release.as_ref())));
-            if let Some(good) = &event.known_good {
-                text.push(&format!(", judged against {}", good.name()));
-            }
-            text.reason(event);
+            text.detected(event);
         }
         EventKind::ReleaseTrusted => {
             text.push("trusted");
@@ -58,6 +58,7 @@ pub fn sentence(event: &Event) -> String {
         EventKind::RollbackPlanned => {
             text.push(match event.mode {
                 Some(Mode::Observe) => "would be rolled back (observing only)",
+                Some(Mode::Approve) => "should be rolled back",
                 Some(Mode::Rollback) | None => "will be rolled back",
             });
             text.numbers(event, Verdict::Breach);
@@ -84,6 +85,7 @@ pub fn sentence(event: &Event) -> String {
             text.next(&evidence(event, Verdict::Breach));
         }
         EventKind::HoldCleared => text.said(event, "no longer held"),
+        EventKind::OperatorOrder => text.ordered(event),
         EventKind::MonitorBlind
         | EventKind::MonitorRecovered
         | EventKind::MonitorClock
@@ -135,6 +137,7 @@ fn head(event: &Event) -> String {
         | EventKind::ReleaseDegraded
         | EventKind::HoldPlaced
         | EventKind::HoldCleared
+        | EventKind::OperatorOrder
         | EventKind::MonitorBlind
         | EventKind::MonitorRecovered
         | EventKind::MonitorClock
@@ -293,9 +296,25 @@ impl Text {
         self.regions(event);
     }
 
+    fn detected(&mut self, event: &Event) {
+        self.push(&format!("new release{}", origin(event.release.as_ref())));
+        if let Some(good) = &event.known_good {
+            self.push(&format!(", judged against {}", good.name()));
+        }
+        self.reason(event);
+    }
+
+    /// What a person said of a release.
+    fn ordered(&mut self, event: &Event) {
+        match event.reason {
+            Some(_) => self.reason(event),
+            None => self.push("an operator's order was carried out"),
+        }
+    }
+
     fn confirmed(&mut self, event: &Event) {
         match &event.reason {
-            Some(why @ Reason::RegionWell { .. }) => {
+            Some(why @ (Reason::RegionWell { .. } | Reason::RegionRests { .. })) => {
                 self.push(&reason(why));
                 self.regions(event);
             }

@@ -132,6 +132,7 @@ pub(super) fn importance(kind: EventKind) -> i64 {
         | EventKind::ReleaseUntrusted
         | EventKind::RollbackPaused
         | EventKind::HoldCleared
+        | EventKind::OperatorOrder
         | EventKind::MonitorBlind
         | EventKind::MonitorRecovered
         | EventKind::MonitorClock

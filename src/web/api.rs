@@ -18,8 +18,10 @@ use tokio::time::timeout;
 
 use super::{
     ApiState, metrics,
-    operator::{self, HoldRequest, OrderError, OrderView, UnholdRequest},
-    view::{AppView, ErrorView, EventView, HistoryView, OrgView},
+    operator::{
+        self, ActProblem, ActRequest, ActView, HoldRequest, OrderError, OrderView, UnholdRequest,
+    },
+    view::{AppView, ErrorView, EventView, HistoryView, OrgView, RefusedView, ReleasesView},
 };
 use crate::{
     model::{AppName, OperatorHold, Order},
@@ -65,7 +67,7 @@ impl From<OrderError> for Refusal {
     fn from(error: OrderError) -> Self {
         let status = match error {
             OrderError::NotWatched(_) => StatusCode::NOT_FOUND,
-            OrderError::NotNoted(_) => StatusCode::SERVICE_UNAVAILABLE,
+            OrderError::NotNoted(_) | OrderError::NoAnswer(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, error.to_string())
     }
@@ -85,12 +87,14 @@ pub(super) fn routes(state: ApiState) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/apps/{app}", get(app))
         .route("/api/v1/apps/{app}/history", get(history))
+        .route("/api/v1/apps/{app}/releases", get(releases))
+        .route("/api/v1/apps/{app}/{act}", post(act))
         .route("/api/v1/hold", post(hold).delete(unhold))
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()) })
         .method_not_allowed_fallback(|| async {
             Refusal(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "this API is read with GET; holds are placed with POST and ended with DELETE"
+                "this API is read with GET; orders are given with POST, and a hold is ended with DELETE"
                     .to_owned(),
             )
         })
@@ -217,8 +221,39 @@ async fn order(
     hold: Option<OperatorHold>,
 ) -> Result<Json<OrderView>, Refusal> {
     let order = hold.clone().map_or(Order::Unhold, Order::Hold);
-    let apps = state.orders.give(app, order).await?;
+    let apps = state.desk.give(app, order).await?;
     Ok(Json(OrderView { apps, hold }))
+}
+
+async fn act(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    path: Result<Path<(AppName, String)>, PathRejection>,
+    request: Result<Json<ActRequest>, JsonRejection>,
+) -> Result<Response, Refusal> {
+    let Path((app, word)) = path?;
+    admit(&state, &headers)?;
+    let Json(request) = request?;
+    let (act, signed) =
+        operator::act(&word, request, state.clock.now()).map_err(|problem| match problem {
+            ActProblem::Unknown => Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()),
+            ActProblem::Wrong(text) => Refusal(StatusCode::BAD_REQUEST, text),
+        })?;
+    let answer = state.desk.act(app.clone(), act, signed).await?;
+    if !answer.done {
+        let view = RefusedView { error: answer.text, refusal: answer.facts };
+        return Ok((StatusCode::CONFLICT, Json(view)).into_response());
+    }
+    let view = ActView { app, act: word, text: answer.text, effect: answer.facts };
+    Ok(Json(view).into_response())
+}
+
+async fn releases(
+    State(state): State<ApiState>,
+    name: Result<Path<AppName>, PathRejection>,
+) -> Result<Json<ReleasesView>, Refusal> {
+    let Path(name) = name?;
+    Ok(Json(state.desk.releases(name).await?))
 }
 
 #[derive(Deserialize)]

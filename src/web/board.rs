@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::view::{AppView, FeedView, MirrorState, OrgView};
+use super::view::{AppView, FeedView, MirrorState, OrgView, ReleaseView};
 use crate::{
     model::{AppName, Digest, OperatorHold, Region},
     ports::{CopyProgress, PlatformError},
@@ -100,6 +100,8 @@ pub(super) struct Counters {
 #[derive(Debug, Default)]
 struct State {
     apps: BTreeMap<AppName, AppView>,
+    /// What is known of each app's releases.
+    releases: BTreeMap<AppName, Vec<ReleaseView>>,
     /// What should be watched; `None` before the organization was listed.
     expected: Option<BTreeSet<AppName>>,
     /// Why the organization could not be listed, the last time that was so.
@@ -245,10 +247,21 @@ impl Board {
         self.state().copying.remove(app);
     }
 
+    /// Keeps what is known of an app's releases.
+    pub fn know(&self, app: &AppName, releases: Vec<ReleaseView>) {
+        self.state().releases.insert(app.clone(), releases);
+    }
+
+    /// What is known of an app's releases; `None`: it is not watched.
+    pub fn releases(&self, app: &AppName) -> Option<Vec<ReleaseView>> {
+        self.state().releases.get(app).cloned()
+    }
+
     /// Takes down an app that is no longer watched.
     pub fn remove(&self, app: &AppName) {
         let mut state = self.state();
         state.apps.remove(app);
+        state.releases.remove(app);
         state.rounds.remove(app);
         if let Some(expected) = &mut state.expected {
             expected.remove(app);

@@ -1,13 +1,14 @@
 //! The HTTP side of the daemon: health, its own metrics, and a JSON API to read by.
 //!
 //! Everything served here is a copy: the daemon puts views on the [`Board`] after each round, and
-//! requests read them without waiting for a round. History comes from the journal. What can be changed
-//! over HTTP are operators' holds, with a token.
+//! requests read them without waiting for a round. History comes from the journal. Operators
+//! give their orders over HTTP as well, with a token.
 
 mod api;
 mod board;
 mod metrics;
 pub mod operator;
+mod releases;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -24,7 +25,7 @@ use tokio::{net::TcpListener, sync::Notify};
 
 pub use api::out_of_order;
 pub use board::{Board, CallOutcome, Readiness, RollbackOutcome};
-pub use operator::{OrderError, OrderTaker};
+pub use operator::{Desk, OrderError};
 pub use view::{AppView, Phase};
 
 use crate::{config::Secret, model::Event, ports::Clock, store::Journal};
@@ -42,8 +43,8 @@ pub struct ApiState {
     pub receivers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The sentence a person reads for an event; given, so that text has one home.
     pub sentence: fn(&Event) -> String,
-    /// Carries out what operators order.
-    pub orders: Arc<dyn OrderTaker>,
+    /// Carries out what operators order, and knows an app's releases.
+    pub desk: Arc<dyn Desk>,
     /// What an operator has to show; `None`: no orders are taken.
     pub operator_token: Option<Secret>,
 }

@@ -1,14 +1,18 @@
 //! Orders over HTTP: only with the operator's token, which is compared in constant time.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::view::ReleasesView;
 use crate::{
     config::{self, Secret},
-    model::{AppName, OperatorHold, Order},
+    model::{Act, AppName, OperatorHold, Order, Region, Signed, Strategy, Wish},
 };
 
 /// The variable that holds the token, on both sides.
@@ -18,6 +22,8 @@ const TOKEN_MIN: usize = 16;
 /// Longest reason and name, in characters.
 const REASON_MAX: usize = 500;
 const NAME_MAX: usize = 100;
+/// Longest text that may name a release: a whole reference, with its digest.
+const NAME_OF_RELEASE_MAX: usize = 600;
 /// Longest hold with an end.
 const FOR_MAX: SignedDuration = SignedDuration::from_hours(24 * 90);
 
@@ -26,15 +32,119 @@ const FOR_MAX: SignedDuration = SignedDuration::from_hours(24 * 90);
 pub enum OrderError {
     #[error("app {0} is not watched")]
     NotWatched(AppName),
+    #[error("the task of app {0} did not answer in time; status and history tell what it did")]
+    NoAnswer(AppName),
     #[error("the order cannot be written down, and was not carried out: {0}")]
     NotNoted(String),
 }
 
-/// Who carries orders out.
+/// Who carries orders out, and knows more than the board shows.
 #[async_trait]
-pub trait OrderTaker: Send + Sync {
-    /// Hands an order to one app, or to all; answers with those that recorded it.
+pub trait Desk: Send + Sync {
+    /// Hands a hold, or its end, to one app, or to all; answers with those that recorded it.
     async fn give(&self, app: Option<AppName>, order: Order) -> Result<Vec<AppName>, OrderError>;
+    /// Has one app do something once.
+    async fn act(&self, app: AppName, act: Act, signed: Signed) -> Result<Answer, OrderError>;
+    /// The releases of an app, and what is known of each.
+    async fn releases(&self, app: AppName) -> Result<ReleasesView, OrderError>;
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// `false`: it was refused, and nothing was changed.
+    pub done: bool,
+    /// For people.
+    pub text: String,
+    /// The same as facts.
+    pub facts: Value,
+}
+
+/// `POST /api/v1/apps/{app}/{act}`: the fields that the act has, and none else.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActRequest {
+    /// Who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// For `pin`, `quarantine`, `unquarantine` and `trust`: a number, a tag or a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// For `rollback`, like all that follow: the release to go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub regions: BTreeSet<Region>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// The answer to an act that was carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActView {
+    pub app: AppName,
+    pub act: String,
+    pub text: String,
+    pub effect: Value,
+}
+
+/// The act of this name that a request asks for, and who asks.
+pub(super) fn act(
+    word: &str,
+    request: ActRequest,
+    now: Timestamp,
+) -> Result<(Act, Signed), ActProblem> {
+    let ActRequest { by, reason, release, to, regions, strategy, force, dry_run } = request;
+    let by = tidy(by.as_deref().unwrap_or_default(), NAME_MAX);
+    let by = if by.is_empty() { "an operator".to_owned() } else { by };
+    let reason = tidy(reason.as_deref().unwrap_or_default(), REASON_MAX);
+    let signed = Signed { by, reason, at: now };
+    let release = release.map(|text| tidy(&text, NAME_OF_RELEASE_MAX));
+    let wish = Wish {
+        to: to.map(|text| tidy(&text, NAME_OF_RELEASE_MAX)),
+        regions,
+        strategy,
+        force,
+        dry_run,
+    };
+    let named = |release: Option<String>| {
+        let missing = || ActProblem::Wrong(format!("{word} needs the field release: which one"));
+        release.filter(|text| !text.is_empty()).ok_or_else(missing)
+    };
+    let is_named = release.is_some();
+    let (act, takes_release) = match word {
+        "rollback" => (Act::Rollback(wish.clone()), false),
+        "approve" => (Act::Approve, false),
+        "veto" => (Act::Veto, false),
+        "resume" => (Act::Resume, false),
+        "unpin" => (Act::Unpin, false),
+        "pin" => (Act::Pin { release: named(release)? }, true),
+        "quarantine" => (Act::Quarantine { release: named(release)? }, true),
+        "unquarantine" => (Act::Unquarantine { release: named(release)? }, true),
+        "trust" => (Act::Trust { release: named(release)? }, true),
+        _ => return Err(ActProblem::Unknown),
+    };
+    if is_named && !takes_release {
+        return Err(ActProblem::Wrong(format!("{word} has no field release")));
+    }
+    if word != "rollback" && wish != Wish::default() {
+        let text = format!("{word} has no fields to, regions, strategy, force and dry_run");
+        return Err(ActProblem::Wrong(text));
+    }
+    Ok((act, signed))
+}
+
+/// Why a request is no act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ActProblem {
+    Unknown,
+    Wrong(String),
 }
 
 /// `POST /api/v1/hold`.

@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
-    view::{ErrorView, HistoryView, OrgView},
+    operator::Answer,
+    view::{ErrorView, HistoryView, OrgView, ReleasesView},
     *,
 };
 use crate::{
-    model::{AppName, EventKind, Evidence, Kind, Mode, Order, Unit, Verdict},
+    model::{Act, AppName, EventKind, Evidence, Kind, Mode, Order, Signed, Unit, Verdict},
     ports::PlatformError,
     store::{Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp},
 };
@@ -20,7 +22,7 @@ use crate::{
 struct Clerk;
 
 #[async_trait]
-impl OrderTaker for Clerk {
+impl Desk for Clerk {
     async fn give(&self, app: Option<AppName>, order: Order) -> Result<Vec<AppName>, OrderError> {
         match app.as_ref().map(AppName::as_str) {
             None | Some("api") => Ok(vec!["api".into()]),
@@ -29,6 +31,22 @@ impl OrderTaker for Clerk {
                 drop(order);
                 Err(OrderError::NotWatched(app.unwrap()))
             }
+        }
+    }
+
+    async fn act(&self, app: AppName, act: Act, signed: Signed) -> Result<Answer, OrderError> {
+        let text = format!("{} by {}: {}", act.word(), signed.by, signed.reason);
+        match app.as_str() {
+            "api" => Ok(Answer { done: act != Act::Unpin, text, facts: json!({ "effect": "x" }) }),
+            "full" => Err(OrderError::NoAnswer(app)),
+            _ => Err(OrderError::NotWatched(app)),
+        }
+    }
+
+    async fn releases(&self, app: AppName) -> Result<ReleasesView, OrderError> {
+        match app.as_str() {
+            "api" => Ok(ReleasesView { app, releases: Vec::new(), ledger_unread: None }),
+            _ => Err(OrderError::NotWatched(app)),
         }
     }
 }
@@ -142,6 +160,8 @@ fn view(app: &str, phase: Phase) -> AppView {
         protection: crate::web::view::Protection::default(),
         quarantined: Vec::new(),
         mirror: Vec::new(),
+        vetoed: None,
+        pinned: None,
         operator_hold: None,
         hold: None,
         blind: None,
@@ -167,7 +187,7 @@ impl Served {
             clock: Clock::starting_at(noon()),
             receivers: Arc::new(|| vec!["idle".to_owned()]),
             sentence: |event| format!("it was {}", event.kind.as_str()),
-            orders: Arc::new(Clerk),
+            desk: Arc::new(Clerk),
             operator_token: Some(Secret::new("a-token-of-the-operator")),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

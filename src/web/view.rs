@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        AppName, Digest, Event, EventKind, Evidence, Kind, MachineId, Mode, OperatorHold, Reason,
-        Region, RegionReport, ReleaseVersion, Unit, Verdict, event::ReleaseInfo,
+        AppName, Digest, Event, EventKind, Evidence, ImageRef, Kind, MachineId, Mode, OperatorHold,
+        Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict, event::ReleaseInfo,
     },
     threshold,
 };
@@ -28,6 +29,8 @@ pub enum Phase {
     Baking,
     /// A rollback is decided and its countdown runs.
     CountingDown,
+    /// A rollback is decided, and done when a person says yes.
+    AwaitingApproval,
     RollingBack,
     /// A region is back on the known-good release and has to prove it.
     Confirming,
@@ -37,12 +40,13 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Learning,
         Self::Steady,
         Self::Deploying,
         Self::Baking,
         Self::CountingDown,
+        Self::AwaitingApproval,
         Self::RollingBack,
         Self::Confirming,
         Self::RolledBack,
@@ -57,6 +61,7 @@ impl Phase {
             Self::Deploying => "deploying",
             Self::Baking => "baking",
             Self::CountingDown => "counting_down",
+            Self::AwaitingApproval => "awaiting_approval",
             Self::RollingBack => "rolling_back",
             Self::Confirming => "confirming",
             Self::RolledBack => "rolled_back",
@@ -143,6 +148,12 @@ pub struct AppView {
     /// Copies of trusted images in the mirror, the newest release first; empty without a mirror.
     #[serde(default)]
     pub mirror: Vec<MirrorView>,
+    /// Who does not want the release to be rolled back, if anybody.
+    #[serde(default)]
+    pub vetoed: Option<Signed>,
+    /// The release that a person wants to be gone back to, and who.
+    #[serde(default)]
+    pub pinned: Option<PinnedView>,
     /// An operator's hold of this app, placed for it alone or for all.
     #[serde(default)]
     pub operator_hold: Option<OperatorHold>,
@@ -193,6 +204,9 @@ pub struct MirrorView {
     pub release: ReleaseInfo,
     /// Where the copy is, or will be.
     pub image: String,
+    /// The same in its parts.
+    #[serde(skip)]
+    pub reference: Option<ImageRef>,
     pub state: MirrorState,
     /// While it is copied: bytes that arrived, of so many.
     pub done: Option<u64>,
@@ -202,6 +216,14 @@ pub struct MirrorView {
     pub next: Option<Timestamp>,
     /// Whether its own registry has lost it: then this is the copy that a rollback takes.
     pub only_copy: bool,
+}
+
+/// A release that a person pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedView {
+    pub digest: Digest,
+    pub version: Option<ReleaseVersion>,
+    pub signed: Signed,
 }
 
 /// An image that was rolled back.
@@ -323,6 +345,14 @@ pub struct HistoryView {
     pub events: Vec<EventView>,
     /// `before` of the next page; `null` on the last one.
     pub next_before: Option<i64>,
+}
+
+/// What an order's refusal looks like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusedView {
+    pub error: String,
+    /// The same as facts.
+    pub refusal: serde_json::Value,
 }
 
 /// What every refusal looks like.

@@ -51,3 +51,73 @@ async fn a_daemon_without_a_token_takes_no_orders_and_says_why() {
     assert!(complaint.contains("WAVEOFF_OPERATOR_TOKEN is not set on the daemon"), "{complaint}");
     stage.end().await;
 }
+
+#[tokio::test]
+async fn an_operator_rolls_back_by_hand_and_follows_it_to_its_end() {
+    // Given a daemon that only observes, and a release that it may not undo
+    let mut stage = Stage::set().await;
+    stage.variable("WAVEOFF_OPERATOR_TOKEN", OPERATOR_TOKEN);
+    let observes = crate::stage::POLICY.replace("mode = \"rollback\"", "mode = \"observe\"");
+    stage.write("thresholds/all.toml", &observes);
+    stage.start().await;
+    stage.trusted().await;
+    stage.platform.ship("errors").await;
+    stage.hook.about_api("release.degraded", crate::wait::s(40)).await;
+
+    // When somebody asks what there is, then it is shown, with what a rollback would go to
+    let (code, text, _) = stage.waveoff(&["releases", "api"]).await;
+    assert_eq!(code, 0);
+    let row = |label: &str| text.lines().find(|line| line.contains(label)).expect(&text).to_owned();
+    assert!(row("v42").starts_with('●') && row("v42").contains("degraded"), "{text}");
+    assert!(row("v41").starts_with('←') && row("v41").contains("trusted"), "{text}");
+    assert!(text.contains("a rollback now would go to v41"), "{text}");
+
+    // what cannot be done is refused with a code of its own, and a dry run does nothing
+    let order = async |arguments: &[&str]| stage.waveoff_as(OPERATOR_TOKEN, arguments).await;
+    let (code, _, complaint) = order(&["rollback", "api", "--to", "v40"]).await;
+    assert!(code == 4 && complaint.contains("\"v40\" is no release"), "{code} {complaint}");
+    let (code, _, complaint) = order(&["approve", "api"]).await;
+    assert!(code == 4 && complaint.contains("no rollback of api waits for a yes"), "{complaint}");
+    let (code, said, _) = order(&["rollback", "api", "--dry-run"]).await;
+    assert!(code == 0 && said.contains("v42 → v41") && said.contains("nothing was done"), "{said}");
+    let (code, said, _) = order(&["rollback", "api", "--dry-run", "--json"]).await;
+    let plan: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &plan["effect"]["plan"]["to"]["version"]), (0, &41.into()));
+    assert_eq!(stage.platform.tags().await, ["errors"]);
+
+    // and what can be done is done, line by line, although the daemon only observes
+    let rollback = ["rollback", "api", "--watch", "--reason", "the sale", "--by", "dana"];
+    let (code, said, complaint) = order(&rollback).await;
+    assert_eq!(code, 0, "{said}\n{complaint}");
+    assert!(said.contains("ordered by dana: the sale"), "{said}");
+    assert!(said.lines().last().unwrap().contains("rolled back in"), "{said}");
+    assert_eq!(stage.platform.tags().await, ["v41"]);
+    let started = stage.hook.about_api("rollback.started", crate::wait::s(10)).await;
+    let text = started.body["data"]["text"].as_str().unwrap();
+    assert!(text.ends_with("Undo it: waveoff rollback api --to v42"), "{text}");
+    assert_eq!(started.body["data"]["commands"][1]["purpose"], "undo");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_order_that_makes_no_sense_is_refused_by_the_api_with_the_place() {
+    let mut stage = Stage::set().await;
+    stage.variable("WAVEOFF_OPERATOR_TOKEN", OPERATOR_TOKEN);
+    stage.start().await;
+    stage.trusted().await;
+    for (path, body, status, want) in [
+        ("api/approve", "{}", 409, "no rollback of api waits"),
+        ("api/approve", r#"{"release":"v1"}"#, 400, "approve has no field release"),
+        ("api/pin", "{}", 400, "pin needs the field release"),
+        ("api/pin", r#"{"release":"v41","to":"v1"}"#, 400, "pin has no fields to"),
+        ("api/rollback", r#"{"strategy":"canary"}"#, 400, "canary"),
+        ("api/rollback", r#"{"too":"v41"}"#, 400, "too"),
+        ("api/explode", "{}", 404, "no such page"),
+        ("nobody/veto", "{}", 404, "nobody is not watched"),
+    ] {
+        let (got, text) = stage.post(&format!("/api/v1/apps/{path}"), body).await;
+        assert_eq!(got, status, "{path} {body}: {text}");
+        assert!(text.contains(want), "{path} {body}: {text}");
+    }
+    stage.end().await;
+}

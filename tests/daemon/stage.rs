@@ -214,6 +214,17 @@ impl Stage {
         (status, text)
     }
 
+    /// What an operator gets for an order over HTTP.
+    pub async fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(OPERATOR_TOKEN);
+        let request = request.header("content-type", "application/json").body(body.to_owned());
+        let response = request.send().await.expect("the daemon answers");
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        self.heard.lock().unwrap().push(text.clone());
+        (status, text)
+    }
+
     /// The daemon's view of an app.
     pub async fn view(&self, app: &str) -> Option<Value> {
         let (status, text) = self.get(&format!("/api/v1/apps/{app}")).await;

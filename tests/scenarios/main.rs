@@ -25,6 +25,7 @@ mod mortal;
 mod neighbours;
 mod numbers;
 mod odd;
+mod orders;
 mod passing_causes;
 mod recovery;
 mod resume;

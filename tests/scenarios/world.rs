@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use waveoff::{
     config::{self, Config, Secret},
     daemon::{self, ConfigSource, Orders, Ports, Settings},
-    model::{AppName, Event, EventKind, Order, RegionStage},
+    model::{Act, AppName, Event, EventKind, Order, RegionStage, Reply, Signed},
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
     sim::{Fleet, Sim, ports::SimPlatform},
@@ -301,6 +301,13 @@ impl World {
     pub async fn try_order(&self, app: Option<&str>, order: &Order) -> Option<Vec<AppName>> {
         let app = app.map(AppName::new);
         self.orders.give(&self.reader, app.as_ref(), order, self.now()).await.ok()
+    }
+
+    /// What comes of what `dana` orders for the app.
+    pub async fn act(&self, act: Act) -> Reply {
+        let (by, reason) = ("dana".to_owned(), "the sale".to_owned());
+        let signed = Signed { by, reason, at: self.now() };
+        self.orders.act(&APP.into(), act, signed).await.expect("it is watched")
     }
 
     /// Names of the apps on the board.

@@ -128,7 +128,6 @@ fn a_mirror_is_a_registry_and_a_repository() {
 #[test]
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
-        (plain("mode = \"approve\""), "3: mode: `approve` is not available"),
         (plain("freeze = []"), "3: freeze: `freeze` is not available"),
         (
             plain("[rollback]\nconfig = \"restore\""),
@@ -163,7 +162,10 @@ fn what_does_not_exist_yet_is_refused_by_name() {
 fn words_are_checked_against_the_words_there_are() {
     each(&[
         (plain("mode = \"rolback\""), "3: mode: there is no `rolback`; did you mean \"rollback\"?"),
-        (plain("mode = \"on\""), "3: mode: there is no `on`; write \"observe\" or \"rollback\""),
+        (
+            plain("mode = \"on\""),
+            "3: mode: there is no `on`; write \"observe\", \"approve\" or \"rollback\"",
+        ),
         (
             plain("[rollback]\nstrategy = \"canary\""),
             "4: rollback.strategy: there is no `canary`; write \"rolling\" or \"immediate\"",

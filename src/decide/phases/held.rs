@@ -48,8 +48,7 @@ pub(super) fn held(
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         clear_hold(&watch, cx, Reason::Recovered);
         watch.registry_told = false;
-        watch.recovered_at = Some(cx.now);
-        watch.seen_s = 0.0;
+        watch.recovers(cx.now);
         return Phase::Watching(watch);
     }
     if matches!(reason, HoldReason::RegistryUnavailable { .. }) {
@@ -80,7 +79,7 @@ pub(super) fn stopped(
     cx: &mut Context<'_>,
     round: &Round<'_>,
 ) -> Phase {
-    let still_braked = cx.policy.mode != Mode::Rollback;
+    let still_braked = cx.policy.mode == Mode::Observe;
     if reason != HoldReason::ObserveMode || still_braked || round.machines.is_empty() {
         return Phase::Stopped { rollback, reason, since };
     }

@@ -7,7 +7,7 @@ mod watching;
 
 use jiff::SignedDuration;
 
-pub(super) use counting_down::{begin_countdown, cancel_countdown};
+pub(super) use counting_down::{begin_countdown, cancel_countdown, tell_cancelled};
 pub(super) use held::{clear_hold, hold};
 use watching::watching;
 
@@ -16,7 +16,7 @@ use super::{
     state::{Phase, Watch},
     verdict, watch,
 };
-use crate::model::{EventKind, HoldReason, Order, Reason};
+use crate::model::{EventKind, HoldReason, Reason};
 
 /// How long no machine may run a watched release before its watch ends: an update in progress
 /// shows the new image at once, so this is not a deploy.
@@ -34,9 +34,9 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
             Some(watch) => watching(watch, cx, round),
             None => Phase::Steady,
         },
-        Phase::CountingDown { watch, until } => {
+        Phase::CountingDown { watch, until, for_approval } => {
             match runs_still(watch, cx, round, Some(EventKind::RollbackStopped)) {
-                Some(watch) => counting_down::counting_down(watch, until, cx, round),
+                Some(watch) => counting_down::counting_down(watch, until, for_approval, cx, round),
                 None => Phase::Steady,
             }
         }
@@ -46,9 +46,9 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
                 None => Phase::Steady,
             }
         }
-        Phase::CheckingImage { mut watch, target } => {
+        Phase::CheckingImage { mut watch, target, by_hand } => {
             look_again(&mut watch, cx, round);
-            Phase::CheckingImage { watch, target }
+            Phase::CheckingImage { watch, target, by_hand }
         }
         Phase::RollingBack(work) => rollback::rolling_back(work, cx, round),
         Phase::RolledBack(work) => rollback::mopping_up(work, cx, round),
@@ -109,21 +109,4 @@ pub(super) fn unwatched(phase: Phase, cx: &mut Context<'_>) -> Phase {
         | Phase::Held { .. }
         | Phase::Stopped { .. }) => phase,
     }
-}
-
-/// An operator's order: noted at once; the guards see it from then on.
-pub(super) fn obey(phase: Phase, cx: &mut Context<'_>, order: &Order) -> Phase {
-    match order {
-        Order::Hold(hold) => {
-            cx.memory.operator_hold = Some(hold.clone());
-            cx.say(EventKind::HoldPlaced, HoldReason::Operator { hold: hold.clone() }.into());
-        }
-        Order::Unhold => {
-            if let Some(hold) = cx.memory.operator_hold.take() {
-                let was = HoldReason::Operator { hold };
-                cx.say(EventKind::HoldCleared, Reason::HoldOver { was });
-            }
-        }
-    }
-    phase
 }

@@ -125,7 +125,7 @@ fn places(policy: &Policy, rollback: &Rollback, group: &ProcessGroup, up: usize)
     let goes_alone = if rollback.escalated {
         !rollback.proven && !rollback.regions.iter().any(RegionWork::has_proved)
     } else {
-        policy.rollback.strategy == Strategy::Rolling && !one_is_back
+        rollback.strategy(policy) == Strategy::Rolling && !one_is_back
     };
     if goes_alone {
         return 1;
@@ -135,7 +135,7 @@ fn places(policy: &Policy, rollback: &Rollback, group: &ProcessGroup, up: usize)
 
 /// The policy's limit among so many machines.
 fn unavailable(policy: &Policy, rollback: &Rollback, up: usize) -> usize {
-    if rollback.escalated || policy.rollback.strategy == Strategy::Immediate {
+    if rollback.escalated || rollback.strategy(policy) == Strategy::Immediate {
         return up.max(1);
     }
     let machines_at_once = match policy.rollback.max_unavailable {

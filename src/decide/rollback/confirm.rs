@@ -133,6 +133,7 @@ pub(super) fn confirming(
     let patient = confirm.windows >= CONFIRM_WINDOWS_MAX;
     match judge(rollback, work, &confirm, &here, cx) {
         Look::Healthy { shown } => Ok(well(shown)),
+        Look::NoBetter(_) if rollback.insisted.is_some() => Ok(well(None)),
         Look::NoBetter(detail) if proof => Err(HoldReason::NoImprovement { region, detail }),
         Look::NoBetter(detail) => {
             Ok(again(confirm, cx.now, true, Some(Wait::Unhealthy { region, detail })))

@@ -6,10 +6,11 @@
 //! what came of each attempt, `confirm`
 //! judges a region on the known-good image, `pause` is about the time in which nothing comes further,
 //! `ledger` keeps the entry in the release ledger, `mop_up` puts right what comes back afterwards,
-//! `left_down` starts again what was taken down and left so, `report` tells all of it to people.
+//! `left_down` starts again what was taken down and left so, `ending` says how it ends, `report` tells all of it to people.
 
 mod capacity;
 mod confirm;
+mod ending;
 mod ledger;
 pub mod left_down;
 mod mop_up;
@@ -27,10 +28,14 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, PutImage, PutOutcome, Round, door, fleet,
-    state::{LedgerEntry, Phase, RegionPhase, RegionWork, Revision, Rollback, Watch},
+    Command, Context, PutImage, PutOutcome, Round, door, fleet, hands,
+    state::{ByHand, LedgerEntry, Phase, RegionPhase, RegionWork, Revision, Rollback, Watch},
 };
-use crate::model::{Event, EventKind, HoldReason, Machine, Mode, Reason, Region, Release, Wait};
+use crate::model::{
+    Event, EventKind, HoldReason, Machine, Mode, Policy, Reason, Region, Release, Wait,
+};
+use ending::{finish, nothing_left};
+pub(super) use ending::{open_again, stop, stop_for_order, stop_for_rival};
 pub(super) use ledger::{
     close_what_was_left_open, ledger_refused, release_closed, release_left_open, release_opened,
 };
@@ -42,7 +47,6 @@ use outcome::note_outcome;
 pub(super) use pause::not_seen;
 use progress::rescan;
 use region::{Next, failing, order_machines, updating};
-use report::left_behind;
 pub use report::report;
 use work::{Listed, MachinePhase, MachineWork, Skip};
 
@@ -52,18 +56,18 @@ const BUDGET_MEMORY: usize = 20;
 const LISTED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// Writes the rollback down, and its entry in the ledger first. Only the door calls this.
-pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> Phase {
+pub(super) fn begin(
+    watch: &Watch,
+    target: &Revision,
+    by_hand: Option<ByHand>,
+    cx: &mut Context<'_>,
+) -> Phase {
     let bad = watch.revision.clone();
     let regions = order(cx.policy, watch)
         .into_iter()
         .map(|region| {
-            let limited = cx.policy.rollback.only_breaching_regions;
-            let skipped = limited && !is_breaching(watch, &region);
-            let phase = if skipped {
-                RegionPhase::Skipped(Skip::NotBreaching)
-            } else {
-                RegionPhase::Waiting
-            };
+            let skip = left_alone(cx.policy, watch, by_hand.as_ref(), &region);
+            let phase = skip.map_or(RegionPhase::Waiting, RegionPhase::Skipped);
             RegionWork::new(region, phase)
         })
         .collect();
@@ -73,7 +77,9 @@ pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> P
         regions,
         proven: false,
         listed: Vec::new(),
-        escalated: cx.policy.rollback.escalate && is_total_outage(&watch.evidence),
+        escalated: cx.policy.rollback.escalate
+            && by_hand.is_none()
+            && is_total_outage(&watch.evidence),
         evidence: watch.evidence.clone(),
         started_at: cx.now,
         progress_at: cx.now,
@@ -88,10 +94,17 @@ pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> P
         stall_told: false,
         target: target.clone(),
         bad: bad.clone(),
+        by_hand,
+        insisted: None,
         after: cx.memory.seen_version.max(bad.version.unwrap_or_default()),
     };
-    cx.quarantine(&bad);
-    remember_for_the_budget(cx);
+    match &rollback.by_hand {
+        None => {
+            cx.quarantine(&bad);
+            remember_for_the_budget(cx);
+        }
+        Some(by_hand) => hands::note_begun(cx, by_hand, &bad, target),
+    }
     cx.command(Command::OpenRelease {
         image: target.image.reference(),
         after: rollback.after,
@@ -99,8 +112,31 @@ pub(super) fn begin(watch: &Watch, target: &Revision, cx: &mut Context<'_>) -> P
     });
     let mut event = event(cx, EventKind::RollbackStarted, &rollback);
     event.after_s = Some(cx.now.duration_since(watch.since).as_secs_f64());
+    event.reason = match &rollback.by_hand {
+        Some(by_hand) => Some(Reason::OrderedBy { by: by_hand.signed.clone() }),
+        None => watch.approved.clone().map(|by| Reason::ApprovedBy { by }),
+    };
     cx.events.push(event);
     Phase::RollingBack(Box::new(rollback))
+}
+
+/// Why a region is not touched, if it is not.
+fn left_alone(
+    policy: &Policy,
+    watch: &Watch,
+    by_hand: Option<&ByHand>,
+    region: &Region,
+) -> Option<Skip> {
+    match by_hand {
+        Some(by_hand) => {
+            let asked = by_hand.regions.is_empty() || by_hand.regions.contains(region);
+            (!asked).then_some(Skip::NotAsked)
+        }
+        None => {
+            let limited = policy.rollback.only_breaching_regions;
+            (limited && !is_breaching(watch, region)).then_some(Skip::NotBreaching)
+        }
+    }
 }
 
 fn remember_for_the_budget(cx: &mut Context<'_>) {
@@ -119,7 +155,7 @@ pub(super) fn rolling_back(
     cx: &mut Context<'_>,
     round: &Round<'_>,
 ) -> Phase {
-    if cx.policy.mode != Mode::Rollback {
+    if cx.policy.mode == Mode::Observe && !rollback.is_wanted_by_hand() {
         return stop(rollback, cx, HoldReason::ObserveMode);
     }
     pause::note_absence(&mut rollback, cx.now);
@@ -186,13 +222,15 @@ fn work_on(
                     if let Some(work) = rollback.regions.get_mut(index) {
                         work.go_to_rest();
                     }
-                    moves(rollback, index, RegionPhase::Confirmed, None, cx);
+                    let Some(work) = rollback.regions.get(index) else { continue };
+                    let why = Reason::RegionRests { region: work.region.clone() };
+                    moves(rollback, index, RegionPhase::Confirmed, Some(why), cx);
                 }
                 Next::Confirmed(shown, watched_s) => {
                     came_further = true;
                     let Some(work) = rollback.regions.get(index) else { continue };
                     let region = work.region.clone();
-                    let why = Reason::RegionWell { region, shown, watched_s };
+                    let why = report::well(rollback, region, shown, watched_s);
                     moves(rollback, index, RegionPhase::Confirmed, Some(why), cx);
                 }
             }
@@ -249,7 +287,8 @@ fn look_at(
     cx: &Context<'_>,
     round: &Round<'_>,
 ) -> Result<Next, HoldReason> {
-    let proof = !rollback.regions.iter().any(RegionWork::has_proved);
+    // In a total outage the one machine that came back well was the proof.
+    let proof = !rollback.proven && !rollback.regions.iter().any(RegionWork::has_proved);
     let Some(work) = rollback.regions.get(index) else {
         return Ok(Next::Stays(RegionPhase::Waiting, None));
     };
@@ -286,12 +325,11 @@ fn moves(
 /// An outcome frees places: what is due is ordered at once, unless something has to be asked first.
 fn order_next(rollback: &mut Rollback, cx: &mut Context<'_>) {
     let seen_lately = cx.now.duration_since(rollback.looked_at) < LISTED_FOR;
-    let may = cx.policy.mode == Mode::Rollback
-        && rollback.pause.is_none()
+    let may = rollback.pause.is_none()
         && rollback.waits_for.is_none()
         && seen_lately
         && !rollback.listed.is_empty()
-        && door::resume(cx).is_none();
+        && door::resume(cx, rollback).is_none();
     if may {
         let at_work = steps::at_work(cx.policy, rollback);
         order_at(rollback, cx, &at_work);
@@ -335,19 +373,6 @@ fn is_void(rollback: &Rollback) -> bool {
         left || (work.machines.is_empty() && work.unlisted_since.is_none())
     });
     nothing && rollback.progress_at == rollback.started_at
-}
-
-/// There is nothing to be undone: no rollback, completed or not.
-fn nothing_left(rollback: &Rollback, cx: &mut Context<'_>, machines: &[&Machine]) -> Phase {
-    ledger::close(cx, rollback, false);
-    let mut event = event(cx, EventKind::RollbackStopped, rollback);
-    event.reason = Some(Reason::NothingLeft);
-    cx.events.push(event);
-    let runs = fleet::most_common(machines).filter(|runs| cx.is_trusted(runs));
-    if let Some(runs) = runs {
-        fleet::make_current(&mut cx.memory, runs, cx.now);
-    }
-    Phase::Steady
 }
 
 /// Yields to a release that machines run already, and waits for one that is only announced.
@@ -426,65 +451,6 @@ fn note(rollback: &mut Rollback, cx: &mut Context<'_>, put: &PutImage, outcome: 
     let (machine, region) = (put.machine.clone(), put.region.clone());
     event.reason = Some(Reason::MachineFailed { machine, region, failure });
     cx.events.push(event);
-}
-
-fn finish(mut rollback: Box<Rollback>, cx: &mut Context<'_>, machines: &[&Machine]) -> Phase {
-    rollback.completed_at = Some(cx.now);
-    rollback.pause = None;
-    let current = Revision {
-        version: rollback.ledger.version().or(rollback.target.version),
-        ..rollback.target.clone()
-    };
-    fleet::make_current(&mut cx.memory, current, cx.now);
-    ledger::close(cx, &rollback, true);
-    let mut event = event(cx, EventKind::RollbackCompleted, &rollback);
-    event.reason = left_behind(&rollback, machines);
-    cx.events.push(event);
-    Phase::RolledBack(rollback)
-}
-
-/// Stops half way and pages.
-pub(super) fn stop(mut rollback: Box<Rollback>, cx: &mut Context<'_>, reason: HoldReason) -> Phase {
-    ledger::close(cx, &rollback, false);
-    drop_unstarted(cx, &rollback);
-    left_down::remember(cx, &rollback);
-    rollback.pause = None;
-    for kind in [EventKind::RollbackStopped, EventKind::HoldPlaced] {
-        let mut event = event(cx, kind, &rollback);
-        event.reason = Some(reason.clone().into());
-        cx.events.push(event);
-    }
-    Phase::Stopped { rollback, reason, since: cx.now }
-}
-
-/// A newer release wins: the rollback ends where it is. Whatever is newer shows up on the machines
-/// and is watched from then on.
-pub(super) fn stop_for_rival(cx: &mut Context<'_>, rollback: &Rollback, newer: &str) -> Phase {
-    ledger::close(cx, rollback, false);
-    drop_unstarted(cx, rollback);
-    left_down::remember(cx, rollback);
-    let bad = &rollback.bad.digest;
-    for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *bad) {
-        // What the newer release does not reach is undone all the same.
-        old.unfinished = true;
-    }
-    let mut event = event(cx, EventKind::RollbackStopped, rollback);
-    event.reason = Some(Reason::NewerRelease { label: newer.to_owned() });
-    cx.events.push(event);
-    Phase::Steady
-}
-
-/// Forgets commands of a rollback that ended: none of them may begin now.
-fn drop_unstarted(cx: &mut Context<'_>, rollback: &Rollback) {
-    cx.memory.pending.retain(|_, command| match command {
-        Command::PutImage(put) => put.rollback != rollback.id,
-        Command::CheckImage { .. }
-        | Command::MirrorImage { .. }
-        | Command::OpenRelease { .. }
-        | Command::StartMachine(_)
-        | Command::CloseStray { .. }
-        | Command::CloseRelease { .. } => true,
-    });
 }
 
 /// An event about a rollback, with its regions and machines.

@@ -19,7 +19,7 @@ pub(in crate::decide) fn mopping_up(
     round: &Round<'_>,
 ) -> Phase {
     let found = rescan(&mut rollback, cx, round);
-    let may_act = door::resume(cx).is_none();
+    let may_act = door::resume(cx, &rollback).is_none();
     if !found.set_by_hand.is_empty() {
         tell(cx, &rollback, Reason::SetByHand { machines: found.set_by_hand });
     }

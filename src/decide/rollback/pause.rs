@@ -99,6 +99,10 @@ fn may_go_on(
     round: &Round<'_>,
 ) -> Option<Wait> {
     let now = cx.now;
+    if rollback.is_wanted_by_hand() {
+        // Whoever wants it was asked already, and needs no breach.
+        return None;
+    }
     let is_long = now.duration_since(pause.since) >= EVIDENCE_FOR;
     if !is_long {
         let watch = as_it_was(rollback, now);

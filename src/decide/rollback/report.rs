@@ -5,7 +5,8 @@ use super::{
     work::RegionWork,
 };
 use crate::model::{
-    Machine, MachineReport, Reason, RegionReport, RegionStage, Wait, reason::LeftMachine,
+    Machine, MachineReport, Reason, Region, RegionReport, RegionStage, Shown, Verdict, Wait,
+    reason::LeftMachine,
 };
 
 /// Machines that do not run the target when a rollback ends, by name. Machines outside any release,
@@ -51,6 +52,18 @@ fn describe(machine: &MachineWork) -> MachineReport {
             _ => MachineReport::Waiting,
         },
     }
+}
+
+/// Why a region counts as well.
+pub(super) fn well(
+    rollback: &Rollback,
+    region: Region,
+    shown: Option<Shown>,
+    watched_s: f64,
+) -> Reason {
+    let breached = rollback.evidence.iter().any(|one| one.verdict == Verdict::Breach);
+    let on = rollback.by_hand.is_some().then(|| rollback.target.label());
+    Reason::RegionWell { region, shown, watched_s, on, nothing_breached: !breached }
 }
 
 /// Region by region, for people.

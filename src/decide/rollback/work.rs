@@ -9,14 +9,14 @@ use super::{
     super::{
         command::CommandId,
         rival::Verified,
-        state::{CrashCount, FailingChecks, Revision},
+        state::{ByHand, CrashCount, FailingChecks, Revision},
     },
     pause::Pause,
 };
 use crate::{
     model::{
-        Digest, Evidence, InstanceId, Machine, MachineFailure, MachineId, MachineState,
-        ProcessGroup, Region, Release, ReleaseVersion, Wait,
+        Digest, Evidence, InstanceId, Machine, MachineFailure, MachineId, MachineState, Policy,
+        ProcessGroup, Region, Release, ReleaseVersion, Signed, Strategy, Wait,
     },
     threshold::Confirming,
 };
@@ -184,6 +184,8 @@ pub enum Skip {
     GivenUp,
     /// There is nothing of the bad release in it.
     NothingHere,
+    /// Whoever ordered the rollback did not ask for it.
+    NotAsked,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -225,9 +227,9 @@ impl RegionWork {
         self.is_open() && self.phase != RegionPhase::Waiting
     }
 
-    /// Whether the policy leaves it alone.
+    /// Whether the policy, or whoever ordered the rollback, leaves it alone.
     pub fn is_left_alone(&self) -> bool {
-        self.phase == RegionPhase::Skipped(Skip::NotBreaching)
+        matches!(self.phase, RegionPhase::Skipped(Skip::NotBreaching | Skip::NotAsked))
     }
 
     /// Done with, and nothing of it is up: another region has to show that the rollback helps.
@@ -285,6 +287,12 @@ pub struct Rollback {
     /// Whether people know that it has come no further for very long.
     pub stall_told: bool,
     pub completed_at: Option<Timestamp>,
+    /// A person ordered it.
+    #[serde(default)]
+    pub by_hand: Option<ByHand>,
+    /// A person let it go on after it had stopped, whatever it showed.
+    #[serde(default)]
+    pub insisted: Option<Signed>,
 }
 
 impl Rollback {
@@ -310,6 +318,22 @@ impl Rollback {
     pub fn is_set_by_hand(&self) -> bool {
         let mut machines = self.regions.iter().flat_map(|work| work.machines.values());
         machines.any(|machine| matches!(machine.phase, MachinePhase::SetByHand { .. }))
+    }
+
+    /// Whether a person ordered it, or let it go on.
+    pub fn is_wanted_by_hand(&self) -> bool {
+        self.by_hand.is_some() || self.insisted.is_some()
+    }
+
+    /// Whether it was paused for so long that it wants the breach to be seen again.
+    pub fn waits_for_a_breach(&self) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.wait == Wait::FreshBreach)
+    }
+
+    /// How machines are taken.
+    pub fn strategy(&self, policy: &Policy) -> Strategy {
+        let ordered = self.by_hand.as_ref().and_then(|by_hand| by_hand.strategy);
+        ordered.unwrap_or(policy.rollback.strategy)
     }
 
     pub fn machine(&self, id: &MachineId) -> Option<&MachineWork> {

@@ -122,7 +122,7 @@ fn an_outcome_begins_no_machine_while_an_operator_holds() {
         since: at(0),
         until: None,
     };
-    stage.tell(&Input::Operator(crate::model::Order::Hold(hold)));
+    stage.tell(&Input::Operator { order: crate::model::Order::Hold(hold), machines: Vec::new() });
     assert_eq!(put_on(&stage.answer(puts("m1"), leased())), [""; 0]);
 }
 

@@ -1,6 +1,9 @@
 //! What a region has to show on the known-good image, and for how long.
 
-use super::{stage::Stage, *};
+use super::{
+    stage::{Stage, ratio},
+    *,
+};
 
 fn confirmed(stage: &Stage) -> usize {
     stage.told(EventKind::RollbackRegionConfirmed).len()
@@ -47,4 +50,31 @@ fn a_region_that_is_worked_on_again_is_watched_anew() {
     assert_eq!(confirmed(&stage), 0, "{:?}", stage.rollback().regions);
     stage.pass(14);
     assert_eq!(confirmed(&stage), 1);
+}
+
+/// Nothing of v2 works anywhere. The first machine that is back proves that it is the release; while
+/// another one of its region takes its time, the other region fails on for a reason of its own.
+#[test]
+fn once_a_total_outage_is_proven_to_be_the_release_one_region_stops_no_other() {
+    let mut stage = Stage::trusted(&["m1", "m2", "m3"]);
+    stage.machine("m3").region = crate::model::Region::new("syd");
+    stage.policy.rollback.escalate = true;
+    stage.policy.thresholds.push(ratio());
+    stage.ship(2, "sha256:2");
+    stage.serves = vec![("m1", 100.0, 100.0), ("m2", 100.0, 100.0), ("m3", 100.0, 100.0)];
+    while !matches!(stage.state.phase, Phase::RollingBack(_)) {
+        stage.look();
+    }
+    assert!(stage.rollback().escalated);
+    stage.serves = vec![("m1", 100.0, 0.0), ("m3", 100.0, 100.0)];
+    for _ in 0..60 {
+        stage.look();
+        stage.put_right_but("m2");
+    }
+    assert!(stage.rollback().proven);
+    assert_eq!(confirmed(&stage), 0, "m2 is not back");
+    assert!(matches!(stage.state.phase, Phase::RollingBack(_)), "{:?}", stage.events);
+    stage.put_right_now();
+    stage.pass(60);
+    assert_eq!(stage.told(EventKind::RollbackStopped).len(), 0);
 }

@@ -109,13 +109,13 @@ fn a_hold_that_becomes_another_is_told_as_another() {
         since: at(0),
         until: None,
     };
-    stage.tell(&Input::Operator(Order::Hold(hold)));
+    stage.tell(&Input::Operator { order: Order::Hold(hold), machines: Vec::new() });
     stage.pass(60);
     let placed = count(&stage, EventKind::HoldPlaced);
     stage.pass(60);
     assert_eq!(count(&stage, EventKind::HoldPlaced), placed, "once");
     stage.policy.mode = Mode::Observe;
-    stage.tell(&Input::Operator(Order::Unhold));
+    stage.tell(&Input::Operator { order: Order::Unhold, machines: Vec::new() });
     stage.pass(2);
     let last = stage.told(EventKind::HoldPlaced).pop().unwrap();
     assert_eq!(last.reason, Some(HoldReason::ObserveMode.into()));

@@ -20,12 +20,13 @@ fn cloned(before: impl FnOnce(&mut Stage)) -> Stage {
 }
 
 fn hold() -> Input {
-    Input::Operator(Order::Hold(OperatorHold {
+    let order = Order::Hold(OperatorHold {
         by: "zoe".to_owned(),
         reason: "let me look".to_owned(),
         since: at(0),
         until: None,
-    }))
+    });
+    Input::Operator { order, machines: Vec::new() }
 }
 
 /// What was told of the machines that run the bad image again.
@@ -50,7 +51,7 @@ fn under_an_operators_hold_it_is_told_and_left_until_the_hold_is_lifted() {
     let mut stage = cloned(|stage| drop(stage.tell(&hold())));
     assert_eq!(put_on(&stage.pass(60)), [""; 0]);
     assert_eq!(told(&stage)[0], &again(false));
-    stage.tell(&Input::Operator(Order::Unhold));
+    stage.tell(&Input::Operator { order: Order::Unhold, machines: Vec::new() });
     assert_eq!(put_on(&stage.pass(4)), ["m9"]);
 }
 

@@ -125,10 +125,10 @@ fn an_operators_hold_stops_it_before_the_next_machine_until_it_is_lifted() {
         since: at(stage.second),
         until: None,
     };
-    stage.tell(&Input::Operator(Order::Hold(hold)));
+    stage.tell(&Input::Operator { order: Order::Hold(hold), machines: Vec::new() });
     assert_eq!(put_on(&stage.pass(60)), [""; 0]);
     assert_eq!(stage.told(EventKind::RollbackPaused).len(), 1);
-    stage.tell(&Input::Operator(Order::Unhold));
+    stage.tell(&Input::Operator { order: Order::Unhold, machines: Vec::new() });
     assert_eq!(put_on(&stage.pass(4)), ["m1"]);
 }
 
@@ -138,7 +138,7 @@ fn a_hold_that_ran_out_is_none() {
     let until = Some(at(stage.second + 60));
     let (by, reason) = ("zoe".to_owned(), String::new());
     let hold = OperatorHold { by, reason, since: at(stage.second), until };
-    stage.tell(&Input::Operator(Order::Hold(hold)));
+    stage.tell(&Input::Operator { order: Order::Hold(hold), machines: Vec::new() });
     assert_eq!(put_on(&stage.pass(56)), [""; 0]);
     assert_eq!(put_on(&stage.pass(8)), ["m1"]);
 }

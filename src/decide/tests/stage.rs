@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::model::{
-    Check, CheckStatus, Count, MachineId, MachineSample, Ratio, Readings, Release, ReleaseStatus,
-    Selector, Since, SourceName,
+    Act, Check, CheckStatus, Count, MachineId, MachineSample, Order, Ratio, Readings, Release,
+    ReleaseStatus, Selector, Signed, Since, SourceName,
 };
 
 pub(super) struct Stage {
@@ -193,20 +193,46 @@ impl Stage {
         }
     }
 
+    /// The same, but for one machine, which takes its time.
+    pub(super) fn put_right_but(&mut self, id: &str) {
+        let other =
+            |one: &Command| matches!(one, Command::PutImage(put) if put.machine.as_str() != id);
+        while let Some(command) = self.pending(other) {
+            self.put_right(command);
+        }
+    }
+
     fn put_right(&mut self, command: CommandId) {
         let Command::PutImage(order) = self.state.memory.pending[&command].clone() else { return };
         let now = at(self.second);
         let machine = self.machine(order.machine.as_str());
         let replaced = Some(machine.instance.clone());
-        put(machine, order.release.unwrap().0, "sha256:1", now);
+        let target = order.target.digest.clone().unwrap();
+        put(machine, order.release.unwrap().0, target.as_str(), now);
         let verified = rival::Verified { instance: machine.instance.clone(), replaced };
         let outcome = Outcome::Put(PutOutcome::Updated { verified });
         self.tell(&Input::Finished { command, outcome });
     }
 
+    /// What comes of what a person orders; `dana` says so.
+    pub(super) fn order(&mut self, act: Act) -> Reply {
+        let signed = signed(self.second);
+        let order = Order::Act { act, signed };
+        let input = Input::Operator { order, machines: self.machines.clone() };
+        let done = step(&self.policy, self.state.clone(), &input, at(self.second));
+        self.state = done.state;
+        self.events.extend(done.events);
+        done.reply.unwrap()
+    }
+
     pub(super) fn told(&self, kind: EventKind) -> Vec<&Event> {
         self.events.iter().filter(|event| event.kind == kind).collect()
     }
+}
+
+/// Who orders in these tests, and why.
+pub(super) fn signed(second: i64) -> Signed {
+    Signed { by: "dana".to_owned(), reason: "the sale".to_owned(), at: at(second) }
 }
 
 /// The ledger has our entry.

@@ -45,7 +45,7 @@ fn rolling_back(policy: &Policy) -> (AppState, CommandId) {
         .memory
         .pending
         .insert(1, Command::CheckImage { image, before_use: true, in_mirror: false });
-    state.phase = Phase::CheckingImage { watch: Box::new(watch), target };
+    state.phase = Phase::CheckingImage { watch: Box::new(watch), target, by_hand: None };
     let found = Input::Finished { command: 1, outcome: Outcome::ImagePresent };
     let begun = step(policy, state, &found, at(1));
     let opened = Outcome::ReleaseOpened { id: "r3".to_owned(), version: ReleaseVersion(3) };

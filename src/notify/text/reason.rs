@@ -3,7 +3,7 @@
 use super::report;
 use crate::{
     model::{
-        AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason,
+        AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason, Signed,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{cut, duration, whole},
@@ -57,6 +57,30 @@ pub fn reason(reason: &Reason) -> String {
             let apps = apps.join(", ");
             format!("in {seconds} s unless it recovers, because {apps} degraded at the same time")
         }
+        Reason::AwaitsApproval { until } => format!(
+            "it waits for a yes until {}, and without one nothing is done",
+            until.strftime("%Y-%m-%d %H:%M UTC")
+        ),
+        Reason::ApprovedBy { by } => signed("approved", by),
+        Reason::OrderedBy { by } => signed("ordered", by),
+        Reason::ResumedBy { by } => signed("let go on", by),
+        Reason::VouchedBy { by } => signed("vouched for", by),
+        Reason::Pinned { by } => format!(
+            "{}; it is what is gone back to, whatever is trusted later",
+            signed("pinned", by)
+        ),
+        Reason::Unpinned { by } => signed("unpinned", by),
+        Reason::QuarantinedBy { by } => format!(
+            "{}; a redeploy is watched without a warm-up, and it is never gone back to",
+            signed("quarantined", by)
+        ),
+        Reason::UnquarantinedBy { by } => signed("taken out of quarantine", by),
+        Reason::VetoedBy { by } => {
+            format!("{}; it is not rolled back by itself", signed("vetoed", by))
+        }
+        Reason::RegistrySilent { detail } => {
+            format!("the registry cannot say whether the image exists: {detail}")
+        }
         Reason::Recovered => "the release recovered".to_owned(),
         Reason::CountdownCancelled { cause } => {
             format!("countdown cancelled: {}", self::reason(cause))
@@ -81,14 +105,23 @@ pub fn reason(reason: &Reason) -> String {
             "somebody set {} to the image that was rolled back: left as it is",
             names(machines)
         ),
-        Reason::RegionWell { region, shown: Some(shown), .. } => {
-            format!("{region} is well on the known-good release: {}", report::shown(shown))
+        Reason::RegionWell { region, shown, watched_s, on, nothing_breached } => {
+            let on = on.as_deref().unwrap_or("the known-good release");
+            let seen = duration(*watched_s);
+            match shown {
+                Some(shown) => format!("{region} is well on {on}: {}", report::shown(shown)),
+                None if *nothing_breached => {
+                    format!("{region} is well on {on}, as far as checks and exits tell in {seen}")
+                }
+                None => format!(
+                    "{region} is well on {on}, as far as checks and exits tell in {seen}: there \
+                     are too few requests"
+                ),
+            }
         }
-        Reason::RegionWell { region, shown: None, watched_s } => format!(
-            "{region} is well on the known-good release, as far as checks and exits tell in {}: \
-             there are too few requests",
-            duration(*watched_s)
-        ),
+        Reason::RegionRests { region } => {
+            format!("{region} is done, and went to rest: it serves nobody, and shows nothing")
+        }
         Reason::Waits { wait } => report::wait(wait),
         Reason::WaitOver { was } => format!("was waiting: {}", report::wait(was)),
         Reason::NoProgress { minutes, wait } => format!(
@@ -215,6 +248,8 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::DailyBudget { max } => {
             format!("the budget of {max} rollbacks in 24 hours is used up")
         }
+        HoldReason::Vetoed { by } => signed("vetoed", by),
+        HoldReason::NotApproved => "nobody approved the rollback in time".to_owned(),
         HoldReason::AlreadyRolledBack => "this release was rolled back once already".to_owned(),
         HoldReason::ControlToo { threshold, control } => format!(
             "{threshold}: the machines that still run the known-good release fail as well ({} of \
@@ -273,6 +308,12 @@ pub fn obstacle(obstacle: &Obstacle) -> String {
             format!("seen healthy for {} of {}", duration(*seen_s), duration(*bake_s))
         }
     }
+}
+
+/// `ordered by dana: the checkout fails`.
+pub(super) fn signed(what: &str, by: &Signed) -> String {
+    let why = if by.reason.is_empty() { String::new() } else { format!(": {}", by.reason) };
+    format!("{what} by {}{why}", by.by)
 }
 
 fn operator(hold: &OperatorHold) -> String {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{
     AppName, Exits, Kind, MachineFailure, MachineReport, MirrorTrouble, Note, Obstacle, Reason,
-    RegionStage, ReleaseVersion, Trouble, Troubled, Unit, Wait,
+    RegionStage, ReleaseVersion, Signed, Trouble, Troubled, Unit, Wait,
 };
 
 fn release(version: u64) -> ReleaseInfo {
@@ -74,6 +74,10 @@ fn event(kind: EventKind) -> Event {
         EventKind::ReleaseBaked => {
             event.after_s = Some(672.0);
             event.reason = Some(Reason::OnlyBaked);
+        }
+        EventKind::OperatorOrder => {
+            let (by, reason) = ("dana".to_owned(), "the sale is on".to_owned());
+            event.reason = Some(Reason::VetoedBy { by: Signed { by, reason, at } });
         }
         EventKind::ReleaseUntrusted => {
             let obstacle = Obstacle::Unread { machines: 2, of: 6 };
@@ -230,6 +234,8 @@ fn every_kind_has_its_sentence() {
       api v42: held, nothing will be rolled back: v42 ran migrations. 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
     hold.cleared
       api v42: no longer held: released by an operator.
+    operator.order
+      api v42: vetoed by dana: the sale is on; it is not rolled back by itself.
     monitor.blind
       api v42: cannot see how it is, nothing is decided meanwhile: no metrics page could be read for 60 s.
     monitor.recovered
@@ -278,6 +284,7 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
     waveoff: rollback failed.
     waveoff: held, nothing will be rolled back.
     waveoff: no longer held.
+    waveoff: an operator's order was carried out.
     waveoff: cannot see how it is, nothing is decided meanwhile.
     waveoff: can be seen again.
     waveoff: the clock of its host is wrong.

@@ -346,7 +346,7 @@ impl World {
             Order::Unhold
         };
         if self.alive {
-            self.take(of, &Input::Operator(order));
+            self.take(of, &Input::Operator { order, machines: Vec::new() });
         } else if !holds {
             self.befalls(self.t + 1_000, of, Mishap::Operator { holds });
         }

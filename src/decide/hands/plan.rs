@@ -1,0 +1,339 @@
+//! A rollback that a person orders: what it goes to, what it replaces, and what stands against it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Done, lists};
+use crate::{
+    decide::{
+        AppState, Context, fleet, images,
+        name::{self, Named},
+        rollback,
+        state::{ByHand, Memory, Phase, Revision, Watch},
+        watch,
+    },
+    model::{
+        Digest, Effect, EventKind, Machine, Plan, PlannedRegion, Reason, Refusal, Region,
+        ReleaseVersion, Reply, Signed, Wish,
+    },
+};
+
+/// Most releases named in a refusal.
+const KNOWN_MAX: usize = 20;
+
+/// What was found out about a wish before anything is changed.
+struct Found {
+    bad: Revision,
+    also_bad: BTreeSet<Digest>,
+    target: Revision,
+    forward: bool,
+    plan: Plan,
+}
+
+/// Plans a rollback by hand, and begins it unless it is only to be shown.
+pub(super) fn rollback(
+    phase: Phase,
+    cx: &mut Context<'_>,
+    wish: &Wish,
+    signed: &Signed,
+    machines: &[Machine],
+) -> Done {
+    let found = match find(&phase, cx, wish, machines) {
+        Ok(found) => found,
+        Err(refusal) => return (phase, Reply::Refused(refusal)),
+    };
+    let plan = found.plan.clone();
+    if wish.dry_run {
+        return (phase, Reply::Done(Effect::Planned { plan }));
+    }
+    let by_hand = ByHand {
+        signed: signed.clone(),
+        regions: wish.regions.clone(),
+        strategy: wish.strategy,
+        force: wish.force,
+        also_bad: found.also_bad,
+        forward: found.forward,
+    };
+    let watch = leave(phase, cx, found.bad, signed, machines);
+    images::check(cx, found.target.image.clone(), true);
+    let phase =
+        Phase::CheckingImage { watch, target: found.target, by_hand: Some(Box::new(by_hand)) };
+    (phase, Reply::Done(Effect::Begun { plan }))
+}
+
+/// What the wish means, or what stands against it.
+fn find(
+    phase: &Phase,
+    cx: &Context<'_>,
+    wish: &Wish,
+    machines: &[Machine],
+) -> Result<Found, Refusal> {
+    if let Some(blind) = &cx.memory.platform_blind {
+        return Err(Refusal::Blind { detail: blind.reason.clone() });
+    }
+    let machines: Vec<&Machine> = fleet::judged(machines)
+        .into_iter()
+        .filter(|machine| machine.release.is_some() && machine.digest().is_some())
+        .collect();
+    if machines.is_empty() {
+        return Err(Refusal::NotLookedAt);
+    }
+    if let Some(hold) = cx.memory.operator_hold.clone().filter(|hold| hold.is_on(cx.now)) {
+        return Err(Refusal::Held { hold });
+    }
+    let regions: BTreeSet<Region> = machines.iter().map(|m| m.region.clone()).collect();
+    if let Some(region) = wish.regions.iter().find(|region| !regions.contains(*region)) {
+        let has = regions.into_iter().collect();
+        return Err(Refusal::NoMachineIn { region: region.clone(), has });
+    }
+    let asked =
+        |machine: &&&Machine| wish.regions.is_empty() || wish.regions.contains(&machine.region);
+    let concerned: Vec<&Machine> = machines.iter().filter(asked).copied().collect();
+    let target = target(phase, cx, wish, &concerned)?;
+    if let Phase::RollingBack(rollback) = phase
+        && rollback.target.digest == target.digest
+    {
+        return Err(Refusal::SamePlan { to: target.info() });
+    }
+    let replaced: Vec<&Machine> =
+        concerned.iter().filter(|m| m.digest() != Some(&target.digest)).copied().collect();
+    let Some(bad) = fleet::most_common(&replaced) else {
+        return Err(Refusal::RunsEverywhere { release: target.info() });
+    };
+    let bad = complete(phase, cx, bad);
+    if cx.memory.pinned.as_ref().is_some_and(|pinned| pinned.digest == bad.digest) {
+        return Err(Refusal::IsPinned { release: bad.info() });
+    }
+    let also_bad: BTreeSet<Digest> =
+        replaced.iter().filter_map(|m| m.digest()).filter(|d| **d != bad.digest).cloned().collect();
+    let forward = made_as(cx, &bad) < made_as(cx, &target);
+    let migration = if forward { None } else { migration(cx, &bad, &target) };
+    if let Some(version) = migration.filter(|_| !wish.force) {
+        return Err(Refusal::Migration { version, to: target.info() });
+    }
+    let was_healthy = cx.has_earned(&target);
+    let was_tried = cx.memory.quarantined.iter().any(|old| old.digest == target.digest);
+    if !(was_healthy || was_tried || wish.force) {
+        return Err(Refusal::NeverHealthy { release: target.info() });
+    }
+    let plan = Plan {
+        from: bad.info(),
+        to: target.info(),
+        image: target.image.reference(),
+        strategy: wish.strategy.unwrap_or(cx.policy.rollback.strategy),
+        regions: planned(phase, cx, &bad, &replaced),
+        migration,
+        was_healthy,
+    };
+    Ok(Found { bad, also_bad, target, forward, plan })
+}
+
+/// The release to go to: the one that was named, or the newest that was seen healthy and is not what
+/// runs now.
+fn target(
+    phase: &Phase,
+    cx: &Context<'_>,
+    wish: &Wish,
+    concerned: &[&Machine],
+) -> Result<Revision, Refusal> {
+    if let Some(text) = &wish.to {
+        let Named { release, image } = lists::named(phase, cx, text)?;
+        let Some(image) = image else { return Err(Refusal::NoImage { release }) };
+        let known = cx.memory.trusted.iter().map(|trusted| &trusted.revision);
+        let known = known.chain(cx.memory.baked.iter().map(|baked| &baked.revision));
+        let known = known.into_iter().find(|revision| revision.digest == release.digest);
+        let meant = known.cloned().unwrap_or(Revision {
+            version: release.version,
+            digest: release.digest,
+            image,
+            author: release.author,
+            created_at: release.created_at,
+            has_release_command: None,
+        });
+        return Ok(deployable(cx, meant));
+    }
+    let runs = fleet::most_common(concerned).map(|runs| runs.digest);
+    let found = newest_other(&cx.memory, runs.as_ref());
+    found.cloned().map(|found| deployable(cx, found)).ok_or_else(|| {
+        let known = name::known(phase, &cx.memory);
+        let known = known.into_iter().map(|one| one.release).take(KNOWN_MAX).collect();
+        Refusal::NothingToGoBackTo { known }
+    })
+}
+
+/// The release with the image that can be deployed.
+fn deployable(cx: &Context<'_>, revision: Revision) -> Revision {
+    let mut trusted = cx.memory.trusted.iter();
+    let known = trusted.find(|one| one.revision.digest == revision.digest);
+    let image = known.map(|one| one.deployable().image);
+    Revision { image: image.unwrap_or_else(|| revision.image.clone()), ..revision }
+}
+
+/// The newest release that was seen healthy and is another one than `runs`; where a person pinned
+/// one, that one.
+fn newest_other<'a>(memory: &'a Memory, runs: Option<&Digest>) -> Option<&'a Revision> {
+    let pinned = memory.newest_trusted().filter(|_| memory.pinned.is_some());
+    let trusted = pinned.into_iter().chain(memory.trusted.iter().filter(|t| t.is_available()));
+    trusted
+        .chain(memory.newest_baked())
+        .map(|good| &good.revision)
+        .find(|revision| Some(&revision.digest) != runs)
+}
+
+/// What a rollback by hand would go to now, if nobody named anything.
+pub fn would_take(state: &AppState) -> Option<&Revision> {
+    let runs = state.phase.dealing().or(state.memory.current.as_ref());
+    let undone = match &state.phase {
+        // What was undone runs no more.
+        Phase::RolledBack(_) => state.memory.current.as_ref(),
+        _ => runs,
+    };
+    newest_other(&state.memory, undone.map(|one| &one.digest))
+}
+
+/// What is known of a release that machines run.
+fn complete(phase: &Phase, cx: &Context<'_>, runs: Revision) -> Revision {
+    let known = phase.dealing().into_iter().chain(&cx.memory.current);
+    let mut known = known.chain(cx.memory.trusted.iter().map(|trusted| &trusted.revision));
+    known
+        .find(|one| one.digest == runs.digest && one.version == runs.version)
+        .cloned()
+        .unwrap_or(runs)
+}
+
+/// The number under which a release was made: a rollback's own entry carries an older image.
+fn made_as(cx: &Context<'_>, revision: &Revision) -> Option<ReleaseVersion> {
+    let version = revision.version?;
+    if !cx.memory.own_releases.contains(&version) {
+        return Some(version);
+    }
+    let mut earned = cx.memory.trusted.iter().chain(&cx.memory.baked);
+    let same = earned.find(|good| good.revision.digest == revision.digest);
+    same.and_then(|good| good.revision.version).or(Some(version))
+}
+
+/// A release after the target, up to the one that is replaced, that ran a release command.
+fn migration(cx: &Context<'_>, bad: &Revision, target: &Revision) -> Option<ReleaseVersion> {
+    if cx.policy.rollback.despite_migrations {
+        return None;
+    }
+    let (bad_version, after) = (made_as(cx, bad)?, made_as(cx, target)?);
+    let mut ran = cx.memory.migrated.iter().copied();
+    let ran = ran.find(|version| *version > after && *version <= bad_version);
+    ran.or_else(|| (bad.has_release_command == Some(true)).then_some(bad_version))
+}
+
+fn planned(
+    phase: &Phase,
+    cx: &Context<'_>,
+    bad: &Revision,
+    replaced: &[&Machine],
+) -> Vec<PlannedRegion> {
+    let mut of_region: BTreeMap<Region, PlannedRegion> = BTreeMap::new();
+    for machine in replaced {
+        let region = machine.region.clone();
+        let entry = of_region.entry(region.clone());
+        let planned = entry.or_insert(PlannedRegion { region, machines: Vec::new(), at_rest: 0 });
+        planned.machines.push(machine.id.clone());
+        planned.at_rest += usize::from(machine.state.is_at_rest());
+    }
+    let mut watch = match watched(phase) {
+        Some(watch) if watch.revision.digest == bad.digest => watch.clone(),
+        _ => watch::begin(bad.clone(), cx.now, false),
+    };
+    watch.regions.extend(of_region.keys().cloned());
+    let order = rollback::preview(cx.policy, &watch);
+    order.into_iter().filter_map(|report| of_region.remove(&report.region)).collect()
+}
+
+fn watched(phase: &Phase) -> Option<&Watch> {
+    match phase {
+        Phase::Watching(watch)
+        | Phase::CountingDown { watch, .. }
+        | Phase::CheckingImage { watch, .. }
+        | Phase::Held { watch, .. } => Some(watch),
+        _ => None,
+    }
+}
+
+/// Ends what was under way, and says so. What was seen of the release that is replaced is kept.
+fn leave(
+    phase: Phase,
+    cx: &mut Context<'_>,
+    bad: Revision,
+    signed: &Signed,
+    machines: &[Machine],
+) -> Box<Watch> {
+    let why = Reason::OrderedBy { by: signed.clone() };
+    let kept = match phase {
+        Phase::Watching(watch) => Some(watch),
+        Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => {
+            super::phases::tell_cancelled(&watch, cx, why);
+            Some(watch)
+        }
+        Phase::Held { watch, .. } => {
+            super::phases::clear_hold(&watch, cx, why);
+            Some(watch)
+        }
+        Phase::RollingBack(work) => {
+            rollback::stop_for_order(cx, &work, why);
+            None
+        }
+        Phase::Stopped { rollback: work, .. } => {
+            let mut event = rollback::event(cx, EventKind::HoldCleared, &work);
+            event.reason = Some(why);
+            cx.events.push(event);
+            None
+        }
+        Phase::Unseen | Phase::Steady | Phase::RolledBack(_) => None,
+    };
+    let kept = kept.filter(|watch| watch.revision.digest == bad.digest);
+    let mut watch = kept.unwrap_or_else(|| Box::new(watch::begin(bad, cx.now, false)));
+    let judged = fleet::judged(machines);
+    watch.regions.extend(judged.iter().map(|machine| machine.region.clone()));
+    watch
+}
+
+/// A rollback by hand that came to nothing before it began: told, and what runs is as it was.
+pub(in crate::decide) fn abandon(watch: Box<Watch>, cx: &mut Context<'_>, why: Reason) -> Phase {
+    cx.tell(EventKind::RollbackStopped, &watch, why);
+    if cx.is_trusted(&watch.revision) { Phase::Steady } else { Phase::Watching(watch) }
+}
+
+/// What a rollback by hand makes of the two releases when it begins. In some regions only it says
+/// nothing of either; and what is replaced by something newer is not bad for that.
+pub(in crate::decide) fn note_begun(
+    cx: &mut Context<'_>,
+    by_hand: &ByHand,
+    bad: &Revision,
+    target: &Revision,
+) {
+    lists::forgive(cx, &target.info());
+    if by_hand.regions.is_empty() && !by_hand.forward {
+        cx.quarantine(bad);
+        lists::distrust(cx, bad);
+    }
+}
+
+/// What follows a rollback by hand that is completed, when it is not the usual: a region alone was
+/// changed, or the app runs now what was never seen healthy. `current`: what was gone to.
+pub(in crate::decide) fn after_completion(
+    by_hand: &ByHand,
+    bad: &Revision,
+    current: &Revision,
+    cx: &mut Context<'_>,
+) -> Option<Phase> {
+    if !by_hand.regions.is_empty() {
+        let trusted = cx.is_trusted(bad);
+        let watch = watch::begin(bad.clone(), cx.now, false);
+        return Some(if trusted { Phase::Steady } else { Phase::Watching(Box::new(watch)) });
+    }
+    if cx.has_earned(current) {
+        return None;
+    }
+    // A person wants it, whatever it shows: that is told, and nothing is done about it.
+    fleet::make_current(&mut cx.memory, current.clone(), cx.now);
+    let mut watch = watch::begin(current.clone(), cx.now, false);
+    watch.vetoed = Some(by_hand.signed.clone());
+    watch.in_ledger = true;
+    Some(Phase::Watching(Box::new(watch)))
+}

@@ -1,0 +1,149 @@
+//! The commands with which a person answers a message: the one that stops what is said, the one that
+//! undoes it.
+
+use std::fmt::Write as _;
+
+use super::sentence;
+use crate::model::{AppName, Event, EventKind, HoldReason, Mode, Reason, event::ReleaseInfo};
+
+/// What a command is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Say yes to it.
+    Approve,
+    /// Keep it from going on.
+    Stop,
+    /// Go back to how it was.
+    Undo,
+    /// Do it after all.
+    GoOn,
+}
+
+impl Purpose {
+    /// The word in webhooks.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Stop => "stop",
+            Self::Undo => "undo",
+            Self::GoOn => "go_on",
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Approve => "Approve it",
+            Self::Stop => "Stop it",
+            Self::Undo => "Undo it",
+            Self::GoOn => "Go on",
+        }
+    }
+}
+
+/// What a receiver shows: the sentence, and the commands below it.
+pub fn message(event: &Event) -> String {
+    let mut text = sentence(event);
+    for (purpose, command) in commands(event) {
+        let _infallible = write!(text, "\n{}: {command}", purpose.label());
+    }
+    text
+}
+
+/// The commands that answer an event; none where nobody can do anything.
+pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
+    let Some(app) = &event.app else { return Vec::new() };
+    let hold = || (Purpose::Stop, format!("waveoff hold {app} --reason \"…\""));
+    let veto = || (Purpose::Stop, format!("waveoff veto {app}"));
+    let resume = || (Purpose::GoOn, format!("waveoff resume {app}"));
+    let undo = || goes_to(app, Purpose::Undo, event.release.as_ref(), "");
+    match event.kind {
+        EventKind::RollbackPlanned => match (event.mode, &event.reason) {
+            (Some(Mode::Observe), _) => {
+                goes_to(app, Purpose::GoOn, event.known_good.as_ref(), "").into_iter().collect()
+            }
+            (Some(Mode::Approve), _) => {
+                vec![(Purpose::Approve, format!("waveoff approve {app}")), veto()]
+            }
+            (_, Some(Reason::CountsDown { .. })) => vec![veto()],
+            // It begins at once.
+            _ => std::iter::once(hold()).chain(undo()).collect(),
+        },
+        EventKind::RollbackStarted
+        | EventKind::RollbackPaused
+        | EventKind::RollbackResumed
+        | EventKind::RollbackRegionConfirmed
+        | EventKind::RollbackFailed => std::iter::once(hold()).chain(undo()).collect(),
+        EventKind::RollbackCompleted => undo().into_iter().collect(),
+        EventKind::RollbackStopped => match &event.reason {
+            Some(Reason::Held { .. }) => std::iter::once(resume()).chain(undo()).collect(),
+            _ => Vec::new(),
+        },
+        EventKind::HoldPlaced => match &event.reason {
+            Some(Reason::Held { hold }) => after_hold(event, app, hold),
+            _ => Vec::new(),
+        },
+        EventKind::ReleaseDetected
+        | EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
+        | EventKind::ReleaseUntrusted
+        | EventKind::ReleaseDegraded
+        | EventKind::HoldCleared
+        | EventKind::OperatorOrder
+        | EventKind::MonitorBlind
+        | EventKind::MonitorRecovered
+        | EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox
+        | EventKind::ImageMissing
+        | EventKind::ImageMixed
+        | EventKind::ImageNotMirrored
+        | EventKind::ConfigRejected
+        | EventKind::ConfigReloaded
+        | EventKind::ConfigWarning => Vec::new(),
+    }
+}
+
+/// What can be done about a hold.
+fn after_hold(event: &Event, app: &AppName, hold: &HoldReason) -> Vec<(Purpose, String)> {
+    let go_back = |more: &str| {
+        goes_to(app, Purpose::GoOn, event.known_good.as_ref(), more).into_iter().collect()
+    };
+    match hold {
+        HoldReason::Operator { .. } => {
+            vec![(Purpose::GoOn, format!("waveoff unhold {app}"))]
+        }
+        HoldReason::Vetoed { .. }
+        | HoldReason::NoImprovement { .. }
+        | HoldReason::NoFreshBreach => vec![(Purpose::GoOn, format!("waveoff resume {app}"))],
+        HoldReason::NotApproved => {
+            vec![(Purpose::Approve, format!("waveoff approve {app}"))]
+        }
+        HoldReason::Migrations
+        | HoldReason::MigrationsSince { .. }
+        | HoldReason::MigrationsUnknown => go_back(" --force"),
+        HoldReason::ObserveMode
+        | HoldReason::OnlyBaked
+        | HoldReason::DailyBudget { .. }
+        | HoldReason::AlreadyRolledBack
+        | HoldReason::ControlToo { .. }
+        | HoldReason::PlatformIncident { .. } => go_back(""),
+        HoldReason::NothingTrusted => {
+            vec![(Purpose::GoOn, format!("waveoff releases {app}"))]
+        }
+        HoldReason::SameImage
+        | HoldReason::ImagesMissing
+        | HoldReason::RegistryUnavailable { .. }
+        | HoldReason::NotWatched => Vec::new(),
+    }
+}
+
+fn goes_to(
+    app: &AppName,
+    purpose: Purpose,
+    release: Option<&ReleaseInfo>,
+    more: &str,
+) -> Option<(Purpose, String)> {
+    let to = release?.label();
+    Some((purpose, format!("waveoff rollback {app} --to {to}{more}")))
+}

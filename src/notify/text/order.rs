@@ -1,0 +1,168 @@
+//! What came of an order, for the person who gave it.
+
+use super::unresolved;
+use crate::model::{
+    AppName, Effect, OperatorHold, Plan, PlannedRegion, Refusal, Region, Strategy,
+    event::ReleaseInfo,
+};
+
+/// Most machines and releases named in one line.
+const NAMED_MAX: usize = 20;
+
+/// What was done.
+pub fn effect(app: &AppName, effect: &Effect) -> String {
+    match effect {
+        Effect::Held => format!("{app} is held"),
+        Effect::Unheld => format!("{app} is no longer held"),
+        Effect::Approved { release } => {
+            format!("{app}: the rollback of {} is approved, and begins", release.name())
+        }
+        Effect::Vetoed { release } => format!(
+            "{app}: {} is not rolled back by itself any more; `waveoff resume {app}` allows it again",
+            release.name()
+        ),
+        Effect::Resumed { release } => {
+            format!("{app}: the rollback of {} may go on", release.name())
+        }
+        Effect::Begun { plan } => format!("{app}: {}", self::plan(plan)),
+        Effect::Planned { plan } => {
+            format!("{app}: {}\nnothing was done (dry run)", self::plan(plan))
+        }
+        Effect::Pinned { release } => format!(
+            "{app}: {} is what is gone back to, whatever is trusted later; `waveoff unpin {app}` \
+             ends it",
+            release.name()
+        ),
+        Effect::Unpinned { release } => match release {
+            Some(release) => format!("{app}: {} is no longer pinned", release.name()),
+            None => format!("{app}: nothing is pinned any more"),
+        },
+        Effect::Quarantined { release } => format!(
+            "{app}: a redeploy of {} is watched without a warm-up, and it is never gone back to",
+            release.name()
+        ),
+        Effect::Unquarantined { release } => {
+            format!("{app}: {} is no longer quarantined", release.name())
+        }
+        Effect::Trusted { release } => {
+            format!("{app}: {} is trusted, and gone back to", release.name())
+        }
+    }
+}
+
+/// The plan, region by region.
+fn plan(plan: &Plan) -> String {
+    let mut lines = vec![format!(
+        "{} → {} ({}), {}",
+        plan.from.name(),
+        plan.to.name(),
+        plan.image,
+        match plan.strategy {
+            Strategy::Rolling => "rolling",
+            Strategy::Immediate => "immediate",
+        }
+    )];
+    lines.extend(plan.regions.iter().map(region));
+    if let Some(version) = plan.migration {
+        lines.push(format!("  {version} ran a release_command (migrations): its schema stays"));
+    }
+    if !plan.was_healthy {
+        lines.push(format!("  {} was not seen healthy", plan.to.name()));
+    }
+    lines.join("\n")
+}
+
+fn region(region: &PlannedRegion) -> String {
+    let hidden = region.machines.len().saturating_sub(NAMED_MAX);
+    let mut names: Vec<String> =
+        region.machines.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    if hidden > 0 {
+        names.push(format!("{hidden} more"));
+    }
+    let at_rest = match region.at_rest {
+        0 => String::new(),
+        some => format!(" ({some} at rest, and left so)"),
+    };
+    format!("  {}  {}{at_rest}", region.region, names.join(", "))
+}
+
+/// Why nothing was done, and what can be done instead.
+pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::NotLookedAt => {
+            format!("no machine of {app} that belongs to a release has been listed yet: try again")
+        }
+        Refusal::Blind { detail } => format!("the platform cannot be read: {detail}"),
+        Refusal::Held { hold } => held(app, hold),
+        Refusal::NothingToApprove => format!("no rollback of {app} waits for a yes"),
+        Refusal::NothingToVeto => {
+            format!("{app} has no release under watch that could be rolled back by itself")
+        }
+        Refusal::NothingToResume => format!(
+            "nothing of {app} was vetoed or came to a stop; `waveoff rollback {app}` begins a \
+             rollback"
+        ),
+        Refusal::UnderWay => format!(
+            "a rollback of {app} is under way: `waveoff hold {app} --reason …` stops it at the \
+             next machine"
+        ),
+        Refusal::SamePlan { to } => {
+            format!("a rollback of {app} to {} is under way already", to.name())
+        }
+        Refusal::NoSuchRelease { name, problem } => unresolved(name, problem),
+        Refusal::NoImage { release } => {
+            format!("of {} only the digest is known, and not where its image is", release.name())
+        }
+        Refusal::NothingToGoBackTo { known } => format!(
+            "no release of {app} other than the one that runs was seen healthy; name one with \
+             --to{}",
+            listed(known)
+        ),
+        Refusal::RunsEverywhere { release } => {
+            format!("every machine concerned runs {} already", release.name())
+        }
+        Refusal::NoMachineIn { region, has } => format!(
+            "{app} has no machine in {region}; it has some in {}",
+            has.iter().map(Region::as_str).collect::<Vec<_>>().join(", ")
+        ),
+        Refusal::Migration { version, to } => format!(
+            "{version} ran a release_command (migrations), and {} may not fit the schema any more; \
+             --force goes back all the same",
+            to.name()
+        ),
+        Refusal::NeverHealthy { release } => format!(
+            "{} was never seen healthy here; --force goes there all the same",
+            release.name()
+        ),
+        Refusal::IsPinned { release } => {
+            format!("{} is pinned; `waveoff unpin {app}` first", release.name())
+        }
+        Refusal::NothingPinned => format!("no release of {app} is pinned"),
+        Refusal::NotTrusted { release } => format!(
+            "{} is not trusted; vouch for it with `waveoff trust {app} {}` first",
+            release.name(),
+            release.name()
+        ),
+        Refusal::RunsNow { release } => format!(
+            "{} is what {app} runs; `waveoff rollback {app}` goes back from it",
+            release.name()
+        ),
+        Refusal::NotQuarantined { release } => format!("{} is not quarantined", release.name()),
+        Refusal::IsRolledBack { release } => format!(
+            "{} is just being rolled back; `waveoff hold {app} --reason …` stops that first",
+            release.name()
+        ),
+    }
+}
+
+fn held(app: &AppName, hold: &OperatorHold) -> String {
+    format!("{app} is held by {}: {}; `waveoff unhold {app}` first", hold.by, hold.reason)
+}
+
+fn listed(known: &[ReleaseInfo]) -> String {
+    if known.is_empty() {
+        return ", when one is known".to_owned();
+    }
+    let labels: Vec<String> = known.iter().take(NAMED_MAX).map(ReleaseInfo::label).collect();
+    format!(": {}", labels.join(", "))
+}
