@@ -22,7 +22,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::web::operator::TOKEN_VARIABLE;
+use crate::{sim::serve::Options, web::operator::TOKEN_VARIABLE};
 
 /// Another daemon uses the data directory.
 const EXIT_IN_USE: i32 = 3;
@@ -179,6 +179,9 @@ enum SimCommand {
         /// fleet's. 0: one that is free.
         #[arg(long)]
         metrics_port: Option<u16>,
+        /// Answer however often a client asks: for scripts that call flyctl in a row.
+        #[arg(long)]
+        no_limits: bool,
     },
 }
 
@@ -222,8 +225,9 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             hold::run(&url, token.as_deref(), wish, json, &mut out).await
         }
         Command::Demo { bad, json, keep_running } => demo::run(bad, json, keep_running).await,
-        Command::Sim { command: SimCommand::Serve { fleet, listen, metrics_port } } => {
-            sim::serve(fleet.as_deref(), listen, metrics_port).await
+        Command::Sim { command: SimCommand::Serve { fleet, listen, metrics_port, no_limits } } => {
+            let options = Options { limits: !no_limits };
+            sim::serve(fleet.as_deref(), listen, metrics_port, options).await
         }
     }
 }

@@ -22,6 +22,7 @@ pub(super) async fn serve(
     file: Option<&Path>,
     listen: SocketAddr,
     metrics_port: Option<u16>,
+    options: Options,
 ) -> anyhow::Result<i32> {
     super::run::start_log(LogFormat::Text)?;
     let mut fleet = match file {
@@ -57,7 +58,7 @@ pub(super) async fn serve(
     let sim = Sim::new(&fleet, Clock::system());
     print_environment(address).context("write to the terminal")?;
     let metrics = tokio::spawn(serve::metrics::serve(sim.clone()));
-    let served = serve::serve(sim, listener, Options::default(), stop).await;
+    let served = serve::serve(sim, listener, options, stop).await;
     metrics.abort();
     drop(reserved);
     served.context("serve the platform")?;
@@ -87,6 +88,8 @@ fn print_environment(address: SocketAddr) -> std::io::Result<()> {
     writeln!(out, "# For flyctl besides, so that it stays on this machine:")?;
     writeln!(out, "unset FLY_ACCESS_TOKEN")?;
     writeln!(out, "export FLY_CONFIG_DIR=\"$(mktemp -d)\"")?;
+    // Over websockets it would ask the private network's gateway, which is not there.
+    writeln!(out, "echo 'wire_guard_websockets: false' > \"$FLY_CONFIG_DIR/config.yml\"")?;
     writeln!(out, "export FLY_TRACE_COLLECTOR_URL=127.0.0.1")?;
     writeln!(out, "export FLY_NO_UPDATE_CHECK=1 FLY_NO_INCIDENTS_CHECK=1 FLY_SEND_METRICS=0")?;
     out.flush()

@@ -40,7 +40,14 @@ const PLACES: [(&str, &[&str]); 6] = [
     ("in [metrics] of a threshold file", &["port", "path"]),
     (
         "at the top of waveoff.toml, before the first [table]",
-        &["organization", "listen", "data_dir", "keep_history", "heartbeat_url_env"],
+        &[
+            "organization",
+            "listen",
+            "data_dir",
+            "keep_history",
+            "heartbeat_url_env",
+            "per_organization_max",
+        ],
     ),
     ("in a [[receiver]] of waveoff.toml", &["url", "url_env", "secrets_env", "max_age"]),
 ];

@@ -1,6 +1,6 @@
 //! Reads a whole configuration: every file, every problem, and what only shows across files.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use super::{
     Config, ConfigErrors, PolicyFile, apps, files, policy,
@@ -285,12 +285,25 @@ impl Read {
         if !self.problems.is_empty() {
             return Err(ConfigErrors::new(self.problems));
         }
-        let Settings { organization, listen, data_dir, keep_history, receivers, heartbeat } =
-            self.settings;
+        let Settings {
+            organization,
+            listen,
+            data_dir,
+            keep_history,
+            receivers,
+            heartbeat,
+            freezes,
+            per_organization_max,
+        } = self.settings;
         let receivers = receivers.into_iter().map(|r| (r.name.clone(), r)).collect();
         let mut warnings = self.warnings;
         warnings.sort();
-        let policies = self.policies;
+        let mut policies = self.policies;
+        for file in &mut policies {
+            let policy = Arc::make_mut(&mut file.policy);
+            policy.freezes.extend(freezes.iter().cloned());
+            policy.per_organization_max = per_organization_max;
+        }
         let own_app = self.own_app;
         let config = Config {
             organization,

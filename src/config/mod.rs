@@ -6,6 +6,7 @@
 mod apps;
 mod entry;
 mod files;
+mod freeze;
 mod keys;
 mod load;
 mod mirror;

@@ -6,6 +6,7 @@ use super::{
     PolicyFile,
     apps::{self, AppGlob},
     entry::Entry,
+    freeze,
     problem::Wrong,
     reader::Reader,
     reserved_keys, rollback, threshold, units,
@@ -46,6 +47,7 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
     let metrics =
         table.get("metrics").and_then(|entry| entry.table(None)).map(|table| metrics(&table));
     let (metrics_port, metrics_path) = metrics.unwrap_or_default();
+    let freezes = table.get("freeze").map(|entry| freeze::read_all(&entry)).unwrap_or_default();
     let thresholds = thresholds(table, &watch);
     table.finish();
     let harmless = thresholds.iter().all(|threshold| threshold.on_breach == OnBreach::Alert);
@@ -63,6 +65,8 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
         watch,
         thresholds,
         rollback,
+        freezes,
+        per_organization_max: u32::MAX,
         metrics_port,
         metrics_path,
     };

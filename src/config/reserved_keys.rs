@@ -5,13 +5,11 @@
 
 use super::problem::Wrong;
 
-const KEYS: [(&str, &str); 8] = [
+const KEYS: [(&str, &str); 6] = [
     ("relative", "give an absolute limit with `max`"),
     ("promql", "read a metric of the machine itself with `gauge`"),
     ("probe", "let Fly probe with a [checks] entry in the app's fly.toml, and use `checks` here"),
-    ("freeze", "set mode = \"observe\" for the time; a changed file is read while running"),
-    ("freeze_windows", "set mode = \"observe\" for the time; a changed file is read while running"),
-    ("per_organization_max", "limit each app with `per_day_max`"),
+    ("freeze_windows", "write a [[freeze]] with at, for and zone"),
     ("control", "leave it out"),
     ("query", "read a metric of the machine itself with `gauge`"),
 ];

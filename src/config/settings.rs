@@ -11,11 +11,15 @@ use toml_edit::ImDocument;
 
 use super::{
     entry::Entry,
+    freeze,
     problem::{Problem, Wrong},
     reader::{File, Reader},
     receiver, units,
 };
-use crate::config::{Receiver, Secret};
+use crate::{
+    config::{Receiver, Secret},
+    model::Freeze,
+};
 
 /// Keys that a variable can override, and its name.
 const OVERRIDES: [(&str, &str); 4] = [
@@ -40,6 +44,8 @@ pub(super) struct Settings {
     pub(super) keep_history: Duration,
     pub(super) receivers: Vec<Receiver>,
     pub(super) heartbeat: Option<Secret>,
+    pub(super) freezes: Vec<Freeze>,
+    pub(super) per_organization_max: u32,
 }
 
 impl Default for Settings {
@@ -52,6 +58,8 @@ impl Default for Settings {
             keep_history: Duration::from_secs(90 * 86_400),
             receivers: Vec::new(),
             heartbeat: None,
+            freezes: Vec::new(),
+            per_organization_max: 20,
         }
     }
 }
@@ -166,6 +174,13 @@ pub(super) fn read(
     }
     if let Some(entry) = table.get("heartbeat_url_env") {
         settings.heartbeat = receiver::secret_url(&entry, environment, missing);
+    }
+    if let Some(entry) = table.get("freeze") {
+        settings.freezes = freeze::read_all(&entry);
+    }
+    let most = table.get("per_organization_max");
+    if let Some(most) = most.and_then(|entry| entry.whole(1..=100_000)) {
+        settings.per_organization_max = most;
     }
     table.finish();
     settings

@@ -131,6 +131,7 @@ impl AppTask {
             self.shared.hear(&self.app, Some(distress));
         }
         self.tell_if_readable_again().await;
+        self.shared.rolled_back(&self.app, &course.state.memory.rollbacks);
         let pending = course.state.memory.pending.clone();
         if let Some(policy) = self.policy().filter(|_| !pending.is_empty()) {
             self.take(&mut course, &policy, &Input::Restarted).await?;
@@ -321,6 +322,9 @@ impl AppTask {
                 return Ok(None);
             };
             course.revision = revision;
+        }
+        if course.state.memory.rollbacks != state.memory.rollbacks {
+            self.shared.rolled_back(&self.app, &state.memory.rollbacks);
         }
         course.state = state;
         let pending = &course.state.memory.pending;

@@ -58,7 +58,7 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
         ledger,
         samples: sampled.samples,
         blind: sampled.blind,
-        org: shared.org_context(&look.app),
+        org: shared.org_context(&look.app, began),
     }
 }
 
@@ -70,7 +70,7 @@ fn unseen(look: &Look, shared: &Shared, reason: String, ports: &Ports) -> Observ
         ledger: None,
         samples: Vec::new(),
         blind: BTreeMap::new(),
-        org: shared.org_context(&look.app),
+        org: shared.org_context(&look.app, began),
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -14,6 +15,8 @@ use crate::{
     ports::PlatformError,
 };
 
+/// What counts for the organization's budget.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How long after the start nothing is begun before every app has spoken.
 const LISTENING: Duration = Duration::from_secs(10);
 
@@ -26,6 +29,8 @@ pub struct Shared {
     silent: Mutex<BTreeSet<AppName>>,
     started: Instant,
     sight: Mutex<Sight>,
+    /// When each app was rolled back lately.
+    rollbacks: Mutex<BTreeMap<AppName, Vec<Timestamp>>>,
 }
 
 impl Default for Shared {
@@ -36,6 +41,7 @@ impl Default for Shared {
             silent: Mutex::default(),
             started: Instant::now(),
             sight: Mutex::default(),
+            rollbacks: Mutex::default(),
         }
     }
 }
@@ -120,13 +126,27 @@ impl Shared {
         }
     }
 
+    /// Notes when an app was rolled back.
+    pub(super) fn rolled_back(&self, app: &AppName, at: &[Timestamp]) {
+        let mut all = self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(app.clone(), at.to_vec());
+    }
+
+    /// How often apps other than this one were rolled back in the last 24 hours.
+    fn rollbacks_of_others(&self, app: &AppName, now: Timestamp) -> u32 {
+        let all = self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = all.iter().filter(|(name, _)| *name != app).flat_map(|(_, at)| at);
+        let lately = others.filter(|at| now.duration_since(**at) < DAY).count();
+        u32::try_from(lately).unwrap_or(u32::MAX)
+    }
+
     /// Changes whenever an app begins to be in distress.
     pub(super) fn alarms(&self) -> watch::Receiver<u64> {
         self.alarms.subscribe()
     }
 
     /// What the others are doing, from one app's point of view.
-    pub(super) fn org_context(&self, app: &AppName) -> OrgContext {
+    pub(super) fn org_context(&self, app: &AppName, now: Timestamp) -> OrgContext {
         let silent = !self.silent.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let distress = self.distress.lock().unwrap_or_else(PoisonError::into_inner);
         let mut neighbours = distress.clone();
@@ -135,6 +155,7 @@ impl Shared {
             neighbours,
             listening: silent && self.started.elapsed() < LISTENING,
             platform_told: self.is_platform_told(),
+            rollbacks: self.rollbacks_of_others(app, now),
         }
     }
 
@@ -157,6 +178,7 @@ impl Shared {
         self.sight().apps.remove(app);
         self.distress.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
     }
 
     /// Whether the platform answers nobody, since when, and why.

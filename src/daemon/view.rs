@@ -10,7 +10,7 @@ use crate::{
         rollback::report,
         state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Trusted},
     },
-    model::{HoldReason, Mode, Obstacle, Policy, Reason, SourceName, event::ReleaseInfo},
+    model::{HoldReason, Mode, Obstacle, Policy, Reason, SourceName, event::ReleaseInfo, freeze},
     notify::text::{hold, obstacle, reason},
     web::{
         AppView, Phase as Shown,
@@ -158,6 +158,8 @@ fn protection(state: &AppState, policy: &Policy, now: Timestamp) -> Protection {
         Some(hold(&HoldReason::Operator { hold: braked.clone() }))
     } else if policy.mode == Mode::Observe {
         Some(hold(&HoldReason::ObserveMode))
+    } else if let Some((reason, until)) = freeze::on(&policy.freezes, now) {
+        Some(hold(&HoldReason::Frozen { reason: reason.to_owned(), until }))
     } else if migrates {
         Some("its releases run a release_command (migrations), which always holds".to_owned())
     } else {

@@ -6,7 +6,7 @@ use super::{
     distress::neighbourhood,
     state::{Memory, Revision, Watch},
 };
-use crate::model::{Evidence, HoldReason, Mode, Policy, Verdict};
+use crate::model::{Evidence, HoldReason, Mode, Policy, Verdict, freeze};
 
 /// Requests on the other release's machines from which on their share says something.
 const CONTROL_MIN: f64 = 50.0;
@@ -35,7 +35,7 @@ enum When {
 type Guard = fn(&Asked<'_>) -> Option<HoldReason>;
 
 /// The guards in the order in which they are asked; the first that refuses is the reason.
-const GUARDS: [(When, Guard); 11] = [
+const GUARDS: [(When, Guard); 13] = [
     (When::Always, |asked| held_by_an_operator(asked.memory, asked.now)),
     (When::Always, is_vetoed),
     (When::Always, has_no_target),
@@ -43,6 +43,8 @@ const GUARDS: [(When, Guard); 11] = [
     (When::Always, ran_migrations),
     (When::Beginning, was_rolled_back_already),
     (When::Beginning, is_over_budget),
+    (When::Beginning, is_over_the_organizations_budget),
+    (When::Beginning, is_frozen),
     (When::Always, |asked| only_observes(asked.policy)),
     (When::Beginning, was_not_approved),
     (When::Always, platform_incident),
@@ -139,13 +141,28 @@ fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
         .then_some(HoldReason::AlreadyRolledBack)
 }
 
+fn of_the_last_day<'a>(asked: &Asked<'a>) -> impl Iterator<Item = &'a Timestamp> {
+    let day_ago = asked.now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(asked.now);
+    asked.memory.rollbacks.iter().filter(move |at| **at > day_ago)
+}
+
 fn is_over_budget(asked: &Asked<'_>) -> Option<HoldReason> {
-    let now = asked.now;
-    let day_ago = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(now);
-    let recent = asked.memory.rollbacks.iter().filter(|at| **at > day_ago).count();
+    let recent = of_the_last_day(asked).count();
     let max = asked.policy.rollback.per_day_max;
     (recent >= usize::try_from(max).unwrap_or(usize::MAX))
         .then_some(HoldReason::DailyBudget { max })
+}
+
+fn is_over_the_organizations_budget(asked: &Asked<'_>) -> Option<HoldReason> {
+    let max = asked.policy.per_organization_max;
+    let ours = u32::try_from(of_the_last_day(asked).count()).unwrap_or(u32::MAX);
+    let all = ours.saturating_add(asked.memory.org.rollbacks);
+    (all >= max).then_some(HoldReason::OrganizationBudget { max })
+}
+
+fn is_frozen(asked: &Asked<'_>) -> Option<HoldReason> {
+    let (reason, until) = freeze::on(&asked.policy.freezes, asked.now)?;
+    Some(HoldReason::Frozen { reason: reason.to_owned(), until })
 }
 
 fn only_observes(policy: &Policy) -> Option<HoldReason> {

@@ -30,6 +30,8 @@ fn policy(mode: Mode) -> Policy {
             on_breach: OnBreach::Rollback,
         }],
         rollback: RollbackPolicy::default(),
+        freezes: Vec::new(),
+        per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
     }
@@ -275,10 +277,13 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod arrivals;
+mod beginning;
 mod by_hand;
 mod capacity;
 mod confirming;
 mod control;
+mod credentials;
+mod given_up;
 mod guards;
 mod hands;
 mod holds;
@@ -288,7 +293,13 @@ mod left_overs;
 mod mop_up;
 mod names;
 mod neighbours;
+mod news;
 mod outcomes;
 mod pauses;
+mod places;
+mod regions;
 mod sight;
 mod stage;
+mod steps;
+mod trusting;
+mod work_list;

@@ -9,7 +9,7 @@ use super::{
     later,
     state::{Memory, Phase, RegionPhase, Rollback},
 };
-use crate::model::Policy;
+use crate::model::{HoldReason, Policy};
 
 /// Between two rounds of a rollback: every second that a region waits for its confirmation counts.
 const UNDOING_EVERY: Duration = Duration::from_secs(1);
@@ -43,7 +43,8 @@ fn due(policy: &Policy, phase: &Phase, memory: &Memory) -> Vec<Timestamp> {
     due.extend(memory.left_down.values().map(|left| left.next));
     due.extend(memory.operator_hold.as_ref().and_then(|hold| hold.until));
     match phase {
-        Phase::CountingDown { until, .. } => due.push(*until),
+        Phase::CountingDown { until, .. }
+        | Phase::Held { reason: HoldReason::Frozen { until, .. }, .. } => due.push(*until),
         Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => {
             due.extend(of_rollback(policy, rollback));
         }

@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod evidence;
+pub mod freeze;
 pub mod ids;
 pub mod machine;
 pub mod name;
@@ -21,6 +22,7 @@ pub mod selector;
 
 pub use event::{Event, EventKind};
 pub use evidence::{Evidence, Exits, NotFed, Note, Tally, Trouble, Troubled, Unit, Verdict};
+pub use freeze::{Calendar, Freeze};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
 pub use machine::{
     Check, CheckStatus, ExitEvent, HostStatus, ImageRef, LeaseHolder, Machine, MachineState,

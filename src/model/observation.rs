@@ -124,6 +124,9 @@ pub struct OrgContext {
     pub listening: bool,
     /// That the platform cannot be read is told of for the whole organization: no app need say so.
     pub platform_told: bool,
+    /// Rollbacks of other apps in the last 24 hours.
+    #[serde(default)]
+    pub rollbacks: u32,
 }
 
 /// One round's facts about one app.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    freeze::Freeze,
     ids::{AppName, Digest, Region},
     machine::ImageRef,
     selector::Selector,
@@ -284,6 +285,10 @@ pub struct Policy {
     pub watch: WatchPolicy,
     pub thresholds: Vec<Threshold>,
     pub rollback: RollbackPolicy,
+    /// Times in which nothing is rolled back by itself.
+    pub freezes: Vec<Freeze>,
+    /// Rollbacks of all apps of the organization in 24 hours.
+    pub per_organization_max: u32,
     /// Port and path of the metrics page, where the policy overrides the machine's own setting.
     pub metrics_port: Option<u16>,
     pub metrics_path: Option<String>,

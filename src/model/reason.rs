@@ -382,6 +382,15 @@ pub enum HoldReason {
     DailyBudget {
         max: u32,
     },
+    /// So many rollbacks of all apps are the most in 24 hours.
+    OrganizationBudget {
+        max: u32,
+    },
+    /// A time in which nothing is rolled back by itself.
+    Frozen {
+        reason: String,
+        until: jiff::Timestamp,
+    },
     /// A person does not want this release to be rolled back.
     Vetoed {
         by: super::operator::Signed,
@@ -430,6 +439,8 @@ impl HoldReason {
             | Self::Migrations
             | Self::MigrationsSince { .. }
             | Self::DailyBudget { .. }
+            | Self::OrganizationBudget { .. }
+            | Self::Frozen { .. }
             | Self::Vetoed { .. }
             | Self::NotApproved
             | Self::AlreadyRolledBack

@@ -205,8 +205,10 @@ async fn the_command_says_how_to_reach_it_and_serves_until_it_is_told_to_stop() 
         .unwrap();
     let mut lines = BufReader::new(command.stdout.take().unwrap()).lines();
     let mut environment = std::collections::BTreeMap::new();
+    let mut is_without_websockets = false;
     while !environment.contains_key("FLY_TRACE_COLLECTOR_URL") {
         let line = lines.next_line().await.unwrap().unwrap();
+        is_without_websockets |= line.contains("wire_guard_websockets: false");
         if let Some((name, value)) =
             line.strip_prefix("export ").and_then(|line| line.split_once('='))
         {
@@ -214,6 +216,7 @@ async fn the_command_says_how_to_reach_it_and_serves_until_it_is_told_to_stop() 
         }
     }
     assert_eq!(environment["FLY_API_TOKEN"], "sim-token");
+    assert!(is_without_websockets, "flyctl builds its tunnels over UDP");
     let base = &environment["FLY_FLAPS_BASE_URL"];
     assert_eq!(base, &format!("http://{}", environment["FLY_REGISTRY_HOST"]));
     let state = reqwest::get(format!("{base}/_sim/state")).await.unwrap().text().await.unwrap();

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::openapi::{Exchange, description};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use waveoff::sim::{
@@ -109,8 +110,8 @@ impl Served {
         nonce: Option<&str>,
         body: &Value,
     ) -> Result<Answer, reqwest::Error> {
-        let (method, path) = call;
-        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let (name, path) = call;
+        let method = reqwest::Method::from_bytes(name.as_bytes()).unwrap();
         let mut request =
             self.client.request(method, self.url(path)).header("authorization", "Bearer sim-token");
         if let Some(nonce) = nonce {
@@ -122,7 +123,11 @@ impl Served {
         let response = request.send().await?;
         let status = response.status().as_u16();
         let text = response.text().await?;
-        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+        let answer = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let exchange = Exchange { method: name, path, request: body, status, answer: &answer };
+        let problems = description().map(|all| all.problems(&exchange)).unwrap_or_default();
+        assert!(problems.is_empty(), "against the official description:\n{}", problems.join("\n"));
+        Ok(Answer { status, body: answer })
     }
 
     pub async fn get(&self, path: &str) -> Answer {

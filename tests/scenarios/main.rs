@@ -27,6 +27,7 @@ mod numbers;
 mod odd;
 mod orders;
 mod passing_causes;
+mod platform_at_work;
 mod recovery;
 mod resume;
 mod rivals;

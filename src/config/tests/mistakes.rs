@@ -128,7 +128,6 @@ fn a_mirror_is_a_registry_and_a_repository() {
 #[test]
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
-        (plain("freeze = []"), "3: freeze: `freeze` is not available"),
         (
             plain("[rollback]\nconfig = \"restore\""),
             "4: rollback.config: `restore` is not available",
@@ -490,4 +489,33 @@ fn patterns_have_to_be_able_to_win() {
     let text = tie.problems().join("\n");
     assert!(text.starts_with("thresholds/b.toml:1: apps: `web` is in "), "{text}");
     assert!(text.contains("thresholds/a.toml too: a tie"), "{text}");
+}
+
+#[test]
+fn a_freeze_has_a_beginning_a_length_and_a_zone() {
+    let freeze = |text: &str| plain(&format!("[[freeze]]\n{text}"));
+    each(&[
+        (
+            freeze("for = \"1h\""),
+            "3: freeze.at: is missing; write when it begins as in a crontab, such as at = \"0 18 * * fri\"",
+        ),
+        (
+            freeze("at = \"0 18 * * fri\""),
+            "3: freeze.for: is missing; write how long it lasts, such as for = \"61h\"",
+        ),
+        (
+            freeze("at = \"0 18 * *\"\nfor = \"1h\""),
+            "4: freeze.at: has 4 fields instead of five: minute, hour, day of the month, month, \
+             day of the week; write minute, hour, day, month, day of the week: \"0 18 * * fri\"",
+        ),
+        (
+            freeze("at = \"0 25 * * *\"\nfor = \"1h\""),
+            "4: freeze.at: `25` is no hour: write 0 to 23, or *; write minute, hour, day, month, day of the week: \"0 18 * * fri\"",
+        ),
+        (
+            freeze("at = \"0 18 * * *\"\nfor = \"1h\"\nzone = \"Berlin\""),
+            "6: freeze.zone: `Berlin` is no time zone that is known; write one such as \"Europe/Berlin\", or leave it out for UTC",
+        ),
+        (freeze("at = \"0 18 * * *\"\nfor = \"60d\""), "5: freeze.for:"),
+    ]);
 }

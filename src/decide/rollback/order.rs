@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::super::state::Watch;
-use crate::model::{Evidence, Policy, Region, RegionOrder, RegionReport, RegionStage, Verdict};
+use crate::model::{
+    Evidence, Policy, Region, RegionOrder, RegionReport, RegionStage, Tally, Verdict,
+};
 
 /// A share of bad events from which on there is nothing left to protect.
 const TOTAL_OUTAGE: f64 = 0.9;
@@ -14,9 +16,8 @@ pub(super) fn order(policy: &Policy, watch: &Watch) -> Vec<Region> {
         let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
         breaching
             .filter_map(|e| watch.tally(&e.threshold, region))
-            .filter(|tally| tally.n > 0.0)
             // One bad request of one is no proof: the count weighs in.
-            .map(|tally| (tally.k / tally.n) * (tally.n / (tally.n + 10.0)))
+            .filter_map(|tally| Some(tally.share()? * (tally.n / (tally.n + 10.0))))
             .fold(0.0, f64::max)
     };
     let mut regions: Vec<Region> = watch.regions.iter().cloned().collect();
@@ -56,8 +57,8 @@ pub(super) fn is_breaching(watch: &Watch, region: &Region) -> bool {
             // Checks, crashes and gauges are told by machine: no region is ruled out by them.
             return true;
         }
-        let tally = watch.tally(&evidence.threshold, region);
-        from_counts |= tally.is_some_and(|t| t.n > 0.0 && t.k / t.n > evidence.limit);
+        let share = watch.tally(&evidence.threshold, region).and_then(Tally::share);
+        from_counts |= share.is_some_and(|share| share > evidence.limit);
     }
     from_counts
 }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     super::{
         Context, Round, fleet,
-        rival::{self, Claim, Standing},
+        rival::{self, Standing},
         state::{MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback, Trusted},
     },
     capacity,
@@ -48,7 +48,7 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
         let verified = known.and_then(|known| known.verified.as_ref());
         let ledger = Some(before.ledger_seen.as_slice());
         let standing = rival::of_machine(&claim, machine, verified, ledger, cx.now);
-        let standing = of_older_releases(&claim, machine, standing);
+        let standing = of_somebody(machine, standing);
         let position = rollback.regions.iter().position(|work| work.region == machine.region);
         let index = match position {
             Some(index) => index,
@@ -89,13 +89,10 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
     found
 }
 
-/// A release that is older than ours, or of ours, on a machine is no newer wish.
-fn of_older_releases(claim: &Claim<'_>, machine: &Machine, standing: Standing) -> Standing {
+/// Somebody's newer release ended the rollback, or began a watch, before the work list is looked at:
+/// here it is an image like any other that is not ours.
+fn of_somebody(machine: &Machine, standing: Standing) -> Standing {
     match standing {
-        // Told of by whoever minds rivals; the machine itself is somebody else's.
-        Standing::NewerRelease { .. } if machine.digest() == claim.target.digest.as_ref() => {
-            Standing::OnTarget
-        }
         Standing::NewerRelease { .. } => Standing::OtherImage { digest: machine.digest().cloned() },
         other => other,
     }

@@ -24,10 +24,8 @@ pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<
                 return None;
             }
             let state = match known {
+                _ if work.is_some_and(RegionWork::is_left_alone) => MachineReport::RegionLeftAlone,
                 Some(known) => describe(known),
-                None if work.is_some_and(RegionWork::is_left_alone) => {
-                    MachineReport::RegionLeftAlone
-                }
                 None => MachineReport::Runs { digest: machine.digest().cloned() },
             };
             let (machine, region) = (machine.id.clone(), machine.region.clone());
@@ -68,8 +66,11 @@ pub(super) fn well(
 
 /// Region by region, for people.
 pub fn report(rollback: &Rollback) -> Vec<RegionReport> {
+    let of = |work: &RegionWork, machine: &MachineWork| {
+        if work.is_left_alone() { MachineReport::RegionLeftAlone } else { describe(machine) }
+    };
     let machines = |work: &RegionWork| {
-        work.machines.iter().map(|(id, machine)| (id.clone(), describe(machine))).collect()
+        work.machines.iter().map(|(id, machine)| (id.clone(), of(work, machine))).collect()
     };
     rollback
         .regions

@@ -138,3 +138,31 @@ fn an_outcome_begins_no_machine_while_a_newer_release_is_announced() {
     stage.look();
     assert_eq!(put_on(&stage.answer(puts("m1"), leased())), [""; 0]);
 }
+
+/// A look of the same instant is none that was made after it.
+#[test]
+fn one_that_is_seen_up_in_the_same_instant_may_be_down() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    stage.answer(puts("m1"), lost());
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:2", now);
+    stage.look_at_once();
+    let m1 = |stage: &Stage| stage.rollback().machine(&"m1".into()).unwrap().down_since;
+    assert_eq!(m1(&stage), Some(now));
+    stage.look();
+    assert_eq!(m1(&stage), None);
+}
+
+/// A rollback that waits goes on with a round, which asks everything again.
+#[test]
+fn an_outcome_begins_no_machine_while_the_rollback_waits() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    assert_eq!(put_on(&stage.answer(puts("m1"), leased())), ["m2"]);
+    assert_eq!(put_on(&stage.answer(puts("m2"), leased())), [""; 0]);
+    let ordered = stage.look();
+    assert!(stage.rollback().pause.is_some());
+    let first = put_on(&ordered)[0].to_owned();
+    assert_eq!(put_on(&stage.answer(puts(&first), leased())), [""; 0]);
+}

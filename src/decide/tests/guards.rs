@@ -161,3 +161,44 @@ fn only_a_failure_of_everything_goes_back_to_what_is_baked() {
     state.memory.trusted.clear();
     assert_eq!(target(&policy, &state, &watch), Some(2), "for want of a trusted one");
 }
+
+#[test]
+fn a_freeze_holds_until_it_is_over_and_then_the_release_is_undone() {
+    use crate::decide::tests::stage::{Stage, fail_checks, put_on};
+    let mut stage = Stage::trusted(&["m1"]);
+    let begins = at(stage.second).to_zoned(jiff::tz::TimeZone::UTC);
+    let begins = format!("{} {} * * *", begins.minute(), begins.hour());
+    let freeze = |minutes: u64| crate::model::Freeze {
+        reason: "the sale".to_owned(),
+        begins: crate::model::Calendar::parse(&begins).unwrap(),
+        lasts: Duration::from_secs(minutes * 60),
+        zone: jiff::tz::TimeZone::UTC,
+    };
+    stage.policy.freezes = vec![freeze(5), freeze(10)];
+    stage.ship(2, "sha256:2");
+    stage.machines.iter_mut().for_each(fail_checks);
+    assert_eq!(put_on(&stage.pass(400)), [""; 0]);
+    let held = stage.told(EventKind::HoldPlaced);
+    let Some(Reason::Held { hold: HoldReason::Frozen { reason, until } }) = &held[0].reason else {
+        panic!("{held:?}");
+    };
+    assert_eq!((held.len(), reason.as_str()), (1, "the sale"));
+    let left = until.duration_since(at(stage.second)).as_secs();
+    assert!((100..=200).contains(&left), "the one that ends last: {left}");
+    assert_eq!(put_on(&stage.pass(left + 4)), ["m1"]);
+}
+
+#[test]
+fn the_rollbacks_of_all_apps_are_counted_together() {
+    let (policy, mut state, watch) = case();
+    let policy = Policy { per_organization_max: 3, ..policy };
+    state.memory.org.rollbacks = 2;
+    assert_eq!(refused(&policy, &state, &watch), None);
+    state.memory.rollbacks = vec![at(90)];
+    let budget = HoldReason::OrganizationBudget { max: 3 };
+    assert_eq!(refused(&policy, &state, &watch), Some(budget.clone()));
+    (state.memory.rollbacks, state.memory.org.rollbacks) = (Vec::new(), 3);
+    assert_eq!(refused(&policy, &state, &watch), Some(budget));
+    let free = Policy { per_organization_max: 4, ..policy };
+    assert_eq!(refused(&free, &state, &watch), None);
+}

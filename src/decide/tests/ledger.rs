@@ -113,3 +113,14 @@ fn an_entry_that_was_closed_in_the_end_is_left() {
     stage.answer(closes, Outcome::ReleaseClosed);
     assert_eq!(closed(&stage.pass(600)), []);
 }
+
+/// Another tool's answer, or a second one of ours: only the entry that is awaited becomes the rollback's.
+#[test]
+fn an_entry_that_nobody_waits_for_is_closed() {
+    let mut stage = Stage::rolling_back(&["m1"]);
+    let (image, after, since) = ("x".to_owned(), ReleaseVersion(2), at(0));
+    stage.state.memory.pending.insert(999, Command::OpenRelease { image, after, since });
+    let ordered = stage.answer(opens, opened(9));
+    assert_eq!(closed(&ordered), [("rel_9", false)]);
+    assert_eq!(stage.rollback().ledger.version(), Some(ReleaseVersion(3)));
+}

@@ -148,3 +148,87 @@ fn stop_at(now: Timestamp) -> ExitEvent {
 fn starts(command: &Command) -> bool {
     matches!(command, Command::StartMachine(_))
 }
+
+/// m1 was just put right when somebody's release came, whose deploy found it `replacing`.
+fn overtaken(after: i64) -> Stage {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.look();
+    stage.put_back("m1");
+    while stage.second < after {
+        stage.look();
+        if stage.pending(stage::puts("m2")).is_some() {
+            let (owner, description) = ("ci@example.com".to_owned(), String::new());
+            let leased = PutOutcome::LeaseHeld { owner, description };
+            stage.answer(stage::puts("m2"), Outcome::Put(leased));
+        }
+    }
+    stage.announce(4, "sha256:4");
+    let now = at(stage.second);
+    for id in ["m1", "m2"] {
+        put(stage.machine(id), 4, "sha256:4", now);
+    }
+    stage.machine("m1").state = MachineState::Stopped;
+    stage.machine("m1").started_at = None;
+    stage.look();
+    stage
+}
+
+#[test]
+fn one_that_was_put_right_a_moment_before_may_be_left_stopped_too() {
+    assert_eq!(started(&overtaken(0).pass(20)), ["m1"]);
+    assert_eq!(started(&overtaken(600).pass(60)), [""; 0], "that deploy was long over");
+}
+
+/// Its end was ours: it came before we yielded.
+#[test]
+fn a_stop_from_before_we_yielded_was_ours() {
+    let mut stage = yielded();
+    let now = at(stage.second);
+    let machine = stage.machine("m1");
+    machine.started_at = Some(now);
+    machine.exits = vec![ExitEvent { at: now, ..stop_at(now) }];
+    assert_eq!(started(&stage.pass(60)), ["m1"]);
+}
+
+#[test]
+fn what_is_up_when_no_deploy_can_come_any_more_is_forgotten() {
+    let mut stage = yielded();
+    stage.machine("m1").state = MachineState::Started;
+    stage.pass(290);
+    assert!(!stage.state.memory.left_down.is_empty());
+    stage.pass(20);
+    assert!(stage.state.memory.left_down.is_empty());
+}
+
+/// What rests is waited for, however long somebody keeps its lease; what hangs in between is not.
+#[test]
+fn what_is_neither_up_nor_at_rest_for_ten_minutes_is_left() {
+    let mut stage = yielded();
+    stage.machine("m1").state =
+        MachineState::Transient(crate::model::machine::Transition::Starting);
+    stage.pass(594);
+    assert!(!stage.state.memory.left_down.is_empty());
+    stage.pass(10);
+    assert!(stage.state.memory.left_down.is_empty());
+
+    let mut stage = yielded();
+    let until = at(stage.second + 700);
+    let (owner, description) = ("ci@example.com".to_owned(), String::new());
+    stage.machine("m1").lease = Some(LeaseHolder { owner, description, expires_at: until });
+    assert_eq!(started(&stage.pass(690)), [""; 0]);
+    assert_eq!(started(&stage.pass(20)), ["m1"]);
+}
+
+/// It is being put right by another rollback.
+#[test]
+fn what_is_written_to_is_not_started_meanwhile() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.look();
+    let command = stage.pending(stage::puts("m1")).unwrap();
+    let Command::PutImage(put) = stage.state.memory.pending[&command].clone() else { panic!() };
+    let mut stage = yielded();
+    stage.state.memory.pending.insert(999, Command::PutImage(put));
+    assert_eq!(started(&stage.pass(60)), [""; 0]);
+    stage.state.memory.pending.clear();
+    assert_eq!(started(&stage.pass(4)), ["m1"]);
+}

@@ -188,3 +188,65 @@ fn what_goes_back_by_itself_is_put_right_again_until_it_is_given_up() {
     assert!((4..=8).contains(&orders), "{orders}");
     assert!(!stage.told(EventKind::ImageMixed).is_empty());
 }
+
+/// Where it is gone nothing is down any more: its place is another's.
+#[test]
+fn a_machine_that_is_gone_keeps_no_place() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    let reason = "no answer".to_owned();
+    stage.answer(puts("m1"), Outcome::Put(PutOutcome::Unavailable { reason }));
+    stage.machines.remove(0);
+    assert!(!put_on(&stage.pass(12)).contains(&"m2"));
+    stage.answer(puts("m1"), Outcome::Put(PutOutcome::Gone));
+    assert_eq!(put_on(&stage.look()), ["m2"]);
+}
+
+/// What one machine waits for is told of that machine; those that could not be put right are told
+/// together.
+#[test]
+fn a_region_of_which_nothing_could_be_put_right_waits_and_says_for_what() {
+    let mut stage = Stage::rolling_back(&["m1"]);
+    ordered_at(&mut stage, &refused(), 120);
+    let told = stage.told(EventKind::RollbackPaused).pop().unwrap();
+    let failure = MachineFailure::Refused { detail: "no".to_owned() };
+    let machines = [(MachineId::new("m1"), failure)].into();
+    assert_eq!(told.reason, Some(Reason::Waits { wait: Wait::Failing { machines } }));
+}
+
+#[test]
+fn the_machines_carry_the_number_of_our_entry_and_the_app_runs_it_then() {
+    let mut stage = Stage::rolling_back(&["m1"]);
+    let ordered = stage.look();
+    let [Command::PutImage(put)] = &ordered[..] else { panic!("{ordered:?}") };
+    assert_eq!(put.release, Some(ReleaseVersion(3)));
+    assert_eq!(put.release_id.as_deref(), Some("rel_3"));
+    stage.undo();
+    let current = stage.state.memory.current.as_ref().unwrap();
+    assert_eq!(current.version, Some(ReleaseVersion(3)));
+    assert_eq!(current.digest, Digest::new("sha256:1"));
+}
+
+/// What the newer release does not reach is news, and no other image is for that.
+#[test]
+fn a_rollback_that_a_newer_release_ended_is_unfinished() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    let other = Quarantined {
+        digest: Digest::new("sha256:0"),
+        version: None,
+        at: at(0),
+        unfinished: false,
+        image: None,
+    };
+    stage.state.memory.quarantined.push(other);
+    stage.look();
+    stage.announce(9, "sha256:9");
+    let now = at(stage.second);
+    put(stage.machine("m1"), 9, "sha256:9", now);
+    stage.look();
+    assert_eq!(stage.told(EventKind::RollbackStopped).len(), 1);
+    let quarantined = &stage.state.memory.quarantined;
+    let unfinished: Vec<_> =
+        quarantined.iter().map(|q| (q.digest.as_str(), q.unfinished)).collect();
+    assert_eq!(unfinished, [("sha256:2", true), ("sha256:0", false)]);
+}

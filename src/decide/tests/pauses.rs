@@ -215,3 +215,60 @@ fn a_list_that_makes_no_sense_is_none() {
     stage.machine("m1").image.digest = digest;
     assert_eq!(put_on(&stage.pass(2)), ["m1"]);
 }
+
+/// While a region is confirmed no machine is to be begun: nothing has to breach for that.
+#[test]
+fn a_region_that_waits_for_requests_is_not_held_for_want_of_a_breach() {
+    for ids in [&["m1"][..], &["f1", "m1"]] {
+        let mut stage = Stage::trusted(ids);
+        stage.machine(ids[0]).region = "fra".into();
+        stage.policy.thresholds = vec![stage::ratio()];
+        stage.ship(2, "sha256:2");
+        stage.serves = ids.iter().map(|id| (*id, 100.0, 50.0)).collect();
+        stage.begin();
+        stage.look();
+        stage.put_back(ids[0]);
+        stage.serves = ids.iter().map(|id| (*id, 0.0, 0.0)).collect();
+        stage.pass(30 * 60 - 10);
+        assert_eq!(holds(&stage), Vec::<&Reason>::new());
+        let told = stage.told(EventKind::RollbackPaused);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let waits = matches!(&told[0].reason, Some(Reason::Waits { wait })
+            if matches!(wait, Wait::NoEvidence { .. }));
+        assert!(waits, "{:?}", told[0].reason);
+    }
+}
+
+/// One machine is back, and the next one waits for the same: it went on in between.
+#[test]
+fn what_came_further_and_waits_again_has_gone_on() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    waits(&mut stage, 60);
+    while stage.pending(puts("m1")).is_none() {
+        stage.look();
+        if stage.pending(puts("m2")).is_some() {
+            stage.answer(puts("m2"), leased());
+        }
+    }
+    stage.put_back("m1");
+    for _ in 0..10 {
+        stage.look();
+        if stage.pending(puts("m2")).is_some() {
+            stage.answer(puts("m2"), leased());
+        }
+    }
+    assert_eq!(stage.told(EventKind::RollbackResumed).len(), 1, "{:?}", stage.rollback().pause);
+    assert_eq!(stage.told(EventKind::RollbackPaused).len(), 2);
+}
+
+/// Ten minutes sharp.
+#[test]
+fn an_absence_is_long_from_ten_minutes_on() {
+    for (away, touched) in [(598, true), (600, false)] {
+        let mut stage = Stage::rolling_back(&["m1"]);
+        stage.machine("m1").checks.clear();
+        stage.machine("m1").checks_configured = 0;
+        stage.second += away - 2;
+        assert_eq!(put_on(&stage.look()) == ["m1"], touched, "{away} s");
+    }
+}

@@ -24,16 +24,29 @@ pub(super) struct Stage {
     /// Why the platform cannot be read, and why no page can be.
     pub(super) unreadable: Option<String>,
     pub(super) no_page: Option<String>,
+    /// Steps so far: a story that does not end is a failure.
+    steps: usize,
 }
+
+/// More than the longest story takes.
+const STEPS_MAX: usize = 100_000;
 
 impl Stage {
     /// v1 runs on these machines, and has earned trust.
     pub(super) fn trusted(ids: &[&str]) -> Self {
+        let mut stage = Self::unknown(ids);
+        stage.pass(90);
+        assert!(stage.state.memory.newest_trusted().is_some(), "{:?}", stage.events);
+        stage
+    }
+
+    /// v1 runs on these machines, and no round has looked at the app yet.
+    pub(super) fn unknown(ids: &[&str]) -> Self {
         let machines = ids.iter().map(|id| named(id, machine(1, "sha256:1"))).collect();
         let mut policy = policy(Mode::Rollback);
         // One after the other, although everything is out.
         policy.rollback.escalate = false;
-        let mut stage = Self {
+        Self {
             policy,
             state: AppState::new("api".into()),
             second: 0,
@@ -46,10 +59,8 @@ impl Stage {
             serves: Vec::new(),
             unreadable: None,
             no_page: None,
-        };
-        stage.pass(90);
-        assert!(stage.state.memory.newest_trusted().is_some(), "{:?}", stage.events);
-        stage
+            steps: 0,
+        }
     }
 
     /// v2 fails its checks on every machine, and is about to be undone: the ledger has our entry,
@@ -60,12 +71,18 @@ impl Stage {
         for machine in &mut stage.machines {
             fail_checks(machine);
         }
-        while !matches!(stage.state.phase, Phase::RollingBack(_)) {
-            assert!(stage.second < 300, "{:?}", stage.events);
-            let ordered = stage.look();
+        stage.begin();
+        stage
+    }
+
+    /// Rounds until a rollback begins, which orders no machine yet.
+    pub(super) fn begin(&mut self) {
+        let until = self.second + 300;
+        while !matches!(self.state.phase, Phase::RollingBack(_)) {
+            assert!(self.second < until, "{:?}", self.events);
+            let ordered = self.look();
             assert!(ordered.iter().all(|command| !matches!(command, Command::PutImage(_))));
         }
-        stage
     }
 
     /// Every machine runs a release that somebody made.
@@ -154,6 +171,8 @@ impl Stage {
 
     /// One step; the commands that it brought.
     pub(super) fn tell(&mut self, input: &Input) -> Vec<Command> {
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "it never ends: {:?}", self.state.phase);
         let done = step(&self.policy, self.state.clone(), input, at(self.second));
         self.state = done.state;
         self.events.extend(done.events);
@@ -202,8 +221,38 @@ impl Stage {
         }
     }
 
-    fn put_right(&mut self, command: CommandId) {
-        let Command::PutImage(order) = self.state.memory.pending[&command].clone() else { return };
+    /// The platform does what was ordered of one machine; what follows from that.
+    pub(super) fn put_back(&mut self, id: &str) -> Vec<Command> {
+        let command = self.pending(puts(id)).expect("it is pending");
+        self.put_right(command)
+    }
+
+    /// Rounds for so many seconds: the platform does what is ordered, but for machines that it
+    /// refuses. What was ordered, and when.
+    pub(super) fn work(&mut self, seconds: i64, refused: &[&str]) -> Vec<(i64, String)> {
+        let until = self.second + seconds;
+        let mut ordered = Vec::new();
+        while self.second < until {
+            self.look();
+            while let Some(command) = self.pending(|one| matches!(one, Command::PutImage(_))) {
+                let Command::PutImage(put) = &self.state.memory.pending[&command] else { break };
+                let id = put.machine.as_str().to_owned();
+                if refused.contains(&id.as_str()) {
+                    let refused = PutOutcome::Refused { reason: "no".to_owned() };
+                    self.tell(&Input::Finished { command, outcome: Outcome::Put(refused) });
+                } else {
+                    self.put_right(command);
+                }
+                ordered.push((self.second, id));
+            }
+        }
+        ordered
+    }
+
+    fn put_right(&mut self, command: CommandId) -> Vec<Command> {
+        let Command::PutImage(order) = self.state.memory.pending[&command].clone() else {
+            panic!("it is no order to put a machine right");
+        };
         let now = at(self.second);
         let machine = self.machine(order.machine.as_str());
         let replaced = Some(machine.instance.clone());
@@ -211,7 +260,7 @@ impl Stage {
         put(machine, order.release.unwrap().0, target.as_str(), now);
         let verified = rival::Verified { instance: machine.instance.clone(), replaced };
         let outcome = Outcome::Put(PutOutcome::Updated { verified });
-        self.tell(&Input::Finished { command, outcome });
+        self.tell(&Input::Finished { command, outcome })
     }
 
     /// What comes of what a person orders; `dana` says so.

@@ -123,6 +123,8 @@ fn after_hold(event: &Event, app: &AppName, hold: &HoldReason) -> Vec<(Purpose, 
         | HoldReason::MigrationsSince { .. }
         | HoldReason::MigrationsUnknown => go_back(" --force"),
         HoldReason::ObserveMode
+        | HoldReason::OrganizationBudget { .. }
+        | HoldReason::Frozen { .. }
         | HoldReason::OnlyBaked
         | HoldReason::DailyBudget { .. }
         | HoldReason::AlreadyRolledBack

@@ -248,6 +248,13 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::DailyBudget { max } => {
             format!("the budget of {max} rollbacks in 24 hours is used up")
         }
+        HoldReason::OrganizationBudget { max } => {
+            format!("the budget of {max} rollbacks of all apps in 24 hours is used up")
+        }
+        HoldReason::Frozen { reason, until } => format!(
+            "nothing is rolled back by itself until {}: {reason}",
+            until.strftime("%Y-%m-%d %H:%M UTC")
+        ),
         HoldReason::Vetoed { by } => signed("vetoed", by),
         HoldReason::NotApproved => "nobody approved the rollback in time".to_owned(),
         HoldReason::AlreadyRolledBack => "this release was rolled back once already".to_owned(),

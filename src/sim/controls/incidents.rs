@@ -110,7 +110,10 @@ impl Org {
         let first = first.ok_or_else(|| Refusal::no("machine", app))?;
         let config = released(&first.version.config, &newest, &newest.image);
         (0..by)
-            .map(|_| self.create(app, Placed::new(region, true, config.clone()), false))
+            .map(|_| {
+                let config = self.with_new_volumes(app, region, config.clone())?;
+                self.create(app, Placed::new(region, true, config), false)
+            })
             .collect()
     }
 

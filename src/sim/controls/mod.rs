@@ -71,19 +71,6 @@ impl Org {
         Ok(())
     }
 
-    /// What the host under a machine says: `ok`, `unknown` or `unreachable`.
-    ///
-    /// # Errors
-    /// When there is no such machine or no such status.
-    pub fn set_host(&mut self, id: &str, status: &str) -> Result<(), Refusal> {
-        if !["ok", "unknown", "unreachable"].contains(&status) {
-            return Err(Refusal::Invalid(format!("no host status {status}")));
-        }
-        let app = self.app_of(id)?;
-        status.clone_into(&mut self.living(&app, id)?.host);
-        Ok(())
-    }
-
     /// A copy of a machine with its image and metadata, as an autoscaler makes; tells its id.
     ///
     /// # Errors
@@ -239,13 +226,7 @@ impl Sim {
     /// # Errors
     /// When there is no such app.
     pub fn remove_app(&self, app: &str) -> Result<(), Refusal> {
-        for machine in self.machine_ids(app, None) {
-            self.destroy(&machine)?;
-        }
-        self.with(|org| match org.apps.remove(app) {
-            Some(_) => Ok(()),
-            None => Err(Refusal::no("app", app)),
-        })
+        self.with(|org| org.destroy_app(app))
     }
 
     /// See [`Org::set_host`].

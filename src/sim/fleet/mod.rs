@@ -1,13 +1,17 @@
 //! A fleet as a file: organization, apps, machines, images and how they behave, traffic.
 
 mod demo;
+mod group;
 pub mod script;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::demo::demo;
+pub use self::{
+    demo::demo,
+    group::{Autostop, Group, Restart},
+};
 use crate::sim::{
     fleet::script::{STEPS_MAX, Step},
     model::{behaviour::Behaviour, quirks::Quirks, rights::Denial},
@@ -28,77 +32,6 @@ pub struct FleetImage {
 impl FleetImage {
     pub fn new(reference: &str, behaviour: Behaviour) -> Self {
         Self { reference: reference.to_owned(), digest: None, behaviour }
-    }
-}
-
-/// The machines of one process group of an app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Group {
-    pub name: String,
-    /// Started machines per region.
-    pub machines: BTreeMap<String, u32>,
-    /// Stopped machines per region.
-    pub stopped: BTreeMap<String, u32>,
-    /// Stopped machines per region that stand by for a started one of the group.
-    pub standbys: BTreeMap<String, u32>,
-    /// Whether its machines serve requests, and so get traffic.
-    pub services: bool,
-    /// Whether its machines have a health check.
-    pub checks: bool,
-    /// Seconds after a start for which its check may fail.
-    pub grace_period_s: u32,
-    /// Whether its machines have a metrics page.
-    pub metrics: bool,
-    pub memory_mb: u32,
-    /// When the supervisor starts a process again that ended.
-    pub restart: Restart,
-}
-
-/// When a process that ended is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Restart {
-    No,
-    /// When its exit code is not 0, ten times in five minutes.
-    #[default]
-    OnFailure,
-    Always,
-}
-
-impl Restart {
-    pub(in crate::sim) fn as_str(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::OnFailure => "on-failure",
-            Self::Always => "always",
-        }
-    }
-}
-
-impl Default for Group {
-    fn default() -> Self {
-        Self {
-            name: "app".to_owned(),
-            machines: BTreeMap::new(),
-            stopped: BTreeMap::new(),
-            standbys: BTreeMap::new(),
-            services: true,
-            checks: true,
-            grace_period_s: 1,
-            metrics: true,
-            memory_mb: 256,
-            restart: Restart::OnFailure,
-        }
-    }
-}
-
-impl Group {
-    /// The group `app` with so many started machines per region.
-    pub fn of(machines: &[(&str, u32)]) -> Self {
-        let machines =
-            machines.iter().map(|(region, count)| ((*region).to_owned(), *count)).collect();
-        Self { machines, ..Self::default() }
     }
 }
 
@@ -196,6 +129,12 @@ pub struct Fleet {
     /// Seconds from `destroying` to `destroyed`; 0: at once.
     #[serde(default)]
     pub destroy_s: f64,
+    /// Seconds between two looks of the proxy for machines that nobody needs.
+    #[serde(default = "proxy_s")]
+    pub proxy_s: f64,
+    /// Seconds from a host that does not answer to the start of a standby.
+    #[serde(default = "standby_s")]
+    pub standby_s: f64,
     /// Seconds by which the platform's clock is ahead of the machine's that asks; below 0: behind.
     #[serde(default)]
     pub skew_s: f64,
@@ -247,6 +186,14 @@ fn beat_s() -> f64 {
     0.2
 }
 
+fn proxy_s() -> f64 {
+    300.0
+}
+
+fn standby_s() -> f64 {
+    10.0
+}
+
 fn metrics_port() -> u16 {
     9091
 }
@@ -269,6 +216,8 @@ impl Fleet {
             check_s: check_s(),
             beat_s: beat_s(),
             destroy_s: 0.0,
+            proxy_s: proxy_s(),
+            standby_s: standby_s(),
             skew_s: 0.0,
             list_lag_s: BTreeMap::new(),
             quirks: Quirks::default(),
@@ -306,6 +255,8 @@ impl Fleet {
             ("check_s", self.check_s),
             ("beat_s", self.beat_s),
             ("destroy_s", self.destroy_s),
+            ("proxy_s", self.proxy_s),
+            ("standby_s", self.standby_s),
         ];
         let lags = self.list_lag_s.values().map(|lag_s| ("list_lag_s", *lag_s));
         for (key, value) in times.into_iter().chain(lags) {

@@ -36,6 +36,12 @@ impl Org {
                 Due::Machine(id) => self.step(&id),
                 Due::Ship(index) => self.step_ship(index),
                 Due::Script => self.play_script(),
+                Due::Proxy => self.stop_idle(self.timing.proxy),
+                Due::Standby(id) => {
+                    if let Ok(app) = self.app_of(&id) {
+                        drop(self.force_start(&app, &id));
+                    }
+                }
             }
             self.note_lists();
         }
@@ -68,7 +74,8 @@ impl Org {
         let machines = self.machines.values().filter_map(SimMachine::due);
         let ships = self.ships.iter().map(|ship| ship.due);
         let script = self.script.front().map(|(at, _)| *at);
-        machines.chain(ships).chain(script).min()
+        let standby = self.first_standby(self.timing.standby).map(|(at, _)| at);
+        machines.chain(ships).chain(script).chain(standby).min()
     }
 
     fn first_due(&self) -> Option<(Timestamp, Due)> {
@@ -87,7 +94,13 @@ impl Org {
             ships.map(|(index, ship)| (ship.due, Due::Ship(index))).min_by_key(|(due, _)| *due);
         let script = self.script.front().map(|(at, _)| (*at, Due::Script));
         let traffic = Some((self.traffic_due, Due::Traffic));
-        [script, machines, ship, traffic].into_iter().flatten().min_by_key(|(due, _)| *due)
+        let proxy = self.has_proxy.then_some((self.proxy_due, Due::Proxy));
+        let standby = self.first_standby(self.timing.standby);
+        let standby = standby.map(|(at, id)| (at, Due::Standby(id)));
+        [script, machines, ship, standby, proxy, traffic]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(due, _)| *due)
     }
 
     /// Something happens to a machine by itself, now.
@@ -299,4 +312,7 @@ enum Due {
     Machine(String),
     Ship(usize),
     Script,
+    Proxy,
+    /// A standby steps in.
+    Standby(String),
 }

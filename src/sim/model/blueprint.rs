@@ -10,10 +10,13 @@ use super::{
     ledger::Entry,
     org::{Org, Placed, UP_SINCE},
 };
-use crate::sim::fleet::{FleetApp, Group};
+use crate::sim::fleet::{Autostop, FleetApp, Group};
 
 /// The port that machines serve their users on.
 const PORT: u16 = 8080;
+/// The name of a fleet's volumes, and where machines have them.
+const VOLUME: &str = "data";
+const MOUNTED_AT: &str = "/data";
 
 impl Org {
     /// Adds a fleet's app: its release, its machines.
@@ -40,12 +43,26 @@ impl Org {
                 for (region, count) in machines {
                     for _ in 0..*count {
                         let config = config(app, &group, self.metrics_port, &primary);
+                        let config = self.mounted(app, &group, region, config);
                         self.place(&app.name, Placed::new(region, started, config));
                     }
                 }
             }
             self.place_standbys(app, &group, &primary);
         }
+    }
+
+    /// A configuration with a volume of its own, where machines of the group have one.
+    fn mounted(&mut self, app: &FleetApp, group: &Group, region: &str, mut config: Value) -> Value {
+        let volume = self.add_volume(&app.name, VOLUME, region, group.volume_gb);
+        if let (Ok(id), Some(fields)) = (volume, config.as_object_mut()) {
+            let mount = json!({
+                "volume": id, "name": VOLUME, "path": MOUNTED_AT, "size_gb": group.volume_gb,
+                "encrypted": true,
+            });
+            fields.insert("mounts".to_owned(), json!([mount]));
+        }
+        config
     }
 
     fn place_standbys(&mut self, app: &FleetApp, group: &Group, primary: &str) {
@@ -69,6 +86,10 @@ impl Org {
 
 fn release_id(app: &FleetApp) -> String {
     format!("rel_{}_{}", app.name, app.version)
+}
+
+fn concurrency(group: &Group) -> Value {
+    json!({"type": "requests", "soft_limit": group.soft_limit, "hard_limit": group.soft_limit})
 }
 
 /// The health check of all machines; whoever has no service says which port it is on.
@@ -106,9 +127,20 @@ fn definition(app: &FleetApp, primary: &str, metrics_port: u16) -> Value {
     set("processes", Value::Object(processes));
     if let Some(names) = names(&|group| group.services) {
         let mut service = json!({
-            "internal_port": PORT, "auto_stop_machines": "off", "auto_start_machines": true,
-            "processes": names,
+            "internal_port": PORT, "processes": names,
         });
+        // One service stands for all of them.
+        if let (Some(group), Some(fields)) =
+            (groups.iter().find(|group| group.services), service.as_object_mut())
+        {
+            fields.insert("auto_stop_machines".to_owned(), json!(group.autostop));
+            fields.insert("auto_start_machines".to_owned(), json!(group.autostart));
+            if group.is_proxied() {
+                let least = json!(group.min_machines_running);
+                fields.insert("min_machines_running".to_owned(), least);
+                fields.insert("concurrency".to_owned(), concurrency(group));
+            }
+        }
         let checked = groups.iter().find(|group| group.services && group.checks);
         if let (Some(group), Some(fields)) = (checked, service.as_object_mut()) {
             let mut check = check(group);
@@ -125,6 +157,10 @@ fn definition(app: &FleetApp, primary: &str, metrics_port: u16) -> Value {
     }
     if let Some(names) = names(&|group| group.metrics) {
         set("metrics", json!([{"port": metrics_port, "path": "/metrics", "processes": names}]));
+    }
+    if let Some(names) = names(&|group| group.volume_gb > 0) {
+        let mount = json!({"source": VOLUME, "destination": MOUNTED_AT, "processes": names});
+        set("mounts", json!([mount]));
     }
     let sizes: Vec<Value> = groups
         .iter()
@@ -164,12 +200,24 @@ fn config(app: &FleetApp, group: &Group, metrics_port: u16, primary: &str) -> Va
     let Some(fields) = config.as_object_mut() else { return config };
     if group.services {
         let checks = if group.checks { json!([check(group)]) } else { json!([]) };
-        let service = json!({
-            "protocol": "tcp", "internal_port": PORT, "autostop": false, "autostart": true,
+        // As the platform answers: only one of the ways to stop has a name.
+        let autostop = match group.autostop {
+            Autostop::Off => json!(false),
+            Autostop::Stop => json!(true),
+            Autostop::Suspend => json!("suspend"),
+        };
+        let mut service = json!({
+            "protocol": "tcp", "internal_port": PORT, "autostop": autostop,
+            "autostart": group.autostart,
             "ports": [{"port": 80, "handlers": ["http"]},
                       {"port": 443, "handlers": ["tls", "http"]}],
             "checks": checks, "force_instance_key": null,
         });
+        if let (true, Some(service)) = (group.is_proxied(), service.as_object_mut()) {
+            let least = json!(group.min_machines_running);
+            service.insert("min_machines_running".to_owned(), least);
+            service.insert("concurrency".to_owned(), concurrency(group));
+        }
         fields.insert("services".to_owned(), json!([service]));
     } else if group.checks {
         fields.insert("checks".to_owned(), json!({"alive": check_with_port(group)}));

@@ -77,6 +77,16 @@ impl Org {
             let text = format!("failed to get manifest {}", machine.version.image());
             return Err(Refusal::Invalid(text));
         }
+        let volumes = self.claimed(app, &machine.region, &machine.id, &machine.version.config)?;
+        if let Some(zone) = self.zone_of(&volumes) {
+            if self.host_status(&zone) != "ok" {
+                let text = format!("could not reserve resource for machine on host {zone}");
+                return Err(Refusal::NoCapacity(text));
+            }
+            machine.zone = zone;
+        }
+        self.tell_mounts(&mut machine.version, &volumes);
+        self.claim(&machine.id, &volumes);
         let event = self.rng.ulid(now);
         machine.push_event(&event, ["launch", "created", "user"], now);
         if skip_launch {
@@ -101,12 +111,14 @@ impl Org {
         self.living(app, id)?;
         self.guard(app, id, nonce)?;
         let now = self.now;
-        let version = self.new_version(update.config, update.raw, now);
+        let mut version = self.new_version(update.config, update.raw, now);
         let event = self.rng.ulid(now);
         let due = later(now, self.timing.replace);
         let events_survive = self.quirks.events_survive;
+        reachable(self.machine(app, id)?)?;
+        let volumes = self.kept(app, id, &version.config)?;
+        self.tell_mounts(&mut version, &volumes);
         let machine = self.living(app, id)?;
-        reachable(machine)?;
         if update.current.is_some_and(|current| current != machine.version.instance) {
             let text = format!("current version is {}", machine.version.instance);
             return Err(Refusal::Precondition(text));
@@ -133,6 +145,7 @@ impl Org {
         machine.push_event(&event, ["update", "replacing", "user"], now);
         machine.enter(State::Replacing, now);
         machine.next = Some((due, Next::Place { run }));
+        self.claim(id, &volumes);
         Ok(instance)
     }
 
@@ -311,24 +324,37 @@ impl Org {
 }
 
 impl Org {
-    /// Sets a secret, or with `None` removes it. Values are never shown again, so only what tells
+    /// Sets secrets, or with `None` removes them. Values are never shown again, so only what tells
     /// them apart is kept.
-    pub(in crate::sim) fn set_secret(
+    pub(in crate::sim) fn set_secrets(
         &mut self,
         app: &str,
-        name: &str,
-        value: Option<&str>,
+        values: &[(&String, Option<&str>)],
     ) -> Result<(), Refusal> {
-        let secrets = &mut self.app_mut(app)?.secrets;
-        match value {
-            Some(value) => {
-                let digest = digest_of(value).chars().skip("sha256:".len()).take(16).collect();
-                secrets.insert(name.to_owned(), digest);
-            }
-            None => {
-                secrets.remove(name);
+        let app = self.app_mut(app)?;
+        app.secrets_version += 1;
+        for (name, value) in values {
+            match value {
+                Some(value) => {
+                    let digest = digest_of(value).chars().skip("sha256:".len()).take(16).collect();
+                    app.secrets.insert((*name).clone(), digest);
+                }
+                None => {
+                    app.secrets.remove(*name);
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Destroys an app with all its machines, leased or not.
+    pub(in crate::sim) fn destroy_app(&mut self, app: &str) -> Result<(), Refusal> {
+        self.app(app)?;
+        for machine in self.living_of(app) {
+            self.force_destroy(app, &machine.id)?;
+        }
+        self.volumes.retain(|_, volume| volume.app != app);
+        self.apps.remove(app);
         Ok(())
     }
 }

@@ -13,7 +13,13 @@ impl Org {
     /// Sets the platform's clock forward, or back. What was told already keeps the time that it was
     /// told with; what is still to come, leases among it, comes as soon as it would have.
     pub fn set_clock(&mut self, by: SignedDuration) {
-        for at in [&mut self.now, &mut self.began, &mut self.traffic_until, &mut self.traffic_due] {
+        for at in [
+            &mut self.now,
+            &mut self.began,
+            &mut self.traffic_until,
+            &mut self.traffic_due,
+            &mut self.proxy_due,
+        ] {
             moved(at, by);
         }
         for machine in self.machines.values_mut() {
@@ -36,6 +42,7 @@ impl Org {
             .values_mut()
             .filter_map(|(_, until)| until.as_mut())
             .for_each(|at| moved(at, by));
+        self.hosts.values_mut().for_each(|(_, since)| moved(since, by));
         self.script.iter_mut().for_each(|(at, _)| moved(at, by));
         self.ships.iter_mut().for_each(|ship| ship.set_clock(by));
         self.listing.set_clock(by);

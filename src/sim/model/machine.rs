@@ -280,6 +280,8 @@ pub(in crate::sim) struct SimMachine {
     pub(in crate::sim) name: String,
     pub(in crate::sim) app: String,
     pub(in crate::sim) region: String,
+    /// The host under it.
+    pub(in crate::sim) zone: String,
     pub(in crate::sim) state: State,
     pub(in crate::sim) version: Version,
     /// What comes back when the platform gives an update up, and the state it was in.
@@ -318,6 +320,11 @@ impl SimMachine {
 
     pub(in crate::sim) fn is_started(&self) -> bool {
         self.state == State::Started
+    }
+
+    /// Whether users' requests are sent to it.
+    pub(in crate::sim) fn takes_requests(&self) -> bool {
+        self.is_started() && !self.cordoned && self.host == "ok" && self.version.has_services()
     }
 
     pub(in crate::sim) fn enter(&mut self, state: State, at: Timestamp) {

@@ -15,13 +15,15 @@ use super::{
     image::Images,
     ledger::Entry,
     listing::Listing,
-    machine::{CheckResult, Process, SimMachine, State, Version, seconds},
+    machine::{CheckResult, Process, SimMachine, State, Version, later, seconds},
     page::PageKind,
+    peers::Peer,
     quirks::Quirks,
     refusal::Refusal,
     rights::Denials,
     rng::Rng,
     traffic::BEAT,
+    volumes::Volume,
 };
 use crate::sim::fleet::{Fleet, Traffic, script::Step};
 
@@ -43,8 +45,11 @@ pub(in crate::sim) struct App {
     pub(in crate::sim) traffic: Traffic,
     /// Newest last.
     pub(in crate::sim) releases: Vec<Entry>,
+    pub(in crate::sim) network: String,
     /// Name → digest.
     pub(in crate::sim) secrets: BTreeMap<String, String>,
+    /// How often they were changed.
+    pub(in crate::sim) secrets_version: u64,
     pub(in crate::sim) totals: Totals,
     /// The part of a request that no machine took yet.
     pub(in crate::sim) carry: f64,
@@ -66,6 +71,10 @@ pub(in crate::sim) struct Timing {
     pub(in crate::sim) destroy: Duration,
     /// From a crash to the restart.
     pub(in crate::sim) restart: Duration,
+    /// Between two looks of the proxy for machines that nobody needs.
+    pub(in crate::sim) proxy: Duration,
+    /// From a host that does not answer to the start of a standby.
+    pub(in crate::sim) standby: Duration,
 }
 
 /// An organization on the platform, at one instant.
@@ -93,6 +102,19 @@ pub struct Org {
     pub(in crate::sim) metrics_port: u16,
     network: Ipv4Addr,
     made: u32,
+    apps_made: u32,
+    /// Of the private network, oldest first.
+    pub(in crate::sim) peers: Vec<Peer>,
+    pub(in crate::sim) peers_made: u32,
+    /// By id.
+    pub(in crate::sim) volumes: BTreeMap<String, Volume>,
+    pub(in crate::sim) volumes_made: u32,
+    /// What hosts say that are not `ok`, and since when.
+    pub(in crate::sim) hosts: BTreeMap<String, (String, Timestamp)>,
+    /// Some machine is one that the proxy starts or stops.
+    pub(in crate::sim) has_proxy: bool,
+    /// When the proxy looks for machines that nobody needs.
+    pub(in crate::sim) proxy_due: Timestamp,
     /// Further machines a region has room for; a region not named has room.
     pub(in crate::sim) capacity: BTreeMap<String, u32>,
     /// Regions the change feed cannot read.
@@ -133,6 +155,8 @@ impl Org {
                 destroy: seconds(fleet.destroy_s),
                 beat: seconds(fleet.beat_s).max(BEAT),
                 restart: Duration::from_millis(500),
+                proxy: seconds(fleet.proxy_s),
+                standby: seconds(fleet.standby_s),
             },
             quirks: fleet.quirks,
             listing: Listing::default(),
@@ -148,6 +172,14 @@ impl Org {
             metrics_port: fleet.metrics_port,
             network: fleet.network,
             made: 0,
+            apps_made: 0,
+            peers: Vec::new(),
+            peers_made: 0,
+            volumes: BTreeMap::new(),
+            volumes_made: 0,
+            hosts: BTreeMap::new(),
+            has_proxy: false,
+            proxy_due: later(now, seconds(fleet.proxy_s)),
             capacity: BTreeMap::new(),
             unread_regions: BTreeSet::new(),
             feed_delay: Duration::ZERO,
@@ -175,7 +207,8 @@ impl Org {
 
     /// Adds an app without machines and releases.
     pub fn add_app(&mut self, name: &str, traffic: Traffic) {
-        let number = u32::try_from(self.apps.len()).unwrap_or(0) + 1;
+        self.apps_made += 1;
+        let number = self.apps_made;
         self.apps.insert(
             name.to_owned(),
             App {
@@ -183,7 +216,9 @@ impl Org {
                 number,
                 traffic,
                 releases: Vec::new(),
+                network: "default".to_owned(),
                 secrets: BTreeMap::new(),
+                secrets_version: 0,
                 totals: Totals::default(),
                 carry: 0.0,
                 stale: None,
@@ -212,6 +247,12 @@ impl Org {
             machine.death = self.death_of(&machine, self.now);
         }
         let id = machine.id.clone();
+        let volumes = self.claimed(app, &machine.region, &id, &machine.version.config);
+        let volumes = volumes.unwrap_or_default();
+        if let Some(zone) = self.zone_of(&volumes) {
+            machine.zone = zone;
+        }
+        self.claim(&id, &volumes);
         self.machines.insert(id.clone(), machine);
         id
     }
@@ -228,12 +269,14 @@ impl Org {
         let id = placed.id.unwrap_or_else(|| format!("{:06x}{}", self.made, self.rng.hex(8)));
         let name = placed.name.unwrap_or_else(|| format!("sim-{}", self.made));
         let first = u32::from(self.network) + self.made;
+        let zone = format!("{:04x}", self.made);
         let version = self.new_version(placed.config, None, at);
         let mut machine = SimMachine {
             id,
             name,
             app: app.to_owned(),
             region: placed.region,
+            zone,
             state,
             version,
             previous: None,
@@ -271,7 +314,9 @@ impl Org {
         let image = config.get("image").and_then(Value::as_str).unwrap_or_default();
         let digest = self.images.resolve(image);
         let checks = Version::checks_of(&config);
-        Version { instance: self.rng.ulid(at), config, raw, digest, checks }
+        let version = Version { instance: self.rng.ulid(at), config, raw, digest, checks };
+        self.has_proxy |= version.is_proxied();
+        version
     }
 
     pub(in crate::sim) fn app(&self, name: &str) -> Result<&App, Refusal> {
@@ -325,6 +370,16 @@ impl Org {
             return Ok(stale.iter().collect());
         }
         Ok(self.of_app(app).filter_map(|machine| self.as_listed(machine)).collect())
+    }
+
+    /// Copies of an app's machines, without the destroyed ones.
+    pub(in crate::sim) fn living_of(&self, app: &str) -> Vec<SimMachine> {
+        self.of_app(app).filter(|machine| !machine.is_destroyed()).cloned().collect()
+    }
+
+    /// A copy of a machine.
+    pub(in crate::sim) fn clone_of(&self, id: &str) -> Option<SimMachine> {
+        self.machines.get(id).cloned()
     }
 
     /// An app's machines, destroyed ones included.

@@ -36,6 +36,7 @@ impl Org {
             return;
         }
         self.traffic_until = to;
+        self.start_for_requests();
         let after_s = from.duration_since(self.began).as_secs_f64();
         let names: Vec<String> = self.apps.keys().cloned().collect();
         for name in names {
@@ -62,20 +63,13 @@ impl Org {
         }
     }
 
-    /// Requests a second for each machine, and those that no machine can take.
-    fn shares<'a>(&'a self, app: &'a App) -> (BTreeMap<&'a str, f64>, f64) {
+    /// Requests a second that come in each region.
+    pub(super) fn rates<'a>(&'a self, app: &'a App) -> BTreeMap<&'a str, f64> {
         let mut weights: BTreeMap<&str, f64> = BTreeMap::new();
-        let mut up: BTreeMap<&str, Vec<&SimMachine>> = BTreeMap::new();
         for machine in self.of_app(&app.name) {
             let version = &machine.version;
-            if machine.is_destroyed() || !version.has_services() {
-                continue;
-            }
-            if !version.is_standby() {
+            if !machine.is_destroyed() && version.has_services() && !version.is_standby() {
                 *weights.entry(&machine.region).or_default() += 1.0;
-            }
-            if machine.is_started() && !machine.cordoned && machine.host == "ok" {
-                up.entry(&machine.region).or_default().push(machine);
             }
         }
         let whole: f64 = weights.values().sum();
@@ -89,6 +83,16 @@ impl Org {
         for (region, rate) in &app.traffic.regions {
             *rates.entry(region).or_default() += rate;
         }
+        rates
+    }
+
+    /// Requests a second for each machine, and those that no machine can take.
+    pub(super) fn shares<'a>(&'a self, app: &'a App) -> (BTreeMap<&'a str, f64>, f64) {
+        let mut up: BTreeMap<&str, Vec<&SimMachine>> = BTreeMap::new();
+        for machine in self.of_app(&app.name).filter(|machine| machine.takes_requests()) {
+            up.entry(&machine.region).or_default().push(machine);
+        }
+        let rates = self.rates(app);
         let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
         // What a region cannot take goes to the others, as the proxy sends it.
         let mut over = 0.0;
@@ -113,7 +117,7 @@ impl Org {
     }
 }
 
-fn count(number: usize) -> f64 {
+pub(super) fn count(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::from(u32::MAX), f64::from)
 }
 
@@ -149,6 +153,12 @@ fn serve(
     *process.slow.entry(bucket).or_default() += slow;
     process.seconds += wide(requests - slow) * FAST_S + wide(slow) * behaviour.slow_ms / 1000.0;
     failed
+}
+
+/// How long a request takes on the average.
+pub(super) fn seconds_of_a_request(behaviour: &Behaviour) -> f64 {
+    let slow = behaviour.slow_share.clamp(0.0, 1.0);
+    (1.0 - slow) * FAST_S + slow * behaviour.slow_ms / 1000.0
 }
 
 /// A count as a number with a fraction; counts stay far below 2^53.

@@ -9,6 +9,7 @@ use super::route::Route;
 pub struct Call {
     pub route: Route,
     pub method: String,
+    pub path: String,
     pub query: Vec<(String, String)>,
     /// `fly-machine-lease-nonce`.
     pub nonce: Option<String>,

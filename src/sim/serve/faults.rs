@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::call::Call;
+use super::{call::Call, reply::Reply};
 
 /// Entries kept of the call log; older ones are forgotten.
 const LONGEST_LOG: usize = 20_000;
@@ -70,6 +70,9 @@ pub struct Logged {
     pub status: u16,
     /// Whose token it was; empty when it had none.
     pub owner: String,
+    /// What was asked for that is not simulated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 /// Pending faults and the call log.
@@ -103,7 +106,7 @@ impl Faults {
         Some(fault)
     }
 
-    pub fn record(&mut self, at: Timestamp, call: &Call, path: &str, status: u16) {
+    pub fn record(&mut self, at: Timestamp, call: &Call, path: &str, reply: &Reply) {
         self.count += 1;
         if self.log.len() >= LONGEST_LOG {
             self.log.pop_front();
@@ -114,8 +117,9 @@ impl Faults {
             action: call.route.action.as_str(),
             method: call.method.clone(),
             path: path.to_owned(),
-            status,
+            status: reply.status,
             owner: call.owner.clone(),
+            unknown: reply.unknown.clone(),
         });
     }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::sim::model::{
+    behaviour::CheckSays,
     machine::{CheckResult, SimMachine},
     org::Org,
     refusal::Refusal,
@@ -22,6 +23,26 @@ impl Org {
         lease: bool,
     ) -> Result<Value, Refusal> {
         Ok(self.show(self.machine(app, id)?, lease))
+    }
+
+    /// A machine as the answer to a write shows it: with the checks that have no result yet, so
+    /// that the client knows that there are some to wait for.
+    pub(in crate::sim) fn show_written(&self, app: &str, id: &str) -> Result<Value, Refusal> {
+        let machine = self.machine(app, id)?;
+        let mut shown = self.show(machine, false);
+        if self.last_result(machine).is_none() {
+            let to_come = machine.version.checks.iter().map(|(name, ..)| {
+                json!({
+                    "name": name, "status": CheckSays::Warning.status(),
+                    "output": "the machine hasn't started", "updated_at": rfc3339(self.now),
+                })
+            });
+            let to_come: Vec<Value> = to_come.collect();
+            if let Some(Value::Array(checks)) = shown.get_mut("checks") {
+                checks.extend(to_come);
+            }
+        }
+        Ok(shown)
     }
 
     pub(in crate::sim) fn show_machines(

@@ -4,9 +4,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
+    apps,
     call::Call,
     organization_json::lease_json,
     reply::{Answer, Reply},
@@ -23,8 +24,13 @@ pub async fn answer(sim: &Sim, call: &Call) -> Answer {
     let id = call.route.machine.as_str();
     let nonce = call.nonce.as_deref();
     match call.route.action {
-        Operation::AppsList => apps(sim, call),
+        Operation::AppsList => apps::list(sim, call),
         Operation::AppGet => Ok(Reply::ok(sim.ask(|org| org.show_app(app))?)),
+        Operation::AppCreate => apps::create(sim, call),
+        Operation::AppDestroy => {
+            sim.ask(|org| org.destroy_app(app))?;
+            Ok(Reply::with(202, Value::Null))
+        }
         Operation::MachinesList => machines(sim, call),
         Operation::OrgMachines => feed(sim, call),
         Operation::MachineCreate => create(sim, call),
@@ -65,12 +71,12 @@ pub async fn answer(sim: &Sim, call: &Call) -> Answer {
         | Operation::MetadataKeySet
         | Operation::MetadataKeyDelete => metadata(sim, call),
         Operation::Processes => processes(sim, app, id),
-        Operation::Volumes => sim.ask(|org| org.show_app(app)).map(|_| Reply::ok(json!([]))),
         Operation::Ips => sim.ask(|org| org.show_app(app)).map(|_| Reply::ok(json!({"ips": []}))),
-        Operation::SecretsList => {
-            Ok(Reply::ok(json!({"secrets": sim.ask(|org| org.show_secrets(app))?})))
-        }
-        Operation::SecretsSet => secrets_set(sim, call),
+        Operation::SecretsList
+        | Operation::SecretsSet
+        | Operation::SecretGet
+        | Operation::SecretSet
+        | Operation::SecretDelete => apps::secrets(sim, call),
         Operation::Regions => Ok(Reply::ok(regions(sim))),
         _ => Err(Reply::not_found("path")),
     }
@@ -94,19 +100,6 @@ fn signal(sim: &Sim, call: &Call) -> Answer {
 
 fn done(result: Result<(), Reply>) -> Answer {
     result.map(|()| Reply::ok(json!({"ok": true})))
-}
-
-fn apps(sim: &Sim, call: &Call) -> Answer {
-    let Some(slug) = call.parameter("org_slug") else {
-        return Err(Reply::invalid("org_slug is required"));
-    };
-    sim.ask(|org| org.check_slug(slug))?;
-    let apps: Vec<Value> = sim
-        .with(|org| org.app_names())
-        .iter()
-        .map(|name| sim.ask(|org| org.show_app(name)))
-        .collect::<Result<_, _>>()?;
-    Ok(Reply::ok(json!({"total_apps": apps.len(), "apps": apps})))
 }
 
 /// Whether a machine is asked for by the list's filters.
@@ -191,14 +184,14 @@ fn config_of(body: &Value) -> Result<Value, Reply> {
 
 fn create(sim: &Sim, call: &Call) -> Answer {
     let body = &call.body;
-    let region = body["region"].as_str();
+    let region = body["region"].as_str().filter(|region| !region.is_empty());
     let name = body["name"].as_str();
     let lease_ttl = body["lease_ttl"].as_u64().filter(|ttl| *ttl > 0);
     let skip_launch = body["skip_launch"].as_bool().unwrap_or(false);
     let app = &call.route.app;
     let config = config_of(body)?;
     let id = sim.ask(|org| org.create_near(app, region, name, config, skip_launch))?;
-    let mut machine = sim.ask(|org| org.show_machine(app, &id, false))?;
+    let mut machine = sim.ask(|org| org.show_written(app, &id))?;
     if let Some(ttl) = lease_ttl {
         let lease = lease_json(&sim.ask(|org| {
             org.take_lease(
@@ -229,7 +222,7 @@ fn update(sim: &Sim, call: &Call) -> Answer {
     let (app, id) = (&call.route.app, &call.route.machine);
     Ok(Reply::ok(sim.ask(|org| {
         org.update(app, id, call.nonce.as_deref(), update)?;
-        org.show_machine(app, id, false)
+        org.show_written(app, id)
     })?))
 }
 
@@ -407,16 +400,6 @@ fn processes(sim: &Sim, app: &str, id: &str) -> Answer {
         "pid": 1, "stime": 1, "rtime": 1, "command": "web", "directory": "/", "cpu": 0,
         "rss": 16_777_216, "listen_sockets": ports,
     }])))
-}
-
-fn secrets_set(sim: &Sim, call: &Call) -> Answer {
-    let empty = Map::new();
-    let values = call.body["values"].as_object().unwrap_or(&empty);
-    for (name, value) in values {
-        sim.ask(|org| org.set_secret(&call.route.app, name, value.as_str()))?;
-    }
-    let secrets = sim.ask(|org| org.show_secrets(&call.route.app))?;
-    Ok(Reply::ok(json!({"secrets": secrets, "version": 1})))
 }
 
 fn regions(sim: &Sim) -> Value {

@@ -5,6 +5,7 @@
 //! serves its metrics on a loopback address of its own ([`metrics`]). The state model knows
 //! nothing of any of this.
 
+mod apps;
 mod call;
 mod connection;
 mod control;
@@ -20,6 +21,7 @@ mod registry;
 mod reply;
 mod rights;
 mod route;
+mod volumes;
 
 use std::{
     future::Future,
@@ -153,36 +155,48 @@ fn lost(switch: &CutSwitch) -> Reply {
 
 async fn respond(shared: &Shared, switch: &CutSwitch, request: Request) -> Answer {
     let (head, body) = request.into_parts();
-    let route = route::parse(&head.method, head.uri.path())
-        .ok_or_else(|| Reply::error(404, "not_found: no such path"))?;
-    let body = axum::body::to_bytes(body, LARGEST_BODY)
-        .await
-        .map_err(|_| Reply::invalid("the body is too large or broke off"))?;
-    let body: Value = if body.is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| Reply::invalid(&format!("malformed body: {error}")))?
-    };
     let nonce = head.headers.get("fly-machine-lease-nonce").and_then(|text| text.to_str().ok());
     let mut call = Call {
         method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
         query: route::query(head.uri.query().unwrap_or_default()),
         nonce: nonce.filter(|text| !text.is_empty()).map(str::to_owned),
-        body,
+        body: Value::Null,
         owner: String::new(),
-        route,
+        route: route::parse(&head.method, head.uri.path()),
     };
+    let read = read(body).await;
     if call.route.action == Operation::Control {
+        call.body = read?;
         return control::answer(shared, &call);
     }
     let uri = head.uri.to_string();
-    let reply = guarded(shared, switch, &head.headers, &mut call).await;
-    let status = match &reply {
-        Ok(reply) | Err(reply) => reply.status,
+    let reply = match read {
+        // A form is no reason to say less than that there is nothing of that name.
+        Err(refusal) if call.route.action != Operation::Unrouted => Err(refusal),
+        read => {
+            call.body = read.unwrap_or(Value::Null);
+            guarded(shared, switch, &head.headers, &mut call).await
+        }
     };
-    lock(&shared.faults).record(shared.sim.platform_now(), &call, &uri, status);
+    let (Ok(told) | Err(told)) = &reply;
+    if let Some(unknown) = &told.unknown {
+        tracing::warn!(method = call.method, path = uri, "{unknown}");
+    }
+    lock(&shared.faults).record(shared.sim.platform_now(), &call, &uri, told);
     reply
+}
+
+/// A request's body; none is null.
+async fn read(body: Body) -> Result<Value, Reply> {
+    let body = axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .map_err(|_| Reply::invalid("the body is too large or broke off"))?;
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&body)
+        .map_err(|error| Reply::invalid(&format!("malformed body: {error}")))
 }
 
 /// A request of the platform's own doors: token, rate limit, fault, answer.
@@ -249,6 +263,15 @@ async fn dispatch(sim: &Sim, call: &Call) -> Answer {
         | Operation::Logs => ledger::answer(sim, call),
         Operation::RegistryPing | Operation::Manifest => registry::answer(sim, call),
         Operation::TokenCurrent | Operation::TokenAuthorize => rights::answer(sim, call),
+        Operation::Volumes
+        | Operation::VolumeCreate
+        | Operation::VolumeGet
+        | Operation::VolumeUpdate
+        | Operation::VolumeExtend
+        | Operation::VolumeDestroy
+        | Operation::VolumeSnapshots
+        | Operation::OrgVolumes => volumes::answer(sim, call),
+        Operation::Unrouted => Err(Reply::not_simulated(&format!("{} {}", call.method, call.path))),
         _ => machines::answer(sim, call).await,
     }
 }

@@ -79,6 +79,11 @@ impl Org {
         regions
     }
 
+    /// The region that a client is nearest to: the first one in which the organization is.
+    pub(super) fn nearest_region(&self) -> String {
+        self.regions().into_iter().next().unwrap_or_else(|| "iad".to_owned())
+    }
+
     /// Creates a machine in a region, or else in the nearest one, and tells its id.
     pub(super) fn create_near(
         &mut self,
@@ -90,7 +95,11 @@ impl Org {
     ) -> Result<String, Refusal> {
         // The nearest region is the one with the app's first machine.
         let nearest = self.of_app(app).next().map(|machine| machine.region.clone());
-        let region = region.map(str::to_owned).or(nearest).unwrap_or_else(|| "iad".to_owned());
+        // Where it mounts a volume it has no choice.
+        let bound = config.pointer("/mounts/0/volume").and_then(Value::as_str);
+        let bound = bound.and_then(|id| self.volumes.get(id)).map(|volume| volume.region.clone());
+        let nearest = bound.or(nearest);
+        let region = region.map(str::to_owned).or(nearest).unwrap_or_else(|| self.nearest_region());
         let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
         self.create(app, Placed { id: None, name, region, started: true, config }, skip_launch)
     }
@@ -99,21 +108,16 @@ impl Org {
     pub(super) fn show_app(&self, name: &str) -> Result<Value, Refusal> {
         let app = self.app(name)?;
         let machines = self.of_app(name).filter(|machine| !machine.is_destroyed()).count();
+        let is_new = app.releases.is_empty() && machines == 0;
+        let status = if is_new { "pending" } else { "deployed" };
         Ok(json!({
             "id": format!("app_{name}"), "name": name, "internal_numeric_id": app.number,
-            "network": "default", "status": "deployed", "machine_count": machines,
-            "volume_count": 0,
+            "network": app.network, "status": status, "machine_count": machines,
+            "volume_count": self.volumes_of(name).count(),
             "organization": {
                 "name": self.slug, "slug": self.slug, "internal_numeric_id": 1,
             },
         }))
-    }
-
-    /// Values are never shown; digests tell them apart.
-    pub(super) fn show_secrets(&self, app: &str) -> Result<Vec<Value>, Refusal> {
-        let at = rfc3339(self.began);
-        let show = |(name, digest): (&String, &String)| json!({"name": name, "digest": digest, "created_at": at, "updated_at": at});
-        Ok(self.app(app)?.secrets.iter().map(show).collect())
     }
 
     /// Where the metrics of running machines are to be served.

@@ -18,6 +18,9 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// Only the first half of the body is sent.
     pub is_cut: bool,
+    /// What was asked for that is not simulated. It is not sent: the log of calls and the terminal
+    /// tell it.
+    pub unknown: Option<String>,
 }
 
 impl Reply {
@@ -26,7 +29,13 @@ impl Reply {
     }
 
     pub fn with(status: u16, body: Value) -> Self {
-        Self { status, body, headers: Vec::new(), is_cut: false }
+        Self { status, body, headers: Vec::new(), is_cut: false, unknown: None }
+    }
+
+    /// Refuses what is not simulated, in words for whoever sits at the client.
+    pub fn not_simulated(what: &str) -> Self {
+        let text = format!("the simulated platform has no {what}");
+        Self { unknown: Some(text.clone()), ..Self::error(404, &format!("not_found: {text}")) }
     }
 
     /// A refusal in the Machines API's shape.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     call::Call,
     graphql,
-    reply::{Answer, Reply},
+    reply::{Answer, Reply, set_field},
     route::Operation,
 };
 use crate::sim::{Refusal, Right, Sim, owner_of};
@@ -64,7 +64,27 @@ fn authorize(sim: &Sim, call: &Call) -> Answer {
     if denied.is_some() {
         return Err(Reply::error(400, "permission_denied: token verification failed"));
     }
-    Ok(Reply::ok(json!({"access": access, "verified_token": {"header": header}})))
+    Ok(Reply::ok(json!({"access": shown(access), "verified_token": {"header": header}})))
+}
+
+/// An access as it is answered: what it may do as bits, whom it concerns as numbers.
+fn shown(access: &Value) -> Value {
+    let bits = match &access["action"] {
+        Value::String(letters) => "rwcdC"
+            .chars()
+            .enumerate()
+            .filter(|(_, letter)| letters.contains(*letter))
+            .map(|(place, _)| 1_u64 << place)
+            .sum(),
+        bits => bits.as_u64().unwrap_or(0),
+    };
+    let mut shown = json!({"action": bits, "orgid": 1});
+    for field in ["app_feature", "mutation"] {
+        if let Some(text) = access[field].as_str() {
+            set_field(&mut shown, field, text);
+        }
+    }
+    shown
 }
 
 /// The rights that an access takes: its action is letters, or the same as bits.

@@ -35,6 +35,8 @@ actions! {
     Logs "logs",
     AppsList "apps_list",
     AppGet "app_get",
+    AppCreate "app_create",
+    AppDestroy "app_destroy",
     MachinesList "machines_list",
     MachineCreate "machine_create",
     MachineGet "machine_get",
@@ -61,8 +63,18 @@ actions! {
     Processes "machine_ps",
     OrgMachines "org_machines",
     Volumes "volumes_list",
+    VolumeCreate "volume_create",
+    VolumeGet "volume_get",
+    VolumeUpdate "volume_update",
+    VolumeExtend "volume_extend",
+    VolumeDestroy "volume_destroy",
+    VolumeSnapshots "volume_snapshots",
+    OrgVolumes "org_volumes",
     SecretsList "secrets_list",
     SecretsSet "secrets_set",
+    SecretGet "secret_get",
+    SecretSet "secret_set",
+    SecretDelete "secret_delete",
     Ips "ips_list",
     Regions "regions_list",
     TokenCurrent "token_current",
@@ -70,13 +82,14 @@ actions! {
     RegistryPing "registry_ping",
     Manifest "manifest",
     Control "control",
+    Unrouted "unrouted",
 }
 
 impl Operation {
     /// The right it takes; `None`: none, or one that depends on what is asked.
     pub fn right(self) -> Option<Right> {
         match self {
-            Self::Control | Self::TokenCurrent | Self::TokenAuthorize => None,
+            Self::Control | Self::TokenCurrent | Self::TokenAuthorize | Self::Unrouted => None,
             Self::ReleaseCreate | Self::ReleasePatch | Self::BuildStart | Self::BuildFinish => {
                 Some(Right::Ledger)
             }
@@ -96,7 +109,15 @@ impl Operation {
             | Self::MetadataSet
             | Self::MetadataKeySet
             | Self::MetadataKeyDelete
-            | Self::SecretsSet => Some(Right::Write),
+            | Self::SecretsSet
+            | Self::SecretSet
+            | Self::SecretDelete
+            | Self::AppCreate
+            | Self::AppDestroy
+            | Self::VolumeCreate
+            | Self::VolumeUpdate
+            | Self::VolumeExtend
+            | Self::VolumeDestroy => Some(Right::Write),
             Self::Graphql
             | Self::Organization
             | Self::ReleasesList
@@ -116,7 +137,11 @@ impl Operation {
             | Self::Processes
             | Self::OrgMachines
             | Self::Volumes
+            | Self::VolumeGet
+            | Self::VolumeSnapshots
+            | Self::OrgVolumes
             | Self::SecretsList
+            | Self::SecretGet
             | Self::Ips
             | Self::Regions => Some(Right::Read),
         }
@@ -161,12 +186,18 @@ impl Route {
                 | Operation::RegistryPing
                 | Operation::Manifest
                 | Operation::Control
+                | Operation::Unrouted
         )
     }
 }
 
-/// The operation behind `method` and `path`; `None`: there is nothing of that name.
-pub fn parse(method: &Method, path: &str) -> Option<Route> {
+/// The operation behind `method` and `path`.
+pub fn parse(method: &Method, path: &str) -> Route {
+    find(method, path).unwrap_or_else(|| Route::new(Operation::Unrouted, "", "", ""))
+}
+
+/// `None`: there is nothing of that name.
+fn find(method: &Method, path: &str) -> Option<Route> {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let method = method.as_str();
     match segments.as_slice() {
@@ -201,10 +232,14 @@ fn uiex(method: &str, segments: &[&str]) -> Option<Route> {
 fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
     let (action, app) = match (method, segments) {
         ("GET", ["apps"]) => (Operation::AppsList, ""),
+        ("POST", ["apps"]) => (Operation::AppCreate, ""),
         ("GET", ["apps", app]) => (Operation::AppGet, *app),
+        ("DELETE", ["apps", app]) => (Operation::AppDestroy, *app),
         ("GET", ["apps", app, "machines"]) => (Operation::MachinesList, *app),
         ("POST", ["apps", app, "machines"]) => (Operation::MachineCreate, *app),
         ("GET", ["apps", app, "volumes"]) => (Operation::Volumes, *app),
+        ("POST", ["apps", app, "volumes"]) => (Operation::VolumeCreate, *app),
+        ("GET", ["orgs", slug, "volumes"]) => (Operation::OrgVolumes, *slug),
         ("GET", ["apps", app, "secrets"]) => (Operation::SecretsList, *app),
         ("POST", ["apps", app, "secrets"]) => (Operation::SecretsSet, *app),
         ("GET", ["apps", app, "ip_assignments"]) => (Operation::Ips, *app),
@@ -212,6 +247,26 @@ fn machines_api(method: &str, segments: &[&str]) -> Option<Route> {
         ("GET", ["platform", "regions"]) => (Operation::Regions, ""),
         ("GET", ["tokens", "current"]) => (Operation::TokenCurrent, ""),
         ("POST", ["tokens", "authorize"]) => (Operation::TokenAuthorize, ""),
+        (_, ["apps", app, "secrets", name]) => {
+            let action = match method {
+                "GET" => Operation::SecretGet,
+                "POST" => Operation::SecretSet,
+                "DELETE" => Operation::SecretDelete,
+                _ => return None,
+            };
+            return Some(Route::new(action, app, "", name));
+        }
+        (_, ["apps", app, "volumes", id, rest @ ..]) => {
+            let action = match (method, rest) {
+                ("GET", []) => Operation::VolumeGet,
+                ("PUT", []) => Operation::VolumeUpdate,
+                ("DELETE", []) => Operation::VolumeDestroy,
+                ("PUT", ["extend"]) => Operation::VolumeExtend,
+                ("GET", ["snapshots"]) => Operation::VolumeSnapshots,
+                _ => return None,
+            };
+            return Some(Route::new(action, app, "", id));
+        }
         (_, ["apps", app, "machines", machine, rest @ ..]) => {
             return on_machine(method, app, machine, rest);
         }
@@ -287,13 +342,14 @@ mod tests {
 
     #[test]
     fn every_door_is_told_from_the_path() {
-        let route = parse(&Method::POST, "/v1/apps/web/machines/m1/lease").unwrap();
+        let route = parse(&Method::POST, "/v1/apps/web/machines/m1/lease");
         assert_eq!((route.action, route.identifier()), (Operation::LeaseTake, "m1"));
-        let route = parse(&Method::HEAD, "/v2/team/web/manifests/sha256:41").unwrap();
+        let route = parse(&Method::HEAD, "/v2/team/web/manifests/sha256:41");
         assert_eq!((route.app.as_str(), route.key.as_str()), ("team/web", "sha256:41"));
-        let route = parse(&Method::PATCH, "/api/v1/releases/rel_43").unwrap();
+        let route = parse(&Method::PATCH, "/api/v1/releases/rel_43");
         assert_eq!((route.action, route.key.as_str()), (Operation::ReleasePatch, "rel_43"));
-        assert_eq!(parse(&Method::PUT, "/v1/apps/web/machines"), None);
+        let nowhere = parse(&Method::PUT, "/v1/apps/web/machines");
+        assert_eq!(nowhere.action, Operation::Unrouted);
     }
 
     #[test]

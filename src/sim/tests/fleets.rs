@@ -13,7 +13,8 @@ struct Shown {
 /// What a file shows.
 type Story = fn(&mut Shown);
 
-const STORIES: [(&str, Story); 15] = [
+const STORIES: [(&str, Story); 18] = [
+    ("autostop", autostop),
     ("bluegreen", bluegreen),
     ("by-hand", by_hand),
     ("canary", canary),
@@ -29,6 +30,8 @@ const STORIES: [(&str, Story); 15] = [
     ("secrets", secrets),
     ("skewed-clock", skewed_clock),
     ("slow-boot", slow_boot),
+    ("standby", standby),
+    ("volumes", volumes),
 ];
 
 #[test]
@@ -257,4 +260,49 @@ fn one_region(shop: &mut Shown) {
     shop.at(120);
     assert_eq!(shop.newest(), (9, "running".into()));
     assert_eq!(shop.tags("iad"), ["v8", "v7"]);
+}
+
+fn autostop(shop: &mut Shown) {
+    shop.at(59);
+    assert_eq!((shop.states("ams"), shop.states("iad")), (vec!["started"; 3], vec!["started"; 2]));
+    shop.at(65);
+    let one_less = vec!["started", "started", "suspended"];
+    assert_eq!((shop.states("ams"), shop.states("iad")), (one_less, vec!["started", "suspended"]));
+    shop.at(290);
+    let home = vec!["started", "suspended", "suspended"];
+    assert_eq!((shop.states("ams"), shop.states("iad")), (home, vec!["suspended", "suspended"]));
+    // Four at once are over the limit of three: one more is started where the users are.
+    shop.at(310);
+    assert_eq!(shop.states("ams"), ["started", "started", "suspended"]);
+    assert_eq!(shop.states("iad"), ["suspended", "suspended"]);
+    assert_eq!(shop.sim.totals("shop").failed, 0);
+}
+
+fn standby(jobs: &mut Shown) {
+    jobs.at(50);
+    assert_eq!(jobs.states("ams"), ["stopped", "stopped"], "somebody wanted it to stop");
+    jobs.at(95);
+    assert_eq!(jobs.states("ams"), ["started", "stopped"], "a host may be back soon");
+    jobs.at(105);
+    assert_eq!(jobs.states("ams"), ["started", "started"]);
+    jobs.at(160);
+    assert_eq!(jobs.states("ams"), ["started", "started"], "it goes on");
+}
+
+fn volumes(shop: &mut Shown) {
+    shop.at(15);
+    assert_eq!(shop.states("ams"), ["started", "started"], "a copy would want the same volume");
+    let mount = shop.shown("ams", 0)["config"]["mounts"][0].clone();
+    assert_eq!((&mount["path"], &mount["size_gb"]), (&"/data".into(), &3.into()));
+    shop.at(25);
+    let hosts = [0, 1].map(|number| shop.shown("ams", number)["host_status"].clone());
+    assert_eq!(hosts, ["unreachable", "ok"]);
+    // Whoever destroys the machine and makes another one for the volume is refused.
+    let id = shop.sim.machine_ids("shop", Some("ams")).remove(0);
+    let config = shop.sim.with(|org| org.machines[&id].version.config.clone());
+    shop.sim.destroy(&id).unwrap();
+    let refused = shop.sim.with(|org| org.create("shop", Placed::new("ams", true, config), false));
+    assert!(matches!(refused, Err(Refusal::NoCapacity(_))), "{refused:?}");
+    let made = shop.sim.with(|org| org.scale("shop", "ams", 1));
+    assert!(made.is_ok(), "with a volume of its own: {made:?}");
 }

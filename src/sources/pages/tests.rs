@@ -253,6 +253,8 @@ fn policy(kind: ThresholdKind) -> Policy {
         watch: WatchPolicy::default(),
         thresholds: vec![threshold],
         rollback: RollbackPolicy::default(),
+        freezes: Vec::new(),
+        per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
     }

@@ -9,7 +9,7 @@ use crate::{
     },
     sim::{
         Behaviour, Fleet, Rng,
-        fleet::{FleetApp, FleetImage},
+        fleet::{Autostop, FleetApp, FleetImage, Pulse},
     },
 };
 
@@ -66,6 +66,8 @@ pub fn policy(dice: &mut Rng) -> Policy {
             escalate: false,
             ..RollbackPolicy::default()
         },
+        freezes: Vec::new(),
+        per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
     }
@@ -97,5 +99,22 @@ pub fn fleet(seed: u64, dice: &mut Rng) -> Fleet {
             fleet.images.push(FleetImage::new(&image(app, tag), Behaviour::default()));
         }
     }
+    what_the_platform_does(seed, &mut fleet);
     fleet
+}
+
+/// Some apps have a proxy that stops and starts their machines with the traffic, some have volumes.
+fn what_the_platform_does(seed: u64, fleet: &mut Fleet) {
+    let Some(app) = fleet.apps.first_mut() else { return };
+    let Some(group) = app.groups.first_mut() else { return };
+    match seed % 8 {
+        3 | 6 => {
+            group.autostop = if seed % 16 < 8 { Autostop::Stop } else { Autostop::Suspend };
+            (group.autostart, group.soft_limit, group.min_machines_running) = (true, 1, 1);
+            let pulse = Pulse { every_s: 90.0, busy_s: 40.0, busy: 3.0, rest: 0.5 };
+            (app.traffic.pulse, fleet.proxy_s) = (Some(pulse), 15.0);
+        }
+        1 => group.volume_gb = 1,
+        _ => {}
+    }
 }
