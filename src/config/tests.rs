@@ -1,6 +1,7 @@
 //! Whole configurations: real files in, a configuration or its problems out.
 
 mod anything;
+mod freezes;
 mod mistakes;
 mod places;
 mod reference;

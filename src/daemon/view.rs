@@ -37,9 +37,9 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         known_good: known_good(memory),
         protection: protection(state, policy, now),
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
-        mirror: memory.trusted.iter().filter_map(mirrored).collect(),
         vetoed: None,
         pinned: memory.pinned.as_ref().map(|pinned| pinned_view(memory, pinned)),
+        mirror: memory.trusted.iter().filter_map(mirrored).collect(),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
@@ -101,6 +101,16 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
     view
 }
 
+fn pinned_view(memory: &Memory, pinned: &Pinned) -> PinnedView {
+    let mut trusted = memory.trusted.iter();
+    let release = trusted.find(|one| one.revision.digest == pinned.digest);
+    PinnedView {
+        digest: pinned.digest.clone(),
+        version: release.and_then(|one| one.revision.version),
+        signed: pinned.signed.clone(),
+    }
+}
+
 fn mirrored(trusted: &Trusted) -> Option<MirrorView> {
     let mirror = trusted.mirror.as_ref()?;
     let (is_there, trouble) = (mirror.there_since.is_some(), mirror.trouble);
@@ -124,16 +134,6 @@ fn mirrored(trusted: &Trusted) -> Option<MirrorView> {
         why,
         only_copy: trusted.image_missing && is_there,
     })
-}
-
-fn pinned_view(memory: &Memory, pinned: &Pinned) -> PinnedView {
-    let mut trusted = memory.trusted.iter();
-    let release = trusted.find(|one| one.revision.digest == pinned.digest);
-    PinnedView {
-        digest: pinned.digest.clone(),
-        version: release.and_then(|one| one.revision.version),
-        signed: pinned.signed.clone(),
-    }
 }
 
 fn quarantined(old: &Quarantined) -> QuarantinedView {

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Command, Context, door, guards, hands, mirror,
     phases::hold,
-    state::{Memory, Phase, Revision, Trusted, Watch},
+    state::{Phase, Revision, Trusted, Watch},
 };
 use crate::model::{Event, EventKind, HoldReason, ImageRef, Reason};
 
@@ -92,6 +92,13 @@ fn is_its_own(trusted: &Trusted, image: &ImageRef) -> bool {
         && (&own.registry, &own.repository) == (&image.registry, &image.repository)
 }
 
+/// A release with the image of it that can be deployed, as far as is known.
+fn available(cx: &Context<'_>, target: &Revision) -> Option<Revision> {
+    let mut earned = cx.memory.trusted.iter().chain(&cx.memory.baked);
+    let same = earned.find(|good| good.revision.digest == target.digest);
+    same.filter(|good| good.is_available()).map(Trusted::deployable)
+}
+
 pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> Phase {
     let Command::CheckImage { image, before_use, in_mirror } = command else { return phase };
     let now = cx.now;
@@ -121,12 +128,14 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
     }
     match phase {
         Phase::CheckingImage { watch, target, by_hand: Some(by_hand) } if *before_use => {
-            let Some(copy) = copy_of(&cx.memory, &target, image) else {
-                let (image, mirror) = (image.reference(), None);
-                return hands::abandon(watch, cx, Reason::ImageGone { image, mirror });
+            // Its copy in the mirror, if there is one; what a person named is not exchanged.
+            let copy = available(cx, &target).filter(|copy| copy.image != *image);
+            let Some(target) = copy else {
+                let image = image.reference();
+                return hands::abandon(watch, cx, Reason::ImageGone { image, mirror: None });
             };
-            check(cx, copy.image.clone(), true);
-            Phase::CheckingImage { watch, target: copy, by_hand: Some(by_hand) }
+            check(cx, target.image.clone(), true);
+            Phase::CheckingImage { watch, target, by_hand: Some(by_hand) }
         }
         Phase::CheckingImage { watch, target, by_hand: None } if *before_use => {
             if cx.has_earned(&target) {
@@ -144,13 +153,6 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
             other
         }
     }
-}
-
-/// The release with its image from elsewhere than where it is not.
-fn copy_of(memory: &Memory, target: &Revision, missing: &ImageRef) -> Option<Revision> {
-    let mut trusted = memory.trusted.iter();
-    let known = trusted.find(|one| one.revision.digest == target.digest)?;
-    Some(known.deployable()).filter(|copy| known.is_available() && copy.image != *missing)
 }
 
 pub(super) fn unknown(

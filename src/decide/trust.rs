@@ -175,8 +175,8 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         crashes_per_machine: verdict::crashes_per_machine(watch),
         failing: verdict::failing_checks(watch, round.machines),
         stayed_up: verdict::groups_that_stay_up(watch, round.machines),
-        mirror: None,
         vouched: None,
+        mirror: None,
     }
 }
 

@@ -229,6 +229,16 @@ impl Board {
         state.note_readiness();
     }
 
+    /// Keeps what is known of an app's releases.
+    pub fn know(&self, app: &AppName, releases: Vec<ReleaseView>) {
+        self.state().releases.insert(app.clone(), releases);
+    }
+
+    /// What is known of an app's releases; `None`: it is not watched.
+    pub fn releases(&self, app: &AppName) -> Option<Vec<ReleaseView>> {
+        self.state().releases.get(app).cloned()
+    }
+
     /// Waits for the turn to copy an image; it is over when what this gives is dropped.
     pub async fn turn_to_copy(&self) -> Option<OwnedSemaphorePermit> {
         // Never closed.
@@ -245,16 +255,6 @@ impl Board {
     /// No image of the app is being copied.
     pub fn not_copying(&self, app: &AppName) {
         self.state().copying.remove(app);
-    }
-
-    /// Keeps what is known of an app's releases.
-    pub fn know(&self, app: &AppName, releases: Vec<ReleaseView>) {
-        self.state().releases.insert(app.clone(), releases);
-    }
-
-    /// What is known of an app's releases; `None`: it is not watched.
-    pub fn releases(&self, app: &AppName) -> Option<Vec<ReleaseView>> {
-        self.state().releases.get(app).cloned()
     }
 
     /// Takes down an app that is no longer watched.

@@ -145,15 +145,15 @@ pub struct AppView {
     /// Images that were rolled back, the newest first: a redeploy is watched without a warm-up.
     #[serde(default)]
     pub quarantined: Vec<QuarantinedView>,
-    /// Copies of trusted images in the mirror, the newest release first; empty without a mirror.
-    #[serde(default)]
-    pub mirror: Vec<MirrorView>,
     /// Who does not want the release to be rolled back, if anybody.
     #[serde(default)]
     pub vetoed: Option<Signed>,
     /// The release that a person wants to be gone back to, and who.
     #[serde(default)]
     pub pinned: Option<PinnedView>,
+    /// Copies of trusted images in the mirror, the newest release first; empty without a mirror.
+    #[serde(default)]
+    pub mirror: Vec<MirrorView>,
     /// An operator's hold of this app, placed for it alone or for all.
     #[serde(default)]
     pub operator_hold: Option<OperatorHold>,
@@ -169,6 +169,14 @@ pub struct AppView {
     pub regions: Vec<RegionReport>,
     /// When the phase ends by itself: bake over, countdown over, confirmation due.
     pub next_deadline: Option<Timestamp>,
+}
+
+/// A release that a person pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedView {
+    pub digest: Digest,
+    pub version: Option<ReleaseVersion>,
+    pub signed: Signed,
 }
 
 /// How a trusted image and the mirror stand.
@@ -216,14 +224,6 @@ pub struct MirrorView {
     pub next: Option<Timestamp>,
     /// Whether its own registry has lost it: then this is the copy that a rollback takes.
     pub only_copy: bool,
-}
-
-/// A release that a person pinned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PinnedView {
-    pub digest: Digest,
-    pub version: Option<ReleaseVersion>,
-    pub signed: Signed,
 }
 
 /// An image that was rolled back.

@@ -13,7 +13,7 @@ fn ratio(lines: &str) -> String {
 
 /// Each case is a policy and the one problem it has, without the file's name.
 #[track_caller]
-fn each(cases: &[(String, &str)]) {
+pub(super) fn each(cases: &[(String, &str)]) {
     for (text, want) in cases {
         let problems = Place::policy(text).problems();
         let want = format!("thresholds/web.toml:{want}");
@@ -21,7 +21,7 @@ fn each(cases: &[(String, &str)]) {
     }
 }
 
-fn plain(line: &str) -> String {
+pub(super) fn plain(line: &str) -> String {
     format!("{PLAIN}{line}\n")
 }
 
@@ -489,33 +489,4 @@ fn patterns_have_to_be_able_to_win() {
     let text = tie.problems().join("\n");
     assert!(text.starts_with("thresholds/b.toml:1: apps: `web` is in "), "{text}");
     assert!(text.contains("thresholds/a.toml too: a tie"), "{text}");
-}
-
-#[test]
-fn a_freeze_has_a_beginning_a_length_and_a_zone() {
-    let freeze = |text: &str| plain(&format!("[[freeze]]\n{text}"));
-    each(&[
-        (
-            freeze("for = \"1h\""),
-            "3: freeze.at: is missing; write when it begins as in a crontab, such as at = \"0 18 * * fri\"",
-        ),
-        (
-            freeze("at = \"0 18 * * fri\""),
-            "3: freeze.for: is missing; write how long it lasts, such as for = \"61h\"",
-        ),
-        (
-            freeze("at = \"0 18 * *\"\nfor = \"1h\""),
-            "4: freeze.at: has 4 fields instead of five: minute, hour, day of the month, month, \
-             day of the week; write minute, hour, day, month, day of the week: \"0 18 * * fri\"",
-        ),
-        (
-            freeze("at = \"0 25 * * *\"\nfor = \"1h\""),
-            "4: freeze.at: `25` is no hour: write 0 to 23, or *; write minute, hour, day, month, day of the week: \"0 18 * * fri\"",
-        ),
-        (
-            freeze("at = \"0 18 * * *\"\nfor = \"1h\"\nzone = \"Berlin\""),
-            "6: freeze.zone: `Berlin` is no time zone that is known; write one such as \"Europe/Berlin\", or leave it out for UTC",
-        ),
-        (freeze("at = \"0 18 * * *\"\nfor = \"60d\""), "5: freeze.for:"),
-    ]);
 }

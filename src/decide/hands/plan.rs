@@ -8,7 +8,7 @@ use crate::{
         AppState, Context, fleet, images,
         name::{self, Named},
         rollback,
-        state::{ByHand, Memory, Phase, Revision, Watch},
+        state::{ByHand, Memory, Phase, Revision, Trusted, Watch},
         watch,
     },
     model::{
@@ -138,49 +138,40 @@ fn target(
     if let Some(text) = &wish.to {
         let Named { release, image } = lists::named(phase, cx, text)?;
         let Some(image) = image else { return Err(Refusal::NoImage { release }) };
-        let known = cx.memory.trusted.iter().map(|trusted| &trusted.revision);
-        let known = known.chain(cx.memory.baked.iter().map(|baked| &baked.revision));
-        let known = known.into_iter().find(|revision| revision.digest == release.digest);
-        let meant = known.cloned().unwrap_or(Revision {
+        let mut earned = cx.memory.trusted.iter().chain(&cx.memory.baked);
+        let known = earned.find(|good| good.revision.digest == release.digest);
+        return Ok(known.map(Trusted::deployable).unwrap_or(Revision {
             version: release.version,
             digest: release.digest,
             image,
             author: release.author,
             created_at: release.created_at,
             has_release_command: None,
-        });
-        return Ok(deployable(cx, meant));
+        }));
     }
     let runs = fleet::most_common(concerned).map(|runs| runs.digest);
     let found = newest_other(&cx.memory, runs.as_ref());
-    found.cloned().map(|found| deployable(cx, found)).ok_or_else(|| {
+    found.ok_or_else(|| {
         let known = name::known(phase, &cx.memory);
         let known = known.into_iter().map(|one| one.release).take(KNOWN_MAX).collect();
         Refusal::NothingToGoBackTo { known }
     })
 }
 
-/// The release with the image that can be deployed.
-fn deployable(cx: &Context<'_>, revision: Revision) -> Revision {
-    let mut trusted = cx.memory.trusted.iter();
-    let known = trusted.find(|one| one.revision.digest == revision.digest);
-    let image = known.map(|one| one.deployable().image);
-    Revision { image: image.unwrap_or_else(|| revision.image.clone()), ..revision }
-}
-
 /// The newest release that was seen healthy and is another one than `runs`; where a person pinned
 /// one, that one.
-fn newest_other<'a>(memory: &'a Memory, runs: Option<&Digest>) -> Option<&'a Revision> {
+fn newest_other(memory: &Memory, runs: Option<&Digest>) -> Option<Revision> {
     let pinned = memory.newest_trusted().filter(|_| memory.pinned.is_some());
-    let trusted = pinned.into_iter().chain(memory.trusted.iter().filter(|t| t.is_available()));
+    let trusted =
+        pinned.into_iter().chain(memory.trusted.iter().filter(|trusted| trusted.is_available()));
     trusted
         .chain(memory.newest_baked())
-        .map(|good| &good.revision)
-        .find(|revision| Some(&revision.digest) != runs)
+        .find(|good| Some(&good.revision.digest) != runs)
+        .map(Trusted::deployable)
 }
 
 /// What a rollback by hand would go to now, if nobody named anything.
-pub fn would_take(state: &AppState) -> Option<&Revision> {
+pub fn would_take(state: &AppState) -> Option<Revision> {
     let runs = state.phase.dealing().or(state.memory.current.as_ref());
     let undone = match &state.phase {
         // What was undone runs no more.

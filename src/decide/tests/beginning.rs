@@ -87,6 +87,7 @@ fn it_counts_for_the_budget_of_a_day() {
 fn no_more_than_twenty_are_remembered() {
     let mut stage = Stage::trusted(&["m1"]);
     stage.policy.rollback.per_day_max = 100;
+    stage.policy.per_organization_max = 100;
     stage.ship(2, "sha256:2");
     fail_checks(stage.machine("m1"));
     stage.state.memory.rollbacks = (0..20).map(|minutes| at(minutes - 3600)).collect();

@@ -54,8 +54,8 @@ fn baked(version: u64, digest: &str, seconds: i64) -> state::Trusted {
         crashes_per_machine: 0.0,
         failing: state::FailingChecks::new(),
         stayed_up: std::collections::BTreeSet::new(),
-        mirror: None,
         vouched: None,
+        mirror: None,
     }
 }
 

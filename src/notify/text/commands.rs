@@ -96,8 +96,8 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
         | EventKind::MonitorJournal
         | EventKind::MonitorOutbox
         | EventKind::ImageMissing
-        | EventKind::ImageMixed
         | EventKind::ImageNotMirrored
+        | EventKind::ImageMixed
         | EventKind::ConfigRejected
         | EventKind::ConfigReloaded
         | EventKind::ConfigWarning => Vec::new(),
