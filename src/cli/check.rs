@@ -14,8 +14,8 @@ use super::text;
 use crate::{
     config::{self, AppGlob, Checked, ConfigErrors, Format, PolicyFile, duration_text, share_text},
     model::{
-        MaxUnavailable, Mode, NoData, OnBreach, Policy, RegionOrder, RegionsAtOnce, Strategy,
-        Threshold,
+        MaxUnavailable, MirrorRule, Mode, NoData, OnBreach, Policy, RegionOrder, RegionsAtOnce,
+        Strategy, Threshold,
     },
 };
 
@@ -141,6 +141,7 @@ fn rollback_json(policy: &Policy) -> Value {
         "first_target": first,
         "per_day_max": rollback.per_day_max,
         "ready_timeout": duration_text(rollback.ready_timeout),
+        "mirror": rollback.mirror.as_ref().map(mirror),
     })
 }
 
@@ -211,6 +212,9 @@ fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
         let port = port.map_or("the machine's own port".to_owned(), |port| format!("port {port}"));
         rows.push(("metrics", format!("{port}, {}", path.unwrap_or("the machine's own path"))));
     }
+    if let Some(rule) = &policy.rollback.mirror {
+        rows.push(("mirror", format!("trusted images are copied to {}", mirror(rule))));
+    }
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
     write!(out, "{}", text::table(&rows, 2))?;
@@ -221,6 +225,10 @@ fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
         .collect();
     writeln!(out, "  thresholds")?;
     write!(out, "{}", text::table(&rows, 4))
+}
+
+fn mirror(rule: &MirrorRule) -> String {
+    format!("{}/{}", rule.registry, rule.repository)
 }
 
 fn format_word(format: Format) -> &'static str {

@@ -108,6 +108,7 @@ fn is_about_acting(kind: EventKind) -> bool {
         | EventKind::MonitorRecovered
         | EventKind::ImageMissing
         | EventKind::ImageMixed
+        | EventKind::ImageNotMirrored
         | EventKind::ConfigRejected
         | EventKind::MonitorClock
         | EventKind::MonitorToken

@@ -50,7 +50,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         }
     }
     let settings = FlySettings::from_env(config.organization.clone(), environment)
-        .context("read FLY_… from the environment")?;
+        .context("read FLY_… and WAVEOFF_MIRROR_… from the environment")?;
     let fly = Arc::new(Fly::new(settings).context("set up the platform's client")?);
     let clock = Clock::system();
     let board = Board::new(&config.organization, clock.now());

@@ -1,5 +1,7 @@
 //! `waveoff status`: every watched app, its phase, and the evidence so far.
 
+mod mirror;
+
 use std::{fmt::Write as _, io::Write};
 
 use jiff::Timestamp;
@@ -80,7 +82,7 @@ fn headline(status: &OrgView) -> String {
 
 /// `against v41`, or why not.
 fn protected(protection: &Protection) -> String {
-    let label = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::label);
+    let label = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::name);
     let why = protection.why_not.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     match protection.level {
         ProtectionLevel::None => format!("no{why}"),
@@ -127,8 +129,11 @@ fn section(app: &AppView, now: Timestamp) -> String {
         None => releases.push(vec!["known good".to_owned(), "none yet".to_owned()]),
     }
     releases.push(vec!["protected".to_owned(), protected(&app.protection)]);
+    releases.extend(mirror::rows(app, now));
     for old in &app.quarantined {
-        let label = old.version.map_or_else(String::new, |version| format!("{version}  "));
+        let tag = old.tag.iter().cloned();
+        let called = old.version.map(|version| version.to_string()).into_iter().chain(tag);
+        let label: String = called.map(|name| format!("{name}  ")).collect();
         let text =
             format!("{label}{}  a redeploy is watched without a warm-up", old.digest.short());
         releases.push(vec!["undone".to_owned(), text]);
@@ -366,10 +371,12 @@ mod tests {
             quarantined: vec![QuarantinedView {
                 digest: "sha256:ddddddddddddeeee".into(),
                 version: Some(ReleaseVersion(40)),
+                tag: Some("winter".to_owned()),
                 at: at(-9000),
             }],
             vetoed: None,
             pinned: None,
+            mirror: Vec::new(),
             operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),
@@ -411,8 +418,8 @@ acme · waveoff 0.1.0 · up 2 h 5 min · 1 app watched · feed read 2 s ago
 api  rolling back · for 48 s · 30 s left · rolls back · policy web
   degraded    v42  deploy- [31m42  000000000000  by ada@example.com
   known good  v41  deploy-41  000000000000  by ada@example.com
-  protected   by v41, which is trusted
-  undone      v40  dddddddddddd  a redeploy is watched without a warm-up
+  protected   by v41 (deploy-41), which is trusted
+  undone      v40  winter  dddddddddddd  a redeploy is watched without a warm-up
   blind       metrics of 2 machines
   unread      metrics of m4: it is an HTML page
     5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5000:1 needed  breach

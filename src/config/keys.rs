@@ -34,6 +34,7 @@ const PLACES: [(&str, &[&str]); 6] = [
             "first_target",
             "per_day_max",
             "ready_timeout",
+            "mirror",
         ],
     ),
     ("in [metrics] of a threshold file", &["port", "path"]),

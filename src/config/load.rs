@@ -74,6 +74,7 @@ impl Read {
         read.strays(dir);
         read.identical_patterns();
         read.possible_ties();
+        read.mirror_login(environment);
         read
     }
 
@@ -259,6 +260,25 @@ impl Read {
             }
         }
         self.warnings.append(&mut found);
+    }
+
+    /// Warns of copies that would be made without a name, which few registries allow.
+    fn mirror_login(&mut self, environment: &dyn Fn(&str) -> Option<String>) {
+        let mirrors = self.policies.iter().any(|file| file.policy.rollback.mirror.is_some());
+        let missing: Vec<&str> = ["WAVEOFF_MIRROR_USER", "WAVEOFF_MIRROR_TOKEN"]
+            .into_iter()
+            .filter(|name| settings::variable(environment, name).is_none())
+            .collect();
+        if !mirrors || missing.is_empty() {
+            return;
+        }
+        self.warnings.push(Problem {
+            file: "environment".to_owned(),
+            line: None,
+            key: missing.join(" and "),
+            message: "not set: images are copied to the mirror without a name".to_owned(),
+            suggestion: Some("set both with `fly secrets set` for an account that may push".into()),
+        });
     }
 
     fn finish(self) -> Result<Checked, ConfigErrors> {

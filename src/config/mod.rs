@@ -9,6 +9,7 @@ mod files;
 mod freeze;
 mod keys;
 mod load;
+mod mirror;
 mod policy;
 mod problem;
 mod reader;

@@ -5,11 +5,10 @@
 
 use super::problem::Wrong;
 
-const KEYS: [(&str, &str); 7] = [
+const KEYS: [(&str, &str); 6] = [
     ("relative", "give an absolute limit with `max`"),
     ("promql", "read a metric of the machine itself with `gauge`"),
     ("probe", "let Fly probe with a [checks] entry in the app's fly.toml, and use `checks` here"),
-    ("mirror", "leave it out: when an image was pruned, the next older trusted release is used"),
     ("freeze_windows", "write a [[freeze]] with at, for and zone"),
     ("control", "leave it out"),
     ("query", "read a metric of the machine itself with `gauge`"),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{entry::Entry, problem::Wrong, reader::Reader, reserved_keys, units};
+use super::{entry::Entry, mirror, problem::Wrong, reader::Reader, reserved_keys, units};
 use crate::model::{
-    ConfirmTime, MaxUnavailable, Region, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy,
-    WatchPolicy,
+    ConfirmTime, MaxUnavailable, MirrorRule, Region, RegionOrder, RegionsAtOnce, RollbackPolicy,
+    Strategy, WatchPolicy,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -47,11 +47,26 @@ pub(super) fn read(table: &Reader<'_>) -> RollbackPolicy {
     let ready = table.get("ready_timeout");
     let ready = ready.and_then(|entry| entry.duration(seconds(10)..=seconds(3600)));
     set(&mut rollback.ready_timeout, ready);
+    rollback.mirror = table.get("mirror").and_then(|entry| mirror(&entry));
     if let Some(config) = table.get("config") {
         config.choice(&[("keep", ())], &reserved_keys::CONFIGS);
     }
     table.finish();
     rollback
+}
+
+fn mirror(entry: &Entry<'_>) -> Option<MirrorRule> {
+    if entry.as_text() == Some("") {
+        return None;
+    }
+    let rule = entry.parse(mirror::rule)?;
+    if rule.registry == "registry.fly.io" {
+        entry.warn(Wrong::but(
+            "what the platform's registry loses, a copy in it may be lost with",
+            "write another registry",
+        ));
+    }
+    Some(rule)
 }
 
 /// A region cannot be judged in less than a block, wherever the two times come from.

@@ -1,6 +1,7 @@
 //! Whole configurations: real files in, a configuration or its problems out.
 
 mod anything;
+mod freezes;
 mod mistakes;
 mod places;
 mod reference;
@@ -107,6 +108,7 @@ migrations = "rollback"
 first_target = "previous-complete"
 per_day_max = 1
 ready_timeout = "1m"
+mirror = "ghcr.io/acme/{app}"
 config = "keep"
 [metrics]
 port = 9091
@@ -203,6 +205,10 @@ fn every_key_of_a_policy_is_understood() {
             first_target_previous: true,
             per_day_max: 1,
             ready_timeout: seconds(60),
+            mirror: Some(crate::model::MirrorRule {
+                registry: "ghcr.io".to_owned(),
+                repository: "acme/{app}".to_owned(),
+            }),
         }
     );
     assert_eq!((policy.metrics_port, policy.metrics_path.as_deref()), (Some(9091), Some("/m")));

@@ -97,6 +97,7 @@ impl AppTask {
             | EventKind::RollbackStopped
             | EventKind::RollbackPaused
             | EventKind::ImageMixed
+            | EventKind::ImageNotMirrored
             | EventKind::MonitorClock
             | EventKind::MonitorOutbox
             | EventKind::ConfigWarning

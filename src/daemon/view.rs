@@ -8,13 +8,16 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
-        state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision},
+        state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Trusted},
     },
-    model::{HoldReason, Mode, Obstacle, Policy, SourceName, event::ReleaseInfo, freeze},
-    notify::text::{hold, obstacle},
+    model::{HoldReason, Mode, Obstacle, Policy, Reason, SourceName, event::ReleaseInfo, freeze},
+    notify::text::{hold, obstacle, reason},
     web::{
         AppView, Phase as Shown,
-        view::{EvidenceView, PinnedView, Protection, ProtectionLevel, QuarantinedView},
+        view::{
+            EvidenceView, MirrorState, MirrorView, PinnedView, Protection, ProtectionLevel,
+            QuarantinedView,
+        },
     },
 };
 
@@ -36,6 +39,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
         vetoed: None,
         pinned: memory.pinned.as_ref().map(|pinned| pinned_view(memory, pinned)),
+        mirror: memory.trusted.iter().filter_map(mirrored).collect(),
         operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
@@ -107,8 +111,34 @@ fn pinned_view(memory: &Memory, pinned: &Pinned) -> PinnedView {
     }
 }
 
+fn mirrored(trusted: &Trusted) -> Option<MirrorView> {
+    let mirror = trusted.mirror.as_ref()?;
+    let (is_there, trouble) = (mirror.there_since.is_some(), mirror.trouble);
+    let state = match trouble {
+        _ if is_there => MirrorState::Copied,
+        Some(_) => MirrorState::Failed,
+        None => MirrorState::Waiting,
+    };
+    let why = trouble.map(|trouble| {
+        let (mirror, detail) = (mirror.image.reference(), mirror.detail.clone());
+        reason(&Reason::NotMirrored { mirror, trouble, detail })
+    });
+    Some(MirrorView {
+        release: trusted.revision.info(),
+        image: mirror.image.reference(),
+        reference: Some(mirror.image.clone()),
+        state,
+        done: None,
+        of: None,
+        next: why.is_some().then_some(mirror.next),
+        why,
+        only_copy: trusted.image_missing && is_there,
+    })
+}
+
 fn quarantined(old: &Quarantined) -> QuarantinedView {
-    QuarantinedView { digest: old.digest.clone(), version: old.version, at: old.at }
+    let tag = old.image.as_ref().and_then(|image| image.tag.clone());
+    QuarantinedView { digest: old.digest.clone(), version: old.version, tag, at: old.at }
 }
 
 /// What a bad release would be undone with, and what stands against it.

@@ -139,14 +139,14 @@ fn is_occupied(phase: &Phase) -> bool {
 
 /// Says what ends because something newer came.
 fn leave(phase: Phase, cx: &mut Context<'_>, newest: &Revision) {
-    let newer = Reason::NewerRelease { label: newest.label() };
+    let newer = Reason::NewerRelease { label: newest.info().name() };
     match phase {
         Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => {
             cx.tell(EventKind::RollbackStopped, &watch, newer);
         }
         Phase::Held { watch, .. } => cx.tell(EventKind::HoldCleared, &watch, newer),
         Phase::RollingBack(rollback) => {
-            rollback::stop_for_rival(cx, &rollback, &newest.label());
+            rollback::stop_for_rival(cx, &rollback, &newest.info().name());
         }
         Phase::Stopped { rollback, .. } => {
             let mut event = rollback::event(cx, EventKind::HoldCleared, &rollback);

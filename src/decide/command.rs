@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rival::{DeployKind, Verified};
 use crate::model::{
-    Digest, ImageRef, InstanceId, Machine, MachineId, Observation, Order, Region, ReleaseVersion,
+    Digest, ImageRef, InstanceId, Machine, MachineId, MirrorTrouble, Observation, Order, Region,
+    ReleaseVersion,
 };
 
 /// Numbers an app's commands.
@@ -79,6 +80,15 @@ pub enum Command {
     CheckImage {
         image: ImageRef,
         before_use: bool,
+        /// Whether it is the mirror that is asked.
+        #[serde(default)]
+        in_mirror: bool,
+    },
+    /// The mirror has a copy of an image.
+    MirrorImage {
+        from: ImageRef,
+        /// With the tag that the copy gets.
+        to: ImageRef,
     },
     /// The ledger has a running release of this image, newer than `after` and made since `since`.
     OpenRelease {
@@ -104,10 +114,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it goes on beside everything else, and nothing waits for it.
+    pub fn is_beside(&self) -> bool {
+        matches!(self, Self::MirrorImage { .. })
+    }
+
     /// For logs.
     pub fn describe(&self) -> String {
         match self {
             Self::CheckImage { image, .. } => format!("check image {}", image.reference()),
+            Self::MirrorImage { from, to } => {
+                format!("copy image {} to {}", from.reference(), to.reference())
+            }
             Self::OpenRelease { image, .. } => format!("open a release of {image}"),
             Self::PutImage(put) => {
                 format!("put {} on machine {}", put.target.reference(), put.machine)
@@ -129,6 +147,11 @@ pub enum Outcome {
     ImageMissing,
     /// The registry could not be asked.
     ImageUnknown {
+        reason: String,
+    },
+    Mirrored,
+    MirrorFailed {
+        trouble: MirrorTrouble,
         reason: String,
     },
     ReleaseOpened {
@@ -176,6 +199,8 @@ pub enum PutOutcome {
     Denied { reason: String },
     /// The platform answered something that could not be understood.
     Unreadable { reason: String },
+    /// It was to be updated at rest, and is up by now: it needs a place like any other.
+    UpByNow,
     /// Its host does not answer, or the platform does not show its configuration.
     HostDown { status: String },
     /// It runs the target and is not ready within `ready_timeout`: `state` is where it stands,

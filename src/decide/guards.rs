@@ -215,7 +215,7 @@ pub(super) fn target(policy: &Policy, memory: &Memory, watch: &Watch) -> Option<
         .filter(|baked| !is_quarantined(memory, &baked.revision))
         .filter(|baked| trusted.is_none_or(|trusted| trusted.at < baked.at));
     if let Some(good) = baked.or(trusted) {
-        return Some(good.revision.clone());
+        return Some(good.deployable());
     }
     if !policy.rollback.first_target_previous || !memory.trusted.is_empty() {
         return None;

@@ -17,6 +17,7 @@ mod fleet;
 mod guards;
 pub mod hands;
 mod images;
+mod mirror;
 pub mod name;
 mod phases;
 pub mod rival;
@@ -85,7 +86,10 @@ pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> 
         Input::Observed(observation) => observed(phase, &mut cx, observation),
         Input::Finished { command, outcome } => finished(phase, &mut cx, *command, outcome),
         Input::Restarted => rollback::restarted(phase, now),
-        Input::Unwatched => phases::unwatched(phase, &mut cx),
+        Input::Unwatched => {
+            cx.memory.pending.retain(|_, command| !command.is_beside());
+            phases::unwatched(phase, &mut cx)
+        }
         Input::Operator { order, machines } => {
             let (phase, answer) = hands::obey(phase, &mut cx, order, machines);
             reply = Some(answer);
@@ -114,6 +118,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
     images::look_daily(cx);
+    mirror::keep_copied(cx);
     rollback::close_what_was_left_open(cx);
     rollback::start_what_was_left_down(cx, &round);
     phase
@@ -128,6 +133,14 @@ fn finished(phase: Phase, cx: &mut Context<'_>, id: CommandId, outcome: &Outcome
         Outcome::ImagePresent => images::present(phase, cx, &command),
         Outcome::ImageMissing => images::missing(phase, cx, &command),
         Outcome::ImageUnknown { reason } => images::unknown(phase, cx, &command, reason),
+        Outcome::Mirrored => {
+            mirror::copied(cx, &command);
+            phase
+        }
+        Outcome::MirrorFailed { trouble, reason } => {
+            mirror::copy_failed(cx, &command, *trouble, reason);
+            phase
+        }
         Outcome::ReleaseOpened { id, version } => rollback::release_opened(phase, cx, id, *version),
         Outcome::LedgerRefused { reason } => rollback::ledger_refused(phase, reason),
         Outcome::ReleaseClosed => {
@@ -163,9 +176,11 @@ impl Context<'_> {
     }
 
     /// Makes a release one to go back to, the newest of them.
-    fn trust(&mut self, trusted: state::Trusted) {
+    fn trust(&mut self, mut trusted: state::Trusted) {
         let digest = trusted.revision.digest.clone();
         let memory = &mut self.memory;
+        let before = memory.trusted.iter().find(|old| old.revision.digest == digest);
+        trusted.mirror = before.and_then(|old| old.mirror.clone());
         memory.trusted.retain(|old| old.revision.digest != digest);
         memory.quarantined.retain(|old| old.digest != digest);
         memory.suspects.retain(|old| *old != digest);

@@ -22,7 +22,7 @@ const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
 /// How long an app may run two images outside any deploy before people are told.
 const MIXED_ANNOUNCED_AFTER: Duration = Duration::from_secs(60);
 
-/// A deploy that has not settled by then left its images mixed.
+/// A deploy that is not on all machines by then left their images mixed.
 const DEPLOY_TAKES_MAX: SignedDuration = SignedDuration::from_mins(15);
 /// Rounds in which a selector matches nothing anywhere before people are told: a process that has
 /// just started may not have made its series yet.
@@ -157,10 +157,9 @@ pub(super) fn notices_mixed_images(phase: &Phase, cx: &mut Context<'_>, machines
         Phase::Steady => true,
         // What somebody set by hand was told by name.
         Phase::RolledBack(work) => cx.memory.pending.is_empty() && !work.is_set_by_hand(),
+        // One that went to one region alone may be watched for long: nobody sees it at work.
         Phase::Watching(watch) => {
-            let stuck = watch.settled_at.is_none()
-                && cx.now.duration_since(watch.since) >= DEPLOY_TAKES_MAX;
-            !watch.numbered || stuck
+            !watch.numbered || cx.now.duration_since(watch.since) >= DEPLOY_TAKES_MAX
         }
         Phase::Unseen
         | Phase::CountingDown { .. }

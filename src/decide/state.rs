@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use super::mirror::Mirror;
 pub use super::rollback::left_down::LeftDown;
 pub use super::rollback::work::{
     Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
@@ -91,6 +92,25 @@ pub struct Trusted {
     /// Who vouched for it, when it did not earn its trust by what was seen.
     #[serde(default)]
     pub vouched: Option<Signed>,
+    /// Its image's copy, where one is wanted.
+    #[serde(default)]
+    pub mirror: Option<Mirror>,
+}
+
+impl Trusted {
+    /// Whether its image is not known to be gone, here and in the mirror.
+    pub fn is_available(&self) -> bool {
+        !self.image_missing || self.mirror.as_ref().is_some_and(|mirror| !mirror.missing)
+    }
+
+    /// The release with the image that can be deployed: the mirror's, when its own is gone.
+    pub fn deployable(&self) -> Revision {
+        let mut revision = self.revision.clone();
+        if let Some(mirror) = self.mirror.as_ref().filter(|_| self.image_missing) {
+            revision.image.clone_from(&mirror.image);
+        }
+        revision
+    }
 }
 
 /// What a person wants to be gone back to, whatever is trusted later.
@@ -399,12 +419,12 @@ impl Memory {
             .trusted
             .iter()
             .filter(|trusted| wanted.is_none_or(|digest| trusted.revision.digest == *digest));
-        fitting.find(|trusted| !trusted.image_missing)
+        fitting.find(|trusted| trusted.is_available())
     }
 
     /// The baked release, unless its image is known to be gone, or a person pinned another one.
     pub fn newest_baked(&self) -> Option<&Trusted> {
-        self.baked.as_ref().filter(|baked| !baked.image_missing && self.pinned.is_none())
+        self.baked.as_ref().filter(|baked| baked.is_available() && self.pinned.is_none())
     }
 }
 
@@ -452,7 +472,7 @@ impl Phase {
             // Its word may be wanted.
             Phase::Steady => !memory.org.neighbours.is_empty() || memory.suspicion.is_some(),
             Phase::Unseen | Phase::Stopped { .. } => false,
-            Phase::RolledBack(_) => !memory.pending.is_empty(),
+            Phase::RolledBack(_) => memory.pending.values().any(|command| !command.is_beside()),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, Round, later, signed,
+    Context, Round, images, later, signed,
     state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
@@ -176,6 +176,7 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         failing: verdict::failing_checks(watch, round.machines),
         stayed_up: verdict::groups_that_stay_up(watch, round.machines),
         vouched: None,
+        mirror: None,
     }
 }
 
@@ -185,7 +186,7 @@ fn trusted(watch: &Watch, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     cx.trust(credentials);
     // Whatever was baked is older now.
     cx.memory.baked = None;
-    cx.command(Command::CheckImage { image: watch.revision.image.clone(), before_use: false });
+    images::check(cx, watch.revision.image.clone(), false);
     Phase::Steady
 }
 
@@ -197,7 +198,7 @@ fn note_baked(watch: &mut Watch, cx: &mut Context<'_>, round: &Round<'_>) {
     if !is_noted && !is_trusted {
         let credentials = credentials(watch, cx, round);
         cx.memory.baked = Some(credentials);
-        cx.command(Command::CheckImage { image: watch.revision.image.clone(), before_use: false });
+        images::check(cx, watch.revision.image.clone(), false);
     }
     let lasts = watch.baked_at.is_some_and(|at| cx.now.duration_since(at) >= BAKED_TOLD_AFTER);
     if lasts && !watch.baked_told && !is_trusted {

@@ -62,6 +62,8 @@ pub enum EventKind {
     MonitorOutbox,
     #[serde(rename = "image.missing")]
     ImageMissing,
+    #[serde(rename = "image.not_mirrored")]
+    ImageNotMirrored,
     #[serde(rename = "image.mixed")]
     ImageMixed,
     #[serde(rename = "config.rejected")]
@@ -74,7 +76,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ReleaseDetected,
         Self::ReleaseTrusted,
         Self::ReleaseBaked,
@@ -98,6 +100,7 @@ impl EventKind {
         Self::MonitorJournal,
         Self::MonitorOutbox,
         Self::ImageMissing,
+        Self::ImageNotMirrored,
         Self::ImageMixed,
         Self::ConfigRejected,
         Self::ConfigReloaded,
@@ -129,6 +132,7 @@ impl EventKind {
             Self::MonitorJournal => "monitor.journal",
             Self::MonitorOutbox => "monitor.outbox",
             Self::ImageMissing => "image.missing",
+            Self::ImageNotMirrored => "image.not_mirrored",
             Self::ImageMixed => "image.mixed",
             Self::ConfigRejected => "config.rejected",
             Self::ConfigReloaded => "config.reloaded",
@@ -136,6 +140,9 @@ impl EventKind {
         }
     }
 }
+
+/// Longest tag that stands in a sentence, in characters.
+const TAG_MAX: usize = 40;
 
 /// A release as people are shown it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +160,50 @@ impl ReleaseInfo {
         match self.version {
             Some(version) => version.to_string(),
             None => self.digest.short().to_owned(),
+        }
+    }
+
+    /// The tag, if somebody chose it: flyctl makes one up where nobody does, and one that only
+    /// repeats the number says nothing.
+    pub fn chosen_tag(&self) -> Option<&str> {
+        let tag = self.tag.as_deref()?;
+        (!tag.starts_with("deployment-") && tag != self.label()).then_some(tag)
+    }
+
+    /// `v42 (spring)`: as people call it.
+    pub fn name(&self) -> String {
+        let Some(tag) = self.chosen_tag() else { return self.label() };
+        let mut short: String = tag.chars().take(TAG_MAX).collect();
+        if short.len() < tag.len() {
+            short.push('…');
+        }
+        format!("{} ({short})", self.label())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_called_by_its_tag_as_well_where_somebody_chose_one() {
+        let release = |version: Option<u64>, tag: Option<&str>| ReleaseInfo {
+            version: version.map(ReleaseVersion),
+            tag: tag.map(str::to_owned),
+            digest: "sha256:0123456789abcdef".into(),
+            author: None,
+            created_at: None,
+        };
+        let long = "x".repeat(60);
+        for (version, tag, name) in [
+            (Some(42), Some("spring"), "v42 (spring)".to_owned()),
+            (None, Some("spring"), "0123456789ab (spring)".to_owned()),
+            (Some(42), None, "v42".to_owned()),
+            (Some(42), Some("v42"), "v42".to_owned()),
+            (Some(42), Some("deployment-01HZX"), "v42".to_owned()),
+            (Some(42), Some(long.as_str()), format!("v42 ({}…)", "x".repeat(40))),
+        ] {
+            assert_eq!(release(version, tag).name(), name);
         }
     }
 }

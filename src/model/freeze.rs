@@ -24,7 +24,7 @@ impl Freeze {
         let lasts = SignedDuration::try_from(self.lasts.min(LONGEST)).ok()?;
         let today = now.to_zoned(self.zone.clone()).date();
         // The one that began last is the one that ends last.
-        let days = i64::try_from(lasts.as_hours() / 24 + 2).unwrap_or(33);
+        let days = lasts.as_hours() / 24 + 2;
         (0..=days).find_map(|back| {
             let date = today.checked_sub(Span::new().days(back)).ok()?;
             let began = self.begins.last_on(date, &self.zone, now)?;

@@ -35,11 +35,11 @@ pub use observation::{
 };
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
-    Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, Mode, NoData, OnBreach,
-    Policy, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy, Threshold, ThresholdKind,
-    WatchPolicy,
+    Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule, Mode, NoData,
+    OnBreach, Policy, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy, Threshold,
+    ThresholdKind, WatchPolicy,
 };
-pub use reason::{HoldReason, Obstacle, Reason};
+pub use reason::{HoldReason, MirrorTrouble, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
 pub use reply::{Effect, Plan, PlannedRegion, Refusal, Reply};
 pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Shown, Unwell, Wait};

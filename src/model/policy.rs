@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{freeze::Freeze, ids::Region, selector::Selector};
+use super::{
+    freeze::Freeze,
+    ids::{AppName, Digest, Region},
+    machine::ImageRef,
+    selector::Selector,
+};
 
 /// What the daemon may do about a breach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +208,27 @@ pub enum RegionsAtOnce {
     All,
 }
 
+/// Where trusted images are copied to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorRule {
+    /// Host, and port where there is one.
+    pub registry: String,
+    /// Repository; `{app}` stands for the app's name.
+    pub repository: String,
+}
+
+impl MirrorRule {
+    /// Where the copy of an app's image is, by its digest.
+    pub fn place(&self, app: &AppName, digest: &Digest) -> ImageRef {
+        ImageRef {
+            registry: self.registry.clone(),
+            repository: self.repository.replace("{app}", app.as_str()),
+            tag: None,
+            digest: Some(digest.clone()),
+        }
+    }
+}
+
 /// How a rollback is done and what limits it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RollbackPolicy {
@@ -226,6 +252,8 @@ pub struct RollbackPolicy {
     pub per_day_max: u32,
     /// How long an updated machine may take to start and pass its checks.
     pub ready_timeout: Duration,
+    /// Where trusted images are copied to; `None`: nowhere.
+    pub mirror: Option<MirrorRule>,
 }
 
 impl Default for RollbackPolicy {
@@ -243,6 +271,7 @@ impl Default for RollbackPolicy {
             first_target_previous: false,
             per_day_max: 3,
             ready_timeout: Duration::from_secs(180),
+            mirror: None,
         }
     }
 }

@@ -172,9 +172,17 @@ pub enum Reason {
     NobodyRunsIt,
     /// Nothing runs the image that would be undone: nothing is left to do.
     NothingLeft,
-    /// The registry has the image no more.
+    /// The registry has the image no more. `mirror`: where its copy is.
     ImageGone {
         image: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mirror: Option<String>,
+    },
+    /// A trusted image is not copied to the mirror.
+    NotMirrored {
+        mirror: String,
+        trouble: MirrorTrouble,
+        detail: String,
     },
     /// The image that was rolled back runs again on these machines; whether they are put right.
     RunsAgain {
@@ -314,6 +322,38 @@ pub enum Reason {
     Told {
         text: String,
     },
+}
+
+/// What keeps an image from being copied to the mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MirrorTrouble {
+    /// Its own registry does not have it any more.
+    SourceGone,
+    /// Its own registry does not let us read it, or says what cannot be understood.
+    SourceRefused,
+    /// The mirror wants another account, or one with more rights.
+    NotAllowed,
+    /// The mirror does not have the repository, and does not make it.
+    NoRepository,
+    /// The mirror does not take it, or says what cannot be understood.
+    Refused,
+    /// One of the two does not answer, or breaks off.
+    NoAnswer,
+}
+
+impl MirrorTrouble {
+    /// Whether it may pass by itself.
+    pub fn is_passing(self) -> bool {
+        match self {
+            Self::NoAnswer => true,
+            Self::SourceGone
+            | Self::SourceRefused
+            | Self::NotAllowed
+            | Self::NoRepository
+            | Self::Refused => false,
+        }
+    }
 }
 
 /// Why nothing is done about a release.

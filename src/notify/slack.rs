@@ -67,6 +67,7 @@ fn symbol(kind: EventKind) -> &'static str {
         | EventKind::MonitorOutbox
         | EventKind::ConfigWarning
         | EventKind::ImageMissing
+        | EventKind::ImageNotMirrored
         | EventKind::ImageMixed
         | EventKind::ConfigRejected => ":warning:",
         EventKind::RollbackStopped

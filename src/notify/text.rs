@@ -92,9 +92,7 @@ pub fn sentence(event: &Event) -> String {
         | EventKind::MonitorToken
         | EventKind::MonitorJournal
         | EventKind::MonitorOutbox => text.monitor(event),
-        EventKind::ImageMissing => {
-            text.said(event, "the image to go back to is missing from its registry");
-        }
+        EventKind::ImageMissing | EventKind::ImageNotMirrored => text.image(event),
         EventKind::ImageMixed => {
             text.push("its machines run different images");
             text.reason(event);
@@ -119,7 +117,7 @@ fn head(event: &Event) -> String {
         None => "waveoff".to_owned(),
     };
     if let Some(release) = &event.release {
-        let _infallible = write!(head, " {}", release.label());
+        let _infallible = write!(head, " {}", release.name());
     }
     let target = match event.kind {
         EventKind::RollbackPlanned
@@ -130,7 +128,8 @@ fn head(event: &Event) -> String {
         | EventKind::RollbackCompleted
         | EventKind::RollbackStopped
         | EventKind::RollbackFailed
-        | EventKind::ImageMissing => event.known_good.as_ref(),
+        | EventKind::ImageMissing
+        | EventKind::ImageNotMirrored => event.known_good.as_ref(),
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
         | EventKind::ReleaseBaked
@@ -151,7 +150,7 @@ fn head(event: &Event) -> String {
         | EventKind::ConfigWarning => None,
     };
     if let Some(good) = target {
-        let _infallible = write!(head, " → {}", good.label());
+        let _infallible = write!(head, " → {}", good.name());
     }
     head.push_str(": ");
     head
@@ -163,7 +162,9 @@ fn origin(release: Option<&ReleaseInfo>) -> String {
     if let Some(author) = &release.author {
         let _infallible = write!(text, " by {}", cut(author, 80));
     }
-    let image = release.tag.as_deref().unwrap_or_else(|| release.digest.short());
+    // A tag that somebody chose was said with the number.
+    let tag = release.tag.as_deref().filter(|_| release.chosen_tag().is_none());
+    let image = tag.unwrap_or_else(|| release.digest.short());
     let _infallible = write!(text, " ({})", cut(image, 120));
     text
 }
@@ -237,6 +238,17 @@ impl Text {
         self.said(event, phrase);
     }
 
+    /// The image to go back to, or its copy, is not there.
+    fn image(&mut self, event: &Event) {
+        self.said(
+            event,
+            match event.kind {
+                EventKind::ImageNotMirrored => "not copied to the mirror",
+                _ => "the image to go back to is missing from its registry",
+            },
+        );
+    }
+
     /// A fixed phrase and the reason.
     fn said(&mut self, event: &Event, what: &str) {
         self.push(what);
@@ -287,7 +299,7 @@ impl Text {
     fn detected(&mut self, event: &Event) {
         self.push(&format!("new release{}", origin(event.release.as_ref())));
         if let Some(good) = &event.known_good {
-            self.push(&format!(", judged against {}", good.label()));
+            self.push(&format!(", judged against {}", good.name()));
         }
         self.reason(event);
     }

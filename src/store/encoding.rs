@@ -138,6 +138,7 @@ pub(super) fn importance(kind: EventKind) -> i64 {
         | EventKind::MonitorClock
         | EventKind::MonitorOutbox
         | EventKind::ImageMixed
+        | EventKind::ImageNotMirrored
         | EventKind::ConfigRejected
         | EventKind::ConfigWarning => 2,
         EventKind::RollbackPlanned

@@ -10,12 +10,15 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
-use super::view::{AppView, FeedView, OrgView, ReleaseView};
+use super::view::{AppView, FeedView, MirrorState, OrgView, ReleaseView};
 use crate::{
-    model::{AppName, OperatorHold, Region},
-    ports::PlatformError,
+    model::{AppName, Digest, OperatorHold, Region},
+    ports::{CopyProgress, PlatformError},
 };
 
 /// How a rollback ended.
@@ -114,12 +117,32 @@ struct State {
     rounds: BTreeMap<AppName, Instant>,
     /// An operator's hold of every app.
     held: Option<OperatorHold>,
+    /// The copy to the mirror that is under way for an app, and how far it is.
+    copying: BTreeMap<AppName, (Digest, CopyProgress)>,
 }
 
 impl State {
     fn waiting(&self) -> Vec<&AppName> {
         let expected = self.expected.iter().flatten();
         expected.filter(|app| !self.apps.contains_key(*app)).collect()
+    }
+
+    /// An app's view, with how far its copy is by now.
+    fn with_progress(&self, view: &AppView) -> AppView {
+        let mut view = view.clone();
+        let copying = self.copying.get(&view.app);
+        for mirror in &mut view.mirror {
+            if let Some((_, progress)) =
+                copying.filter(|(image, _)| *image == mirror.release.digest)
+                && mirror.state != MirrorState::Copied
+            {
+                mirror.state = MirrorState::Copying;
+                // How much there is shows when its manifests are read.
+                let known = Some(progress).filter(|progress| progress.of > 0);
+                (mirror.done, mirror.of) = (known.map(|p| p.done), known.map(|p| p.of));
+            }
+        }
+        view
     }
 
     fn note_readiness(&mut self) {
@@ -133,11 +156,14 @@ pub struct Board {
     organization: Arc<str>,
     started_at: Timestamp,
     state: Arc<Mutex<State>>,
+    /// One image is copied at a time.
+    copies: Arc<Semaphore>,
 }
 
 impl Board {
     pub fn new(organization: &str, started_at: Timestamp) -> Self {
-        Self { organization: organization.into(), started_at, state: Arc::default() }
+        let (state, copies) = (Arc::default(), Arc::new(Semaphore::new(1)));
+        Self { organization: organization.into(), started_at, state, copies }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -213,6 +239,24 @@ impl Board {
         self.state().releases.get(app).cloned()
     }
 
+    /// Waits for the turn to copy an image; it is over when what this gives is dropped.
+    pub async fn turn_to_copy(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        self.copies.clone().acquire_owned().await.ok()
+    }
+
+    /// Shows how far the copy of an app's image to the mirror is.
+    pub fn copying(&self, app: &AppName, image: Option<&Digest>, progress: CopyProgress) {
+        if let Some(image) = image {
+            self.state().copying.insert(app.clone(), (image.clone(), progress));
+        }
+    }
+
+    /// No image of the app is being copied.
+    pub fn not_copying(&self, app: &AppName) {
+        self.state().copying.remove(app);
+    }
+
     /// Takes down an app that is no longer watched.
     pub fn remove(&self, app: &AppName) {
         let mut state = self.state();
@@ -274,7 +318,8 @@ impl Board {
     }
 
     pub fn app(&self, app: &AppName) -> Option<AppView> {
-        self.state().apps.get(app).cloned()
+        let state = self.state();
+        state.apps.get(app).map(|view| state.with_progress(view))
     }
 
     /// Everything, for `GET /api/v1/status`.
@@ -298,7 +343,7 @@ impl Board {
                 error_regions: state.error_regions.clone(),
             },
             hold: state.held.clone().filter(|hold| hold.is_on(now)),
-            apps: state.apps.values().cloned().collect(),
+            apps: state.apps.values().map(|view| state.with_progress(view)).collect(),
         }
     }
 

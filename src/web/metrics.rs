@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::{
     board::{Counters, RollbackOutcome},
-    view::{OrgView, Phase},
+    view::{MirrorState, OrgView, Phase},
 };
 
 /// What a scraper is told the page is.
@@ -71,6 +71,14 @@ fn apps(page: &mut Page, status: &OrgView) {
     for app in &status.apps {
         let blind = if app.blind.is_some() { 1.0 } else { 0.0 };
         page.sample("waveoff_app_blind", &[("app", app.app.as_str())], blind);
+    }
+    page.family("waveoff_mirror_images", "gauge", "Trusted images by how their copies stand.");
+    for app in status.apps.iter().filter(|app| !app.mirror.is_empty()) {
+        for state in MirrorState::ALL {
+            let images = app.mirror.iter().filter(|mirror| mirror.state == state).count();
+            let labels = [("app", app.app.as_str()), ("state", state.as_str())];
+            page.count("waveoff_mirror_images", &labels, images as u64);
+        }
     }
     let evidence =
         || status.apps.iter().flat_map(|app| app.evidence.iter().map(move |one| (&app.app, one)));

@@ -161,6 +161,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         quarantined: Vec::new(),
         vetoed: None,
         pinned: None,
+        mirror: Vec::new(),
         operator_hold: None,
         hold: None,
         blind: None,

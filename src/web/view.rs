@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        AppName, Digest, Event, EventKind, Evidence, Kind, MachineId, Mode, OperatorHold, Reason,
-        Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict, event::ReleaseInfo,
+        AppName, Digest, Event, EventKind, Evidence, ImageRef, Kind, MachineId, Mode, OperatorHold,
+        Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict, event::ReleaseInfo,
     },
     threshold,
 };
@@ -151,6 +151,9 @@ pub struct AppView {
     /// The release that a person wants to be gone back to, and who.
     #[serde(default)]
     pub pinned: Option<PinnedView>,
+    /// Copies of trusted images in the mirror, the newest release first; empty without a mirror.
+    #[serde(default)]
+    pub mirror: Vec<MirrorView>,
     /// An operator's hold of this app, placed for it alone or for all.
     #[serde(default)]
     pub operator_hold: Option<OperatorHold>,
@@ -176,12 +179,61 @@ pub struct PinnedView {
     pub signed: Signed,
 }
 
+/// How a trusted image and the mirror stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MirrorState {
+    /// The mirror has it.
+    Copied,
+    /// It is on its way.
+    Copying,
+    /// It is not there yet.
+    Waiting,
+    /// It could not be copied; it is tried again.
+    Failed,
+}
+
+impl MirrorState {
+    pub const ALL: [Self; 4] = [Self::Copied, Self::Copying, Self::Waiting, Self::Failed];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Copied => "copied",
+            Self::Copying => "copying",
+            Self::Waiting => "waiting",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A trusted image's copy in the mirror.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MirrorView {
+    pub release: ReleaseInfo,
+    /// Where the copy is, or will be.
+    pub image: String,
+    /// The same in its parts.
+    #[serde(skip)]
+    pub reference: Option<ImageRef>,
+    pub state: MirrorState,
+    /// While it is copied: bytes that arrived, of so many.
+    pub done: Option<u64>,
+    pub of: Option<u64>,
+    /// Why it could not be copied, and when it is tried again.
+    pub why: Option<String>,
+    pub next: Option<Timestamp>,
+    /// Whether its own registry has lost it: then this is the copy that a rollback takes.
+    pub only_copy: bool,
+}
+
 /// An image that was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantinedView {
     pub digest: Digest,
     /// The release under which it was.
     pub version: Option<ReleaseVersion>,
+    #[serde(default)]
+    pub tag: Option<String>,
     pub at: Timestamp,
 }
 

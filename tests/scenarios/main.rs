@@ -20,6 +20,7 @@ mod hands;
 mod left_overs;
 mod life;
 mod lists;
+mod mirror;
 mod mortal;
 mod neighbours;
 mod numbers;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use waveoff::{
-    model::EventKind::{ReleaseDegraded, RollbackCompleted, RollbackStarted},
+    model::EventKind::{ImageMixed, ReleaseDegraded, RollbackCompleted, RollbackStarted},
     sim::{
-        State,
+        ShipOptions, ShipStrategy, State,
         fleet::{self, Autostop, Fleet, FleetApp, Group, Pulse},
     },
 };
@@ -135,5 +135,32 @@ async fn machines_with_volumes_are_put_right_where_they_are() {
     // Then the same machines mount the same volumes.
     world.all_run("v41");
     assert_eq!(mounts(&world), before);
+    world.finish().await;
+}
+
+/// A fix got to one region only and went to rest there: nobody can judge it, and the rest goes on
+/// with what it was to fix.
+#[tokio::test(start_paused = true)]
+async fn what_else_runs_is_told_while_a_release_at_rest_is_watched() {
+    // Given a release on all machines and right after it another one in one region.
+    let mut world =
+        World::new(&fleet_of(Group::of(&[("iad", 2), ("lhr", 2)])), &policy(QUICK)).await;
+    world.trusted().await;
+    let at_once = |regions: &[&str]| ShipOptions {
+        strategy: ShipStrategy::Immediate,
+        regions: regions.iter().map(|region| (*region).to_owned()).collect(),
+        ..ShipOptions::default()
+    };
+    world.sim.ship(APP, "registry.fly.io/api:errors", at_once(&["iad", "lhr"])).unwrap();
+    world.run_for(2).await;
+    world.sim.ship(APP, "registry.fly.io/api:good", at_once(&["lhr"])).unwrap();
+    world.run_for(4).await;
+    // When that region goes to rest before anybody could see it at work.
+    for id in world.sim.machine_ids(APP, Some("lhr")) {
+        world.sim.stop(&id).unwrap();
+    }
+    world.run_for(1200).await;
+    // Then people hear that two images run.
+    assert_eq!(world.count(ImageMixed).await, 1, "{}", world.timeline().await);
     world.finish().await;
 }

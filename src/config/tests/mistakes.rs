@@ -13,7 +13,7 @@ fn ratio(lines: &str) -> String {
 
 /// Each case is a policy and the one problem it has, without the file's name.
 #[track_caller]
-fn each(cases: &[(String, &str)]) {
+pub(super) fn each(cases: &[(String, &str)]) {
     for (text, want) in cases {
         let problems = Place::policy(text).problems();
         let want = format!("thresholds/web.toml:{want}");
@@ -21,7 +21,7 @@ fn each(cases: &[(String, &str)]) {
     }
 }
 
-fn plain(line: &str) -> String {
+pub(super) fn plain(line: &str) -> String {
     format!("{PLAIN}{line}\n")
 }
 
@@ -91,9 +91,43 @@ fn a_value_of_another_type_gets_an_example() {
 }
 
 #[test]
+fn a_mirror_is_a_registry_and_a_repository() {
+    for (mirror, want) in [
+        ("https://ghcr.io/acme/{app}", "is a URL; write \"ghcr.io/acme/{app}\""),
+        ("ghcr.io", "names no repository; write a registry and a repository in it"),
+        ("acme/{app}", "names no registry; write its host first, such as \"docker.io/acme/{app}\""),
+        (
+            "ghcr.io/acme/{app}:latest",
+            "has a tag or a digest; copies get their own; write \"ghcr.io/acme/{app}\"",
+        ),
+        ("ghcr.io/acme/{APP}", "has a placeholder that is not known; write {app} for"),
+        (
+            "ghcr.io/Acme/{app}",
+            "has capitals, which no repository has; write \"ghcr.io/acme/{app}\"",
+        ),
+        ("ghcr.io/acme//{app}", "is not a place for images"),
+        ("ghcr.io/../{app}", "is not a place for images"),
+        ("u:p@ghcr.io/x", "is not a place for images"),
+    ] {
+        let problems =
+            Place::policy(&plain(&format!("[rollback]\nmirror = \"{mirror}\""))).problems();
+        let want = format!("thresholds/web.toml:4: rollback.mirror: `{mirror}` {want}");
+        assert!(problems.len() == 1 && problems[0].starts_with(&want), "{problems:?}");
+    }
+    for fine in ["ghcr.io/acme/{app}", "127.0.0.1:5000/api", "docker.io/acme/mirror-of-{app}"] {
+        let place = Place::policy(&plain(&format!("[rollback]\nmirror = \"{fine}\"")));
+        let warnings = place.warnings();
+        let anonymous =
+            |line: &String| line.contains("WAVEOFF_MIRROR_USER and WAVEOFF_MIRROR_TOKEN");
+        assert!(warnings.iter().any(anonymous), "{warnings:?}");
+        let place = place.set("WAVEOFF_MIRROR_USER", "bot").set("WAVEOFF_MIRROR_TOKEN", "t");
+        assert!(!place.warnings().iter().any(|line| line.contains("WAVEOFF_MIRROR")));
+    }
+}
+
+#[test]
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
-        (plain("mirror = \"ghcr.io/x/{app}\""), "3: mirror: `mirror` is not available"),
         (
             plain("[rollback]\nconfig = \"restore\""),
             "4: rollback.config: `restore` is not available",
@@ -455,33 +489,4 @@ fn patterns_have_to_be_able_to_win() {
     let text = tie.problems().join("\n");
     assert!(text.starts_with("thresholds/b.toml:1: apps: `web` is in "), "{text}");
     assert!(text.contains("thresholds/a.toml too: a tie"), "{text}");
-}
-
-#[test]
-fn a_freeze_has_a_beginning_a_length_and_a_zone() {
-    let freeze = |text: &str| plain(&format!("[[freeze]]\n{text}"));
-    each(&[
-        (
-            freeze("for = \"1h\""),
-            "3: freeze.at: is missing; write when it begins as in a crontab, such as at = \"0 18 * * fri\"",
-        ),
-        (
-            freeze("at = \"0 18 * * fri\""),
-            "3: freeze.for: is missing; write how long it lasts, such as for = \"61h\"",
-        ),
-        (
-            freeze("at = \"0 18 * *\"\nfor = \"1h\""),
-            "4: freeze.at: has 4 fields instead of five: minute, hour, day of the month, month, \
-             day of the week; write minute, hour, day, month, day of the week: \"0 18 * * fri\"",
-        ),
-        (
-            freeze("at = \"0 25 * * *\"\nfor = \"1h\""),
-            "4: freeze.at: `25` is no hour: write 0 to 23, or *; write minute, hour, day, month, day of the week: \"0 18 * * fri\"",
-        ),
-        (
-            freeze("at = \"0 18 * * *\"\nfor = \"1h\"\nzone = \"Berlin\""),
-            "6: freeze.zone: `Berlin` is no time zone that is known; write one such as \"Europe/Berlin\", or leave it out for UTC",
-        ),
-        (freeze("at = \"0 18 * * *\"\nfor = \"60d\""), "5: freeze.for:"),
-    ]);
 }

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::{
     super::Ports,
     ledger_entry::{self, Own, final_status},
+    mirror_image::mirror_image,
     start_machine, update_machine,
 };
 use crate::{
@@ -34,8 +35,16 @@ pub(in super::super) async fn carry_out(
 ) -> Outcome {
     info!(app = %app, "{app}: {}", command.describe());
     match command {
-        Command::CheckImage { image, .. } => {
-            match insist(|| ports.registry.presence(image)).await {
+        Command::MirrorImage { from, to } => mirror_image(ports, app, from, to, stop).await,
+        Command::CheckImage { image, in_mirror, .. } => {
+            let asking = || async {
+                if *in_mirror {
+                    ports.registry.presence_in_mirror(image).await
+                } else {
+                    ports.registry.presence(image).await
+                }
+            };
+            match insist(asking).await {
                 Ok(ImagePresence::Present) => Outcome::ImagePresent,
                 Ok(ImagePresence::Missing) => Outcome::ImageMissing,
                 Err(error) => Outcome::ImageUnknown { reason: error.to_string() },

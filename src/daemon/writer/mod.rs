@@ -9,6 +9,7 @@
 mod carry_out;
 mod ledger_entry;
 mod make_calls;
+mod mirror_image;
 pub mod rules;
 #[cfg(test)]
 mod tests;

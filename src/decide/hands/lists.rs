@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Done;
 use crate::{
     decide::{
-        Context, fleet,
+        Context, fleet, images,
         name::{self, Named},
         state::{FailingChecks, Phase, Pinned, Revision, Trusted},
     },
@@ -166,8 +166,9 @@ pub(super) fn trust(
             .map(|machine| machine.group.clone())
             .collect(),
         vouched: Some(signed.clone()),
+        mirror: None,
     });
-    cx.command(super::super::Command::CheckImage { image, before_use: false });
+    images::check(cx, image, false);
     let phase = leave(phase, cx, &release, signed);
     let mut event = Event::new(EventKind::ReleaseTrusted, cx.now, Some(cx.memory.app.clone()));
     event.release = Some(release.clone());

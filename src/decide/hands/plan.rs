@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Done, lists};
 use crate::{
     decide::{
-        AppState, Command, Context, fleet,
+        AppState, Context, fleet, images,
         name::{self, Named},
         rollback,
-        state::{ByHand, Memory, Phase, Revision, Watch},
+        state::{ByHand, Memory, Phase, Revision, Trusted, Watch},
         watch,
     },
     model::{
@@ -54,7 +54,7 @@ pub(super) fn rollback(
         forward: found.forward,
     };
     let watch = leave(phase, cx, found.bad, signed, machines);
-    cx.command(Command::CheckImage { image: found.target.image.clone(), before_use: true });
+    images::check(cx, found.target.image.clone(), true);
     let phase =
         Phase::CheckingImage { watch, target: found.target, by_hand: Some(Box::new(by_hand)) };
     (phase, Reply::Done(Effect::Begun { plan }))
@@ -138,10 +138,9 @@ fn target(
     if let Some(text) = &wish.to {
         let Named { release, image } = lists::named(phase, cx, text)?;
         let Some(image) = image else { return Err(Refusal::NoImage { release }) };
-        let known = cx.memory.trusted.iter().map(|trusted| &trusted.revision);
-        let known = known.chain(cx.memory.baked.iter().map(|baked| &baked.revision));
-        let known = known.into_iter().find(|revision| revision.digest == release.digest);
-        return Ok(known.cloned().unwrap_or(Revision {
+        let mut earned = cx.memory.trusted.iter().chain(&cx.memory.baked);
+        let known = earned.find(|good| good.revision.digest == release.digest);
+        return Ok(known.map(Trusted::deployable).unwrap_or(Revision {
             version: release.version,
             digest: release.digest,
             image,
@@ -152,7 +151,7 @@ fn target(
     }
     let runs = fleet::most_common(concerned).map(|runs| runs.digest);
     let found = newest_other(&cx.memory, runs.as_ref());
-    found.cloned().ok_or_else(|| {
+    found.ok_or_else(|| {
         let known = name::known(phase, &cx.memory);
         let known = known.into_iter().map(|one| one.release).take(KNOWN_MAX).collect();
         Refusal::NothingToGoBackTo { known }
@@ -161,17 +160,18 @@ fn target(
 
 /// The newest release that was seen healthy and is another one than `runs`; where a person pinned
 /// one, that one.
-fn newest_other<'a>(memory: &'a Memory, runs: Option<&Digest>) -> Option<&'a Revision> {
+fn newest_other(memory: &Memory, runs: Option<&Digest>) -> Option<Revision> {
     let pinned = memory.newest_trusted().filter(|_| memory.pinned.is_some());
-    let trusted = pinned.into_iter().chain(memory.trusted.iter().filter(|t| !t.image_missing));
+    let trusted =
+        pinned.into_iter().chain(memory.trusted.iter().filter(|trusted| trusted.is_available()));
     trusted
         .chain(memory.newest_baked())
-        .map(|good| &good.revision)
-        .find(|revision| Some(&revision.digest) != runs)
+        .find(|good| Some(&good.revision.digest) != runs)
+        .map(Trusted::deployable)
 }
 
 /// What a rollback by hand would go to now, if nobody named anything.
-pub fn would_take(state: &AppState) -> Option<&Revision> {
+pub fn would_take(state: &AppState) -> Option<Revision> {
     let runs = state.phase.dealing().or(state.memory.current.as_ref());
     let undone = match &state.phase {
         // What was undone runs no more.
@@ -323,7 +323,9 @@ pub(in crate::decide) fn after_completion(
     }
     // A person wants it, whatever it shows: that is told, and nothing is done about it.
     fleet::make_current(&mut cx.memory, current.clone(), cx.now);
-    let mut watch = watch::begin(current.clone(), cx.now, false);
+    // Machines that ran it all the while carry its old number, the others that of our entry.
+    let of_any_number = Revision { version: None, ..current.clone() };
+    let mut watch = watch::begin(of_any_number, cx.now, false);
     watch.vetoed = Some(by_hand.signed.clone());
     watch.in_ledger = true;
     Some(Phase::Watching(Box::new(watch)))

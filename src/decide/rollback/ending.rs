@@ -97,6 +97,7 @@ fn drop_unstarted(cx: &mut Context<'_>, rollback: &Rollback) {
     cx.memory.pending.retain(|_, command| match command {
         Command::PutImage(put) => put.rollback != rollback.id,
         Command::CheckImage { .. }
+        | Command::MirrorImage { .. }
         | Command::OpenRelease { .. }
         | Command::StartMachine(_)
         | Command::CloseStray { .. }

@@ -88,7 +88,10 @@ fn the_groups_that_stayed_up_are_remembered() {
     stage.pass(64);
     assert_eq!(trusted(&stage), 2, "{:?}", stage.state.phase);
     let stayed_up = &stage.state.memory.trusted[0].stayed_up;
-    assert_eq!(stayed_up.iter().map(|group| group.as_str()).collect::<Vec<_>>(), ["app"]);
+    assert_eq!(
+        stayed_up.iter().map(crate::model::ProcessGroup::as_str).collect::<Vec<_>>(),
+        ["app"]
+    );
 }
 
 #[test]

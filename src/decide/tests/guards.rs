@@ -55,6 +55,7 @@ fn baked(version: u64, digest: &str, seconds: i64) -> state::Trusted {
         failing: state::FailingChecks::new(),
         stayed_up: std::collections::BTreeSet::new(),
         vouched: None,
+        mirror: None,
     }
 }
 

@@ -20,6 +20,7 @@ fn memory() -> Memory {
         failing: state::FailingChecks::new(),
         stayed_up: std::collections::BTreeSet::new(),
         vouched: None,
+        mirror: None,
     }];
     memory.quarantined = vec![Quarantined {
         digest: Digest::new("sha256:2"),

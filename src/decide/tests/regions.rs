@@ -1,6 +1,8 @@
 //! What regions have to show on the known-good image: the first one that going back helps, the others
 //! that nothing speaks against them.
 
+#![expect(clippy::float_cmp, reason = "whole seconds, exactly counted")]
+
 use super::{
     stage::{Stage, fail_checks, put_on, ratio},
     *,

@@ -1,5 +1,7 @@
 //! What a release is trusted for, and what earns it nothing.
 
+#![expect(clippy::float_cmp, reason = "whole seconds, exactly counted")]
+
 use super::{
     stage::{Stage, fail_checks, put, ratio},
     *,

@@ -41,7 +41,10 @@ fn rolling_back(policy: &Policy) -> (AppState, CommandId) {
     state.memory.current_since = Some(at(0));
     state.memory.next_command = 2;
     let image = target.image.clone();
-    state.memory.pending.insert(1, Command::CheckImage { image, before_use: true });
+    state
+        .memory
+        .pending
+        .insert(1, Command::CheckImage { image, before_use: true, in_mirror: false });
     state.phase = Phase::CheckingImage { watch: Box::new(watch), target, by_hand: None };
     let found = Input::Finished { command: 1, outcome: Outcome::ImagePresent };
     let begun = step(policy, state, &found, at(1));

@@ -6,7 +6,7 @@ use super::{
     manifest::{Blob, Manifest},
     place, presence,
     talk::{REDIRECTS, Talk},
-    upload::{self, Began},
+    upload,
 };
 use crate::{
     fly::{
@@ -114,10 +114,8 @@ async fn copy_blob(
         return Ok(());
     }
     let mount = is_one.then_some(ends.from.place.repository.as_str());
-    let mut upload = match upload::begin(&ends.to, &blob.digest, mount).await.map_err(mirror)? {
-        Began::Mounted => return Ok(()),
-        Began::Upload(upload) => *upload,
-    };
+    let begun = upload::begin(&ends.to, &blob.digest, mount).await.map_err(mirror)?;
+    let Some(mut upload) = begun else { return Ok(()) };
     let (mut futile, others) = (0, progress.now.done);
     loop {
         let before = upload.received();
@@ -137,10 +135,9 @@ async fn copy_blob(
             return Ok(());
         }
         if !upload.look(&ends.to).await {
-            upload = match upload::begin(&ends.to, &blob.digest, None).await.map_err(mirror)? {
-                Began::Mounted => return Ok(()),
-                Began::Upload(upload) => *upload,
-            };
+            let begun = upload::begin(&ends.to, &blob.digest, None).await.map_err(mirror)?;
+            let Some(anew) = begun else { return Ok(()) };
+            upload = anew;
         }
     }
 }

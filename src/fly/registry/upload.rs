@@ -38,13 +38,6 @@ const PIECES: usize = 4;
 /// Statuses by which registries refuse segments.
 const NO_SEGMENTS: &[u16] = &[400, 404, 405, 411, 415, 416, 501];
 
-/// What came of beginning an upload.
-pub(super) enum Began {
-    /// The registry has the blob elsewhere, and named it anew.
-    Mounted,
-    Upload(Box<Upload>),
-}
-
 /// An upload that the registry has begun.
 pub(super) struct Upload {
     place: Url,
@@ -77,16 +70,20 @@ fn call(talk: &Talk<'_>, method: Method, url: Url) -> Call {
     }
 }
 
-/// Begins an upload, or has the blob of another repository named anew.
-pub(super) async fn begin(talk: &Talk<'_>, digest: &Digest, from: Option<&str>) -> Answer<Began> {
+/// Begins an upload, or has the blob of another repository named anew: then there is none.
+pub(super) async fn begin(
+    talk: &Talk<'_>,
+    digest: &Digest,
+    from: Option<&str>,
+) -> Answer<Option<Upload>> {
     let mut url = talk.place.url(&["blobs", "uploads", ""]);
     if let Some(from) = from {
         url.query_pairs_mut().append_pair("mount", digest.as_str()).append_pair("from", from);
     }
     let answer = talk.ask(call(talk, Method::POST, url.clone())).await?.answer;
     match answer.status {
-        201 => Ok(Began::Mounted),
-        202 => Ok(Began::Upload(Box::new(Upload {
+        201 => Ok(None),
+        202 => Ok(Some(Upload {
             place: location(talk, &answer, &url)?,
             at: 0,
             sum: Sha256::new(),
@@ -96,7 +93,7 @@ pub(super) async fn begin(talk: &Talk<'_>, digest: &Digest, from: Option<&str>) 
                 .header("oci-chunk-min-length")
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_default(),
-        }))),
+        })),
         _ if answer.is_success() => Err(answer.unreadable("neither an upload nor a mount")),
         _ => Err(talk.failure(&answer)),
     }
@@ -245,7 +242,7 @@ impl Upload {
         blob: &Blob,
         progress: &mut Progress<'_>,
     ) -> Result<(), CopyError> {
-        if let Began::Upload(fresh) = begin(&ends.to, &blob.digest, None).await.map_err(mirror)? {
+        if let Some(fresh) = begin(&ends.to, &blob.digest, None).await.map_err(mirror)? {
             self.place = fresh.place;
         }
         let mut feed = Feed::open(&ends.from, blob, 0).await.map_err(source)?;

@@ -96,6 +96,7 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
         | EventKind::MonitorJournal
         | EventKind::MonitorOutbox
         | EventKind::ImageMissing
+        | EventKind::ImageNotMirrored
         | EventKind::ImageMixed
         | EventKind::ConfigRejected
         | EventKind::ConfigReloaded

@@ -3,12 +3,30 @@
 use super::report;
 use crate::{
     model::{
-        AppName, HoldReason, MachineId, Obstacle, OperatorHold, Reason, Signed,
+        AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason, Signed,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
-    numbers::{duration, whole},
+    numbers::{cut, duration, whole},
     threshold::remark,
 };
+
+/// What keeps an image from the mirror, and what helps.
+fn not_mirrored(mirror: &str, trouble: MirrorTrouble, detail: &str) -> String {
+    let remedy = match trouble {
+        MirrorTrouble::SourceGone => {
+            "its own registry has lost it, and only a new deploy brings it back"
+        }
+        MirrorTrouble::SourceRefused => "check that FLY_API_TOKEN may read the app's images",
+        MirrorTrouble::NotAllowed => {
+            "set WAVEOFF_MIRROR_USER and WAVEOFF_MIRROR_TOKEN to an account that may push there"
+        }
+        MirrorTrouble::NoRepository => "create the repository, or check its name in `mirror`",
+        MirrorTrouble::Refused => "check `mirror` and what that registry takes",
+        MirrorTrouble::NoAnswer => "it is tried again, at least once an hour",
+    };
+    // The remedy has to be read, however long the registry's own words are.
+    format!("{}: {remedy} ({})", cut(mirror, 90), cut(detail, 120))
+}
 
 /// The phrase for a reason.
 #[expect(clippy::too_many_lines, reason = "one arm for each")]
@@ -72,7 +90,13 @@ pub fn reason(reason: &Reason) -> String {
         Reason::NewerRelease { label } => format!("a newer release wins: {label}"),
         Reason::NobodyRunsIt => "no machine runs this release any more".to_owned(),
         Reason::NothingLeft => "nothing is left to undo: no machine runs this image".to_owned(),
-        Reason::ImageGone { image } => format!("{image} is not in the registry any more"),
+        Reason::ImageGone { image, mirror: None } => {
+            format!("{image} is not in the registry any more")
+        }
+        Reason::ImageGone { image, mirror: Some(mirror) } => {
+            format!("{image} is not in the registry any more; its copy {mirror} is used instead")
+        }
+        Reason::NotMirrored { mirror, trouble, detail } => not_mirrored(mirror, *trouble, detail),
         Reason::RunsAgain { machines, put_right } => {
             let then = if *put_right { "it is put right" } else { "nothing is done" };
             format!("the image that was rolled back runs again on {}: {then}", names(machines))

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    AppName, Exits, Kind, MachineFailure, MachineReport, Note, Obstacle, Reason, RegionStage,
-    ReleaseVersion, Signed, Trouble, Troubled, Unit, Wait,
+    AppName, Exits, Kind, MachineFailure, MachineReport, MirrorTrouble, Note, Obstacle, Reason,
+    RegionStage, ReleaseVersion, Signed, Trouble, Troubled, Unit, Wait,
 };
 
 fn release(version: u64) -> ReleaseInfo {
@@ -169,6 +169,13 @@ fn event(kind: EventKind) -> Event {
             event.reason =
                 Some(Reason::Told { text: "registry.fly.io has no such manifest".to_owned() });
         }
+        EventKind::ImageNotMirrored => {
+            event.reason = Some(Reason::NotMirrored {
+                mirror: "ghcr.io/acme/api@sha256:0123456789abcdef".to_owned(),
+                trouble: MirrorTrouble::NotAllowed,
+                detail: "not allowed: POST /v2/acme/api/blobs/uploads/ answered 403".to_owned(),
+            });
+        }
         EventKind::ImageMixed => {
             event.regions = vec![region(
                 "iad",
@@ -243,6 +250,8 @@ fn every_kind_has_its_sentence() {
       waveoff: messages were given up: what was seen, and what to do about it.
     image.missing
       api v42 → v41: the image to go back to is missing from its registry: registry.fly.io has no such manifest.
+    image.not_mirrored
+      api v42 → v41: not copied to the mirror: ghcr.io/acme/api@sha256:0123456789abcdef: set WAVEOFF_MIRROR_USER and WAVEOFF_MIRROR_TOKEN to an account that may push there (not allowed: POST /v2/acme/api/blobs/uploads/ answered 403).
     image.mixed
       api v42: its machines run different images. 148e in iad (waiting), 9081 in iad (gone).
     config.rejected
@@ -283,6 +292,7 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
     waveoff: the journal cannot be written, nothing is decided meanwhile.
     waveoff: messages were given up.
     waveoff: the image to go back to is missing from its registry.
+    waveoff: not copied to the mirror.
     waveoff: its machines run different images.
     waveoff: changed configuration refused, the old one stays in force.
     waveoff: changed configuration in force.

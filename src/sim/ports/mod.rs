@@ -368,8 +368,9 @@ impl Registry for SimPlatform {
         let place = |image: &ImageRef| format!("{}/{}", image.registry, image.repository);
         let digest = to.digest.as_ref().map_or("", |digest| digest.as_str());
         let (source, mirror) = (place(from), place(to));
+        let app = AppName::new(to.repository.rsplit('/').next().unwrap_or_default());
         loop {
-            let step = self.call(About::org(CallKind::Copy), |org| {
+            let step = self.call(About::app(CallKind::Copy, &app), |org| {
                 Ok(org.images.copy_some(&source, &mirror, digest))
             });
             let of = IMAGE_SIZE;

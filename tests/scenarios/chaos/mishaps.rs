@@ -51,6 +51,19 @@ pub fn fleet(seed: u64, dice: &mut Rng) -> fleet::Fleet {
     let web: &[(&str, u32)] = &[("iad", 1), ("lhr", 1)];
     for (app, machines, rate) in [("api", api, 60.0), ("web", web, 30.0)] {
         fleet.apps.push(fleet::FleetApp::new(app, &image(app, "v41"), machines, rate));
+        let Some(group) = fleet.apps.last_mut().and_then(|app| app.groups.first_mut()) else {
+            continue;
+        };
+        // In some hours a proxy follows the traffic, in some the machines have volumes.
+        match seed % 5 {
+            2 if app == "api" => {
+                group.autostop = fleet::Autostop::Suspend;
+                (group.autostart, group.soft_limit, group.min_machines_running) = (true, 1, 1);
+                fleet.proxy_s = 120.0;
+            }
+            4 => group.volume_gb = 1,
+            _ => {}
+        }
         let well = || Behaviour { error_share: 0.001, ..Behaviour::default() };
         for tag in WELL {
             fleet.images.push(fleet::FleetImage::new(&image(app, tag), well()));

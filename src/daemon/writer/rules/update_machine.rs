@@ -99,6 +99,11 @@ pub(super) fn still_wanted(
             return Err(PutOutcome::Deploying { version, by, kind });
         }
     }
+    // A machine at rest has no place among those that may be down: the proxy may have started it
+    // since, and it is planned anew.
+    if !put.up && !put.taken_down && !machine.state.is_at_rest() {
+        return Err(PutOutcome::UpByNow);
+    }
     let Some(config) = &machine.config else {
         let status = "configuration not readable".to_owned();
         return Err(PutOutcome::HostDown { status });

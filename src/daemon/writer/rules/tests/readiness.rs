@@ -202,3 +202,22 @@ fn a_job_that_ended_is_never_started() {
     play.sees(Machine { has_services: true, ..done(good()) });
     assert_eq!(play.call(), Call::Start);
 }
+
+/// Its place was that of a machine at rest: taken down now, it would be one too many.
+#[test]
+fn a_machine_that_was_started_since_it_was_planned_at_rest_is_not_taken_down() {
+    for state in ["started", "starting"] {
+        let mut play = Play::new(Errand::update(PutImage { up: false, ..put() }));
+        play.takes_the_lease();
+        play.sees(in_state(bad(), state));
+        play.reads_the_ledger(Vec::new());
+        let outcome = put_outcome(play.gives_back());
+        assert_eq!(outcome, PutOutcome::UpByNow, "{state}");
+    }
+    // One that we took down has its place already.
+    let mut play = Play::new(Errand::update(PutImage { up: false, taken_down: true, ..put() }));
+    play.takes_the_lease();
+    play.sees(bad());
+    play.reads_the_ledger(Vec::new());
+    play.updates();
+}

@@ -308,6 +308,8 @@ impl World {
                     Err(error) => Outcome::ImageUnknown { reason: error.to_string() },
                 }
             }
+            // No policy of a history has a mirror.
+            Command::MirrorImage { .. } => Outcome::Mirrored,
             Command::OpenRelease { .. } if fails => {
                 Outcome::LedgerRefused { reason: "no answer".to_owned() }
             }

@@ -112,7 +112,7 @@ fn what_the_platform_does(seed: u64, fleet: &mut Fleet) {
             group.autostop = if seed % 16 < 8 { Autostop::Stop } else { Autostop::Suspend };
             (group.autostart, group.soft_limit, group.min_machines_running) = (true, 1, 1);
             let pulse = Pulse { every_s: 90.0, busy_s: 40.0, busy: 3.0, rest: 0.5 };
-            (app.traffic.pulse, fleet.proxy_s) = (Some(pulse), 15.0);
+            (app.traffic.pulse, fleet.proxy_s) = (Some(pulse), 90.0);
         }
         1 => group.volume_gb = 1,
         _ => {}
