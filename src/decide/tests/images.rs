@@ -29,7 +29,11 @@ fn looks_up(command: &Command) -> bool {
 /// Another look-up is under way, such as the daily one.
 fn also_pending(stage: &mut Stage, digest: &str, before_use: bool) {
     let image = ImageRef { digest: Some(Digest::new(digest)), ..machine(1, digest).image };
-    stage.state.memory.pending.insert(999, Command::CheckImage { image, before_use });
+    stage
+        .state
+        .memory
+        .pending
+        .insert(999, Command::CheckImage { image, before_use, in_mirror: false });
 }
 
 fn answer_other(stage: &mut Stage, outcome: Outcome) {
