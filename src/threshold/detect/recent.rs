@@ -166,6 +166,35 @@ mod tests {
         assert!(!rounds(&over).is_above(0.02), "what is over for half a minute");
     }
 
+    /// One in 10 000, by the exact sum where few are expected and by the normal curve where many are.
+    #[test]
+    fn far_above_is_what_hardly_comes_by_chance() {
+        for (expected, first) in [(1.0, 7.0), (10.0, 25.0), (100.0, 138.0)] {
+            assert!(is_far_above(first, expected), "{first} of {expected}");
+            assert!(!is_far_above(first - 1.0, expected), "{first} of {expected}");
+        }
+    }
+
+    #[test]
+    fn few_of_many_are_told_by_the_normal_curve() {
+        assert!(at_most(76.0, 100.0) < 0.01 && at_most(77.0, 100.0) > 0.01);
+    }
+
+    /// Three bad ones at least, of all that came in half a minute.
+    #[test]
+    fn what_adds_up_within_half_a_minute_is_suspicious() {
+        assert!(rounds(&[(1.0, 1.0), (2.0, 2.0)]).is_above(0.02), "three of three");
+        assert!(!rounds(&[(100.0, 3.0)]).is_above(0.02), "three where two are expected");
+        assert!(rounds(&[(10.0, 1.0); 10]).is_above(0.02));
+        // The first of them is more than half a minute old.
+        let late = |seconds| {
+            let mut recent = rounds(&[(10.0, 10.0)]);
+            recent.add(at(seconds), 1.0, 0.0);
+            recent.is_above(0.02)
+        };
+        assert!(late(30) && !late(31));
+    }
+
     #[test]
     fn silence_is_no_recovery() {
         assert!(!Recent::default().is_within(0.02, 0.3));
