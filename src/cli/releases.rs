@@ -74,6 +74,7 @@ fn row(release: &ReleaseView) -> Vec<String> {
     }
     let gone = match release.image_state {
         ImageState::Missing => " (gone)",
+        ImageState::Mirrored => " (in the mirror)",
         ImageState::Present | ImageState::Unknown => "",
     };
     let name = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };

@@ -82,14 +82,20 @@ impl Desk for TaskDesk {
             Err(_) => (Vec::new(), Some("it took too long".to_owned())),
         };
         let mut releases = merge(known, &ledger);
-        self.look_up(&mut releases).await;
+        self.look_up(&app, &mut releases).await;
         Ok(ReleasesView { app, releases, ledger_unread: unread })
     }
 }
 
 impl TaskDesk {
     /// Says of each image whether it can still be pulled.
-    async fn look_up(&self, releases: &mut [ReleaseView]) {
+    async fn look_up(&self, app: &AppName, releases: &mut [ReleaseView]) {
+        let copies = self.ports.board.app(app).map(|view| view.mirror).unwrap_or_default();
+        let copies: BTreeMap<Digest, ImageRef> = copies
+            .into_iter()
+            .filter_map(|copy| Some((copy.release.digest, copy.reference?)))
+            .collect();
+        let copies = &copies;
         let mut images: BTreeMap<Digest, ImageRef> = BTreeMap::new();
         for release in releases.iter() {
             if let (Some(digest), Some(image)) = (&release.digest, &release.reference)
@@ -100,7 +106,17 @@ impl TaskDesk {
         }
         let asked = images.into_iter().map(|(digest, image)| async move {
             let answer = timeout(PATIENCE, self.ports.registry.presence(&image)).await;
-            (digest, image_state(answer.as_ref().ok()))
+            let state = image_state(answer.as_ref().ok());
+            let copy = copies.get(&digest).filter(|_| state == ImageState::Missing);
+            let Some(copy) = copy else { return (digest, state) };
+            let answer = timeout(PATIENCE, self.ports.registry.presence_in_mirror(copy)).await;
+            (
+                digest,
+                match image_state(answer.as_ref().ok()) {
+                    ImageState::Present => ImageState::Mirrored,
+                    other => other,
+                },
+            )
         });
         let found: BTreeMap<Digest, ImageState> = join_all(asked).await.into_iter().collect();
         for release in releases {

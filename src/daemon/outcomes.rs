@@ -53,6 +53,7 @@ fn put(outcome: &PutOutcome) -> String {
         PutOutcome::Denied { reason } => format!("not allowed: {reason}"),
         PutOutcome::Unreadable { reason } => format!("an unreadable answer: {reason}"),
         PutOutcome::HostDown { status } => format!("its host is {status}"),
+        PutOutcome::UpByNow => "it was started meanwhile, and is put off".to_owned(),
         PutOutcome::NotReadyYet { state, since } => format!("{state} since {since}, not ready yet"),
         PutOutcome::Unavailable { reason } => reason.clone(),
         PutOutcome::Reverted { runs } => format!("the platform went back: it runs {runs}"),

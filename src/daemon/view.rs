@@ -126,6 +126,7 @@ fn mirrored(trusted: &Trusted) -> Option<MirrorView> {
     Some(MirrorView {
         release: trusted.revision.info(),
         image: mirror.image.reference(),
+        reference: Some(mirror.image.clone()),
         state,
         done: None,
         of: None,

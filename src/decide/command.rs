@@ -199,6 +199,8 @@ pub enum PutOutcome {
     Denied { reason: String },
     /// The platform answered something that could not be understood.
     Unreadable { reason: String },
+    /// It was to be updated at rest, and is up by now: it needs a place like any other.
+    UpByNow,
     /// Its host does not answer, or the platform does not show its configuration.
     HostDown { status: String },
     /// It runs the target and is not ready within `ready_timeout`: `state` is where it stands,

@@ -3,6 +3,7 @@
 //! Replies are written from what is known of the platform; servers on the other side of the
 //! interface, that know nothing of this client, are met in `tests/platform`.
 
+mod copies;
 mod exchange;
 mod feed;
 mod leases;

@@ -167,6 +167,8 @@ pub enum Wait {
     NoEvidence { region: Region, threshold: Option<String> },
     /// A region is not well on the known-good image.
     Unhealthy { region: Region, detail: Unwell },
+    /// As many machines are down as may be; these may be so because of us, and cannot be seen to.
+    NoPlace { down: Vec<MachineId> },
     /// Something forbids to go on for now.
     Held { hold: HoldReason },
     /// It was paused for so long that the release has to show its breach again.

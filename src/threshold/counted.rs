@@ -210,7 +210,8 @@ impl Counted {
         } else {
             Verdict::Pass
         };
-        let undecided = n > 0.0 && evidence.verdict == Verdict::Inconclusive;
+        // Events may have come of which no block is complete yet: that is little, and not nothing.
+        let undecided = self.raw.n > 0.0 && evidence.verdict == Verdict::Inconclusive;
         evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
     }
 }

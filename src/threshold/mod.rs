@@ -363,3 +363,6 @@ fn whole_seconds(span: SignedDuration) -> u64 {
 fn machines(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,9 @@ impl ReleaseStanding {
 #[serde(rename_all = "snake_case")]
 pub enum ImageState {
     Present,
-    /// Its registry has it no more.
+    /// Its registry has it no more, and the mirror has.
+    Mirrored,
+    /// Nobody has it any more.
     Missing,
     /// Its registry did not say, or nobody knows its digest.
     #[default]

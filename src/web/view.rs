@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        AppName, Digest, Event, EventKind, Evidence, Kind, MachineId, Mode, OperatorHold, Reason,
-        Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict, event::ReleaseInfo,
+        AppName, Digest, Event, EventKind, Evidence, ImageRef, Kind, MachineId, Mode, OperatorHold,
+        Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict, event::ReleaseInfo,
     },
     threshold,
 };
@@ -212,6 +212,9 @@ pub struct MirrorView {
     pub release: ReleaseInfo,
     /// Where the copy is, or will be.
     pub image: String,
+    /// The same in its parts.
+    #[serde(skip)]
+    pub reference: Option<ImageRef>,
     pub state: MirrorState,
     /// While it is copied: bytes that arrived, of so many.
     pub done: Option<u64>,

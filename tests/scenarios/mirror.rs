@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use waveoff::{
-    model::EventKind::{
-        HoldPlaced, ImageMissing, ImageNotMirrored, ReleaseDetected, ReleaseTrusted,
-        RollbackCompleted,
+    model::{
+        Act,
+        EventKind::{
+            HoldPlaced, ImageMissing, ImageNotMirrored, ReleaseDetected, ReleaseTrusted,
+            RollbackCompleted, RollbackStopped,
+        },
+        Reply, Wish,
     },
     ports::PlatformError,
     sim::{CallKind, Fault, FaultRule, fleet},
@@ -325,5 +329,32 @@ async fn what_the_mirror_lost_is_noticed_within_a_day_and_copied_again() {
     world.run_for(25 * 3600).await;
     assert!(world.sim.digest(&copy).is_some(), "copied again");
     assert_eq!(world.count(ImageMissing).await, 0, "the image itself is there");
+    world.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_by_hand_takes_the_copy_as_well() {
+    // Given a good release after v41, whose image only the mirror still has
+    let mut world = world().await;
+    world.trusted().await;
+    until_copied(&mut world).await;
+    let copy = copy_of(&world, "v41");
+    world.sim.remove_image("registry.fly.io/api:v41").unwrap();
+    world.ship("registry.fly.io/api:good");
+    world.run_for(20).await;
+    // When a person goes back to it
+    let order = || Act::Rollback(Wish { to: Some("v41".to_owned()), ..Wish::default() });
+    let reply = world.act(order()).await;
+    assert!(matches!(reply, Reply::Done(_)), "{reply:?}");
+    // Then the copy is deployed
+    world.until(RollbackCompleted).await;
+    assert_eq!(references(&world), std::slice::from_ref(&copy));
+    // And where neither is left, it is called off with the reason
+    world.ship("registry.fly.io/api:good");
+    world.run_for(20).await;
+    world.sim.remove_image(&copy).unwrap();
+    world.act(order()).await;
+    let stopped = world.until(RollbackStopped).await;
+    assert!(why(&stopped).contains("not in the registry any more"), "{}", why(&stopped));
     world.finish().await;
 }

@@ -65,6 +65,7 @@ mod tests {
                 created_at: None,
             },
             image: "ghcr.io/acme/api@sha256:41".to_owned(),
+            reference: None,
             state,
             done: None,
             of: None,

@@ -237,7 +237,7 @@ fn work_on(
         }
         if !came_further {
             order_again(rollback, cx, gate);
-            return Ok(Some(waits));
+            return Ok(Some(waits.or_else(|| region::no_place(rollback, cx.now))));
         }
         // What follows begins in this very round.
     }

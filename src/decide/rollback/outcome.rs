@@ -32,6 +32,8 @@ const PHRASE_MAX: usize = 200;
 /// Where an attempt leaves a machine.
 enum After {
     Done(Verified),
+    /// It is to be up from now on, and was not written to.
+    IsUp,
     /// It is somebody else's, or nobody's.
     Left(MachinePhase),
     HostDown,
@@ -81,6 +83,7 @@ fn after(put: &PutImage, outcome: &PutOutcome, entry: &MachineWork, now: Timesta
         PutOutcome::SetByHand { digest } => {
             After::Left(MachinePhase::SetByHand { digest: digest.clone() })
         }
+        PutOutcome::UpByNow => After::IsUp,
         PutOutcome::Gone => {
             let unlisted = entry.missing_since.map(|since| now.duration_since(since));
             if unlisted.is_some_and(|for_| for_ >= NOT_FOUND_AFTER) {
@@ -146,6 +149,12 @@ fn apply(entry: &mut MachineWork, after: After, now: Timestamp) {
             entry.phase = phase;
             entry.given_up = None;
             entry.waits = None;
+        }
+        After::IsUp => {
+            entry.running = true;
+            entry.waits = None;
+            entry.retry_at = None;
+            entry.phase = not_done(entry);
         }
         After::HostDown => {
             entry.phase = MachinePhase::HostDown;

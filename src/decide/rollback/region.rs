@@ -64,6 +64,20 @@ pub(super) fn updating(work: &RegionWork, now: Timestamp) -> Next {
     })
 }
 
+/// What is waited for while machines are due and none may be taken down: those that may be down
+/// because of us on a host that does not answer, while nothing is under way.
+pub(super) fn no_place(rollback: &Rollback, now: Timestamp) -> Option<Wait> {
+    let machines = || rollback.regions.iter().flat_map(|work| &work.machines);
+    let is_idle = !machines().any(|(_, machine)| machine.is_in_flight());
+    let is_due = machines().any(|(_, machine)| machine.is_open() && machine.is_due(now));
+    // What is tried again frees its place by itself.
+    let down = machines().filter(|(_, machine)| {
+        machine.down_since.is_some() && machine.phase == MachinePhase::HostDown
+    });
+    let down: Vec<MachineId> = down.map(|(id, _)| id.clone()).collect();
+    (is_idle && is_due && !down.is_empty()).then_some(Wait::NoPlace { down })
+}
+
 /// The machines that could not be put right.
 pub(super) fn failing<'a>(regions: impl Iterator<Item = &'a RegionWork>) -> Option<Wait> {
     let machines = regions

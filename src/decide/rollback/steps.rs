@@ -7,8 +7,21 @@
 use super::super::state::{MachineWork, RegionPhase, RegionWork, Rollback};
 use crate::model::{Policy, RegionsAtOnce};
 
-/// The regions to be worked on now, as places in the rollback's list.
+/// The regions to be worked on now, as places in the rollback's list: those whose turn it is, and those
+/// with a machine that may be down because of us, which has a place that others need.
 pub(super) fn at_work(policy: &Policy, rollback: &Rollback) -> Vec<usize> {
+    let mut at_work = whose_turn_it_is(policy, rollback);
+    for (index, work) in rollback.regions.iter().enumerate() {
+        let mut machines = work.machines.values();
+        let owes = machines.any(|machine| machine.is_open() && machine.down_since.is_some());
+        if work.is_open() && owes && !at_work.contains(&index) {
+            at_work.push(index);
+        }
+    }
+    at_work
+}
+
+fn whose_turn_it_is(policy: &Policy, rollback: &Rollback) -> Vec<usize> {
     let is_open = |index: &usize| rollback.regions.get(*index).is_some_and(RegionWork::is_open);
     let all: Vec<usize> = (0..rollback.regions.len()).collect();
     let proof = rollback.regions.iter().position(RegionWork::has_proved);

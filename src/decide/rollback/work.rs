@@ -339,8 +339,4 @@ impl Rollback {
     pub fn machine(&self, id: &MachineId) -> Option<&MachineWork> {
         self.regions.iter().find_map(|work| work.machines.get(id))
     }
-
-    pub fn machine_mut(&mut self, id: &MachineId) -> Option<&mut MachineWork> {
-        self.regions.iter_mut().find_map(|work| work.machines.get_mut(id))
-    }
 }

@@ -5,7 +5,7 @@ use super::{
     stage::{Stage, fail_checks, put, put_on, puts},
     *,
 };
-use crate::model::machine::Transition;
+use crate::model::{HostStatus, Region, machine::Transition};
 
 fn lost() -> Outcome {
     Outcome::Put(PutOutcome::Unavailable { reason: "no answer".to_owned() })
@@ -165,4 +165,27 @@ fn an_outcome_begins_no_machine_while_the_rollback_waits() {
     assert!(stage.rollback().pause.is_some());
     let first = put_on(&ordered)[0].to_owned();
     assert_eq!(put_on(&stage.answer(puts(&first), leased())), [""; 0]);
+}
+
+/// m1 may be down because of us, and its host does not answer: the next region is begun, and gets no
+/// place. Then the host is back.
+#[test]
+fn what_may_be_down_because_of_us_is_seen_to_whichever_region_was_begun_meanwhile() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.machine("m2").region = Region::new("syd");
+    let mut ordered = stage.pass(4);
+    while ordered.is_empty() {
+        ordered = stage.look();
+    }
+    let first = put_on(&ordered)[0].to_owned();
+    let lost = PutOutcome::Unavailable { reason: "no answer".to_owned() };
+    stage.answer(puts(&first), Outcome::Put(lost));
+    stage.machine(&first).host = HostStatus::Unreachable;
+    assert_eq!(put_on(&stage.pass(10)), [""; 0], "it has the only place");
+    stage.pass(20);
+    let paused = stage.told(EventKind::RollbackPaused);
+    assert_eq!(paused.len(), 1, "people know that nothing goes on: {:?}", stage.events);
+    stage.machine(&first).host = HostStatus::Ok;
+    assert_eq!(put_on(&stage.pass(10)), [first.as_str()]);
+    stage.undo();
 }

@@ -393,7 +393,7 @@ fn nothing_is_judged_on_the_first_look() {
 fn a_threshold_that_only_alerts_is_told_of_once_and_undoes_nothing() {
     let mut stage = shipped(&["m1"]);
     stage.policy.thresholds[0].on_breach = OnBreach::Alert;
-    stage.policy.thresholds.push(ratio());
+    stage.policy.thresholds.push(Threshold { on_breach: OnBreach::Alert, ..ratio() });
     fail_checks(stage.machine("m1"));
     stage.pass(120);
     let told = stage.told(EventKind::ReleaseDegraded);
@@ -401,4 +401,20 @@ fn a_threshold_that_only_alerts_is_told_of_once_and_undoes_nothing() {
     let thresholds = vec!["checks".to_owned()];
     assert_eq!(told[0].reason, Some(Reason::OnlyAlerts { thresholds }));
     assert!(stage.told(EventKind::RollbackStarted).is_empty());
+}
+
+/// While no page can be read, nobody knows what its requests would say.
+#[test]
+fn requests_of_before_say_nothing_while_no_page_can_be_read() {
+    let mut stage = by_requests(&["m1"]);
+    stage.serves = vec![("m1", 10.0, 0.0)];
+    stage.pass(56);
+    stage.serves.clear();
+    stage.no_page = Some("refused".to_owned());
+    stage.pass(10);
+    assert_eq!(trusted(&stage), 1);
+    stage.no_page = None;
+    stage.serves = vec![("m1", 10.0, 0.0)];
+    stage.pass(4);
+    assert_eq!(trusted(&stage), 2);
 }

@@ -102,6 +102,8 @@ fn a_machine_that_comes_up_in_another_region_is_put_right_there() {
     let mut stage = Stage::rolling_back(&["m1"]);
     stage.look();
     clone(&mut stage, "a1", "ams");
+    stage.look();
+    assert_eq!(*phase(&stage, "a1"), MachinePhase::Todo);
     stage.undo();
     let regions = &stage.rollback().regions;
     assert_eq!(regions.iter().map(|work| work.region.as_str()).collect::<Vec<_>>(), ["iad", "ams"]);

@@ -77,7 +77,7 @@ impl<'a> Talk<'a> {
 /// Makes a call, and the same where it is sent to.
 pub(super) async fn follow(fly: &Fly, mut call: Call) -> Answer<Heard> {
     let (asked, authorization) = (call.url.origin(), call.authorization.clone());
-    let was_plain_here = call.url.scheme() == "http";
+    let first = call.url.clone();
     for hop in 0..=HOPS_MAX {
         let answer = fly.caller.call(&call).await?;
         if !REDIRECTS.contains(&answer.status) || !may_repeat(&call.method, answer.status) {
@@ -87,8 +87,7 @@ pub(super) async fn follow(fly: &Fly, mut call: Call) -> Answer<Heard> {
         let Some(next) = next.filter(Url::has_host) else {
             return Err(answer.unreadable("a redirect to nowhere"));
         };
-        let plain_here = next.scheme() == "http" && was_plain_here && is_loopback(&next);
-        if next.scheme() != "https" && !plain_here {
+        if !may_lead(&first, &next) {
             return Err(answer.unreadable("a redirect to a place without TLS is not followed"));
         }
         if !next.username().is_empty() || next.password().is_some() {
@@ -107,7 +106,44 @@ pub(super) async fn follow(fly: &Fly, mut call: Call) -> Answer<Heard> {
     Err(crate::ports::PlatformError::Unreadable("redirects without end".to_owned()))
 }
 
+/// Whether one place may send us to another: to one with TLS, or, from this very machine in the
+/// clear, to this very machine.
+fn may_lead(from: &Url, to: &Url) -> bool {
+    let plain_here = |url: &Url| url.scheme() == "http" && is_loopback(url);
+    to.scheme() == "https" || (plain_here(from) && plain_here(to))
+}
+
 /// Reading can be done elsewhere; what writes only when the registry says that nothing was done.
 fn may_repeat(method: &Method, status: u16) -> bool {
     matches!(*method, Method::GET | Method::HEAD) || matches!(status, 307 | 308)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_led_from_tls_into_the_open() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        for (from, to, want) in [
+            ("https://ghcr.io/", "https://store.test/", true),
+            ("https://ghcr.io/", "http://ghcr.io/", false),
+            ("https://ghcr.io/", "http://127.0.0.1/", false),
+            ("https://localhost/", "http://localhost/", false),
+            ("http://127.0.0.1:5000/", "http://127.0.0.1:7000/", true),
+            ("http://127.0.0.1:5000/", "http://10.0.0.1/", false),
+            ("http://127.0.0.1:5000/", "https://store.test/", true),
+            ("https://ghcr.io/", "ftp://ghcr.io/", false),
+        ] {
+            assert_eq!(may_lead(&url(from), &url(to)), want, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn only_what_reads_or_was_not_done_is_done_elsewhere() {
+        for status in [301, 302, 303, 307, 308] {
+            assert!(may_repeat(&Method::GET, status) && may_repeat(&Method::HEAD, status));
+            assert_eq!(may_repeat(&Method::PUT, status), status >= 307, "{status}");
+        }
+    }
 }

@@ -15,14 +15,14 @@ pub fn effect(app: &AppName, effect: &Effect) -> String {
         Effect::Held => format!("{app} is held"),
         Effect::Unheld => format!("{app} is no longer held"),
         Effect::Approved { release } => {
-            format!("{app}: the rollback of {} is approved, and begins", release.label())
+            format!("{app}: the rollback of {} is approved, and begins", release.name())
         }
         Effect::Vetoed { release } => format!(
             "{app}: {} is not rolled back by itself any more; `waveoff resume {app}` allows it again",
-            release.label()
+            release.name()
         ),
         Effect::Resumed { release } => {
-            format!("{app}: the rollback of {} may go on", release.label())
+            format!("{app}: the rollback of {} may go on", release.name())
         }
         Effect::Begun { plan } => format!("{app}: {}", self::plan(plan)),
         Effect::Planned { plan } => {
@@ -31,21 +31,21 @@ pub fn effect(app: &AppName, effect: &Effect) -> String {
         Effect::Pinned { release } => format!(
             "{app}: {} is what is gone back to, whatever is trusted later; `waveoff unpin {app}` \
              ends it",
-            release.label()
+            release.name()
         ),
         Effect::Unpinned { release } => match release {
-            Some(release) => format!("{app}: {} is no longer pinned", release.label()),
+            Some(release) => format!("{app}: {} is no longer pinned", release.name()),
             None => format!("{app}: nothing is pinned any more"),
         },
         Effect::Quarantined { release } => format!(
             "{app}: a redeploy of {} is watched without a warm-up, and it is never gone back to",
-            release.label()
+            release.name()
         ),
         Effect::Unquarantined { release } => {
-            format!("{app}: {} is no longer quarantined", release.label())
+            format!("{app}: {} is no longer quarantined", release.name())
         }
         Effect::Trusted { release } => {
-            format!("{app}: {} is trusted, and gone back to", release.label())
+            format!("{app}: {} is trusted, and gone back to", release.name())
         }
     }
 }
@@ -54,8 +54,8 @@ pub fn effect(app: &AppName, effect: &Effect) -> String {
 fn plan(plan: &Plan) -> String {
     let mut lines = vec![format!(
         "{} → {} ({}), {}",
-        plan.from.label(),
-        plan.to.label(),
+        plan.from.name(),
+        plan.to.name(),
         plan.image,
         match plan.strategy {
             Strategy::Rolling => "rolling",
@@ -67,7 +67,7 @@ fn plan(plan: &Plan) -> String {
         lines.push(format!("  {version} ran a release_command (migrations): its schema stays"));
     }
     if !plan.was_healthy {
-        lines.push(format!("  {} was not seen healthy", plan.to.label()));
+        lines.push(format!("  {} was not seen healthy", plan.to.name()));
     }
     lines.join("\n")
 }
@@ -107,11 +107,11 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
              next machine"
         ),
         Refusal::SamePlan { to } => {
-            format!("a rollback of {app} to {} is under way already", to.label())
+            format!("a rollback of {app} to {} is under way already", to.name())
         }
         Refusal::NoSuchRelease { name, problem } => unresolved(name, problem),
         Refusal::NoImage { release } => {
-            format!("of {} only the digest is known, and not where its image is", release.label())
+            format!("of {} only the digest is known, and not where its image is", release.name())
         }
         Refusal::NothingToGoBackTo { known } => format!(
             "no release of {app} other than the one that runs was seen healthy; name one with \
@@ -119,7 +119,7 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
             listed(known)
         ),
         Refusal::RunsEverywhere { release } => {
-            format!("every machine concerned runs {} already", release.label())
+            format!("every machine concerned runs {} already", release.name())
         }
         Refusal::NoMachineIn { region, has } => format!(
             "{app} has no machine in {region}; it has some in {}",
@@ -128,29 +128,29 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
         Refusal::Migration { version, to } => format!(
             "{version} ran a release_command (migrations), and {} may not fit the schema any more; \
              --force goes back all the same",
-            to.label()
+            to.name()
         ),
         Refusal::NeverHealthy { release } => format!(
             "{} was never seen healthy here; --force goes there all the same",
-            release.label()
+            release.name()
         ),
         Refusal::IsPinned { release } => {
-            format!("{} is pinned; `waveoff unpin {app}` first", release.label())
+            format!("{} is pinned; `waveoff unpin {app}` first", release.name())
         }
         Refusal::NothingPinned => format!("no release of {app} is pinned"),
         Refusal::NotTrusted { release } => format!(
             "{} is not trusted; vouch for it with `waveoff trust {app} {}` first",
-            release.label(),
-            release.label()
+            release.name(),
+            release.name()
         ),
         Refusal::RunsNow { release } => format!(
             "{} is what {app} runs; `waveoff rollback {app}` goes back from it",
-            release.label()
+            release.name()
         ),
-        Refusal::NotQuarantined { release } => format!("{} is not quarantined", release.label()),
+        Refusal::NotQuarantined { release } => format!("{} is not quarantined", release.name()),
         Refusal::IsRolledBack { release } => format!(
             "{} is just being rolled back; `waveoff hold {app} --reason …` stops that first",
-            release.label()
+            release.name()
         ),
     }
 }

@@ -105,6 +105,13 @@ pub(super) fn wait(wait: &Wait) -> String {
         }
         Wait::NotSeen { region: None, what } => unseen(*what).to_owned(),
         Wait::Unlisted { region } => format!("the platform lists no machine in {region}"),
+        Wait::NoPlace { down } => {
+            let down: Vec<&str> = down.iter().map(MachineId::as_str).collect();
+            format!(
+                "no other machine may be taken down before {} is up again, and it cannot be reached",
+                down.join(", ")
+            )
+        }
         Wait::NoEvidence { region, threshold: Some(threshold) } => {
             format!("{region} cannot be confirmed: {threshold} has no traffic")
         }

@@ -102,8 +102,7 @@ pub(super) fn still_wanted(
     // A machine at rest has no place among those that may be down: the proxy may have started it
     // since, and it is planned anew.
     if !put.up && !put.taken_down && !machine.state.is_at_rest() {
-        let reason = "it was started since it was planned".to_owned();
-        return Err(PutOutcome::Unavailable { reason });
+        return Err(PutOutcome::UpByNow);
     }
     let Some(config) = &machine.config else {
         let status = "configuration not readable".to_owned();

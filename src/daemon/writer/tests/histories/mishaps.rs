@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 
 use super::{
@@ -10,8 +11,9 @@ use super::{
     world::{What, World},
 };
 use crate::{
-    decide::Input,
-    model::{Mode, OperatorHold, Order},
+    decide::{Input, name},
+    model::{Act, Mode, Named, OperatorHold, Order, Region, Signed, Wish},
+    ports::Platform as _,
     sim::{Ask, Quirks, Right, Rng, ShipOptions, ShipStrategy},
 };
 
@@ -74,6 +76,10 @@ pub enum Mishap {
     Operator {
         holds: bool,
     },
+    /// A person orders something, to be chosen by this number when it happens.
+    Hand {
+        number: u64,
+    },
     Mode {
         mode: Mode,
     },
@@ -90,13 +96,18 @@ fn of<T: Copy>(dice: &mut Rng, all: &[T]) -> T {
     *all.get(index).unwrap()
 }
 
+/// One of the releases is what is to be gone back to.
+fn to_pin(known: &[Named], index: usize) -> Act {
+    known.get(index).map_or(Act::Unpin, |one| Act::Pin { release: one.release.label() })
+}
+
 impl Mishap {
     /// One that the dice choose; what ends it, and how much later.
     fn any(dice: &mut Rng) -> (Self, Option<(u64, Self)>) {
         let region = of(dice, &REGIONS);
         let for_ms = 5_000 + dice.roll(100_000);
         let machine = dice.roll(12);
-        match dice.roll(28) {
+        match dice.roll(31) {
             0 => (Self::Secrets, None),
             1 => (Self::Scale { region }, None),
             2 => (Self::ByHand, None),
@@ -144,6 +155,7 @@ impl Mishap {
                 (Self::Skew { seconds }, None)
             }
             26 => (Self::Limits { for_ms }, None),
+            27..=29 => (Self::Hand { number: dice.roll(1_000) }, None),
             _ => (Self::Quirk, None),
         }
     }
@@ -158,6 +170,7 @@ impl Mishap {
                 | Self::ByHand
                 | Self::Clone
                 | Self::Ship { .. }
+                | Self::Hand { .. }
                 | Self::Mode { .. }
         )
     }
@@ -307,6 +320,7 @@ impl World {
             Mishap::Slow { for_ms } => self.slow_until = self.t + for_ms,
             Mishap::Limits { for_ms } => self.limits.0 = self.t + for_ms,
             Mishap::Operator { holds } => self.order(of, *holds),
+            Mishap::Hand { number } => self.hand(of, *number),
             Mishap::Mode { mode } => self.policy.mode = *mode,
             Mishap::Skew { seconds } => {
                 self.sim.set_skew(SignedDuration::from_secs(*seconds));
@@ -334,6 +348,37 @@ impl World {
             | Mishap::ByHand
             | Mishap::Clone => {}
         }
+    }
+
+    /// A person orders something of a release that the daemon knows, or of a region.
+    fn hand(&mut self, of: usize, number: u64) {
+        if !self.alive {
+            return;
+        }
+        let state = &self.courses[of].state;
+        let known = name::releases(state);
+        let index = usize::try_from(number / 10).unwrap() % known.len().max(1);
+        let to = known.get(index).map(|one| one.release.label());
+        let region = Region::new(REGIONS[index % REGIONS.len()]);
+        let wish = match number % 10 {
+            0..=2 => Wish::default(),
+            3..=5 => Wish { to, force: number % 20 < 10, ..Wish::default() },
+            6 => Wish { regions: [region].into(), ..Wish::default() },
+            _ => Wish { dry_run: true, ..Wish::default() },
+        };
+        let act = match number % 10 {
+            7 => Act::Veto,
+            8 => Act::Resume,
+            9 => to_pin(&known, index),
+            _ => Act::Rollback(wish),
+        };
+        let app = self.courses[of].app.clone();
+        let machines = self.platform.machines(&app).now_or_never().expect("at once");
+        let signed = Signed { by: "ann".to_owned(), reason: String::new(), at: self.clock() };
+        self.note_of(of, || format!("!! ann: {act:?}"));
+        let order = Order::Act { act, signed };
+        let input = Input::Operator { order, machines: machines.unwrap_or_default() };
+        self.take(of, &input);
     }
 
     /// An operator's order; one that is given while the daemon is down is not.

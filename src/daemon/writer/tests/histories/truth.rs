@@ -11,7 +11,7 @@ use crate::{
     decide::{AppState, Input, Transition, state::Phase},
     model::{
         EventKind::{self, *},
-        MachineId, MachineState, Observation,
+        MachineId, MachineState, Observation, Reason,
     },
     ports::Lease,
     sim::{Org, Sim, State},
@@ -53,6 +53,8 @@ pub struct Truth {
     ours: BTreeMap<String, String>,
     writes: BTreeMap<String, u32>,
     pub errands: u32,
+    /// A person had something replaced.
+    replaced_by_hand: bool,
     /// People did something to machines that stays.
     pub meddled: bool,
     rollbacks: BTreeMap<String, u32>,
@@ -91,6 +93,7 @@ impl Truth {
             ours: BTreeMap::new(),
             writes: BTreeMap::new(),
             errands: 0,
+            replaced_by_hand: false,
             meddled: false,
             rollbacks: BTreeMap::new(),
             regions: BTreeMap::new(),
@@ -227,12 +230,19 @@ impl Truth {
                     let which = format!("{} {digest}", label.unwrap_or_default());
                     let count = self.rollbacks.entry(which.clone()).or_default();
                     *count += 1;
-                    if *count > 1 {
+                    // What a person orders is theirs to answer for.
+                    let by_itself = !matches!(event.reason, Some(Reason::OrderedBy { .. }));
+                    if !by_itself {
+                        // The daemon may have to go back from it, or from what they left.
+                        *count = 0;
+                    }
+                    if by_itself && *count > 1 {
                         self.broken(format!("{which} is rolled back twice"));
                     }
-                    if self.well.contains(&digest) {
+                    if by_itself && self.well.contains(&digest) {
                         self.broken(format!("{which} is well and is rolled back"));
                     }
+                    self.replaced_by_hand |= !by_itself;
                     self.regions.clear();
                     self.confirmed = 0;
                 }
@@ -293,7 +303,7 @@ impl Truth {
                 self.broken(format!("bounds: {writes} writes to {id}, {errands} errands"));
             }
         }
-        if before.digest.as_ref() != Some(&self.bad) {
+        if !self.is_to_be_replaced(state, before.digest.as_deref()) {
             self.broken(format!("newer: {id} is written to, and runs {:?}", before.digest));
         }
         if before.up {
@@ -333,9 +343,28 @@ impl Truth {
         }
     }
 
+    /// Whether a machine's image is the bad one, or what a person wants to be replaced.
+    fn is_to_be_replaced(&self, state: &AppState, digest: Option<&str>) -> bool {
+        let (Phase::RollingBack(rollback) | Phase::RolledBack(rollback)) = &state.phase else {
+            // What was under way when it was stopped is seen through.
+            return digest == Some(&self.bad) || self.replaced_by_hand;
+        };
+        let Some(by_hand) = &rollback.by_hand else { return digest == Some(&self.bad) };
+        let mut all = by_hand.also_bad.iter().chain([&rollback.bad.digest]);
+        let quarantined = &state.memory.quarantined;
+        all.any(|bad| Some(bad.as_str()) == digest)
+            || quarantined.iter().any(|old| Some(old.digest.as_str()) == digest)
+    }
+
     /// A region is touched for the first time: the first has proved that going back helps, and those
     /// of the steps before have machines that are back.
     fn may_be_begun(&mut self, sim: &Sim, t: u64, region: &str, escalated: bool) {
+        // One that nobody can reach any more leaves the proof to the next.
+        let reached: BTreeSet<String> = sim.with(|org| {
+            let up = org.standings(&self.app).filter(|machine| machine.host_answers);
+            up.map(|machine| machine.region.to_owned()).collect()
+        });
+        self.regions.retain(|region, _| reached.contains(region));
         let mut ups = self.regions.values().flatten();
         // Of a total outage one machine that is up for a moment is proof enough.
         // A clock that is set makes a wait shorter than it was, and nobody can tell.
@@ -375,7 +404,9 @@ impl Truth {
 
     /// Half an hour after the last disturbance something is left: it has to be known.
     pub fn at_the_end(&mut self, sim: &Sim, state: &AppState) {
-        if let Some(id) = self.ours.keys().next().cloned() {
+        // What a person puts back may be too bad to come up: then it is paged, and waits for them.
+        let theirs = |id: &String| self.replaced_by_hand && self.named.contains(id);
+        if let Some(id) = self.ours.keys().find(|id| !theirs(id)).cloned() {
             return self.broken(format!("end: {id} is down because of us"));
         }
         let left = self.taken.iter().find(|id| !self.named.contains(*id));

@@ -1,0 +1,130 @@
+//! What thresholds say for people.
+
+use super::*;
+use crate::model::{Crashes, Gauge, Latency, Oddity, Ratio, Selector};
+
+fn described(kind: ThresholdKind) -> String {
+    room(&kind).describe()
+}
+
+#[test]
+fn each_kind_says_its_limit_in_words() {
+    let crashes = |oom| described(ThresholdKind::Crashes(Crashes { exits: 2, oom, failing: 0.3 }));
+    assert_eq!(crashes(0), "fewer than 2 unplanned exits on 30% of the machines");
+    let one = "fewer than 2 unplanned exits or 1 out-of-memory kill on 30% of the machines";
+    assert_eq!(crashes(1), one);
+    let many = "fewer than 2 unplanned exits or 4 out-of-memory kills on 30% of the machines";
+    assert_eq!(crashes(4), many);
+    let checks = crate::model::Checks { failing: 0.3, consecutive: 3 };
+    let text = "no Fly check failing 3 times in a row on 30% of the machines";
+    assert_eq!(described(ThresholdKind::Checks(checks)), text);
+    let gauge = Gauge {
+        gauge: Selector::metric("resident_bytes"),
+        max: 1e6,
+        sustain: Duration::from_secs(30),
+        quorum: 0.5,
+    };
+    let text = "resident_bytes not above 1 MB for 30 s on 50% of the machines";
+    assert_eq!(described(ThresholdKind::Gauge(gauge)), text);
+    let ratio = Ratio {
+        bad: Selector::metric("bad"),
+        total: Selector::metric("requests"),
+        max: 0.02,
+        strict: true,
+    };
+    assert_eq!(described(ThresholdKind::Ratio(ratio)), "at most 2% bad of requests (strict)");
+    let latency = Latency {
+        histogram: Selector::metric("took"),
+        quantile: 0.95,
+        bound_s: 0.5,
+        strict: false,
+    };
+    assert_eq!(described(ThresholdKind::Latency(latency)), "at most 5% of took slower than 500 ms");
+}
+
+#[test]
+fn the_limits_are_those_of_the_evidence() {
+    let crashes = Crashes { exits: 2, oom: 1, failing: 0.3 };
+    assert_eq!(crashes.terms(), (2.0, Unit::Exits, "machine exit events".to_owned()));
+    let checks = crate::model::Checks { failing: 0.3, consecutive: 3 };
+    assert_eq!(checks.terms(), (0.3, Unit::Machines, "Fly health checks".to_owned()));
+}
+
+#[test]
+fn one_exit_is_one_and_two_are_exits() {
+    assert_eq!(value(1.0, Unit::Exits), "1 exit");
+    assert_eq!(value(2.0, Unit::Exits), "2 exits");
+    assert_eq!(value(0.0, Unit::Exits), "0 exits");
+    assert_eq!(limit(2.0, Unit::Exits), "2 exits each");
+}
+
+#[test]
+fn what_ended_is_told_with_how_often_and_why() {
+    let exits = |exits, out_of_memory, ends| {
+        crashes::ended(&crate::model::Exits { machine: "m1".into(), exits, out_of_memory, ends })
+    };
+    assert_eq!(exits(3, false, 0), "m1 exited 3 times");
+    assert_eq!(exits(3, true, 0), "m1 exited 3 times, out of memory");
+    assert_eq!(exits(0, false, 4), "m1 keeps ending by itself with exit code 0 (4)");
+    assert_eq!(exits(1, false, 4), "m1 exited 1 times");
+}
+
+#[test]
+fn pages_that_cannot_be_judged_are_told_with_what_is_odd() {
+    let odd = |oddity| speak::remark(&Note::Odd(oddity), "x");
+    let (series, value) = ("bad{}".to_owned(), "-1".to_owned());
+    let text = "inconsistent: bad{} is -1, which no counter can be";
+    assert_eq!(odd(Oddity::NoCounter { series: series.clone(), value }), text);
+    assert_eq!(odd(Oddity::Overflow { series }), "inconsistent: bad{} adds up beyond all numbers");
+    let label = || "code".to_owned();
+    let none = "no series of the bad events has the label `code`; they have no labels";
+    assert_eq!(odd(Oddity::NoLabel { label: label(), seen: Vec::new() }), none);
+    let seen = vec!["method".to_owned(), "status".to_owned()];
+    let some = "no series of the bad events has the label `code`; they have method, status";
+    assert_eq!(odd(Oddity::NoLabel { label: label(), seen }), some);
+}
+
+fn evidence(kind: Kind, unit: Unit) -> Evidence {
+    Evidence {
+        threshold: "one".to_owned(),
+        kind,
+        verdict: Verdict::Breach,
+        value: Some(0.1),
+        limit: 0.02,
+        unit,
+        source: String::new(),
+        bad: 10.0,
+        total: 100.0,
+        ln_odds: None,
+        ln_odds_needed: None,
+        blocks: 5,
+        control: None,
+        note: None,
+        may_roll_back: true,
+        applies: true,
+    }
+}
+
+#[test]
+fn evidence_is_told_beside_what_the_known_good_release_showed() {
+    let mut evidence = evidence(Kind::Ratio, Unit::Requests);
+    assert_eq!(phrase(&evidence, "v41"), "one 10.0 % (10 of 100 requests), limit 2 %");
+    evidence.control = Some((0.0, 0.0));
+    assert_eq!(phrase(&evidence, "v41"), "one 10.0 % (10 of 100 requests), limit 2 %");
+    evidence.control = Some((1.0, 200.0));
+    let text = "one 10.0 % (10 of 100 requests), limit 2 %; v41 at the same time 0.5 % (1 of 200)";
+    assert_eq!(phrase(&evidence, "v41"), text);
+    evidence.value = None;
+    assert!(phrase(&evidence, "v41").starts_with("one without data, limit 2 %"));
+}
+
+#[test]
+fn a_gauge_is_told_with_its_machines_if_any_could_be_read() {
+    let mut evidence = evidence(Kind::Gauge, Unit::Seconds);
+    evidence.value = Some(30.0);
+    evidence.limit = 10.0;
+    (evidence.bad, evidence.total) = (1.0, 4.0);
+    assert_eq!(phrase(&evidence, ""), "one 30 s on 1 of 4 machines, limit 10 s");
+    evidence.total = 0.0;
+    assert_eq!(phrase(&evidence, ""), "one 30 s, limit 10 s");
+}
