@@ -108,3 +108,29 @@ where
         tries += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often a call is tried that always ends so, and how long all of it takes.
+    async fn tries(error: fn() -> PlatformError) -> (u32, u64) {
+        let began = tokio::time::Instant::now();
+        let mut tries = 0;
+        let result: Result<(), _> = insist(|| {
+            tries += 1;
+            async { Err(error()) }
+        })
+        .await;
+        assert!(result.is_err());
+        (tries, began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_is_tried_a_few_times_ever_later_and_what_does_not_once() {
+        let passing = tries(|| PlatformError::Unavailable("503".to_owned())).await;
+        let pauses: u32 = (1..ATTEMPTS).sum();
+        assert_eq!(passing, (ATTEMPTS, u64::from(pauses) * PAUSE.as_secs()));
+        assert_eq!(tries(|| PlatformError::Denied("no".to_owned())).await, (1, 0));
+    }
+}

@@ -16,7 +16,7 @@ use crate::{
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Once checks were looked at twice: every machine that waits for this one does so for as long. The
 /// platform allows five looks a second.
-const CHECKS_EVERY: Duration = Duration::from_millis(500);
+pub(super) const CHECKS_EVERY: Duration = Duration::from_millis(500);
 /// One slice of waiting; between slices the machine is looked at.
 const WAIT_SLICE: Duration = Duration::from_secs(10);
 /// A slice's answer may take this much longer.

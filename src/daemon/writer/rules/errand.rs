@@ -19,9 +19,9 @@ pub(super) const CALL_MAX: Duration = Duration::from_secs(30);
 /// The platform plans an update before it answers.
 const WRITE_MAX: Duration = Duration::from_secs(60);
 /// Giving a lease back, and asking who holds it, are courtesies.
-const COURTESY_MAX: Duration = Duration::from_secs(5);
+pub(super) const COURTESY_MAX: Duration = Duration::from_secs(5);
 /// What lease, update and looks may take besides getting ready.
-const OVERHEAD: Duration = Duration::from_secs(120);
+pub(super) const OVERHEAD: Duration = Duration::from_secs(120);
 /// What is wanted of the machine.
 #[derive(Clone, Debug)]
 enum Task {

@@ -16,6 +16,7 @@ use crate::{
 
 mod anything;
 mod lease_time;
+mod limits;
 mod outcomes;
 mod readiness;
 mod starting;
