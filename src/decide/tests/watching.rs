@@ -1,5 +1,7 @@
 //! What of a round is the watched release's: whose counts, whose exits, and for how long they count.
 
+#![expect(clippy::float_cmp, reason = "whole requests, exactly counted")]
+
 use std::collections::BTreeMap;
 
 use super::{
@@ -62,7 +64,7 @@ fn reads(stage: &mut Stage, instance: &str, readings: Readings) {
 
 fn counted(stage: &Stage) -> f64 {
     let tally = watch(stage).tally("5xx", &"iad".into());
-    tally.unwrap_or(Tally::default()).n
+    tally.unwrap_or_default().n
 }
 
 #[test]

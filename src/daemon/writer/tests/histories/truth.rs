@@ -420,7 +420,17 @@ impl Truth {
         });
         let held = matches!(state.phase, Phase::Held { .. } | Phase::Stopped { .. });
         let named = self.meddled && (held || serving.iter().all(|id| self.named.contains(id)));
-        if !serving.is_empty() && !named {
+        // What a person put back is theirs.
+        let wanted = match &state.phase {
+            Phase::RollingBack(rollback) => {
+                rollback.by_hand.is_some() && rollback.target.digest.as_str() == self.bad
+            }
+            Phase::Watching(watch) => {
+                watch.vetoed.is_some() && watch.revision.digest.as_str() == self.bad
+            }
+            _ => false,
+        };
+        if !serving.is_empty() && !named && !wanted {
             let word = state.phase.word();
             self.broken(format!("end: {serving:?} serve the bad image, the app is {word}"));
         }
