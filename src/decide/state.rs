@@ -223,6 +223,9 @@ pub struct Watch {
     /// Nobody said yes in time.
     #[serde(default)]
     pub lapsed: bool,
+    /// Its machines carry more than one number: those of before, and that of a rollback's entry.
+    #[serde(default)]
+    pub any_number: bool,
 }
 
 impl Watch {

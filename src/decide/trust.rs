@@ -83,7 +83,8 @@ fn note_fed_groups(policy: &Policy, watch: &mut Watch, round: &Round<'_>) {
         let mut samples = round.observation.samples.iter();
         samples.any(|sample| sample.machine == machine.id && sample.readings.is_ok())
     };
-    for machine in round.machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
+    let on: Vec<&&Machine> = round.machines.iter().filter(|m| is_on(watch, m)).collect();
+    for machine in on {
         let asked = machine.metrics.is_some() || policy.metrics_port.is_some();
         if asked || is_read(machine) {
             watch.fed_groups.insert(machine.group.clone());
@@ -96,7 +97,7 @@ fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle
     if watch.settled_at.is_none() {
         return Some(Obstacle::NotSettled);
     }
-    let on = || round.machines.iter().filter(|machine| is_on(&watch.revision, machine));
+    let on = || round.machines.iter().filter(|machine| is_on(watch, machine));
     let started = || on().filter(|machine| machine.state == MachineState::Started);
     if started().next().is_none() {
         return Some(Obstacle::NothingUp);

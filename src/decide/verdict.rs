@@ -30,7 +30,7 @@ pub(super) fn refresh(
 ) {
     let on: Vec<Judged<'_>> = machines
         .iter()
-        .filter(|machine| is_on(&watch.revision, machine))
+        .filter(|machine| is_on(watch, machine))
         .filter_map(|machine| {
             let seen = watch.machines.get(&machine.id)?;
             Some(Judged { machine, seen, stays_up: stays_up(known_good, machine) })
@@ -109,7 +109,7 @@ pub(super) fn leans_against(evidence: &[Evidence]) -> bool {
 /// The checks of the release's machines that do not pass now, a warning included.
 pub(super) fn failing_checks(watch: &Watch, machines: &[&Machine]) -> FailingChecks {
     let mut failing = FailingChecks::new();
-    for machine in machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
+    for machine in machines.iter().filter(|machine| is_on(watch, machine)) {
         for check in machine.checks.iter().filter(|c| c.status != CheckStatus::Passing) {
             failing.entry(machine.id.clone()).or_default().insert(check.name.clone());
         }
@@ -119,7 +119,7 @@ pub(super) fn failing_checks(watch: &Watch, machines: &[&Machine]) -> FailingChe
 
 /// Process groups of the release that are up, and of which no machine ended by itself.
 pub(super) fn groups_that_stay_up(watch: &Watch, machines: &[&Machine]) -> BTreeSet<ProcessGroup> {
-    let on = || machines.iter().filter(|machine| is_on(&watch.revision, machine));
+    let on = || machines.iter().filter(|machine| is_on(watch, machine));
     let ended: BTreeSet<&ProcessGroup> = on()
         .filter(|machine| machine.exits.iter().any(ExitEvent::is_clean_end))
         .map(|machine| &machine.group)

@@ -67,13 +67,15 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         vetoed: None,
         approved: None,
         lapsed: false,
+        any_number: false,
     }
 }
 
 /// Whether a machine runs the watched release.
-pub(super) fn is_on(revision: &Revision, machine: &Machine) -> bool {
-    let same_number = revision.version.is_none() || machine.release == revision.version;
-    same_number && machine.digest() == Some(&revision.digest)
+pub(super) fn is_on(watch: &Watch, machine: &Machine) -> bool {
+    let version = watch.revision.version;
+    let same_number = watch.any_number || version.is_none() || machine.release == version;
+    same_number && machine.digest() == Some(&watch.revision.digest)
 }
 
 /// Takes in one round.
@@ -89,7 +91,8 @@ pub(super) fn absorb(
     settle(watch, machines, now);
     see(watch, machines, known_good, now);
     let known_good = known_good.map(|trusted| &trusted.revision.digest);
-    for machine in machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
+    let on_it: Vec<&&Machine> = machines.iter().filter(|m| is_on(watch, m)).collect();
+    for machine in on_it {
         watch.regions.insert(machine.region.clone());
         watch.groups.insert(machine.group.clone());
         if matches!(machine.state, MachineState::Started) {
@@ -101,7 +104,7 @@ pub(super) fn absorb(
     let (mut on, mut control, mut read) = (Vec::new(), Vec::new(), Vec::new());
     for machine in machines {
         let readings = samples.get(&machine.id).and_then(|sample| readings(machine, sample));
-        if is_on(&watch.revision, machine) {
+        if is_on(watch, machine) {
             if readings.is_some() {
                 read.push(machine.instance.clone());
             }
@@ -170,7 +173,8 @@ fn look<'a>(
 /// Takes in what the machines of the release are doing.
 fn see(watch: &mut Watch, machines: &[&Machine], known_good: Option<&Trusted>, now: Timestamp) {
     watch.looks = watch.looks.saturating_add(1);
-    for machine in machines.iter().filter(|machine| is_on(&watch.revision, machine)) {
+    let on_it: Vec<&&Machine> = machines.iter().filter(|m| is_on(watch, m)).collect();
+    for machine in on_it {
         let stays_up = stays_up(known_good, machine);
         watch
             .machines
@@ -208,7 +212,7 @@ fn is_control(watch: &Watch, known_good: Option<&Digest>, machine: &Machine) -> 
 }
 
 fn settle(watch: &mut Watch, machines: &[&Machine], now: Timestamp) {
-    let mut on = machines.iter().filter(|machine| is_on(&watch.revision, machine)).peekable();
+    let mut on = machines.iter().filter(|machine| is_on(watch, machine)).peekable();
     if on.peek().is_none() {
         watch.settled_at = None;
         return;

@@ -323,9 +323,9 @@ pub(in crate::decide) fn after_completion(
     }
     // A person wants it, whatever it shows: that is told, and nothing is done about it.
     fleet::make_current(&mut cx.memory, current.clone(), cx.now);
+    let mut watch = watch::begin(current.clone(), cx.now, false);
     // Machines that ran it all the while carry its old number, the others that of our entry.
-    let of_any_number = Revision { version: None, ..current.clone() };
-    let mut watch = watch::begin(of_any_number, cx.now, false);
+    watch.any_number = true;
     watch.vetoed = Some(by_hand.signed.clone());
     watch.in_ledger = true;
     Some(Phase::Watching(Box::new(watch)))

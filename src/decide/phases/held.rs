@@ -90,6 +90,7 @@ pub(super) fn stopped(
     let mut watch = watch::begin(rollback.bad.clone(), cx.now, false);
     watch.no_mercy = true;
     watch.in_ledger = true;
+    watch.any_number = true;
     clear_hold(&watch, cx, Reason::HoldOver { was: reason });
     Phase::Watching(Box::new(watch))
 }

@@ -171,3 +171,22 @@ fn a_release_that_is_back_within_a_minute_is_watched_on() {
     }
     assert!(matches!(stage.state.phase, Phase::Watching(_)), "{:?}", stage.state.phase);
 }
+
+/// A rollback that the mode stopped half way is judged anew: whatever runs the image, under whichever
+/// number, is looked at.
+#[test]
+fn what_is_left_of_a_rollback_is_watched_under_any_number() {
+    let mut stage = Stage::rolling_back(&["m1", "m2", "m3"]);
+    stage.look();
+    stage.put_right_now();
+    stage.policy.mode = Mode::Observe;
+    stage.pass(4);
+    stage.policy.mode = Mode::Rollback;
+    let now = at(stage.second);
+    put(stage.machine("m1"), 3, "sha256:2", now);
+    put(stage.machine("m2"), 2, "sha256:2", now);
+    stage.pass(4);
+    let Phase::Watching(watch) = &stage.state.phase else { panic!("{:?}", stage.state.phase) };
+    let seen: Vec<&str> = watch.machines.keys().map(crate::model::MachineId::as_str).collect();
+    assert_eq!(seen, ["m1", "m2"]);
+}
