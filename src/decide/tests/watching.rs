@@ -9,9 +9,7 @@ use super::{
     *,
 };
 use crate::decide::distress;
-use crate::model::{
-    Count, Crashes, ExitEvent, MachineSample, Oddity, Readings, Since, SourceName, Tally,
-};
+use crate::model::{Count, Crashes, ExitEvent, MachineSample, Oddity, Readings, Since, SourceName};
 
 /// v2 was just shipped, and its requests decide.
 fn by_requests() -> Stage {
@@ -130,7 +128,8 @@ fn the_processes_that_were_counted_are_remembered() {
     }
     stage.look();
     assert!(watch(&stage).absorbed.is_empty(), "none of them is listed");
-    let seen: Vec<&str> = watch(&stage).machines.keys().map(|id| id.as_str()).collect();
+    let seen: Vec<&str> =
+        watch(&stage).machines.keys().map(crate::model::MachineId::as_str).collect();
     assert_eq!(seen, ["m2"]);
 }
 

@@ -3,13 +3,13 @@
 use super::*;
 use crate::model::{Crashes, Gauge, Latency, Oddity, Ratio, Selector};
 
-fn described(kind: ThresholdKind) -> String {
-    room(&kind).describe()
+fn described(kind: &ThresholdKind) -> String {
+    room(kind).describe()
 }
 
 #[test]
 fn each_kind_says_its_limit_in_words() {
-    let crashes = |oom| described(ThresholdKind::Crashes(Crashes { exits: 2, oom, failing: 0.3 }));
+    let crashes = |oom| described(&ThresholdKind::Crashes(Crashes { exits: 2, oom, failing: 0.3 }));
     assert_eq!(crashes(0), "fewer than 2 unplanned exits on 30% of the machines");
     let one = "fewer than 2 unplanned exits or 1 out-of-memory kill on 30% of the machines";
     assert_eq!(crashes(1), one);
@@ -17,7 +17,7 @@ fn each_kind_says_its_limit_in_words() {
     assert_eq!(crashes(4), many);
     let checks = crate::model::Checks { failing: 0.3, consecutive: 3 };
     let text = "no Fly check failing 3 times in a row on 30% of the machines";
-    assert_eq!(described(ThresholdKind::Checks(checks)), text);
+    assert_eq!(described(&ThresholdKind::Checks(checks)), text);
     let gauge = Gauge {
         gauge: Selector::metric("resident_bytes"),
         max: 1e6,
@@ -25,21 +25,24 @@ fn each_kind_says_its_limit_in_words() {
         quorum: 0.5,
     };
     let text = "resident_bytes not above 1 MB for 30 s on 50% of the machines";
-    assert_eq!(described(ThresholdKind::Gauge(gauge)), text);
+    assert_eq!(described(&ThresholdKind::Gauge(gauge)), text);
     let ratio = Ratio {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max: 0.02,
         strict: true,
     };
-    assert_eq!(described(ThresholdKind::Ratio(ratio)), "at most 2% bad of requests (strict)");
+    assert_eq!(described(&ThresholdKind::Ratio(ratio)), "at most 2% bad of requests (strict)");
     let latency = Latency {
         histogram: Selector::metric("took"),
         quantile: 0.95,
         bound_s: 0.5,
         strict: false,
     };
-    assert_eq!(described(ThresholdKind::Latency(latency)), "at most 5% of took slower than 500 ms");
+    assert_eq!(
+        described(&ThresholdKind::Latency(latency)),
+        "at most 5% of took slower than 500 ms"
+    );
 }
 
 #[test]
