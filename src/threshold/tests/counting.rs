@@ -1,5 +1,7 @@
 //! Counted events: shares, odds, and what begins anew.
 
+#![expect(clippy::float_cmp, reason = "whole numbers, exactly counted")]
+
 use super::*;
 use crate::model::{Latency, Oddity, Ratio, Region, Selection, Selector, Want};
 
