@@ -1,7 +1,5 @@
 //! Counted events: shares, odds, and what begins anew.
 
-#![expect(clippy::float_cmp, reason = "whole numbers, exactly counted")]
-
 use super::*;
 use crate::model::{Latency, Oddity, Ratio, Region, Selection, Selector, Want};
 

@@ -1,7 +1,5 @@
 //! Processes that end: crashes, kills for lack of memory, and what keeps ending without an error.
 
-#![expect(clippy::float_cmp, reason = "whole numbers, exactly counted")]
-
 use super::*;
 use crate::model::{Crashes, Exits, RestartPolicy};
 
