@@ -52,6 +52,7 @@ fn one_that_was_given_up_is_tried_again_when_all_else_is_done() {
     assert!((3..=6).contains(&times(&ordered, "m2")), "{ordered:?}");
     stage.work(70, &[]);
     assert_eq!(completed(&stage), 1, "{:?}", stage.rollback().regions);
+    assert_eq!(confirmed(&stage), 1, "the region was confirmed without it");
 }
 
 /// Nobody is served by it: people are told of it, and the rollback is over.

@@ -78,6 +78,8 @@ fn an_image_that_is_missing_ends_only_the_look_up_before_its_use() {
     also_pending(&mut stage, "sha256:7", false);
     answer_other(&mut stage, Outcome::ImageMissing);
     assert!(matches!(stage.state.phase, Phase::CheckingImage { .. }));
+    let under_way = stage.state.memory.pending.values().filter(|command| looks_up(command));
+    assert_eq!(under_way.count(), 1, "it is not begun anew");
     stage.answer(looks_up, Outcome::ImageMissing);
     assert!(matches!(stage.state.phase, Phase::Held { reason: HoldReason::ImagesMissing, .. }));
 }

@@ -272,3 +272,19 @@ fn an_absence_is_long_from_ten_minutes_on() {
         assert_eq!(put_on(&stage.look()) == ["m1"], touched, "{away} s");
     }
 }
+
+/// Its last machine is under way: no other is to be begun, and nothing has to breach for that.
+#[test]
+fn a_machine_that_is_under_way_after_a_long_pause_needs_no_breach() {
+    let mut stage = Stage::rolling_back(&["m1"]);
+    waits(&mut stage, 11 * 60);
+    while stage.pending(puts("m1")).is_none() {
+        stage.look();
+    }
+    let machine = stage.machine("m1");
+    machine.state = crate::model::MachineState::Transient(crate::model::Transition::Replacing);
+    machine.checks.clear();
+    machine.checks_configured = 0;
+    stage.pass(10 * 60);
+    assert_eq!(holds(&stage), Vec::<&Reason>::new());
+}

@@ -199,3 +199,21 @@ fn in_a_total_outage_none_follow_together_while_the_first_is_not_well() {
     fail_checks(stage.machine("m1"));
     assert_eq!(put_on(&stage.pass(20)), [""; 0]);
 }
+
+/// One of which nobody knows would be up but for us, like those that are under way.
+#[test]
+fn what_may_be_down_because_of_us_makes_the_share_no_smaller() {
+    let mut machines = FIVE.to_vec();
+    machines.extend([("m6", "iad"), ("m7", "iad")]);
+    let mut stage = undoing(&machines, |stage| {
+        stage.policy.rollback.max_unavailable = MaxUnavailable::Share(0.5);
+    });
+    stage.look();
+    assert_eq!(put_on(&stage.put_back("m1")), ["m2", "m3", "m4", "m5"]);
+    is_down(&mut stage, &["m2", "m3", "m4", "m5"]);
+    stage.look();
+    let reason = "no answer".to_owned();
+    stage.answer(puts("m2"), Outcome::Put(PutOutcome::Unavailable { reason }));
+    assert_eq!(put_on(&stage.put_back("m3")), [""; 0], "no list shows it up yet");
+    assert_eq!(put_on(&stage.look()), ["m6"], "four of seven");
+}

@@ -418,3 +418,33 @@ fn requests_of_before_say_nothing_while_no_page_can_be_read() {
     stage.pass(4);
     assert_eq!(trusted(&stage), 2);
 }
+
+#[test]
+fn it_leans_against_a_release_when_its_share_is_above_the_limit_and_the_odds_rise() {
+    let leans = |bad, odds, may_roll_back| {
+        let evidence = crate::model::Evidence {
+            ln_odds: Some(odds),
+            may_roll_back,
+            ..super::guards::breach(crate::model::Kind::Ratio, bad)
+        };
+        crate::decide::verdict::leans_against(&[evidence])
+    };
+    assert!(leans(3.0, 1.0, true));
+    assert!(!leans(2.0, 1.0, true), "at the limit");
+    assert!(!leans(3.0, 0.0, true) && !leans(3.0, -1.0, true), "the odds say nothing");
+    assert!(!leans(1.0, 1.0, true));
+    assert!(!leans(3.0, 1.0, false), "what only alerts decides nothing");
+}
+
+/// What only alerts is no obstacle to trust.
+#[test]
+fn a_breach_that_only_alerts_keeps_no_release_from_trust() {
+    let mut stage = shipped(&["m1"]);
+    stage.policy.thresholds[0].on_breach = OnBreach::Alert;
+    let crashes = crate::model::Crashes { exits: 2, oom: 1, failing: 0.3 };
+    let kind = ThresholdKind::Crashes(crashes);
+    stage.policy.thresholds.push(Threshold { name: "exits".to_owned(), kind, ..ratio() });
+    fail_checks(stage.machine("m1"));
+    stage.pass(64);
+    assert_eq!(trusted(&stage), 2);
+}

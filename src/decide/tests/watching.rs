@@ -380,3 +380,16 @@ fn a_release_is_told_of_with_what_it_would_be_undone_to() {
     let known_good = stage.told(EventKind::ReleaseDegraded)[0].known_good.clone();
     assert_eq!(known_good.and_then(|info| info.version), Some(ReleaseVersion(1)));
 }
+
+/// A few failures in every round add up.
+#[test]
+fn a_steady_app_whose_requests_fail_now_and_then_is_in_distress_in_the_end() {
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.policy.thresholds = vec![ratio()];
+    stage.machine("m1").has_services = true;
+    stage.serves = vec![("m1", 10.0, 1.0)];
+    stage.pass(4);
+    assert_eq!(distress::of(&stage.state), None);
+    stage.pass(26);
+    assert!(distress::of(&stage.state).is_some());
+}
