@@ -115,6 +115,11 @@ pub(super) fn nothing_left(
     let mut event = event(cx, EventKind::RollbackStopped, rollback);
     event.reason = Some(Reason::NothingLeft);
     cx.events.push(event);
+    if let Some(by_hand) = &rollback.by_hand
+        && let Some(phase) = hands::after_completion(by_hand, &rollback.bad, &rollback.target, cx)
+    {
+        return phase;
+    }
     let runs = fleet::most_common(machines).filter(|runs| cx.is_trusted(runs));
     if let Some(runs) = runs {
         fleet::make_current(&mut cx.memory, runs, cx.now);

@@ -256,14 +256,21 @@ fn note_missing(rollback: &mut Rollback, round: &Round<'_>, now: Timestamp) {
             }
             let since = *entry.missing_since.get_or_insert(now);
             let long = now.duration_since(since) >= GONE_AFTER;
-            let settled = matches!(
-                entry.phase,
+            // What is under way tells by itself. One that waits, such as the canary of a deploy, may
+            // never be tried again.
+            let is_quiet = match entry.phase {
                 MachinePhase::OnTarget
-                    | MachinePhase::OtherImage { .. }
-                    | MachinePhase::SetByHand { .. }
-            );
-            if region_listed && long && settled {
+                | MachinePhase::Todo
+                | MachinePhase::Failed { .. }
+                | MachinePhase::OtherImage { .. }
+                | MachinePhase::SetByHand { .. } => true,
+                MachinePhase::InFlight { .. } | MachinePhase::HostDown | MachinePhase::Gone => {
+                    false
+                }
+            };
+            if region_listed && long && is_quiet {
                 entry.phase = MachinePhase::Gone;
+                entry.given_up = None;
                 entry.down_since = None;
             }
         }

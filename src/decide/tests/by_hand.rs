@@ -337,3 +337,27 @@ fn immediate_takes_them_together_and_rolling_the_first_alone() {
     assert_eq!(first(Strategy::Rolling), 1);
     assert_eq!(first(Strategy::Immediate), 3);
 }
+
+/// A deploy was under way, and has brought what the person wants to every machine by itself.
+#[test]
+fn what_came_everywhere_by_itself_is_watched_like_what_a_person_put_back() {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:2", now);
+    stage.announce(2, "sha256:2");
+    stage.pass(4);
+    stage.opens = Some(opened(3));
+    let force = wish(|wish| {
+        wish.to = Some("v2".to_owned());
+        wish.force = true;
+    });
+    begun(stage.order(force));
+    put(stage.machine("m2"), 2, "sha256:2", now);
+    stage.pass(6);
+    assert_eq!(stage.told(EventKind::RollbackStopped).len(), 1);
+    assert!(
+        matches!(&stage.state.phase, Phase::Watching(watch) if watch.vetoed.is_some()),
+        "{:?}",
+        stage.state.phase
+    );
+}

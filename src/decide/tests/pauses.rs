@@ -288,3 +288,19 @@ fn a_machine_that_is_under_way_after_a_long_pause_needs_no_breach() {
     stage.pass(10 * 60);
     assert_eq!(holds(&stage), Vec::<&Reason>::new());
 }
+
+/// A machine that waits for its turn is destroyed, such as the canary of a deploy, while no machine may
+/// be begun.
+#[test]
+fn a_machine_that_is_not_there_any_more_keeps_no_rollback_open() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    let hold = OperatorHold { by: "zoe".into(), reason: "wait".into(), since: at(0), until: None };
+    stage.tell(&Input::Operator { order: Order::Hold(hold), machines: Vec::new() });
+    stage.put_right_now();
+    stage.machines.retain(|machine| machine.id.as_str() != "m2");
+    stage.pass(50);
+    assert!(matches!(stage.state.phase, Phase::RollingBack(_)), "lists may be late");
+    stage.pass(80);
+    assert!(matches!(stage.state.phase, Phase::RolledBack(_)), "{:?}", stage.rollback().regions);
+}
