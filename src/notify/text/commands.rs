@@ -75,6 +75,11 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
         | EventKind::RollbackFailed => std::iter::once(hold()).chain(undo()).collect(),
         EventKind::RollbackCompleted => undo().into_iter().collect(),
         EventKind::RollbackStopped => match &event.reason {
+            // What a hold kept from beginning has nothing to be undone.
+            Some(Reason::Held { hold: hold @ HoldReason::Operator { .. } }) => {
+                after_hold(event, app, hold)
+            }
+            Some(Reason::Held { hold: HoldReason::NotWatched }) => undo().into_iter().collect(),
             Some(Reason::Held { .. }) => std::iter::once(resume()).chain(undo()).collect(),
             _ => Vec::new(),
         },
@@ -148,4 +153,26 @@ fn goes_to(
 ) -> Option<(Purpose, String)> {
     let to = release?.label();
     Some((purpose, format!("waveoff rollback {app} --to {to}{more}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::OperatorHold;
+
+    fn stopped(hold: HoldReason) -> Vec<String> {
+        let at = "2026-03-01T02:03:04Z".parse().unwrap();
+        let mut event = Event::new(EventKind::RollbackStopped, at, Some("api".into()));
+        event.reason = Some(hold.into());
+        commands(&event).into_iter().map(|(_, command)| command).collect()
+    }
+
+    #[test]
+    fn a_command_is_named_only_where_the_daemon_takes_it() {
+        let at = "2026-03-01T02:03:04Z".parse().unwrap();
+        let hold = OperatorHold { by: "dana".into(), reason: "x".into(), since: at, until: None };
+        assert_eq!(stopped(HoldReason::Operator { hold }), ["waveoff unhold api"]);
+        assert_eq!(stopped(HoldReason::ObserveMode), ["waveoff resume api"]);
+        assert_eq!(stopped(HoldReason::NotWatched), [""; 0]);
+    }
 }
