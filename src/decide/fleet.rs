@@ -219,7 +219,6 @@ pub(super) fn claim<'a>(state: &'a Memory, rollback: &'a Rollback) -> Claim<'a> 
         bad: std::iter::once(&rollback.bad.digest)
             .chain(rollback.by_hand.iter().flat_map(|by_hand| &by_hand.also_bad))
             .chain(quarantined)
-            .filter(|digest| **digest != rollback.target.digest)
             .collect(),
         target: &rollback.target.image,
         after: rollback.after,

@@ -361,3 +361,26 @@ fn what_came_everywhere_by_itself_is_watched_like_what_a_person_put_back() {
         stage.state.phase
     );
 }
+
+/// Somebody keeps a lease for a quarter of an hour; nothing breaches, and nothing has to.
+#[test]
+fn a_long_pause_of_a_person_s_rollback_wants_no_breach() {
+    let mut stage = two_trusted(&["m1", "m2"]);
+    begun(stage.order(wish(|_| {})));
+    assert_eq!(distress::of(&stage.state), None, "to go back from what is well is no distress");
+    stage.pass(4);
+    assert!(matches!(stage.state.phase, Phase::RollingBack(_)));
+    assert_eq!(distress::of(&stage.state), None);
+    let until = stage.second + 900;
+    while stage.second < until {
+        let owner = "ci@example.com".to_owned();
+        let leased = PutOutcome::LeaseHeld { owner, description: String::new() };
+        if stage.pending(|one| matches!(one, Command::PutImage(_))).is_some() {
+            stage.answer(|one| matches!(one, Command::PutImage(_)), Outcome::Put(leased));
+        }
+        stage.look();
+    }
+    stage.opens = Some(opened(4));
+    obey(&mut stage, 90);
+    assert!(runs(&stage, "sha256:1"), "{:?}", stage.state.phase);
+}
