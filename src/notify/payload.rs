@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::{numbers, text};
 use crate::{
     model::{
-        AppName, Event, Evidence, MachineReport, Mode, Reason, RegionReport, event::ReleaseInfo,
+        AppName, Event, Evidence, MachineReport, Mode, Reason, RegionReport, Tally,
+        event::ReleaseInfo,
     },
     threshold,
 };
@@ -95,6 +96,8 @@ struct Threshold<'a> {
     limit: f64,
     source: String,
     counts: Counts,
+    /// Since it rose, where that was late.
+    lately: Option<Counts>,
     control: Option<Counts>,
     odds: Option<Odds>,
     note: Option<String>,
@@ -220,6 +223,7 @@ fn measured<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
         limit: evidence.limit,
         source: numbers::cut(&evidence.source, TEXT_MAX),
         counts: Counts { bad: evidence.bad, total: evidence.total },
+        lately: evidence.lately.map(|Tally { n, k }| Counts { bad: k, total: n }),
         control: evidence.control.map(|(bad, total)| Counts { bad, total }),
         odds: evidence.ln_odds.filter(|ln| ln.is_finite()).map(|ln| Odds {
             text: numbers::odds(ln),
