@@ -184,7 +184,7 @@ fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
     let mut alike = Vec::new();
     for evidence in breaching.filter(|e| e.may_roll_back) {
         let control = watch.thresholds.get(&evidence.threshold)?.control_since(from)?;
-        let share = evidence.share()?;
+        let share = evidence.share_lately()?;
         let is_alike = control.n >= CONTROL_MIN
             && control.k > evidence.limit * control.n
             && control.k * CONTROL_ALIKE >= share * control.n;
@@ -243,5 +243,5 @@ fn is_failure_of_everything(evidence: &[Evidence]) -> bool {
     evidence
         .iter()
         .filter(|one| one.may_roll_back && one.verdict == Verdict::Breach)
-        .any(|one| one.kind.is_total(one.share()))
+        .any(|one| one.kind.is_total(one.share_lately()))
 }

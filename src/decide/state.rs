@@ -243,9 +243,14 @@ impl Watch {
         self.lapsed = false;
     }
 
-    /// What a threshold counted in a region.
-    pub fn tally(&self, threshold: &str, region: &Region) -> Option<Tally> {
-        self.thresholds.get(threshold)?.region(region)
+    /// What was counted in a region of what this evidence tells: all of it, or, where that began
+    /// late, the last two minutes.
+    pub fn tally(&self, evidence: &Evidence, region: &Region, now: Timestamp) -> Option<Tally> {
+        let threshold = self.thresholds.get(&evidence.threshold)?;
+        match evidence.lately {
+            Some(_) => threshold.sight.lately(region, now),
+            None => threshold.region(region),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{numbers, text};
 use crate::{
     model::{
-        AppName, Change, Drift, Event, Evidence, MachineReport, Mode, Reason, RegionReport,
+        AppName, Change, Drift, Event, Evidence, MachineReport, Mode, Reason, RegionReport, Tally,
         event::ReleaseInfo,
     },
     threshold,
@@ -105,6 +105,8 @@ struct Threshold<'a> {
     limit: f64,
     source: String,
     counts: Counts,
+    /// Since it rose, where that was late.
+    lately: Option<Counts>,
     control: Option<Counts>,
     odds: Option<Odds>,
     note: Option<String>,
@@ -235,6 +237,7 @@ fn measured<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
         limit: evidence.limit,
         source: numbers::cut(&evidence.source, TEXT_MAX),
         counts: Counts { bad: evidence.bad, total: evidence.total },
+        lately: evidence.lately.map(|Tally { n, k }| Counts { bad: k, total: n }),
         control: evidence.control.map(|(bad, total)| Counts { bad, total }),
         odds: evidence.ln_odds.filter(|ln| ln.is_finite()).map(|ln| Odds {
             text: numbers::odds(ln),

@@ -81,6 +81,7 @@ fn full(kind: EventKind) -> Event {
         source: r#"http_requests_total{status=~"5.."}"#.to_owned(),
         bad: 37.0,
         total: 410.0,
+        lately: None,
         ln_odds: Some(9.4),
         ln_odds_needed: Some(8.3),
         blocks: 3,

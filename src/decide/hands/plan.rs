@@ -232,7 +232,7 @@ fn planned(
         _ => watch::begin(bad.clone(), cx.now, false),
     };
     watch.regions.extend(of_region.keys().cloned());
-    let order = rollback::preview(cx.policy, &watch);
+    let order = rollback::preview(cx.policy, &watch, cx.now);
     order.into_iter().filter_map(|report| of_region.remove(&report.region)).collect()
 }
 

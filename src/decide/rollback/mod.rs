@@ -63,10 +63,10 @@ pub(super) fn begin(
     cx: &mut Context<'_>,
 ) -> Phase {
     let bad = watch.revision.clone();
-    let regions = order(cx.policy, watch)
+    let regions = order(cx.policy, watch, cx.now)
         .into_iter()
         .map(|region| {
-            let skip = left_alone(cx.policy, watch, by_hand.as_ref(), &region);
+            let skip = left_alone((cx.policy, cx.now), watch, by_hand.as_ref(), &region);
             let phase = skip.map_or(RegionPhase::Waiting, RegionPhase::Skipped);
             RegionWork::new(region, phase)
         })
@@ -124,7 +124,7 @@ pub(super) fn begin(
 
 /// Why a region is not touched, if it is not.
 fn left_alone(
-    policy: &Policy,
+    (policy, now): (&Policy, Timestamp),
     watch: &Watch,
     by_hand: Option<&ByHand>,
     region: &Region,
@@ -136,7 +136,7 @@ fn left_alone(
         }
         None => {
             let limited = policy.rollback.only_breaching_regions;
-            (limited && !is_breaching(watch, region)).then_some(Skip::NotBreaching)
+            (limited && !is_breaching(watch, region, now)).then_some(Skip::NotBreaching)
         }
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn breach(kind: Kind, bad: f64) -> Evidence {
         source: String::new(),
         bad,
         total: 100.0,
+        lately: None,
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 5,

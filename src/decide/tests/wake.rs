@@ -28,6 +28,7 @@ fn rolling_back(policy: &Policy) -> (AppState, CommandId) {
         source: "checks".to_owned(),
         bad: 1.0,
         total: 1.0,
+        lately: None,
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 0,
