@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     distress::neighbourhood,
+    setup,
     state::{Memory, Revision, Watch},
 };
 use crate::model::{Evidence, HoldReason, Mode, Policy, Verdict, freeze};
@@ -106,7 +107,11 @@ fn has_no_target(asked: &Asked<'_>) -> Option<HoldReason> {
 
 fn is_the_same_image(asked: &Asked<'_>) -> Option<HoldReason> {
     let target = target(asked.policy, asked.memory, asked.watch)?;
-    (target.digest == asked.watch.revision.digest).then_some(HoldReason::SameImage)
+    if target.digest != asked.watch.revision.digest {
+        return None;
+    }
+    let drift = setup::drift(asked.policy, asked.memory, &target, asked.watch);
+    Some(HoldReason::SameImage { drift })
 }
 
 fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use waveoff::{
     config::Secret,
     model::{
-        Event, EventKind, Evidence, Kind, MachineReport, Mode, Note, Reason, RegionReport,
-        RegionStage, ReleaseVersion, Trouble, Troubled, Unit, Verdict, event::ReleaseInfo,
+        Change, ChangeKind, Drift, Edit, Event, EventKind, Evidence, Kind, MachineReport, Mode,
+        Note, Reason, RegionReport, RegionStage, ReleaseVersion, Trouble, Troubled, Unit, Verdict,
+        event::ReleaseInfo, setup,
     },
     notify::{payload, signing},
     ports::Clock,
@@ -94,6 +95,22 @@ fn full(kind: EventKind) -> Event {
         phase: RegionStage::Confirming,
         machines: [("148e".into(), MachineReport::OnTarget { at_rest: true })].into(),
     }];
+    let change = |kind, machines| Change {
+        kind,
+        name: "LOG_LEVEL".to_owned(),
+        edit: Edit::Changed,
+        groups: ["app".into()].into(),
+        put_back: true,
+        machines,
+    };
+    let count = setup::Count { from: 2, to: 3 };
+    event.drift = Some(Drift {
+        from: Some(ReleaseVersion(41)),
+        to: Some(ReleaseVersion(42)),
+        image: true,
+        changes: vec![change(ChangeKind::Env, None), change(ChangeKind::Scale, Some(count))],
+        left_out: 3,
+    });
     event.after_s = Some(14.5);
     event.log_lines = vec!["panic: 💥 at line 3".to_owned()];
     event

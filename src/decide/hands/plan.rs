@@ -7,7 +7,7 @@ use crate::{
     decide::{
         AppState, Context, fleet, images,
         name::{self, Named},
-        rollback,
+        rollback, setup,
         state::{ByHand, Memory, Phase, Revision, Trusted, Watch},
         watch,
     },
@@ -281,6 +281,7 @@ fn leave(
     let mut watch = kept.unwrap_or_else(|| Box::new(watch::begin(bad, cx.now, false)));
     let judged = fleet::judged(machines);
     watch.regions.extend(judged.iter().map(|machine| machine.region.clone()));
+    setup::look(&mut watch, &cx.memory, &judged);
     watch
 }
 

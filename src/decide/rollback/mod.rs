@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, PutImage, PutOutcome, Round, door, fleet, hands,
+    Command, Context, PutImage, PutOutcome, Round, door, fleet, hands, setup,
     state::{ByHand, LedgerEntry, Phase, RegionPhase, RegionWork, Revision, Rollback, Watch},
 };
 use crate::model::{
@@ -92,6 +92,8 @@ pub(super) fn begin(
         ledger_seen: Vec::new(),
         pause: None,
         stall_told: false,
+        setup: watch.setup.clone(),
+        drift: setup::drift(cx.policy, &cx.memory, target, watch),
         target: target.clone(),
         bad: bad.clone(),
         by_hand,
@@ -461,6 +463,7 @@ pub(super) fn event(cx: &Context<'_>, kind: EventKind, rollback: &Rollback) -> E
     event.mode = Some(cx.policy.mode);
     event.evidence = rollback.evidence.clone();
     event.regions = report(rollback);
+    event.drift = rollback.drift.clone();
     event.after_s = Some(cx.now.duration_since(rollback.started_at).as_secs_f64());
     event
 }

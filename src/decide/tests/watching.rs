@@ -54,6 +54,7 @@ fn reads(stage: &mut Stage, instance: &str, readings: Readings) {
         began: now,
         machines: Ok(stage.machines.clone()),
         ledger: stage.ledger.clone(),
+        secrets: None,
         samples: vec![sample],
         blind: BTreeMap::new(),
         org: OrgContext::default(),
