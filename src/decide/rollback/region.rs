@@ -143,6 +143,8 @@ fn put_image(
         region: region.clone(),
         target: rollback.target.image.clone(),
         bad: work.bad.clone(),
+        put_back: rollback.put_back_in(&work.group),
+        bad_release: rollback.bad.version,
         release: rollback.ledger.version().or(rollback.target.version),
         release_id,
         after: rollback.after,
