@@ -21,7 +21,7 @@ pub use clock::Clock;
 
 use crate::model::{
     AppName, ImageRef, InstanceId, Machine, MachineId, RawConfig, Region, Release, ReleaseStatus,
-    ReleaseVersion,
+    ReleaseVersion, Secrets,
 };
 
 /// Why a platform call failed, by what the caller can do about it.
@@ -162,6 +162,9 @@ pub trait Platform: Send + Sync {
     async fn machine(&self, app: &AppName, id: &MachineId) -> Result<Machine, PlatformError>;
     /// The newest releases, newest first, at most `limit`.
     async fn releases(&self, app: &AppName, limit: u32) -> Result<Vec<Release>, PlatformError>;
+    /// Names and digests of an app's secrets. A hint: whatever is decided, is decided without it
+    /// when it cannot be read.
+    async fn secrets(&self, app: &AppName) -> Result<Secrets, PlatformError>;
     /// Takes the machine's lease for `ttl`; `LeaseHeld` when somebody else has it.
     async fn lease(
         &self,

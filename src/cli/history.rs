@@ -148,6 +148,7 @@ mod tests {
             source: String::new(),
             bad: 37.0,
             total: 410.0,
+            lately: None,
             ln_odds: None,
             ln_odds_needed: None,
             blocks: 1,

@@ -209,6 +209,7 @@ fn every_key_of_a_policy_is_understood() {
                 registry: "ghcr.io".to_owned(),
                 repository: "acme/{app}".to_owned(),
             }),
+            restore_config: false,
         }
     );
     assert_eq!((policy.metrics_port, policy.metrics_path.as_deref()), (Some(9091), Some("/m")));

@@ -24,6 +24,7 @@ use super::{
     logs::{self, LogLines},
     observe,
     orders::{self, Ordered},
+    pace::Pace,
     repeats::Repeats,
     shared::Shared,
     unreadable::Unreadable,
@@ -36,8 +37,6 @@ use crate::{
     store::StoreError,
 };
 
-/// Two rounds are at least this far apart, whoever asks for them (the list allows one a second).
-const ROUND_GAP: Duration = Duration::from_secs(1);
 /// Two rounds are never further apart, whatever the clock of the day does.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// How often the ledger is read while a release is watched, and otherwise.
@@ -85,7 +84,7 @@ struct Course {
     next_round: Instant,
     /// Whether another app began to be in distress.
     alarms: watch::Receiver<u64>,
-    last_round: Option<Instant>,
+    pace: Pace,
     ledger_read: Option<Instant>,
     observed_at: Instant,
     /// Machines whose metrics could not be read in the last round, and why.
@@ -241,7 +240,7 @@ impl AppTask {
             under_way: BTreeMap::new(),
             looking: false,
             next_round: Instant::now(),
-            last_round: None,
+            pace: Pace::default(),
             ledger_read: None,
             observed_at: Instant::now(),
             unread: BTreeMap::new(),
@@ -281,12 +280,10 @@ impl AppTask {
                     }
                 }
                 Ok(()) = course.alarms.changed(), if !course.looking => {
-                    let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
-                    course.next_round = course.next_round.min(earliest);
+                    course.next_round = course.next_round.min(course.pace.earliest().unwrap_or_else(Instant::now));
                 }
                 () = self.nudge.notified(), if !course.looking => {
-                    let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
-                    course.next_round = course.next_round.min(earliest);
+                    course.next_round = course.next_round.min(course.pace.earliest().unwrap_or_else(Instant::now));
                 }
                 () = tokio::time::sleep_until(course.next_round), if !course.looking => {
                     return Ok(Next::Round);
@@ -358,8 +355,7 @@ impl AppTask {
         // A round is never far behind: the clock of the day may be put back.
         let pause = Duration::try_from(wake_at.duration_since(self.ports.clock.now()));
         let wanted = Instant::now() + pause.unwrap_or(Duration::ZERO).min(PAUSE_MAX);
-        let earliest = course.last_round.map_or_else(Instant::now, |at| at + ROUND_GAP);
-        course.next_round = wanted.max(earliest);
+        course.next_round = course.pace.earliest().map_or(wanted, |earliest| wanted.max(earliest));
         Ok(reply)
     }
 
@@ -419,7 +415,7 @@ impl AppTask {
         if ledger_due {
             course.ledger_read = Some(Instant::now());
         }
-        course.last_round = Some(Instant::now());
+        course.pace.begin(Instant::now());
         course.looking = true;
         let (ports, shared) = (self.ports.clone(), self.shared.clone());
         let look = observe::Look {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 
 use crate::{
-    model::{AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus},
+    model::{AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets},
     ports::{
         FeedPosition, FeedReading, Lease, MachineUpdate, NewRelease, Platform, PlatformError,
         TokenScope, WaitFor,
@@ -61,6 +61,10 @@ impl Platform for Counted {
 
     async fn releases(&self, app: &AppName, limit: u32) -> Answer<Vec<Release>> {
         self.note("releases", self.inner.releases(app, limit).await)
+    }
+
+    async fn secrets(&self, app: &AppName) -> Answer<Secrets> {
+        self.note("secrets", self.inner.secrets(app).await)
     }
 
     async fn lease(&self, app: &AppName, id: &MachineId, ttl: Duration) -> Answer<Lease> {

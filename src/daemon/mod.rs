@@ -17,6 +17,7 @@ mod observe;
 mod opening;
 mod orders;
 mod outcomes;
+mod pace;
 mod page;
 mod record;
 mod reload;

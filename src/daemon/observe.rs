@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::{Ports, shared::Shared};
 use crate::{
     model::{
-        AppName, Machine, MachineSample, Observation, Policy, Release, ReleaseVersion, SourceName,
+        AppName, Machine, MachineSample, Observation, Policy, Release, ReleaseVersion, Secrets,
+        SourceName,
     },
     ports::PlatformError,
     sources::{Answer, Question},
@@ -17,6 +18,8 @@ use crate::{
 
 /// The machine list, retries included.
 const LIST_DEADLINE: Duration = Duration::from_secs(30);
+/// The names and digests of secrets.
+const SECRETS_DEADLINE: Duration = Duration::from_secs(5);
 /// Ledger entries read at a time.
 const LEDGER_LENGTH: u32 = 25;
 
@@ -50,8 +53,10 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
     let news = machines
         .iter()
         .any(|machine| machine.release.is_some_and(|version| version > look.seen_version));
-    let (ledger, sampled) = tokio::join!(
-        ledger(ports, look, look.ledger_due || news),
+    let wanted = look.ledger_due || news;
+    let (ledger, secrets, sampled) = tokio::join!(
+        ledger(ports, look, wanted),
+        secrets(ports, look, wanted),
         samples(ports, look, &machines, began)
     );
     let mut org = shared.org_context(&look.app, began);
@@ -61,6 +66,7 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
         began,
         machines: Ok(machines),
         ledger,
+        secrets,
         samples: sampled.samples,
         blind: sampled.blind,
         org,
@@ -73,6 +79,7 @@ fn unseen(look: &Look, shared: &Shared, reason: String, ports: &Ports) -> Observ
         began,
         machines: Err(reason),
         ledger: None,
+        secrets: None,
         samples: Vec::new(),
         blind: BTreeMap::new(),
         org: shared.org_context(&look.app, began),
@@ -95,6 +102,22 @@ async fn ledger(ports: &Ports, look: &Look, wanted: bool) -> Option<Vec<Release>
             tracing::warn!(app = %look.app, "{}: no answer from the release ledger", look.app);
             None
         }
+    }
+}
+
+/// What tells secrets of one release from those of another: only told, so that nobody waits for it.
+async fn secrets(ports: &Ports, look: &Look, wanted: bool) -> Option<Secrets> {
+    if !wanted {
+        return None;
+    }
+    let reading = ports.platform.secrets(&look.app);
+    match tokio::time::timeout(SECRETS_DEADLINE, reading).await {
+        Ok(Ok(secrets)) => Some(secrets),
+        Ok(Err(error)) => {
+            tracing::debug!(app = %look.app, "{}: its secrets cannot be listed: {error}", look.app);
+            None
+        }
+        Err(_) => None,
     }
 }
 

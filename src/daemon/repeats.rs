@@ -181,7 +181,7 @@ mod tests {
         for (mut event, again) in [
             (blind(0), false),
             (event(EventKind::MonitorBlind, Reason::MetricsReadable, 0), false),
-            (hold(HoldReason::SameImage), false),
+            (hold(HoldReason::SameImage { drift: None }), false),
             (hold(HoldReason::Migrations), false),
             (hold(operator), true),
             (completed, true),

@@ -59,7 +59,7 @@ pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     }
     let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
     event.mode = Some(cx.policy.mode);
-    event.regions = rollback::preview(cx.policy, &watch);
+    event.regions = rollback::preview(cx.policy, &watch, cx.now);
     if !countdown.is_zero() {
         event.reason = Some(Reason::CountsDown { seconds: countdown.as_secs(), together });
     }
@@ -72,7 +72,7 @@ fn ask_for_approval(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     let until = later(cx.now, cx.policy.watch.approve_within);
     let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
     event.mode = Some(Mode::Approve);
-    event.regions = rollback::preview(cx.policy, &watch);
+    event.regions = rollback::preview(cx.policy, &watch, cx.now);
     event.reason = Some(Reason::AwaitsApproval { until });
     cx.events.push(event);
     Phase::CountingDown { watch, until, for_approval: true }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     distress::neighbourhood,
+    setup,
     state::{Memory, Revision, Watch},
 };
 use crate::model::{Evidence, HoldReason, Mode, Policy, Verdict, freeze};
@@ -106,7 +107,11 @@ fn has_no_target(asked: &Asked<'_>) -> Option<HoldReason> {
 
 fn is_the_same_image(asked: &Asked<'_>) -> Option<HoldReason> {
     let target = target(asked.policy, asked.memory, asked.watch)?;
-    (target.digest == asked.watch.revision.digest).then_some(HoldReason::SameImage)
+    if target.digest != asked.watch.revision.digest {
+        return None;
+    }
+    let drift = setup::drift(asked.policy, asked.memory, &target, asked.watch);
+    Some(HoldReason::SameImage { drift })
 }
 
 fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
@@ -179,7 +184,7 @@ fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
     let mut alike = Vec::new();
     for evidence in breaching.filter(|e| e.may_roll_back) {
         let control = watch.thresholds.get(&evidence.threshold)?.control_since(from)?;
-        let share = evidence.share()?;
+        let share = evidence.share_lately()?;
         let is_alike = control.n >= CONTROL_MIN
             && control.k > evidence.limit * control.n
             && control.k * CONTROL_ALIKE >= share * control.n;
@@ -238,5 +243,5 @@ fn is_failure_of_everything(evidence: &[Evidence]) -> bool {
     evidence
         .iter()
         .filter(|one| one.may_roll_back && one.verdict == Verdict::Breach)
-        .any(|one| one.kind.is_total(one.share()))
+        .any(|one| one.kind.is_total(one.share_lately()))
 }

@@ -22,6 +22,7 @@ pub mod name;
 mod phases;
 pub mod rival;
 pub mod rollback;
+mod setup;
 mod sight;
 pub mod state;
 pub mod trust;
@@ -111,12 +112,14 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     }
     sight::platform_seen(cx);
     cx.memory.org.clone_from(&observation.org);
+    setup::note_secrets(&mut cx.memory, observation.secrets.as_ref());
     let round = Round { machines: &machines, observation };
     sight::sees_metrics(cx, &round);
     verdict::learn_jobs(&mut cx.memory, &machines);
     let phase = arrivals::take_in(phase, cx, &round);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
+    setup::keep(&phase, cx, &machines);
     images::look_daily(cx);
     mirror::keep_copied(cx);
     rollback::close_what_was_left_open(cx);
@@ -216,6 +219,11 @@ impl Context<'_> {
         event.release = Some(watch.revision.info());
         event.known_good = self.known_good_info();
         event.evidence = watch.evidence.clone();
+        if kind.is_about_undoing() {
+            let good = self.memory.known_good();
+            event.drift = good
+                .and_then(|good| setup::drift(self.policy, &self.memory, &good.revision, watch));
+        }
         event.after_s = Some(self.now.duration_since(watch.since).as_secs_f64());
         event
     }

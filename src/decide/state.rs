@@ -22,8 +22,8 @@ pub use crate::threshold::CrashCount;
 use crate::{
     model::{
         AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, Obstacle,
-        OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Signed,
-        SourceName, Strategy, Tally, event::ReleaseInfo,
+        OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Secrets,
+        Setups, Signed, SourceName, Strategy, Tally, event::ReleaseInfo,
     },
     threshold::{MachineSeen, ThresholdState},
 };
@@ -95,6 +95,9 @@ pub struct Trusted {
     /// Its image's copy, where one is wanted.
     #[serde(default)]
     pub mirror: Option<Mirror>,
+    /// How its machines are configured besides the image.
+    #[serde(default)]
+    pub setup: Option<Setups>,
 }
 
 impl Trusted {
@@ -226,6 +229,9 @@ pub struct Watch {
     /// Its machines carry more than one number: those of before, and that of a rollback's entry.
     #[serde(default)]
     pub any_number: bool,
+    /// How its machines are configured; read when it breaches.
+    #[serde(default)]
+    pub setup: Option<Setups>,
 }
 
 impl Watch {
@@ -237,9 +243,14 @@ impl Watch {
         self.lapsed = false;
     }
 
-    /// What a threshold counted in a region.
-    pub fn tally(&self, threshold: &str, region: &Region) -> Option<Tally> {
-        self.thresholds.get(threshold)?.region(region)
+    /// What was counted in a region of what this evidence tells: all of it, or, where that began
+    /// late, the last two minutes.
+    pub fn tally(&self, evidence: &Evidence, region: &Region, now: Timestamp) -> Option<Tally> {
+        let threshold = self.thresholds.get(&evidence.threshold)?;
+        match evidence.lately {
+            Some(_) => threshold.sight.lately(region, now),
+            None => threshold.region(region),
+        }
     }
 }
 
@@ -362,6 +373,8 @@ pub struct Memory {
     /// The watch of a steady app.
     #[serde(skip)]
     pub vigil: Vigil,
+    /// Digests of the app's secrets, as they were read last.
+    pub secrets: Option<Secrets>,
     /// What the rest of the organization was doing in the last round.
     pub org: OrgContext,
     pub next_command: CommandId,
@@ -402,6 +415,7 @@ impl Memory {
             left_down: BTreeMap::new(),
             suspicion: None,
             vigil: Vigil::default(),
+            secrets: None,
             org: OrgContext::default(),
             next_command: 1,
             pending: BTreeMap::new(),

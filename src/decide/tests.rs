@@ -76,6 +76,7 @@ fn seen(machines: Vec<Machine>, now: Timestamp) -> Input {
         began: now,
         machines: Ok(machines),
         ledger: None,
+        secrets: None,
         samples: Vec::new(),
         blind: std::collections::BTreeMap::new(),
         org: OrgContext::default(),

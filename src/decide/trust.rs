@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, images, later, signed,
+    Context, Round, images, later, setup, signed,
     state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
@@ -192,6 +192,7 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         stayed_up: verdict::groups_that_stay_up(watch, round.machines),
         vouched: None,
         mirror: None,
+        setup: Some(setup::of_trusted(cx, round.machines, |machine| is_on(watch, machine))),
     }
 }
 

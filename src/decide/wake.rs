@@ -12,7 +12,9 @@ use super::{
 use crate::model::{HoldReason, Policy};
 
 /// Between two rounds of a rollback: every second that a region waits for its confirmation counts.
-const UNDOING_EVERY: Duration = Duration::from_secs(1);
+/// A little more than the list of machines allows, so that there is room for one as soon as a machine
+/// is back.
+const UNDOING_EVERY: Duration = Duration::from_millis(1100);
 
 /// The watch's pace or the idle one from the round's beginning on; sooner when something is due
 /// before. A command's outcome is worth a look at once.

@@ -68,6 +68,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         approved: None,
         lapsed: false,
         any_number: false,
+        setup: None,
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) enum Action {
     LeaseRelease,
     /// The release ledger, per app. No limits are documented for it.
     Ledger,
+    /// Names and digests of secrets, per app.
+    Secrets,
     /// Log lines, per machine. No limits are documented.
     Logs,
     /// Manifests, per repository.
@@ -64,6 +66,7 @@ impl Action {
             | Self::Start
             | Self::Wait
             | Self::Lease
+            | Self::Secrets
             | Self::Logs
             | Self::LeaseRelease => Rate { interval: Duration::from_secs(1), burst: 2 },
         }

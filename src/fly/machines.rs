@@ -28,11 +28,11 @@ use super::{
     retry::Repeat,
     wire::{
         config::Config,
-        machine::{WireApps, WireLease, WireMachine, WireTokens, WireWait},
+        machine::{WireApps, WireLease, WireMachine, WireSecrets, WireTokens, WireWait},
     },
 };
 use crate::{
-    model::{AppName, InstanceId, Machine, MachineId, MachineState, RawConfig},
+    model::{AppName, InstanceId, Machine, MachineId, MachineState, RawConfig, Secrets},
     ports::{Lease, MachineUpdate, PlatformError, TokenScope, WaitFor},
 };
 
@@ -106,6 +106,16 @@ pub(super) async fn one(fly: &Fly, app: &AppName, id: &MachineId) -> Answer<Mach
     let answer = fly.caller.call(&call).await?;
     let machine: WireMachine = fly.caller.decode(&answer)?;
     machine.into_machine(app).map_err(|what| answer.unreadable(&what))
+}
+
+/// Names and digests of an app's secrets.
+pub(super) async fn secrets(fly: &Fly, app: &AppName) -> Answer<Secrets> {
+    let url = below(&fly.bases.flaps, &["v1", "apps", app.as_str(), "secrets"]);
+    let call = read(fly, Action::Secrets, app.as_str(), url);
+    let answer = fly.caller.call(&call).await?;
+    let wire: WireSecrets = fly.caller.decode(&answer)?;
+    let named = wire.secrets.into_iter().filter(|secret| !secret.name.is_empty());
+    Ok(named.map(|secret| (secret.name, secret.digest)).collect())
 }
 
 /// What the platform says of our token.

@@ -30,7 +30,7 @@ use self::{
     settings::{Bases, Tokens},
 };
 use crate::{
-    model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
+    model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets},
     ports::{
         CopyError, CopyProgress, FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate,
         NewRelease, Platform, PlatformError, Registry, TokenScope, WaitFor,
@@ -139,6 +139,10 @@ impl Platform for Fly {
 
     async fn releases(&self, app: &AppName, limit: u32) -> Answer<Vec<Release>> {
         releases::newest(self, app, limit).await
+    }
+
+    async fn secrets(&self, app: &AppName) -> Answer<Secrets> {
+        machines::secrets(self, app).await
     }
 
     async fn lease(&self, app: &AppName, id: &MachineId, ttl: Duration) -> Answer<Lease> {

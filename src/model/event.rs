@@ -11,6 +11,7 @@ use super::{
     ids::{AppName, Digest, ReleaseVersion},
     reason::Reason,
     report::RegionReport,
+    setup::Drift,
 };
 
 /// Which kind of thing happened; the text is the event's public name.
@@ -139,6 +140,40 @@ impl EventKind {
             Self::ConfigWarning => "config.warning",
         }
     }
+
+    /// Whether it is about undoing a release, or about why that is not done.
+    pub fn is_about_undoing(self) -> bool {
+        match self {
+            Self::RollbackPlanned
+            | Self::RollbackStarted
+            | Self::RollbackPaused
+            | Self::RollbackResumed
+            | Self::RollbackRegionConfirmed
+            | Self::RollbackCompleted
+            | Self::RollbackStopped
+            | Self::RollbackFailed
+            | Self::HoldPlaced
+            | Self::HoldCleared => true,
+            Self::ReleaseDetected
+            | Self::ReleaseTrusted
+            | Self::ReleaseBaked
+            | Self::ReleaseUntrusted
+            | Self::ReleaseDegraded
+            | Self::OperatorOrder
+            | Self::MonitorBlind
+            | Self::MonitorRecovered
+            | Self::MonitorClock
+            | Self::MonitorToken
+            | Self::MonitorJournal
+            | Self::MonitorOutbox
+            | Self::ImageMissing
+            | Self::ImageNotMirrored
+            | Self::ImageMixed
+            | Self::ConfigRejected
+            | Self::ConfigReloaded
+            | Self::ConfigWarning => false,
+        }
+    }
 }
 
 /// Longest tag that stands in a sentence, in characters.
@@ -222,6 +257,10 @@ pub struct Event {
     pub mode: Option<super::policy::Mode>,
     pub evidence: Vec<Evidence>,
     pub regions: Vec<RegionReport>,
+    /// What changed besides the image between the known-good release and this one, of what undoes
+    /// a release or does not.
+    #[serde(default)]
+    pub drift: Option<Drift>,
     /// Seconds since the release was first seen, or since the rollback started.
     pub after_s: Option<f64>,
     /// How many like it came since the last one that was told, and were not told.
@@ -244,6 +283,7 @@ impl Event {
             mode: None,
             evidence: Vec::new(),
             regions: Vec::new(),
+            drift: None,
             after_s: None,
             repeats: 0,
             log_lines: Vec::new(),

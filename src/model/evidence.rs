@@ -165,6 +165,10 @@ pub struct Evidence {
     /// Bad events (or machines) and all of them.
     pub bad: f64,
     pub total: f64,
+    /// The same of the last while alone, where a breach began late and that is much worse than the
+    /// whole: what was well before it says nothing of how bad it is now.
+    #[serde(default)]
+    pub lately: Option<Tally>,
     /// ln E of the detector, and what it needs; `None` for run rules.
     pub ln_odds: Option<f64>,
     pub ln_odds_needed: Option<f64>,
@@ -189,5 +193,10 @@ impl Evidence {
     /// The measured share of bad events, when there were any events.
     pub fn share(&self) -> Option<f64> {
         (self.total > 0.0).then(|| self.bad / self.total)
+    }
+
+    /// The share of bad events since it is bad.
+    pub fn share_lately(&self) -> Option<f64> {
+        self.lately.and_then(Tally::share).or(self.share())
     }
 }

@@ -19,6 +19,7 @@ pub mod reply;
 pub mod report;
 pub mod rest;
 pub mod selector;
+pub mod setup;
 
 pub use event::{Event, EventKind};
 pub use evidence::{Evidence, Exits, NotFed, Note, Tally, Trouble, Troubled, Unit, Verdict};
@@ -45,3 +46,4 @@ pub use reply::{Effect, Plan, PlannedRegion, Refusal, Reply};
 pub use report::{MachineFailure, MachineReport, RegionReport, RegionStage, Shown, Unwell, Wait};
 pub use rest::Activity;
 pub use selector::{LabelMatch, Matcher, Selector};
+pub use setup::{Change, ChangeKind, Drift, Edit, PutBack, Secrets, Setups, Texts};

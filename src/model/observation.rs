@@ -13,6 +13,7 @@ use super::{
     machine::Machine,
     release::Release,
     selector::Selector,
+    setup::Secrets,
 };
 
 /// Where facts come from. Each source is blind or not by itself.
@@ -196,6 +197,8 @@ pub struct Observation {
     pub machines: Result<Vec<Machine>, String>,
     /// The release ledger, newest first; `None` when it was not read this round.
     pub ledger: Option<Vec<Release>>,
+    /// Digests of the app's secrets; `None` when they were not read this round.
+    pub secrets: Option<Secrets>,
     pub samples: Vec<MachineSample>,
     /// Sources that saw nothing at all, and why, for people.
     pub blind: BTreeMap<SourceName, String>,

@@ -258,6 +258,8 @@ pub struct RollbackPolicy {
     pub ready_timeout: Duration,
     /// Where trusted images are copied to; `None`: nowhere.
     pub mirror: Option<MirrorRule>,
+    /// Whether environment, services, checks and init are put back as well as the image.
+    pub restore_config: bool,
 }
 
 impl Default for RollbackPolicy {
@@ -276,6 +278,7 @@ impl Default for RollbackPolicy {
             per_day_max: 3,
             ready_timeout: Duration::from_secs(180),
             mirror: None,
+            restore_config: false,
         }
     }
 }

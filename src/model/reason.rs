@@ -9,6 +9,7 @@ use super::{
     observation::SourceName,
     operator::Signed,
     report::{MachineFailure, MachineReport, Shown, Unwell, Wait},
+    setup::Drift,
 };
 
 /// What cannot be seen just now.
@@ -382,8 +383,11 @@ pub enum HoldReason {
     NothingTrusted,
     /// Only a baked release is there, and the failure is a partial one.
     OnlyBaked,
-    /// The image is that of the known-good release.
-    SameImage,
+    /// The image is that of the known-good release; what changed instead, where that is known.
+    SameImage {
+        #[serde(default)]
+        drift: Option<Drift>,
+    },
     /// The release ran migrations.
     Migrations,
     /// A release after the known-good one ran migrations.
@@ -448,7 +452,7 @@ impl HoldReason {
             | Self::Operator { .. }
             | Self::NothingTrusted
             | Self::OnlyBaked
-            | Self::SameImage
+            | Self::SameImage { .. }
             | Self::Migrations
             | Self::MigrationsSince { .. }
             | Self::DailyBudget { .. }

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::{numbers, text};
 use crate::{
     model::{
-        AppName, Event, Evidence, MachineReport, Mode, Reason, RegionReport, event::ReleaseInfo,
+        AppName, Change, Drift, Event, Evidence, MachineReport, Mode, Reason, RegionReport, Tally,
+        event::ReleaseInfo,
     },
     threshold,
 };
@@ -53,10 +54,19 @@ struct Data<'a> {
     /// The same as facts.
     cause: Option<Value>,
     repeats: u32,
+    drift: Option<Drifted<'a>>,
     after_seconds: Option<f64>,
     regions: Vec<Region<'a>>,
     thresholds: Vec<Threshold<'a>>,
     log_lines: Vec<String>,
+}
+
+/// What changed besides the image.
+#[derive(Serialize)]
+struct Drifted<'a> {
+    image_changed: bool,
+    changes: &'a [Change],
+    left_out: u32,
 }
 
 #[derive(Serialize)]
@@ -95,6 +105,8 @@ struct Threshold<'a> {
     limit: f64,
     source: String,
     counts: Counts,
+    /// Since it rose, where that was late.
+    lately: Option<Counts>,
     control: Option<Counts>,
     odds: Option<Odds>,
     note: Option<String>,
@@ -143,6 +155,7 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
             reason: event.reason.as_ref().map(|reason| bounded(&text::reason(reason))),
             cause: event.reason.as_ref().and_then(cause),
             repeats: event.repeats,
+            drift: event.drift.as_ref().map(drifted),
             after_seconds: event.after_s,
             regions: event.regions.iter().map(region).collect(),
             thresholds: event.evidence.iter().map(|one| measured(one, &known_good)).collect(),
@@ -151,6 +164,10 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
     };
     #[expect(clippy::expect_used, reason = "strings, numbers and text-keyed maps always serialize")]
     serde_json::to_string(&body).expect("a body serializes")
+}
+
+fn drifted(drift: &Drift) -> Drifted<'_> {
+    Drifted { image_changed: drift.image, changes: &drift.changes, left_out: drift.left_out }
 }
 
 /// A reason as facts, with its texts and lists cut.
@@ -220,6 +237,7 @@ fn measured<'a>(evidence: &'a Evidence, known_good: &str) -> Threshold<'a> {
         limit: evidence.limit,
         source: numbers::cut(&evidence.source, TEXT_MAX),
         counts: Counts { bad: evidence.bad, total: evidence.total },
+        lately: evidence.lately.map(|Tally { n, k }| Counts { bad: k, total: n }),
         control: evidence.control.map(|(bad, total)| Counts { bad, total }),
         odds: evidence.ln_odds.filter(|ln| ln.is_finite()).map(|ln| Odds {
             text: numbers::odds(ln),

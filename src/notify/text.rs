@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 mod commands;
+mod drift;
 mod name;
 mod order;
 mod reason;
@@ -17,7 +18,7 @@ pub use report::machine;
 use super::numbers::{cut, duration};
 use crate::{
     model::{
-        Event, EventKind, Evidence, Mode, Reason, RegionReport, RegionStage, Verdict,
+        Event, EventKind, Evidence, HoldReason, Mode, Reason, RegionReport, RegionStage, Verdict,
         event::ReleaseInfo,
     },
     threshold::phrase,
@@ -102,6 +103,7 @@ pub fn sentence(event: &Event) -> String {
             text.configuration(event);
         }
     }
+    text.drift(event);
     if event.repeats > 0 {
         let times =
             if event.repeats == 1 { "once".to_owned() } else { format!("{} times", event.repeats) };
@@ -264,6 +266,23 @@ impl Text {
 
     fn regions(&mut self, event: &Event) {
         self.next(&progress(event));
+    }
+
+    /// What changed besides the image, unless the reason says it.
+    fn drift(&mut self, event: &Event) {
+        let undone = match event.kind {
+            EventKind::RollbackPlanned
+            | EventKind::RollbackStarted
+            | EventKind::RollbackCompleted => true,
+            EventKind::HoldPlaced => false,
+            _ => return,
+        };
+        let hold = HoldReason::SameImage { drift: None };
+        let is_said =
+            matches!(&event.reason, Some(Reason::Held { hold: one }) if one.is_same_kind(&hold));
+        if let Some(drift) = event.drift.as_ref().filter(|_| !is_said) {
+            self.next(&drift::sentence(drift, undone));
+        }
     }
 
     /// The machines that are not where they should be.

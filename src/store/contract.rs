@@ -368,6 +368,7 @@ async fn numbers_that_json_lacks_do_not_make_an_event_unreadable() {
             source: String::new(),
             bad: f64::NAN,
             total: 1.0,
+            lately: None,
             ln_odds: Some(f64::INFINITY),
             ln_odds_needed: None,
             blocks: 1,

@@ -23,6 +23,8 @@ const AHEAD_MAX: f64 = 5.0;
 const AHEAD_SHARE_MAX: f64 = 0.01;
 /// What is ahead by less than this share of the events is fed with them: all of them were bad.
 const AHEAD_FED_SHARE: f64 = 0.05;
+/// A share since it rose that is so many times that of the whole came late.
+const LATE_BY: f64 = 1.5;
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,6 +184,13 @@ impl Counted {
         over
     }
 
+    /// The last while, where it is much worse than the whole.
+    fn lately(&self, n: f64, k: f64) -> Option<Tally> {
+        let (late, bad) = self.recent.since_it_rose(self.detector.p0())?;
+        let much_worse = bad * n >= LATE_BY * k * late;
+        much_worse.then_some(Tally { n: late, k: bad })
+    }
+
     /// Whether too little was counted, or it leans against the release without proof.
     fn is_undecided(&self, n: f64, k: f64) -> bool {
         let leans = k > self.detector.p0() * n && self.detector.ln_odds().is_some_and(|e| e > 0.0);
@@ -204,6 +213,7 @@ impl Counted {
             return;
         }
         evidence.verdict = if self.detector.alarmed() {
+            evidence.lately = self.lately(n, k);
             Verdict::Breach
         } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
             Verdict::Inconclusive

@@ -205,7 +205,9 @@ pub trait Room {
     /// the bad release was found.
     fn confirm(&self, confirming: &Confirming, breach: &Evidence) -> Finding {
         match self.allowed_share() {
-            Some((limit, _)) => confirm::weigh(confirming, limit, breach.share().unwrap_or(1.0)),
+            Some((limit, _)) => {
+                confirm::weigh(confirming, limit, breach.share_lately().unwrap_or(1.0))
+            }
             None => Finding::Untold,
         }
     }
@@ -308,6 +310,7 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
         source,
         bad: 0.0,
         total: 0.0,
+        lately: None,
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 0,

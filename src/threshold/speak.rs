@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{checks, crashes, gauge, latency, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
-    model::{Evidence, Kind, NotFed, Note, Oddity, Unit},
+    model::{Evidence, Kind, NotFed, Note, Oddity, Tally, Unit},
     numbers::{bytes, cut, odds, plain, whole},
 };
 
@@ -47,7 +47,12 @@ pub fn phrase(evidence: &Evidence, control: &str) -> String {
         (Kind::Checks, Some(_)) => checks::says(evidence),
         (Kind::Crashes, Some(_)) => crashes::says(evidence),
     };
-    let mut text = format!("{name} {says}, limit {}", limit(evidence.limit, evidence.unit));
+    let mut text = format!("{name} {says}");
+    if let Some(Tally { n, k }) = evidence.lately {
+        let counts = format!("{} of {}", whole(k), whole(n));
+        let _infallible = write!(text, ", since it rose {} ({counts})", share(k / n));
+    }
+    let _infallible = write!(text, ", limit {}", limit(evidence.limit, evidence.unit));
     if let Some(odds) = evidence.ln_odds.and_then(odds) {
         let _infallible = write!(text, ", odds {odds}");
     }

@@ -99,6 +99,11 @@ impl Sight {
         Applies::NotFed { why }
     }
 
+    /// What was counted in a region in the last two minutes.
+    pub fn lately(&self, region: &Region, now: Timestamp) -> Option<Tally> {
+        self.regions.get(region).map(|lately| lately.tally(now))
+    }
+
     /// A region of which half of the requests and more failed lately, though the whole is within its
     /// limit.
     pub fn sick_region(&self, now: Timestamp) -> Option<(&Region, Tally)> {

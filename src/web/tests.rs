@@ -141,6 +141,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         source: "http_requests_total".to_owned(),
         bad: 37.0,
         total: 410.0,
+        lately: None,
         ln_odds: Some(f64::INFINITY),
         ln_odds_needed: Some(6.9),
         blocks: 3,

@@ -93,6 +93,9 @@ pub struct EvidenceView {
     /// Natural logarithm of the odds against the release; `null` for run rules.
     pub ln_odds: Option<f64>,
     pub ln_odds_needed: Option<f64>,
+    /// The counts since it rose, where that was late and much worse than the whole.
+    #[serde(default)]
+    pub lately: Option<Counts>,
     /// The same on the machines that still run the known-good release.
     pub control: Option<Counts>,
     pub note: Option<String>,
@@ -119,6 +122,7 @@ impl From<&Evidence> for EvidenceView {
             counts: counts(evidence.bad, evidence.total),
             ln_odds: evidence.ln_odds.and_then(finite),
             ln_odds_needed: evidence.ln_odds_needed.and_then(finite),
+            lately: evidence.lately.map(|lately| counts(lately.k, lately.n)),
             control: evidence.control.map(|(bad, total)| counts(bad, total)),
             note: threshold::note(evidence),
             may_roll_back: evidence.may_roll_back,

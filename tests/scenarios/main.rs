@@ -14,6 +14,7 @@ mod brake;
 mod capacity;
 mod changes;
 mod chaos;
+mod drift;
 mod gates;
 mod guards;
 mod hands;

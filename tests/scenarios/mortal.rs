@@ -10,7 +10,9 @@ use std::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use waveoff::{
-    model::{AppName, Event, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
+    model::{
+        AppName, Event, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets,
+    },
     ports::{
         CopyError, CopyProgress, FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate,
         NewRelease, Platform, PlatformError, Registry, WaitFor,
@@ -207,6 +209,9 @@ impl Platform for MortalPlatform {
     }
     async fn releases(&self, app: &AppName, limit: u32) -> Answer<Vec<Release>> {
         self.call("releases", self.inner.releases(app, limit)).await
+    }
+    async fn secrets(&self, app: &AppName) -> Answer<Secrets> {
+        self.call("secrets", self.inner.secrets(app)).await
     }
     async fn lease(&self, app: &AppName, id: &MachineId, ttl: Duration) -> Answer<Lease> {
         self.call("lease", self.inner.lease(app, id, ttl)).await

@@ -50,9 +50,18 @@ struct Took {
 async fn undo(fleet: &Fleet, image: &str, settings: &str) -> Took {
     let mut world = World::new(fleet, &policy(&format!("{QUICK}{settings}"))).await;
     world.trusted().await;
-    // All at once: its leases are gone before it is found out.
+    ship_at_once(&world, image);
+    took(world).await
+}
+
+/// All at once: its leases are gone before it is found out.
+fn ship_at_once(world: &World, image: &str) {
     let at_once = ShipOptions { strategy: ShipStrategy::Immediate, ..ShipOptions::default() };
     world.sim.ship(APP, image, at_once).unwrap();
+}
+
+/// What the rollback that comes takes.
+async fn took(mut world: World) -> Took {
     let started = world.until(RollbackStarted).await.at;
     let completed = world.until(RollbackCompleted).await.at;
     world.all_run("v41");
@@ -104,6 +113,22 @@ async fn twelve_regions_of_one_take_two_thirds_of_the_deploy() {
 #[tokio::test(start_paused = true)]
 async fn a_total_outage_takes_two_boots_and_a_proof() {
     let took = undo(&fleet_of(3, 4), "registry.fly.io/api:dead", "").await;
+    assert!(took.healthy <= 2.5 * 4.0, "{:.1} s", took.healthy);
+}
+
+/// What was well for minutes before is no reason to go slowly.
+#[tokio::test(start_paused = true)]
+async fn a_total_outage_that_comes_late_takes_as_long() {
+    let long = QUICK.replace("bake = \"1m\"", "bake = \"4m\"");
+    assert_ne!(long, QUICK);
+    let mut world = World::new(&fleet_of(3, 4), &policy(&long)).await;
+    world.trusted().await;
+    let image = "registry.fly.io/api:late";
+    world.sim.add_image(image, Behaviour { error_share: 0.001, ..Behaviour::default() });
+    ship_at_once(&world, image);
+    world.run_for(200).await;
+    world.sim.set_behaviour(image, Behaviour::errors(1.0)).unwrap();
+    let took = took(world).await;
     assert!(took.healthy <= 2.5 * 4.0, "{:.1} s", took.healthy);
 }
 

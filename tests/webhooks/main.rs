@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use waveoff::{
     config::Secret,
     model::{
-        Event, EventKind, Evidence, Kind, MachineReport, Mode, Note, Reason, RegionReport,
-        RegionStage, ReleaseVersion, Trouble, Troubled, Unit, Verdict, event::ReleaseInfo,
+        Change, ChangeKind, Drift, Edit, Event, EventKind, Evidence, Kind, MachineReport, Mode,
+        Note, Reason, RegionReport, RegionStage, ReleaseVersion, Trouble, Troubled, Unit, Verdict,
+        event::ReleaseInfo, setup,
     },
     notify::{payload, signing},
     ports::Clock,
@@ -80,6 +81,7 @@ fn full(kind: EventKind) -> Event {
         source: r#"http_requests_total{status=~"5.."}"#.to_owned(),
         bad: 37.0,
         total: 410.0,
+        lately: None,
         ln_odds: Some(9.4),
         ln_odds_needed: Some(8.3),
         blocks: 3,
@@ -93,6 +95,22 @@ fn full(kind: EventKind) -> Event {
         phase: RegionStage::Confirming,
         machines: [("148e".into(), MachineReport::OnTarget { at_rest: true })].into(),
     }];
+    let change = |kind, machines| Change {
+        kind,
+        name: "LOG_LEVEL".to_owned(),
+        edit: Edit::Changed,
+        groups: ["app".into()].into(),
+        put_back: true,
+        machines,
+    };
+    let count = setup::Count { from: 2, to: 3 };
+    event.drift = Some(Drift {
+        from: Some(ReleaseVersion(41)),
+        to: Some(ReleaseVersion(42)),
+        image: true,
+        changes: vec![change(ChangeKind::Env, None), change(ChangeKind::Scale, Some(count))],
+        left_out: 3,
+    });
     event.after_s = Some(14.5);
     event.log_lines = vec!["panic: 💥 at line 3".to_owned()];
     event

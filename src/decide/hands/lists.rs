@@ -7,6 +7,7 @@ use crate::{
     decide::{
         Context, fleet, images,
         name::{self, Named},
+        setup,
         state::{FailingChecks, Phase, Pinned, Revision, Trusted},
     },
     model::{
@@ -153,6 +154,7 @@ pub(super) fn trust(
     let judged = fleet::judged(machines);
     let runs: Vec<&&Machine> =
         judged.iter().filter(|machine| machine.digest() == Some(&release.digest)).collect();
+    let setup = setup::of_trusted(cx, &judged, |one| one.digest() == Some(&release.digest));
     cx.trust(Trusted {
         revision,
         at: cx.now,
@@ -167,6 +169,7 @@ pub(super) fn trust(
             .collect(),
         vouched: Some(signed.clone()),
         mirror: None,
+        setup: Some(setup),
     });
     images::check(cx, image, false);
     let phase = leave(phase, cx, &release, signed);

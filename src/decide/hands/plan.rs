@@ -7,7 +7,7 @@ use crate::{
     decide::{
         AppState, Context, fleet, images,
         name::{self, Named},
-        rollback,
+        rollback, setup,
         state::{ByHand, Memory, Phase, Revision, Trusted, Watch},
         watch,
     },
@@ -232,7 +232,7 @@ fn planned(
         _ => watch::begin(bad.clone(), cx.now, false),
     };
     watch.regions.extend(of_region.keys().cloned());
-    let order = rollback::preview(cx.policy, &watch);
+    let order = rollback::preview(cx.policy, &watch, cx.now);
     order.into_iter().filter_map(|report| of_region.remove(&report.region)).collect()
 }
 
@@ -281,6 +281,7 @@ fn leave(
     let mut watch = kept.unwrap_or_else(|| Box::new(watch::begin(bad, cx.now, false)));
     let judged = fleet::judged(machines);
     watch.regions.extend(judged.iter().map(|machine| machine.region.clone()));
+    setup::look(&mut watch, &cx.memory, &judged);
     watch
 }
 

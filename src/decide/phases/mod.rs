@@ -12,11 +12,11 @@ pub(super) use held::{clear_hold, hold};
 use watching::watching;
 
 use super::{
-    Context, Round, distress, fleet, rollback,
+    Context, Round, distress, fleet, rollback, setup,
     state::{Phase, Watch},
     verdict, watch,
 };
-use crate::model::{EventKind, HoldReason, Reason};
+use crate::model::{EventKind, HoldReason, Reason, Verdict};
 
 /// How long no machine may run a watched release before its watch ends: an update in progress
 /// shows the new image at once, so this is not a deploy.
@@ -92,6 +92,9 @@ pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>)
     let known_good = cx.memory.known_good();
     watch::absorb(cx.policy, watch, round.machines, round.observation, known_good, cx.now);
     verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);
+    if verdict::overall(&watch.evidence) == Verdict::Breach {
+        setup::look(watch, &cx.memory, round.machines);
+    }
     distress::suspect(watch, cx.now);
 }
 

@@ -46,7 +46,7 @@ fn alert(watch: &mut Watch, cx: &mut Context<'_>) {
 fn degraded(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     let mut event = cx.event_about(EventKind::ReleaseDegraded, &watch);
     event.mode = Some(cx.policy.mode);
-    event.regions = rollback::preview(cx.policy, &watch);
+    event.regions = rollback::preview(cx.policy, &watch, cx.now);
     cx.events.push(event);
     let digest = watch.revision.digest.clone();
     cx.memory.suspects.retain(|old| *old != digest);

@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, PutImage, PutOutcome, Round, door, fleet, hands,
+    Command, Context, PutImage, PutOutcome, Round, door, fleet, hands, setup,
     state::{ByHand, LedgerEntry, Phase, RegionPhase, RegionWork, Revision, Rollback, Watch},
 };
 use crate::model::{
@@ -63,10 +63,10 @@ pub(super) fn begin(
     cx: &mut Context<'_>,
 ) -> Phase {
     let bad = watch.revision.clone();
-    let regions = order(cx.policy, watch)
+    let regions = order(cx.policy, watch, cx.now)
         .into_iter()
         .map(|region| {
-            let skip = left_alone(cx.policy, watch, by_hand.as_ref(), &region);
+            let skip = left_alone((cx.policy, cx.now), watch, by_hand.as_ref(), &region);
             let phase = skip.map_or(RegionPhase::Waiting, RegionPhase::Skipped);
             RegionWork::new(region, phase)
         })
@@ -92,6 +92,8 @@ pub(super) fn begin(
         ledger_seen: Vec::new(),
         pause: None,
         stall_told: false,
+        setup: watch.setup.clone(),
+        drift: setup::drift(cx.policy, &cx.memory, target, watch),
         target: target.clone(),
         bad: bad.clone(),
         by_hand,
@@ -122,7 +124,7 @@ pub(super) fn begin(
 
 /// Why a region is not touched, if it is not.
 fn left_alone(
-    policy: &Policy,
+    (policy, now): (&Policy, Timestamp),
     watch: &Watch,
     by_hand: Option<&ByHand>,
     region: &Region,
@@ -134,7 +136,7 @@ fn left_alone(
         }
         None => {
             let limited = policy.rollback.only_breaching_regions;
-            (limited && !is_breaching(watch, region)).then_some(Skip::NotBreaching)
+            (limited && !is_breaching(watch, region, now)).then_some(Skip::NotBreaching)
         }
     }
 }
@@ -461,6 +463,7 @@ pub(super) fn event(cx: &Context<'_>, kind: EventKind, rollback: &Rollback) -> E
     event.mode = Some(cx.policy.mode);
     event.evidence = rollback.evidence.clone();
     event.regions = report(rollback);
+    event.drift = rollback.drift.clone();
     event.after_s = Some(cx.now.duration_since(rollback.started_at).as_secs_f64());
     event
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::super::state::Watch;
 use crate::model::{
     Evidence, Policy, Region, RegionOrder, RegionReport, RegionStage, Tally, Verdict,
@@ -11,11 +13,11 @@ use crate::model::{
 const TOTAL_OUTAGE: f64 = 0.9;
 
 /// The regions of a watch in the order in which they would be rolled back.
-pub(super) fn order(policy: &Policy, watch: &Watch) -> Vec<Region> {
+pub(super) fn order(policy: &Policy, watch: &Watch, now: Timestamp) -> Vec<Region> {
     let badness = |region: &Region| -> f64 {
         let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
         breaching
-            .filter_map(|e| watch.tally(&e.threshold, region))
+            .filter_map(|e| watch.tally(e, region, now))
             // One bad request of one is no proof: the count weighs in.
             .filter_map(|tally| Some(tally.share()? * (tally.n / (tally.n + 10.0))))
             .fold(0.0, f64::max)
@@ -38,8 +40,12 @@ pub(super) fn order(policy: &Policy, watch: &Watch) -> Vec<Region> {
 }
 
 /// The plan, for `rollback.planned`.
-pub(in crate::decide) fn preview(policy: &Policy, watch: &Watch) -> Vec<RegionReport> {
-    order(policy, watch)
+pub(in crate::decide) fn preview(
+    policy: &Policy,
+    watch: &Watch,
+    now: Timestamp,
+) -> Vec<RegionReport> {
+    order(policy, watch, now)
         .into_iter()
         .map(|region| RegionReport {
             region,
@@ -50,14 +56,14 @@ pub(in crate::decide) fn preview(policy: &Policy, watch: &Watch) -> Vec<RegionRe
 }
 
 /// Whether a region shows the breach itself.
-pub(super) fn is_breaching(watch: &Watch, region: &Region) -> bool {
+pub(super) fn is_breaching(watch: &Watch, region: &Region, now: Timestamp) -> bool {
     let mut from_counts = false;
     for evidence in watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         if !evidence.kind.counts_events() {
             // Checks, crashes and gauges are told by machine: no region is ruled out by them.
             return true;
         }
-        let share = watch.tally(&evidence.threshold, region).and_then(Tally::share);
+        let share = watch.tally(evidence, region, now).and_then(Tally::share);
         from_counts |= share.is_some_and(|share| share > evidence.limit);
     }
     from_counts
@@ -68,6 +74,6 @@ pub(super) fn is_total_outage(evidence: &[Evidence]) -> bool {
         e.kind.tells_outages()
             // One machine of one, early in a deploy, is no outage yet.
             && e.total >= 2.0
-            && e.share().is_some_and(|share| share >= TOTAL_OUTAGE)
+            && e.share_lately().is_some_and(|share| share >= TOTAL_OUTAGE)
     })
 }

@@ -129,6 +129,7 @@ fn as_it_was(rollback: &Rollback, now: Timestamp) -> Watch {
     let mut watch = watch::begin(rollback.bad.clone(), now, false);
     watch.in_ledger = true;
     watch.evidence.clone_from(&rollback.evidence);
+    watch.setup.clone_from(&rollback.setup);
     for work in &rollback.regions {
         watch.regions.insert(work.region.clone());
     }

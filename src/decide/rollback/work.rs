@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     model::{
-        Digest, Evidence, InstanceId, Machine, MachineFailure, MachineId, MachineState, Policy,
-        ProcessGroup, Region, Release, ReleaseVersion, Signed, Strategy, Wait,
+        Digest, Drift, Evidence, InstanceId, Machine, MachineFailure, MachineId, MachineState,
+        Policy, ProcessGroup, Region, Release, ReleaseVersion, Setups, Signed, Strategy, Wait,
     },
     threshold::Confirming,
 };
@@ -287,6 +287,11 @@ pub struct Rollback {
     /// Whether people know that it has come no further for very long.
     pub stall_told: bool,
     pub completed_at: Option<Timestamp>,
+    /// How the bad release is configured, and what of that is not as it was under the target.
+    #[serde(default)]
+    pub setup: Option<Setups>,
+    #[serde(default)]
+    pub drift: Option<Drift>,
     /// A person ordered it.
     #[serde(default)]
     pub by_hand: Option<ByHand>,

@@ -35,6 +35,7 @@ pub(super) fn breach(kind: Kind, bad: f64) -> Evidence {
         source: String::new(),
         bad,
         total: 100.0,
+        lately: None,
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 5,
@@ -56,6 +57,7 @@ fn baked(version: u64, digest: &str, seconds: i64) -> state::Trusted {
         stayed_up: std::collections::BTreeSet::new(),
         vouched: None,
         mirror: None,
+        setup: None,
     }
 }
 
@@ -102,7 +104,7 @@ fn a_release_that_the_ledger_does_not_have_may_have_migrated() {
 fn the_same_image_is_nothing_to_go_back_to() {
     let (policy, state, _) = case();
     let watch = watch_of(2, "sha256:1");
-    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::SameImage));
+    assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::SameImage { drift: None }));
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn memory() -> Memory {
         stayed_up: std::collections::BTreeSet::new(),
         vouched: None,
         mirror: None,
+        setup: None,
     }];
     memory.quarantined = vec![Quarantined {
         digest: Digest::new("sha256:2"),

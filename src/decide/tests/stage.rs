@@ -15,6 +15,7 @@ pub(super) struct Stage {
     pub(super) second: i64,
     pub(super) machines: Vec<Machine>,
     pub(super) ledger: Option<Vec<Release>>,
+    pub(super) secrets: Option<crate::model::Secrets>,
     pub(super) org: OrgContext,
     pub(super) events: Vec<Event>,
     /// What opening a release comes to; `None`: it is not answered.
@@ -57,6 +58,7 @@ impl Stage {
             second: 0,
             machines,
             ledger: Some(vec![entry(1, "sha256:1")]),
+            secrets: None,
             org: OrgContext::default(),
             events: Vec::new(),
             opens: Some(opened(3)),
@@ -134,6 +136,7 @@ impl Stage {
             began: now,
             machines: self.unreadable.clone().map_or_else(|| Ok(self.machines.clone()), Err),
             ledger: self.ledger.clone(),
+            secrets: self.secrets.clone(),
             samples: self.serves.iter().map(|one| self.sample(one)).collect(),
             blind: self.blind(),
             org: self.org.clone(),

@@ -207,6 +207,27 @@ fn a_region_within_its_limit_may_be_left_alone() {
     assert_eq!(left_alone(&served, false), ["c", "d", "e"]);
 }
 
+/// By what it does now: minutes of health before it neither spare a region nor hurry past it.
+#[test]
+fn a_region_that_broke_late_is_undone_and_first() {
+    let mut stage = failing(&["a", "b", "c"]);
+    stage.machines.iter_mut().for_each(|machine| machine.checks.clear());
+    stage.policy.thresholds = vec![ratio()];
+    stage.policy.rollback.only_breaching_regions = true;
+    stage.policy.watch.bake = std::time::Duration::from_secs(1200);
+    stage.serves = vec![("a", 100.0, 1.5), ("b", 100.0, 1.0), ("c", 100.0, 1.9)];
+    stage.pass(600);
+    stage.serves = vec![("a", 100.0, 0.0), ("b", 100.0, 80.0), ("c", 100.0, 3.0)];
+    stage.begin();
+    let rollback = stage.rollback();
+    let regions: Vec<_> =
+        rollback.regions.iter().map(|work| (work.region.as_str(), work.phase.clone())).collect();
+    let skipped = RegionPhase::Skipped(super::rollback::work::Skip::NotBreaching);
+    assert_eq!(regions[0], ("b", RegionPhase::Waiting));
+    assert_eq!(regions[2], ("a", skipped));
+    assert!(rollback.evidence[0].lately.is_some(), "{:?}", rollback.evidence);
+}
+
 /// Checks, crashes and gauges are told by machine: no region is ruled out by them.
 #[test]
 fn checks_rule_no_region_out() {

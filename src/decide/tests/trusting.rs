@@ -423,6 +423,7 @@ fn requests_of_before_say_nothing_while_no_page_can_be_read() {
 fn it_leans_against_a_release_when_its_share_is_above_the_limit_and_the_odds_rise() {
     let leans = |bad, odds, may_roll_back| {
         let evidence = crate::model::Evidence {
+            lately: None,
             ln_odds: Some(odds),
             may_roll_back,
             ..super::guards::breach(crate::model::Kind::Ratio, bad)

@@ -54,6 +54,7 @@ fn reads(stage: &mut Stage, instance: &str, readings: Readings) {
         began: now,
         machines: Ok(stage.machines.clone()),
         ledger: stage.ledger.clone(),
+        secrets: None,
         samples: vec![sample],
         blind: BTreeMap::new(),
         org: OrgContext::default(),
@@ -61,7 +62,7 @@ fn reads(stage: &mut Stage, instance: &str, readings: Readings) {
 }
 
 fn counted(stage: &Stage) -> f64 {
-    let tally = watch(stage).tally("5xx", &"iad".into());
+    let tally = watch(stage).thresholds["5xx"].region(&"iad".into());
     tally.unwrap_or_default().n
 }
 

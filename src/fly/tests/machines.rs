@@ -172,3 +172,15 @@ async fn a_wait_that_did_not_come_true_is_not_yet() {
         assert_eq!(script.asked().len(), 1, "not repeated here: {text}");
     }
 }
+
+#[tokio::test]
+async fn secrets_are_listed_by_name_and_digest_and_values_are_not_asked_for() {
+    let listed = r#"{"secrets":[{"name":"DB_URL","digest":"8a1f"},{"name":"","digest":"x"},
+        {"name":"ODD","digest":null,"value":"hunter2"}]}"#;
+    let (fly, script) = platform([reply(200, listed), reply(200, r#"{"secrets":null}"#)]).await;
+    let secrets = fly.secrets(&"web".into()).await.unwrap();
+    let names: Vec<(&str, &str)> = secrets.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
+    assert_eq!(names, [("DB_URL", "8a1f"), ("ODD", "")]);
+    assert_eq!(fly.secrets(&"web".into()).await.unwrap().len(), 0);
+    assert_eq!(script.lines()[0], "GET /v1/apps/web/secrets");
+}

@@ -338,6 +338,23 @@ pub(crate) struct WireToken {
     pub(crate) restricted_to_machine: String,
 }
 
+/// An app's secrets. Values are never asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireSecrets {
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub(crate) secrets: Vec<WireSecret>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireSecret {
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) name: String,
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) digest: String,
+}
+
 /// The organization's apps.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

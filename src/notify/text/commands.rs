@@ -138,7 +138,7 @@ fn after_hold(event: &Event, app: &AppName, hold: &HoldReason) -> Vec<(Purpose, 
         HoldReason::NothingTrusted => {
             vec![(Purpose::GoOn, format!("waveoff releases {app}"))]
         }
-        HoldReason::SameImage
+        HoldReason::SameImage { .. }
         | HoldReason::ImagesMissing
         | HoldReason::RegistryUnavailable { .. }
         | HoldReason::NotWatched => Vec::new(),

@@ -1,6 +1,6 @@
 //! Why something happened, as a phrase that can stand after a colon.
 
-use super::report;
+use super::{drift, report};
 use crate::{
     model::{
         AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason, Signed,
@@ -247,9 +247,10 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::OnlyBaked => "only a baked release is there to go back to (its requests did \
                                   not say enough), and not everything fails"
             .to_owned(),
-        HoldReason::SameImage => "the image is that of the known-good release, so an image \
-                                  rollback cannot help: configuration, secrets or scale changed"
-            .to_owned(),
+        HoldReason::SameImage { drift } => format!(
+            "the image is that of the known-good release, so an image rollback cannot help: {}",
+            drift::instead(drift.as_ref())
+        ),
         HoldReason::Migrations => "the release ran a release_command (migrations); allow it with \
                                    migrations = \"rollback\""
             .to_owned(),

@@ -27,6 +27,7 @@ fn measured(name: &str, kind: Kind, unit: Unit, verdict: Verdict) -> Evidence {
         source: "jobs_failed_total".to_owned(),
         bad: 37.0,
         total: 410.0,
+        lately: None,
         ln_odds: Some(9.3927),
         ln_odds_needed: Some(8.3),
         blocks: 3,

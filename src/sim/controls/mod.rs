@@ -270,6 +270,20 @@ impl Sim {
         })
     }
 
+    /// Secrets that are set without a release, as `fly secrets set --stage` does; an empty value
+    /// takes one away.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub fn set_secrets(&self, app: &str, values: &[(&str, &str)]) -> Result<(), Refusal> {
+        let names: Vec<String> = values.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let given = names
+            .iter()
+            .zip(values)
+            .map(|(name, (_, value))| (name, Some(*value).filter(|value| !value.is_empty())));
+        self.with(|org| org.set_secrets(app, &given.collect::<Vec<_>>()))
+    }
+
     /// Changes the requests a second of an app's users.
     ///
     /// # Errors

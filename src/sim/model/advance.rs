@@ -272,7 +272,7 @@ impl Org {
     /// How the image that runs on a machine behaves there.
     pub(in crate::sim) fn behaviour_of(&self, machine: &SimMachine) -> &Behaviour {
         let digest = machine.version.digest.as_deref();
-        self.images.behaviour(digest).in_region(&machine.region)
+        self.images.behaviour(digest).on(&machine.region, &machine.version.config)
     }
 
     pub(in crate::sim) fn check_says(&self, machine: &SimMachine, at: Timestamp) -> CheckSays {

@@ -1,8 +1,9 @@
 //! How an image behaves on a machine: what makes a release a good or a bad one.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// What becomes of a machine that is launched with an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,8 @@ pub struct Behaviour {
     pub leak_bytes_per_s: f64,
     /// Only in these regions; elsewhere it behaves well. Empty: everywhere.
     pub regions: Vec<String>,
+    /// Only on machines whose environment has all of these; elsewhere it behaves well.
+    pub env: BTreeMap<String, String>,
     /// Seconds from the start of the process for which errors, slowness and bad checks wait.
     pub after_s: f64,
 }
@@ -110,6 +113,7 @@ impl Default for Behaviour {
             memory_bytes: 80e6,
             leak_bytes_per_s: 0.0,
             regions: Vec::new(),
+            env: BTreeMap::new(),
             after_s: 0.0,
         }
     }
@@ -156,13 +160,18 @@ impl Behaviour {
         Self { regions: regions.iter().map(|&region| region.to_owned()).collect(), ..self }
     }
 
-    /// How it behaves in a region.
-    pub(in crate::sim) fn in_region(&self, region: &str) -> &Self {
-        if self.regions.is_empty() || self.regions.iter().any(|name| name == region) {
-            self
-        } else {
-            &WELL
-        }
+    /// The same, on machines with this in their environment only.
+    pub fn only_with(self, name: &str, value: &str) -> Self {
+        Self { env: [(name.to_owned(), value.to_owned())].into(), ..self }
+    }
+
+    /// How it behaves in a region, on a machine that is configured so.
+    pub(in crate::sim) fn on(&self, region: &str, config: &Value) -> &Self {
+        let here = self.regions.is_empty() || self.regions.iter().any(|name| name == region);
+        let has = |(name, value): (&String, &String)| {
+            config.get("env").and_then(|env| env.get(name)).and_then(Value::as_str) == Some(value)
+        };
+        if here && self.env.iter().all(has) { self } else { &WELL }
     }
 
     /// What its checks report once `after_s` is over.

@@ -50,7 +50,7 @@ impl Org {
             for (id, share) in shares {
                 let Some(machine) = self.machines.get_mut(&id) else { continue };
                 let behaviour = self.images.behaviour(machine.version.digest.as_deref());
-                let behaviour = behaviour.in_region(&machine.region);
+                let behaviour = behaviour.on(&machine.region, &machine.version.config);
                 let Some(process) = &mut machine.process else { continue };
                 let arrived = arrivals(&mut process.carry, share * requests);
                 let (failed, slow) = serve(process, behaviour, arrived, to, &mut self.rng);

@@ -108,6 +108,7 @@ pub enum CallKind {
     Machines,
     Machine,
     Releases,
+    Secrets,
     Lease,
     Refresh,
     Release,
@@ -135,6 +136,7 @@ impl CallKind {
             | Self::Machines
             | Self::Machine
             | Self::Releases
+            | Self::Secrets
             | Self::Wait
             | Self::LogLines => Some(Right::Read),
             Self::Lease | Self::Refresh | Self::Release | Self::Update | Self::Start => {

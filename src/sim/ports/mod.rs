@@ -23,7 +23,7 @@ use crate::sim::{
     ports::calls::{CallKind, CallRecord, Fault},
 };
 use crate::{
-    model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus},
+    model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets},
     ports::{
         CopyError, CopyProgress, CopySide, FeedEntry, FeedPosition, FeedReading, ImagePresence,
         Lease, MachineUpdate, MetricsPages, NewRelease, PageError, PageReader, Platform,
@@ -211,6 +211,13 @@ impl Platform for SimPlatform {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.call(About::app(CallKind::Releases, app), |org| org.read_releases(app.as_str(), limit))
             .await
+    }
+
+    async fn secrets(&self, app: &AppName) -> Result<Secrets, PlatformError> {
+        self.call(About::app(CallKind::Secrets, app), |org| {
+            Ok(org.app(app.as_str())?.secrets.clone())
+        })
+        .await
     }
 
     async fn lease(

@@ -39,7 +39,7 @@ impl Org {
     /// # Errors
     /// When there is no such app.
     pub fn read_releases(&self, app: &str, limit: usize) -> Result<Vec<Release>, Refusal> {
-        Ok(self.releases(app)?.iter().take(limit).map(release).collect())
+        Ok(self.app(app)?.releases.iter().rev().take(limit).map(release).collect())
     }
 
     pub(in crate::sim) fn view(&self, machine: &SimMachine) -> Machine {

@@ -13,11 +13,12 @@ struct Shown {
 /// What a file shows.
 type Story = fn(&mut Shown);
 
-const STORIES: [(&str, Story); 18] = [
+const STORIES: [(&str, Story); 19] = [
     ("autostop", autostop),
     ("bluegreen", bluegreen),
     ("by-hand", by_hand),
     ("canary", canary),
+    ("config", config),
     ("draining", draining),
     ("failed-launch", failed_launch),
     ("gates", gates),
@@ -230,6 +231,26 @@ fn gates(shop: &mut Shown) {
     );
     let gates = shop.sim.gates("shop");
     assert!(gates.len() == 1 && !gates[0].passed);
+}
+
+fn config(shown: &mut Shown) {
+    shown.at(9);
+    let before = shown.sim.totals("shop").failed;
+    assert_eq!(before, 0);
+    let digests = |shown: &Shown| shown.sim.with(|org| org.app("shop").unwrap().secrets.clone());
+    assert!(digests(shown).is_empty());
+    shown.at(60);
+    assert!(digests(shown).contains_key("DB_URL"));
+    let ids = shown.sim.machine_ids("shop", None);
+    for id in &ids {
+        let config: serde_json::Value =
+            serde_json::from_str(&shown.sim.config(id).unwrap()).unwrap();
+        assert_eq!(config["env"]["POOL"], "0");
+        assert_eq!(config["guest"]["memory_mb"], 512);
+        assert_eq!(config["services"][0]["checks"], serde_json::json!([]));
+        assert_eq!(config["image"], "registry.fly.io/shop:v7");
+    }
+    assert!(shown.sim.totals("shop").failed > 100, "it breaks on its environment");
 }
 
 fn secrets(shop: &mut Shown) {

@@ -42,6 +42,27 @@ impl Recent {
         lately.fold((0.0, 0.0), |(n, k), (_, all, bad)| (n + all, k + bad))
     }
 
+    /// Events and bad events since the share rose above `limit`: of all spans up to now the one of
+    /// which it is the most unlikely that the limit holds (the largest likelihood ratio, as where
+    /// a change is looked for in a series; Page, Biometrika 1954). `None`: none is above.
+    pub fn since_it_rose(&self, limit: f64) -> Option<(f64, f64)> {
+        let (mut n, mut k) = (0.0, 0.0);
+        let mut worst: Option<(f64, (f64, f64))> = None;
+        for (_, all, bad) in self.0.iter().rev() {
+            n += all;
+            k += bad;
+            let expected = limit * n;
+            if k <= expected || expected <= 0.0 {
+                continue;
+            }
+            let against = k * (k / expected).ln() - (k - expected);
+            if worst.is_none_or(|(most, _)| against > most) {
+                worst = Some((against, (n, k)));
+            }
+        }
+        worst.map(|(_, counts)| counts)
+    }
+
     /// Whether some span up to now is clearly above `limit`. This is no verdict: what is inside a
     /// span may all have one cause that passes.
     pub fn is_above(&self, limit: f64) -> bool {
@@ -193,6 +214,19 @@ mod tests {
             recent.is_above(0.02)
         };
         assert!(late(30) && !late(31));
+    }
+
+    #[test]
+    fn what_rose_late_is_counted_from_where_it_rose() {
+        let mut counts = vec![(200.0, 1.0); 50];
+        assert_eq!(rounds(&counts).since_it_rose(0.02), None);
+        counts.extend([(100.0, 40.0); 4]);
+        assert_eq!(rounds(&counts).since_it_rose(0.02), Some((400.0, 160.0)));
+        // A lucky round within it does not hide what was before.
+        counts.extend([(100.0, 1.0), (100.0, 40.0)]);
+        assert_eq!(rounds(&counts).since_it_rose(0.02), Some((600.0, 201.0)));
+        assert_eq!(rounds(&[(10.0, 4.0); 3]).since_it_rose(0.02), Some((30.0, 12.0)), "all of it");
+        assert_eq!(Recent::default().since_it_rose(0.02), None);
     }
 
     #[test]

@@ -41,6 +41,28 @@ fn a_share_above_its_limit_breaches_and_one_within_it_passes() {
     assert!(told.judged().ln_odds > told.judged().ln_odds_needed);
 }
 
+/// What was well before it says nothing of how bad it is now.
+#[test]
+fn a_breach_that_came_late_has_the_counts_since_it_rose() {
+    let mut told = told();
+    told.serves("m1", 100.0, 1.0);
+    told.pass(200);
+    told.serves("m1", 100.0, 95.0);
+    let seconds = told.breaches_within(30).expect("a breach");
+    let evidence = told.judged();
+    assert!(evidence.share().is_some_and(|share| share < 0.2), "{evidence:?}");
+    let n = f64::from(i32::try_from(seconds / 2).unwrap()) * 100.0;
+    assert_eq!(evidence.lately, Some(Tally { n, k: 0.95 * n }));
+}
+
+#[test]
+fn a_breach_from_the_beginning_has_no_other_counts() {
+    let mut told = told();
+    told.serves("m1", 100.0, 30.0);
+    told.breaches_within(60).expect("a breach");
+    assert_eq!(told.judged().lately, None);
+}
+
 #[test]
 fn a_slow_share_is_judged_like_a_bad_one() {
     let mut told = Told::of(ThresholdKind::Latency(latency(0.5, 0.95)), &["m1"]);

@@ -101,6 +101,7 @@ fn evidence(kind: Kind, unit: Unit) -> Evidence {
         source: String::new(),
         bad: 10.0,
         total: 100.0,
+        lately: None,
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 5,
@@ -122,6 +123,17 @@ fn evidence_is_told_beside_what_the_known_good_release_showed() {
     assert_eq!(phrase(&evidence, "v41"), text);
     evidence.value = None;
     assert!(phrase(&evidence, "v41").starts_with("one without data, limit 2 %"));
+}
+
+#[test]
+fn what_rose_late_is_told_beside_the_whole() {
+    let mut evidence = evidence(Kind::Ratio, Unit::Requests);
+    evidence.lately = Some(crate::model::Tally { n: 12.0, k: 9.0 });
+    let text = "one 10.0 % (10 of 100 requests), since it rose 75.0 % (9 of 12), limit 2 %";
+    assert_eq!(phrase(&evidence, "v41"), text);
+    assert_eq!((evidence.share(), evidence.share_lately()), (Some(0.1), Some(0.75)));
+    evidence.lately = None;
+    assert_eq!(evidence.share_lately(), Some(0.1));
 }
 
 #[test]

@@ -14,6 +14,9 @@ use crate::{
 
 /// Between two looks.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After the first look at its checks: they run on whole seconds after a start, and a look on the very
+/// second would just miss one.
+const CHECKED_AFTER: Duration = Duration::from_millis(1050);
 /// Once checks were looked at twice: every machine that waits for this one does so for as long. The
 /// platform allows five looks a second.
 pub(super) const CHECKS_EVERY: Duration = Duration::from_millis(500);
@@ -123,6 +126,7 @@ impl Readying {
         match self.doing {
             Doing::Waiting(_) => WAIT_SLICE + WAIT_MARGIN,
             Doing::Looking => CALL_MAX,
+            Doing::PausingToLook if self.checks_seen == 1 => CHECKED_AFTER,
             Doing::PausingToLook if self.checks_seen > 1 => CHECKS_EVERY,
             Doing::PausingToWait(_) | Doing::PausingToLook => LOOK_EVERY,
         }

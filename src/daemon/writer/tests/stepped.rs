@@ -14,7 +14,9 @@ use futures_util::future::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    model::{AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus, ReleaseVersion},
+    model::{
+        AppName, InstanceId, Machine, MachineId, Release, ReleaseStatus, ReleaseVersion, Secrets,
+    },
     ports::{
         FeedPosition, FeedReading, Lease, MachineUpdate, NewRelease, Platform, PlatformError,
         WaitFor,
@@ -140,6 +142,9 @@ impl Platform for Stepped {
     }
     async fn releases(&self, app: &AppName, limit: u32) -> Result<Vec<Release>> {
         self.call(self.inner.releases(app, limit)).await
+    }
+    async fn secrets(&self, app: &AppName) -> Result<Secrets> {
+        self.inner.secrets(app).await
     }
     async fn lease(&self, app: &AppName, id: &MachineId, ttl: Duration) -> Result<Lease> {
         self.call(async {

@@ -7,6 +7,7 @@
 mod bluegreen;
 mod canary;
 mod gate;
+mod options;
 mod rolling;
 
 use std::{
@@ -15,11 +16,13 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use self::gate::{GateKind, GateResult};
 use self::{bluegreen::Bluegreen, canary::Canary, gate::note, rolling::Rolling};
+pub use self::{
+    gate::{GateKind, GateResult},
+    options::{ShipOptions, ShipStrategy},
+};
 use crate::sim::model::{
     clock::moved,
     lease::Ask,
@@ -36,71 +39,6 @@ const TTL: Duration = Duration::from_secs(13);
 const RENEW: Duration = Duration::from_secs(4);
 /// How long a lease that somebody else holds is waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(60);
-
-/// In which order machines get a release, and what is tried before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ShipStrategy {
-    /// One after the other.
-    #[default]
-    Rolling,
-    /// All at once, and no look at any.
-    Immediate,
-    /// A machine of its own first; then rolling.
-    Canary,
-    /// A second fleet, which takes over when all of it is healthy.
-    Bluegreen,
-}
-
-impl ShipStrategy {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Rolling => "ROLLING",
-            Self::Immediate => "IMMEDIATE",
-            Self::Canary => "CANARY",
-            Self::Bluegreen => "BLUEGREEN",
-        }
-    }
-}
-
-/// How a release is shipped.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ShipOptions {
-    /// Only these; empty: everywhere.
-    pub regions: Vec<String>,
-    pub author: String,
-    /// The release's configuration runs a release command from now on.
-    pub release_command: Option<String>,
-    pub strategy: ShipStrategy,
-    /// Wait for passing checks and give up on a crashing machine, as `fly deploy` does unless it
-    /// is told `--detach`. Off, so that a bad release gets everywhere. Bluegreen always looks.
-    pub checks: bool,
-    /// Seconds a machine may take.
-    pub wait_timeout_s: f64,
-    /// Seconds between a machine that is up and the next.
-    pub pause_s: f64,
-    /// Seconds for which a canary's lease is taken when it is made; 0: it is not leased.
-    pub canary_lease_s: f64,
-    /// Bluegreen: seconds before the old machines are cordoned, and again before they are stopped.
-    pub cutover_s: f64,
-}
-
-impl Default for ShipOptions {
-    fn default() -> Self {
-        Self {
-            regions: Vec::new(),
-            author: "ci@sim.test".to_owned(),
-            release_command: None,
-            strategy: ShipStrategy::Rolling,
-            checks: false,
-            wait_timeout_s: 60.0,
-            pause_s: 0.0,
-            canary_lease_s: 300.0,
-            cutover_s: 10.0,
-        }
-    }
-}
 
 /// A machine as the deploy read it when it began.
 #[derive(Clone, Debug)]
@@ -222,6 +160,12 @@ impl Org {
         };
         let release = self.create_release(app, new)?;
         self.set_release_status(&release.id, "running")?;
+        let secret = |(name, value)| (name, Some(value).filter(|value: &&str| !value.is_empty()));
+        let secrets: Vec<(&String, Option<&str>)> =
+            options.secrets.iter().map(|(name, value)| secret((name, value.as_str()))).collect();
+        if !secrets.is_empty() {
+            self.set_secrets(app, &secrets)?;
+        }
         let targets = self.targets(&release, content, &options);
         let ids: VecDeque<String> = targets.iter().map(|target| target.id.clone()).collect();
         let stage = match options.strategy {
@@ -251,6 +195,10 @@ impl Org {
             .filter(|machine| {
                 options.regions.is_empty() || options.regions.contains(&machine.region)
             })
+            .filter(|machine| {
+                options.groups.is_empty()
+                    || options.groups.iter().any(|group| group == group_of(machine))
+            })
             .map(|machine| {
                 let image = match content {
                     Content::Image => release.image.as_str(),
@@ -264,7 +212,7 @@ impl Org {
                     id: machine.id.clone(),
                     region: machine.region.clone(),
                     launch: is_launched(machine.state),
-                    config: released(&machine.version.config, release, image),
+                    config: options.edited(released(&machine.version.config, release, image)),
                     digest,
                 }
             })

@@ -125,6 +125,7 @@ impl World {
             began: self.clock(),
             machines: Err("503".to_owned()),
             ledger: None,
+            secrets: None,
             samples: Vec::new(),
             blind: BTreeMap::new(),
             org: OrgContext::default(),

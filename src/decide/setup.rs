@@ -1,0 +1,93 @@
+//! How releases are configured besides their image: kept with what is trusted, read of what is bad,
+//! and compared.
+
+use super::{
+    Context,
+    state::{Memory, Phase, Revision, Trusted, Watch},
+    watch::is_on,
+};
+use crate::model::{Digest, Drift, Machine, Policy, PutBack, Secrets, Setups, setup};
+
+/// Notes the secrets' digests when they were read.
+pub(super) fn note_secrets(memory: &mut Memory, secrets: Option<&Secrets>) {
+    if let Some(secrets) = secrets {
+        memory.secrets = Some(setup::bounded(secrets));
+    }
+}
+
+/// How a release that earns trust is configured, for as long as it may be gone back to.
+pub(super) fn of_trusted(
+    cx: &Context<'_>,
+    machines: &[&Machine],
+    is_on: impl Fn(&Machine) -> bool,
+) -> Setups {
+    let texts = cx.policy.rollback.restore_config;
+    Setups::of(machines.iter().copied(), is_on, cx.memory.secrets.as_ref(), texts)
+}
+
+/// Reads how the watched release is configured.
+pub(super) fn look(watch: &mut Watch, memory: &Memory, machines: &[&Machine]) {
+    let secrets = memory.secrets.as_ref();
+    watch.setup =
+        Some(Setups::of(machines.iter().copied(), |machine| is_on(watch, machine), secrets, false));
+}
+
+/// What changed between the release to go back to and the watched one; `None`: of one of the two it
+/// is not known how it is configured.
+pub(super) fn drift(
+    policy: &Policy,
+    memory: &Memory,
+    target: &Revision,
+    watch: &Watch,
+) -> Option<Drift> {
+    let good = earned(memory, &target.digest)?.setup.as_ref()?;
+    let bad = watch.setup.as_ref()?;
+    let back = put_back(policy, memory, target);
+    let (changes, left_out) = setup::between(good, bad, |group| back.contains_key(group));
+    Some(Drift {
+        from: target.version,
+        to: watch.revision.version,
+        image: target.digest != watch.revision.digest,
+        changes,
+        left_out,
+    })
+}
+
+/// What a rollback to this release puts back besides the image, by group.
+pub(super) fn put_back(policy: &Policy, memory: &Memory, target: &Revision) -> PutBack {
+    if !policy.rollback.restore_config {
+        return PutBack::new();
+    }
+    let setup = earned(memory, &target.digest).and_then(|good| good.setup.as_ref());
+    setup.map(Setups::put_back).unwrap_or_default()
+}
+
+fn earned<'a>(memory: &'a Memory, digest: &Digest) -> Option<&'a Trusted> {
+    memory.trusted.iter().chain(&memory.baked).find(|good| good.revision.digest == *digest)
+}
+
+/// Keeps of the releases to go back to what the policy wants kept: of the one that runs everywhere,
+/// what an older version, or a policy that wanted less, did not keep.
+pub(super) fn keep(phase: &Phase, cx: &mut Context<'_>, machines: &[&Machine]) {
+    let texts = cx.policy.rollback.restore_config;
+    if !texts {
+        for good in cx.memory.trusted.iter_mut().chain(&mut cx.memory.baked) {
+            good.setup.iter_mut().for_each(Setups::forget_texts);
+        }
+    }
+    let Some(good) = cx.memory.trusted.first() else { return };
+    let lacks = good.setup.as_ref().is_none_or(|setup| texts && setup.lacks_texts());
+    let runs_everywhere = machines.iter().filter(|machine| machine.release.is_some()).all(|one| {
+        one.release == good.revision.version && one.digest() == Some(&good.revision.digest)
+    });
+    if !(lacks && runs_everywhere && matches!(phase, Phase::Steady)) || machines.is_empty() {
+        return;
+    }
+    let seen = of_trusted(cx, machines, |_| true);
+    let Some(good) = cx.memory.trusted.first_mut() else { return };
+    match &mut good.setup {
+        None => good.setup = Some(seen),
+        Some(kept) if kept.is_alike(&seen) => kept.groups = seen.groups,
+        Some(_) => {}
+    }
+}
