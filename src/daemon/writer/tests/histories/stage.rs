@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     model::{
-        Checks, Crashes, Mode, NoData, OnBreach, Policy, Ratio, RollbackPolicy, Selector,
+        Checks, Crashes, Mode, NoData, OnBreach, Origin, Policy, Ratio, RollbackPolicy, Selector,
         Threshold, ThresholdKind, WatchPolicy,
     },
     sim::{
@@ -43,6 +43,7 @@ pub fn policy(dice: &mut Rng) -> Policy {
         total: Selector::metric("requests_total"),
         max: 0.02,
         strict: false,
+        from: Origin::PAGES,
     };
     Policy {
         name: "histories".to_owned(),
