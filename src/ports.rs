@@ -7,7 +7,11 @@
 
 mod clock;
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -237,6 +241,43 @@ pub trait MetricsPages: Send + Sync {
         target: &ScrapeTarget,
         reader: &mut dyn PageReader,
     ) -> Result<(), PageError>;
+}
+
+/// A query of a metrics server.
+#[derive(Clone, Copy)]
+pub struct ServerQuery<'a> {
+    /// Its name in the configuration.
+    pub server: &'a str,
+    /// `None`: the platform's own.
+    pub url: Option<&'a str>,
+    /// What it is to be shown; `None`: of the platform's own the platform's token, else nothing.
+    pub token: Option<&'a str>,
+    /// In `PromQL`; answered as of now.
+    pub query: &'a str,
+}
+
+/// One series of an answer: its labels, `__name__` among them, and samples with the times at which
+/// the server took them, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SampledSeries {
+    pub labels: BTreeMap<String, String>,
+    pub samples: Vec<(Timestamp, f64)>,
+}
+
+/// Why a metrics server told nothing, with what helps; for people, and without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct ServerError {
+    pub detail: String,
+    /// How long it wants to be left alone, when it said so.
+    pub retry_after: Option<Duration>,
+}
+
+/// Asks metrics servers.
+#[async_trait]
+pub trait MetricsServers: Send + Sync {
+    /// Bounded in time and size by the implementation.
+    async fn ask(&self, query: ServerQuery<'_>) -> Result<Vec<SampledSeries>, ServerError>;
 }
 
 /// Whether an image can still be pulled.

@@ -22,7 +22,10 @@ use crate::{
     fly::{Fly, FlySettings},
     notify::http::HttpNotifier,
     ports::Clock,
-    sources::pages::{CONCURRENCY, HttpPages, Scraper},
+    sources::{
+        pages::{CONCURRENCY, HttpPages, Scraper},
+        servers::{HttpServers, PlatformServer, Servers},
+    },
     store::{
         SqliteJournal,
         lock::{DirectoryLock, LockError},
@@ -51,6 +54,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     }
     let settings = FlySettings::from_env(config.organization.clone(), environment)
         .context("read FLY_… and WAVEOFF_MIRROR_… from the environment")?;
+    let servers = metrics_servers(&settings, &config)?;
     let fly = Arc::new(Fly::new(settings).context("set up the platform's client")?);
     let clock = Clock::system();
     let board = Board::new(&config.organization, clock.now());
@@ -89,7 +93,10 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     );
     let ports = Arc::new(Ports {
         platform: Arc::new(Counted::new(fly.clone(), board.clone())),
-        sources: vec![Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY))],
+        sources: vec![
+            Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY)),
+            Arc::new(servers),
+        ],
         registry: fly,
         notifier,
         journal: Arc::new(journal),
@@ -109,6 +116,13 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     };
     daemon::run(settings, ports, stop).await?;
     Ok(0)
+}
+
+/// Metrics servers, the platform's own among them.
+fn metrics_servers(settings: &FlySettings, config: &config::Config) -> anyhow::Result<Servers> {
+    let (url, authorization) = settings.prometheus().context("read FLY_API_TOKEN")?;
+    let servers = HttpServers::new(PlatformServer { url, authorization })?;
+    Ok(Servers::new(Arc::new(servers), config))
 }
 
 /// Takes the data directory and opens the journal in it. An inner error: somebody else has it.

@@ -3,7 +3,7 @@
 use super::problem::Wrong;
 
 /// Keys and the tables that they belong in.
-const PLACES: [(&str, &[&str]); 6] = [
+const PLACES: [(&str, &[&str]); 7] = [
     (
         "at the top of a threshold file, before the first [table]",
         &["apps", "exclude", "mode", "use"],
@@ -50,6 +50,7 @@ const PLACES: [(&str, &[&str]); 6] = [
         ],
     ),
     ("in a [[receiver]] of waveoff.toml", &["url", "url_env", "secrets_env", "max_age"]),
+    ("in a [[metrics_server]] of waveoff.toml", &["token_env", "app_label", "machine_label"]),
 ];
 
 /// What is wrong with a key that another table has; `here` is the table that it stands in.

@@ -197,7 +197,7 @@ impl Read {
         let file = File::new(path.display().to_string(), &text);
         if let Some(document) = settings::parse(&file) {
             let table = Reader::new(&file, String::new(), document.as_table(), None);
-            self.policies.extend(policy::read(&table, path, &stem));
+            self.policies.extend(policy::read(&table, path, &stem, &self.settings.servers));
         }
         self.problems.append(&mut file.problems.take());
         self.warnings.append(&mut file.warnings.take());
@@ -292,6 +292,7 @@ impl Read {
             keep_history,
             receivers,
             heartbeat,
+            servers: metrics_servers,
             freezes,
             per_organization_max,
         } = self.settings;
@@ -311,6 +312,7 @@ impl Read {
             data_dir,
             keep_history,
             receivers,
+            metrics_servers,
             heartbeat,
             own_app,
             policies,

@@ -9,6 +9,7 @@ mod files;
 mod freeze;
 mod keys;
 mod load;
+mod metrics_server;
 mod mirror;
 mod policy;
 mod problem;
@@ -26,6 +27,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 pub use apps::AppGlob;
 pub use files::Fingerprint;
 pub use load::{Checked, check, load};
+pub use metrics_server::{FLY, MetricsServer};
 pub use problem::{ConfigErrors, Problem};
 pub use units::{duration_text, share_text};
 
@@ -110,6 +112,8 @@ pub struct Config {
     /// How long history is kept.
     pub keep_history: Duration,
     pub receivers: BTreeMap<String, Receiver>,
+    /// By name; the platform's own is always there.
+    pub metrics_servers: BTreeMap<String, MetricsServer>,
     /// Called each minute while all is well; a secret, because who knows it can fake that.
     pub heartbeat: Option<Secret>,
     /// The app that this daemon runs as: never watched.
@@ -167,7 +171,14 @@ impl Config {
                 kept.receivers.insert(name.clone(), receiver.clone());
             }
         }
-        (!names.is_empty()).then_some((kept, names))
+        if names.is_empty() {
+            return None;
+        }
+        // What a kept policy is read from is kept as well.
+        for (name, server) in &old.metrics_servers {
+            kept.metrics_servers.entry(name.clone()).or_insert_with(|| server.clone());
+        }
+        Some((kept, names))
     }
 
     /// Patterns of policies that match none of `names`: the policy's name and the pattern.

@@ -7,6 +7,7 @@ use super::{
     apps::{self, AppGlob},
     entry::Entry,
     freeze,
+    metrics_server::Servers,
     problem::Wrong,
     reader::Reader,
     reserved_keys, rollback, threshold, units,
@@ -23,7 +24,12 @@ const fn seconds(seconds: u64) -> Duration {
 
 /// Reads a threshold file. What was wrong is in the reader's file, and stands in the result with
 /// its default; `None`: not even the apps are known.
-pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<PolicyFile> {
+pub(super) fn read(
+    table: &Reader<'_>,
+    path: &Path,
+    stem: &str,
+    servers: &Servers,
+) -> Option<PolicyFile> {
     let apps = table
         .require("apps", "name the apps, such as apps = [\"api-*\", \"web\"]")
         .map(|entry| (patterns(&entry), entry));
@@ -48,7 +54,7 @@ pub(super) fn read(table: &Reader<'_>, path: &Path, stem: &str) -> Option<Policy
         table.get("metrics").and_then(|entry| entry.table(None)).map(|table| metrics(&table));
     let (metrics_port, metrics_path) = metrics.unwrap_or_default();
     let freezes = table.get("freeze").map(|entry| freeze::read_all(&entry)).unwrap_or_default();
-    let thresholds = thresholds(table, &watch);
+    let thresholds = thresholds(table, &watch, servers);
     table.finish();
     let harmless = thresholds.iter().all(|threshold| threshold.on_breach == OnBreach::Alert);
     if mode != Mode::Observe && harmless && !thresholds.is_empty() {
@@ -205,7 +211,7 @@ fn metrics(table: &Reader<'_>) -> (Option<u16>, Option<String>) {
     (port, path)
 }
 
-fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
+fn thresholds(table: &Reader<'_>, watch: &WatchPolicy, servers: &Servers) -> Vec<Threshold> {
     let mut thresholds: Vec<Threshold> = Vec::new();
     let presets = table.get("use");
     let own = table.get("threshold");
@@ -229,7 +235,7 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy) -> Vec<Threshold> {
     }
     let empty = tables.is_empty() && thresholds.is_empty();
     for table in tables {
-        let Some(read) = threshold::read(&table) else { continue };
+        let Some(read) = threshold::read(&table, servers) else { continue };
         if let Some(name) = table.peek("name")
             && thresholds.iter().any(|other| other.name == read.name)
         {

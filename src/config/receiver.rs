@@ -105,6 +105,25 @@ pub(super) fn secret_url(
     Some(Secret::new(value.trim()))
 }
 
+/// The secret in the variable that a key names; `None` when it is not set, or no variable is named,
+/// and reported.
+pub(super) fn secret(
+    entry: &Entry<'_>,
+    what: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+    missing: &mut Vec<Problem>,
+) -> Option<Secret> {
+    let mut context = Context { environment, missing };
+    let (name, value) = from_variable(entry, what, &mut context)?;
+    let value = value?;
+    if !value.trim().bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        let message = format!("the variable {name} holds letters that no header can carry");
+        entry.wrong(Wrong::but(message, format!("set {name} to {what} itself")));
+        return None;
+    }
+    Some(Secret::new(value.trim()))
+}
+
 /// Where to send. `None`: wrong, and reported. Empty: the variable is not set.
 fn url(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) -> Option<Secret> {
     let written = table.get("url");
@@ -133,7 +152,7 @@ fn url(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) ->
                 ));
             });
             let url = url.ok()?;
-            warn_if_open(&entry, &url);
+            warn_if_open(&entry, &url, "messages go");
             Some(Secret::new(value.trim()))
         }
     }
@@ -153,7 +172,7 @@ fn written_url(entry: &Entry<'_>, format: Option<Format>) -> Option<Secret> {
             None
         }
         Ok(url) => {
-            warn_if_open(entry, &url);
+            warn_if_open(entry, &url, "messages go");
             Some(Secret::new(text))
         }
         Err(why) => {
@@ -177,8 +196,8 @@ fn usable(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Warns when messages would cross the open network unencrypted.
-fn warn_if_open(entry: &Entry<'_>, url: &Url) {
+/// Warns when something would cross the open network unencrypted.
+pub(super) fn warn_if_open(entry: &Entry<'_>, url: &Url, what: &str) {
     if url.scheme() != "http" {
         return;
     }
@@ -191,7 +210,8 @@ fn warn_if_open(entry: &Entry<'_>, url: &Url) {
         None => host == "localhost" || host.ends_with(".internal") || host.ends_with(".flycast"),
     };
     if !near {
-        entry.warn(Wrong::but("messages go out unencrypted over http://", "use https://"));
+        let message = format!("{what} out unencrypted over http://");
+        entry.warn(Wrong::but(message, "use https://"));
     }
 }
 

@@ -20,11 +20,6 @@ pub(super) fn key(key: &str) -> Option<Wrong> {
     Some(Wrong::but(format!("`{name}` is not available in this version"), (*instead).to_owned()))
 }
 
-pub(super) const SOURCES: [(&str, &str); 1] = [(
-    "fly",
-    "use \"machine\", the machine's own metrics page, or the presets \"checks\" and \"crashes\"",
-)];
-
 pub(super) const PRESETS: [(&str, &str); 1] =
     [("fly-http", "use \"checks\" and \"crashes\", and a `ratio` of the app's own counters")];
 

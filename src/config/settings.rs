@@ -12,6 +12,7 @@ use toml_edit::ImDocument;
 use super::{
     entry::Entry,
     freeze,
+    metrics_server::{self, Servers},
     problem::{Problem, Wrong},
     reader::{File, Reader},
     receiver, units,
@@ -44,6 +45,7 @@ pub(super) struct Settings {
     pub(super) keep_history: Duration,
     pub(super) receivers: Vec<Receiver>,
     pub(super) heartbeat: Option<Secret>,
+    pub(super) servers: Servers,
     pub(super) freezes: Vec<Freeze>,
     pub(super) per_organization_max: u32,
 }
@@ -58,6 +60,7 @@ impl Default for Settings {
             keep_history: Duration::from_secs(90 * 86_400),
             receivers: Vec::new(),
             heartbeat: None,
+            servers: metrics_server::unsaid(),
             freezes: Vec::new(),
             per_organization_max: 20,
         }
@@ -174,6 +177,9 @@ pub(super) fn read(
     }
     if let Some(entry) = table.get("heartbeat_url_env") {
         settings.heartbeat = receiver::secret_url(&entry, environment, missing);
+    }
+    if let Some(entry) = table.get("metrics_server") {
+        settings.servers = metrics_server::read_all(&entry, environment, missing);
     }
     if let Some(entry) = table.get("freeze") {
         settings.freezes = freeze::read_all(&entry);

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 use super::*;
 use crate::model::{
     Checks, Crashes, Gauge, Latency, MaxUnavailable, Mode, NoData, OnBreach, Ratio, Region,
-    RegionOrder, Strategy, ThresholdKind,
+    RegionOrder, SourceName, Strategy, ThresholdKind,
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -224,12 +224,12 @@ fn every_kind_of_threshold_is_understood() {
     assert_eq!(names, ["checks", "5xx", "p95", "memory", "crashes"]);
     let [checks, errors, latency, memory, crashes] = policy.thresholds.as_slice() else { panic!() };
     assert_eq!(checks.kind, ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 }));
-    let ThresholdKind::Ratio(Ratio { bad, total, max, strict: true }) = &errors.kind else {
+    let ThresholdKind::Ratio(Ratio { bad, total, max, strict: true, .. }) = &errors.kind else {
         panic!()
     };
     assert_eq!((bad.metric.as_str(), total.text.as_str(), *max), ("r", "r", 0.02));
     assert_eq!((errors.no_data, errors.on_breach), (NoData::Breach, OnBreach::Alert));
-    let ThresholdKind::Latency(Latency { histogram, quantile, bound_s, strict: false }) =
+    let ThresholdKind::Latency(Latency { histogram, quantile, bound_s, strict: false, .. }) =
         &latency.kind
     else {
         panic!()

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::{
     entry::Entry,
+    metrics_server::Servers,
     problem::{Wrong, alternatives},
     reader::Reader,
-    reserved_keys, selector, units,
+    selector, units,
 };
 use crate::{
-    model::{Kind, NoData, OnBreach, Selector, Threshold, ThresholdKind},
+    model::{Kind, NoData, OnBreach, Origin, Selector, Threshold, ThresholdKind},
     threshold::keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
 };
 
@@ -39,7 +40,7 @@ pub(super) fn preset(kind: Kind) -> Option<Threshold> {
 }
 
 /// Reads one threshold; `None` when it is not clear enough to go on with.
-pub(super) fn read(table: &Reader<'_>) -> Option<Threshold> {
+pub(super) fn read(table: &Reader<'_>, servers: &Servers) -> Option<Threshold> {
     let name = name(table);
     if let Some(name) = &name {
         table.rename(format!("threshold \"{name}\""));
@@ -55,7 +56,7 @@ pub(super) fn read(table: &Reader<'_>) -> Option<Threshold> {
         entry.choice(&[("rollback", OnBreach::Rollback), ("alert", OnBreach::Alert)], &[])
     });
     let kind = match kinds.as_slice() {
-        [(kind, entry)] => one_kind(table, kind.schema(), entry),
+        [(kind, entry)] => one_kind(table, kind.schema(), entry, servers),
         [] => {
             none(table);
             None
@@ -115,7 +116,12 @@ fn none(table: &Reader<'_>) {
     }
 }
 
-fn one_kind(table: &Reader<'_>, schema: &Schema, word: &Entry<'_>) -> Option<ThresholdKind> {
+fn one_kind(
+    table: &Reader<'_>,
+    schema: &Schema,
+    word: &Entry<'_>,
+    servers: &Servers,
+) -> Option<ThresholdKind> {
     for key in schema.strays() {
         if let Some(stray) = table.get(key) {
             let message = format!("a `{}` threshold has no `{key}`", schema.kind.as_str());
@@ -125,6 +131,7 @@ fn one_kind(table: &Reader<'_>, schema: &Schema, word: &Entry<'_>) -> Option<Thr
     let mut given = Given::default();
     for key in schema.keys {
         match key.place {
+            Place::Beside if key.takes == Takes::Source => read_from(&mut given, table, servers),
             Place::Beside => put(&mut given, key, entry(table, key).as_ref()),
             Place::Word => put(&mut given, key, Some(word)),
             Place::Braces => {}
@@ -172,6 +179,18 @@ fn entry<'a>(table: &Reader<'a>, key: &Key) -> Option<Entry<'a>> {
     }
 }
 
+/// Puts in whom the threshold is read from.
+fn read_from(given: &mut Given, table: &Reader<'_>, servers: &Servers) {
+    let Some(entry) = table.get("from") else { return };
+    let named = servers.values().map(|server| (server.name.as_str(), Some(server)));
+    let words: Vec<_> = std::iter::once(("machine", None)).chain(named).collect();
+    match entry.choice(&words, &[]) {
+        Some(Some(server)) => given.read_from(server.origin()),
+        Some(None) => given.read_from(Origin::PAGES),
+        None => {}
+    }
+}
+
 /// Puts in what an entry says, or what holds without it. What is wrong is left out.
 fn put(given: &mut Given, key: &Key, entry: Option<&Entry<'_>>) {
     let Some(entry) = entry else {
@@ -195,10 +214,8 @@ fn put(given: &mut Given, key: &Key, entry: Option<&Entry<'_>>) {
         Takes::Machines => some_machines(entry).map(Value::Number),
         Takes::Whole { least, most } => entry.whole(least..=most).map(Value::Whole),
         Takes::Flag => entry.boolean().map(Value::Flag),
-        Takes::Source => {
-            let machine = "machine";
-            entry.choice(&[(machine, Value::Word(machine))], &reserved_keys::SOURCES)
-        }
+        // Which ones there are is known to `read_from`.
+        Takes::Source => return,
     };
     if let Some(value) = value {
         given.put(key, value);

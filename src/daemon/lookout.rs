@@ -22,10 +22,12 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{Event, EventKind, Reason, reason::TokenLack},
+    model::{Event, EventKind, Reason, SourceName, reason::TokenLack},
     notify::recipients,
     ports::{PlatformError, TokenScope},
 };
+
+mod sources;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the platform may answer nobody before people are told.
@@ -58,7 +60,7 @@ pub(super) struct Lookout {
 /// Something of which people are told once.
 struct Topic {
     /// What the journal and the message ids call it.
-    name: &'static str,
+    name: String,
     /// What was told last and holds still, as the journal has it.
     told: Option<String>,
 }
@@ -67,6 +69,8 @@ struct Course {
     platform: Topic,
     clock: Topic,
     token: Topic,
+    /// Sources that tell nothing to anybody, since when, and what was told of them.
+    sources: BTreeMap<SourceName, (Option<Instant>, Topic)>,
     journal_since: Option<Instant>,
     page: Option<Page>,
     next_beat: Instant,
@@ -79,6 +83,7 @@ impl Lookout {
             platform: self.topic("platform").await,
             clock: self.topic("clock").await,
             token: self.topic("token").await,
+            sources: BTreeMap::new(),
             journal_since: None,
             page: None,
             next_beat: Instant::now() + FIRST_BEAT,
@@ -103,6 +108,7 @@ impl Lookout {
         self.journal(course).await;
         self.platform(&mut course.platform).await;
         self.clock(&mut course.clock).await;
+        self.sources(&mut course.sources).await;
         if Instant::now() >= course.next_token {
             course.next_token = Instant::now() + TOKEN_EVERY;
             self.token(&mut course.token).await;
@@ -116,13 +122,13 @@ impl Lookout {
         }
     }
 
-    async fn topic(&self, name: &'static str) -> Topic {
+    async fn topic(&self, name: &str) -> Topic {
         let told = self.ports.journal.note(&format!("told/{name}")).await;
         let told = told.unwrap_or_else(|error| {
             warn!("what was told of the {name} cannot be read: {error}");
             None
         });
-        Topic { name, told }
+        Topic { name: name.to_owned(), told }
     }
 
     /// Tells what holds now, unless it was told. `fact` recognises it again; `None`: all is well.
@@ -243,7 +249,7 @@ impl Lookout {
                 if let Err(error) = kept {
                     warn!("not recorded: {error}");
                 }
-                let mut topic = Topic { name: "journal", told: None };
+                let mut topic = Topic { name: "journal".to_owned(), told: None };
                 self.tell(&mut topic, None, event).await;
             }
             return;

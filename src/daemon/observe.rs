@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::{Ports, shared::Shared};
@@ -57,8 +57,11 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
     let (ledger, secrets, sampled) = tokio::join!(
         ledger(ports, look, wanted),
         secrets(ports, look, wanted),
-        samples(ports, look, &machines)
+        samples(ports, look, &machines, began)
     );
+    let mut org = shared.org_context(&look.app, began);
+    let troubles = ports.sources.iter().flat_map(|source| source.troubles());
+    org.sources_told = troubles.map(|(source, _)| source).collect();
     Observation {
         began,
         machines: Ok(machines),
@@ -66,7 +69,7 @@ pub(super) async fn observe(ports: &Ports, shared: &Shared, look: &Look) -> Obse
         secrets,
         samples: sampled.samples,
         blind: sampled.blind,
-        org: shared.org_context(&look.app, began),
+        org,
     }
 }
 
@@ -119,15 +122,16 @@ async fn secrets(ports: &Ports, look: &Look, wanted: bool) -> Option<Secrets> {
 }
 
 /// Asks every source for what the policy wants of it.
-async fn samples(ports: &Ports, look: &Look, machines: &[Machine]) -> Sampled {
-    let asked = ports.sources.iter().map(|source| async {
-        let wanted = look.policy.wants(source.name());
-        if wanted.is_empty() {
-            return (source.name(), Answer::default());
-        }
-        let (app, policy) = (&look.app, &look.policy);
-        let question = Question { app, machines, wanted: &wanted, policy };
-        (source.name(), source.read(question).await)
+async fn samples(ports: &Ports, look: &Look, machines: &[Machine], listed: Timestamp) -> Sampled {
+    let (app, policy) = (&look.app, &look.policy);
+    let asked = policy.sources().into_iter().map(|name| async {
+        let wanted = policy.wants(&name);
+        let question = Question { app, source: &name, listed, machines, wanted: &wanted, policy };
+        let answer = match ports.sources.iter().find(|source| source.has(&name)) {
+            Some(source) => source.read(question).await,
+            None => Answer { samples: Vec::new(), blind: Some("nobody reads it".to_owned()) },
+        };
+        (name, answer)
     });
     let mut sampled = Sampled::default();
     for (name, answer) in join_all(asked).await {

@@ -94,7 +94,7 @@ impl Reload {
             return;
         }
         info!("what vanished from the configuration is gone for good");
-        self.publish.send_replace(Arc::new(config));
+        self.send(config);
     }
 
     /// Puts a configuration in force; what vanished from it stays a little longer.
@@ -103,7 +103,7 @@ impl Reload {
         match kept {
             None => {
                 course.wanted = None;
-                self.publish.send_replace(Arc::new(config));
+                self.send(config);
             }
             Some((kept, names)) => {
                 warn!(
@@ -113,9 +113,17 @@ impl Reload {
                 );
                 let since = course.wanted.take().map_or_else(Instant::now, |(_, since)| since);
                 course.wanted = Some((config, since));
-                self.publish.send_replace(Arc::new(kept));
+                self.send(kept);
             }
         }
+    }
+
+    /// Sources know before anybody asks them for what is new.
+    fn send(&self, config: Config) {
+        for source in &self.ports.sources {
+            source.configure(&config);
+        }
+        self.publish.send_replace(Arc::new(config));
     }
 
     /// Records what happened to the configuration, now or when the journal can be written.

@@ -155,6 +155,8 @@ impl Shared {
             neighbours,
             listening: silent && self.started.elapsed() < LISTENING,
             platform_told: self.is_platform_told(),
+            // What is told of sources is known where they are asked.
+            sources_told: BTreeSet::new(),
             rollbacks: self.rollbacks_of_others(app, now),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Blindness is a state of its own, told to people, and never evidence against a release.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::SignedDuration;
 
@@ -69,9 +69,9 @@ pub(super) fn unseen(cx: &Context<'_>, evidence: &[Evidence]) -> Option<Unseen> 
     if cx.memory.platform_blind.is_some() {
         return Some(Unseen::Platform);
     }
-    let blind =
-        cx.memory.blind.contains_key(&SourceName::Pages) && verdict::rests_on_metrics(evidence);
-    blind.then_some(Unseen::Metrics)
+    let sources = verdict::rests_on(cx.policy, evidence);
+    let blind = |source| cx.memory.blind.contains_key(source);
+    (!sources.is_empty() && sources.iter().all(blind)).then_some(Unseen::Metrics)
 }
 
 /// An answer of the platform that cannot be the whole truth; nothing is concluded from it.
@@ -91,33 +91,58 @@ pub(super) fn platform_seen(cx: &mut Context<'_>) {
     }
 }
 
-/// Notices when no metrics page at all can be read, and when one can again.
+/// Notices when a source tells nothing at all, and when it does again: no metrics page can be read, or
+/// a metrics server does not answer.
 pub(super) fn sees_metrics(cx: &mut Context<'_>, round: &Round<'_>) {
+    let wanted = cx.policy.sources();
+    let known = cx.memory.blind.keys().chain(round.observation.blind.keys()).chain(&wanted);
+    let known: BTreeSet<SourceName> = known.cloned().collect();
+    for source in known {
+        sees(cx, round, &source, wanted.contains(&source));
+    }
+}
+
+fn sees(cx: &mut Context<'_>, round: &Round<'_>, source: &SourceName, wanted: bool) {
     let now = cx.now;
-    let samples = &round.observation.samples;
-    let blind = round.observation.blind.get(&SourceName::Pages);
+    let read = round.observation.samples.iter().any(|sample| sample.source == *source);
+    let blind = round.observation.blind.get(source);
     // A release that takes its own metrics down is the release's fault, not ours: while
     // some machines are up and none answers, that is blindness all the same.
-    let wanted = cx.policy.wants_pages();
     let Some(reason) = blind.filter(|_| !round.machines.is_empty()).cloned() else {
-        if (!samples.is_empty() || !wanted)
-            && let Some(was) = cx.memory.blind.remove(&SourceName::Pages)
+        if (read || !wanted)
+            && let Some(was) = cx.memory.blind.remove(source)
             && was.announced
         {
-            cx.say(EventKind::MonitorRecovered, Reason::MetricsReadable);
+            cx.say(EventKind::MonitorRecovered, readable(source));
         }
         return;
     };
-    let state = cx.memory.blind.entry(SourceName::Pages).or_insert_with(|| Blind {
+    let state = cx.memory.blind.entry(source.clone()).or_insert_with(|| Blind {
         since: now,
         reason: reason.clone(),
         announced: false,
     });
-    let announce =
-        !state.announced && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
+    let told = round.observation.org.sources_told.contains(source);
+    let announce = !state.announced
+        && !told
+        && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
     state.announced |= announce;
     if announce {
-        cx.say(EventKind::MonitorBlind, Reason::MetricsUnreadable { detail: reason });
+        cx.say(EventKind::MonitorBlind, unreadable(source, reason));
+    }
+}
+
+fn readable(source: &SourceName) -> Reason {
+    match source {
+        SourceName::Pages => Reason::MetricsReadable,
+        SourceName::Server(name) => Reason::ServerReadable { server: name.clone() },
+    }
+}
+
+fn unreadable(source: &SourceName, detail: String) -> Reason {
+    match source {
+        SourceName::Pages => Reason::MetricsUnreadable { detail },
+        SourceName::Server(name) => Reason::ServerUnreadable { server: name.clone(), detail },
     }
 }
 

@@ -301,6 +301,7 @@ mod pauses;
 mod phases;
 mod places;
 mod regions;
+mod servers;
 mod setups;
 mod sight;
 mod stage;

@@ -16,7 +16,8 @@ use super::{
     watch::is_on,
 };
 use crate::model::{
-    EventKind, Machine, MachineState, Obstacle, Policy, ProcessGroup, Reason, Region, Verdict,
+    EventKind, Machine, MachineSample, MachineState, Obstacle, Policy, ProcessGroup, Reason,
+    Region, SourceName, Verdict,
 };
 
 /// Two looks further apart than this, and than three rounds of the pace, did not see what was between
@@ -81,7 +82,7 @@ pub(super) fn interrupted(watch: &mut Watch) {
 fn note_fed_groups(policy: &Policy, watch: &mut Watch, round: &Round<'_>) {
     let is_read = |machine: &Machine| {
         let mut samples = round.observation.samples.iter();
-        samples.any(|sample| sample.machine == machine.id && sample.readings.is_ok())
+        samples.any(|sample| is_page_of(sample, machine) && sample.readings.is_ok())
     };
     let on: Vec<&&Machine> = round.machines.iter().filter(|m| is_on(watch, m)).collect();
     for machine in on {
@@ -104,6 +105,9 @@ fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle
     }
     if let Some(unread) = unread(&watch.fed_groups, started(), round) {
         return Some(unread);
+    }
+    if let Some(source) = silent(round) {
+        return Some(Obstacle::SourceSilent { source: source.clone() });
     }
     if let Some((region, threshold)) = verdict::sick_region(watch, now) {
         return Some(Obstacle::SickRegion { region, threshold });
@@ -128,6 +132,10 @@ fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle
     })
 }
 
+fn is_page_of(sample: &MachineSample, machine: &Machine) -> bool {
+    sample.source == SourceName::Pages && sample.machine == machine.id
+}
+
 /// Started machines of groups that can be read, and were not in this round: more than a third of
 /// them, or all that a group has in a region. What has no address cannot be read by anybody.
 fn unread<'a>(
@@ -136,7 +144,8 @@ fn unread<'a>(
     round: &Round<'_>,
 ) -> Option<Obstacle> {
     // A policy that wants nothing of pages reads none.
-    if round.observation.samples.is_empty() {
+    let of_pages = |sample: &MachineSample| sample.source == SourceName::Pages;
+    if !round.observation.samples.iter().any(of_pages) {
         return None;
     }
     let (mut all, mut missing) = (0, 0);
@@ -149,12 +158,17 @@ fn unread<'a>(
             .observation
             .samples
             .iter()
-            .any(|sample| sample.machine == machine.id && sample.readings.is_ok());
+            .any(|sample| is_page_of(sample, machine) && sample.readings.is_ok());
         missing += u32::from(!read);
         *regions.entry((&machine.group, &machine.region)).or_default() |= read;
     }
     let blind = missing * UNREAD_PART > all || regions.values().any(|read| !read);
     blind.then_some(Obstacle::Unread { machines: missing, of: all })
+}
+
+/// A metrics server that told nothing in this round.
+fn silent<'a>(round: &'a Round<'_>) -> Option<&'a SourceName> {
+    round.observation.blind.keys().find(|source| **source != SourceName::Pages)
 }
 
 /// Whether the requests say that the release is well: they came to the end of the bake, in several

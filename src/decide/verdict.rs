@@ -56,14 +56,16 @@ pub(super) fn overall(evidence: &[Evidence]) -> Verdict {
         .unwrap_or(Verdict::Inconclusive)
 }
 
-/// Whether there are breaches, and every one was read from metrics pages.
-pub(super) fn rests_on_metrics(evidence: &[Evidence]) -> bool {
-    let mut breaching = evidence
-        .iter()
-        .filter(|evidence| evidence.verdict == Verdict::Breach)
-        .map(|evidence| evidence.kind.source() == Some(SourceName::Pages))
-        .peekable();
-    breaching.peek().is_some() && breaching.all(|from_pages| from_pages)
+/// Whom the breaches were read from, when there are any and none was read from the platform's list
+/// of machines.
+pub(super) fn rests_on(policy: &Policy, evidence: &[Evidence]) -> BTreeSet<SourceName> {
+    let mut breaching = evidence.iter().filter(|evidence| evidence.verdict == Verdict::Breach);
+    if breaching.clone().any(|evidence| !evidence.kind.reads_series()) {
+        return BTreeSet::new();
+    }
+    // The policy may have lost the threshold meanwhile.
+    let source = |one: &Evidence| policy.source_of(&one.threshold).cloned();
+    breaching.by_ref().map(|one| source(one).unwrap_or(SourceName::Pages)).collect()
 }
 
 /// When the release will have been watched long enough to be trusted. `None`: not known yet.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{
         Count, Digest, HostStatus, InstanceId, Machine, MachineId, MachineSample, MachineState,
-        Observation, Policy, Readings, ReleaseStatus, Since,
+        Observation, Policy, Readings, ReleaseStatus, Since, SourceName,
     },
     threshold::{self, Look, MachineSeen, Round, ThresholdState},
 };
@@ -100,25 +100,19 @@ pub(super) fn absorb(
             watch.up_since.get_or_insert(now);
         }
     }
-    let samples: BTreeMap<&MachineId, &MachineSample> =
-        observation.samples.iter().map(|sample| (&sample.machine, sample)).collect();
-    let (mut on, mut control, mut read) = (Vec::new(), Vec::new(), Vec::new());
-    for machine in machines {
-        let readings = samples.get(&machine.id).and_then(|sample| readings(machine, sample));
-        if is_on(watch, machine) {
-            if readings.is_some() {
-                read.push(machine.instance.clone());
-            }
-            on.push(look(policy, watch, machine, readings, now));
-        } else if is_control(watch, known_good, machine) {
-            let exits_since = watch.since;
-            control.push(Look { machine, readings, past_counts: false, exits_since });
-        }
-    }
-    let round = Round { policy, now, learning: watch.learning, on: &on, control: &control };
+    let heard: Vec<Heard<'_>> = std::iter::once(SourceName::Pages)
+        .chain(policy.sources().into_iter().filter(|source| *source != SourceName::Pages))
+        .map(|source| hear(policy, watch, machines, known_good, (observation, source), now))
+        .collect();
     let mut took = threshold::Took::default();
     watch.thresholds.retain(|name, _| policy.thresholds.iter().any(|one| one.name == *name));
     for one in &policy.thresholds {
+        let source = one.source().unwrap_or(&SourceName::Pages);
+        let Some(Heard { on, control, .. }) = heard.iter().find(|heard| heard.source == *source)
+        else {
+            continue;
+        };
+        let round = Round { policy, now, learning: watch.learning, on, control };
         let fresh = || ThresholdState::begin(one, watch.since);
         let state = watch.thresholds.entry(one.name.clone()).or_insert_with(fresh);
         let took_in = threshold::absorb(one, state, &round);
@@ -126,6 +120,16 @@ pub(super) fn absorb(
         took.closed |= took_in.closed;
         took.forgave |= took_in.forgave;
     }
+    // Only a page holds what a process counted before anybody looked.
+    let pages = samples_of(observation, &SourceName::Pages);
+    let read: Vec<InstanceId> = machines
+        .iter()
+        .filter(|machine| is_on(watch, machine))
+        .filter(|machine| {
+            pages.get(&machine.id).is_some_and(|sample| readings(machine, sample).is_some())
+        })
+        .map(|machine| machine.instance.clone())
+        .collect();
     watch.absorbed.extend(read);
     if watch.absorbed.len() > INSTANCES_REMEMBERED {
         watch.absorbed.retain(|instance| machines.iter().any(|m| m.instance == *instance));
@@ -138,6 +142,43 @@ pub(super) fn absorb(
         watch.seen_s = 0.0;
     }
     watch.blocks = watch.blocks.saturating_add(u32::from(took.closed));
+}
+
+/// What one source said of the machines of a release, and of those that run the known-good one.
+struct Heard<'a> {
+    source: SourceName,
+    on: Vec<Look<'a>>,
+    control: Vec<Look<'a>>,
+}
+
+fn hear<'a>(
+    policy: &Policy,
+    watch: &Watch,
+    machines: &[&'a Machine],
+    known_good: Option<&Digest>,
+    (observation, source): (&'a Observation, SourceName),
+    now: Timestamp,
+) -> Heard<'a> {
+    let samples = samples_of(observation, &source);
+    let (mut on, mut control) = (Vec::new(), Vec::new());
+    for machine in machines {
+        let readings = samples.get(&machine.id).and_then(|sample| readings(machine, sample));
+        if is_on(watch, machine) {
+            on.push(look(policy, watch, machine, readings, now));
+        } else if is_control(watch, known_good, machine) {
+            let exits_since = watch.since;
+            control.push(Look { machine, readings, past_counts: false, exits_since });
+        }
+    }
+    Heard { source, on, control }
+}
+
+fn samples_of<'a>(
+    observation: &'a Observation,
+    source: &SourceName,
+) -> BTreeMap<&'a MachineId, &'a MachineSample> {
+    let samples = observation.samples.iter().filter(|sample| sample.source == *source);
+    samples.map(|sample| (&sample.machine, sample)).collect()
 }
 
 /// What a machine's sources say of the instance that is listed.
@@ -286,5 +327,7 @@ pub(super) fn absorb_confirm(
             confirm.thresholds.entry(threshold.clone()).or_default().add(count);
         }
     }
-    confirm.absorbed.insert(machine.instance.clone());
+    if sample.source == SourceName::Pages {
+        confirm.absorbed.insert(machine.instance.clone());
+    }
 }

@@ -120,6 +120,20 @@ impl FlySettings {
     }
 }
 
+impl FlySettings {
+    /// The platform's managed Prometheus of the organization, and the header that it wants.
+    ///
+    /// # Errors
+    /// When the token is none.
+    pub fn prometheus(&self) -> Result<(String, Secret), FlyError> {
+        let tokens = Tokens::parse(self.token.expose()).map_err(|why| FlyError(why.to_owned()))?;
+        let url = format!("{}/prometheus/{}", self.api_url, self.organization);
+        let scheme = if tokens.macaroons.is_empty() { "Bearer" } else { "FlyV1" };
+        let list = if tokens.macaroons.is_empty() { &tokens.others } else { &tokens.macaroons };
+        Ok((url, Secret::new(format!("{scheme} {}", list.join(",")))))
+    }
+}
+
 /// The base URLs, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Bases {

@@ -31,8 +31,8 @@ pub use machine::{
 };
 pub use name::{Named, Unresolved};
 pub use observation::{
-    Count, Distress, MachineSample, Observation, Oddity, OrgContext, Readings, Selection, Since,
-    SourceName, Want, Wanted,
+    Count, Distress, MachineSample, Observation, Oddity, OrgContext, Origin, Readings, Selection,
+    Since, SourceName, Want, Wanted,
 };
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{

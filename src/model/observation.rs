@@ -1,6 +1,9 @@
 //! What one round saw of one app. A source that could not be read is a value here, not an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,11 +17,63 @@ use super::{
 };
 
 /// Where facts come from. Each source is blind or not by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
 pub enum SourceName {
     /// The machines' own metrics pages.
     Pages,
+    /// A metrics server, by its name in the configuration; `fly` is the platform's own.
+    Server(String),
+}
+
+/// What no metrics server can be called.
+const PAGES: &str = "pages";
+
+impl SourceName {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Pages => PAGES,
+            Self::Server(name) => name,
+        }
+    }
+}
+
+impl From<SourceName> for String {
+    fn from(source: SourceName) -> Self {
+        source.as_str().to_owned()
+    }
+}
+
+impl From<String> for SourceName {
+    fn from(text: String) -> Self {
+        if text == PAGES { Self::Pages } else { Self::Server(text) }
+    }
+}
+
+/// Whom a threshold's numbers are read from, and how far apart they are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub source: SourceName,
+    /// How often a metrics server reads its targets; 0: each look is a reading.
+    pub every: Duration,
+}
+
+impl Origin {
+    /// The machines' own pages.
+    pub const PAGES: Self = Self { source: SourceName::Pages, every: Duration::ZERO };
+
+    /// A metrics server that reads its targets so often.
+    pub fn server(name: &str, every: Duration) -> Self {
+        Self { source: SourceName::Server(name.to_owned()), every }
+    }
+
+    /// ` from fly`, where it is not the machines' pages.
+    pub fn told(&self) -> String {
+        match &self.source {
+            SourceName::Pages => String::new(),
+            SourceName::Server(name) => format!(" from {name}"),
+        }
+    }
 }
 
 /// What a threshold wants to be told, and by whom.
@@ -26,8 +81,8 @@ pub enum SourceName {
 pub enum Want {
     /// The platform's list of machines has it all.
     Machines,
-    /// Something on the machines' metrics pages.
-    Pages(Selection),
+    /// Something among the series of the machines, in a source.
+    Series(SourceName, Selection),
 }
 
 /// What is looked for among the series of one machine.
@@ -125,6 +180,9 @@ pub struct OrgContext {
     pub listening: bool,
     /// That the platform cannot be read is told of for the whole organization: no app need say so.
     pub platform_told: bool,
+    /// Sources of which it is told for the whole organization that they tell nothing.
+    #[serde(default)]
+    pub sources_told: BTreeSet<SourceName>,
     /// Rollbacks of other apps in the last 24 hours.
     #[serde(default)]
     pub rollbacks: u32,

@@ -8,6 +8,7 @@ use super::{
     freeze::Freeze,
     ids::{AppName, Digest, Region},
     machine::ImageRef,
+    observation::Origin,
     selector::Selector,
 };
 
@@ -81,6 +82,7 @@ pub struct Ratio {
     pub total: Selector,
     pub max: f64,
     pub strict: bool,
+    pub from: Origin,
 }
 
 /// Share of requests slower than `bound_s` seconds, which may not exceed `1 - quantile`.
@@ -91,6 +93,7 @@ pub struct Latency {
     pub quantile: f64,
     pub bound_s: f64,
     pub strict: bool,
+    pub from: Origin,
 }
 
 /// A gauge above `max` on every scrape for `sustain`, on at least `quorum` of the machines.
@@ -100,6 +103,7 @@ pub struct Gauge {
     pub max: f64,
     pub sustain: Duration,
     pub quorum: f64,
+    pub from: Origin,
 }
 
 /// `consecutive` failures of a Fly health check, on at least the share `failing` of machines.

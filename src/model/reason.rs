@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     evidence::{Note, Tally},
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
+    observation::SourceName,
     operator::Signed,
     report::{MachineFailure, MachineReport, Shown, Unwell, Wait},
     setup::Drift,
@@ -66,6 +67,10 @@ pub enum Obstacle {
     Unread {
         machines: u32,
         of: u32,
+    },
+    /// A metrics server tells nothing.
+    SourceSilent {
+        source: SourceName,
     },
     /// A region of its own fails most of its requests.
     SickRegion {
@@ -246,6 +251,14 @@ pub enum Reason {
         detail: String,
     },
     MetricsReadable,
+    /// A metrics server tells nothing.
+    ServerUnreadable {
+        server: String,
+        detail: String,
+    },
+    ServerReadable {
+        server: String,
+    },
     /// What a threshold reads cannot be judged.
     Unjudgeable {
         threshold: String,

@@ -26,6 +26,7 @@ pub use model::{
     machine::{Moment, State},
     org::{Org, Placed, Totals},
     page::Counted,
+    proxied::ProxySeries,
     quirks::Quirks,
     refusal::Refusal,
     rights::{Denial, Right, owner_of},

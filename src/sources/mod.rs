@@ -2,18 +2,25 @@
 //!
 //! Every source is behind one trait: it is told which machines there are and what is wanted of
 //! them, and answers with a sample per machine, or why it is blind. Sources are blind each by
-//! itself. `pages` reads the machines' own metrics pages.
+//! itself. `pages` reads the machines' own metrics pages, `servers` asks metrics servers.
 
 pub mod pages;
+pub mod servers;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
+use crate::config::Config;
 use crate::model::{AppName, Machine, MachineSample, Policy, SourceName, Wanted};
 
 /// What a source is asked in a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     pub app: &'a AppName,
+    /// Which source is meant, of those that the asked one stands for.
+    pub source: &'a SourceName,
+    /// When the machines were listed: what happened since may not be in the list.
+    pub listed: Timestamp,
     /// All machines of the app; a source knows which of them can tell anything.
     pub machines: &'a [Machine],
     /// Never empty.
@@ -35,6 +42,17 @@ pub struct Answer {
 /// without saying so in its answer.
 #[async_trait]
 pub trait Source: Send + Sync {
-    fn name(&self) -> SourceName;
+    /// Whether it stands for this source.
+    fn has(&self, source: &SourceName) -> bool;
+    /// What tells nothing to anybody, and why: it is told of once for the whole organization.
+    fn troubles(&self) -> Vec<(SourceName, String)> {
+        Vec::new()
+    }
+    /// Whether somebody was answered by this source, the last time it was asked.
+    fn is_answered(&self, _source: &SourceName) -> bool {
+        false
+    }
+    /// Takes a configuration that is in force from now on.
+    fn configure(&self, _config: &Config) {}
     async fn read(&self, question: Question<'_>) -> Answer;
 }

@@ -13,7 +13,7 @@ use super::{
     },
     signed,
 };
-use crate::model::{Count, Evidence, Note, Oddity, Region, Since, Tally, Verdict};
+use crate::model::{Count, Evidence, Note, Oddity, Origin, Region, Since, Tally, Verdict};
 
 /// Blocks with events in them before anything is said for a release.
 const BLOCKS_MIN: u32 = 3;
@@ -114,7 +114,7 @@ impl Counted {
         Some(fed)
     }
 
-    fn absorb(&mut self, name: &str, round: &Round<'_>) -> Took {
+    fn absorb(&mut self, name: &str, round: &Round<'_>, origin: &Origin) -> Took {
         let mut took = Took::default();
         let pages = round.on.iter().filter_map(|look| look.readings);
         self.odd = pages.filter_map(|page| page.oddities.get(name)).next().cloned();
@@ -145,7 +145,7 @@ impl Counted {
                 self.control_recent.add(round.now, count.n, count.k);
             }
         }
-        let settings = round.policy.settings();
+        let settings = round.policy.settings_for(origin);
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
@@ -232,9 +232,9 @@ pub(super) fn fits(own: &Own, question: &str, (share, strict): (f64, bool)) -> b
         if counted.detector.judges(share, strict) && counted.question == question)
 }
 
-pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>) -> Took {
+pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin) -> Took {
     match own {
-        Own::Counted(counted) => counted.absorb(name, round),
+        Own::Counted(counted) => counted.absorb(name, round, from),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Took::default(),
     }
 }

@@ -12,7 +12,7 @@ use super::{
     machines, speak,
 };
 use crate::model::{
-    Evidence, Gauge, Kind, MachineId, Note, Selection, ThresholdKind, Unit, Verdict, Want,
+    Evidence, Gauge, Kind, MachineId, Note, Origin, Selection, ThresholdKind, Unit, Verdict, Want,
 };
 
 pub(super) const SCHEMA: Schema = Schema {
@@ -61,6 +61,7 @@ fn make(given: &Given) -> Option<ThresholdKind> {
         max: given.number("max")?,
         sustain: given.span(FOR)?,
         quorum: given.number("quorum")?,
+        from: given.origin(),
     }))
 }
 
@@ -78,7 +79,11 @@ impl Room for Gauge {
     }
 
     fn want(&self) -> Want {
-        Want::Pages(Selection::Largest { gauge: self.gauge.clone() })
+        Want::Series(self.from.source.clone(), Selection::Largest { gauge: self.gauge.clone() })
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.from)
     }
 
     fn begin(&self, _now: Timestamp) -> Own {
@@ -132,7 +137,7 @@ impl Room for Gauge {
         } else {
             Unit::Plain
         };
-        (self.max, unit, self.gauge.to_string())
+        (self.max, unit, format!("{}{}", self.gauge, self.from.told()))
     }
 
     fn must_last(&self) -> Option<(&'static str, Duration)> {

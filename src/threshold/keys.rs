@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{checks, crashes, gauge, latency, ratio};
-use crate::model::{Kind, Selector, ThresholdKind};
+use crate::model::{Kind, Origin, Selector, ThresholdKind};
 
 /// A share of requests below this is beyond what they can show.
 pub const SHARE_MIN: f64 = 1e-6;
@@ -119,6 +119,7 @@ pub enum Value {
 pub struct Given {
     selectors: BTreeMap<&'static str, Selector>,
     values: BTreeMap<&'static str, Value>,
+    origin: Option<Origin>,
 }
 
 impl Given {
@@ -130,6 +131,11 @@ impl Given {
         self.selectors.insert(key.name, selector);
     }
 
+    /// Whom it is read from.
+    pub fn read_from(&mut self, origin: Origin) {
+        self.origin = Some(origin);
+    }
+
     /// Takes out a selector that cannot be meant.
     pub fn drop_selector(&mut self, key: &Key) {
         self.selectors.remove(key.name);
@@ -137,6 +143,10 @@ impl Given {
 
     pub fn selector(&self, key: &str) -> Option<&Selector> {
         self.selectors.get(key)
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.origin.clone().unwrap_or(Origin::PAGES)
     }
 
     pub(super) fn number(&self, key: &str) -> Option<f64> {
@@ -219,13 +229,14 @@ pub fn beside() -> Vec<&'static str> {
     names
 }
 
-/// Where a kind that reads metrics pages finds them.
+/// Whom a kind that reads series has them from.
 pub(super) const FROM: Key = Key {
     name: "from",
     place: Place::Beside,
     takes: Takes::Source,
     unsaid: Unsaid::Means(Value::Word("machine")),
-    doc: "where it is read: the machine's own metrics page, over the private network",
+    doc: "where it is read: from the machine's own metrics page over the private network, from \
+          Fly's managed Prometheus, or from a `[[metrics_server]]` of waveoff.toml",
 };
 
 /// How a kind that counts events takes its blocks.

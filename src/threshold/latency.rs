@@ -10,7 +10,7 @@ use super::{
     keys::{FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
     speak,
 };
-use crate::model::{Evidence, Kind, Latency, Selection, ThresholdKind, Unit, Want};
+use crate::model::{Evidence, Kind, Latency, Origin, Selection, ThresholdKind, Unit, Want};
 
 pub(super) const SCHEMA: Schema = Schema {
     kind: Kind::Latency,
@@ -55,6 +55,7 @@ fn make(given: &Given) -> Option<ThresholdKind> {
         quantile: given.number("quantile")?,
         bound_s: given.span("max")?.as_secs_f64(),
         strict: given.flag("strict")?,
+        from: given.origin(),
     }))
 }
 
@@ -71,7 +72,14 @@ impl Room for Latency {
     }
 
     fn want(&self) -> Want {
-        Want::Pages(Selection::Slow { histogram: self.histogram.clone(), bound_s: self.bound_s })
+        Want::Series(
+            self.from.source.clone(),
+            Selection::Slow { histogram: self.histogram.clone(), bound_s: self.bound_s },
+        )
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.from)
     }
 
     fn allowed_share(&self) -> Option<(f64, bool)> {
@@ -87,7 +95,7 @@ impl Room for Latency {
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        counted::absorb(name, own, round)
+        counted::absorb(name, own, round, &self.from)
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
@@ -95,15 +103,17 @@ impl Room for Latency {
     }
 
     fn terms(&self) -> (f64, Unit, String) {
-        let source = format!("{} slower than {} ms", self.histogram, self.bound_s * 1000.0);
+        let from = self.from.told();
+        let source = format!("{}{from} slower than {} ms", self.histogram, self.bound_s * 1000.0);
         (self.share().0, Unit::SlowerThan(self.bound_s), source)
     }
 
     fn describe(&self) -> String {
         format!(
-            "at most {} of {} slower than {}{}",
+            "at most {} of {}{} slower than {}{}",
             speak::written(self.share().0),
             self.histogram,
+            self.from.told(),
             speak::seconds(self.bound_s),
             speak::strictly(self.strict)
         )

@@ -23,6 +23,8 @@ pub mod speak;
 mod state;
 pub mod watched;
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
@@ -33,7 +35,7 @@ pub use self::{
     watched::Applies,
 };
 use crate::model::{
-    Evidence, Kind, Machine, NoData, Note, OnBreach, Policy, Readings, SourceName, Tally,
+    Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, SourceName, Tally,
     Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
 };
 use detect::ratio::RatioSettings;
@@ -60,11 +62,12 @@ impl Kind {
         }
     }
 
-    /// Whom evidence of this kind was read from; `None`: the platform's list of machines.
-    pub fn source(self) -> Option<SourceName> {
+    /// Whether evidence of this kind is read from series, and not from the platform's list of
+    /// machines.
+    pub fn reads_series(self) -> bool {
         match self {
-            Self::Ratio | Self::Latency | Self::Gauge => Some(SourceName::Pages),
-            Self::Checks | Self::Crashes => None,
+            Self::Ratio | Self::Latency | Self::Gauge => true,
+            Self::Checks | Self::Crashes => false,
         }
     }
 
@@ -173,6 +176,10 @@ pub trait Room {
     fn kind(&self) -> Kind;
     /// What it has to be told, and by which source.
     fn want(&self) -> Want;
+    /// Whom it is read from; `None`: the platform's list of machines.
+    fn origin(&self) -> Option<&Origin> {
+        None
+    }
     /// The share of bad events that it allows, and whether strictly; `None`: it counts no events.
     fn allowed_share(&self) -> Option<(f64, bool)> {
         None
@@ -221,23 +228,38 @@ impl Threshold {
     pub fn room(&self) -> &dyn Room {
         room(&self.kind)
     }
+
+    /// Whom it is read from; `None`: the platform's list of machines.
+    pub fn source(&self) -> Option<&SourceName> {
+        self.room().origin().map(|origin| &origin.source)
+    }
 }
 
 impl Policy {
     /// What the thresholds want to be told by a source.
-    pub fn wants(&self, source: SourceName) -> Vec<Wanted> {
-        let wanted = |threshold: &Threshold| match (threshold.room().want(), source) {
-            (Want::Pages(selection), SourceName::Pages) => {
+    pub fn wants(&self, source: &SourceName) -> Vec<Wanted> {
+        let wanted = |threshold: &Threshold| match threshold.room().want() {
+            Want::Series(from, selection) if from == *source => {
                 Some(Wanted { threshold: threshold.name.clone(), selection })
             }
-            (Want::Machines, SourceName::Pages) => None,
+            Want::Series(..) | Want::Machines => None,
         };
         self.thresholds.iter().filter_map(wanted).collect()
     }
 
+    /// Whom the thresholds are read from, besides the platform's list of machines.
+    pub fn sources(&self) -> BTreeSet<SourceName> {
+        self.thresholds.iter().filter_map(Threshold::source).cloned().collect()
+    }
+
     /// Whether any threshold is read from metrics pages.
     pub fn wants_pages(&self) -> bool {
-        !self.wants(SourceName::Pages).is_empty()
+        self.sources().contains(&SourceName::Pages)
+    }
+
+    /// Whom a threshold is read from, by its name.
+    pub fn source_of(&self, threshold: &str) -> Option<&SourceName> {
+        self.thresholds.iter().find(|one| one.name == threshold)?.source()
     }
 
     /// The detectors' settings: the promised rate of false rollbacks, split over what can cause
@@ -250,6 +272,14 @@ impl Policy {
             watch: WATCH_HORIZON.max(self.watch.bake),
             block: self.watch.block.max(self.watch.scrape_every),
         }
+    }
+
+    /// The settings for what is read from `origin`. What happens at one moment is in the readings of
+    /// all machines, which come one after the other for as long as a metrics server takes: it has to
+    /// be one vote.
+    pub fn settings_for(&self, origin: &Origin) -> RatioSettings {
+        let settings = self.settings();
+        RatioSettings { block: settings.block.max(origin.every), ..settings }
     }
 }
 
@@ -312,9 +342,10 @@ fn without_data(
 ) {
     let since = |at: Timestamp| case.now.duration_since(at);
     let stale_after = signed(case.policy.watch.scrape_every * STALE_AFTER_SCRAPES);
-    let from_pages = matches!(threshold.room().want(), Want::Pages(_));
+    let every = threshold.room().origin().map(|origin| origin.every);
+    let stale_after = stale_after.max(signed(every.unwrap_or_default() * STALE_AFTER_SCRAPES));
     // What was counted stays counted; what is shown as it is now has to be of now.
-    let stale = from_pages
+    let stale = every.is_some()
         && threshold.room().allowed_share().is_none()
         && evidence.verdict == Verdict::Pass
         && state.data_at.is_none_or(|at| since(at) > stale_after);

@@ -8,7 +8,7 @@ use super::{
     keys::{FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
     speak,
 };
-use crate::model::{Evidence, Kind, Ratio, Selection, ThresholdKind, Unit, Want};
+use crate::model::{Evidence, Kind, Origin, Ratio, Selection, ThresholdKind, Unit, Want};
 
 pub(super) const SCHEMA: Schema = Schema {
     kind: Kind::Ratio,
@@ -54,6 +54,7 @@ fn make(given: &Given) -> Option<ThresholdKind> {
         total: given.selector("total")?.clone(),
         max: given.number("max")?,
         strict: given.flag("strict")?,
+        from: given.origin(),
     }))
 }
 
@@ -63,7 +64,14 @@ impl Room for Ratio {
     }
 
     fn want(&self) -> Want {
-        Want::Pages(Selection::Share { bad: self.bad.clone(), total: self.total.clone() })
+        Want::Series(
+            self.from.source.clone(),
+            Selection::Share { bad: self.bad.clone(), total: self.total.clone() },
+        )
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.from)
     }
 
     fn allowed_share(&self) -> Option<(f64, bool)> {
@@ -79,7 +87,7 @@ impl Room for Ratio {
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        counted::absorb(name, own, round)
+        counted::absorb(name, own, round, &self.from)
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
@@ -87,14 +95,15 @@ impl Room for Ratio {
     }
 
     fn terms(&self) -> (f64, Unit, String) {
-        let source = format!("{} / {}", self.bad, self.total);
+        let source = format!("{} / {}{}", self.bad, self.total, self.from.told());
         let of_requests = source.contains("request") || source.contains("http");
         (self.max, if of_requests { Unit::Requests } else { Unit::Events }, source)
     }
 
     fn describe(&self) -> String {
         let limit = speak::written(self.max);
-        format!("at most {limit} {} of {}{}", self.bad, self.total, speak::strictly(self.strict))
+        let (strictly, from) = (speak::strictly(self.strict), self.from.told());
+        format!("at most {limit} {} of {}{from}{strictly}", self.bad, self.total)
     }
 }
 

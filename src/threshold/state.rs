@@ -53,7 +53,7 @@ impl ThresholdState {
 
     /// Notes whether its sources said anything.
     pub(super) fn notice(&mut self, name: &str, want: Want, round: &Round<'_>) {
-        let Want::Pages(selection) = want else { return };
+        let Want::Series(_, selection) = want else { return };
         let mut read = round.on.iter().filter_map(|look| look.readings).peekable();
         if read.peek().is_none() {
             return;

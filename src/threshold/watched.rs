@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Round;
-use crate::model::{MachineState, NotFed, Region, Tally, Want};
+use crate::model::{MachineState, NotFed, Region, SourceName, Tally, Want};
 
 /// A threshold that cannot be fed is found out over at least so many rounds with readings.
 const ROUNDS_MIN: u32 = 10;
@@ -71,7 +71,7 @@ impl Sight {
         self.has_services |= started().any(|look| look.machine.has_services);
         self.has_page |= started().any(|look| look.machine.metrics.is_some())
             || round.policy.metrics_port.is_some();
-        if let Want::Pages(_) = want {
+        if let Want::Series(..) = want {
             let read: Vec<_> = round.on.iter().filter_map(|look| look.readings).collect();
             self.rounds = self.rounds.saturating_add(u32::from(!read.is_empty()));
             self.fed |= read.iter().any(|readings| {
@@ -91,10 +91,10 @@ impl Sight {
     pub fn applies(&self, want: &Want) -> Applies {
         let why = match want {
             Want::Machines => return Applies::Yes,
-            Want::Pages(_) if self.fed || self.has_services => return Applies::Yes,
-            Want::Pages(_) if !self.has_page => NotFed::NoPage,
-            Want::Pages(_) if self.rounds >= ROUNDS_MIN => NotFed::NoSeries,
-            Want::Pages(_) => return Applies::Yes,
+            Want::Series(..) if self.fed || self.has_services => return Applies::Yes,
+            Want::Series(SourceName::Pages, _) if !self.has_page => NotFed::NoPage,
+            Want::Series(..) if self.rounds >= ROUNDS_MIN => NotFed::NoSeries,
+            Want::Series(..) => return Applies::Yes,
         };
         Applies::NotFed { why }
     }

@@ -25,6 +25,7 @@ mod process;
 mod receivers;
 mod reload;
 mod rollback;
+mod servers;
 mod stage;
 mod start;
 mod wait;

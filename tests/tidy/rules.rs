@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["model", "threshold"]),
     ("ports", &["model"]),
     ("fly", &["model", "config", "ports"]),
-    ("sources", &["model", "ports"]),
+    ("sources", &["model", "config", "ports"]),
     ("store", &["model", "config", "ports"]),
     ("notify", &["model", "numbers", "threshold", "config", "ports"]),
     ("sim", &["model", "config", "ports"]),

@@ -130,10 +130,6 @@ fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
         (ratio("relative = { times = 1.5 }"), "6: threshold \"5xx\".relative: `relative` is not"),
         (
-            ratio("max = \"2%\"\nfrom = \"fly\""),
-            "7: threshold \"5xx\".from: `fly` is not available",
-        ),
-        (
             threshold("name = \"q\"\nfrom = \"fly\"\npromql = 'x'\nmax = 1"),
             "6: threshold \"q\".promql: `promql` is",
         ),

@@ -163,3 +163,97 @@ fn a_file_that_looks_meant_and_is_not_read_is_a_warning() {
             .map(|file| format!("{file}: {want}"))
     );
 }
+
+#[test]
+fn metrics_servers_are_told_apart_and_keep_their_tokens_outside() {
+    let server = |lines: &str| format!("{ACME}[[metrics_server]]\nname = \"own\"\n{lines}");
+    let url = "url = \"http://victoria.internal:8428\"\n";
+    let cases = [
+        (
+            format!("{}[[metrics_server]]\nname = \"own\"\n{url}", server(url)),
+            "6: metrics_server.name: there is another metrics server `own`; give it another name: thresholds name it by that",
+        ),
+        (
+            server(""),
+            "2: metrics_server \"own\".url: is missing; write where it is, such as url = \"http://victoria.internal:8428\"",
+        ),
+        (
+            server("url = \"victoria\""),
+            "4: metrics_server \"own\".url: is no usable URL: relative URL without a base; write one such as \"http://victoria.internal:8428\"",
+        ),
+        (
+            server("url = \"http://victoria:8428/api/v1/query\""),
+            "4: metrics_server \"own\".url: `/api/v1` is appended to it; write \"http://victoria:8428\"",
+        ),
+        (
+            server("url = \"http://me:secret@victoria\""),
+            "4: metrics_server \"own\".url: a URL with a password does not belong in a file; name a variable with a token instead: token_env",
+        ),
+        (
+            server(&format!("{url}scrape_every = \"1h\"")),
+            "5: metrics_server \"own\".scrape_every: `1h` is outside the sensible range; write 1s to 5m",
+        ),
+        (
+            server(&format!("{url}machine_label = \"fly instance\"")),
+            "5: metrics_server \"own\".machine_label: `fly instance` is not the name of a label; write one such as \"instance\"",
+        ),
+        (
+            format!("{ACME}[[metrics_server]]\nname = \"machine\"\n{url}"),
+            "3: metrics_server.name: `machine` means the machines' own metrics pages; give it another name",
+        ),
+        (
+            server(&format!("{url}token_env = \"NOT_SET\"")),
+            "5: metrics_server \"own\".token_env: the environment variable NOT_SET is not set; set it to the token: fly secrets set NOT_SET=…",
+        ),
+    ];
+    for (text, want) in cases {
+        let problems = Place::new(&text, &[("web.toml", PLAIN)]).problems();
+        assert_eq!(problems, [format!("waveoff.toml:{want}")], "of\n{text}");
+    }
+}
+
+#[test]
+fn a_threshold_is_read_from_a_server_by_its_name() {
+    let settings = format!(
+        "{ACME}[[metrics_server]]\nname = \"own\"\nurl = \"http://victoria.internal:8428/\"\n\
+         token_env = \"OWN_TOKEN\"\nscrape_every = \"30s\"\nmachine_label = \"fly_instance\"\n"
+    );
+    let policy = |from: &str| {
+        format!(
+            "apps = [\"web\"]\n[[threshold]]\nname = \"memory\"\ngauge = 'bytes'\nmax = \"1MB\"\n\
+             from = \"{from}\"\n"
+        )
+    };
+    let place = |from: &str| {
+        Place::new(&settings, &[("web.toml", &policy(from))]).set("OWN_TOKEN", "very-secret")
+    };
+    let config = place("own").valid();
+    let own = &config.metrics_servers["own"];
+    assert_eq!(own.url.as_deref(), Some("http://victoria.internal:8428"));
+    assert_eq!(own.token.as_ref().map(Secret::expose), Some("very-secret"));
+    assert_eq!((own.app_label.as_str(), own.machine_label.as_str()), ("app", "fly_instance"));
+    let threshold = &config.policies[0].policy.thresholds[0];
+    assert_eq!(threshold.source(), Some(&SourceName::Server("own".to_owned())));
+    assert_eq!(threshold.room().origin().unwrap().every, Duration::from_secs(30));
+    assert!(!format!("{config:?}").contains("very-secret"));
+    // The platform's own is there without being named.
+    let config = place("fly").valid();
+    assert_eq!(config.metrics_servers[FLY], MetricsServer::fly());
+    assert_eq!(config.policies[0].policy.wants(&SourceName::Server("fly".to_owned())).len(), 1);
+    assert_eq!(
+        place("victoria").problems(),
+        [
+            "thresholds/web.toml:6: threshold \"memory\".from: there is no `victoria`; write \"machine\", \"fly\" or \"own\""
+        ]
+    );
+}
+
+#[test]
+fn a_token_that_would_cross_the_open_network_is_a_warning() {
+    let settings = format!(
+        "{ACME}[[metrics_server]]\nname = \"own\"\nurl = \"http://example.com\"\ntoken_env = \"T\"\n"
+    );
+    let place = Place::new(&settings, &[("web.toml", PLAIN)]).set("T", "t");
+    let warnings = place.warnings().join("\n");
+    assert!(warnings.contains("the token goes out unencrypted over http://"), "{warnings}");
+}

@@ -94,7 +94,9 @@ fn takes(takes: Takes) -> String {
         Takes::Machines => "share of the machines: more than 0, to 100%".to_owned(),
         Takes::Whole { least, most } => format!("whole number: {least} to {most}"),
         Takes::Flag => "`true` or `false`".to_owned(),
-        Takes::Source => "`\"machine\"`".to_owned(),
+        Takes::Source => {
+            "`\"machine\"`, `\"fly\"` or the name of a `[[metrics_server]]`".to_owned()
+        }
     }
 }
 
@@ -177,7 +179,10 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
                 vec![(i64::from(least) - 1).to_string(), (most + 1).to_string()],
             ),
             Takes::Flag => (vec!["true".to_owned()], vec!["1".to_owned()]),
-            Takes::Source => (vec!["\"machine\"".to_owned()], vec!["\"fly\"".to_owned()]),
+            Takes::Source => (
+                vec!["\"machine\"".to_owned(), "\"fly\"".to_owned()],
+                vec!["\"victoria\"".to_owned(), "1".to_owned()],
+            ),
             Takes::Amount => (vec!["-1".to_owned()], vec!["inf".to_owned()]),
             Takes::Counter { .. } | Takes::Gauge | Takes::Histogram => {
                 (vec!["'n'".to_owned()], vec!["'a / b'".to_owned(), "1".to_owned()])

@@ -181,6 +181,7 @@ fn config(names: &[&str]) -> Arc<Config> {
         keep_history: Duration::from_secs(3600),
         heartbeat: None,
         own_app: None,
+        metrics_servers: BTreeMap::new(),
         receivers: names.iter().map(|name| ((*name).to_owned(), receiver(name))).collect(),
         policies: Vec::new(),
     })

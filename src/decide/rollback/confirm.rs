@@ -12,7 +12,7 @@ use super::{
     super::{
         Context, Round, sight, signed,
         state::{Confirm, MachineWork, RegionPhase, RegionWork, Rollback},
-        verdict::rests_on_metrics,
+        verdict::rests_on,
         watch as watching,
     },
     region::Next,
@@ -59,12 +59,14 @@ pub(super) fn collect(
     round: &Round<'_>,
 ) {
     let target = &rollback.target.digest;
+    let sources = rests_on(cx.policy, &rollback.evidence);
     for machine in here(rollback, work, round) {
         let count = confirm.crashes.entry(machine.id.clone()).or_default();
         let back = work.machines.get(&machine.id).and_then(|work| work.verified_at);
         count.count(machine, back.map_or(confirm.since, |at| at.max(confirm.since)));
         for sample in round.observation.samples.iter().filter(|s| s.machine == machine.id) {
-            if sample.readings.is_ok() {
+            let tells = sources.is_empty() || sources.contains(&sample.source);
+            if tells && sample.readings.is_ok() {
                 confirm.read_at = Some(cx.now);
             }
             watching::absorb_confirm(confirm, target, rollback.started_at, machine, sample);
@@ -219,14 +221,15 @@ fn unseen(
         let read = confirm.read_at.is_some_and(|at| cx.now.duration_since(at) <= fresh);
         // What is at rest has no page.
         let up = here.iter().any(|machine| !machine.state.is_at_rest());
-        (rests_on_metrics(&rollback.evidence) && up && !read).then_some(Unseen::RegionsPages)
+        (!rests_on(cx.policy, &rollback.evidence).is_empty() && up && !read)
+            .then_some(Unseen::RegionsPages)
     })
 }
 
 /// Whether the breach was one of machines: checks or crashes, not requests.
 fn tells_of_machines(rollback: &Rollback) -> bool {
     let mut breaching = rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
-    breaching.any(|evidence| !rests_on_metrics(std::slice::from_ref(evidence)))
+    breaching.any(|evidence| !evidence.kind.reads_series())
 }
 
 /// Whether all machines that were put right are seen at rest. A list that is late shows them as they

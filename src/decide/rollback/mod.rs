@@ -252,7 +252,7 @@ fn work_on(
 
 /// Counts what regions show on the known-good image, also while others of their machines are updated.
 fn take_in(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_>) {
-    rollback.listed = Listed::all(round.machines);
+    rollback.listed = Listed::all(round.machines, cx.now);
     for index in 0..rollback.regions.len() {
         let Some(work) = rollback.regions.get(index) else { continue };
         if let RegionPhase::Confirming(mut confirm) = work.phase.clone() {

@@ -95,7 +95,7 @@ pub(super) fn order_machines(
 ) {
     let listed = std::mem::take(&mut rollback.listed);
     let is_up = |id: &MachineId| listed.iter().any(|m| m.id == *id && m.started);
-    let mut capacity = Capacity::of(cx.policy, rollback, &listed);
+    let mut capacity = Capacity::of(cx.policy, rollback, &listed, &cx.memory.left_down);
     let mut due: Vec<(bool, Region, MachineId, MachineWork)> = Vec::new();
     for work in rollback.regions.iter().filter(|work| among(work)) {
         for (id, machine) in work.machines.iter().filter(|(_, machine)| machine.is_due(cx.now)) {

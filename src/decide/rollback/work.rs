@@ -30,17 +30,21 @@ pub struct Listed {
     pub group: ProcessGroup,
     pub instance: InstanceId,
     pub started: bool,
+    /// Started, and its checks pass where it has some.
+    pub well: bool,
 }
 
 impl Listed {
     /// The machines of a round.
-    pub fn all(machines: &[&Machine]) -> Vec<Self> {
+    pub fn all(machines: &[&Machine], now: Timestamp) -> Vec<Self> {
+        let none = BTreeSet::new();
         let one = |machine: &&Machine| Self {
             id: machine.id.clone(),
             region: machine.region.clone(),
             group: machine.group.clone(),
             instance: machine.instance.clone(),
             started: matches!(machine.state, MachineState::Started),
+            well: matches!(machine.state, MachineState::Started) && machine.checks_pass(&none, now),
         };
         machines.iter().map(one).collect()
     }

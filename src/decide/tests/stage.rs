@@ -1,10 +1,12 @@
 //! An app whose every step can be looked at: what its machines show is set by the test, which sees
 //! the commands of each round and answers them.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::model::{
-    Act, Check, CheckStatus, Count, MachineId, MachineSample, Order, Ratio, RawConfig, Readings,
-    Release, ReleaseStatus, Selector, Signed, Since, SourceName,
+    Act, Check, CheckStatus, Count, MachineId, MachineSample, Order, Origin, Ratio, RawConfig,
+    Readings, Release, ReleaseStatus, Selector, Signed, Since, SourceName,
 };
 
 pub(super) struct Stage {
@@ -20,6 +22,9 @@ pub(super) struct Stage {
     pub(super) opens: Option<Outcome>,
     /// What looking an image up comes to.
     pub(super) registry: Outcome,
+    /// Whom `serves` is read from, and why a metrics server, `fly`, tells nothing.
+    pub(super) source: SourceName,
+    pub(super) silent: Option<String>,
     /// What each machine's page counts in every round: all requests, and bad ones.
     pub(super) serves: Vec<(&'static str, f64, f64)>,
     /// Why the platform cannot be read, and why no page can be.
@@ -58,6 +63,8 @@ impl Stage {
             events: Vec::new(),
             opens: Some(opened(3)),
             registry: Outcome::ImagePresent,
+            source: SourceName::Pages,
+            silent: None,
             serves: Vec::new(),
             unreadable: None,
             no_page: None,
@@ -131,7 +138,7 @@ impl Stage {
             ledger: self.ledger.clone(),
             secrets: self.secrets.clone(),
             samples: self.serves.iter().map(|one| self.sample(one)).collect(),
-            blind: self.no_page.iter().map(|why| (SourceName::Pages, why.clone())).collect(),
+            blind: self.blind(),
             org: self.org.clone(),
         });
         let mut ordered = self.tell(&input);
@@ -150,6 +157,12 @@ impl Stage {
         ordered
     }
 
+    fn blind(&self) -> BTreeMap<SourceName, String> {
+        let server = SourceName::Server("fly".to_owned());
+        let blind = [(SourceName::Pages, &self.no_page), (server, &self.silent)];
+        blind.into_iter().filter_map(|(source, why)| Some((source, why.clone()?))).collect()
+    }
+
     fn sample(&self, (id, n, k): &(&str, f64, f64)) -> MachineSample {
         let machine = self.machines.iter().find(|machine| machine.id.as_str() == *id).unwrap();
         let count = Count { n: *n, k: *k, since: Since::LastScrape };
@@ -157,7 +170,7 @@ impl Stage {
         MachineSample {
             machine: machine.id.clone(),
             instance: machine.instance.clone(),
-            source: SourceName::Pages,
+            source: self.source.clone(),
             readings: Ok(Readings { counts, ..Readings::default() }),
         }
     }
@@ -334,6 +347,7 @@ pub(super) fn ratio() -> Threshold {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: false,
+        from: Origin::PAGES,
     };
     Threshold {
         name: "5xx".to_owned(),

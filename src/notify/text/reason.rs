@@ -140,6 +140,12 @@ pub fn reason(reason: &Reason) -> String {
             format!("no machine's metrics can be read: {detail}")
         }
         Reason::MetricsReadable => "metrics can be read again".to_owned(),
+        Reason::ServerUnreadable { server, detail } => {
+            format!("nothing can be read from {}: {detail}", server_name(server))
+        }
+        Reason::ServerReadable { server } => {
+            format!("{} can be read again", server_name(server))
+        }
         Reason::Unjudgeable { threshold, source, note } => {
             format!("threshold {threshold:?} judges nothing: {}", remark(note, source))
         }
@@ -219,6 +225,15 @@ fn of_the_daemon(reason: &Reason) -> Option<String> {
         _ => return None,
     };
     Some(text)
+}
+
+/// A metrics server as people know it.
+fn server_name(server: &str) -> String {
+    if server == "fly" {
+        "Fly's managed Prometheus (`fly`)".to_owned()
+    } else {
+        format!("the metrics server `{server}`")
+    }
 }
 
 /// The phrase for why nothing is done.
@@ -306,6 +321,9 @@ pub fn obstacle(obstacle: &Obstacle) -> String {
         Obstacle::NothingUp => "none of its machines is started".to_owned(),
         Obstacle::Unread { machines, of } => {
             format!("the metrics of {machines} of its {of} started machines cannot be read")
+        }
+        Obstacle::SourceSilent { source } => {
+            format!("nothing can be read from {}", server_name(source.as_str()))
         }
         Obstacle::SickRegion { region, threshold } => {
             format!("{region} fails most of its requests by itself ({threshold})")

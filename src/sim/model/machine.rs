@@ -10,7 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{behaviour::CheckSays, image::Reference};
+use super::{behaviour::CheckSays, image::Reference, proxied::Proxied};
 
 /// Events kept per machine, as the platform truncates its list.
 const EVENTS_MAX: usize = 50;
@@ -302,6 +302,8 @@ pub(in crate::sim) struct SimMachine {
     pub(in crate::sim) cordoned: bool,
     pub(in crate::sim) address: IpAddr,
     pub(in crate::sim) process: Option<Process>,
+    /// What the proxy counted of it, whatever process ran.
+    pub(in crate::sim) proxied: Proxied,
     pub(in crate::sim) death: Option<Death>,
     pub(in crate::sim) check: Option<CheckResult>,
     pub(in crate::sim) check_due: Option<Timestamp>,

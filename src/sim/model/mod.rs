@@ -19,6 +19,7 @@ pub(super) mod machine;
 pub(super) mod org;
 pub(super) mod page;
 pub(super) mod peers;
+pub(super) mod proxied;
 pub(super) mod proxy;
 pub(super) mod quirks;
 pub(super) mod refusal;

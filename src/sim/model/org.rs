@@ -111,6 +111,8 @@ pub struct Org {
     pub(in crate::sim) volumes_made: u32,
     /// What hosts say that are not `ok`, and since when.
     pub(in crate::sim) hosts: BTreeMap<String, (String, Timestamp)>,
+    /// How often the proxies were started anew.
+    pub(in crate::sim) proxies_made: u32,
     /// Some machine is one that the proxy starts or stops.
     pub(in crate::sim) has_proxy: bool,
     /// When the proxy looks for machines that nobody needs.
@@ -178,6 +180,7 @@ impl Org {
             volumes: BTreeMap::new(),
             volumes_made: 0,
             hosts: BTreeMap::new(),
+            proxies_made: 0,
             has_proxy: false,
             proxy_due: later(now, seconds(fleet.proxy_s)),
             capacity: BTreeMap::new(),
@@ -291,6 +294,7 @@ impl Org {
             cordoned: false,
             address: IpAddr::V4(Ipv4Addr::from(first)),
             process: None,
+            proxied: BTreeMap::new(),
             death: None,
             check: None,
             check_due: None,

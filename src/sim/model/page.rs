@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Upper bounds of the latency histogram, in seconds.
-const BOUNDS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 0.8, 1.0, 2.5, 5.0, 10.0];
+pub(super) const BOUNDS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 0.8, 1.0, 2.5, 5.0, 10.0];
 
 /// How a machine serves its metrics page, whatever the page says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

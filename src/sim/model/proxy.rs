@@ -93,6 +93,12 @@ impl Org {
             .collect()
     }
 
+    /// How many requests a machine works on at once.
+    pub(super) fn concurrency(&self, machine: &SimMachine) -> f64 {
+        let busy = self.busy(&machine.app);
+        busy.iter().find(|one| one.machine.id == machine.id).map_or(0.0, |one| one.requests)
+    }
+
     /// Requests came: starts a machine of each app that needs one more.
     pub(super) fn start_for_requests(&mut self) {
         if !self.has_proxy {

@@ -11,6 +11,7 @@ use super::{
     behaviour::Behaviour,
     machine::{Process, SimMachine, later, seconds},
     org::{App, Org, Totals},
+    proxied,
     rng::Rng,
 };
 
@@ -19,7 +20,7 @@ pub(super) const BEAT: Duration = Duration::from_millis(200);
 /// Beats in one advance at most, however long nobody looked.
 const BEATS_MAX: u32 = 5_000;
 /// Seconds a request takes that is not slow.
-const FAST_S: f64 = 0.04;
+pub(super) const FAST_S: f64 = 0.04;
 
 impl Org {
     /// How far apart the beats are, to get to `now` in a bounded number of them.
@@ -52,8 +53,11 @@ impl Org {
                 let behaviour = behaviour.on(&machine.region, &machine.version.config);
                 let Some(process) = &mut machine.process else { continue };
                 let arrived = arrivals(&mut process.carry, share * requests);
+                let (failed, slow) = serve(process, behaviour, arrived, to, &mut self.rng);
                 totals.requests += arrived;
-                totals.failed += serve(process, behaviour, arrived, to, &mut self.rng);
+                totals.failed += failed;
+                let slow = (slow, behaviour.slow_ms / 1000.0);
+                proxied::add(&mut machine.proxied, arrived, failed, slow);
             }
             if let Some(app) = self.apps.get_mut(&name) {
                 let unserved = arrivals(&mut app.carry, lost * requests);
@@ -134,14 +138,14 @@ fn arrivals(carry: &mut f64, requests: f64) -> u64 {
     whole as u64
 }
 
-/// Serves requests with a process, and tells how many failed.
+/// Serves requests with a process, and tells how many failed and how many were slow.
 fn serve(
     process: &mut Process,
     behaviour: &Behaviour,
     requests: u64,
     at: Timestamp,
     rng: &mut Rng,
-) -> u64 {
+) -> (u64, u64) {
     let is_itself = at >= later(process.runs_since, seconds(behaviour.after_s));
     let (error_share, slow_share) =
         if is_itself { (behaviour.error_share, behaviour.slow_share) } else { (0.0, 0.0) };
@@ -152,7 +156,7 @@ fn serve(
     let bucket = crate::sim::model::page::bucket(behaviour.slow_ms / 1000.0);
     *process.slow.entry(bucket).or_default() += slow;
     process.seconds += wide(requests - slow) * FAST_S + wide(slow) * behaviour.slow_ms / 1000.0;
-    failed
+    (failed, slow)
 }
 
 /// How long a request takes on the average.

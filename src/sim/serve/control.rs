@@ -36,6 +36,11 @@ pub fn answer(shared: &Shared, call: &Call) -> Answer {
     match (call.method.as_str(), path.as_slice()) {
         ("GET", ["state"]) => Ok(Reply::ok(sim.with(|org| org.show_summary()))),
         ("GET", ["totals"]) => Ok(Reply::ok(sim.with(|org| org.show_totals()))),
+        ("GET", ["proxy", "metrics"]) => Ok(Reply::page(sim.with(|org| org.proxy_page()))),
+        ("POST", ["proxy", "restart"]) => {
+            sim.with(Org::restart_proxies);
+            done()
+        }
         ("GET", ["calls"]) => {
             let log = lock(&shared.faults).log(call.number("after").unwrap_or(0));
             Ok(Reply::ok(json!({"calls": log})))

@@ -9,11 +9,16 @@ use axum::{
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use serde_json::{Value, json};
 
+/// The type of a page of metrics.
+const PAGE: &str = "text/plain; version=0.0.4";
+
 /// One answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     pub status: u16,
     pub body: Value,
+    /// A page of metrics instead of the body.
+    pub page: Option<String>,
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
     /// Only the first half of the body is sent.
@@ -29,7 +34,12 @@ impl Reply {
     }
 
     pub fn with(status: u16, body: Value) -> Self {
-        Self { status, body, headers: Vec::new(), is_cut: false, unknown: None }
+        Self { status, body, page: None, headers: Vec::new(), is_cut: false, unknown: None }
+    }
+
+    /// A page of metrics, as a metrics server reads it.
+    pub fn page(text: String) -> Self {
+        Self { page: Some(text), ..Self::ok(Value::Null) }
     }
 
     /// Refuses what is not simulated, in words for whoever sits at the client.
@@ -63,8 +73,13 @@ impl Reply {
     /// The HTTP response; `request_id` is what clients quote in their complaints.
     /// `now` is the platform's own time.
     pub fn into_response(self, request_id: u64, now: Timestamp) -> Response<Body> {
-        let empty = self.status == 204 || self.body.is_null();
-        let mut text = if empty { String::new() } else { self.body.to_string() };
+        let empty = self.status == 204 || (self.body.is_null() && self.page.is_none());
+        let kind = if self.page.is_some() { PAGE } else { "application/json" };
+        let mut text = match self.page {
+            Some(page) => page,
+            None if empty => String::new(),
+            None => self.body.to_string(),
+        };
         if self.is_cut {
             text = text.chars().take(text.chars().count() / 2).collect();
         }
@@ -74,7 +89,7 @@ impl Reply {
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         if !empty {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         }
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok();
         if let Some(date) = date.and_then(|date| HeaderValue::from_str(&date).ok()) {

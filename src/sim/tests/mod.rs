@@ -5,6 +5,7 @@ mod fleets;
 mod histories;
 mod invariants;
 mod oddities;
+mod proxied;
 mod rights;
 mod scenes;
 

@@ -99,7 +99,7 @@ impl Scraper {
         MachineSample {
             machine: machine.id.clone(),
             instance: machine.instance.clone(),
-            source: self.name(),
+            source: SourceName::Pages,
             readings: self.readings(question, machine).await,
         }
     }
@@ -179,8 +179,8 @@ impl Scraper {
 
 #[async_trait]
 impl Source for Scraper {
-    fn name(&self) -> SourceName {
-        SourceName::Pages
+    fn has(&self, source: &SourceName) -> bool {
+        *source == SourceName::Pages
     }
 
     async fn read(&self, question: Question<'_>) -> Answer {

@@ -10,7 +10,7 @@ use super::{parse::Series, *};
 use crate::{
     model::{
         Count, HostStatus, ImageRef, MachineId, MachineState, MetricsPage, Mode, NoData, OnBreach,
-        Ratio, RollbackPolicy, Selector, Since, Threshold, ThresholdKind, WatchPolicy,
+        Origin, Ratio, RollbackPolicy, Selector, Since, Threshold, ThresholdKind, WatchPolicy,
     },
     ports::{PageError, PageReader},
 };
@@ -262,7 +262,7 @@ fn policy(kind: ThresholdKind) -> Policy {
 
 fn failures() -> Policy {
     let (bad, total) = (Selector::metric("bad_total"), Selector::metric("all_total"));
-    policy(ThresholdKind::Ratio(Ratio { bad, total, max: 0.1, strict: false }))
+    policy(ThresholdKind::Ratio(Ratio { bad, total, max: 0.1, strict: false, from: Origin::PAGES }))
 }
 
 /// Reads one machine's page as a round does.
@@ -272,9 +272,11 @@ async fn scrape(
     machine: &Machine,
     policy: &Policy,
 ) -> MachineSample {
-    let wanted = policy.wants(SourceName::Pages);
+    let wanted = policy.wants(&SourceName::Pages);
     let machines = std::slice::from_ref(machine);
-    let question = Question { app, machines, wanted: &wanted, policy };
+    let source = &SourceName::Pages;
+    let listed = jiff::Timestamp::UNIX_EPOCH;
+    let question = Question { app, source, listed, machines, wanted: &wanted, policy };
     scraper.read(question).await.samples.remove(0)
 }
 

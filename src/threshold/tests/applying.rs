@@ -1,7 +1,7 @@
 //! Whether a threshold says anything about an app, and where a release is sick by itself.
 
 use super::*;
-use crate::model::{MetricsPage, NotFed, Ratio, Region, Selector};
+use crate::model::{MetricsPage, NotFed, Origin, Ratio, Region, Selector};
 
 fn told(ids: &[&str]) -> Told {
     let kind = ThresholdKind::Ratio(Ratio {
@@ -9,6 +9,7 @@ fn told(ids: &[&str]) -> Told {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: false,
+        from: Origin::PAGES,
     });
     Told::of(kind, ids)
 }

@@ -1,7 +1,7 @@
 //! Counted events: shares, odds, and what begins anew.
 
 use super::*;
-use crate::model::{Latency, Oddity, Ratio, Region, Selection, Selector, Want};
+use crate::model::{Latency, Oddity, Origin, Ratio, Region, Selection, Selector, Want};
 
 fn ratio(max: f64) -> ThresholdKind {
     ThresholdKind::Ratio(Ratio {
@@ -9,11 +9,18 @@ fn ratio(max: f64) -> ThresholdKind {
         total: Selector::metric("requests"),
         max,
         strict: false,
+        from: Origin::PAGES,
     })
 }
 
 fn latency(bound_s: f64, quantile: f64) -> Latency {
-    Latency { histogram: Selector::metric("took"), quantile, bound_s, strict: false }
+    Latency {
+        histogram: Selector::metric("took"),
+        quantile,
+        bound_s,
+        strict: false,
+        from: Origin::PAGES,
+    }
 }
 
 fn told() -> Told {
@@ -76,7 +83,7 @@ fn the_share_that_a_quantile_allows_has_no_crumbs() {
     let strict = Latency { strict: true, ..latency(0.5, 0.99) };
     assert_eq!(strict.allowed_share(), Some((0.01, true)));
     let want = Selection::Slow { histogram: Selector::metric("took"), bound_s: 0.5 };
-    assert_eq!(strict.want(), Want::Pages(want));
+    assert_eq!(strict.want(), Want::Series(SourceName::Pages, want));
 }
 
 /// Without three blocks with events, of five seconds each, nothing is said for a release.
@@ -246,6 +253,7 @@ fn another_limit_or_question_begins_anew() {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: false,
+        from: Origin::PAGES,
     };
     let strict = Ratio { bad: Selector::metric("bad"), strict: true, ..other.clone() };
     for kind in [ratio(0.03), ThresholdKind::Ratio(other), ThresholdKind::Ratio(strict)] {
@@ -348,7 +356,7 @@ fn the_first_block_begins_with_the_process_and_of_what_ran_before_us_with_the_lo
 fn requests_are_called_so_and_other_events_are_not() {
     let unit = |bad: &str, total: &str| {
         let (bad, total) = (Selector::metric(bad), Selector::metric(total));
-        Ratio { bad, total, max: 0.02, strict: false }.terms().1
+        Ratio { bad, total, max: 0.02, strict: false, from: Origin::PAGES }.terms().1
     };
     assert_eq!(unit("bad", "requests"), Unit::Requests);
     assert_eq!(unit("http_errors", "all"), Unit::Requests);
@@ -368,7 +376,7 @@ fn the_promised_rate_is_split_over_what_counts() {
     let rate = told.policy.watch.false_rollbacks;
     assert_eq!(Some(settings.alpha), Some(rate / 2.0));
     assert_eq!(settings.watch, WATCH_HORIZON);
-    assert_eq!(told.policy.wants(SourceName::Pages).len(), 2);
+    assert_eq!(told.policy.wants(&SourceName::Pages).len(), 2);
     assert!(told.policy.wants_pages());
     told.policy.thresholds.drain(..2);
     assert!(!told.policy.wants_pages());

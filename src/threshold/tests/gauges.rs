@@ -1,7 +1,7 @@
 //! A gauge above its bound.
 
 use super::*;
-use crate::model::{Gauge, Selector};
+use crate::model::{Gauge, Origin, Selector};
 
 fn kind(max: f64) -> ThresholdKind {
     ThresholdKind::Gauge(Gauge {
@@ -9,6 +9,7 @@ fn kind(max: f64) -> ThresholdKind {
         max,
         sustain: Duration::from_secs(30),
         quorum: 0.5,
+        from: Origin::PAGES,
     })
 }
 
@@ -133,6 +134,7 @@ fn its_unit_is_that_of_its_name() {
             max: 1.0,
             sustain: Duration::from_secs(30),
             quorum: 0.5,
+            from: Origin::PAGES,
         };
         gauge.terms()
     };

@@ -1,7 +1,7 @@
 //! What thresholds say for people.
 
 use super::*;
-use crate::model::{Crashes, Gauge, Latency, Oddity, Ratio, Selector};
+use crate::model::{Crashes, Gauge, Latency, Oddity, Origin, Ratio, Selector};
 
 fn described(kind: &ThresholdKind) -> String {
     room(kind).describe()
@@ -23,6 +23,7 @@ fn each_kind_says_its_limit_in_words() {
         max: 1e6,
         sustain: Duration::from_secs(30),
         quorum: 0.5,
+        from: Origin::PAGES,
     };
     let text = "resident_bytes not above 1 MB for 30 s on 50% of the machines";
     assert_eq!(described(&ThresholdKind::Gauge(gauge)), text);
@@ -31,6 +32,7 @@ fn each_kind_says_its_limit_in_words() {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: true,
+        from: Origin::PAGES,
     };
     assert_eq!(described(&ThresholdKind::Ratio(ratio)), "at most 2% bad of requests (strict)");
     let latency = Latency {
@@ -38,6 +40,7 @@ fn each_kind_says_its_limit_in_words() {
         quantile: 0.95,
         bound_s: 0.5,
         strict: false,
+        from: Origin::PAGES,
     };
     assert_eq!(
         described(&ThresholdKind::Latency(latency)),

@@ -153,7 +153,7 @@ impl World {
                 observation.ledger = ledger.ok();
             }
         }
-        let wanted = self.policy.wants(SourceName::Pages);
+        let wanted = self.policy.wants(&SourceName::Pages);
         let up = machines.iter().filter(|m| matches!(m.state, MachineState::Started));
         let now = self.origin + Duration::from_millis(self.t);
         let pages: Vec<_> = self.sim.with(|org| {

@@ -1,0 +1,401 @@
+//! Metrics servers: Fly's managed Prometheus, or any other Prometheus or `VictoriaMetrics`.
+//!
+//! A server is asked one query for all apps that want the same (`query`), by a task of its own, so
+//! that no round waits for it; `tracks` makes increments of its samples, and a round takes what came
+//! since the one before. A server knows machines and no releases: an increment is given to the
+//! instance that the list shows once the list is newer than it, and only what lies within that
+//! instance's life. `http` speaks with the servers.
+
+mod http;
+mod query;
+mod tracks;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tracing::debug;
+
+pub use self::http::{HttpServers, PlatformServer};
+use self::tracks::Tracks;
+use crate::{
+    config::{Config, MetricsServer},
+    model::{
+        AppName, Machine, MachineId, MachineSample, MachineState, Readings, Selection, SourceName,
+        Wanted,
+    },
+    ports::{MetricsServers, SampledSeries, ServerError, ServerQuery},
+    sources::{Answer, Question, Source},
+};
+
+/// Apps in one query; more are asked for by another one.
+const APPS_MAX: usize = 100;
+/// For one query, whatever the client does.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// How long a round waits for an answer that is on its way.
+const BRIEF: Duration = Duration::from_secs(1);
+/// How often a server is asked at most and at least, where it reads its targets more seldom.
+const GAP_MIN: Duration = Duration::from_secs(1);
+const GAP_MAX: Duration = Duration::from_secs(5);
+/// The longest pause after failures.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// What nobody asked for so long is asked for no more.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// A server that nobody asked for so long is in nobody's way.
+const WANTED_LATELY: Duration = Duration::from_secs(120);
+/// A selection of which a server had nothing for any app for so long is told as one that matches
+/// nothing.
+const NOTHING_FOR: Duration = Duration::from_secs(60);
+/// A sample may be late by this, besides some of the server's own readings.
+const LATE_MAX: Duration = Duration::from_secs(60);
+const LATE_SCRAPES: u32 = 4;
+/// How much newer than what was counted a list of machines has to be, at most: it may lag.
+const LISTS_LAG: Duration = Duration::from_secs(15);
+
+/// All metrics servers.
+pub struct Servers {
+    port: Arc<dyn MetricsServers>,
+    servers: Mutex<BTreeMap<String, Arc<Server>>>,
+}
+
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Servers").finish_non_exhaustive()
+    }
+}
+
+/// One server, and what is known from it.
+struct Server {
+    settings: MetricsServer,
+    state: Mutex<State>,
+    /// Counts what was asked and answered, or not.
+    polls: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By what is looked for.
+    asked: BTreeMap<String, Asked>,
+    polling: bool,
+    next_poll: Option<Instant>,
+    failures: u32,
+    /// Why the last query came to nothing.
+    trouble: Option<String>,
+    /// A whole round of queries was answered.
+    answered: bool,
+}
+
+impl State {
+    /// Whether anybody asked lately.
+    fn is_wanted(&self, now: Instant) -> bool {
+        let mut asked = self.asked.values().flat_map(|asked| asked.apps.values());
+        asked.any(|at| now.saturating_duration_since(*at) < WANTED_LATELY)
+    }
+}
+
+/// What is looked for, and by whom.
+struct Asked {
+    selection: Selection,
+    apps: BTreeMap<AppName, Instant>,
+    tracks: Tracks,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Servers {
+    /// The servers of a configuration.
+    pub fn new(port: Arc<dyn MetricsServers>, config: &Config) -> Self {
+        let servers = Self { port, servers: Mutex::default() };
+        servers.configure(config);
+        servers
+    }
+
+    fn server(&self, name: &str) -> Option<Arc<Server>> {
+        lock(&self.servers).get(name).cloned()
+    }
+}
+
+#[async_trait]
+impl Source for Servers {
+    fn has(&self, source: &SourceName) -> bool {
+        matches!(source, SourceName::Server(_))
+    }
+
+    /// What is known from a server that stays as it is, is kept.
+    fn configure(&self, config: &Config) {
+        let mut servers = lock(&self.servers);
+        servers.retain(|name, server| config.metrics_servers.get(name) == Some(&server.settings));
+        for (name, settings) in &config.metrics_servers {
+            servers.entry(name.clone()).or_insert_with(|| {
+                Arc::new(Server {
+                    settings: settings.clone(),
+                    state: Mutex::default(),
+                    polls: watch::Sender::new(0),
+                })
+            });
+        }
+    }
+
+    fn is_answered(&self, source: &SourceName) -> bool {
+        self.server(source.as_str()).is_some_and(|server| {
+            let state = lock(&server.state);
+            state.answered && state.trouble.is_none()
+        })
+    }
+
+    fn troubles(&self) -> Vec<(SourceName, String)> {
+        let servers = lock(&self.servers);
+        let now = Instant::now();
+        let trouble = |(name, server): (&String, &Arc<Server>)| {
+            let state = lock(&server.state);
+            let trouble = state.trouble.clone().filter(|_| state.is_wanted(now))?;
+            Some((SourceName::Server(name.clone()), trouble))
+        };
+        servers.iter().filter_map(trouble).collect()
+    }
+
+    async fn read(&self, question: Question<'_>) -> Answer {
+        let Some(server) = self.server(question.source.as_str()) else {
+            let blind = "no metrics server of this name is configured".to_owned();
+            return Answer { samples: Vec::new(), blind: Some(blind) };
+        };
+        let mut polls = server.polls.subscribe();
+        if server.begin(question, Instant::now()) {
+            let (server, port) = (server.clone(), self.port.clone());
+            tokio::spawn(async move { server.poll(port.as_ref()).await });
+        }
+        if lock(&server.state).polling {
+            // Without an answer it goes on with what it had.
+            let _late = timeout(BRIEF, polls.changed()).await.is_err();
+        }
+        server.hand_out(question, Instant::now())
+    }
+}
+
+impl Server {
+    /// Notes what is wanted, and whether it is time to ask.
+    fn begin(&self, question: Question<'_>, now: Instant) -> bool {
+        let mut state = lock(&self.state);
+        for one in question.wanted {
+            let asked = state.asked.entry(key(&one.selection)).or_insert_with(|| Asked {
+                selection: one.selection.clone(),
+                apps: BTreeMap::new(),
+                tracks: Tracks::default(),
+            });
+            asked.apps.insert(question.app.clone(), now);
+        }
+        for asked in state.asked.values_mut() {
+            asked.apps.retain(|_, at| now.saturating_duration_since(*at) < FORGET_AFTER);
+        }
+        state.asked.retain(|_, asked| !asked.apps.is_empty());
+        let due = !state.polling && state.next_poll.is_none_or(|at| now >= at);
+        state.polling |= due;
+        due
+    }
+
+    /// Asks everything that is wanted, one query after the other.
+    async fn poll(&self, port: &dyn MetricsServers) {
+        let wanted: Vec<(String, Selection, Vec<AppName>)> = lock(&self.state)
+            .asked
+            .iter()
+            .map(|(key, asked)| {
+                (key.clone(), asked.selection.clone(), asked.apps.keys().cloned().collect())
+            })
+            .collect();
+        let mut failed = None;
+        'all: for (key, selection, apps) in wanted {
+            let mut answer = Vec::new();
+            for apps in apps.chunks(APPS_MAX) {
+                match self.ask(port, &query::of(&selection, &self.settings, apps)).await {
+                    Ok(series) => answer.extend(series),
+                    Err(error) => {
+                        failed = Some(error);
+                        break 'all;
+                    }
+                }
+            }
+            if let Some(asked) = lock(&self.state).asked.get_mut(&key) {
+                let question = (&selection, &self.settings);
+                asked.tracks.absorb(question, &apps, &answer, Instant::now());
+            }
+        }
+        self.end(failed);
+    }
+
+    async fn ask(
+        &self,
+        port: &dyn MetricsServers,
+        query: &str,
+    ) -> Result<Vec<SampledSeries>, ServerError> {
+        let MetricsServer { name, url, token, .. } = &self.settings;
+        let token = token.as_ref().map(crate::config::Secret::expose);
+        let asked = port.ask(ServerQuery { server: name, url: url.as_deref(), token, query });
+        let late = || ServerError {
+            detail: format!("no answer within {} s", DEADLINE.as_secs()),
+            retry_after: None,
+        };
+        timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    fn end(&self, failed: Option<ServerError>) {
+        let mut state = lock(&self.state);
+        let gap = (self.settings.scrape_every / 3).clamp(GAP_MIN, GAP_MAX);
+        let pause = match &failed {
+            None => {
+                state.failures = 0;
+                state.answered = true;
+                gap
+            }
+            Some(error) => {
+                let doubled = gap * 2_u32.saturating_pow(state.failures.min(6));
+                state.failures = state.failures.saturating_add(1);
+                error.retry_after.unwrap_or_default().max(doubled).min(PAUSE_MAX)
+            }
+        };
+        state.trouble = failed.map(|error| error.detail);
+        if let Some(trouble) = &state.trouble {
+            debug!(server = self.settings.name, trouble, "a metrics server told nothing");
+        }
+        state.polling = false;
+        state.next_poll = Some(Instant::now() + pause);
+        drop(state);
+        self.polls.send_modify(|polls| *polls += 1);
+    }
+
+    /// What a round is told of an app's machines.
+    fn hand_out(&self, question: Question<'_>, now: Instant) -> Answer {
+        let mut state = lock(&self.state);
+        if let Some(trouble) = &state.trouble {
+            return Answer { samples: Vec::new(), blind: Some(trouble.clone()) };
+        }
+        if !state.answered {
+            return Answer::default();
+        }
+        let started: Vec<&Machine> = question
+            .machines
+            .iter()
+            .filter(|machine| !machine.is_ephemeral())
+            .filter(|machine| machine.state == MachineState::Started)
+            .collect();
+        if let Some(stale) = self.stale(&state, question, &started) {
+            return Answer { samples: Vec::new(), blind: Some(stale) };
+        }
+        let until = earlier(question.listed, LISTS_LAG.min(self.settings.scrape_every));
+        // What two thresholds want alike is taken once, and told to both.
+        let mut alike: BTreeMap<String, Vec<&Wanted>> = BTreeMap::new();
+        for one in question.wanted {
+            alike.entry(key(&one.selection)).or_default().push(one);
+        }
+        let mut told: BTreeMap<&MachineId, Readings> = BTreeMap::new();
+        for (key, thresholds) in &alike {
+            let Some(asked) = state.asked.get_mut(key) else { continue };
+            for machine in question.machines.iter().filter(|one| one.state != MachineState::Started)
+            {
+                asked.tracks.drop_waiting(question.app, machine.id.as_str());
+            }
+            for machine in &started {
+                let told = told.entry(&machine.id).or_default();
+                asked.tell((question.app, machine), until, now, thresholds, told);
+            }
+        }
+        let samples = started.iter().map(|machine| MachineSample {
+            machine: machine.id.clone(),
+            instance: machine.instance.clone(),
+            source: question.source.clone(),
+            readings: Ok(told.remove(&machine.id).unwrap_or_default()),
+        });
+        Answer { samples: samples.collect(), blind: None }
+    }
+
+    /// Why what it answers is of the past: it reads its targets no more.
+    fn stale(&self, state: &State, question: Question<'_>, started: &[&Machine]) -> Option<String> {
+        let late = LATE_MAX + self.settings.scrape_every * LATE_SCRAPES;
+        let oldest = earlier(question.listed, late);
+        let asked: Vec<&Asked> = question
+            .wanted
+            .iter()
+            .filter_map(|one| state.asked.get(&key(&one.selection)))
+            .collect();
+        let newest = asked.iter().filter_map(|asked| asked.tracks.newest()).max()?;
+        let serves = |machine: &&&Machine| {
+            let id = machine.id.as_str();
+            began(machine) < oldest && asked.iter().any(|one| one.tracks.knows(question.app, id))
+        };
+        if newest >= oldest || !started.iter().any(|machine| serves(&machine)) {
+            return None;
+        }
+        let seconds = question.listed.duration_since(newest).as_secs();
+        Some(format!(
+            "its newest sample is {seconds} s old: it answers, and reads its targets no more"
+        ))
+    }
+}
+
+impl Asked {
+    /// What is known of one machine, for every threshold that wants it.
+    fn tell(
+        &mut self,
+        (app, machine): (&AppName, &Machine),
+        until: Timestamp,
+        now: Instant,
+        thresholds: &[&Wanted],
+        told: &mut Readings,
+    ) {
+        let (id, began) = (machine.id.as_str(), began(machine));
+        let (count, gauge) = match &self.selection {
+            Selection::Share { .. } | Selection::Slow { .. } => {
+                (self.tracks.count(app, id, began, until), None)
+            }
+            Selection::Largest { .. } => (None, self.tracks.gauge(app, id, began)),
+        };
+        // A machine without requests has no series; one that no app has is a wrong name.
+        let nothing = self.tracks.nothing_for(now).is_some_and(|time| time >= NOTHING_FOR);
+        for one in thresholds {
+            let name = || one.threshold.clone();
+            if let Some(count) = count {
+                told.counts.insert(name(), count);
+            }
+            if let Some(value) = gauge {
+                told.gauges.insert(name(), value);
+            }
+            if nothing {
+                told.unmatched.insert(name());
+            }
+            if let Some(oddity) = self.tracks.oddity() {
+                told.oddities.insert(name(), oddity.clone());
+            }
+        }
+    }
+}
+
+/// When what a machine runs began, as the platform tells it.
+fn began(machine: &Machine) -> Timestamp {
+    machine.started_at.unwrap_or(machine.updated_at)
+}
+
+fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    at.checked_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+/// What is looked for, told apart from everything else.
+fn key(selection: &Selection) -> String {
+    match selection {
+        Selection::Share { bad, total } => format!("{bad} of {total}"),
+        Selection::Slow { histogram, bound_s } => format!("{histogram} above {bound_s}"),
+        Selection::Largest { gauge } => format!("largest {gauge}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

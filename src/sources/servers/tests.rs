@@ -1,0 +1,359 @@
+//! A round's questions to a server whose answers are made up here.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::{
+    config::Secret,
+    model::{
+        Count, HostStatus, ImageRef, Mode, NoData, OnBreach, Origin, Policy, Ratio, RollbackPolicy,
+        Selector, Since, Threshold, ThresholdKind, WatchPolicy,
+    },
+};
+
+/// One server: what it answers, what it was asked.
+#[derive(Default)]
+struct Fake {
+    /// Requests and failures of each machine so far, by app and machine.
+    counts: Mutex<BTreeMap<(String, String), (f64, f64)>>,
+    /// When it takes its samples; `None`: it has stopped.
+    now: Mutex<Option<Timestamp>>,
+    fails: Mutex<Option<ServerError>>,
+    hangs: AtomicU32,
+    asked: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl MetricsServers for Fake {
+    async fn ask(&self, query: ServerQuery<'_>) -> Result<Vec<SampledSeries>, ServerError> {
+        lock(&self.asked).push(query.query.to_owned());
+        if self.hangs.load(Ordering::Relaxed) > 0 {
+            std::future::pending::<()>().await;
+        }
+        if let Some(error) = lock(&self.fails).clone() {
+            return Err(error);
+        }
+        let Some(now) = *lock(&self.now) else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        for ((app, machine), (n, k)) in &*lock(&self.counts) {
+            for (name, value) in [("all", n), ("bad", k)] {
+                let labels = [("__name__", name), ("app", app), ("instance", machine)];
+                let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                all.push(SampledSeries { labels: labels.into(), samples: vec![(now, *value)] });
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn machine(id: &str) -> Machine {
+    Machine {
+        app: "api".into(),
+        id: id.into(),
+        instance: "i1".into(),
+        region: "iad".into(),
+        group: "app".into(),
+        state: MachineState::Started,
+        host: HostStatus::Ok,
+        image: ImageRef {
+            registry: "registry.fly.io".into(),
+            repository: "api".into(),
+            tag: None,
+            digest: None,
+        },
+        release: None,
+        metadata: BTreeMap::new(),
+        config: None,
+        checks: Vec::new(),
+        checks_configured: 0,
+        exits: Vec::new(),
+        started_at: Some(at(-1000)),
+        placed_at: None,
+        updated_at: at(-1000),
+        private_ip: None,
+        metrics: None,
+        lease: None,
+        cordoned: false,
+        standby: false,
+        has_services: true,
+        restart: None,
+    }
+}
+
+fn threshold(name: &str, from: Origin) -> Threshold {
+    let (bad, total) = (Selector::metric("bad"), Selector::metric("all"));
+    let kind = ThresholdKind::Ratio(Ratio { bad, total, max: 0.02, strict: false, from });
+    Threshold { name: name.into(), kind, no_data: NoData::Hold, on_breach: OnBreach::Rollback }
+}
+
+fn policy(thresholds: Vec<Threshold>) -> Policy {
+    Policy {
+        name: "web".into(),
+        mode: Mode::Rollback,
+        watch: WatchPolicy::default(),
+        thresholds,
+        rollback: RollbackPolicy::default(),
+        freezes: Vec::new(),
+        per_organization_max: 20,
+        metrics_port: None,
+        metrics_path: None,
+    }
+}
+
+fn config(servers: &[MetricsServer]) -> Config {
+    Config {
+        organization: "acme".to_owned(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        data_dir: "data".into(),
+        keep_history: Duration::from_secs(1),
+        receivers: BTreeMap::new(),
+        metrics_servers: servers.iter().map(|one| (one.name.clone(), one.clone())).collect(),
+        heartbeat: None,
+        own_app: None,
+        policies: Vec::new(),
+    }
+}
+
+/// Fly's server, which is asked by rounds of two seconds.
+struct Stage {
+    fake: Arc<Fake>,
+    servers: Servers,
+    policy: Policy,
+    machines: Vec<Machine>,
+    began: Instant,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let fake = Arc::new(Fake::default());
+        let servers = Servers::new(fake.clone(), &config(&[MetricsServer::fly()]));
+        let policy = policy(vec![threshold("5xx", MetricsServer::fly().origin())]);
+        Self { fake, servers, policy, machines: vec![machine("m1")], began: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        at(i64::try_from(self.began.elapsed().as_secs()).unwrap())
+    }
+
+    /// The server takes a sample in which one machine has these counts.
+    fn samples(&self, app: &str, machine: &str, n: f64, k: f64) {
+        let whose = (app.to_owned(), machine.to_owned());
+        lock(&self.fake.counts).insert(whose, (n, k));
+        *lock(&self.fake.now) = Some(self.now());
+    }
+
+    async fn look(&self, app: &str) -> Answer {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let source = SourceName::Server("fly".to_owned());
+        let wanted = self.policy.wants(&source);
+        let app = AppName::new(app);
+        let question = Question {
+            app: &app,
+            source: &source,
+            listed: self.now(),
+            machines: &self.machines,
+            wanted: &wanted,
+            policy: &self.policy,
+        };
+        self.servers.read(question).await
+    }
+
+    /// What was counted on the first machine over so many rounds.
+    async fn counted(&self, app: &str, rounds: u32) -> (f64, f64) {
+        let mut sum = (0.0, 0.0);
+        for _ in 0..rounds {
+            let answer = self.look(app).await;
+            let readings = answer.samples.first().and_then(|one| one.readings.as_ref().ok());
+            if let Some(Count { n, k, since }) =
+                readings.and_then(|readings| readings.counts.get("5xx").copied())
+            {
+                assert_eq!(since, Since::LastScrape);
+                sum = (sum.0 + n, sum.1 + k);
+            }
+        }
+        sum
+    }
+
+    fn asked(&self) -> Vec<String> {
+        lock(&self.fake.asked).clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_counts_comes_to_the_machine_that_the_list_shows() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 1000.0, 3.0);
+    assert_eq!(stage.counted("api", 4).await, (0.0, 0.0), "the first sample is where it starts");
+    stage.samples("api", "m1", 1100.0, 13.0);
+    assert_eq!(stage.counted("api", 6).await, (0.0, 0.0), "no list is new enough yet");
+    assert_eq!(stage.counted("api", 10).await, (100.0, 10.0));
+    let answer = stage.look("api").await;
+    assert_eq!((answer.samples.len(), answer.blind), (1, None));
+    assert_eq!(answer.samples[0].source, SourceName::Server("fly".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_query_is_for_all_apps_and_no_more_often_than_every_five_seconds() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 1.0, 0.0);
+    stage.look("api").await;
+    stage.look("shop").await;
+    lock(&stage.fake.asked).clear();
+    for _ in 0..10 {
+        stage.look("api").await;
+        stage.look("shop").await;
+    }
+    let asked = stage.asked();
+    assert!((6..=9).contains(&asked.len()), "{} queries in 40 s", asked.len());
+    assert!(asked.iter().all(|query| query.contains(r#"app=~"api|shop""#)), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_apps_are_asked_for_in_several_queries() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 1.0, 0.0);
+    for app in 0..101 {
+        stage.look(&format!("app{app}")).await;
+    }
+    lock(&stage.fake.asked).clear();
+    stage.counted("app0", 3).await;
+    let asked = stage.asked();
+    assert!(asked.len() >= 2 && asked.iter().all(|query| query.len() < 1200), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_thresholds_that_want_the_same_are_both_told() {
+    let mut stage = Stage::new();
+    stage.policy.thresholds.push(threshold("alert", MetricsServer::fly().origin()));
+    stage.samples("api", "m1", 0.0, 0.0);
+    stage.counted("api", 3).await;
+    stage.samples("api", "m1", 50.0, 5.0);
+    for _ in 0..20 {
+        let answer = stage.look("api").await;
+        let Ok(readings) = &answer.samples[0].readings else { panic!("unread") };
+        assert_eq!(readings.counts.get("5xx"), readings.counts.get("alert"));
+        if readings.counts.get("alert").is_some_and(|count| count.n > 0.0) {
+            return;
+        }
+    }
+    panic!("nothing was counted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_is_blind_for_all_and_asked_ever_more_seldom() {
+    let stage = Stage::new();
+    let refused = ServerError { detail: "refuses the token (401)".to_owned(), retry_after: None };
+    *lock(&stage.fake.fails) = Some(refused);
+    let answer = stage.look("api").await;
+    assert_eq!(answer.blind.as_deref(), Some("refuses the token (401)"));
+    assert!(answer.samples.is_empty());
+    let name = SourceName::Server("fly".to_owned());
+    assert_eq!(stage.servers.troubles(), [(name.clone(), "refuses the token (401)".to_owned())]);
+    assert!(!stage.servers.is_answered(&name));
+    for _ in 0..300 {
+        stage.look("api").await;
+    }
+    let asked = stage.asked().len();
+    assert!((10..=18).contains(&asked), "{asked} queries in ten minutes");
+
+    *lock(&stage.fake.fails) = None;
+    stage.samples("api", "m1", 1.0, 0.0);
+    stage.counted("api", 40).await;
+    assert_eq!(stage.look("api").await.blind, None);
+    assert!(stage.servers.troubles().is_empty() && stage.servers.is_answered(&name));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_wants_to_be_left_alone_is() {
+    let stage = Stage::new();
+    let retry_after = Some(Duration::from_secs(40));
+    let busy = ServerError { detail: "asked too often (429)".to_owned(), retry_after };
+    *lock(&stage.fake.fails) = Some(busy);
+    stage.counted("api", 18).await;
+    assert_eq!(stage.asked().len(), 1);
+    stage.counted("api", 4).await;
+    assert_eq!(stage.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_round_waits_for_a_server_that_hangs() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 1.0, 0.0);
+    stage.counted("api", 4).await;
+    stage.fake.hangs.store(1, Ordering::Relaxed);
+    for _ in 0..5 {
+        let began = Instant::now();
+        stage.look("api").await;
+        assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
+    }
+    stage.counted("api", 10).await;
+    let blind = stage.look("api").await.blind.unwrap();
+    assert!(blind.contains("no answer within 15 s"), "{blind}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_reads_its_targets_no_more_is_blind() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 1.0, 0.0);
+    stage.counted("api", 50).await;
+    assert_eq!(stage.look("api").await.blind, None);
+    stage.counted("api", 20).await;
+    let blind = stage.look("api").await.blind.unwrap();
+    assert!(blind.contains("reads its targets no more"), "{blind}");
+    assert!(stage.servers.troubles().is_empty(), "it answers, and may have samples of others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_without_requests_is_told_from_a_name_that_no_app_has() {
+    let stage = Stage::new();
+    stage.samples("shop", "m9", 1.0, 0.0);
+    for _ in 0..60 {
+        let answer = stage.look("api").await;
+        let Ok(readings) = &answer.samples[0].readings else { panic!("unread") };
+        assert!(readings.unmatched.is_empty() && readings.counts.is_empty());
+        stage.samples("shop", "m9", 1.0, 0.0);
+    }
+    let stage = Stage::new();
+    *lock(&stage.fake.now) = None;
+    stage.counted("api", 25).await;
+    let unmatched = |answer: &Answer| {
+        answer.samples[0].readings.as_ref().is_ok_and(|told| told.unmatched.contains("5xx"))
+    };
+    assert!(!unmatched(&stage.look("api").await), "it may have read nothing yet");
+    stage.counted("api", 10).await;
+    assert!(unmatched(&stage.look("api").await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_machine_counted_before_its_instance_is_nobodys() {
+    let mut stage = Stage::new();
+    stage.samples("api", "m1", 100.0, 0.0);
+    stage.counted("api", 3).await;
+    stage.samples("api", "m1", 200.0, 100.0);
+    // It is updated; the list shows it before the increment is ripe.
+    stage.machines[0].started_at = Some(stage.now());
+    stage.machines[0].instance = "i2".into();
+    assert_eq!(stage.counted("api", 20).await, (0.0, 0.0));
+    stage.samples("api", "m1", 250.0, 100.0);
+    assert_eq!(stage.counted("api", 20).await, (50.0, 0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_settings_change_begins_anew_and_one_that_is_gone_tells_nothing() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 1.0, 0.0);
+    stage.counted("api", 3).await;
+    let before = stage.servers.server("fly").unwrap();
+    stage.servers.configure(&config(&[MetricsServer::fly()]));
+    assert!(Arc::ptr_eq(&before, &stage.servers.server("fly").unwrap()));
+    let changed = MetricsServer { token: Some(Secret::new("t")), ..MetricsServer::fly() };
+    stage.servers.configure(&config(&[changed]));
+    assert!(!Arc::ptr_eq(&before, &stage.servers.server("fly").unwrap()));
+    stage.servers.configure(&config(&[]));
+    let blind = stage.look("api").await.blind.unwrap();
+    assert_eq!(blind, "no metrics server of this name is configured");
+}

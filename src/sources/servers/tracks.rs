@@ -1,0 +1,412 @@
+//! From a server's raw samples to increments, machine by machine, each with the time it lies in.
+//!
+//! A series is followed by the times of its own samples: one that comes late, or twice, counts once,
+//! and nothing is added for a sample that is not there. A counter that shrank counts from 0. What a
+//! series held when it was first seen is a starting point; only one that appears beside others of its
+//! machine, and not larger than their pace explains, was 0 before: the first error makes the error
+//! counter, but one that was away for a while brings its whole past with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::query::{bucket_name, count_name};
+use crate::{
+    config::MetricsServer,
+    model::{AppName, Count, Matcher, Oddity, Selection, Selector, Since},
+    ports::SampledSeries,
+};
+
+/// A machine of which nothing came for so long is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+/// Machines that are followed; with more, those that were silent longest are forgotten.
+const MACHINES_MAX: usize = 20_000;
+/// Series of one machine; what is beyond is not followed.
+const SERIES_MAX: usize = 2000;
+/// Increments that wait for somebody to ask.
+const WAITING_MAX: usize = 500;
+/// A new counter may hold this many events, and so many times what its machine's pace explains.
+const NEW_MAX: f64 = 10.0;
+const NEW_PACE_MAX: f64 = 4.0;
+/// A bound may miss a bucket boundary by this share.
+const SAME_BOUNDARY: f64 = 1e-9;
+/// Most label names shown where one is missing.
+const LABELS_SHOWN: usize = 12;
+
+/// Events between two samples of a machine's series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Increment {
+    from: Timestamp,
+    to: Timestamp,
+    n: f64,
+    k: f64,
+}
+
+/// What is followed of one machine.
+#[derive(Debug)]
+struct Machine {
+    /// By a hash of the labels: when the last sample was taken, and what it held.
+    series: BTreeMap<u64, (Timestamp, Values)>,
+    /// The newest sample of all.
+    newest: Timestamp,
+    /// Events a second of its busiest series so far.
+    pace: f64,
+    waiting: VecDeque<Increment>,
+    /// When the gauge was told last.
+    told: Option<Timestamp>,
+    heard: Instant,
+}
+
+/// All events and those within the bound, or the bad ones; or a gauge's value.
+type Values = [f64; 2];
+
+/// What the samples of one question say.
+#[derive(Debug, Default)]
+pub(super) struct Tracks {
+    machines: BTreeMap<(AppName, String), Machine>,
+    /// Apps that were asked for before. What lies before that nobody may be told: it may have been
+    /// told by whoever asked before us.
+    apps: BTreeSet<AppName>,
+    /// The server has no such series for any app, since then.
+    nothing_since: Option<Instant>,
+    /// Why what it has cannot be judged.
+    oddity: Option<Oddity>,
+    newest: Option<Timestamp>,
+}
+
+/// Samples of what counts as one series.
+struct Points {
+    key: u64,
+    samples: Vec<(Timestamp, Values)>,
+}
+
+type ByMachine = BTreeMap<(AppName, String), Vec<Points>>;
+
+impl Tracks {
+    /// Takes an answer to the whole question, which was asked for these apps.
+    pub(super) fn absorb(
+        &mut self,
+        (selection, server): (&Selection, &MetricsServer),
+        apps: &[AppName],
+        answer: &[SampledSeries],
+        now: Instant,
+    ) {
+        let by_machine = match selection {
+            Selection::Share { bad, total } => {
+                self.oddity = without_label(bad, total, answer);
+                shares(server, answer, bad, total)
+            }
+            Selection::Slow { histogram, bound_s } => slow(server, answer, histogram, *bound_s),
+            Selection::Largest { gauge } => gauges(server, answer, gauge),
+        };
+        if by_machine.is_empty() && self.machines.is_empty() {
+            self.nothing_since.get_or_insert(now);
+        } else {
+            self.nothing_since = None;
+        }
+        let counts = !matches!(selection, Selection::Largest { .. });
+        let slow = matches!(selection, Selection::Slow { .. });
+        for (whose, points) in by_machine {
+            let is_new = !self.apps.contains(&whose.0);
+            let machine = self.follow(whose, points, (counts, slow), now);
+            if let Some(machine) = machine.filter(|_| is_new) {
+                machine.waiting.clear();
+            }
+        }
+        self.apps = apps.iter().cloned().collect();
+        self.forget(now);
+    }
+
+    fn follow(
+        &mut self,
+        whose: (AppName, String),
+        mut all: Vec<Points>,
+        (counts, slow): (bool, bool),
+        now: Instant,
+    ) -> Option<&mut Machine> {
+        let times = all.iter().flat_map(|points| points.samples.iter().map(|(at, _)| *at));
+        let times: BTreeSet<Timestamp> = times.collect();
+        let newest = times.last().copied()?;
+        self.newest = self.newest.max(Some(newest));
+        let known = self.machines.get(&whose).map(|machine| machine.newest);
+        let machine = self.machines.entry(whose).or_insert_with(|| Machine {
+            series: BTreeMap::new(),
+            newest,
+            pace: 0.0,
+            waiting: VecDeque::new(),
+            told: None,
+            heard: now,
+        });
+        machine.heard = now;
+        machine.newest = machine.newest.max(newest);
+        // Those that were there before tell the pace by which new ones are looked at.
+        all.sort_by_key(|points| points.samples.first().map(|(at, _)| *at));
+        for points in all {
+            let first = points.samples.first().map(|(at, _)| *at);
+            let before = first.filter(|first| known.is_none_or(|known| *first > known));
+            let before = before.and_then(|first| times.range(..first).next_back().copied());
+            machine.take(points, before.max(known.filter(|_| before.is_some())), (counts, slow));
+        }
+        while machine.waiting.len() > WAITING_MAX {
+            machine.waiting.pop_front();
+        }
+        Some(machine)
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let silent = |machine: &Machine| now.saturating_duration_since(machine.heard);
+        self.machines.retain(|_, machine| silent(machine) < FORGET_AFTER);
+        while self.machines.len() > MACHINES_MAX {
+            let longest = self.machines.iter().max_by_key(|(_, machine)| silent(machine));
+            let Some(whose) = longest.map(|(whose, _)| whose.clone()) else { break };
+            self.machines.remove(&whose);
+        }
+    }
+
+    /// What was counted on a machine since it was last asked: of the instance that started at
+    /// `started`, up to `until`. What began before that instance is nobody's. `None`: the server has
+    /// nothing of this machine.
+    pub(super) fn count(
+        &mut self,
+        app: &AppName,
+        machine: &str,
+        started: Timestamp,
+        until: Timestamp,
+    ) -> Option<Count> {
+        let machine = self.machines.get_mut(&(app.clone(), machine.to_owned()))?;
+        machine.waiting.retain(|one| one.from >= started);
+        let (mut n, mut k) = (0.0, 0.0);
+        machine.waiting.retain(|one| {
+            let ripe = one.to <= until;
+            if ripe {
+                n += one.n;
+                k += one.k;
+            }
+            !ripe
+        });
+        Some(Count { n, k, since: Since::LastScrape })
+    }
+
+    /// The largest value of a machine's gauge, if there is one that was not told yet.
+    pub(super) fn gauge(
+        &mut self,
+        app: &AppName,
+        machine: &str,
+        started: Timestamp,
+    ) -> Option<f64> {
+        let machine = self.machines.get_mut(&(app.clone(), machine.to_owned()))?;
+        let newest = machine.newest;
+        if newest < started || machine.told.is_some_and(|told| told >= newest) {
+            return None;
+        }
+        machine.told = Some(newest);
+        let of_now = machine.series.values().filter(|(at, _)| *at == newest);
+        of_now.map(|(_, [value, _])| *value).reduce(f64::max)
+    }
+
+    /// Nothing more is asked of a machine that does not run.
+    pub(super) fn drop_waiting(&mut self, app: &AppName, machine: &str) {
+        if let Some(machine) = self.machines.get_mut(&(app.clone(), machine.to_owned())) {
+            machine.waiting.clear();
+        }
+    }
+
+    pub(super) fn knows(&self, app: &AppName, machine: &str) -> bool {
+        self.machines.contains_key(&(app.clone(), machine.to_owned()))
+    }
+
+    /// How long the server has had no such series for any app.
+    pub(super) fn nothing_for(&self, now: Instant) -> Option<Duration> {
+        self.nothing_since.map(|since| now.saturating_duration_since(since))
+    }
+
+    pub(super) fn oddity(&self) -> Option<&Oddity> {
+        self.oddity.as_ref()
+    }
+
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        self.newest
+    }
+}
+
+impl Machine {
+    /// Takes the samples of one series that are newer than what is known of it. `before`: when the
+    /// machine's others were read last before its first one, if it was not there then.
+    fn take(&mut self, points: Points, before: Option<Timestamp>, (counts, slow): (bool, bool)) {
+        let mut samples = points.samples.into_iter();
+        let mut last = match self.series.get(&points.key).copied() {
+            Some(last) => last,
+            None => {
+                let Some(first) = samples.next() else { return };
+                if let Some(before) = before.filter(|_| counts)
+                    && self.explains(first, before)
+                {
+                    self.add(first, (before, [0.0; 2]), slow);
+                }
+                first
+            }
+        };
+        for sample in samples {
+            if sample.0 <= last.0 {
+                continue;
+            }
+            if counts {
+                // A histogram shrinks as a whole, even if one of its counters is past its old value.
+                let anew = sample.1.iter().zip(last.1).any(|(now, before)| *now < before);
+                let base = if anew { [0.0; 2] } else { last.1 };
+                self.pace = self.pace.max(per_second(sample.1[0] - base[0], last.0, sample.0));
+                self.add(sample, (last.0, base), slow);
+            }
+            last = sample;
+        }
+        if self.series.len() < SERIES_MAX || self.series.contains_key(&points.key) {
+            self.series.insert(points.key, last);
+        }
+    }
+
+    /// Whether a counter that appears can have been 0 before, by what its machine's others count.
+    fn explains(&self, (at, [all, other]): (Timestamp, Values), known: Timestamp) -> bool {
+        let seconds = at.duration_since(known).as_secs_f64();
+        all.max(other) <= NEW_MAX + NEW_PACE_MAX * self.pace * seconds
+    }
+
+    fn add(
+        &mut self,
+        (to, now): (Timestamp, Values),
+        (from, base): (Timestamp, Values),
+        slow: bool,
+    ) {
+        let (n, other) = (now[0] - base[0], now[1] - base[1]);
+        let k = if slow { (n - other).max(0.0) } else { other };
+        if n > 0.0 || k > 0.0 {
+            self.waiting.push_back(Increment { from, to, n, k });
+        }
+    }
+}
+
+fn per_second(events: f64, from: Timestamp, to: Timestamp) -> f64 {
+    events.max(0.0) / to.duration_since(from).as_secs_f64().max(0.001)
+}
+
+/// Whose a series is.
+fn whose(server: &MetricsServer, series: &SampledSeries) -> Option<(AppName, String)> {
+    let app = series.labels.get(&server.app_label)?;
+    let machine = series.labels.get(&server.machine_label)?;
+    Some((AppName::new(app.clone()), machine.clone()))
+}
+
+fn selects(selector: &Selector, metric: &str, series: &SampledSeries) -> bool {
+    series.labels.get("__name__").is_some_and(|name| name == metric)
+        && selector.matches(|label| series.labels.get(label).map(String::as_str))
+}
+
+/// The samples that a counter can have.
+fn counted(series: &SampledSeries) -> impl Iterator<Item = (Timestamp, f64)> {
+    series.samples.iter().copied().filter(|(_, value)| value.is_finite() && *value >= 0.0)
+}
+
+fn shares(
+    server: &MetricsServer,
+    answer: &[SampledSeries],
+    bad: &Selector,
+    total: &Selector,
+) -> ByMachine {
+    let mut found = ByMachine::new();
+    for series in answer {
+        let of_all = selects(total, &total.metric, series);
+        let of_bad = selects(bad, &bad.metric, series);
+        let Some(whose) = whose(server, series).filter(|_| of_all || of_bad) else { continue };
+        let part = |is_of_it: bool, value: f64| if is_of_it { value } else { 0.0 };
+        let samples =
+            counted(series).map(|(at, value)| (at, [part(of_all, value), part(of_bad, value)]));
+        let points = Points { key: key(&series.labels), samples: samples.collect() };
+        found.entry(whose).or_default().push(points);
+    }
+    found
+}
+
+/// A histogram's parts under the labels that they share.
+#[derive(Default)]
+struct Histogram<'a> {
+    count: Option<&'a SampledSeries>,
+    /// The smallest bucket that ends at or above the bound.
+    within: Option<(f64, &'a SampledSeries)>,
+}
+
+fn slow(
+    server: &MetricsServer,
+    answer: &[SampledSeries],
+    histogram: &Selector,
+    bound_s: f64,
+) -> ByMachine {
+    let (count, bucket) = (count_name(histogram), bucket_name(histogram));
+    let mut histograms: BTreeMap<BTreeMap<&str, &str>, Histogram<'_>> = BTreeMap::new();
+    for series in answer {
+        let mut labels: BTreeMap<&str, &str> =
+            series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        labels.remove("__name__");
+        let le = labels.remove("le").and_then(|le| le.parse::<f64>().ok());
+        if selects(histogram, &count, series) {
+            histograms.entry(labels).or_default().count = Some(series);
+        } else if selects(histogram, &bucket, series)
+            && let Some(le) =
+                le.filter(|le| le.is_finite() && *le >= bound_s * (1.0 - SAME_BOUNDARY))
+        {
+            let within = &mut histograms.entry(labels).or_default().within;
+            if within.is_none_or(|(other, _)| le < other) {
+                *within = Some((le, series));
+            }
+        }
+    }
+    let mut found = ByMachine::new();
+    for Histogram { count, within } in histograms.into_values() {
+        let (Some(count), Some((_, within))) = (count, within) else { continue };
+        let Some(whose) = whose(server, count) else { continue };
+        // Only what was read together can be compared.
+        let below: BTreeMap<Timestamp, f64> = counted(within).collect();
+        let samples = counted(count).filter_map(|(at, all)| Some((at, [all, *below.get(&at)?])));
+        let points = Points { key: key(&count.labels), samples: samples.collect() };
+        found.entry(whose).or_default().push(points);
+    }
+    found
+}
+
+fn gauges(server: &MetricsServer, answer: &[SampledSeries], gauge: &Selector) -> ByMachine {
+    let mut found = ByMachine::new();
+    for series in answer.iter().filter(|series| selects(gauge, &gauge.metric, series)) {
+        let Some(whose) = whose(server, series) else { continue };
+        let samples = series.samples.iter().filter(|(_, value)| !value.is_nan());
+        let samples = samples.map(|(at, value)| (*at, [*value, 0.0])).collect();
+        found.entry(whose).or_default().push(Points { key: key(&series.labels), samples });
+    }
+    found
+}
+
+/// A label that the bad events' selector asks for and that no series of their metric has: nothing
+/// would ever be bad.
+fn without_label(bad: &Selector, total: &Selector, answer: &[SampledSeries]) -> Option<Oddity> {
+    if bad.metric != total.metric || answer.is_empty() {
+        return None;
+    }
+    let missing =
+        |one: &&Matcher| answer.iter().all(|series| !series.labels.contains_key(&one.label));
+    let label = bad.matchers.iter().find(missing)?;
+    let names = answer.iter().flat_map(|series| series.labels.keys());
+    let seen: BTreeSet<&String> = names.filter(|name| *name != "__name__").collect();
+    let seen = seen.into_iter().take(LABELS_SHOWN).cloned().collect();
+    Some(Oddity::NoLabel { label: label.label.clone(), seen })
+}
+
+fn key(labels: &BTreeMap<String, String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    labels.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! Recorded answers in, increments out.
+
+use super::*;
+
+const APP: &str = "api";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn far() -> Timestamp {
+    at(1_000_000)
+}
+
+/// A series of a machine by `name{label=value,…}`, with samples at these seconds.
+fn series(
+    machine: &str,
+    name: &str,
+    labels: &[(&str, &str)],
+    samples: &[(i64, f64)],
+) -> SampledSeries {
+    let own = [("__name__", name), ("app", APP), ("instance", machine), ("region", "iad")];
+    let labels = own.iter().chain(labels);
+    SampledSeries {
+        labels: labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        samples: samples.iter().map(|(second, value)| (at(*second), *value)).collect(),
+    }
+}
+
+fn responses(machine: &str, status: &str, samples: &[(i64, f64)]) -> SampledSeries {
+    series(machine, "responses", &[("status", status), ("proxy_id", "p1")], samples)
+}
+
+fn failures() -> Selection {
+    let pattern = crate::model::LabelMatch::Regex(regex::Regex::new("^(?:5..)$").unwrap());
+    Selection::Share {
+        bad: Selector {
+            metric: "responses".to_owned(),
+            matchers: vec![Matcher { label: "status".to_owned(), is: pattern }],
+            text: "responses{status=~\"5..\"}".to_owned(),
+        },
+        total: Selector::metric("responses"),
+    }
+}
+
+struct Told {
+    tracks: Tracks,
+    selection: Selection,
+    now: Instant,
+}
+
+impl Told {
+    fn of(selection: Selection) -> Self {
+        let mut told = Self { tracks: Tracks::default(), selection, now: Instant::now() };
+        // Asked for before, when there was nothing.
+        told.hears(&[]);
+        told
+    }
+
+    fn hears(&mut self, answer: &[SampledSeries]) {
+        let question = (&self.selection, &MetricsServer::fly());
+        self.tracks.absorb(question, &[APP.into()], answer, self.now);
+    }
+
+    /// What was counted on a machine that has been up for long.
+    fn count(&mut self, machine: &str) -> Option<(f64, f64)> {
+        self.count_of(machine, at(-1000), far())
+    }
+
+    fn count_of(&mut self, machine: &str, from: Timestamp, until: Timestamp) -> Option<(f64, f64)> {
+        let count = self.tracks.count(&APP.into(), machine, from, until)?;
+        assert_eq!(count.since, Since::LastScrape);
+        Some((count.n, count.k))
+    }
+}
+
+#[tokio::test]
+async fn what_is_added_between_samples_counts_once_however_often_it_is_answered() {
+    let mut told = Told::of(failures());
+    let answer = [
+        responses("m1", "200", &[(0, 1000.0), (15, 1150.0)]),
+        responses("m1", "500", &[(0, 7.0), (15, 9.0)]),
+    ];
+    told.hears(&answer);
+    assert_eq!(told.count("m1"), Some((152.0, 2.0)));
+    told.hears(&answer);
+    assert_eq!(told.count("m1"), Some((0.0, 0.0)));
+    told.hears(&[responses("m1", "200", &[(15, 1150.0), (30, 1160.0)])]);
+    assert_eq!(told.count("m1"), Some((10.0, 0.0)));
+    assert_eq!(told.count("m2"), None, "nothing is known of another machine");
+}
+
+#[tokio::test]
+async fn a_sample_that_comes_late_or_is_missing_costs_no_event() {
+    let mut told = Told::of(failures());
+    told.hears(&[
+        responses("m1", "200", &[(0, 100.0), (15, 200.0)]),
+        responses("m1", "500", &[(0, 0.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((100.0, 0.0)));
+    // The second sample of the errors was on its way.
+    told.hears(&[
+        responses("m1", "200", &[(0, 100.0), (15, 200.0)]),
+        responses("m1", "500", &[(0, 0.0), (15, 50.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((50.0, 50.0)));
+    // One reading fell out altogether.
+    told.hears(&[responses("m1", "200", &[(15, 200.0), (45, 400.0)])]);
+    assert_eq!(told.count("m1"), Some((200.0, 0.0)));
+}
+
+#[tokio::test]
+async fn a_counter_that_shrank_counts_from_0_and_a_new_proxy_does_as_well() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "200", &[(0, 5000.0), (15, 5150.0)])]);
+    assert_eq!(told.count("m1"), Some((150.0, 0.0)));
+    told.hears(&[responses("m1", "200", &[(15, 5150.0), (30, 20.0)])]);
+    assert_eq!(told.count("m1"), Some((20.0, 0.0)));
+    // The old proxy's series is still answered; it adds nothing, and it is not a fall of the sum.
+    let new = series("m1", "responses", &[("status", "200"), ("proxy_id", "p2")], &[(45, 130.0)]);
+    told.hears(&[responses("m1", "200", &[(15, 5150.0), (30, 20.0)]), new.clone()]);
+    assert_eq!(told.count("m1"), Some((130.0, 0.0)));
+    told.hears(&[new]);
+    assert_eq!(told.count("m1"), Some((0.0, 0.0)), "a series that vanishes is gone, and no more");
+}
+
+#[tokio::test]
+async fn the_first_error_makes_the_error_counter() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "200", &[(0, 100.0), (15, 250.0)])]);
+    told.count("m1");
+    told.hears(&[
+        responses("m1", "200", &[(15, 250.0), (30, 260.0)]),
+        responses("m1", "500", &[(30, 140.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((150.0, 140.0)));
+}
+
+#[tokio::test]
+async fn within_the_first_answer_a_counter_may_begin_as_well() {
+    let mut told = Told::of(failures());
+    told.hears(&[
+        responses("m1", "500", &[(30, 140.0), (45, 290.0)]),
+        responses("m1", "200", &[(0, 100.0), (15, 250.0), (30, 260.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((450.0, 290.0)));
+}
+
+#[tokio::test]
+async fn a_counter_that_was_away_brings_its_whole_past_and_that_is_nobodys() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "200", &[(0, 100.0), (15, 110.0)])]);
+    told.count("m1");
+    // Errors of last week, in a series that the server had not answered for a while.
+    told.hears(&[
+        responses("m1", "200", &[(15, 110.0), (30, 120.0)]),
+        responses("m1", "503", &[(30, 90_000.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((10.0, 0.0)));
+    told.hears(&[responses("m1", "503", &[(30, 90_000.0), (45, 90_003.0)])]);
+    assert_eq!(told.count("m1"), Some((3.0, 3.0)), "what is added from then on counts");
+}
+
+#[tokio::test]
+async fn a_series_whose_older_samples_come_late_was_there_before() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "200", &[(0, 100.0), (15, 250.0), (30, 400.0)])]);
+    told.count("m1");
+    told.hears(&[
+        responses("m1", "200", &[(0, 100.0), (15, 250.0), (30, 400.0)]),
+        responses("m1", "500", &[(15, 80.0), (30, 81.0)]),
+    ]);
+    assert_eq!(
+        told.count("m1"),
+        Some((1.0, 1.0)),
+        "what it held when it was first seen is no error of now"
+    );
+}
+
+#[tokio::test]
+async fn the_first_sample_of_a_machine_is_where_it_starts() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "500", &[(0, 70_000.0)])]);
+    assert_eq!(told.count("m1"), Some((0.0, 0.0)));
+}
+
+#[tokio::test]
+async fn what_began_before_the_instance_is_nobodys() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "500", &[(0, 0.0), (15, 100.0), (30, 250.0), (45, 400.0)])]);
+    // Updated at second 20: of the increment over it nobody can say whose it is.
+    assert_eq!(told.count_of("m1", at(20), far()), Some((150.0, 150.0)));
+}
+
+#[tokio::test]
+async fn what_is_newer_than_the_list_waits_for_the_next_one() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "200", &[(0, 0.0), (15, 100.0), (30, 250.0)])]);
+    assert_eq!(told.count_of("m1", at(-1000), at(20)), Some((100.0, 0.0)));
+    // The next list shows that the machine was updated at second 16.
+    assert_eq!(told.count_of("m1", at(16), far()), Some((0.0, 0.0)));
+}
+
+#[tokio::test]
+async fn what_waited_while_a_machine_was_down_is_nobodys() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "200", &[(0, 0.0), (15, 100.0)])]);
+    told.tracks.drop_waiting(&APP.into(), "m1");
+    assert_eq!(told.count("m1"), Some((0.0, 0.0)));
+}
+
+#[tokio::test]
+async fn slow_is_what_is_in_no_bucket_up_to_the_bound() {
+    let mut told = Told::of(Selection::Slow { histogram: Selector::metric("took"), bound_s: 0.4 });
+    let of = |status: &str, le: &str, samples: &[(i64, f64)]| {
+        series("m1", "took_bucket", &[("status", status), ("le", le)], samples)
+    };
+    let all = |status: &str, samples: &[(i64, f64)]| {
+        series("m1", "took_count", &[("status", status)], samples)
+    };
+    let second = [
+        of("200", "0.1", &[(0, 5.0), (15, 5.0)]),
+        of("200", "0.5", &[(0, 90.0), (15, 150.0)]),
+        of("200", "1", &[(0, 99.0), (15, 190.0)]),
+        of("200", "+Inf", &[(0, 100.0), (15, 200.0)]),
+        all("200", &[(0, 100.0), (15, 200.0)]),
+        // Of these the bucket's second sample is not there yet.
+        of("500", "0.5", &[(0, 1.0)]),
+        all("500", &[(0, 1.0), (15, 41.0)]),
+    ];
+    told.hears(&second);
+    assert_eq!(told.count("m1"), Some((100.0, 40.0)));
+    told.hears(&[of("500", "0.5", &[(0, 1.0), (15, 1.0)]), all("500", &[(0, 1.0), (15, 41.0)])]);
+    assert_eq!(told.count("m1"), Some((40.0, 40.0)));
+    // It shrinks as a whole, even where one of its counters is past its old value.
+    told.hears(&[
+        of("200", "0.5", &[(15, 150.0), (30, 160.0)]),
+        all("200", &[(15, 200.0), (30, 170.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((170.0, 10.0)));
+}
+
+#[tokio::test]
+async fn a_histogram_without_a_boundary_above_the_bound_tells_nothing() {
+    let mut told = Told::of(Selection::Slow { histogram: Selector::metric("took"), bound_s: 5.0 });
+    told.hears(&[
+        series("m1", "took_bucket", &[("le", "1")], &[(0, 1.0), (15, 2.0)]),
+        series("m1", "took_bucket", &[("le", "+Inf")], &[(0, 1.0), (15, 4.0)]),
+        series("m1", "took_count", &[], &[(0, 1.0), (15, 4.0)]),
+    ]);
+    assert_eq!(told.count("m1"), None);
+}
+
+#[tokio::test]
+async fn of_a_gauge_the_largest_of_the_newest_reading_counts_once() {
+    let mut told = Told::of(Selection::Largest { gauge: Selector::metric("bytes") });
+    let bytes =
+        |core: &str, samples: &[(i64, f64)]| series("m1", "bytes", &[("core", core)], samples);
+    told.hears(&[bytes("0", &[(0, 9.0), (15, 3.0)]), bytes("1", &[(15, 5.0)])]);
+    let value = |told: &mut Told, from| told.tracks.gauge(&APP.into(), "m1", at(from));
+    assert_eq!(value(&mut told, 16), None, "it was read before the instance began");
+    assert_eq!(value(&mut told, 0), Some(5.0));
+    assert_eq!(value(&mut told, 0), None, "the same reading is no further one");
+    told.hears(&[bytes("0", &[(30, 1.0)])]);
+    assert_eq!(value(&mut told, 0), Some(1.0), "what is not there any more does not count");
+}
+
+#[tokio::test]
+async fn samples_that_no_counter_can_have_are_left_out() {
+    let mut told = Told::of(failures());
+    told.hears(&[responses(
+        "m1",
+        "200",
+        &[(0, 100.0), (15, f64::NAN), (30, -5.0), (45, f64::INFINITY), (60, 130.0)],
+    )]);
+    assert_eq!(told.count("m1"), Some((30.0, 0.0)));
+}
+
+#[tokio::test]
+async fn a_label_that_no_series_has_is_told_with_those_that_there_are() {
+    let mut told = Told::of(failures());
+    told.hears(&[series("m1", "responses", &[("code", "500")], &[(0, 1.0)])]);
+    let Some(Oddity::NoLabel { label, seen }) = told.tracks.oddity() else { panic!("no oddity") };
+    assert_eq!(label, "status");
+    assert_eq!(seen, &["app", "code", "instance", "region"]);
+}
+
+#[tokio::test]
+async fn series_without_the_labels_of_app_and_machine_are_nobodys() {
+    let mut told = Told::of(failures());
+    let mut strange = responses("m1", "200", &[(0, 1.0), (15, 9.0)]);
+    strange.labels.remove("instance");
+    told.hears(&[strange]);
+    assert_eq!(told.count("m1"), None);
+    assert!(told.tracks.nothing_for(Instant::now()).is_some());
+}
+
+#[tokio::test]
+async fn what_lies_before_an_app_is_asked_for_is_told_to_nobody() {
+    let selection = failures();
+    let mut tracks = Tracks::default();
+    let mut hears = |apps: &[&str], samples: &[(i64, f64)]| {
+        let apps: Vec<AppName> = apps.iter().map(|app| AppName::new(*app)).collect();
+        let question = (&selection, &MetricsServer::fly());
+        tracks.absorb(question, &apps, &[responses("m1", "500", samples)], Instant::now());
+        tracks.count(&APP.into(), "m1", at(-1000), far()).map(|count| count.n)
+    };
+    // Another daemon, or this one before its restart, may have told it already.
+    assert_eq!(hears(&["api"], &[(0, 10.0), (15, 90.0)]), Some(0.0));
+    assert_eq!(hears(&["api"], &[(0, 10.0), (15, 90.0), (30, 95.0)]), Some(5.0));
+    // Nor is what was counted while nobody asked for it.
+    assert_eq!(hears(&["shop"], &[]), Some(0.0));
+    assert_eq!(hears(&["api"], &[(900, 7000.0)]), Some(0.0));
+    assert_eq!(hears(&["api"], &[(900, 7000.0), (915, 7001.0)]), Some(1.0));
+}

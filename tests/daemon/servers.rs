@@ -1,0 +1,194 @@
+//! Thresholds that are read from a metrics server: a real `VictoriaMetrics` and a real Prometheus read
+//! what the platform's proxy counts, and the daemon asks them.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::{
+    platform::{FLEET, client},
+    stage::{Stage, receiver},
+    wait::{s, until},
+};
+
+/// Nothing but what the proxy counts.
+const POLICY: &str = r#"
+apps = ["api"]
+mode = "rollback"
+
+[watch]
+scrape_every = "1s"
+idle_scrape_every = "1s"
+block = "1s"
+bake = "3s"
+
+[rollback]
+confirm = "4s"
+ready_timeout = "30s"
+
+[[threshold]]
+name = "5xx"
+from = "fly"
+ratio = { bad = 'fly_app_http_responses_count{status=~"5.."}', total = 'fly_app_http_responses_count' }
+max = "2%"
+"#;
+
+/// A metrics server that reads the proxy's page every second.
+struct Server {
+    url: String,
+    // Both end with it.
+    _process: Child,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts the program that a variable names, as `scripts/test` sets it.
+    async fn start(variable: &str, scraped: &str, arguments: &[&str]) -> Self {
+        let program = std::env::var_os(variable)
+            .unwrap_or_else(|| panic!("{variable} must name the program: run scripts/test"));
+        let directory = TempDir::new().unwrap();
+        let target = scraped.trim_start_matches("http://");
+        let config = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n\
+             - {{job_name: proxy, metrics_path: /_sim/proxy/metrics, honor_labels: true, \
+             static_configs: [{{targets: [\"{target}\"]}}]}}\n"
+        );
+        std::fs::write(directory.path().join("scrape.yml"), config).unwrap();
+        // Nobody else is given a port that was just given back.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let process = Command::new(program)
+            .current_dir(directory.path())
+            .args(arguments.iter().map(|argument| argument.replace("ADDRESS", &address)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the server runs");
+        Self { url: format!("http://{address}"), _process: process, _directory: directory }
+    }
+
+    async fn victoria(scraped: &str) -> Self {
+        let arguments = [
+            "-httpListenAddr=ADDRESS",
+            "-storageDataPath=data",
+            "-promscrape.config=scrape.yml",
+            "-memory.allowedPercent=5",
+        ];
+        Self::start("WAVEOFF_TEST_VICTORIA", scraped, &arguments).await
+    }
+
+    async fn prometheus(scraped: &str) -> Self {
+        let arguments = [
+            "--config.file=scrape.yml",
+            "--storage.tsdb.path=data",
+            "--web.listen-address=ADDRESS",
+        ];
+        Self::start("WAVEOFF_TEST_PROMETHEUS", scraped, &arguments).await
+    }
+
+    /// Waits until it has read something.
+    async fn reads(&self) {
+        let client = client();
+        let query = [("query", "count(fly_app_http_responses_count)")];
+        until("the server has read the proxy's page", s(40), async || {
+            let url = format!("{}/api/v1/query", self.url);
+            let text = client.get(url).query(&query).send().await.ok()?.text().await.ok()?;
+            let answer: Value = serde_json::from_str(&text).ok()?;
+            (!answer["data"]["result"].as_array()?.is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    /// A configuration in which it stands for Fly's own.
+    fn as_fly(&self) -> String {
+        format!(
+            "organization = \"acme\"\n{}\n[[metrics_server]]\nname = \"fly\"\nurl = \"{}\"\n\
+             scrape_every = \"1s\"\n",
+            receiver("ops"),
+            self.url
+        )
+    }
+}
+
+/// As in other tests, and no app has a metrics page of its own.
+fn fleet() -> String {
+    let mut fleet = FLEET.to_owned();
+    for machines in ["machines = { iad = 2, lhr = 2 }", "machines = { iad = 1 }"] {
+        fleet = fleet.replace(&format!("{machines}\n"), "");
+        let (begin, rest) = fleet.split_once("traffic = ").expect("apps have traffic");
+        let (traffic, rest) = rest.split_once('\n').expect("lines end");
+        let group = format!("name = \"app\"\n{machines}\nmetrics = false\n");
+        fleet = format!("{begin}TRAFFIC = {traffic}\n\n[[apps.groups]]\n{group}{rest}");
+    }
+    fleet.replace("TRAFFIC", "traffic")
+}
+
+/// The main job, by what a server counts of an app that shows nothing itself.
+async fn is_undone(mut stage: Stage, server: &Server) -> Stage {
+    // Given a daemon that reads the server, and a release that is trusted by it
+    server.reads().await;
+    stage.write("waveoff.toml", &server.as_fly());
+    stage.write("thresholds/all.toml", POLICY);
+    stage.start().await;
+    stage.trusted().await;
+
+    // When somebody ships a bad one, and the proxy is started anew meanwhile
+    stage.platform.ship("errors").await;
+    stage.platform.control("POST", "proxy/restart", Value::Null).await;
+    stage.hook.about_api("rollback.completed", s(60)).await;
+
+    // Then the machines run what they ran before, and people read whose requests those were
+    assert_eq!(stage.platform.tags().await, ["v41"]);
+    let (_, history, _) = stage.waveoff(&["history", "api"]).await;
+    let degraded = history.lines().find(|line| line.contains("degraded after"));
+    assert!(degraded.is_some_and(|line| line.contains("5xx")), "{history}");
+    stage
+}
+
+#[tokio::test]
+async fn a_bad_release_is_undone_by_what_victoriametrics_has_read() {
+    let stage = Stage::with_fleet(&fleet()).await;
+    let server = Server::victoria(&stage.platform.url).await;
+    let stage = is_undone(stage, &server).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_bad_release_is_undone_by_what_prometheus_has_read() {
+    let stage = Stage::with_fleet(&fleet()).await;
+    let server = Server::prometheus(&stage.platform.url).await;
+    let stage = is_undone(stage, &server).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_told_once_for_all_apps_with_the_cause() {
+    // Given a server that is not there, and two apps that are read from it
+    let mut stage = Stage::with_fleet(&fleet()).await;
+    let settings = "[[metrics_server]]\nname = \"fly\"\nurl = \"http://127.0.0.1:1\"\n";
+    let settings = format!("organization = \"acme\"\n{}\n{settings}", receiver("ops"));
+    stage.write("waveoff.toml", &settings);
+    stage.write("thresholds/all.toml", &POLICY.replace("\"api\"", "\"*\""));
+
+    // When the daemon runs for a while
+    stage.start().await;
+    let told = until("it is told", s(60), async || {
+        let all = stage.hook.messages();
+        all.into_iter().find(|message| message.kind == "monitor.blind")
+    })
+    .await;
+
+    // Then there is one message, which says which server, and why
+    let text = told.text();
+    assert!(text.contains("nothing can be read from Fly's managed Prometheus"), "{text}");
+    assert!(text.contains("127.0.0.1:1/api/v1/query cannot be reached"), "{text}");
+    let blind = stage.hook.messages().iter().filter(|one| one.kind == "monitor.blind").count();
+    assert_eq!(blind, 1);
+    let (_, status, _) = stage.waveoff(&["status"]).await;
+    assert!(status.contains("fly: http://127.0.0.1:1"), "{status}");
+    stage.end().await;
+}
