@@ -105,7 +105,7 @@ pub(super) fn order_machines(
     // Those that are down already first: putting them right costs no capacity.
     due.sort_by_key(|(up, _, id, _)| (*up, id.clone()));
     for (up, region, id, mut machine) in due {
-        if !capacity.take(&region, &machine, up) {
+        if !capacity.take(&id, &region, &machine, up) {
             continue;
         }
         machine.running |= up;
