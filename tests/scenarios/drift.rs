@@ -58,7 +58,7 @@ async fn a_rollback_says_what_else_changed_and_that_it_stays() {
         let body = message(&world, kind);
         let text = body["data"]["text"].as_str().unwrap();
         let line = "Between v41 and v42 also changed, and stays: env LOG_LEVEL (new), secret \
-                    DB_URL, check http on 8080 (gone), memory_mb";
+                    DB_URL, check http on 8080 (gone), guest memory_mb";
         assert!(text.contains(line), "{text}");
         assert_eq!(body["data"]["drift"]["image_changed"], json!(true));
         assert_eq!(body["data"]["drift"]["changes"][0]["name"], json!("LOG_LEVEL"));

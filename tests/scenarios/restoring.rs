@@ -162,6 +162,30 @@ async fn only_the_groups_are_put_back_whose_configuration_changed() {
     world.finish().await;
 }
 
+/// A deploy of one group only: the other one runs the known-good image all the while.
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_image_did_not_change_is_left_alone_and_one_that_runs_the_bad_one_is_not() {
+    for groups in [json!(["app"]), json!([])] {
+        let everywhere = groups == json!([]);
+        let mut fleet = fleet::demo();
+        let mut worker = fleet::Group::of(&[("iad", 2)]);
+        worker.name = "worker".to_owned();
+        worker.services = false;
+        fleet.apps[0].groups.push(worker);
+        let mut world = world(&fleet).await;
+        // Only requests fail, and workers get none.
+        ship(&world, "registry.fly.io/api:errors", &json!({"groups": groups}));
+        world.until(RollbackCompleted).await;
+        world.all_run("v41");
+        for config in configs(&world) {
+            let touched = config["metadata"].get("waveoff_rollback").is_some();
+            let worker = config["metadata"]["fly_process_group"] == "worker";
+            assert_eq!(touched, everywhere || !worker);
+        }
+        world.finish().await;
+    }
+}
+
 /// What rests is configured as well, and rests on.
 #[tokio::test(start_paused = true)]
 async fn a_stopped_machine_is_put_back_and_not_started() {

@@ -327,9 +327,12 @@ pub(in crate::decide) fn note_begun(
     target: &Revision,
 ) {
     lists::forgive(cx, &target.info());
+    if !by_hand.regions.is_empty() || by_hand.forward {
+        return;
+    }
     if bad.digest == target.digest {
         setup::note_undone(cx, bad);
-    } else if by_hand.regions.is_empty() && !by_hand.forward {
+    } else {
         cx.quarantine(bad);
         lists::distrust(cx, bad);
     }

@@ -242,3 +242,16 @@ fn a_machine_that_could_not_be_configured_is_named_though_its_image_is_the_right
     stage.machine("m2").config = configured("0");
     assert_eq!(put_on(&stage.pass(4)), ["m2"]);
 }
+
+#[test]
+fn a_configuration_put_back_in_one_region_by_hand_is_not_undone_for_that() {
+    let mut stage = trusted(true);
+    stage.machine("m2").region = "lhr".into();
+    stage.ship(2, "sha256:1");
+    configure(&mut stage, "0");
+    stage.pass(10);
+    let regions = ["lhr".into()].into();
+    stage.order(Act::Rollback(Wish { regions, ..Wish::default() }));
+    assert_eq!(stage.work(60, &[]).iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>(), ["m2"]);
+    assert!(stage.state.memory.undone.is_empty());
+}

@@ -55,7 +55,10 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
     let hold = || (Purpose::Stop, format!("waveoff hold {app} --reason \"…\""));
     let veto = || (Purpose::Stop, format!("waveoff veto {app}"));
     let resume = || (Purpose::GoOn, format!("waveoff resume {app}"));
-    let undo = || goes_to(app, Purpose::Undo, event.release.as_ref(), "");
+    // What a release changed under the same image is not kept: only a deploy brings it again.
+    let same_image = event.drift.as_ref().is_some_and(|drift| !drift.image);
+    let undone = event.release.as_ref().filter(|_| !same_image);
+    let undo = || goes_to(app, Purpose::Undo, undone, "");
     match event.kind {
         EventKind::RollbackPlanned => match (event.mode, &event.reason) {
             (Some(Mode::Observe), _) => {
@@ -158,7 +161,7 @@ fn goes_to(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::OperatorHold;
+    use crate::model::{Drift, OperatorHold};
 
     fn stopped(hold: HoldReason) -> Vec<String> {
         let at = "2026-03-01T02:03:04Z".parse().unwrap();
@@ -174,5 +177,20 @@ mod tests {
         assert_eq!(stopped(HoldReason::Operator { hold }), ["waveoff unhold api"]);
         assert_eq!(stopped(HoldReason::ObserveMode), ["waveoff resume api"]);
         assert_eq!(stopped(HoldReason::NotWatched), [""; 0]);
+        let mut event = Event::new(EventKind::RollbackStarted, at, Some("api".into()));
+        event.release = Some(ReleaseInfo {
+            version: Some(crate::model::ReleaseVersion(42)),
+            tag: None,
+            digest: "sha256:1".into(),
+            author: None,
+            created_at: None,
+        });
+        let purposes = |event: &Event| -> Vec<Purpose> {
+            commands(event).into_iter().map(|(purpose, _)| purpose).collect()
+        };
+        event.drift = Some(Drift { image: true, ..Drift::default() });
+        assert_eq!(purposes(&event), [Purpose::Stop, Purpose::Undo]);
+        event.drift = Some(Drift::default());
+        assert_eq!(purposes(&event), [Purpose::Stop], "there is no image to go to");
     }
 }

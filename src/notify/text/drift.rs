@@ -80,7 +80,8 @@ fn change(change: &Change) -> String {
         ChangeKind::Check => "check ",
         ChangeKind::Init => "init ",
         ChangeKind::Mount => "mount ",
-        ChangeKind::Guest | ChangeKind::Setting => "",
+        ChangeKind::Guest => "guest ",
+        ChangeKind::Setting => "setting ",
         ChangeKind::Group => "group ",
         ChangeKind::Scale => {
             let machines = change
@@ -150,7 +151,7 @@ mod tests {
         let memory = change(ChangeKind::Guest, "memory_mb", Edit::Changed, false);
         assert_eq!(
             instead(Some(&drift(false, vec![memory, scale]))),
-            "between v41 and v42 changed memory_mb, machines of app from 2 to 5"
+            "between v41 and v42 changed guest memory_mb, machines of app from 2 to 5"
         );
         let env = change(ChangeKind::Env, "A", Edit::Changed, false);
         let unnumbered = Drift { from: None, ..drift(false, vec![env]) };
