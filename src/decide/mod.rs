@@ -188,6 +188,7 @@ impl Context<'_> {
         memory.quarantined.retain(|old| old.digest != digest);
         memory.suspects.retain(|old| *old != digest);
         memory.trusted.insert(0, trusted);
+        setup::bound_texts(memory);
         if memory.trusted.len() > state::TRUSTED_MAX {
             // The oldest goes, but for one that a person pinned.
             let pinned = memory.pinned.as_ref().map(|pinned| pinned.digest.clone());

@@ -11,6 +11,9 @@ use crate::model::{Digest, Drift, Machine, Policy, PutBack, Secrets, Setups, set
 /// Releases remembered of which the configuration was undone.
 const UNDONE_MAX: usize = 50;
 
+/// Trusted releases of which it is kept in clear what can be put back.
+const TEXTS_MAX: usize = 3;
+
 /// Notes the secrets' digests when they were read.
 pub(super) fn note_secrets(memory: &mut Memory, secrets: Option<&Secrets>) {
     if let Some(secrets) = secrets {
@@ -92,6 +95,16 @@ pub(super) fn note_undone(cx: &mut Context<'_>, bad: &Revision) {
 
 fn earned<'a>(memory: &'a Memory, digest: &Digest) -> Option<&'a Trusted> {
     memory.trusted.iter().chain(&memory.baked).find(|good| good.revision.digest == *digest)
+}
+
+/// What is kept in clear is kept of the newest few, and of what a person pinned.
+pub(super) fn bound_texts(memory: &mut Memory) {
+    let pinned = memory.pinned.as_ref().map(|pinned| &pinned.digest);
+    for good in memory.trusted.iter_mut().skip(TEXTS_MAX) {
+        if Some(&good.revision.digest) != pinned {
+            good.setup.iter_mut().for_each(Setups::forget_texts);
+        }
+    }
 }
 
 /// Keeps of the releases to go back to what the policy wants kept: of the one that runs everywhere,

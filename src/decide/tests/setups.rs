@@ -255,3 +255,23 @@ fn a_configuration_put_back_in_one_region_by_hand_is_not_undone_for_that() {
     assert_eq!(stage.work(60, &[]).iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>(), ["m2"]);
     assert!(stage.state.memory.undone.is_empty());
 }
+
+#[test]
+fn what_can_be_put_back_is_kept_of_the_three_newest_releases_and_a_pinned_one() {
+    let mut stage = trusted(true);
+    let pinned = Act::Pin { release: "v1".to_owned() };
+    assert!(matches!(stage.order(pinned), Reply::Done(_)));
+    for version in 2..=6 {
+        stage.ship(version, &format!("sha256:{version}"));
+        stage.pass(90);
+    }
+    let kept: Vec<(String, usize)> = stage
+        .state
+        .memory
+        .trusted
+        .iter()
+        .map(|good| (good.revision.label(), good.setup.as_ref().unwrap().put_back().len()))
+        .collect();
+    let want = [("v6", 1), ("v5", 1), ("v4", 1), ("v3", 0), ("v2", 0), ("v1", 1)];
+    assert_eq!(kept, want.map(|(label, texts)| (label.to_owned(), texts)));
+}
