@@ -28,6 +28,8 @@ pub(super) struct Capacity {
     of_region: BTreeMap<(Region, ProcessGroup), usize>,
     of_group: BTreeMap<ProcessGroup, usize>,
     at_rest: usize,
+    /// What earlier rollbacks took down has its place as well.
+    has_place: BTreeSet<MachineId>,
 }
 
 impl Capacity {
@@ -39,6 +41,7 @@ impl Capacity {
         left: &BTreeMap<MachineId, LeftDown>,
     ) -> Self {
         let mut still_down = still_down(rollback, listed, left);
+        let has_place = still_down.values().flatten().map(|machine| machine.id.clone()).collect();
         let mut of_region = BTreeMap::new();
         let mut up_of_group: BTreeMap<ProcessGroup, usize> = BTreeMap::new();
         let mut down_of_group: BTreeMap<ProcessGroup, usize> = BTreeMap::new();
@@ -71,13 +74,20 @@ impl Capacity {
             .collect();
         let flying = rollback.regions.iter().flat_map(|work| work.machines.values());
         let at_rest = flying.filter(|machine| !machine.running && machine.is_in_flight()).count();
-        Self { of_region, of_group, at_rest: AT_REST_AT_ONCE.saturating_sub(at_rest) }
+        let at_rest = AT_REST_AT_ONCE.saturating_sub(at_rest);
+        Self { of_region, of_group, at_rest, has_place }
     }
 
     /// Takes a place for a machine, if there is one. What we took down already has its place: one
     /// that stays down cannot block its own next attempt.
-    pub(super) fn take(&mut self, region: &Region, machine: &MachineWork, up: bool) -> bool {
-        if machine.down_since.is_some() {
+    pub(super) fn take(
+        &mut self,
+        id: &MachineId,
+        region: &Region,
+        machine: &MachineWork,
+        up: bool,
+    ) -> bool {
+        if machine.down_since.is_some() || self.has_place.contains(id) {
             return true;
         }
         if !machine.running && !up {

@@ -105,7 +105,7 @@ pub(super) fn order_machines(
     // Those that are down already first: putting them right costs no capacity.
     due.sort_by_key(|(up, _, id, _)| (*up, id.clone()));
     for (up, region, id, mut machine) in due {
-        if !capacity.take(&region, &machine, up) {
+        if !capacity.take(&id, &region, &machine, up) {
             continue;
         }
         machine.running |= up;
@@ -144,6 +144,8 @@ fn put_image(
         region: region.clone(),
         target: rollback.target.image.clone(),
         bad: work.bad.clone(),
+        put_back: rollback.put_back_in(&work.group),
+        bad_release: rollback.bad.version,
         release: rollback.ledger.version().or(rollback.target.version),
         release_id,
         after: rollback.after,

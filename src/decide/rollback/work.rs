@@ -16,7 +16,8 @@ use super::{
 use crate::{
     model::{
         Digest, Drift, Evidence, InstanceId, Machine, MachineFailure, MachineId, MachineState,
-        Policy, ProcessGroup, Region, Release, ReleaseVersion, Setups, Signed, Strategy, Wait,
+        Policy, ProcessGroup, PutBack, Region, Release, ReleaseVersion, Setups, Signed, Strategy,
+        Wait,
     },
     threshold::Confirming,
 };
@@ -304,6 +305,9 @@ pub struct Rollback {
     pub setup: Option<Setups>,
     #[serde(default)]
     pub drift: Option<Drift>,
+    /// What is put back besides the image, by process group.
+    #[serde(default)]
+    pub put_back: PutBack,
     /// A person ordered it.
     #[serde(default)]
     pub by_hand: Option<ByHand>,
@@ -335,6 +339,17 @@ impl Rollback {
     pub fn is_set_by_hand(&self) -> bool {
         let mut machines = self.regions.iter().flat_map(|work| work.machines.values());
         machines.any(|machine| matches!(machine.phase, MachinePhase::SetByHand { .. }))
+    }
+
+    /// Whether the image stays, and only the configuration is put back.
+    pub fn keeps_the_image(&self) -> bool {
+        self.bad.digest == self.target.digest
+    }
+
+    /// What is put back on machines of a group besides the image.
+    pub(super) fn put_back_in(&self, group: &ProcessGroup) -> PutBack {
+        let one = self.put_back.get_key_value(group);
+        one.map(|(group, texts)| (group.clone(), texts.clone())).into_iter().collect()
     }
 
     /// Whether a person ordered it, or let it go on.

@@ -211,3 +211,17 @@ fn what_the_rollback_before_took_down_keeps_its_place() {
     (machine.checks, machine.checks_configured) = (Vec::new(), 0);
     assert_eq!(put_on(&stage.pass(4)), ["m2"]);
 }
+
+/// It was ordered when the rollback was stopped, and still runs the bad image: what may be down
+/// because of us has its place already.
+#[test]
+fn a_machine_that_an_earlier_rollback_took_down_does_not_block_itself() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.look();
+    stage.put_back("m1");
+    stage.policy.mode = Mode::Observe;
+    stage.look();
+    stage.policy.mode = Mode::Rollback;
+    fail_checks(stage.machine("m2"));
+    assert_eq!(put_on(&stage.pass(60)), ["m2"], "{:?}", stage.state.phase);
+}
