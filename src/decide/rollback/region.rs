@@ -114,6 +114,7 @@ pub(super) fn order_machines(
         }
         let command = put_image(cx, rollback, &id, &region, &machine);
         machine.phase = MachinePhase::InFlight { command };
+        machine.written = false;
         let work = rollback.regions.iter_mut().find(|work| work.region == region);
         let Some(work) = work else { continue };
         if work.phase == RegionPhase::Waiting {

@@ -123,6 +123,9 @@ pub struct MachineWork {
     pub down_since: Option<Timestamp>,
     /// The version it was when it was ordered last.
     pub instance: InstanceId,
+    /// Under way, and seen on the target: it does not serve the bad image any more.
+    #[serde(default)]
+    pub written: bool,
     /// Whether it is to be up: the others are updated and left as they are.
     pub running: bool,
     /// The bad image it runs, or ran when it was planned.
@@ -140,6 +143,11 @@ impl MachineWork {
 
     pub fn is_on_target(&self) -> bool {
         self.phase == MachinePhase::OnTarget
+    }
+
+    /// Whether it may serve the bad image yet, as far as it is to be put right.
+    pub fn is_to_be_written(&self) -> bool {
+        self.is_open() && !(self.is_in_flight() && self.written)
     }
 
     /// Whether the region waits for it before it is confirmed.
