@@ -6,7 +6,7 @@ use crate::{
         PutImage, PutOutcome,
         rival::{self, Claim, ROLLBACK_MARK, Standing},
     },
-    model::{self, HostStatus, Machine, MachineState, Release},
+    model::{self, HostStatus, Machine, MachineState, Release, Transition},
     ports::MachineUpdate,
 };
 
@@ -44,7 +44,14 @@ pub(super) fn after_look(put: &PutImage, machine: &Machine, now: Now) -> Step {
             // An update may reset the list of events: of a machine that we updated only the plan
             // knows that it had crashed, or that it was up.
             let standing = machine.activity(put.stays_up);
-            let rests = machine.state.is_at_rest() && !standing.is_to_be_started();
+            // What we wrote a moment ago, and were not to start, rests when it has settled.
+            let is_replaced = matches!(
+                machine.state,
+                MachineState::Transient(Transition::Replacing | Transition::Updating)
+            );
+            let settles_at_rest = ours && !put.up && is_replaced;
+            let rests =
+                settles_at_rest || (machine.state.is_at_rest() && !standing.is_to_be_started());
             let taken_down = ours && put.up && standing != model::Activity::JobDone;
             Step::SeeThrough(if rests && !taken_down { Goal::AtRest } else { Goal::Up })
         }

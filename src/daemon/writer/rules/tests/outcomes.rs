@@ -242,3 +242,16 @@ fn a_configuration_that_the_platform_went_back_on_is_a_revert() {
     let outcome = put_outcome(play.gives_back());
     assert_eq!(outcome, PutOutcome::Reverted { runs: "good".to_owned() });
 }
+
+/// An attempt that was lost with the daemon wrote it a moment ago: it rests as soon as it settles.
+#[test]
+fn half_done_work_on_a_machine_at_rest_does_not_start_it() {
+    let mut play = Play::new(Errand::update(PutImage { up: false, ..put() }));
+    play.takes_the_lease();
+    play.sees(in_state(good(), "replacing"));
+    play.waits(WaitFor::Settled, true);
+    play.sees(in_state(good(), "stopped"));
+    assert_eq!(play.writes, []);
+    let outcome = put_outcome(play.gives_back());
+    assert!(matches!(outcome, PutOutcome::AlreadyOnTarget { .. }), "{outcome:?}");
+}
