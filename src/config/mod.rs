@@ -12,6 +12,7 @@ mod load;
 mod metrics_server;
 mod mirror;
 mod policy;
+mod presets;
 mod problem;
 mod reader;
 mod receiver;

@@ -20,9 +20,6 @@ pub(super) fn key(key: &str) -> Option<Wrong> {
     Some(Wrong::but(format!("`{name}` is not available in this version"), (*instead).to_owned()))
 }
 
-pub(super) const PRESETS: [(&str, &str); 1] =
-    [("fly-http", "use \"checks\" and \"crashes\", and a `ratio` of the app's own counters")];
-
 pub(super) const FORMATS: [(&str, &str); 3] = [
     ("discord", "use \"standard\" and translate it in a small receiver of your own"),
     ("teams", "use \"standard\" and translate it in a small receiver of your own"),

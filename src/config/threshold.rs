@@ -17,28 +17,6 @@ use crate::{
 
 const NAME_MAX: usize = 64;
 
-/// The presets by their words: kinds that need nothing from the app.
-pub(super) fn presets() -> Vec<(&'static str, Kind)> {
-    let needs_nothing = |kind: &Kind| kind.preset().is_some();
-    Kind::ALL.into_iter().filter(needs_nothing).map(|kind| (kind.as_str(), kind)).collect()
-}
-
-/// `use = ["checks", "crashes"]`: every preset, as a file has them.
-pub(super) fn all_presets() -> String {
-    let words: Vec<String> = presets().iter().map(|(word, _)| format!("\"{word}\"")).collect();
-    format!("use = [{}]", words.join(", "))
-}
-
-/// A preset as a threshold.
-pub(super) fn preset(kind: Kind) -> Option<Threshold> {
-    Some(Threshold {
-        name: kind.as_str().to_owned(),
-        kind: kind.preset()?,
-        no_data: NoData::Hold,
-        on_breach: OnBreach::Rollback,
-    })
-}
-
 /// Reads one threshold; `None` when it is not clear enough to go on with.
 pub(super) fn read(table: &Reader<'_>, servers: &Servers) -> Option<Threshold> {
     let name = name(table);

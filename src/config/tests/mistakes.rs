@@ -141,10 +141,6 @@ fn what_does_not_exist_yet_is_refused_by_name() {
             threshold("name = \"p\"\nprobe = { path = \"/\" }"),
             "5: threshold \"p\".probe: `probe` is",
         ),
-        (
-            PLAIN.replace("checks", "fly-http"),
-            "2: use: `fly-http` is not available in this version; use \"checks\" and",
-        ),
     ] {
         let problems = Place::policy(&text).problems();
         assert_eq!(problems.len(), 1, "{problems:?}");

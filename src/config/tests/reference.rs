@@ -196,3 +196,30 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
         }
     }
 }
+
+#[test]
+fn the_preset_of_flys_requests_is_what_the_documentation_shows() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let documentation = fs::read_to_string(path).unwrap();
+    let text = crate::config::presets::FLY_HTTP;
+    assert!(documentation.contains(&format!("```toml\n{text}```")), "{text}");
+    let used = Place::policy("apps = [\"web\"]\nuse = [\"fly-http\", \"checks\"]\n").valid();
+    let written = format!("apps = [\"web\"]\nuse = [\"checks\"]\n{text}");
+    let written = Place::policy(&written).valid();
+    let thresholds = |config: &Config| {
+        let mut all = config.policies[0].policy.thresholds.clone();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    };
+    assert_eq!(thresholds(&used), thresholds(&written));
+    assert_eq!(thresholds(&used).len(), 3);
+}
+
+#[test]
+fn a_threshold_with_a_presets_name_is_told_apart_from_it() {
+    let text =
+        format!("apps = [\"web\"]\nuse = [\"fly-http\"]\n{}", crate::config::presets::FLY_HTTP);
+    let problems = Place::policy(&text).problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("give it another name, or leave the preset out of `use`"));
+}
