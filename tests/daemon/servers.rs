@@ -165,6 +165,31 @@ async fn a_bad_release_is_undone_by_what_prometheus_has_read() {
     stage.end().await;
 }
 
+/// With the daemon's own token and nothing else, as on Fly.
+#[tokio::test]
+async fn the_platforms_own_server_is_asked_where_it_is_and_with_the_daemons_token() {
+    // Given a policy of one preset, and a platform whose server is quick
+    let quick = "metrics_every_s = 1\nmetrics_late_s = 1\nmetrics_port = 0\n";
+    let mut stage = Stage::with_fleet(&fleet().replace("metrics_port = 0\n", quick)).await;
+    let settings = "[[metrics_server]]\nname = \"fly\"\nscrape_every = \"1s\"\n";
+    let settings = format!("organization = \"acme\"\n{}\n{settings}", receiver("ops"));
+    stage.write("waveoff.toml", &settings);
+    let policy = POLICY.split("[[threshold]]").next().unwrap();
+    let policy = policy.replace("mode =", "use = [\"fly-http\"]\nmode =");
+    stage.write("thresholds/all.toml", &policy);
+    stage.start().await;
+    stage.trusted().await;
+
+    // When somebody ships a bad release
+    stage.platform.ship("errors").await;
+
+    // Then it is undone, and nobody was told that anything cannot be seen
+    stage.hook.about_api("rollback.completed", s(60)).await;
+    assert_eq!(stage.platform.tags().await, ["v41"]);
+    assert!(stage.hook.messages().iter().all(|message| message.kind != "monitor.blind"));
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_told_once_for_all_apps_with_the_cause() {
     // Given a server that is not there, and two apps that are read from it

@@ -33,6 +33,7 @@ mod recovery;
 mod resume;
 mod rivals;
 mod rollback;
+mod servers;
 mod shell;
 mod sight;
 mod silence;
