@@ -5,6 +5,7 @@
 
 mod apps;
 mod entry;
+mod expression;
 mod files;
 mod freeze;
 mod keys;

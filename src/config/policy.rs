@@ -255,7 +255,7 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy, servers: &Servers) -> Vec
         {
             let wrong = Wrong::but(
                 format!(
-                    "`{key}` of {} does not end before `bake` of {}: the release would be trusted first",
+                    "`{key}` takes {}, and does not end before `bake` of {}: the release would be trusted first",
                     units::duration_text(lasting),
                     units::duration_text(watch.bake)
                 ),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{
     entry::Entry,
-    metrics_server::Servers,
+    expression::expression,
+    metrics_server::{FLY, MetricsServer, Servers},
     problem::{Wrong, alternatives},
     reader::Reader,
     selector, units,
@@ -84,8 +85,7 @@ fn name(table: &Reader<'_>) -> Option<String> {
 
 /// Says why a threshold has no kind: a key of another version, or nothing at all.
 fn none(table: &Reader<'_>) {
-    let is_reserved =
-        ["relative", "promql", "probe", "query"].iter().any(|key| table.peek(key).is_some());
+    let is_reserved = ["relative", "probe", "query"].iter().any(|key| table.peek(key).is_some());
     if !is_reserved {
         table.wrong(Wrong::but(
             "measures nothing",
@@ -109,7 +109,13 @@ fn one_kind(
     let mut given = Given::default();
     for key in schema.keys {
         match key.place {
-            Place::Beside if key.takes == Takes::Source => read_from(&mut given, table, servers),
+            Place::Beside if key.takes == Takes::Source => {
+                read_from(&mut given, table, servers, true);
+            }
+            Place::Beside if key.takes == Takes::Server => {
+                given.read_from(servers.get(FLY).map_or(Origin::PAGES, MetricsServer::origin));
+                read_from(&mut given, table, servers, false);
+            }
             Place::Beside => put(&mut given, key, entry(table, key).as_ref()),
             Place::Word => put(&mut given, key, Some(word)),
             Place::Braces => {}
@@ -158,10 +164,10 @@ fn entry<'a>(table: &Reader<'a>, key: &Key) -> Option<Entry<'a>> {
 }
 
 /// Puts in whom the threshold is read from.
-fn read_from(given: &mut Given, table: &Reader<'_>, servers: &Servers) {
+fn read_from(given: &mut Given, table: &Reader<'_>, servers: &Servers, pages: bool) {
     let Some(entry) = table.get("from") else { return };
     let named = servers.values().map(|server| (server.name.as_str(), Some(server)));
-    let words: Vec<_> = std::iter::once(("machine", None)).chain(named).collect();
+    let words: Vec<_> = pages.then_some(("machine", None)).into_iter().chain(named).collect();
     match entry.choice(&words, &[]) {
         Some(Some(server)) => given.read_from(server.origin()),
         Some(None) => given.read_from(Origin::PAGES),
@@ -193,7 +199,13 @@ fn put(given: &mut Given, key: &Key, entry: Option<&Entry<'_>>) {
         Takes::Whole { least, most } => entry.whole(least..=most).map(Value::Whole),
         Takes::Flag => entry.boolean().map(Value::Flag),
         // Which ones there are is known to `read_from`.
-        Takes::Source => return,
+        Takes::Source | Takes::Server => return,
+        Takes::Expression => {
+            if let Some((expression, looks_back)) = expression(entry) {
+                given.evaluate(expression, looks_back);
+            }
+            return;
+        }
     };
     if let Some(value) = value {
         given.put(key, value);

@@ -26,11 +26,16 @@ pub(in crate::sim) struct Managed {
     taken: VecDeque<(Timestamp, Vec<ProxySeries>)>,
 }
 
+/// Labels of a series, `__name__` among them.
+pub type Labels = BTreeMap<String, String>;
+/// Its samples, the oldest first.
+pub type Samples = Vec<(Timestamp, f64)>;
+
 /// An answer: whether it is of a range, and each series with its samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
     pub is_range: bool,
-    pub series: Vec<(BTreeMap<String, String>, Vec<(Timestamp, f64)>)>,
+    pub series: Vec<(Labels, Samples)>,
 }
 
 impl Org {
@@ -66,7 +71,7 @@ impl Org {
         let (selector, range) = selector(query)?;
         let seen_until = later_by(self.now, -signed(self.timing.metrics_late));
         let from = later_by(self.now, -range.unwrap_or(LOOK_BACK));
-        let mut found: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
+        let mut found: BTreeMap<Labels, Samples> = BTreeMap::new();
         let taken = self.managed.iter().flat_map(|managed| &managed.taken);
         for (at, all) in taken.filter(|(at, _)| *at > from && *at <= seen_until) {
             for series in all.iter().filter(|series| selects(&selector, series)) {
@@ -135,7 +140,7 @@ fn matches(matchers: &Matchers, series: &ProxySeries) -> bool {
     })
 }
 
-fn labels(series: &ProxySeries) -> BTreeMap<String, String> {
+fn labels(series: &ProxySeries) -> Labels {
     let own = std::iter::once(("__name__".to_owned(), series.name.to_owned()));
     let labels = series.labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
     own.chain(labels).collect()

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{About, CallKind, SimPlatform};
 use crate::{
-    ports::{MetricsServers, SampledSeries, ServerError, ServerQuery},
+    ports::{MetricsServers, PlatformError, SampledSeries, ServerError, ServerQuery},
     sim::model::refusal::Refusal,
 };
 
@@ -14,8 +14,10 @@ impl MetricsServers for SimPlatform {
         let asked = self.call(About::org(CallKind::Query), |org| {
             org.query_metrics(query.query).map_err(Refusal::Invalid)
         });
-        let plain = |detail| ServerError { detail, retry_after: None };
-        let answered = asked.await.map_err(|error| plain(error.to_string()))?;
+        let answered = asked.await.map_err(|error| ServerError {
+            query_refused: matches!(error, PlatformError::Refused(_)),
+            ..ServerError::plain(error.to_string())
+        })?;
         let series = answered.series.into_iter();
         Ok(series.map(|(labels, samples)| SampledSeries { labels, samples }).collect())
     }

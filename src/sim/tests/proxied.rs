@@ -97,7 +97,11 @@ async fn the_managed_prometheus_shows_what_it_read_a_while_later() {
     assert_eq!((labels["app"].as_str(), labels["status"].as_str()), ("web", "200"));
     let seconds: Vec<i64> =
         samples.iter().map(|(at, _)| at.duration_since(began).as_secs()).collect();
-    assert_eq!(seconds, [0, 15, 30, 45], "every quarter of a minute, as of a quarter of a minute ago");
+    assert_eq!(
+        seconds,
+        [0, 15, 30, 45],
+        "every quarter of a minute, as of a quarter of a minute ago"
+    );
     assert!(samples.windows(2).all(|pair| pair[0].1 < pair[1].1), "{samples:?}");
 }
 
