@@ -142,6 +142,7 @@ fn rollback_json(policy: &Policy) -> Value {
         "per_day_max": rollback.per_day_max,
         "ready_timeout": duration_text(rollback.ready_timeout),
         "mirror": rollback.mirror.as_ref().map(mirror),
+        "config": if rollback.restore_config { "restore" } else { "keep" },
     })
 }
 
@@ -295,6 +296,7 @@ fn rollback(policy: &Policy) -> String {
         (rollback.only_breaching_regions, "breaching regions only"),
         (rollback.despite_migrations, "despite migrations"),
         (rollback.first_target_previous, "first target: the previous release"),
+        (rollback.restore_config, "environment, services, checks and init put back"),
     ] {
         if holds {
             text.push_str(", ");

@@ -24,8 +24,3 @@ pub(super) const FORMATS: [(&str, &str); 3] = [
     ("teams", "use \"standard\" and translate it in a small receiver of your own"),
     ("pagerduty", "use \"standard\" and translate it in a small receiver of your own"),
 ];
-
-pub(super) const CONFIGS: [(&str, &str); 1] = [(
-    "restore",
-    "use \"keep\": the image is put back, the rest of the machine's configuration stays",
-)];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{entry::Entry, mirror, problem::Wrong, reader::Reader, reserved_keys, units};
+use super::{entry::Entry, mirror, problem::Wrong, reader::Reader, units};
 use crate::model::{
     ConfirmTime, MaxUnavailable, MirrorRule, Region, RegionOrder, RegionsAtOnce, RollbackPolicy,
     Strategy, WatchPolicy,
@@ -48,9 +48,9 @@ pub(super) fn read(table: &Reader<'_>) -> RollbackPolicy {
     let ready = ready.and_then(|entry| entry.duration(seconds(10)..=seconds(3600)));
     set(&mut rollback.ready_timeout, ready);
     rollback.mirror = table.get("mirror").and_then(|entry| mirror(&entry));
-    if let Some(config) = table.get("config") {
-        config.choice(&[("keep", ())], &reserved_keys::CONFIGS);
-    }
+    let config = table.get("config");
+    let config = config.and_then(|e| e.choice(&[("keep", false), ("restore", true)], &[]));
+    set(&mut rollback.restore_config, config);
     table.finish();
     rollback
 }

@@ -109,7 +109,7 @@ first_target = "previous-complete"
 per_day_max = 1
 ready_timeout = "1m"
 mirror = "ghcr.io/acme/{app}"
-config = "keep"
+config = "restore"
 [metrics]
 port = 9091
 path = "/m"
@@ -209,7 +209,7 @@ fn every_key_of_a_policy_is_understood() {
                 registry: "ghcr.io".to_owned(),
                 repository: "acme/{app}".to_owned(),
             }),
-            restore_config: false,
+            restore_config: true,
         }
     );
     assert_eq!((policy.metrics_port, policy.metrics_path.as_deref()), (Some(9091), Some("/m")));

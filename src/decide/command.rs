@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rival::{DeployKind, Verified};
 use crate::model::{
-    Digest, ImageRef, InstanceId, Machine, MachineId, MirrorTrouble, Observation, Order, Region,
-    ReleaseVersion,
+    Digest, ImageRef, InstanceId, Machine, MachineId, MirrorTrouble, Observation, Order, PutBack,
+    Region, ReleaseVersion,
 };
 
 /// Numbers an app's commands.
@@ -23,6 +23,12 @@ pub struct PutImage {
     pub target: ImageRef,
     /// Only a machine that still runs this is touched.
     pub bad: Digest,
+    /// What is to be put back besides the image: of the machine's process group, if of any.
+    #[serde(default)]
+    pub put_back: PutBack,
+    /// The number that machines of the bad release carry.
+    #[serde(default)]
+    pub bad_release: Option<ReleaseVersion>,
     /// The release the machine is to carry in its metadata: number and, when known, id.
     pub release: Option<ReleaseVersion>,
     pub release_id: Option<String>,
@@ -128,7 +134,8 @@ impl Command {
             }
             Self::OpenRelease { image, .. } => format!("open a release of {image}"),
             Self::PutImage(put) => {
-                format!("put {} on machine {}", put.target.reference(), put.machine)
+                let more = if put.put_back.is_empty() { "" } else { " and its configuration" };
+                format!("put {}{more} on machine {}", put.target.reference(), put.machine)
             }
             Self::StartMachine(start) => {
                 format!("start machine {}, which we took down", start.machine)

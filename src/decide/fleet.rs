@@ -221,6 +221,8 @@ pub(super) fn claim<'a>(state: &'a Memory, rollback: &'a Rollback) -> Claim<'a> 
             .chain(quarantined)
             .collect(),
         target: &rollback.target.image,
+        put_back: &rollback.put_back,
+        bad_release: rollback.bad.version,
         after: rollback.after,
         own: &state.own_releases,
         since: rollback.started_at,

@@ -7,7 +7,7 @@ use super::{
     setup,
     state::{Memory, Revision, Watch},
 };
-use crate::model::{Evidence, HoldReason, Mode, Policy, Verdict, freeze};
+use crate::model::{Drift, Evidence, HoldReason, Mode, Policy, Verdict, freeze};
 
 /// Requests on the other release's machines from which on their share says something.
 const CONTROL_MIN: f64 = 50.0;
@@ -111,6 +111,10 @@ fn is_the_same_image(asked: &Asked<'_>) -> Option<HoldReason> {
         return None;
     }
     let drift = setup::drift(asked.policy, asked.memory, &target, asked.watch);
+    // A release whose configuration is put back needs no other image.
+    if drift.as_ref().is_some_and(Drift::is_put_back) {
+        return None;
+    }
     Some(HoldReason::SameImage { drift })
 }
 
@@ -139,11 +143,12 @@ fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
 fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
     let revision = &asked.watch.revision;
     let mut quarantined = asked.memory.quarantined.iter();
-    quarantined
-        .any(|old| {
+    let mut undone = asked.memory.undone.iter();
+    (undone.any(|version| Some(*version) == revision.version)
+        || quarantined.any(|old| {
             !old.unfinished && old.digest == revision.digest && old.version == revision.version
-        })
-        .then_some(HoldReason::AlreadyRolledBack)
+        }))
+    .then_some(HoldReason::AlreadyRolledBack)
 }
 
 fn of_the_last_day<'a>(asked: &Asked<'a>) -> impl Iterator<Item = &'a Timestamp> {

@@ -119,7 +119,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     let phase = arrivals::take_in(phase, cx, &round);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
-    setup::keep(&phase, cx, &machines);
+    setup::keep(cx, &machines);
     images::look_daily(cx);
     mirror::keep_copied(cx);
     rollback::close_what_was_left_open(cx);

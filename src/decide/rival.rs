@@ -10,7 +10,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, ImageRef, InstanceId, Machine, Release, ReleaseStatus, ReleaseVersion};
+use crate::model::{
+    Digest, ImageRef, InstanceId, Machine, PutBack, Release, ReleaseStatus, ReleaseVersion,
+};
 
 /// The metadata key that names the rollback which wrote a machine's configuration last.
 pub const ROLLBACK_MARK: &str = "waveoff_rollback";
@@ -31,6 +33,10 @@ pub struct Claim<'a> {
     pub bad: Vec<&'a Digest>,
     /// The image that is to run instead.
     pub target: &'a ImageRef,
+    /// What is to be put back besides the image, by process group.
+    pub put_back: &'a PutBack,
+    /// The number that machines of the bad release carry.
+    pub bad_release: Option<ReleaseVersion>,
     /// Number of the bad release: above it, every number that is not ours is a newer release.
     pub after: ReleaseVersion,
     /// Ledger entries that are known to be ours, those of earlier attempts included.
@@ -64,7 +70,7 @@ pub enum Standing {
     /// It runs a bad image and nobody wants anything else: ours to write. Of an app: nobody else
     /// is at work on it.
     Ours,
-    /// It runs the target already.
+    /// It runs the target already, and is configured as it is to be.
     OnTarget,
     /// Machines carry somebody's newer release: it wins, and the rollback ends.
     NewerRelease { version: ReleaseVersion, by: Option<String> },
@@ -109,6 +115,16 @@ impl Claim<'_> {
         version > self.after && !self.own.contains(&version)
     }
 
+    /// Whether a machine is still configured by the bad release, and not as it is to be. What
+    /// carries another number was configured by somebody else, and is left.
+    fn is_configured_badly(&self, machine: &Machine) -> bool {
+        machine.release.is_some()
+            && machine.release == self.bad_release
+            && self.put_back.get(&machine.group).is_some_and(|texts| {
+                machine.config.as_ref().is_none_or(|config| !texts.is_in(config))
+            })
+    }
+
     /// Whether a ledger entry was made by this rollback: its number is known to be ours, or it is
     /// one of which we never heard (the answer was lost, or came late, or it was made twice).
     fn made(&self, entry: &Release, ledger: &[Release]) -> bool {
@@ -144,10 +160,11 @@ pub fn of_machine(
         return Standing::NewerRelease { version, by: author(ledger, version) };
     }
     let Some(digest) = machine.digest() else { return Standing::OtherImage { digest: None } };
-    if Some(digest) == claim.target.digest.as_ref() {
+    let has_image = Some(digest) == claim.target.digest.as_ref();
+    if has_image && !claim.is_configured_badly(machine) {
         return Standing::OnTarget;
     }
-    if !claim.bad.contains(&digest) {
+    if !has_image && !claim.bad.contains(&digest) {
         return Standing::OtherImage { digest: Some(digest.clone()) };
     }
     if verified.is_some_and(|verified| was_set_by_hand(verified, machine)) {

@@ -3,10 +3,13 @@
 
 use super::{
     Context,
-    state::{Memory, Phase, Revision, Trusted, Watch},
+    state::{Memory, Revision, Trusted, Watch},
     watch::is_on,
 };
 use crate::model::{Digest, Drift, Machine, Policy, PutBack, Secrets, Setups, setup};
+
+/// Releases remembered of which the configuration was undone.
+const UNDONE_MAX: usize = 50;
 
 /// Notes the secrets' digests when they were read.
 pub(super) fn note_secrets(memory: &mut Memory, secrets: Option<&Secrets>) {
@@ -62,13 +65,38 @@ pub(super) fn put_back(policy: &Policy, memory: &Memory, target: &Revision) -> P
     setup.map(Setups::put_back).unwrap_or_default()
 }
 
+/// Whether a machine has the image of a release, and by another release of somebody a configuration
+/// that is not that release's.
+pub(super) fn differs(
+    cx: &Context<'_>,
+    target: &Revision,
+    put_back: &PutBack,
+    machine: &Machine,
+) -> bool {
+    let own = |version| cx.memory.own_releases.contains(&version);
+    let texts = put_back.get(&machine.group);
+    machine.digest() == Some(&target.digest)
+        && machine.release != target.version
+        && !machine.release.is_some_and(own)
+        && texts.is_some_and(|texts| machine.config.as_ref().is_some_and(|one| !texts.is_in(one)))
+}
+
+/// Notes a release of which only the configuration is undone: its image is not bad.
+pub(super) fn note_undone(cx: &mut Context<'_>, bad: &Revision) {
+    let undone = &mut cx.memory.undone;
+    undone.extend(bad.version);
+    while undone.len() > UNDONE_MAX {
+        undone.pop_first();
+    }
+}
+
 fn earned<'a>(memory: &'a Memory, digest: &Digest) -> Option<&'a Trusted> {
     memory.trusted.iter().chain(&memory.baked).find(|good| good.revision.digest == *digest)
 }
 
 /// Keeps of the releases to go back to what the policy wants kept: of the one that runs everywhere,
 /// what an older version, or a policy that wanted less, did not keep.
-pub(super) fn keep(phase: &Phase, cx: &mut Context<'_>, machines: &[&Machine]) {
+pub(super) fn keep(cx: &mut Context<'_>, machines: &[&Machine]) {
     let texts = cx.policy.rollback.restore_config;
     if !texts {
         for good in cx.memory.trusted.iter_mut().chain(&mut cx.memory.baked) {
@@ -80,7 +108,7 @@ pub(super) fn keep(phase: &Phase, cx: &mut Context<'_>, machines: &[&Machine]) {
     let runs_everywhere = machines.iter().filter(|machine| machine.release.is_some()).all(|one| {
         one.release == good.revision.version && one.digest() == Some(&good.revision.digest)
     });
-    if !(lacks && runs_everywhere && matches!(phase, Phase::Steady)) || machines.is_empty() {
+    if !(lacks && runs_everywhere) || machines.is_empty() {
         return;
     }
     let seen = of_trusted(cx, machines, |_| true);

@@ -373,6 +373,8 @@ pub struct Memory {
     /// The watch of a steady app.
     #[serde(skip)]
     pub vigil: Vigil,
+    /// Releases of the known-good image of which the configuration was undone.
+    pub undone: BTreeSet<ReleaseVersion>,
     /// Digests of the app's secrets, as they were read last.
     pub secrets: Option<Secrets>,
     /// What the rest of the organization was doing in the last round.
@@ -415,6 +417,7 @@ impl Memory {
             left_down: BTreeMap::new(),
             suspicion: None,
             vigil: Vigil::default(),
+            undone: BTreeSet::new(),
             secrets: None,
             org: OrgContext::default(),
             next_command: 1,

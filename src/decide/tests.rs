@@ -302,6 +302,7 @@ mod phases;
 mod places;
 mod regions;
 mod servers;
+mod setups;
 mod sight;
 mod stage;
 mod steps;

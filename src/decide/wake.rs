@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    command::Input,
+    command::{Command, Input},
     later,
     state::{Memory, Phase, RegionPhase, Rollback},
 };
@@ -16,6 +16,10 @@ use crate::model::{HoldReason, Policy};
 /// is back.
 const UNDOING_EVERY: Duration = Duration::from_millis(1100);
 
+/// A machine that is ordered is mostly written to within this: the look that follows an outcome sees
+/// what was ordered on it.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
+
 /// The watch's pace or the idle one from the round's beginning on; sooner when something is due
 /// before. A command's outcome is worth a look at once.
 pub(super) fn at(
@@ -25,7 +29,15 @@ pub(super) fn at(
     input: &Input,
     now: Timestamp,
 ) -> Timestamp {
-    let Input::Observed(observation) = input else { return now };
+    let Input::Observed(observation) = input else {
+        let writes = |command: &Command| matches!(command, Command::PutImage(_));
+        return match phase {
+            Phase::RollingBack(_) if memory.pending.values().any(writes) => {
+                later(now, WRITTEN_WITHIN)
+            }
+            _ => now,
+        };
+    };
     let pace = if matches!(phase, Phase::RollingBack(_)) {
         policy.watch.scrape_every.min(UNDOING_EVERY)
     } else if phase.is_active(memory, now) {

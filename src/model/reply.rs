@@ -8,6 +8,7 @@ use super::{
     name::Unresolved,
     operator::OperatorHold,
     policy::Strategy,
+    setup::Drift,
 };
 
 /// What came of an operator's order.
@@ -74,6 +75,9 @@ pub struct Plan {
     pub regions: Vec<PlannedRegion>,
     /// A release between the two, or the later one itself, that ran a release command.
     pub migration: Option<ReleaseVersion>,
+    /// What changed besides the image, and what of it is put back; `None`: not known.
+    #[serde(default)]
+    pub drift: Option<Box<Drift>>,
     /// Whether the release that is gone to was seen healthy, or a person vouched for it.
     pub was_healthy: bool,
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 pub use drift::{Change, ChangeKind, Count, Drift, Edit, between};
-pub use texts::{PutBack, Texts};
+pub use texts::{PUT_BACK, PutBack, Texts};
 
 use super::{
     ids::ProcessGroup,

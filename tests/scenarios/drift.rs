@@ -82,7 +82,8 @@ async fn a_release_of_the_same_image_is_held_with_what_it_changed_instead() {
     assert_eq!(
         why(&held),
         "the image is that of the known-good release, so an image rollback cannot help: between \
-         v41 and v42 changed env POOL (new)"
+         v41 and v42 changed env POOL (new) (config = \"restore\" puts back environment, \
+         services, checks and init)"
     );
     assert_eq!(changes(&held), [(ChangeKind::Env, "POOL".to_owned(), Edit::Added)]);
     assert_eq!(held.drift.map(|drift: Drift| drift.image), Some(false));

@@ -30,6 +30,7 @@ mod orders;
 mod passing_causes;
 mod platform_at_work;
 mod recovery;
+mod restoring;
 mod resume;
 mod rivals;
 mod rollback;

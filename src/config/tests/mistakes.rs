@@ -128,10 +128,6 @@ fn a_mirror_is_a_registry_and_a_repository() {
 #[test]
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
-        (
-            plain("[rollback]\nconfig = \"restore\""),
-            "4: rollback.config: `restore` is not available",
-        ),
         (ratio("relative = { times = 1.5 }"), "6: threshold \"5xx\".relative: `relative` is not"),
         (
             threshold("name = \"p\"\nprobe = { path = \"/\" }"),

@@ -78,6 +78,8 @@ impl Stage {
                 digest: Some(digest("registry.fly.io/api:v41")),
             },
             bad: digest("registry.fly.io/api:errors"),
+            put_back: crate::model::PutBack::new(),
+            bad_release: Some(ReleaseVersion(42)),
             release: Some(ReleaseVersion(41)),
             release_id: None,
             after: ReleaseVersion(42),

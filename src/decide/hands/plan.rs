@@ -8,11 +8,11 @@ use crate::{
         AppState, Context, fleet, images,
         name::{self, Named},
         rollback, setup,
-        state::{ByHand, Memory, Phase, Revision, Trusted, Watch},
+        state::{ByHand, Memory, Phase, Pinned, Revision, Trusted, Watch},
         watch,
     },
     model::{
-        Digest, Effect, EventKind, Machine, Plan, PlannedRegion, Reason, Refusal, Region,
+        Digest, Drift, Effect, EventKind, Machine, Plan, PlannedRegion, Reason, Refusal, Region,
         ReleaseVersion, Reply, Signed, Wish,
     },
 };
@@ -94,13 +94,17 @@ fn find(
     {
         return Err(Refusal::SamePlan { to: target.info() });
     }
-    let replaced: Vec<&Machine> =
-        concerned.iter().filter(|m| m.digest() != Some(&target.digest)).copied().collect();
+    let put_back = setup::put_back(cx.policy, &cx.memory, &target);
+    let is_replaced = |machine: &Machine| {
+        machine.digest() != Some(&target.digest) || setup::differs(cx, &target, &put_back, machine)
+    };
+    let replaced: Vec<&Machine> = concerned.iter().copied().filter(|m| is_replaced(m)).collect();
     let Some(bad) = fleet::most_common(&replaced) else {
         return Err(Refusal::RunsEverywhere { release: target.info() });
     };
     let bad = complete(phase, cx, bad);
-    if cx.memory.pinned.as_ref().is_some_and(|pinned| pinned.digest == bad.digest) {
+    let is_pinned = |pinned: &Pinned| pinned.digest == bad.digest && pinned.digest != target.digest;
+    if cx.memory.pinned.as_ref().is_some_and(is_pinned) {
         return Err(Refusal::IsPinned { release: bad.info() });
     }
     let also_bad: BTreeSet<Digest> =
@@ -122,9 +126,22 @@ fn find(
         strategy: wish.strategy.unwrap_or(cx.policy.rollback.strategy),
         regions: planned(phase, cx, &bad, &replaced),
         migration,
+        drift: drift(cx, &bad, &target, &machines).map(Box::new),
         was_healthy,
     };
     Ok(Found { bad, also_bad, target, forward, plan })
+}
+
+/// What changed besides the image between the release that is gone to and what runs.
+fn drift(
+    cx: &Context<'_>,
+    bad: &Revision,
+    target: &Revision,
+    machines: &[&Machine],
+) -> Option<Drift> {
+    let mut watch = watch::begin(bad.clone(), cx.now, false);
+    setup::look(&mut watch, &cx.memory, machines);
+    setup::drift(cx.policy, &cx.memory, target, &watch)
 }
 
 /// The release to go to: the one that was named, or the newest that was seen healthy and is not what
@@ -150,12 +167,22 @@ fn target(
         }));
     }
     let runs = fleet::most_common(concerned).map(|runs| runs.digest);
-    let found = newest_other(&cx.memory, runs.as_ref());
+    let found = newest_configured_otherwise(cx, concerned)
+        .or_else(|| newest_other(&cx.memory, runs.as_ref()));
     found.ok_or_else(|| {
         let known = name::known(phase, &cx.memory);
         let known = known.into_iter().map(|one| one.release).take(KNOWN_MAX).collect();
         Refusal::NothingToGoBackTo { known }
     })
+}
+
+/// The newest release that was seen healthy, where the machines run its image under a configuration
+/// that is not its own, and the policy puts that back.
+fn newest_configured_otherwise(cx: &Context<'_>, concerned: &[&Machine]) -> Option<Revision> {
+    let good = cx.memory.newest_trusted()?.deployable();
+    let put_back = setup::put_back(cx.policy, &cx.memory, &good);
+    let differs = concerned.iter().any(|one| setup::differs(cx, &good, &put_back, one));
+    differs.then_some(good)
 }
 
 /// The newest release that was seen healthy and is another one than `runs`; where a person pinned
@@ -300,7 +327,9 @@ pub(in crate::decide) fn note_begun(
     target: &Revision,
 ) {
     lists::forgive(cx, &target.info());
-    if by_hand.regions.is_empty() && !by_hand.forward {
+    if bad.digest == target.digest {
+        setup::note_undone(cx, bad);
+    } else if by_hand.regions.is_empty() && !by_hand.forward {
         cx.quarantine(bad);
         lists::distrust(cx, bad);
     }

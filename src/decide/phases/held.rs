@@ -87,10 +87,14 @@ pub(super) fn stopped(
     for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *digest) {
         old.unfinished = true;
     }
+    if let Some(version) = rollback.bad.version {
+        cx.memory.undone.remove(&version);
+    }
     let mut watch = watch::begin(rollback.bad.clone(), cx.now, false);
     watch.no_mercy = true;
     watch.in_ledger = true;
-    watch.any_number = true;
+    // With the known-good image, its number is what tells a machine of it.
+    watch.any_number = !rollback.keeps_the_image();
     clear_hold(&watch, cx, Reason::HoldOver { was: reason });
     Phase::Watching(Box::new(watch))
 }

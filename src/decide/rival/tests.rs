@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{LeaseHolder, MachineState};
+use crate::model::{LeaseHolder, MachineState, RawConfig, Texts};
 
 const BY: &str = "zoe@example.com";
 const US: &str = "waveoff@tokens.fly.io";
@@ -56,6 +56,8 @@ fn with_claim<T>(own: &[u64], ask: impl FnOnce(&Claim<'_>) -> T) -> T {
     ask(&Claim {
         bad: vec![&bad, &old],
         target: &target,
+        put_back: &PutBack::new(),
+        bad_release: Some(ReleaseVersion(42)),
         after: ReleaseVersion(42),
         own: &own,
         since: at(-60),
@@ -64,6 +66,40 @@ fn with_claim<T>(own: &[u64], ask: impl FnOnce(&Claim<'_>) -> T) -> T {
 
 fn stands(machine: &Machine) -> Standing {
     with_claim(&[43], |claim| of_machine(claim, machine, None, None, at(0)))
+}
+
+/// The known-good image stays, and v42's environment is put back to that of v41.
+#[test]
+fn a_machine_with_the_target_s_image_is_ours_while_it_is_configured_by_the_bad_release() {
+    let config = |env: &str| RawConfig(format!(r#"{{"env":{{"A":"{env}"}}}}"#).into());
+    let good = Texts::of(&config("1")).unwrap();
+    let put_back: PutBack = [("app".into(), good)].into();
+    let stands = |version: u64, env: Option<&str>, group: &str| {
+        let machine =
+            Machine { config: env.map(config), group: group.into(), ..machine(version, "good") };
+        let verified = Verified { instance: "before".into(), replaced: None };
+        let ask = |verified| {
+            with_claim(&[43], |claim| {
+                let claim = Claim { put_back: &put_back, ..claim.clone() };
+                of_machine(&claim, &machine, verified, None, at(0))
+            })
+        };
+        (ask(None), ask(Some(&verified)))
+    };
+    let by_hand = Standing::SetByHand { digest: Digest::new("good") };
+    assert_eq!(stands(42, Some("2"), "app"), (Standing::Ours, by_hand.clone()));
+    assert_eq!(stands(42, None, "app"), (Standing::Ours, by_hand), "its host does not answer");
+    for (version, env, group) in [
+        (42, "1", "app"),
+        // Configured by somebody else, or by us.
+        (41, "2", "app"),
+        (43, "2", "app"),
+        // Nothing is put back there.
+        (42, "2", "worker"),
+    ] {
+        let (standing, _) = stands(version, Some(env), group);
+        assert_eq!(standing, Standing::OnTarget, "v{version} {env} {group}");
+    }
 }
 
 fn ledger_says(own: &[u64], ledger: &[Release]) -> Standing {

@@ -11,11 +11,13 @@ use jiff::Timestamp;
 
 use super::{
     super::state::{FailingChecks, MachineWork, RegionWork, Rollback},
+    left_down::LeftDown,
     progress::LIST_LAGS_BY,
     work::Listed,
 };
 use crate::model::{
-    Machine, MachineState, MaxUnavailable, Observation, Policy, ProcessGroup, Region, Strategy,
+    Machine, MachineId, MachineState, MaxUnavailable, Observation, Policy, ProcessGroup, Region,
+    Strategy,
 };
 
 /// Machines at rest that are updated at once: nobody is served by them.
@@ -26,11 +28,20 @@ pub(super) struct Capacity {
     of_region: BTreeMap<(Region, ProcessGroup), usize>,
     of_group: BTreeMap<ProcessGroup, usize>,
     at_rest: usize,
+    /// What earlier rollbacks took down has its place as well.
+    has_place: BTreeSet<MachineId>,
 }
 
 impl Capacity {
-    /// As the machines are now.
-    pub(super) fn of(policy: &Policy, rollback: &Rollback, listed: &[Listed]) -> Self {
+    /// As the machines are now; `left`: what rollbacks before this one took down.
+    pub(super) fn of(
+        policy: &Policy,
+        rollback: &Rollback,
+        listed: &[Listed],
+        left: &BTreeMap<MachineId, LeftDown>,
+    ) -> Self {
+        let mut still_down = still_down(rollback, listed, left);
+        let has_place = still_down.values().flatten().map(|machine| machine.id.clone()).collect();
         let mut of_region = BTreeMap::new();
         let mut up_of_group: BTreeMap<ProcessGroup, usize> = BTreeMap::new();
         let mut down_of_group: BTreeMap<ProcessGroup, usize> = BTreeMap::new();
@@ -38,13 +49,20 @@ impl Capacity {
             let groups: BTreeSet<&ProcessGroup> =
                 work.machines.values().map(|m| &m.group).collect();
             for group in groups {
-                let up = up_in(work, group, listed);
-                let down = down_in(work, group, listed);
+                let left = still_down.remove(&(work.region.clone(), group.clone()));
+                let left = left.unwrap_or_default();
+                let up = up_in(work, group, listed) + left.len() - started_of(&left);
+                let down = down_in(work, group, listed) + left.len();
                 let places = places(policy, rollback, group, up);
                 of_region.insert((work.region.clone(), group.clone()), places.saturating_sub(down));
                 *up_of_group.entry(group.clone()).or_default() += up;
                 *down_of_group.entry(group.clone()).or_default() += down;
             }
+        }
+        // Those of regions in which this rollback has nothing to do.
+        for ((_, group), left) in still_down {
+            *up_of_group.entry(group.clone()).or_default() += left.len();
+            *down_of_group.entry(group).or_default() += left.len();
         }
         let of_group = up_of_group
             .into_iter()
@@ -56,13 +74,20 @@ impl Capacity {
             .collect();
         let flying = rollback.regions.iter().flat_map(|work| work.machines.values());
         let at_rest = flying.filter(|machine| !machine.running && machine.is_in_flight()).count();
-        Self { of_region, of_group, at_rest: AT_REST_AT_ONCE.saturating_sub(at_rest) }
+        let at_rest = AT_REST_AT_ONCE.saturating_sub(at_rest);
+        Self { of_region, of_group, at_rest, has_place }
     }
 
     /// Takes a place for a machine, if there is one. What we took down already has its place: one
     /// that stays down cannot block its own next attempt.
-    pub(super) fn take(&mut self, region: &Region, machine: &MachineWork, up: bool) -> bool {
-        if machine.down_since.is_some() {
+    pub(super) fn take(
+        &mut self,
+        id: &MachineId,
+        region: &Region,
+        machine: &MachineWork,
+        up: bool,
+    ) -> bool {
+        if machine.down_since.is_some() || self.has_place.contains(id) {
             return true;
         }
         if !machine.running && !up {
@@ -85,8 +110,31 @@ fn take_one(places: &mut usize) -> bool {
     }
 }
 
-fn is_started(listed: &[Listed], id: &crate::model::MachineId) -> bool {
+fn is_started(listed: &[Listed], id: &MachineId) -> bool {
     listed.iter().any(|machine| machine.id == *id && machine.started)
+}
+
+/// What earlier rollbacks took down, and that is not well since; what this one has to do with itself is
+/// left out.
+fn still_down<'a>(
+    rollback: &Rollback,
+    listed: &'a [Listed],
+    left: &BTreeMap<MachineId, LeftDown>,
+) -> BTreeMap<(Region, ProcessGroup), Vec<&'a Listed>> {
+    let mut down: BTreeMap<_, Vec<&Listed>> = BTreeMap::new();
+    for machine in listed.iter().filter(|machine| left.contains_key(&machine.id)) {
+        let work = rollback.machine(&machine.id);
+        let counted = work.is_some_and(|work| work.down_since.is_some() || work.is_in_flight());
+        if !machine.well && !counted {
+            let place = (machine.region.clone(), machine.group.clone());
+            down.entry(place).or_default().push(machine);
+        }
+    }
+    down
+}
+
+fn started_of(machines: &[&Listed]) -> usize {
+    machines.iter().filter(|machine| machine.started).count()
 }
 
 /// Machines of a region's group that are up, or would be but for us.

@@ -94,6 +94,7 @@ pub(super) fn begin(
         stall_told: false,
         setup: watch.setup.clone(),
         drift: setup::drift(cx.policy, &cx.memory, target, watch),
+        put_back: setup::put_back(cx.policy, &cx.memory, target),
         target: target.clone(),
         bad: bad.clone(),
         by_hand,
@@ -102,7 +103,11 @@ pub(super) fn begin(
     };
     match &rollback.by_hand {
         None => {
-            cx.quarantine(&bad);
+            if rollback.keeps_the_image() {
+                setup::note_undone(cx, &bad);
+            } else {
+                cx.quarantine(&bad);
+            }
             remember_for_the_budget(cx);
         }
         Some(by_hand) => hands::note_begun(cx, by_hand, &bad, target),
@@ -247,7 +252,7 @@ fn work_on(
 
 /// Counts what regions show on the known-good image, also while others of their machines are updated.
 fn take_in(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_>) {
-    rollback.listed = Listed::all(round.machines);
+    rollback.listed = Listed::all(round.machines, cx.now);
     for index in 0..rollback.regions.len() {
         let Some(work) = rollback.regions.get(index) else { continue };
         if let RegionPhase::Confirming(mut confirm) = work.phase.clone() {

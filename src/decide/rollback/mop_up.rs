@@ -29,7 +29,7 @@ pub(in crate::decide) fn mopping_up(
         tell(cx, &rollback, Reason::RunsAgain { machines, put_right });
     }
     if may_act {
-        rollback.listed = Listed::all(round.machines);
+        rollback.listed = Listed::all(round.machines, cx.now);
         order_machines(&mut rollback, cx, |work: &RegionWork| !work.is_left_alone());
     }
     Phase::RolledBack(rollback)

@@ -72,6 +72,8 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
             }
             None => {}
             Some(entry) => {
+                entry.written =
+                    entry.is_in_flight() && machine.digest() == Some(&before.target.digest);
                 capacity::note_seen(entry, machine, round.observation, &before.tolerated, cx.now);
                 match seen(entry, machine, &standing, round.observation) {
                     Change::None => {}
@@ -115,6 +117,7 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
         verified_at: None,
         down_since: None,
         instance: machine.instance.clone(),
+        written: false,
         // What ended although it should serve is to be up again; what rests on purpose, and a job
         // that is done, is not.
         running: !machine.state.is_at_rest() || machine.activity(stays_up).is_to_be_started(),

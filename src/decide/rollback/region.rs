@@ -95,7 +95,7 @@ pub(super) fn order_machines(
 ) {
     let listed = std::mem::take(&mut rollback.listed);
     let is_up = |id: &MachineId| listed.iter().any(|m| m.id == *id && m.started);
-    let mut capacity = Capacity::of(cx.policy, rollback, &listed);
+    let mut capacity = Capacity::of(cx.policy, rollback, &listed, &cx.memory.left_down);
     let mut due: Vec<(bool, Region, MachineId, MachineWork)> = Vec::new();
     for work in rollback.regions.iter().filter(|work| among(work)) {
         for (id, machine) in work.machines.iter().filter(|(_, machine)| machine.is_due(cx.now)) {
@@ -105,7 +105,7 @@ pub(super) fn order_machines(
     // Those that are down already first: putting them right costs no capacity.
     due.sort_by_key(|(up, _, id, _)| (*up, id.clone()));
     for (up, region, id, mut machine) in due {
-        if !capacity.take(&region, &machine, up) {
+        if !capacity.take(&id, &region, &machine, up) {
             continue;
         }
         machine.running |= up;
@@ -114,6 +114,7 @@ pub(super) fn order_machines(
         }
         let command = put_image(cx, rollback, &id, &region, &machine);
         machine.phase = MachinePhase::InFlight { command };
+        machine.written = false;
         let work = rollback.regions.iter_mut().find(|work| work.region == region);
         let Some(work) = work else { continue };
         if work.phase == RegionPhase::Waiting {
@@ -143,6 +144,8 @@ fn put_image(
         region: region.clone(),
         target: rollback.target.image.clone(),
         bad: work.bad.clone(),
+        put_back: rollback.put_back_in(&work.group),
+        bad_release: rollback.bad.version,
         release: rollback.ledger.version().or(rollback.target.version),
         release_id,
         after: rollback.after,

@@ -15,7 +15,11 @@ pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<
     let left: Vec<LeftMachine> = machines
         .iter()
         .filter(|machine| machine.release.is_some())
-        .filter(|machine| machine.digest() != Some(&rollback.target.digest))
+        .filter(|machine| {
+            // Where the configuration is put back, the image alone does not tell.
+            machine.digest() != Some(&rollback.target.digest)
+                || (!rollback.put_back.is_empty() && rollback.machine(&machine.id).is_some())
+        })
         .filter_map(|machine| {
             let work = rollback.regions.iter().find(|work| work.region == machine.region);
             let known = work.and_then(|work| work.machines.get(&machine.id));

@@ -1,8 +1,8 @@
 //! Which regions may be worked on: the first alone until it is confirmed, then more and more at once.
 //!
 //! The first region is the proof that going back helps: nothing follows before it is confirmed. After
-//! it a step begins when the machines of the one before are updated and nothing speaks against
-//! going on; that step is confirmed meanwhile.
+//! it a step begins when the machines of the one before are updated, the first of each region are
+//! back and nothing speaks against going on; that step is confirmed meanwhile.
 
 use super::super::state::{MachineWork, RegionPhase, RegionWork, Rollback};
 use crate::model::{Policy, RegionsAtOnce};
@@ -70,11 +70,11 @@ fn lets_follow(work: &RegionWork, overlap: bool) -> bool {
     match &work.phase {
         RegionPhase::Confirmed | RegionPhase::Skipped(_) => true,
         RegionPhase::Waiting => false,
-        // Its last machine may just have come back, and its time to confirm begin with this round.
+        // Some of it is back and well, and the rest does not serve the bad image any more.
         RegionPhase::Updating => {
             let counted = work.counted.as_ref();
             let against = counted.is_none_or(|confirm| confirm.speaks_against);
-            overlap && !against && !work.machines.values().any(MachineWork::is_open)
+            overlap && !against && !work.machines.values().any(MachineWork::is_to_be_written)
         }
         RegionPhase::Confirming(confirm) => overlap && !confirm.speaks_against,
     }

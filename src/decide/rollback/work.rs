@@ -16,7 +16,8 @@ use super::{
 use crate::{
     model::{
         Digest, Drift, Evidence, InstanceId, Machine, MachineFailure, MachineId, MachineState,
-        Policy, ProcessGroup, Region, Release, ReleaseVersion, Setups, Signed, Strategy, Wait,
+        Policy, ProcessGroup, PutBack, Region, Release, ReleaseVersion, Setups, Signed, Strategy,
+        Wait,
     },
     threshold::Confirming,
 };
@@ -29,17 +30,21 @@ pub struct Listed {
     pub group: ProcessGroup,
     pub instance: InstanceId,
     pub started: bool,
+    /// Started, and its checks pass where it has some.
+    pub well: bool,
 }
 
 impl Listed {
     /// The machines of a round.
-    pub fn all(machines: &[&Machine]) -> Vec<Self> {
+    pub fn all(machines: &[&Machine], now: Timestamp) -> Vec<Self> {
+        let none = BTreeSet::new();
         let one = |machine: &&Machine| Self {
             id: machine.id.clone(),
             region: machine.region.clone(),
             group: machine.group.clone(),
             instance: machine.instance.clone(),
             started: matches!(machine.state, MachineState::Started),
+            well: matches!(machine.state, MachineState::Started) && machine.checks_pass(&none, now),
         };
         machines.iter().map(one).collect()
     }
@@ -118,6 +123,9 @@ pub struct MachineWork {
     pub down_since: Option<Timestamp>,
     /// The version it was when it was ordered last.
     pub instance: InstanceId,
+    /// Under way, and seen on the target: it does not serve the bad image any more.
+    #[serde(default)]
+    pub written: bool,
     /// Whether it is to be up: the others are updated and left as they are.
     pub running: bool,
     /// The bad image it runs, or ran when it was planned.
@@ -135,6 +143,11 @@ impl MachineWork {
 
     pub fn is_on_target(&self) -> bool {
         self.phase == MachinePhase::OnTarget
+    }
+
+    /// Whether it may serve the bad image yet, as far as it is to be put right.
+    pub fn is_to_be_written(&self) -> bool {
+        self.is_open() && !(self.is_in_flight() && self.written)
     }
 
     /// Whether the region waits for it before it is confirmed.
@@ -292,6 +305,9 @@ pub struct Rollback {
     pub setup: Option<Setups>,
     #[serde(default)]
     pub drift: Option<Drift>,
+    /// What is put back besides the image, by process group.
+    #[serde(default)]
+    pub put_back: PutBack,
     /// A person ordered it.
     #[serde(default)]
     pub by_hand: Option<ByHand>,
@@ -323,6 +339,17 @@ impl Rollback {
     pub fn is_set_by_hand(&self) -> bool {
         let mut machines = self.regions.iter().flat_map(|work| work.machines.values());
         machines.any(|machine| matches!(machine.phase, MachinePhase::SetByHand { .. }))
+    }
+
+    /// Whether the image stays, and only the configuration is put back.
+    pub fn keeps_the_image(&self) -> bool {
+        self.bad.digest == self.target.digest
+    }
+
+    /// What is put back on machines of a group besides the image.
+    pub(super) fn put_back_in(&self, group: &ProcessGroup) -> PutBack {
+        let one = self.put_back.get_key_value(group);
+        one.map(|(group, texts)| (group.clone(), texts.clone())).into_iter().collect()
     }
 
     /// Whether a person ordered it, or let it go on.

@@ -189,3 +189,39 @@ fn what_may_be_down_because_of_us_is_seen_to_whichever_region_was_begun_meanwhil
     assert_eq!(put_on(&stage.pass(10)), [first.as_str()]);
     stage.undo();
 }
+
+/// A rollback is stopped while m1 is on its way up, and another begins: m1 is still down because of us.
+#[test]
+fn what_the_rollback_before_took_down_keeps_its_place() {
+    let mut stage = Stage::rolling_back(&["m1", "m2", "m3"]);
+    assert_eq!(put_on(&stage.look()), ["m1"]);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 3, "sha256:1", now);
+    replacing(&mut stage, "m1");
+    stage.policy.mode = crate::model::Mode::Observe;
+    stage.look();
+    stage.policy.mode = crate::model::Mode::Rollback;
+    stage.begin();
+    assert_eq!(put_on(&stage.pass(20)), [""; 0], "m1 is not back");
+    let machine = stage.machine("m1");
+    machine.state = MachineState::Started;
+    fail_checks(machine);
+    assert_eq!(put_on(&stage.pass(20)), [""; 0], "it is up and not well");
+    let machine = stage.machine("m1");
+    (machine.checks, machine.checks_configured) = (Vec::new(), 0);
+    assert_eq!(put_on(&stage.pass(4)), ["m2"]);
+}
+
+/// It was ordered when the rollback was stopped, and still runs the bad image: what may be down
+/// because of us has its place already.
+#[test]
+fn a_machine_that_an_earlier_rollback_took_down_does_not_block_itself() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.look();
+    stage.put_back("m1");
+    stage.policy.mode = Mode::Observe;
+    stage.look();
+    stage.policy.mode = Mode::Rollback;
+    fail_checks(stage.machine("m2"));
+    assert_eq!(put_on(&stage.pass(60)), ["m2"], "{:?}", stage.state.phase);
+}

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    Act, Check, CheckStatus, Count, MachineId, MachineSample, Order, Origin, Ratio, Readings,
-    Release, ReleaseStatus, Selector, Signed, Since, SourceName,
+    Act, Check, CheckStatus, Count, MachineId, MachineSample, Order, Origin, Ratio, RawConfig,
+    Readings, Release, ReleaseStatus, Selector, Signed, Since, SourceName,
 };
 
 pub(super) struct Stage {
@@ -274,6 +274,10 @@ impl Stage {
         let replaced = Some(machine.instance.clone());
         let target = order.target.digest.clone().unwrap();
         put(machine, order.release.unwrap().0, target.as_str(), now);
+        if let Some(texts) = order.put_back.get(&machine.group) {
+            let env = texts.get("env").unwrap_or("{}");
+            machine.config = Some(RawConfig(format!(r#"{{"env":{env}}}"#).into()));
+        }
         let verified = rival::Verified { instance: machine.instance.clone(), replaced };
         let outcome = Outcome::Put(PutOutcome::Updated { verified });
         self.tell(&Input::Finished { command, outcome })

@@ -1,7 +1,7 @@
 //! In which order regions are undone, and which of them together.
 
 use super::{
-    stage::{Stage, fail_checks, put_on, puts, ratio},
+    stage::{Stage, fail_checks, put, put_on, puts, ratio},
     *,
 };
 use crate::model::{Region, RegionOrder};
@@ -62,6 +62,43 @@ fn they_do_not_go_on_while_something_speaks_against_it() {
     stage.machine("b").checks.clear();
     stage.machine("b").checks_configured = 0;
     assert_eq!(put_on(&stage.pass(4)), ["c", "d"]);
+}
+
+/// With one machine of the region back and well, its last ones need not be waited for: they do not
+/// serve the bad image any more.
+#[test]
+fn they_go_on_once_the_last_machines_of_those_before_are_written_to() {
+    let mut stage = failing(&["a", "b", "bb", "c"]);
+    stage.machine("bb").region = Region::new("b");
+    stage.policy.rollback.max_unavailable = crate::model::MaxUnavailable::Count(2);
+    stage.policy.rollback.escalate = false;
+    stage.begin();
+    stage.look();
+    stage.put_back("a");
+    let ordered = stage.pass(32);
+    assert_eq!(put_on(&ordered), ["b", "bb"], "a region may lose two at once");
+    assert_eq!(put_on(&stage.pass(10)), [""; 0], "neither is back");
+    let now = at(stage.second);
+    put(stage.machine("bb"), 3, "sha256:1", now);
+    stage.machine("bb").state =
+        MachineState::Transient(crate::model::machine::Transition::Replacing);
+    assert_eq!(put_on(&stage.pass(10)), [""; 0], "it is written to, and none is back");
+    assert_eq!(put_on(&stage.put_back("b")), [""; 0], "not seen yet");
+    assert_eq!(put_on(&stage.look()), ["c"]);
+}
+
+#[test]
+fn they_do_not_go_on_while_the_last_machines_of_those_before_serve_the_bad_image() {
+    let mut stage = failing(&["a", "b", "bb", "c"]);
+    stage.machine("bb").region = Region::new("b");
+    stage.policy.rollback.max_unavailable = crate::model::MaxUnavailable::Count(2);
+    stage.policy.rollback.escalate = false;
+    stage.begin();
+    stage.look();
+    stage.put_back("a");
+    assert_eq!(put_on(&stage.pass(32)), ["b", "bb"]);
+    stage.put_back("b");
+    assert_eq!(put_on(&stage.pass(30)), [""; 0]);
 }
 
 #[test]

@@ -64,6 +64,20 @@ fn first_target_previous() -> Policy {
     policy
 }
 
+/// The look after an outcome is to see what was ordered on it.
+#[test]
+fn the_next_machine_is_looked_at_when_it_is_written_to() {
+    let policy = first_target_previous();
+    let (state, command) = rolling_back(&policy);
+    let both = vec![machine(2, "sha256:2"), Machine { id: "m2".into(), ..machine(2, "sha256:2") }];
+    let seen = step(&policy, state, &seen(both, at(4)), at(4));
+    let verified = rival::Verified { instance: "i1".into(), replaced: None };
+    let outcome = Outcome::Put(PutOutcome::Updated { verified });
+    let updated = step(&policy, seen.state, &Input::Finished { command, outcome }, at(10));
+    assert_eq!(updated.commands.len(), 1, "{:?}", updated.state.phase);
+    assert_eq!(updated.wake_at, later(at(10), Duration::from_millis(300)));
+}
+
 #[test]
 fn what_is_under_way_in_a_rollback_is_looked_at_every_second() {
     let policy = first_target_previous();

@@ -111,6 +111,11 @@ impl Drift {
     pub fn is_put_back(&self) -> bool {
         self.changes.iter().any(|change| change.put_back)
     }
+
+    /// Whether a rollback could put back something that stays.
+    pub fn could_be_put_back(&self) -> bool {
+        self.changes.iter().any(|change| !change.put_back && change.kind.can_be_put_back())
+    }
 }
 
 /// What differs in the later of two setups. `puts_back`: a rollback puts back what it can of a group.

@@ -30,7 +30,7 @@ impl fmt::Debug for Texts {
 
 impl Texts {
     /// Those of a configuration; `None`: they are too long to be kept.
-    pub(super) fn of(config: &RawConfig) -> Option<Self> {
+    pub fn of(config: &RawConfig) -> Option<Self> {
         let config: BTreeMap<String, &RawValue> = serde_json::from_str(&config.0).ok()?;
         let text = |key: &&str| Some(((*key).to_owned(), Arc::from(config.get(*key)?.get())));
         let texts: BTreeMap<String, Arc<str>> = PUT_BACK.iter().filter_map(text).collect();

@@ -42,7 +42,12 @@ pub fn instead(drift: Option<&Drift>) -> String {
     }
     let all: Vec<&Change> = drift.changes.iter().collect();
     let hidden = usize::try_from(drift.left_out).unwrap_or(usize::MAX);
-    format!("{} changed {}", span(drift), list(&all, hidden))
+    let remedy = if drift.could_be_put_back() {
+        " (config = \"restore\" puts back environment, services, checks and init)"
+    } else {
+        ""
+    };
+    format!("{} changed {}{remedy}", span(drift), list(&all, hidden))
 }
 
 fn span(drift: &Drift) -> String {
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_for_the_same_image_names_what_changed_instead() {
+    fn a_hold_for_the_same_image_names_what_changed_instead_and_what_would_help() {
         let scale = Change {
             machines: Some(Count { from: 2, to: 5 }),
             ..change(ChangeKind::Scale, "app", Edit::Changed, false)
@@ -149,7 +154,11 @@ mod tests {
         );
         let env = change(ChangeKind::Env, "A", Edit::Changed, false);
         let unnumbered = Drift { from: None, ..drift(false, vec![env]) };
-        assert_eq!(instead(Some(&unnumbered)), "since the known-good release changed env A");
+        assert_eq!(
+            instead(Some(&unnumbered)),
+            "since the known-good release changed env A (config = \"restore\" puts back \
+             environment, services, checks and init)"
+        );
         assert!(instead(Some(&drift(false, Vec::new()))).starts_with("nothing else"));
         assert_eq!(instead(None), "configuration, secrets or scale changed");
     }

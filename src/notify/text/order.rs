@@ -66,6 +66,8 @@ fn plan(plan: &Plan) -> String {
     if let Some(version) = plan.migration {
         lines.push(format!("  {version} ran a release_command (migrations): its schema stays"));
     }
+    let drift = plan.drift.as_ref().map(|drift| super::drift::sentence(drift, true));
+    lines.extend(drift.filter(|line| !line.is_empty()).map(|line| format!("  {line}")));
     if !plan.was_healthy {
         lines.push(format!("  {} was not seen healthy", plan.to.name()));
     }

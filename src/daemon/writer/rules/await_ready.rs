@@ -174,7 +174,9 @@ impl Readying {
     /// Whether the platform went back to the version of before, or somebody made another.
     fn was_given_up(&mut self, machine: &Machine, now: Now) -> Option<Look> {
         let runs = machine.digest();
-        let wanted = self.digest.is_none() || runs == self.digest.as_ref();
+        // With the same image, the version of before is what tells.
+        let went_back = self.replaced.as_ref() == Some(&machine.instance);
+        let wanted = (self.digest.is_none() || runs == self.digest.as_ref()) && !went_back;
         if machine.instance == self.instance && wanted {
             return None;
         }

@@ -1,24 +1,39 @@
-//! Replaces the image in a machine's configuration and nothing else: every other byte of every
-//! other field goes back as it came.
+//! Replaces the image in a machine's configuration, and what is to be put back with it, and nothing
+//! else: every other byte of every other field goes back as it came.
 
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     decide::{PutImage, rival::ROLLBACK_MARK},
-    model::RawConfig,
+    model::{RawConfig, Texts, setup::PUT_BACK},
 };
 
 type Fields = IndexMap<String, Box<RawValue>>;
 
-/// The configuration with the target's image and our metadata.
+/// The configuration with the target's image, what is put back with it, and our metadata.
 ///
 /// # Errors
 ///
 /// When the configuration, or its `metadata`, is not a JSON object.
-pub(super) fn with_image(config: &RawConfig, put: &PutImage) -> serde_json::Result<RawConfig> {
+pub(super) fn with_image(
+    config: &RawConfig,
+    put: &PutImage,
+    put_back: Option<&Texts>,
+) -> serde_json::Result<RawConfig> {
     let mut fields: Fields = serde_json::from_str(&config.0)?;
     fields.insert("image".to_owned(), to_raw_value(&put.target.reference())?);
+    for key in PUT_BACK.iter().filter(|_| put_back.is_some()) {
+        match put_back.and_then(|texts| texts.get(key)) {
+            Some(text) => {
+                fields.insert((*key).to_owned(), RawValue::from_string(text.to_owned())?);
+            }
+            // What the known-good release did not have.
+            None => {
+                fields.shift_remove(*key);
+            }
+        }
+    }
     let mut metadata: Fields = match fields.get("metadata") {
         Some(raw) => serde_json::from_str::<Option<Fields>>(raw.get())?.unwrap_or_default(),
         None => Fields::new(),
@@ -50,7 +65,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{Digest, ImageRef, MachineId, Region, ReleaseVersion};
+    use crate::model::{Digest, ImageRef, MachineId, PutBack, Region, ReleaseVersion};
 
     fn put() -> PutImage {
         PutImage {
@@ -63,6 +78,8 @@ mod tests {
                 digest: Some(Digest::new("sha256:41")),
             },
             bad: Digest::new("sha256:42"),
+            put_back: PutBack::new(),
+            bad_release: Some(ReleaseVersion(42)),
             release: Some(ReleaseVersion(43)),
             release_id: Some("rel_43".to_owned()),
             after: ReleaseVersion(42),
@@ -85,7 +102,7 @@ mod tests {
             r#"{"z":1.00,"image":"old","big":123456789012345678901234567890,"metadata":{"own": "a\u00e9","fly_release_version":"42"},"env":{"B":"1","A":"2"},"x":[1 , 2]}"#
                 .into(),
         );
-        let edited = with_image(&given, &put()).unwrap();
+        let edited = with_image(&given, &put(), None).unwrap();
         assert_eq!(
             &*edited.0,
             r#"{"z":1.00,"image":"registry.fly.io/api:v41@sha256:41","big":123456789012345678901234567890,"metadata":{"own":"a\u00e9","fly_release_version":"43","fly_release_id":"rel_43","waveoff_rollback":"api-v42-1"},"env":{"B":"1","A":"2"},"x":[1 , 2]}"#
@@ -93,8 +110,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_back_is_there_to_the_byte_and_what_stays_is_untouched() {
+        let good = RawConfig(
+            r#"{"image":"old","env":{"B": "1", "A":"\u00e9"},"init":{"cmd":["x"]},"checks":{"n":1.00},"guest":{"cpus":8},"mounts":[]}"#.into(),
+        );
+        let texts = Texts::of(&good).unwrap();
+        let bad = RawConfig(
+            r#"{"guest":{"cpus": 1},"env":{"A":"2"},"services":[{"internal_port":1}],"mounts":[{"volume":"v"}],"image":"bad","metadata":{},"checks":{}}"#.into(),
+        );
+        let edited = with_image(&bad, &put(), Some(&texts)).unwrap();
+        assert_eq!(
+            &*edited.0,
+            r#"{"guest":{"cpus": 1},"env":{"B": "1", "A":"\u00e9"},"mounts":[{"volume":"v"}],"image":"registry.fly.io/api:v41@sha256:41","metadata":{"fly_release_version":"43","fly_release_id":"rel_43","waveoff_rollback":"api-v42-1"},"checks":{"n":1.00},"init":{"cmd":["x"]}}"#
+        );
+        assert!(texts.is_in(&edited) && !texts.is_in(&bad));
+    }
+
+    #[test]
     fn what_is_no_object_is_refused() {
-        assert!(with_image(&RawConfig("[]".into()), &put()).is_err());
-        assert!(with_image(&RawConfig(r#"{"metadata":3}"#.into()), &put()).is_err());
+        assert!(with_image(&RawConfig("[]".into()), &put(), None).is_err());
+        assert!(with_image(&RawConfig(r#"{"metadata":3}"#.into()), &put(), None).is_err());
     }
 }

@@ -47,6 +47,8 @@ fn put() -> PutImage {
         region: "iad".into(),
         target: image("good"),
         bad: Digest::new("bad"),
+        put_back: crate::model::PutBack::new(),
+        bad_release: Some(ReleaseVersion(42)),
         release: Some(ReleaseVersion(43)),
         release_id: None,
         after: ReleaseVersion(42),

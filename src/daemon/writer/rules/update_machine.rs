@@ -23,6 +23,8 @@ fn claim(put: &PutImage) -> Claim<'_> {
     Claim {
         bad: vec![&put.bad],
         target: &put.target,
+        put_back: &put.put_back,
+        bad_release: put.bad_release,
         after: put.after,
         own: &put.own,
         since: put.since,
@@ -108,8 +110,9 @@ pub(super) fn still_wanted(
         let status = "configuration not readable".to_owned();
         return Err(PutOutcome::HostDown { status });
     };
-    let config = edit_config::with_image(config, put).map_err(|error| PutOutcome::Refused {
-        reason: format!("its configuration cannot be edited: {error}"),
+    let put_back = put.put_back.get(&machine.group);
+    let config = edit_config::with_image(config, put, put_back).map_err(|error| {
+        PutOutcome::Refused { reason: format!("its configuration cannot be edited: {error}") }
     })?;
     let skip_launch = machine.state.is_at_rest();
     // With an update that was given up the platform may forget how the process before it ended.

@@ -1,6 +1,7 @@
 //! Passing causes are told from what did not work out, and both from what is somebody else's.
 
 use super::*;
+use crate::model::Texts;
 
 fn errors() -> [(PlatformError, PutOutcome); 5] {
     let reason = || "why".to_owned();
@@ -192,4 +193,52 @@ fn half_done_work_of_ours_is_adopted() {
     play.takes_the_lease();
     play.sees(Machine { metadata: bad().metadata, ..replacing });
     assert_eq!(play.call(), Call::ReadLedger);
+}
+
+/// The image stays; what the bad release changed in the environment is put back.
+fn put_configuration() -> PutImage {
+    let texts = Texts::of(&RawConfig(r#"{"env":{"A":"1"}}"#.into())).unwrap();
+    let put_back = [("app".into(), texts)].into();
+    PutImage { bad: Digest::new("good"), put_back, ..put() }
+}
+
+fn configured(env: &str, machine: Machine) -> Machine {
+    let config = format!(r#"{{"image":"registry.fly.io/api@good","env":{{"A":"{env}"}}}}"#);
+    Machine { image: image("good"), config: Some(RawConfig(config.into())), ..machine }
+}
+
+#[test]
+fn with_the_image_it_has_a_machine_is_configured_as_before() {
+    let mut play = Play::new(Errand::update(put_configuration()));
+    play.takes_the_lease();
+    play.sees(configured("2", bad()));
+    play.reads_the_ledger(Vec::new());
+    play.updates();
+    let Call::Update(update) = &play.writes[0] else { panic!("{:?}", play.writes) };
+    assert!(update.config.0.contains(r#""env":{"A":"1"}"#), "{}", update.config.0);
+    play.waits(WaitFor::Settled, true);
+    play.sees(configured("1", good()));
+    assert!(matches!(put_outcome(play.gives_back()), PutOutcome::Updated { .. }));
+
+    // It was done before: nothing is written.
+    let mut play = Play::new(Errand::update(put_configuration()));
+    play.takes_the_lease();
+    play.sees(configured("1", good()));
+    assert_eq!(play.writes, []);
+    assert!(matches!(put_outcome(play.gives_back()), PutOutcome::AlreadyOnTarget { .. }));
+}
+
+/// The image says nothing then; the version of before does.
+#[test]
+fn a_configuration_that_the_platform_went_back_on_is_a_revert() {
+    let mut play = Play::new(Errand::update(put_configuration()));
+    play.takes_the_lease();
+    play.sees(configured("2", bad()));
+    play.reads_the_ledger(Vec::new());
+    play.updates();
+    play.pass(seconds(5));
+    play.waits(WaitFor::Settled, true);
+    play.sees(configured("2", bad()));
+    let outcome = put_outcome(play.gives_back());
+    assert_eq!(outcome, PutOutcome::Reverted { runs: "good".to_owned() });
 }

@@ -211,6 +211,7 @@ impl World {
         if before != after {
             self.note_of(of, || format!("phase {before} -> {after}"));
         }
+        self.call_off(of);
         for id in done.commands {
             if let Some(command) = self.courses[of].state.memory.pending.get(&id).cloned() {
                 self.begin(of, id, command);

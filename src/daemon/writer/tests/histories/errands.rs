@@ -28,6 +28,7 @@ pub struct Run {
     number: u64,
     ticks: Option<u64>,
     renewals: u32,
+    is_called_off: bool,
 }
 
 fn ms(span: Duration) -> u64 {
@@ -81,7 +82,14 @@ impl World {
         };
         let course = &mut self.courses[of];
         course.truth.errands += 1;
-        let run = Run { errand, began: self.t, number: 0, ticks: None, renewals: 0 };
+        let run = Run {
+            errand,
+            began: self.t,
+            number: 0,
+            ticks: None,
+            renewals: 0,
+            is_called_off: false,
+        };
         course.runs.insert(id, run);
         self.pump(of, id);
     }
@@ -97,6 +105,26 @@ impl World {
 
     fn now_of(&self, run: &Run) -> Now {
         Now { elapsed: Duration::from_millis(self.t - run.began), clock: self.clock() }
+    }
+
+    /// Commands that are not wanted any more: their errands give their leases back, and end.
+    pub fn call_off(&mut self, of: usize) {
+        let course = &self.courses[of];
+        let pending = &course.state.memory.pending;
+        let unwanted: Vec<CommandId> = course
+            .runs
+            .iter()
+            .filter(|(id, run)| !run.is_called_off && !pending.contains_key(id))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unwanted {
+            let Some(mut run) = self.courses[of].runs.remove(&id) else { continue };
+            run.is_called_off = true;
+            let now = self.now_of(&run);
+            run.errand.stop(now);
+            self.courses[of].runs.insert(id, run);
+            self.pump(of, id);
+        }
     }
 
     /// Sees to it that what the errand wants is under way.

@@ -7,14 +7,14 @@ use jiff::SignedDuration;
 
 use super::{
     errands::Fate,
-    stage::{BAD, GOOD, NEWER, REGIONS, image},
+    stage::{BAD, GOOD, NEWER, REGIONS, WELL, image},
     world::{What, World},
 };
 use crate::{
     decide::{Input, name},
     model::{Act, Mode, Named, OperatorHold, Order, Region, Signed, Wish},
     ports::Platform as _,
-    sim::{Ask, Quirks, Right, Rng, ShipOptions, ShipStrategy},
+    sim::{Ask, Behaviour, Quirks, Right, Rng, ShipOptions, ShipStrategy},
 };
 
 /// The last disturbance begins so long after the first release was trusted.
@@ -89,6 +89,10 @@ pub enum Mishap {
     },
     Reverted,
     Quirk,
+    /// What every app depends on is out of order: half of all requests fail, whatever runs.
+    Outage {
+        begins: bool,
+    },
 }
 
 fn of<T: Copy>(dice: &mut Rng, all: &[T]) -> T {
@@ -107,7 +111,7 @@ impl Mishap {
         let region = of(dice, &REGIONS);
         let for_ms = 5_000 + dice.roll(100_000);
         let machine = dice.roll(12);
-        match dice.roll(31) {
+        match dice.roll(32) {
             0 => (Self::Secrets, None),
             1 => (Self::Scale { region }, None),
             2 => (Self::ByHand, None),
@@ -156,6 +160,10 @@ impl Mishap {
             }
             26 => (Self::Limits { for_ms }, None),
             27..=29 => (Self::Hand { number: dice.roll(1_000) }, None),
+            30 => {
+                let over = Self::Outage { begins: false };
+                (Self::Outage { begins: true }, Some((for_ms, over)))
+            }
             _ => (Self::Quirk, None),
         }
     }
@@ -172,6 +180,7 @@ impl Mishap {
                 | Self::Ship { .. }
                 | Self::Hand { .. }
                 | Self::Mode { .. }
+                | Self::Outage { .. }
         )
     }
 
@@ -214,8 +223,8 @@ impl World {
             let app = usize::try_from(self.dice.roll(apps)).unwrap();
             let (mishap, end) = Mishap::any(&mut self.dice);
             if !mishap.is_passing() {
-                // A mode is everybody's.
-                let alone = !matches!(mishap, Mishap::Mode { .. });
+                // These are everybody's.
+                let alone = !matches!(mishap, Mishap::Mode { .. } | Mishap::Outage { .. });
                 for (number, course) in self.courses.iter_mut().enumerate() {
                     course.truth.meddled |= !alone || number == app;
                 }
@@ -342,11 +351,29 @@ impl World {
                 };
                 self.sim.set_quirks(quirks);
             }
+            Mishap::Outage { begins } => self.outage(*begins),
             Mishap::Ship { .. }
             | Mishap::Secrets
             | Mishap::Scale { .. }
             | Mishap::ByHand
             | Mishap::Clone => {}
+        }
+    }
+
+    /// Nobody's release is to blame, and no image is well meanwhile.
+    fn outage(&mut self, begins: bool) {
+        let steady: Vec<bool> =
+            self.courses.iter().map(|course| course.truth.released.is_empty()).collect();
+        for (of, course) in self.courses.iter_mut().enumerate() {
+            for tag in WELL {
+                let share = if begins { 0.5 } else { 0.0 };
+                let image = image(course.app.as_str(), tag);
+                self.sim.set_behaviour(&image, Behaviour::errors(share)).unwrap();
+            }
+            let others =
+                steady.iter().enumerate().filter(|(other, steady)| *other != of && **steady);
+            let until = if begins { u64::MAX } else { self.t };
+            course.truth.outage = Some((until, others.count()));
         }
     }
 

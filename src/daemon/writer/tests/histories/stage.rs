@@ -64,7 +64,7 @@ pub fn policy(dice: &mut Rng) -> Policy {
         ],
         rollback: RollbackPolicy {
             confirm: crate::model::ConfirmTime::at_most(Duration::from_secs(10)),
-            escalate: false,
+            escalate: dice.roll(2) == 0,
             ..RollbackPolicy::default()
         },
         freezes: Vec::new(),
@@ -89,10 +89,11 @@ pub fn fleet(seed: u64, dice: &mut Rng) -> Fleet {
             .map(|region| (*region, 1 + u32::try_from(dice.roll(most).min(dice.roll(4))).unwrap()))
             .collect();
         fleet.apps.push(FleetApp::new(app, &image(app, OLD), &places, 30.0));
-        let bad = match dice.roll(6) {
+        let bad = match dice.roll(7) {
             0 => Behaviour::unhealthy(),
             1 => Behaviour::crashing(2.0),
             2 => Behaviour::errors(0.6),
+            3 => Behaviour::errors(1.0),
             _ => Behaviour::errors(0.3),
         };
         fleet.images.push(FleetImage::new(&image(app, BAD), bad));

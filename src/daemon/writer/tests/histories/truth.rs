@@ -29,6 +29,10 @@ const WRITES_MAX: u32 = 60;
 const ERRANDS_MAX: u32 = 1_500;
 /// A newer release in the ledger was there to be read for so long.
 const LEDGER_READ_MS: u64 = 30_000;
+/// What was counted in an outage speaks for so long after it.
+const OUTAGE_LASTS_MS: u64 = 60_000;
+/// So many apps that nobody deployed tell an outage from a release.
+const WITNESSES: usize = 2;
 
 /// Two looks further apart than this did not see what was between them.
 const CONTIGUOUS_MS: u64 = 60_000;
@@ -55,10 +59,14 @@ pub struct Truth {
     pub errands: u32,
     /// A person had something replaced.
     replaced_by_hand: bool,
+    /// Everything may be down at once.
+    free: bool,
+    /// What was well was undone in an outage, where nobody could know better.
+    erred: bool,
     /// People did something to machines that stays.
     pub meddled: bool,
     rollbacks: BTreeMap<String, u32>,
-    /// Regions that the rollback under way wrote to, and when one of their machines last came up.
+    /// Regions that the rollback under way wrote to, and when one of their machines first came up.
     regions: BTreeMap<String, Option<u64>>,
     region_of: BTreeMap<String, String>,
     confirmed: usize,
@@ -78,6 +86,9 @@ pub struct Truth {
     named: BTreeSet<String>,
     /// Machines that carry the bad image, whether they serve or not.
     carrying: BTreeSet<String>,
+    /// Until when what every app depends on is out of order, and how many other apps nobody deployed:
+    /// they bear witness.
+    pub outage: Option<(u64, usize)>,
     /// When somebody's releases were made.
     pub released: BTreeMap<u64, u64>,
 }
@@ -94,6 +105,8 @@ impl Truth {
             writes: BTreeMap::new(),
             errands: 0,
             replaced_by_hand: false,
+            free: false,
+            erred: false,
             meddled: false,
             rollbacks: BTreeMap::new(),
             regions: BTreeMap::new(),
@@ -109,6 +122,7 @@ impl Truth {
             taken: BTreeSet::new(),
             named: BTreeSet::new(),
             carrying: BTreeSet::new(),
+            outage: None,
             released: BTreeMap::new(),
         }
     }
@@ -141,12 +155,16 @@ impl Truth {
             if started {
                 self.taken.remove(machine.id);
             }
+            let is_back = started && machine.passes && machine.digest != Some(self.bad.as_str());
+            if is_back
+                && self.writes.contains_key(machine.id)
+                && let Some(up) = self.regions.get_mut(machine.region)
+            {
+                up.get_or_insert(t);
+            }
             if let Some(instance) = self.ours.get(machine.id) {
                 if instance != machine.instance || (started && machine.passes) {
                     self.ours.remove(machine.id);
-                    if let Some(up) = self.regions.get_mut(machine.region) {
-                        *up = Some(t);
-                    }
                 } else {
                     *down.entry(machine.region.to_owned()).or_insert(0_u32) += 1;
                 }
@@ -158,7 +176,15 @@ impl Truth {
                 }
             }
         }
-        let allowed = |machines: u32| (f64::from(machines) * UNAVAILABLE).ceil().max(1.0);
+        // Of a total outage nothing is left to protect, once one machine was back.
+        let proved = self.confirmed > 0 || self.regions.values().any(Option::is_some);
+        // What was begun then is seen through, however the rollback ends.
+        self.free = (proved && is_escalated(&state.phase)) || (self.free && !self.ours.is_empty());
+        let free = self.free;
+        let allowed = |machines: u32| match free {
+            true => f64::INFINITY,
+            false => (f64::from(machines) * UNAVAILABLE).ceil().max(1.0),
+        };
         for (region, count) in &down {
             if f64::from(*count) > allowed(all[region]) {
                 self.broken(format!(
@@ -240,7 +266,10 @@ impl Truth {
                         self.broken(format!("{which} is rolled back twice"));
                     }
                     if by_itself && self.well.contains(&digest) {
-                        self.broken(format!("{which} is well and is rolled back"));
+                        self.erred = self.may_err(t);
+                        if !self.erred {
+                            self.broken(format!("{which} is well and is rolled back"));
+                        }
                     }
                     self.replaced_by_hand |= !by_itself;
                     self.regions.clear();
@@ -265,6 +294,13 @@ impl Truth {
                 self.told.extend(self.serving.keys().cloned());
             }
         }
+    }
+
+    /// Nobody can tell a release that came with an outage from a bad one, where too few others see it.
+    fn may_err(&self, t: u64) -> bool {
+        self.outage.is_some_and(|(until, witnesses)| {
+            t < until.saturating_add(OUTAGE_LASTS_MS) && witnesses < WITNESSES
+        })
     }
 
     pub fn before_write(&self, sim: &Sim, machine: &MachineId) -> Before {
@@ -347,9 +383,12 @@ impl Truth {
     fn is_to_be_replaced(&self, state: &AppState, digest: Option<&str>) -> bool {
         let (Phase::RollingBack(rollback) | Phase::RolledBack(rollback)) = &state.phase else {
             // What was under way when it was stopped is seen through.
-            return digest == Some(&self.bad) || self.replaced_by_hand;
+            return digest == Some(&self.bad) || self.replaced_by_hand || self.erred;
         };
-        let Some(by_hand) = &rollback.by_hand else { return digest == Some(&self.bad) };
+        let Some(by_hand) = &rollback.by_hand else {
+            return digest == Some(&self.bad)
+                || (self.erred && digest == Some(rollback.bad.digest.as_str()));
+        };
         let mut all = by_hand.also_bad.iter().chain([&rollback.bad.digest]);
         let quarantined = &state.memory.quarantined;
         all.any(|bad| Some(bad.as_str()) == digest)
@@ -434,6 +473,13 @@ impl Truth {
             let word = state.phase.word();
             self.broken(format!("end: {serving:?} serve the bad image, the app is {word}"));
         }
+    }
+}
+
+fn is_escalated(phase: &Phase) -> bool {
+    match phase {
+        Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => rollback.escalated,
+        _ => false,
     }
 }
 
