@@ -101,7 +101,9 @@ impl HttpServers {
         if status.is_success() {
             return Ok(text);
         }
-        let detail = refusal(&url, query.server, status, &text);
+        let token = query.token.unwrap_or(self.platform.authorization.expose());
+        // Whoever put it there: a proxy may repeat what it was shown.
+        let detail = hidden(&refusal(&url, query.server, status, &text), token);
         let query_refused =
             matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
         Err(ServerError { detail, retry_after, query_refused })
@@ -198,6 +200,12 @@ fn refusal(url: &str, server: &str, status: StatusCode, text: &[u8]) -> String {
         _ if said.is_empty() => format!("{url} answered {number}"),
         _ => format!("{url} answered {number}: {said}"),
     }
+}
+
+/// A text without the token, with or without its scheme.
+fn hidden(text: &str, token: &str) -> String {
+    let bare = token.rsplit(' ').next().unwrap_or(token);
+    if bare.is_empty() { text.to_owned() } else { text.replace(bare, "***") }
 }
 
 #[derive(Deserialize)]

@@ -154,7 +154,7 @@ impl Source for Servers {
     fn is_answered(&self, source: &SourceName) -> bool {
         self.server(source.as_str()).is_some_and(|server| {
             let state = lock(&server.state);
-            state.answered && state.trouble.is_none()
+            state.answered && state.failures == 0
         })
     }
 
@@ -301,6 +301,7 @@ impl Server {
 
     fn end(&self, failed: Option<ServerError>) {
         let mut state = lock(&self.state);
+        let before = state.failures;
         let gap = (self.settings.scrape_every / 3).clamp(GAP_MIN, GAP_MAX);
         let pause = match &failed {
             None => {
@@ -314,7 +315,9 @@ impl Server {
                 error.retry_after.unwrap_or_default().max(doubled).min(PAUSE_MAX)
             }
         };
-        state.trouble = failed.map(|error| error.detail);
+        // One query that failed may be followed by one that holds what it missed.
+        let lasts = |error: &ServerError| before > 0 || error.retry_after.is_some();
+        state.trouble = failed.filter(lasts).map(|error| error.detail);
         if let Some(trouble) = &state.trouble {
             debug!(server = self.settings.name, trouble, "a metrics server told nothing");
         }

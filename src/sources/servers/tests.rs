@@ -256,6 +256,8 @@ async fn a_server_that_refuses_is_blind_for_all_and_asked_ever_more_seldom() {
     let stage = Stage::new();
     let refused = ServerError::plain("refuses the token (401)".to_owned());
     *lock(&stage.fake.fails) = Some(refused);
+    assert_eq!(stage.look("api").await.blind, None, "once is no trouble yet");
+    stage.counted("api", 3).await;
     let answer = stage.look("api").await;
     assert_eq!(answer.blind.as_deref(), Some("refuses the token (401)"));
     assert!(answer.samples.is_empty());
@@ -418,4 +420,20 @@ async fn a_query_that_is_refused_is_told_and_no_trouble_of_the_others() {
         panic!("{readings:?}")
     };
     assert!(detail.contains("(422): no broken") && !readings.oddities.contains_key("5xx"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failed_query_costs_nothing_and_blinds_nobody() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 0.0, 0.0);
+    stage.counted("api", 4).await;
+    stage.samples("api", "m1", 100.0, 10.0);
+    *lock(&stage.fake.fails) = Some(ServerError::plain("answered 503".to_owned()));
+    let before = stage.asked().len();
+    while stage.asked().len() == before {
+        assert_eq!(stage.look("api").await.blind, None);
+    }
+    *lock(&stage.fake.fails) = None;
+    assert_eq!(stage.counted("api", 15).await, (100.0, 10.0));
+    assert_eq!(stage.look("api").await.blind, None);
 }
