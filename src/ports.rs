@@ -271,6 +271,15 @@ pub struct ServerError {
     pub detail: String,
     /// How long it wants to be left alone, when it said so.
     pub retry_after: Option<Duration>,
+    /// It does not take this query: others it may answer.
+    pub query_refused: bool,
+}
+
+impl ServerError {
+    /// With nothing but words.
+    pub fn plain(detail: String) -> Self {
+        Self { detail, retry_after: None, query_refused: false }
+    }
 }
 
 /// Asks metrics servers.

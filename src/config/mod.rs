@@ -5,6 +5,7 @@
 
 mod apps;
 mod entry;
+mod expression;
 mod files;
 mod freeze;
 mod keys;
@@ -12,6 +13,7 @@ mod load;
 mod metrics_server;
 mod mirror;
 mod policy;
+mod presets;
 mod problem;
 mod reader;
 mod receiver;

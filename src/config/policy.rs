@@ -8,9 +8,10 @@ use super::{
     entry::Entry,
     freeze,
     metrics_server::Servers,
+    presets,
     problem::Wrong,
     reader::Reader,
-    reserved_keys, rollback, threshold, units,
+    rollback, threshold, units,
 };
 use crate::model::{Mode, OnBreach, Policy, Threshold, WatchPolicy};
 
@@ -213,18 +214,18 @@ fn metrics(table: &Reader<'_>) -> (Option<u16>, Option<String>) {
 
 fn thresholds(table: &Reader<'_>, watch: &WatchPolicy, servers: &Servers) -> Vec<Threshold> {
     let mut thresholds: Vec<Threshold> = Vec::new();
-    let presets = table.get("use");
+    let listed = table.get("use");
     let own = table.get("threshold");
-    if let Some(presets) = &presets {
+    let mut used = Vec::new();
+    if let Some(presets) = &listed {
         for (entry, text) in presets.list() {
-            let Some(kind) = entry.choice(&threshold::presets(), &reserved_keys::PRESETS) else {
-                continue;
-            };
-            if thresholds.iter().any(|threshold| threshold.name == text) {
+            let Some(preset) = entry.choice(&presets::all(), &[]) else { continue };
+            if used.contains(&preset) {
                 entry.wrong(Wrong::but(format!("`{text}` is listed twice"), "leave one out"));
                 continue;
             }
-            thresholds.extend(threshold::preset(kind));
+            used.push(preset);
+            thresholds.extend(preset.thresholds(servers));
         }
     }
     let tables = own.as_ref().map(Entry::tables).unwrap_or_default();
@@ -239,7 +240,8 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy, servers: &Servers) -> Vec
         if let Some(name) = table.peek("name")
             && thresholds.iter().any(|other| other.name == read.name)
         {
-            let preset = threshold::presets().iter().any(|(name, _)| *name == read.name);
+            let mut preset = used.iter().flat_map(|preset| preset.thresholds(servers));
+            let preset = preset.any(|other| other.name == read.name);
             let suggestion = if preset {
                 "give it another name, or leave the preset out of `use`"
             } else {
@@ -253,7 +255,7 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy, servers: &Servers) -> Vec
         {
             let wrong = Wrong::but(
                 format!(
-                    "`{key}` of {} does not end before `bake` of {}: the release would be trusted first",
+                    "`{key}` takes {}, and does not end before `bake` of {}: the release would be trusted first",
                     units::duration_text(lasting),
                     units::duration_text(watch.bake)
                 ),
@@ -265,12 +267,12 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy, servers: &Servers) -> Vec
         thresholds.push(read);
     }
     let said = |list: &Option<Entry<'_>>| list.as_ref().is_some_and(|l| !l.is_empty_list());
-    if empty && !said(&presets) && !said(&own) {
+    if empty && !said(&listed) && !said(&own) {
         table.wrong(Wrong::but(
             "the file sets no threshold",
             format!(
                 "write {}, which need nothing from the app, or a [[threshold]]",
-                threshold::all_presets()
+                presets::without_metrics()
             ),
         ));
     }
@@ -278,7 +280,7 @@ fn thresholds(table: &Reader<'_>, watch: &WatchPolicy, servers: &Servers) -> Vec
     if !thresholds.is_empty() && thresholds.iter().all(counts) {
         table.warn(Wrong::but(
             "every threshold counts answered requests, and a release that hangs answers none",
-            format!("add {}", threshold::all_presets()),
+            format!("add {}", presets::without_metrics()),
         ));
     }
     thresholds

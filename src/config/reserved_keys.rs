@@ -5,13 +5,12 @@
 
 use super::problem::Wrong;
 
-const KEYS: [(&str, &str); 6] = [
+const KEYS: [(&str, &str); 5] = [
     ("relative", "give an absolute limit with `max`"),
-    ("promql", "read a metric of the machine itself with `gauge`"),
     ("probe", "let Fly probe with a [checks] entry in the app's fly.toml, and use `checks` here"),
     ("freeze_windows", "write a [[freeze]] with at, for and zone"),
     ("control", "leave it out"),
-    ("query", "read a metric of the machine itself with `gauge`"),
+    ("query", "write an expression with `promql`, or read a metric with `gauge`"),
 ];
 
 /// What is wrong with a key of another version.
@@ -19,9 +18,6 @@ pub(super) fn key(key: &str) -> Option<Wrong> {
     let (name, instead) = KEYS.iter().find(|(name, _)| *name == key)?;
     Some(Wrong::but(format!("`{name}` is not available in this version"), (*instead).to_owned()))
 }
-
-pub(super) const PRESETS: [(&str, &str); 1] =
-    [("fly-http", "use \"checks\" and \"crashes\", and a `ratio` of the app's own counters")];
 
 pub(super) const FORMATS: [(&str, &str); 3] = [
     ("discord", "use \"standard\" and translate it in a small receiver of your own"),

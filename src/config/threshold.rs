@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{
     entry::Entry,
-    metrics_server::Servers,
+    expression::expression,
+    metrics_server::{FLY, MetricsServer, Servers},
     problem::{Wrong, alternatives},
     reader::Reader,
     selector, units,
@@ -16,28 +17,6 @@ use crate::{
 };
 
 const NAME_MAX: usize = 64;
-
-/// The presets by their words: kinds that need nothing from the app.
-pub(super) fn presets() -> Vec<(&'static str, Kind)> {
-    let needs_nothing = |kind: &Kind| kind.preset().is_some();
-    Kind::ALL.into_iter().filter(needs_nothing).map(|kind| (kind.as_str(), kind)).collect()
-}
-
-/// `use = ["checks", "crashes"]`: every preset, as a file has them.
-pub(super) fn all_presets() -> String {
-    let words: Vec<String> = presets().iter().map(|(word, _)| format!("\"{word}\"")).collect();
-    format!("use = [{}]", words.join(", "))
-}
-
-/// A preset as a threshold.
-pub(super) fn preset(kind: Kind) -> Option<Threshold> {
-    Some(Threshold {
-        name: kind.as_str().to_owned(),
-        kind: kind.preset()?,
-        no_data: NoData::Hold,
-        on_breach: OnBreach::Rollback,
-    })
-}
 
 /// Reads one threshold; `None` when it is not clear enough to go on with.
 pub(super) fn read(table: &Reader<'_>, servers: &Servers) -> Option<Threshold> {
@@ -106,8 +85,7 @@ fn name(table: &Reader<'_>) -> Option<String> {
 
 /// Says why a threshold has no kind: a key of another version, or nothing at all.
 fn none(table: &Reader<'_>) {
-    let is_reserved =
-        ["relative", "promql", "probe", "query"].iter().any(|key| table.peek(key).is_some());
+    let is_reserved = ["relative", "probe", "query"].iter().any(|key| table.peek(key).is_some());
     if !is_reserved {
         table.wrong(Wrong::but(
             "measures nothing",
@@ -131,7 +109,13 @@ fn one_kind(
     let mut given = Given::default();
     for key in schema.keys {
         match key.place {
-            Place::Beside if key.takes == Takes::Source => read_from(&mut given, table, servers),
+            Place::Beside if key.takes == Takes::Source => {
+                read_from(&mut given, table, servers, true);
+            }
+            Place::Beside if key.takes == Takes::Server => {
+                given.read_from(servers.get(FLY).map_or(Origin::PAGES, MetricsServer::origin));
+                read_from(&mut given, table, servers, false);
+            }
             Place::Beside => put(&mut given, key, entry(table, key).as_ref()),
             Place::Word => put(&mut given, key, Some(word)),
             Place::Braces => {}
@@ -180,10 +164,10 @@ fn entry<'a>(table: &Reader<'a>, key: &Key) -> Option<Entry<'a>> {
 }
 
 /// Puts in whom the threshold is read from.
-fn read_from(given: &mut Given, table: &Reader<'_>, servers: &Servers) {
+fn read_from(given: &mut Given, table: &Reader<'_>, servers: &Servers, pages: bool) {
     let Some(entry) = table.get("from") else { return };
     let named = servers.values().map(|server| (server.name.as_str(), Some(server)));
-    let words: Vec<_> = std::iter::once(("machine", None)).chain(named).collect();
+    let words: Vec<_> = pages.then_some(("machine", None)).into_iter().chain(named).collect();
     match entry.choice(&words, &[]) {
         Some(Some(server)) => given.read_from(server.origin()),
         Some(None) => given.read_from(Origin::PAGES),
@@ -215,7 +199,13 @@ fn put(given: &mut Given, key: &Key, entry: Option<&Entry<'_>>) {
         Takes::Whole { least, most } => entry.whole(least..=most).map(Value::Whole),
         Takes::Flag => entry.boolean().map(Value::Flag),
         // Which ones there are is known to `read_from`.
-        Takes::Source => return,
+        Takes::Source | Takes::Server => return,
+        Takes::Expression => {
+            if let Some((expression, looks_back)) = expression(entry) {
+                given.evaluate(expression, looks_back);
+            }
+            return;
+        }
     };
     if let Some(value) = value {
         given.put(key, value);

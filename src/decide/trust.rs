@@ -16,8 +16,8 @@ use super::{
     watch::is_on,
 };
 use crate::model::{
-    EventKind, Machine, MachineSample, MachineState, Obstacle, Policy, ProcessGroup, Reason,
-    Region, SourceName, Verdict,
+    EventKind, Machine, MachineSample, MachineState, NoData, Obstacle, OnBreach, Policy,
+    ProcessGroup, Reason, Region, SourceName, Threshold, Verdict,
 };
 
 /// Two looks further apart than this, and than three rounds of the pace, did not see what was between
@@ -61,7 +61,7 @@ fn add_round(cx: &Context<'_>, watch: &mut Watch, round: &Round<'_>) {
     note_fed_groups(cx.policy, watch, round);
     let before = watch.earned_to.replace(cx.now);
     let was_well = watch.obstacle.is_none();
-    watch.obstacle = obstacle(watch, round, cx.now);
+    watch.obstacle = obstacle(cx.policy, watch, round, cx.now);
     let Some(before) = before else { return };
     let passed = cx.now.duration_since(before);
     let closely = cx.now.duration_since(watch.since) < WATCHED_CLOSELY;
@@ -94,7 +94,7 @@ fn note_fed_groups(policy: &Policy, watch: &mut Watch, round: &Round<'_>) {
 }
 
 /// Why this round earns the release nothing; `None`: it was seen, and well.
-fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle> {
+fn obstacle(policy: &Policy, watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle> {
     if watch.settled_at.is_none() {
         return Some(Obstacle::NotSettled);
     }
@@ -106,7 +106,7 @@ fn obstacle(watch: &Watch, round: &Round<'_>, now: Timestamp) -> Option<Obstacle
     if let Some(unread) = unread(&watch.fed_groups, started(), round) {
         return Some(unread);
     }
-    if let Some(source) = silent(round) {
+    if let Some(source) = silent(policy, round) {
         return Some(Obstacle::SourceSilent { source: source.clone() });
     }
     if let Some((region, threshold)) = verdict::sick_region(watch, now) {
@@ -166,16 +166,25 @@ fn unread<'a>(
     blind.then_some(Obstacle::Unread { machines: missing, of: all })
 }
 
-/// A metrics server that told nothing in this round.
-fn silent<'a>(round: &'a Round<'_>) -> Option<&'a SourceName> {
-    round.observation.blind.keys().find(|source| **source != SourceName::Pages)
+/// A metrics server that told nothing in this round, and that something rests on.
+fn silent<'a>(policy: &Policy, round: &'a Round<'_>) -> Option<&'a SourceName> {
+    let mut blind = round.observation.blind.keys();
+    blind.find(|source| **source != SourceName::Pages && decides(policy, source))
+}
+
+/// Whether a source has something to tell without which nothing is trusted.
+fn decides(policy: &Policy, source: &SourceName) -> bool {
+    let needed =
+        |one: &Threshold| one.on_breach == OnBreach::Rollback && one.no_data != NoData::Ignore;
+    *source == SourceName::Pages
+        || policy.thresholds.iter().any(|one| one.source() == Some(source) && needed(one))
 }
 
 /// Whether the requests say that the release is well: they came to the end of the bake, in several
 /// blocks, and do not lean against it.
 fn requests_agree(cx: &Context<'_>, watch: &Watch) -> bool {
     verdict::overall(&watch.evidence) == Verdict::Pass
-        && cx.memory.blind.is_empty()
+        && !cx.memory.blind.keys().any(|source| decides(cx.policy, source))
         && verdict::bake_ends(cx.policy, watch).is_some_and(|end| cx.now >= end)
         && verdict::is_exercised(cx.policy, watch, cx.now)
         && !verdict::leans_against(&watch.evidence)

@@ -37,8 +37,8 @@ pub use observation::{
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
     Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule, Mode, NoData,
-    OnBreach, Policy, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy, Threshold,
-    ThresholdKind, WatchPolicy,
+    OnBreach, Policy, Promql, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy,
+    Threshold, ThresholdKind, WatchPolicy,
 };
 pub use reason::{HoldReason, MirrorTrouble, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};

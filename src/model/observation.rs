@@ -94,6 +94,8 @@ pub enum Selection {
     Slow { histogram: Selector, bound_s: f64 },
     /// The largest value of a gauge.
     Largest { gauge: Selector },
+    /// The value of an expression, in which `$app` is the app's name.
+    Value { expression: String },
 }
 
 /// A selection under the name of the threshold that wants it.
@@ -111,6 +113,8 @@ pub enum Oddity {
     NoCounter { series: String, value: String },
     /// A sum beyond all numbers.
     Overflow { series: String },
+    /// A metrics server does not take the expression, and why.
+    Refused { detail: String },
     /// No series of the bad events' metric has a label that their selector asks for.
     NoLabel { label: String, seen: Vec<String> },
 }
@@ -142,6 +146,8 @@ pub struct Readings {
     pub counts: BTreeMap<String, Count>,
     /// Gauge thresholds: the largest matching value.
     pub gauges: BTreeMap<String, f64>,
+    /// Those of them that tell of the app as a whole.
+    pub whole_app: BTreeSet<String>,
     /// Thresholds whose selector matched no series on this page.
     pub unmatched: BTreeSet<String>,
     /// Thresholds that cannot be judged by this page, and why.

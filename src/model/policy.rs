@@ -61,6 +61,7 @@ pub enum Kind {
     Ratio,
     Latency,
     Gauge,
+    Promql,
     Checks,
     Crashes,
 }
@@ -71,6 +72,7 @@ pub enum ThresholdKind {
     Ratio(Ratio),
     Latency(Latency),
     Gauge(Gauge),
+    Promql(Promql),
     Checks(Checks),
     Crashes(Crashes),
 }
@@ -100,6 +102,20 @@ pub struct Latency {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gauge {
     pub gauge: Selector,
+    pub max: f64,
+    pub sustain: Duration,
+    pub quorum: f64,
+    pub from: Origin,
+}
+
+/// An expression above `max` each time that a metrics server evaluates it, for `sustain`, on at least
+/// `quorum` of the machines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Promql {
+    /// `$app` stands for the app's name.
+    pub expression: String,
+    /// Its longest range.
+    pub looks_back: Duration,
     pub max: f64,
     pub sustain: Duration,
     pub quorum: f64,

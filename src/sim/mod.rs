@@ -24,6 +24,7 @@ pub use model::{
     lease::{Ask, Held},
     ledger::{Entry, NewEntry},
     machine::{Moment, State},
+    managed::Answered,
     org::{Org, Placed, Totals},
     page::Counted,
     proxied::ProxySeries,

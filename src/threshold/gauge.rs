@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Own, Room, Round, Took,
+    Case, Look, Own, Room, Round, Took,
     detect::runs::{Sustained, quorum},
     keys::{self, FROM, Given, Key, Place, Schema, Takes, Unsaid, Value},
     machines, speak,
 };
 use crate::model::{
-    Evidence, Gauge, Kind, MachineId, Note, Origin, Selection, ThresholdKind, Unit, Verdict, Want,
+    Evidence, Gauge, Kind, MachineId, Note, Oddity, Origin, Selection, ThresholdKind, Unit,
+    Verdict, Want,
 };
 
 pub(super) const SCHEMA: Schema = Schema {
@@ -43,17 +44,20 @@ pub const KEYS: &[Key] = &[
         ),
         doc: "the largest value that is still fine",
     },
-    Key {
-        name: FOR,
-        place: Place::Beside,
-        takes: Takes::Span { least: Duration::ZERO, most: Duration::from_secs(86_400) },
-        unsaid: Unsaid::Means(Value::Span(Duration::from_secs(30))),
-        doc: "how long it must be above; shorter than `bake`",
-    },
-    keys::quorum("quorum", Place::Beside, "the share of the machines on which it must be above"),
+    SUSTAIN,
+    QUORUM,
     FROM,
 ];
-const FOR: &str = "for";
+pub(super) const FOR: &str = "for";
+pub(super) const SUSTAIN: Key = Key {
+    name: FOR,
+    place: Place::Beside,
+    takes: Takes::Span { least: Duration::ZERO, most: Duration::from_secs(86_400) },
+    unsaid: Unsaid::Means(Value::Span(Duration::from_secs(30))),
+    doc: "how long it must be above; shorter than `bake`",
+};
+pub(super) const QUORUM: Key =
+    keys::quorum("quorum", Place::Beside, "the share of the machines on which it must be above");
 
 fn make(given: &Given) -> Option<ThresholdKind> {
     Some(ThresholdKind::Gauge(Gauge {
@@ -70,6 +74,12 @@ fn make(given: &Given) -> Option<ThresholdKind> {
 pub struct GaugeState {
     /// The bound that the runs are above.
     max: f64,
+    /// What is looked for, where that is an expression.
+    #[serde(default)]
+    question: String,
+    /// Why it could not be judged in the last round.
+    #[serde(default)]
+    odd: Option<Oddity>,
     runs: BTreeMap<MachineId, Sustained>,
 }
 
@@ -87,42 +97,19 @@ impl Room for Gauge {
     }
 
     fn begin(&self, _now: Timestamp) -> Own {
-        Own::Gauge(GaugeState { max: self.max, runs: BTreeMap::new() })
+        begin(self.max, "")
     }
 
     fn fits(&self, own: &Own) -> bool {
-        matches!(own, Own::Gauge(state) if state.max.to_bits() == self.max.to_bits())
+        fits(own, self.max, "")
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        let Own::Gauge(state) = own else { return Took::default() };
-        state.runs.retain(|id, _| round.on.iter().any(|look| look.machine.id == *id));
-        for look in round.on {
-            let value = look.readings.and_then(|readings| readings.gauges.get(name));
-            if let Some(value) = value {
-                let run = state.runs.entry(look.machine.id.clone()).or_default();
-                run.sample(Some(*value), self.max, round.now);
-            }
-        }
-        Took::default()
+        absorb(name, own, self.max, round, |look| look.readings?.gauges.get(name).copied())
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
-        let Own::Gauge(state) = own else { return };
-        let on: Vec<_> = case.on.iter().filter_map(|one| state.runs.get(&one.machine.id)).collect();
-        if on.is_empty() {
-            return;
-        }
-        let above = on.iter().filter(|run| run.is_sustained(self.sustain)).count();
-        evidence.value = on.iter().filter_map(|run| run.last()).reduce(f64::max);
-        evidence.bad = machines(above);
-        evidence.total = machines(on.len());
-        evidence.verdict =
-            if above >= quorum(self.quorum, on.len()) { Verdict::Breach } else { Verdict::Pass };
-        evidence.note = (above > 0).then(|| Note::Above {
-            machines: u32::try_from(above).unwrap_or(u32::MAX),
-            seconds: self.sustain.as_secs(),
-        });
+        judge(own, case, (self.sustain, self.quorum), evidence);
     }
 
     fn terms(&self) -> (f64, Unit, String) {
@@ -153,6 +140,63 @@ impl Room for Gauge {
             speak::written(self.quorum)
         )
     }
+}
+
+pub(super) fn begin(max: f64, question: &str) -> Own {
+    Own::Gauge(GaugeState { max, question: question.to_owned(), odd: None, runs: BTreeMap::new() })
+}
+
+pub(super) fn fits(own: &Own, max: f64, question: &str) -> bool {
+    matches!(own, Own::Gauge(state)
+        if state.max.to_bits() == max.to_bits() && state.question == question)
+}
+
+/// Takes in what `value` says of each machine.
+pub(super) fn absorb(
+    name: &str,
+    own: &mut Own,
+    max: f64,
+    round: &Round<'_>,
+    value: impl Fn(&Look<'_>) -> Option<f64>,
+) -> Took {
+    let Own::Gauge(state) = own else { return Took::default() };
+    let read = round.on.iter().filter_map(|look| look.readings);
+    state.odd = read.filter_map(|readings| readings.oddities.get(name)).next().cloned();
+    state.runs.retain(|id, _| round.on.iter().any(|look| look.machine.id == *id));
+    for look in round.on {
+        if let Some(value) = value(look) {
+            let run = state.runs.entry(look.machine.id.clone()).or_default();
+            run.sample(Some(value), max, round.now);
+        }
+    }
+    Took::default()
+}
+
+pub(super) fn judge(
+    own: &Own,
+    case: &Case<'_>,
+    (sustain, share): (Duration, f64),
+    evidence: &mut Evidence,
+) {
+    let Own::Gauge(state) = own else { return };
+    if let Some(odd) = &state.odd {
+        evidence.note = Some(Note::Odd(odd.clone()));
+        return;
+    }
+    let on: Vec<_> = case.on.iter().filter_map(|one| state.runs.get(&one.machine.id)).collect();
+    if on.is_empty() {
+        return;
+    }
+    let above = on.iter().filter(|run| run.is_sustained(sustain)).count();
+    evidence.value = on.iter().filter_map(|run| run.last()).reduce(f64::max);
+    evidence.bad = machines(above);
+    evidence.total = machines(on.len());
+    evidence.verdict =
+        if above >= quorum(share, on.len()) { Verdict::Breach } else { Verdict::Pass };
+    evidence.note = (above > 0).then(|| Note::Above {
+        machines: u32::try_from(above).unwrap_or(u32::MAX),
+        seconds: sustain.as_secs(),
+    });
 }
 
 pub(super) fn says(evidence: &Evidence, value: f64) -> String {

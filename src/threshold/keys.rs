@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{checks, crashes, gauge, latency, ratio};
+use super::{checks, crashes, gauge, latency, promql, ratio};
 use crate::model::{Kind, Origin, Selector, ThresholdKind};
 
 /// A share of requests below this is beyond what they can show.
@@ -93,6 +93,10 @@ pub enum Takes {
     Flag,
     /// Whom it is read from.
     Source,
+    /// Which metrics server it is read from.
+    Server,
+    /// What a metrics server evaluates, with `$app` for the app.
+    Expression,
 }
 
 /// What holds when a key is not written.
@@ -120,6 +124,7 @@ pub struct Given {
     selectors: BTreeMap<&'static str, Selector>,
     values: BTreeMap<&'static str, Value>,
     origin: Option<Origin>,
+    expression: Option<(String, Duration)>,
 }
 
 impl Given {
@@ -136,6 +141,11 @@ impl Given {
         self.origin = Some(origin);
     }
 
+    /// An expression, and the longest range in it.
+    pub fn evaluate(&mut self, expression: String, looks_back: Duration) {
+        self.expression = Some((expression, looks_back));
+    }
+
     /// Takes out a selector that cannot be meant.
     pub fn drop_selector(&mut self, key: &Key) {
         self.selectors.remove(key.name);
@@ -143,6 +153,10 @@ impl Given {
 
     pub fn selector(&self, key: &str) -> Option<&Selector> {
         self.selectors.get(key)
+    }
+
+    pub(super) fn expression(&self) -> Option<(&str, Duration)> {
+        self.expression.as_ref().map(|(text, looks_back)| (text.as_str(), *looks_back))
     }
 
     pub(super) fn origin(&self) -> Origin {
@@ -185,6 +199,7 @@ impl Kind {
             Self::Ratio => &ratio::SCHEMA,
             Self::Latency => &latency::SCHEMA,
             Self::Gauge => &gauge::SCHEMA,
+            Self::Promql => &promql::SCHEMA,
             Self::Checks => &checks::SCHEMA,
             Self::Crashes => &crashes::SCHEMA,
         }
@@ -237,6 +252,16 @@ pub(super) const FROM: Key = Key {
     unsaid: Unsaid::Means(Value::Word("machine")),
     doc: "where it is read: from the machine's own metrics page over the private network, from \
           Fly's managed Prometheus, or from a `[[metrics_server]]` of waveoff.toml",
+};
+
+/// Which metrics server evaluates an expression.
+pub(super) const FROM_SERVER: Key = Key {
+    name: "from",
+    place: Place::Beside,
+    takes: Takes::Server,
+    unsaid: Unsaid::Means(Value::Word("fly")),
+    doc: "which metrics server evaluates it: Fly's managed Prometheus, or a `[[metrics_server]]` of \
+          waveoff.toml",
 };
 
 /// How a kind that counts events takes its blocks.

@@ -17,6 +17,7 @@ pub mod detect;
 pub mod gauge;
 pub mod keys;
 pub mod latency;
+pub mod promql;
 pub mod ratio;
 pub mod seen;
 pub mod speak;
@@ -48,8 +49,8 @@ const NO_DATA_BREACH_AFTER: SignedDuration = SignedDuration::from_secs(60);
 pub const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
 
 impl Kind {
-    pub const ALL: [Self; 5] =
-        [Self::Ratio, Self::Latency, Self::Gauge, Self::Checks, Self::Crashes];
+    pub const ALL: [Self; 6] =
+        [Self::Ratio, Self::Latency, Self::Gauge, Self::Promql, Self::Checks, Self::Crashes];
 
     /// The configuration's word for it.
     pub fn as_str(self) -> &'static str {
@@ -57,6 +58,7 @@ impl Kind {
             Self::Ratio => "ratio",
             Self::Latency => "latency",
             Self::Gauge => "gauge",
+            Self::Promql => "promql",
             Self::Checks => "checks",
             Self::Crashes => "crashes",
         }
@@ -66,7 +68,7 @@ impl Kind {
     /// machines.
     pub fn reads_series(self) -> bool {
         match self {
-            Self::Ratio | Self::Latency | Self::Gauge => true,
+            Self::Ratio | Self::Latency | Self::Gauge | Self::Promql => true,
             Self::Checks | Self::Crashes => false,
         }
     }
@@ -75,7 +77,7 @@ impl Kind {
     pub fn counts_events(self) -> bool {
         match self {
             Self::Ratio | Self::Latency => true,
-            Self::Gauge | Self::Checks | Self::Crashes => false,
+            Self::Gauge | Self::Promql | Self::Checks | Self::Crashes => false,
         }
     }
 
@@ -84,7 +86,7 @@ impl Kind {
         match self {
             Self::Ratio => share.is_some_and(|share| share >= 0.5),
             Self::Checks | Self::Crashes => true,
-            Self::Latency | Self::Gauge => false,
+            Self::Latency | Self::Gauge | Self::Promql => false,
         }
     }
 
@@ -92,7 +94,7 @@ impl Kind {
     pub fn tells_outages(self) -> bool {
         match self {
             Self::Ratio | Self::Checks => true,
-            Self::Latency | Self::Gauge | Self::Crashes => false,
+            Self::Latency | Self::Gauge | Self::Promql | Self::Crashes => false,
         }
     }
 }
@@ -219,6 +221,7 @@ pub fn room(kind: &ThresholdKind) -> &dyn Room {
         ThresholdKind::Ratio(ratio) => ratio,
         ThresholdKind::Latency(latency) => latency,
         ThresholdKind::Gauge(gauge) => gauge,
+        ThresholdKind::Promql(promql) => promql,
         ThresholdKind::Checks(checks) => checks,
         ThresholdKind::Crashes(crashes) => crashes,
     }

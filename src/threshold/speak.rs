@@ -43,7 +43,7 @@ pub fn phrase(evidence: &Evidence, control: &str) -> String {
         (_, None) => "without data".to_owned(),
         (Kind::Ratio, Some(share)) => ratio::says(evidence, share),
         (Kind::Latency, Some(share)) => latency::says(evidence, share),
-        (Kind::Gauge, Some(value)) => gauge::says(evidence, value),
+        (Kind::Gauge | Kind::Promql, Some(value)) => gauge::says(evidence, value),
         (Kind::Checks, Some(_)) => checks::says(evidence),
         (Kind::Crashes, Some(_)) => crashes::says(evidence),
     };
@@ -114,6 +114,7 @@ fn odd(oddity: &Oddity) -> String {
             format!("inconsistent: {series} is {value}, which no counter can be")
         }
         Oddity::Overflow { series } => format!("inconsistent: {series} adds up beyond all numbers"),
+        Oddity::Refused { detail } => detail.clone(),
         Oddity::NoLabel { label, seen } if seen.is_empty() => {
             format!("no series of the bad events has the label `{label}`; they have no labels")
         }

@@ -64,7 +64,9 @@ impl ThresholdState {
             Selection::Share { .. } | Selection::Slow { .. } => read.any(|readings| {
                 readings.counts.get(name).is_some_and(|count: &Count| count.n > 0.0)
             }),
-            Selection::Largest { .. } => read.any(|readings| readings.gauges.contains_key(name)),
+            Selection::Largest { .. } | Selection::Value { .. } => {
+                read.any(|readings| readings.gauges.contains_key(name))
+            }
         };
         if has_data {
             self.data_at = Some(round.now);

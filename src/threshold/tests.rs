@@ -13,6 +13,7 @@ mod applying;
 mod counting;
 mod down;
 mod exits;
+mod expressions;
 mod gauges;
 mod words;
 

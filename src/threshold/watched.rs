@@ -75,7 +75,9 @@ impl Sight {
             let read: Vec<_> = round.on.iter().filter_map(|look| look.readings).collect();
             self.rounds = self.rounds.saturating_add(u32::from(!read.is_empty()));
             self.fed |= read.iter().any(|readings| {
-                readings.counts.contains_key(name) || readings.gauges.contains_key(name)
+                readings.counts.contains_key(name)
+                    || readings.gauges.contains_key(name)
+                    || readings.oddities.contains_key(name)
             });
         }
         for look in round.on {

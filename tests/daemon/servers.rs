@@ -35,6 +35,23 @@ ratio = { bad = 'fly_app_http_responses_count{status=~"5.."}', total = 'fly_app_
 max = "2%"
 "#;
 
+/// The same by expressions, which the server evaluates; and one that no server takes.
+const EXPRESSIONS: &str = r#"
+[[threshold]]
+name = "5xx"
+promql = 'sum by (instance) (rate(fly_app_http_responses_count{app="$app",status=~"5.."}[5s]))'
+max = 1
+for = "2s"
+no_data = "ignore"
+
+[[threshold]]
+name = "nonsense"
+promql = 'nonsense(fly_app_concurrency{app="$app"})'
+max = 1
+for = "1s"
+action = "alert"
+"#;
+
 /// A metrics server that reads the proxy's page every second.
 struct Server {
     url: String,
@@ -162,6 +179,58 @@ async fn a_bad_release_is_undone_by_what_prometheus_has_read() {
     let stage = Stage::with_fleet(&fleet()).await;
     let server = Server::prometheus(&stage.platform.url).await;
     let stage = is_undone(stage, &server).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_expression_is_evaluated_by_the_server_and_one_that_it_does_not_take_is_told() {
+    // Given a policy of nothing but expressions
+    let mut stage = Stage::with_fleet(&fleet()).await;
+    let server = Server::prometheus(&stage.platform.url).await;
+    server.reads().await;
+    stage.write("waveoff.toml", &server.as_fly());
+    let policy = POLICY.split("[[threshold]]").next().unwrap();
+    let policy = policy.replace("bake = \"3s\"", "bake = \"12s\"");
+    stage.write("thresholds/all.toml", &format!("{policy}{EXPRESSIONS}"));
+    stage.start().await;
+    let told = stage.hook.about_api("monitor.blind", s(40)).await;
+    assert!(told.text().contains("does not take the query (400)"), "{}", told.text());
+    stage.trusted().await;
+
+    // When somebody ships a bad release
+    stage.platform.ship("errors").await;
+
+    // Then it is undone by the value, machine by machine
+    stage.hook.about_api("rollback.completed", s(60)).await;
+    assert_eq!(stage.platform.tags().await, ["v41"]);
+    let (_, history, _) = stage.waveoff(&["history", "api"]).await;
+    let degraded = history.lines().find(|line| line.contains("degraded after"));
+    assert!(degraded.is_some_and(|line| line.contains("machines, limit 1")), "{history}");
+    stage.end().await;
+}
+
+/// With the daemon's own token and nothing else, as on Fly.
+#[tokio::test]
+async fn the_platforms_own_server_is_asked_where_it_is_and_with_the_daemons_token() {
+    // Given a policy of one preset, and a platform whose server is quick
+    let quick = "metrics_every_s = 1\nmetrics_late_s = 1\nmetrics_port = 0\n";
+    let mut stage = Stage::with_fleet(&fleet().replace("metrics_port = 0\n", quick)).await;
+    let settings = "[[metrics_server]]\nname = \"fly\"\nscrape_every = \"1s\"\n";
+    let settings = format!("organization = \"acme\"\n{}\n{settings}", receiver("ops"));
+    stage.write("waveoff.toml", &settings);
+    let policy = POLICY.split("[[threshold]]").next().unwrap();
+    let policy = policy.replace("mode =", "use = [\"fly-http\"]\nmode =");
+    stage.write("thresholds/all.toml", &policy);
+    stage.start().await;
+    stage.trusted().await;
+
+    // When somebody ships a bad release
+    stage.platform.ship("errors").await;
+
+    // Then it is undone, and nobody was told that anything cannot be seen
+    stage.hook.about_api("rollback.completed", s(60)).await;
+    assert_eq!(stage.platform.tags().await, ["v41"]);
+    assert!(stage.hook.messages().iter().all(|message| message.kind != "monitor.blind"));
     stage.end().await;
 }
 

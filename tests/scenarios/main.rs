@@ -34,6 +34,7 @@ mod restoring;
 mod resume;
 mod rivals;
 mod rollback;
+mod servers;
 mod shell;
 mod sight;
 mod silence;

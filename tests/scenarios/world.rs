@@ -20,7 +20,7 @@ use waveoff::{
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
     sim::{Fleet, Sim, ports::SimPlatform},
-    sources::pages::Scraper,
+    sources::{pages::Scraper, servers::Servers},
     store::{Journal, SqliteJournal},
     web::{AppView, Board},
 };
@@ -165,7 +165,10 @@ impl World {
         let mortal = Arc::new(MortalPlatform::new(platform.clone(), self.fate.clone()));
         let ports = Ports {
             platform: mortal.clone() as Arc<dyn Platform>,
-            sources: vec![Arc::new(Scraper::new(platform, 16))],
+            sources: vec![
+                Arc::new(Scraper::new(platform.clone(), 16)),
+                Arc::new(Servers::new(platform, &self.config)),
+            ],
             registry: mortal as Arc<dyn Registry>,
             notifier: self.inbox.clone(),
             journal: Arc::new(MortalJournal::new(journal(self.dir.path()), self.fate.clone())),

@@ -130,16 +130,8 @@ fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
         (ratio("relative = { times = 1.5 }"), "6: threshold \"5xx\".relative: `relative` is not"),
         (
-            threshold("name = \"q\"\nfrom = \"fly\"\npromql = 'x'\nmax = 1"),
-            "6: threshold \"q\".promql: `promql` is",
-        ),
-        (
             threshold("name = \"p\"\nprobe = { path = \"/\" }"),
             "5: threshold \"p\".probe: `probe` is",
-        ),
-        (
-            PLAIN.replace("checks", "fly-http"),
-            "2: use: `fly-http` is not available in this version; use \"checks\" and",
         ),
     ] {
         let problems = Place::policy(&text).problems();
@@ -315,7 +307,7 @@ fn a_threshold_measures_exactly_one_thing() {
     each(&[
         (
             threshold("name = \"x\"\nmax = \"2%\""),
-            "3: threshold \"x\": measures nothing; give it one of ratio, latency, gauge, checks or crashes",
+            "3: threshold \"x\": measures nothing; give it one of ratio, latency, gauge, promql, checks or crashes",
         ),
         (
             threshold("name = \"x\"\ngauge = 'm'\nchecks = {}\nmax = 1"),
@@ -355,7 +347,7 @@ fn a_threshold_measures_exactly_one_thing() {
         ),
         (
             threshold("name = \"m\"\ngauge = 'm'\nmax = 1\nfor = \"10m\""),
-            "7: threshold \"m\".for: `for` of 10m does not end before `bake` of 10m: the release would be trusted first; write a shorter time, or bake longer",
+            "7: threshold \"m\".for: `for` takes 10m, and does not end before `bake` of 10m: the release would be trusted first; write a shorter time, or bake longer",
         ),
     ]);
     let none = Place::policy("apps = [\"web\"]\n").problems();
@@ -382,7 +374,7 @@ fn times_have_to_fit_together() {
         ),
         (
             threshold("name = \"m\"\ngauge = 'm'\nmax = 1\n[watch]\nbake = \"25s\""),
-            "3: threshold \"m\": `for` of 30s does not end before `bake` of 25s: the release \
+            "3: threshold \"m\": `for` takes 30s, and does not end before `bake` of 25s: the release \
              would be trusted first; write a shorter time, or bake longer",
         ),
         (

@@ -257,3 +257,38 @@ fn a_token_that_would_cross_the_open_network_is_a_warning() {
     let warnings = place.warnings().join("\n");
     assert!(warnings.contains("the token goes out unencrypted over http://"), "{warnings}");
 }
+
+#[test]
+fn an_expression_that_cannot_work_is_refused_before_it_is_asked() {
+    let policy = |promql: &str| {
+        format!(
+            "apps = [\"web\"]\nuse = [\"checks\"]\n[[threshold]]\nname = \"q\"\nmax = 1\npromql = '{promql}'\n"
+        )
+    };
+    for (promql, want) in [
+        (
+            "up",
+            "names no app: every app would be judged by all of them; write app=\"$app\" in its selectors",
+        ),
+        (
+            "a{app=\"$app\"} > 5",
+            "compares, and is empty while all is well; write what is compared alone: `max` is the limit",
+        ),
+        (
+            "a{app=\"$app\"}[5m]",
+            "is no number at one moment; write a function over the range, such as rate(…[1m])",
+        ),
+        (
+            "rate(a{app=\"$app\"}[1h])",
+            "`promql` takes 1h30s, and does not end before `bake` of 10m: the release would be trusted first; write a shorter time, or bake longer",
+        ),
+    ] {
+        let problems = Place::policy(&policy(promql)).problems();
+        let want = format!("thresholds/web.toml:6: threshold \"q\".promql: {want}");
+        assert_eq!(problems, [want], "{promql}");
+    }
+    let odd = Place::policy(&policy("median(a{app=\"$app\"})"));
+    assert!(odd.warnings().iter().any(|one| one.contains("it is taken for MetricsQL")));
+    let threshold = odd.valid().policies[0].policy.thresholds[1].clone();
+    assert_eq!(threshold.source(), Some(&SourceName::Server("fly".to_owned())));
+}

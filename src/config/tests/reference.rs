@@ -57,7 +57,10 @@ fn form(schema: &Schema) -> String {
     };
     let in_braces = schema.keys.iter().filter(|key| key.place == At::Braces);
     let pairs: Vec<_> = in_braces.map(|key| format!("{} = {}", key.name, value(key))).collect();
-    if pairs.is_empty() {
+    let is_evaluated = schema.keys.iter().any(|key| key.takes == Takes::Expression);
+    if is_evaluated {
+        format!("{word} = EXPRESSION")
+    } else if pairs.is_empty() {
         format!("{word} = SELECTOR")
     } else {
         format!("{word} = {{ {} }}", pairs.join(", "))
@@ -94,6 +97,8 @@ fn takes(takes: Takes) -> String {
         Takes::Machines => "share of the machines: more than 0, to 100%".to_owned(),
         Takes::Whole { least, most } => format!("whole number: {least} to {most}"),
         Takes::Flag => "`true` or `false`".to_owned(),
+        Takes::Expression => "PromQL or MetricsQL, with `$app`".to_owned(),
+        Takes::Server => "`\"fly\"` or the name of a `[[metrics_server]]`".to_owned(),
         Takes::Source => {
             "`\"machine\"`, `\"fly\"` or the name of a `[[metrics_server]]`".to_owned()
         }
@@ -120,6 +125,7 @@ fn file(schema: &Schema, one: &Key, value: Option<&str>) -> String {
         Takes::Share { .. } => "\"2%\"",
         Takes::Quantile { .. } => "0.95",
         Takes::Latency { .. } | Takes::Amount => "\"1s\"",
+        Takes::Expression => "'m{app=\"$app\"}'",
         _ => "'m'",
     };
     let pair = |key: &Key| {
@@ -179,6 +185,14 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
                 vec![(i64::from(least) - 1).to_string(), (most + 1).to_string()],
             ),
             Takes::Flag => (vec!["true".to_owned()], vec!["1".to_owned()]),
+            Takes::Expression => (
+                vec!["'rate(m{app=\"$app\"}[1m])'".to_owned()],
+                vec!["'m'".to_owned(), "'m{app=\"$app\"} > 5'".to_owned(), "1".to_owned()],
+            ),
+            Takes::Server => (
+                vec!["\"fly\"".to_owned()],
+                vec!["\"machine\"".to_owned(), "\"victoria\"".to_owned()],
+            ),
             Takes::Source => (
                 vec!["\"machine\"".to_owned(), "\"fly\"".to_owned()],
                 vec!["\"victoria\"".to_owned(), "1".to_owned()],
@@ -195,4 +209,31 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
             assert_eq!(read(Some(&value)), None, "{name} may not be {value}");
         }
     }
+}
+
+#[test]
+fn the_preset_of_flys_requests_is_what_the_documentation_shows() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let documentation = fs::read_to_string(path).unwrap();
+    let text = crate::config::presets::FLY_HTTP;
+    assert!(documentation.contains(&format!("```toml\n{text}```")), "{text}");
+    let used = Place::policy("apps = [\"web\"]\nuse = [\"fly-http\", \"checks\"]\n").valid();
+    let written = format!("apps = [\"web\"]\nuse = [\"checks\"]\n{text}");
+    let written = Place::policy(&written).valid();
+    let thresholds = |config: &Config| {
+        let mut all = config.policies[0].policy.thresholds.clone();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    };
+    assert_eq!(thresholds(&used), thresholds(&written));
+    assert_eq!(thresholds(&used).len(), 3);
+}
+
+#[test]
+fn a_threshold_with_a_presets_name_is_told_apart_from_it() {
+    let text =
+        format!("apps = [\"web\"]\nuse = [\"fly-http\"]\n{}", crate::config::presets::FLY_HTTP);
+    let problems = Place::policy(&text).problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("give it another name, or leave the preset out of `use`"));
 }

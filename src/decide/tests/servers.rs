@@ -167,3 +167,23 @@ fn what_a_server_told_first_does_not_use_up_the_past_of_a_page() {
     let unread = |state: &ThresholdState| state.rounds == 0;
     assert!(!watch(&stage).thresholds.values().any(unread));
 }
+
+#[test]
+fn a_server_that_only_an_alert_rests_on_keeps_nothing_from_being_trusted() {
+    for (on_breach, no_data, is_trusted) in [
+        (OnBreach::Rollback, NoData::Hold, false),
+        (OnBreach::Alert, NoData::Hold, true),
+        (OnBreach::Rollback, NoData::Ignore, true),
+    ] {
+        let mut stage = Stage::trusted(&["m1"]);
+        stage.policy.thresholds = vec![ratio(), Threshold { on_breach, no_data, ..from_fly() }];
+        stage.policy.thresholds[1].name = "fly".to_owned();
+        stage.machine("m1").has_services = true;
+        stage.ship(2, "sha256:2");
+        stage.serves = vec![("m1", 10.0, 0.0)];
+        stage.silent = Some("503".to_owned());
+        stage.pass(120);
+        let trusted = stage.told(EventKind::ReleaseTrusted).len() == 2;
+        assert_eq!(trusted, is_trusted, "{on_breach:?} {no_data:?}");
+    }
+}

@@ -135,6 +135,11 @@ pub struct Fleet {
     /// Seconds from a host that does not answer to the start of a standby.
     #[serde(default = "standby_s")]
     pub standby_s: f64,
+    /// Seconds between two readings of the managed Prometheus, and until they are seen.
+    #[serde(default = "metrics_every_s")]
+    pub metrics_every_s: f64,
+    #[serde(default = "metrics_every_s")]
+    pub metrics_late_s: f64,
     /// Seconds by which the platform's clock is ahead of the machine's that asks; below 0: behind.
     #[serde(default)]
     pub skew_s: f64,
@@ -194,6 +199,10 @@ fn standby_s() -> f64 {
     10.0
 }
 
+fn metrics_every_s() -> f64 {
+    15.0
+}
+
 fn metrics_port() -> u16 {
     9091
 }
@@ -218,6 +227,8 @@ impl Fleet {
             destroy_s: 0.0,
             proxy_s: proxy_s(),
             standby_s: standby_s(),
+            metrics_every_s: metrics_every_s(),
+            metrics_late_s: metrics_every_s(),
             skew_s: 0.0,
             list_lag_s: BTreeMap::new(),
             quirks: Quirks::default(),
@@ -257,6 +268,8 @@ impl Fleet {
             ("destroy_s", self.destroy_s),
             ("proxy_s", self.proxy_s),
             ("standby_s", self.standby_s),
+            ("metrics_every_s", self.metrics_every_s),
+            ("metrics_late_s", self.metrics_late_s),
         ];
         let lags = self.list_lag_s.values().map(|lag_s| ("list_lag_s", *lag_s));
         for (key, value) in times.into_iter().chain(lags) {

@@ -32,7 +32,10 @@ impl Org {
             self.now = self.now.max(due);
             self.serve_when_due();
             match what {
-                Due::Traffic => self.traffic_due = later(self.now, slice),
+                Due::Traffic => {
+                    self.read_proxy_when_due();
+                    self.traffic_due = later(self.now, slice);
+                }
                 Due::Machine(id) => self.step(&id),
                 Due::Ship(index) => self.step_ship(index),
                 Due::Script => self.play_script(),

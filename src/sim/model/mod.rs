@@ -16,6 +16,7 @@ pub(super) mod ledger;
 pub(super) mod listing;
 pub(super) mod logs;
 pub(super) mod machine;
+pub(super) mod managed;
 pub(super) mod org;
 pub(super) mod page;
 pub(super) mod peers;

@@ -16,6 +16,7 @@ use super::{
     ledger::Entry,
     listing::Listing,
     machine::{CheckResult, Process, SimMachine, State, Version, later, seconds},
+    managed::Managed,
     page::PageKind,
     peers::Peer,
     quirks::Quirks,
@@ -75,6 +76,9 @@ pub(in crate::sim) struct Timing {
     pub(in crate::sim) proxy: Duration,
     /// From a host that does not answer to the start of a standby.
     pub(in crate::sim) standby: Duration,
+    /// Between two readings of the managed Prometheus, and until they are seen.
+    pub(in crate::sim) metrics: Duration,
+    pub(in crate::sim) metrics_late: Duration,
 }
 
 /// An organization on the platform, at one instant.
@@ -111,6 +115,8 @@ pub struct Org {
     pub(in crate::sim) volumes_made: u32,
     /// What hosts say that are not `ok`, and since when.
     pub(in crate::sim) hosts: BTreeMap<String, (String, Timestamp)>,
+    /// What the managed Prometheus has read; `None`: nobody asked for it yet.
+    pub(in crate::sim) managed: Option<Managed>,
     /// How often the proxies were started anew.
     pub(in crate::sim) proxies_made: u32,
     /// Some machine is one that the proxy starts or stops.
@@ -159,6 +165,8 @@ impl Org {
                 restart: Duration::from_millis(500),
                 proxy: seconds(fleet.proxy_s),
                 standby: seconds(fleet.standby_s),
+                metrics: seconds(fleet.metrics_every_s),
+                metrics_late: seconds(fleet.metrics_late_s),
             },
             quirks: fleet.quirks,
             listing: Listing::default(),
@@ -180,6 +188,7 @@ impl Org {
             volumes: BTreeMap::new(),
             volumes_made: 0,
             hosts: BTreeMap::new(),
+            managed: None,
             proxies_made: 0,
             has_proxy: false,
             proxy_due: later(now, seconds(fleet.proxy_s)),

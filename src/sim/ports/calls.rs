@@ -125,6 +125,8 @@ pub enum CallKind {
     Copy,
     /// A machine's metrics page.
     Page,
+    /// A query of the managed Prometheus.
+    Query,
 }
 
 impl CallKind {
@@ -144,7 +146,7 @@ impl CallKind {
             }
             Self::OpenRelease | Self::SetReleaseStatus => Some(Right::Ledger),
             Self::Presence => Some(Right::Registry),
-            Self::PresenceInMirror | Self::Copy | Self::Page => None,
+            Self::PresenceInMirror | Self::Copy | Self::Page | Self::Query => None,
         }
     }
 }

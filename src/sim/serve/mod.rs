@@ -1,7 +1,8 @@
 //! The simulated platform on the network: what `flyctl`, Waveoff and people reach it by.
 //!
 //! One listener speaks the Machines API (`/v1`), GraphQL (`/graphql`), the release endpoints
-//! (`/api/v1`), an image registry (`/v2`) and the control API (`/_sim`); every running machine
+//! (`/api/v1`), an image registry (`/v2`), the managed Prometheus (`/prometheus`) and the control
+//! API (`/_sim`); every running machine
 //! serves its metrics on a loopback address of its own ([`metrics`]). The state model knows
 //! nothing of any of this.
 
@@ -15,6 +16,7 @@ mod ledger;
 mod limits;
 mod machine_json;
 mod machines;
+mod managed;
 pub mod metrics;
 mod organization_json;
 mod registry;
@@ -102,6 +104,7 @@ where
     L: Listener,
     L::Addr: std::fmt::Debug,
 {
+    sim.with(crate::sim::Org::keep_metrics);
     let shared = Arc::new(Shared {
         sim,
         faults: Mutex::new(Faults::default()),
@@ -165,7 +168,15 @@ async fn respond(shared: &Shared, switch: &CutSwitch, request: Request) -> Answe
         owner: String::new(),
         route: route::parse(&head.method, head.uri.path()),
     };
-    let read = read(body).await;
+    let read = if call.route.action == Operation::MetricsQuery {
+        // What is too long for a URL comes as a form.
+        read_form(body).await.map(|form| {
+            call.query.extend(form);
+            Value::Null
+        })
+    } else {
+        read(body).await
+    };
     if call.route.action == Operation::Control {
         call.body = read?;
         return control::answer(shared, &call);
@@ -187,11 +198,20 @@ async fn respond(shared: &Shared, switch: &CutSwitch, request: Request) -> Answe
     reply
 }
 
+async fn whole(body: Body) -> Result<axum::body::Bytes, Reply> {
+    axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .map_err(|_| Reply::invalid("the body is too large or broke off"))
+}
+
+/// A form in a request's body.
+async fn read_form(body: Body) -> Result<Vec<(String, String)>, Reply> {
+    Ok(route::query(&String::from_utf8_lossy(&whole(body).await?)))
+}
+
 /// A request's body; none is null.
 async fn read(body: Body) -> Result<Value, Reply> {
-    let body = axum::body::to_bytes(body, LARGEST_BODY)
-        .await
-        .map_err(|_| Reply::invalid("the body is too large or broke off"))?;
+    let body = whole(body).await?;
     if body.is_empty() {
         return Ok(Value::Null);
     }
@@ -271,6 +291,7 @@ async fn dispatch(sim: &Sim, call: &Call) -> Answer {
         | Operation::VolumeDestroy
         | Operation::VolumeSnapshots
         | Operation::OrgVolumes => volumes::answer(sim, call),
+        Operation::MetricsQuery => managed::answer(sim, call),
         Operation::Unrouted => Err(Reply::not_simulated(&format!("{} {}", call.method, call.path))),
         _ => machines::answer(sim, call).await,
     }

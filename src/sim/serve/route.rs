@@ -81,6 +81,7 @@ actions! {
     TokenAuthorize "token_authorize",
     RegistryPing "registry_ping",
     Manifest "manifest",
+    MetricsQuery "metrics_query",
     Control "control",
     Unrouted "unrouted",
 }
@@ -143,7 +144,8 @@ impl Operation {
             | Self::SecretsList
             | Self::SecretGet
             | Self::Ips
-            | Self::Regions => Some(Right::Read),
+            | Self::Regions
+            | Self::MetricsQuery => Some(Right::Read),
         }
     }
 }
@@ -185,6 +187,7 @@ impl Route {
                 | Operation::Logs
                 | Operation::RegistryPing
                 | Operation::Manifest
+                | Operation::MetricsQuery
                 | Operation::Control
                 | Operation::Unrouted
         )
@@ -208,6 +211,9 @@ fn find(method: &Method, path: &str) -> Option<Route> {
             Some(Route::new(Operation::Manifest, &repository.join("/"), "", reference))
         }
         ["api", "v1", rest @ ..] => uiex(method, rest),
+        ["prometheus", slug, "api", "v1", what @ ..] if matches!(method, "GET" | "POST") => {
+            Some(Route::new(Operation::MetricsQuery, slug, "", &what.join("/")))
+        }
         ["v1", rest @ ..] => machines_api(method, rest),
         _ => None,
     }

@@ -79,3 +79,43 @@ async fn the_proxys_page_has_its_responses_their_times_and_how_many_are_under_wa
     assert!(of("fly_app_concurrency", "", "").unwrap() > 1.0, "{page}");
     assert!(page.contains("# TYPE fly_app_http_responses_count counter\n"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_managed_prometheus_shows_what_it_read_a_while_later() {
+    let scene = Scene::new(Behaviour::default());
+    let ask = |query: &str| scene.sim.with(|org| org.query_metrics(query));
+    let id = scene.ids[0].as_str();
+    let query = format!("{{__name__=~\"fly_app_http_responses_count\",instance=\"{id}\"}}[90s]");
+    assert!(ask(&query).unwrap().series.is_empty(), "it begins when somebody asks");
+    let began = scene.sim.platform_now();
+    pass(14).await;
+    assert!(ask(&query).unwrap().series.is_empty(), "nothing is seen at once");
+    pass(48).await;
+    let answered = ask(&query).unwrap();
+    assert!(answered.is_range);
+    let [(labels, samples)] = answered.series.as_slice() else { panic!("{answered:?}") };
+    assert_eq!((labels["app"].as_str(), labels["status"].as_str()), ("web", "200"));
+    let seconds: Vec<i64> =
+        samples.iter().map(|(at, _)| at.duration_since(began).as_secs()).collect();
+    assert_eq!(
+        seconds,
+        [0, 15, 30, 45],
+        "every quarter of a minute, as of a quarter of a minute ago"
+    );
+    assert!(samples.windows(2).all(|pair| pair[0].1 < pair[1].1), "{samples:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_managed_prometheus_refuses_what_it_does_not_have_in_a_sentence() {
+    let scene = Scene::new(Behaviour::default());
+    for (query, want) in [
+        ("rate(a[1m])", "not rate()"),
+        ("sum(a)", "not aggregations"),
+        ("a / b", "not calculations"),
+        ("a offset 5m", "not other times"),
+        ("a{", "parse error"),
+    ] {
+        let said = scene.sim.with(|org| org.query_metrics(query)).unwrap_err();
+        assert!(said.contains(want), "{query}: {said}");
+    }
+}

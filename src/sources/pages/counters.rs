@@ -55,6 +55,8 @@ pub fn wanted_names(wanted: &[Wanted]) -> BTreeSet<String> {
             Selection::Largest { gauge } => {
                 names.insert(gauge.metric.clone());
             }
+            // A page evaluates nothing.
+            Selection::Value { .. } => {}
         }
     }
     if !names.is_empty() {

@@ -66,7 +66,7 @@ impl HttpServers {
             .pool_idle_timeout(Duration::from_secs(30))
             .user_agent(concat!("waveoff/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| plain(format!("no HTTP client: {error}")))?;
+            .map_err(|error| ServerError::plain(format!("no HTTP client: {error}")))?;
         Ok(Self { client, platform })
     }
 
@@ -92,7 +92,7 @@ impl HttpServers {
         while let Some(bytes) = body.next().await {
             text.extend_from_slice(&bytes.map_err(|error| unreachable(&url, &error))?);
             if text.len() > ANSWER_MAX {
-                return Err(plain(format!(
+                return Err(ServerError::plain(format!(
                     "{url} answers more than {} MiB: select fewer series, with conditions on labels",
                     ANSWER_MAX >> 20
                 )));
@@ -101,8 +101,12 @@ impl HttpServers {
         if status.is_success() {
             return Ok(text);
         }
-        let detail = refusal(&url, query.server, status, &text);
-        Err(ServerError { detail, retry_after })
+        let token = query.token.unwrap_or(self.platform.authorization.expose());
+        // Whoever put it there: a proxy may repeat what it was shown.
+        let detail = hidden(&refusal(&url, query.server, status, &text), token);
+        let query_refused =
+            matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
+        Err(ServerError { detail, retry_after, query_refused })
     }
 
     fn authorization(&self, query: ServerQuery<'_>) -> Result<Option<HeaderValue>, ServerError> {
@@ -112,8 +116,9 @@ impl HttpServers {
             (None, None) => self.platform.authorization.expose().to_owned(),
             (None, Some(_)) => return Ok(None),
         };
-        let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| plain("its token holds letters that no header can carry".to_owned()))?;
+        let mut value = HeaderValue::from_str(&text).map_err(|_| {
+            ServerError::plain("its token holds letters that no header can carry".to_owned())
+        })?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -123,12 +128,8 @@ impl HttpServers {
 impl MetricsServers for HttpServers {
     async fn ask(&self, query: ServerQuery<'_>) -> Result<Vec<SampledSeries>, ServerError> {
         let text = self.fetch(query).await?;
-        read(&text).map_err(|why| plain(format!("its answer cannot be read: {why}")))
+        read(&text).map_err(|why| ServerError::plain(format!("its answer cannot be read: {why}")))
     }
-}
-
-fn plain(detail: String) -> ServerError {
-    ServerError { detail, retry_after: None }
 }
 
 /// A token with the scheme it travels by.
@@ -157,7 +158,7 @@ fn encoded(query: &str) -> String {
 
 fn unreachable(url: &str, error: &reqwest::Error) -> ServerError {
     let what = match (error.is_timeout(), error.is_connect()) {
-        (true, false) => return plain(format!("{url} did not answer in time")),
+        (true, false) => return ServerError::plain(format!("{url} did not answer in time")),
         (_, true) => "cannot be reached",
         (false, false) => "cannot be read",
     };
@@ -166,7 +167,7 @@ fn unreachable(url: &str, error: &reqwest::Error) -> ServerError {
         cause = Some(deeper);
     }
     let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-    plain(format!("{url} {what}{cause}"))
+    ServerError::plain(format!("{url} {what}{cause}"))
 }
 
 /// What a refusal means, and what helps.
@@ -199,6 +200,12 @@ fn refusal(url: &str, server: &str, status: StatusCode, text: &[u8]) -> String {
         _ if said.is_empty() => format!("{url} answered {number}"),
         _ => format!("{url} answered {number}: {said}"),
     }
+}
+
+/// A text without the token, with or without its scheme.
+fn hidden(text: &str, token: &str) -> String {
+    let bare = token.rsplit(' ').next().unwrap_or(token);
+    if bare.is_empty() { text.to_owned() } else { text.replace(bare, "***") }
 }
 
 #[derive(Deserialize)]

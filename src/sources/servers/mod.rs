@@ -9,6 +9,7 @@
 mod http;
 mod query;
 mod tracks;
+mod values;
 
 use std::{
     collections::BTreeMap,
@@ -25,12 +26,12 @@ use tokio::{
 use tracing::debug;
 
 pub use self::http::{HttpServers, PlatformServer};
-use self::tracks::Tracks;
+use self::{tracks::Tracks, values::Values};
 use crate::{
     config::{Config, MetricsServer},
     model::{
-        AppName, Machine, MachineId, MachineSample, MachineState, Readings, Selection, SourceName,
-        Wanted,
+        AppName, Machine, MachineId, MachineSample, MachineState, Oddity, Readings, Selection,
+        SourceName, Wanted,
     },
     ports::{MetricsServers, SampledSeries, ServerError, ServerQuery},
     sources::{Answer, Question, Source},
@@ -106,6 +107,10 @@ struct Asked {
     selection: Selection,
     apps: BTreeMap<AppName, Instant>,
     tracks: Tracks,
+    /// Where an expression is looked for.
+    values: Values,
+    /// Why the server does not take the query.
+    refused: Option<String>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -149,7 +154,7 @@ impl Source for Servers {
     fn is_answered(&self, source: &SourceName) -> bool {
         self.server(source.as_str()).is_some_and(|server| {
             let state = lock(&server.state);
-            state.answered && state.trouble.is_none()
+            state.answered && state.failures == 0
         })
     }
 
@@ -191,6 +196,8 @@ impl Server {
                 selection: one.selection.clone(),
                 apps: BTreeMap::new(),
                 tracks: Tracks::default(),
+                values: Values::default(),
+                refused: None,
             });
             asked.apps.insert(question.app.clone(), now);
         }
@@ -213,23 +220,71 @@ impl Server {
             })
             .collect();
         let mut failed = None;
-        'all: for (key, selection, apps) in wanted {
-            let mut answer = Vec::new();
-            for apps in apps.chunks(APPS_MAX) {
-                match self.ask(port, &query::of(&selection, &self.settings, apps)).await {
-                    Ok(series) => answer.extend(series),
-                    Err(error) => {
-                        failed = Some(error);
-                        break 'all;
-                    }
+        for (key, selection, apps) in wanted {
+            let asked = match &selection {
+                Selection::Value { expression } => {
+                    self.evaluate(port, &key, expression, &apps).await
                 }
-            }
+                _ => self.select(port, &key, &selection, &apps).await,
+            };
+            let refused = match asked {
+                Ok(()) => None,
+                // One policy's slip is no trouble of the others.
+                Err(error) if error.query_refused => Some(error.detail),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
             if let Some(asked) = lock(&self.state).asked.get_mut(&key) {
-                let question = (&selection, &self.settings);
-                asked.tracks.absorb(question, &apps, &answer, Instant::now());
+                asked.refused = refused;
             }
         }
         self.end(failed);
+    }
+
+    /// The series of all apps, by one query or a few.
+    async fn select(
+        &self,
+        port: &dyn MetricsServers,
+        key: &str,
+        selection: &Selection,
+        apps: &[AppName],
+    ) -> Result<(), ServerError> {
+        let mut answer = Vec::new();
+        for some in apps.chunks(APPS_MAX) {
+            answer.extend(self.ask(port, &query::of(selection, &self.settings, some)).await?);
+        }
+        if let Some(asked) = lock(&self.state).asked.get_mut(key) {
+            asked.tracks.absorb((selection, &self.settings), apps, &answer, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// An expression, for each app by itself and no more often than the server has anything new.
+    async fn evaluate(
+        &self,
+        port: &dyn MetricsServers,
+        key: &str,
+        expression: &str,
+        apps: &[AppName],
+    ) -> Result<(), ServerError> {
+        for app in apps {
+            let now = Instant::now();
+            let then = now.checked_sub(self.settings.scrape_every);
+            let is_fresh = |asked: &Asked| asked.values.is_fresh(app, then);
+            if lock(&self.state).asked.get(key).is_none_or(is_fresh) {
+                continue;
+            }
+            let answer = self.ask(port, &expression.replace("$app", app.as_str())).await?;
+            if let Some(asked) = lock(&self.state).asked.get_mut(key) {
+                asked.values.absorb(&self.settings, app, &answer, now);
+            }
+        }
+        if let Some(asked) = lock(&self.state).asked.get_mut(key) {
+            asked.values.keep(apps);
+        }
+        Ok(())
     }
 
     async fn ask(
@@ -240,15 +295,13 @@ impl Server {
         let MetricsServer { name, url, token, .. } = &self.settings;
         let token = token.as_ref().map(crate::config::Secret::expose);
         let asked = port.ask(ServerQuery { server: name, url: url.as_deref(), token, query });
-        let late = || ServerError {
-            detail: format!("no answer within {} s", DEADLINE.as_secs()),
-            retry_after: None,
-        };
+        let late = || ServerError::plain(format!("no answer within {} s", DEADLINE.as_secs()));
         timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
     }
 
     fn end(&self, failed: Option<ServerError>) {
         let mut state = lock(&self.state);
+        let before = state.failures;
         let gap = (self.settings.scrape_every / 3).clamp(GAP_MIN, GAP_MAX);
         let pause = match &failed {
             None => {
@@ -262,7 +315,9 @@ impl Server {
                 error.retry_after.unwrap_or_default().max(doubled).min(PAUSE_MAX)
             }
         };
-        state.trouble = failed.map(|error| error.detail);
+        // One query that failed may be followed by one that holds what it missed.
+        let lasts = |error: &ServerError| before > 0 || error.retry_after.is_some();
+        state.trouble = failed.filter(lasts).map(|error| error.detail);
         if let Some(trouble) = &state.trouble {
             debug!(server = self.settings.name, trouble, "a metrics server told nothing");
         }
@@ -352,12 +407,20 @@ impl Asked {
         told: &mut Readings,
     ) {
         let (id, began) = (machine.id.as_str(), began(machine));
-        let (count, gauge) = match &self.selection {
+        let (mut count, mut gauge, mut whole_app) = (None, None, false);
+        match &self.selection {
             Selection::Share { .. } | Selection::Slow { .. } => {
-                (self.tracks.count(app, id, began, until), None)
+                count = self.tracks.count(app, id, began, until);
             }
-            Selection::Largest { .. } => (None, self.tracks.gauge(app, id, began)),
-        };
+            Selection::Largest { .. } => gauge = self.tracks.gauge(app, id, began),
+            Selection::Value { .. } => {
+                let told = self.values.tell(app, id);
+                whole_app = told.is_some_and(|told| told.whole_app);
+                gauge = told.map(|told| told.value);
+            }
+        }
+        let refused = self.refused.clone().map(|detail| Oddity::Refused { detail });
+        let oddity = refused.or_else(|| self.tracks.oddity().cloned());
         // A machine without requests has no series; one that no app has is a wrong name.
         let nothing = self.tracks.nothing_for(now).is_some_and(|time| time >= NOTHING_FOR);
         for one in thresholds {
@@ -371,7 +434,10 @@ impl Asked {
             if nothing {
                 told.unmatched.insert(name());
             }
-            if let Some(oddity) = self.tracks.oddity() {
+            if whole_app {
+                told.whole_app.insert(name());
+            }
+            if let Some(oddity) = &oddity {
                 told.oddities.insert(name(), oddity.clone());
             }
         }
@@ -394,6 +460,7 @@ fn key(selection: &Selection) -> String {
         Selection::Share { bad, total } => format!("{bad} of {total}"),
         Selection::Slow { histogram, bound_s } => format!("{histogram} above {bound_s}"),
         Selection::Largest { gauge } => format!("largest {gauge}"),
+        Selection::Value { expression } => format!("value of {expression}"),
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) fn of(selection: &Selection, server: &MetricsServer, apps: &[AppName]
             (vec![count_name(histogram), bucket_name(histogram)], conditions(histogram))
         }
         Selection::Largest { gauge } => (vec![gauge.metric.clone()], conditions(gauge)),
+        // It is asked as it is written.
+        Selection::Value { expression } => return expression.clone(),
     };
     let apps: Vec<String> = apps.iter().map(|app| regex::escape(app.as_str())).collect();
     let apps = format!("{}=~\"{}\"", server.app_label, quoted(&apps.join("|")));

@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     config::Secret,
     model::{
-        Count, HostStatus, ImageRef, Mode, NoData, OnBreach, Origin, Policy, Ratio, RollbackPolicy,
-        Selector, Since, Threshold, ThresholdKind, WatchPolicy,
+        Count, HostStatus, ImageRef, Mode, NoData, OnBreach, Origin, Policy, Promql, Ratio,
+        RollbackPolicy, Selector, Since, Threshold, ThresholdKind, WatchPolicy,
     },
 };
 
@@ -33,7 +33,15 @@ impl MetricsServers for Fake {
         if let Some(error) = lock(&self.fails).clone() {
             return Err(error);
         }
+        if query.query.starts_with("broken") {
+            let refused = ServerError::plain("does not take the query (422): no broken".to_owned());
+            return Err(ServerError { query_refused: true, ..refused });
+        }
         let Some(now) = *lock(&self.now) else { return Ok(Vec::new()) };
+        if query.query.starts_with("queue") {
+            let labels = [("instance".to_owned(), "m1".to_owned())].into();
+            return Ok(vec![SampledSeries { labels, samples: vec![(now, 42.0)] }]);
+        }
         let mut all = Vec::new();
         for ((app, machine), (n, k)) in &*lock(&self.counts) {
             for (name, value) in [("all", n), ("bad", k)] {
@@ -246,8 +254,10 @@ async fn two_thresholds_that_want_the_same_are_both_told() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_refuses_is_blind_for_all_and_asked_ever_more_seldom() {
     let stage = Stage::new();
-    let refused = ServerError { detail: "refuses the token (401)".to_owned(), retry_after: None };
+    let refused = ServerError::plain("refuses the token (401)".to_owned());
     *lock(&stage.fake.fails) = Some(refused);
+    assert_eq!(stage.look("api").await.blind, None, "once is no trouble yet");
+    stage.counted("api", 3).await;
     let answer = stage.look("api").await;
     assert_eq!(answer.blind.as_deref(), Some("refuses the token (401)"));
     assert!(answer.samples.is_empty());
@@ -271,7 +281,8 @@ async fn a_server_that_refuses_is_blind_for_all_and_asked_ever_more_seldom() {
 async fn a_server_that_wants_to_be_left_alone_is() {
     let stage = Stage::new();
     let retry_after = Some(Duration::from_secs(40));
-    let busy = ServerError { detail: "asked too often (429)".to_owned(), retry_after };
+    let busy =
+        ServerError { retry_after, ..ServerError::plain("asked too often (429)".to_owned()) };
     *lock(&stage.fake.fails) = Some(busy);
     stage.counted("api", 18).await;
     assert_eq!(stage.asked().len(), 1);
@@ -356,4 +367,73 @@ async fn a_server_whose_settings_change_begins_anew_and_one_that_is_gone_tells_n
     stage.servers.configure(&config(&[]));
     let blind = stage.look("api").await.blind.unwrap();
     assert_eq!(blind, "no metrics server of this name is configured");
+}
+
+fn evaluated(name: &str, expression: &str) -> Threshold {
+    let promql = Promql {
+        expression: expression.to_owned(),
+        looks_back: Duration::ZERO,
+        max: 10.0,
+        sustain: Duration::ZERO,
+        quorum: 0.3,
+        from: MetricsServer::fly().origin(),
+    };
+    let kind = ThresholdKind::Promql(promql);
+    Threshold { kind, ..threshold(name, MetricsServer::fly().origin()) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expression_is_evaluated_for_each_app_as_often_as_the_server_has_anything_new() {
+    let mut stage = Stage::new();
+    stage.policy.thresholds = vec![evaluated("queue", "queue{app=\"$app\"}")];
+    stage.samples("api", "m1", 1.0, 0.0);
+    let mut told = Vec::new();
+    for _ in 0..30 {
+        for app in ["api", "shop"] {
+            let answer = stage.look(app).await;
+            let read = answer.samples.first().and_then(|sample| sample.readings.as_ref().ok());
+            told.extend(read.and_then(|read| read.gauges.get("queue").copied()));
+        }
+    }
+    let asked = stage.asked();
+    let of =
+        |app: &str| asked.iter().filter(|one| **one == format!("queue{{app=\"{app}\"}}")).count();
+    assert_eq!(of("api") + of("shop"), asked.len(), "{asked:?}");
+    // Two minutes, a quarter of a minute apart.
+    assert!((6..=9).contains(&of("api")) && (6..=9).contains(&of("shop")), "{asked:?}");
+    assert!(told.iter().all(|value| (41.0..43.0).contains(value)), "{told:?}");
+    assert!((asked.len() - 2..=asked.len()).contains(&told.len()), "each value is told once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_is_refused_is_told_and_no_trouble_of_the_others() {
+    let mut stage = Stage::new();
+    stage.policy.thresholds.push(evaluated("wrong", "broken{app=\"$app\"}"));
+    stage.samples("api", "m1", 0.0, 0.0);
+    stage.counted("api", 4).await;
+    stage.samples("api", "m1", 100.0, 10.0);
+    assert_eq!(stage.counted("api", 12).await, (100.0, 10.0));
+    let answer = stage.look("api").await;
+    assert_eq!(answer.blind, None);
+    let Ok(readings) = &answer.samples[0].readings else { panic!("unread") };
+    let Some(Oddity::Refused { detail }) = readings.oddities.get("wrong") else {
+        panic!("{readings:?}")
+    };
+    assert!(detail.contains("(422): no broken") && !readings.oddities.contains_key("5xx"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failed_query_costs_nothing_and_blinds_nobody() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 0.0, 0.0);
+    stage.counted("api", 4).await;
+    stage.samples("api", "m1", 100.0, 10.0);
+    *lock(&stage.fake.fails) = Some(ServerError::plain("answered 503".to_owned()));
+    let before = stage.asked().len();
+    while stage.asked().len() == before {
+        assert_eq!(stage.look("api").await.blind, None);
+    }
+    *lock(&stage.fake.fails) = None;
+    assert_eq!(stage.counted("api", 15).await, (100.0, 10.0));
+    assert_eq!(stage.look("api").await.blind, None);
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::query::{bucket_name, count_name};
@@ -24,8 +24,10 @@ use crate::{
 
 /// A machine of which nothing came for so long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
-/// Machines that are followed; with more, those that were silent longest are forgotten.
+/// Machines that are followed; what is beyond is not.
 const MACHINES_MAX: usize = 20_000;
+/// A series without a sample for so long, while its machine has others, is gone.
+const GONE_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// Series of one machine; what is beyond is not followed.
 const SERIES_MAX: usize = 2000;
 /// Increments that wait for somebody to ask.
@@ -103,6 +105,8 @@ impl Tracks {
             }
             Selection::Slow { histogram, bound_s } => slow(server, answer, histogram, *bound_s),
             Selection::Largest { gauge } => gauges(server, answer, gauge),
+            // What is evaluated has values and no series.
+            Selection::Value { .. } => ByMachine::new(),
         };
         if by_machine.is_empty() && self.machines.is_empty() {
             self.nothing_since.get_or_insert(now);
@@ -134,6 +138,9 @@ impl Tracks {
         let newest = times.last().copied()?;
         self.newest = self.newest.max(Some(newest));
         let known = self.machines.get(&whose).map(|machine| machine.newest);
+        if known.is_none() && self.machines.len() >= MACHINES_MAX {
+            return None;
+        }
         let machine = self.machines.entry(whose).or_insert_with(|| Machine {
             series: BTreeMap::new(),
             newest,
@@ -161,11 +168,6 @@ impl Tracks {
     fn forget(&mut self, now: Instant) {
         let silent = |machine: &Machine| now.saturating_duration_since(machine.heard);
         self.machines.retain(|_, machine| silent(machine) < FORGET_AFTER);
-        while self.machines.len() > MACHINES_MAX {
-            let longest = self.machines.iter().max_by_key(|(_, machine)| silent(machine));
-            let Some(whose) = longest.map(|(whose, _)| whose.clone()) else { break };
-            self.machines.remove(&whose);
-        }
     }
 
     /// What was counted on a machine since it was last asked: of the instance that started at
@@ -238,6 +240,9 @@ impl Machine {
     /// Takes the samples of one series that are newer than what is known of it. `before`: when the
     /// machine's others were read last before its first one, if it was not there then.
     fn take(&mut self, points: Points, before: Option<Timestamp>, (counts, slow): (bool, bool)) {
+        if !self.has_room(points.key) {
+            return;
+        }
         let mut samples = points.samples.into_iter();
         let mut last = match self.series.get(&points.key).copied() {
             Some(last) => last,
@@ -264,9 +269,17 @@ impl Machine {
             }
             last = sample;
         }
-        if self.series.len() < SERIES_MAX || self.series.contains_key(&points.key) {
-            self.series.insert(points.key, last);
+        self.series.insert(points.key, last);
+    }
+
+    /// Whether a series can be followed. One that is not would be counted anew by each answer.
+    fn has_room(&mut self, key: u64) -> bool {
+        if self.series.len() >= SERIES_MAX && !self.series.contains_key(&key) {
+            // Those of proxies that are gone.
+            let newest = self.newest;
+            self.series.retain(|_, (at, _)| newest.duration_since(*at) < GONE_AFTER);
         }
+        self.series.len() < SERIES_MAX || self.series.contains_key(&key)
     }
 
     /// Whether a counter that appears can have been 0 before, by what its machine's others count.

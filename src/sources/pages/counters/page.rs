@@ -104,6 +104,7 @@ impl<'a> Page<'a> {
                 let groups = self.histograms(name, histogram, *bound_s, reading);
                 (format!("{histogram} above {bound_s}"), groups)
             }
+            Selection::Value { .. } => return None,
             Selection::Largest { gauge } => {
                 self.gauge(name, gauge, reading);
                 return None;
@@ -141,7 +142,7 @@ impl<'a> Page<'a> {
                 Selection::Slow { histogram, .. } => {
                     vec![count_name(histogram), bucket_name(histogram)]
                 }
-                Selection::Largest { .. } => return false,
+                Selection::Largest { .. } | Selection::Value { .. } => return false,
             };
             // A value that no counter can have tells nothing.
             let counts = |series: &&Series| metrics.contains(&series.name) && series.value >= 0.0;

@@ -145,6 +145,14 @@ async fn a_refusal_is_told_with_its_cause_and_what_helps() {
 }
 
 #[tokio::test]
+async fn a_token_that_a_server_repeats_is_not_repeated() {
+    let error = r#"{"status":"error","error":"no such token: FlyV1 fm2_secret"}"#;
+    let (url, _) = server(400, &[], error).await;
+    let said = client(&url).ask(query(None, None, "up")).await.unwrap_err().to_string();
+    assert!(said.contains("no such token: FlyV1 ***"), "{said}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_asked_too_often_says_for_how_long_it_wants_to_be_left_alone() {
     let (url, _) = server(429, &[("retry-after", "30")], "").await;
     let error = client(&url).ask(query(None, None, "up")).await.unwrap_err();

@@ -313,3 +313,23 @@ async fn what_lies_before_an_app_is_asked_for_is_told_to_nobody() {
     assert_eq!(hears(&["api"], &[(900, 7000.0)]), Some(0.0));
     assert_eq!(hears(&["api"], &[(900, 7000.0), (915, 7001.0)]), Some(1.0));
 }
+
+#[tokio::test]
+async fn series_of_proxies_that_are_gone_make_room_for_new_ones() {
+    let mut told = Told::of(failures());
+    let of = |proxy: usize, samples: &[(i64, f64)]| {
+        let proxy = proxy.to_string();
+        series("m1", "responses", &[("status", "200"), ("proxy_id", &proxy)], samples)
+    };
+    let old: Vec<SampledSeries> = (0..SERIES_MAX).map(|proxy| of(proxy, &[(0, 1.0)])).collect();
+    told.hears(&old);
+    told.hears(&[of(SERIES_MAX, &[(15, 1.0), (30, 2.0)])]);
+    told.count("m1");
+    told.hears(&[of(SERIES_MAX, &[(30, 2.0), (45, 9.0)])]);
+    assert_eq!(told.count("m1"), Some((0.0, 0.0)), "there is no room");
+    told.hears(&[of(SERIES_MAX, &[(900, 9.0), (915, 12.0)])]);
+    told.count("m1");
+    told.hears(&[of(SERIES_MAX, &[(915, 12.0), (930, 19.0)])]);
+    assert_eq!(told.count("m1"), Some((7.0, 0.0)));
+    assert_eq!(told.tracks.machines.len(), 1);
+}

@@ -1,0 +1,147 @@
+//! The platform's managed Prometheus: it reads the proxy now and then, and what it has read is seen a
+//! while later. It answers selectors, raw or over a range; functions it has none.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use promql_parser::{
+    label::{MatchOp, Matchers},
+    parser::{self, Expr, VectorSelector},
+};
+
+use super::{machine::later, org::Org, proxied::ProxySeries};
+
+/// How long samples are kept.
+const KEPT: SignedDuration = SignedDuration::from_mins(10);
+/// A selector without a range finds samples of so long ago.
+const LOOK_BACK: SignedDuration = SignedDuration::from_mins(5);
+
+/// What was read so far.
+#[derive(Clone, Debug)]
+pub(in crate::sim) struct Managed {
+    due: Timestamp,
+    taken: VecDeque<(Timestamp, Vec<ProxySeries>)>,
+}
+
+/// Labels of a series, `__name__` among them.
+pub type Labels = BTreeMap<String, String>;
+/// Its samples, the oldest first.
+pub type Samples = Vec<(Timestamp, f64)>;
+
+/// An answer: whether it is of a range, and each series with its samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    pub is_range: bool,
+    pub series: Vec<(Labels, Samples)>,
+}
+
+impl Org {
+    /// Reads the proxy from now on; before anybody asks there is no need to.
+    pub fn keep_metrics(&mut self) {
+        let due = self.now;
+        self.managed.get_or_insert_with(|| Managed { due, taken: VecDeque::new() });
+    }
+
+    /// Reads the proxy if it is time.
+    pub(super) fn read_proxy_when_due(&mut self) {
+        let now = self.now;
+        if self.managed.as_ref().is_none_or(|managed| managed.due > now) {
+            return;
+        }
+        let series = self.proxy_series();
+        let every = self.timing.metrics;
+        let Some(managed) = &mut self.managed else { return };
+        managed.due = later(now, every);
+        managed.taken.push_back((now, series));
+        let old = |at: &Timestamp| now.duration_since(*at) > KEPT;
+        while managed.taken.front().is_some_and(|(at, _)| old(at)) {
+            managed.taken.pop_front();
+        }
+    }
+
+    /// Answers a query as of now.
+    ///
+    /// # Errors
+    /// A sentence, for what is not simulated.
+    pub fn query_metrics(&mut self, query: &str) -> Result<Answered, String> {
+        self.keep_metrics();
+        let (selector, range) = selector(query)?;
+        let seen_until = later_by(self.now, -signed(self.timing.metrics_late));
+        let from = later_by(self.now, -range.unwrap_or(LOOK_BACK));
+        let mut found: BTreeMap<Labels, Samples> = BTreeMap::new();
+        let taken = self.managed.iter().flat_map(|managed| &managed.taken);
+        for (at, all) in taken.filter(|(at, _)| *at > from && *at <= seen_until) {
+            for series in all.iter().filter(|series| selects(&selector, series)) {
+                found.entry(labels(series)).or_default().push((*at, series.value));
+            }
+        }
+        if range.is_none() {
+            // An instant has the last sample alone, under its own time.
+            for samples in found.values_mut() {
+                *samples =
+                    samples.last().map(|(_, value)| (self.now, *value)).into_iter().collect();
+            }
+        }
+        Ok(Answered { is_range: range.is_some(), series: found.into_iter().collect() })
+    }
+}
+
+fn signed(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
+}
+
+fn later_by(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(at)
+}
+
+fn selector(query: &str) -> Result<(VectorSelector, Option<SignedDuration>), String> {
+    let refused = |what: &str| {
+        Err(format!(
+            "the simulated platform answers a selector, such as up or up{{app=\"web\"}}[90s], and not {what}"
+        ))
+    };
+    let expression = parser::parse(query).map_err(|error| format!("parse error: {error}"))?;
+    let (selector, range) = match expression {
+        Expr::VectorSelector(selector) => (selector, None),
+        Expr::MatrixSelector(matrix) => (matrix.vs, Some(signed(matrix.range))),
+        Expr::Call(call) => return refused(&format!("{}()", call.func.name)),
+        Expr::Aggregate(_) => return refused("aggregations"),
+        _ => return refused("calculations"),
+    };
+    if selector.offset.is_some() || selector.at.is_some() {
+        return refused("other times");
+    }
+    if !selector.matchers.or_matchers.is_empty() {
+        return refused("conditions joined by `or`");
+    }
+    Ok((selector, range))
+}
+
+fn selects(selector: &VectorSelector, series: &ProxySeries) -> bool {
+    selector.name.as_ref().is_none_or(|name| name == series.name)
+        && matches(&selector.matchers, series)
+}
+
+fn matches(matchers: &Matchers, series: &ProxySeries) -> bool {
+    matchers.matchers.iter().all(|matcher| {
+        let value = match matcher.name.as_str() {
+            "__name__" => series.name,
+            name => series.labels.get(name).map_or("", String::as_str),
+        };
+        match &matcher.op {
+            MatchOp::Equal => value == matcher.value,
+            MatchOp::NotEqual => value != matcher.value,
+            MatchOp::Re(pattern) => pattern.is_match(value),
+            MatchOp::NotRe(pattern) => !pattern.is_match(value),
+        }
+    })
+}
+
+fn labels(series: &ProxySeries) -> Labels {
+    let own = std::iter::once(("__name__".to_owned(), series.name.to_owned()));
+    let labels = series.labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    own.chain(labels).collect()
+}
