@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const GAP: Duration = Duration::from_secs(1);
 /// …and a few at once after a pause, of which one is kept for others: a round that is wanted at once
 /// need not wait for all of it.
-const SOONEST: Duration = Duration::from_millis(250);
+const SOONEST: Duration = Duration::from_millis(270);
 
 /// Room for the rounds of one app, as one time stamp (the generic cell rate algorithm).
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,17 +52,17 @@ mod tests {
     #[test]
     fn a_round_that_is_wanted_after_a_pause_begins_almost_at_once() {
         assert_eq!(gap(&[]), None);
-        assert_eq!(gap(&[0]), Some(250));
-        assert_eq!(gap(&[0, 2000]), Some(250));
-        assert_eq!(gap(&[0, 1000, 2000, 3000]), Some(250), "a second apart");
+        assert_eq!(gap(&[0]), Some(270));
+        assert_eq!(gap(&[0, 2000]), Some(270));
+        assert_eq!(gap(&[0, 1000, 2000, 3000]), Some(270), "a second apart");
     }
 
     #[test]
     fn in_the_long_run_there_is_one_a_second() {
-        assert_eq!(gap(&[0, 250]), Some(750));
-        assert_eq!(gap(&[0, 250, 1000]), Some(1000));
-        assert_eq!(gap(&[0, 250, 1250]), Some(750));
-        assert_eq!(gap(&[0, 250, 1250, 2250, 3250, 4250]), Some(750), "what was used stays used");
-        assert_eq!(gap(&[0, 250, 3000]), Some(250), "until there was a pause");
+        assert_eq!(gap(&[0, 270]), Some(730));
+        assert_eq!(gap(&[0, 270, 1000]), Some(1000));
+        assert_eq!(gap(&[0, 270, 1250]), Some(750));
+        assert_eq!(gap(&[0, 270, 1250, 2250, 3250, 4250]), Some(750), "what was used stays used");
+        assert_eq!(gap(&[0, 270, 3000]), Some(270), "until there was a pause");
     }
 }

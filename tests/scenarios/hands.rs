@@ -117,7 +117,8 @@ async fn with_nothing_left_to_undo_nothing_is_begun() {
 /// Every machine of the first region is on an unreachable host.
 #[tokio::test(start_paused = true)]
 async fn a_region_that_nobody_can_reach_is_not_confirmed() {
-    let mut world = World::new(&fleet::demo(), &listed()).await;
+    let counted = listed().replace("[watch]", "[watch]\ncountdown = \"10s\"");
+    let mut world = World::new(&fleet::demo(), &counted).await;
     world.trusted().await;
     world.ship("registry.fly.io/api:errors");
     world.until(RollbackPlanned).await;
@@ -134,6 +135,32 @@ async fn a_region_that_nobody_can_reach_is_not_confirmed() {
         world.sim.set_host(id, "ok").unwrap();
     }
     until_gone(&mut world, "errors", 120).await;
+    world.finish().await;
+}
+
+/// The first region is lost while it is to prove that going back helps: the next one proves it.
+#[tokio::test(start_paused = true)]
+async fn a_region_that_is_lost_while_it_is_confirmed_keeps_no_other_waiting() {
+    let slow = listed()
+        .replace("confirm = \"10s\"", "confirm = { at_least = \"30s\", at_most = \"40s\" }");
+    let mut world = World::new(&fleet::demo(), &slow).await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackStarted).await;
+    world.run_for(15).await;
+    let lost = world.sim.machine_ids(APP, Some("iad"));
+    let on_target = world.sim.running(APP).into_iter().filter(|(_, image)| image.contains(":v41@"));
+    assert_eq!(on_target.count(), lost.len(), "iad is updated, and nothing else");
+    for id in &lost {
+        world.sim.set_host(id, "unreachable").unwrap();
+    }
+    let began = world.last(RollbackStarted).await.unwrap().at;
+    let completed = world.until(RollbackCompleted).await;
+    let took = completed.at.duration_since(began).as_secs();
+    assert!(took < 300, "{took} s\n{}", world.timeline().await);
+    assert_eq!(world.count(RollbackRegionConfirmed).await, 2);
+    assert!(waveoff::notify::text::sentence(&completed).contains("iad skipped"));
+    world.all_run("v41");
     world.finish().await;
 }
 

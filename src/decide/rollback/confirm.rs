@@ -16,11 +16,12 @@ use super::{
         watch as watching,
     },
     region::Next,
+    work::Skip,
 };
 use crate::{
     model::{
-        CheckStatus, HoldReason, Machine, MachineId, MachineState, Shown, Unwell, Verdict, Wait,
-        reason::Unseen,
+        CheckStatus, HoldReason, HostStatus, Machine, MachineId, MachineState, Shown, Unwell,
+        Verdict, Wait, reason::Unseen,
     },
     threshold::Finding,
 };
@@ -129,7 +130,12 @@ pub(super) fn confirming(
         });
     }
     if let Some(wait) = hidden {
-        return Ok(stays(confirm, Some(wait)));
+        // That may last for days: what proves anything is the next region.
+        let gone = !here.is_empty() && here.iter().all(|machine| machine.host != HostStatus::Ok);
+        return Ok(match gone {
+            true => Next::Moves(RegionPhase::Skipped(Skip::Unreachable)),
+            false => stays(confirm, Some(wait)),
+        });
     }
     let region = work.region.clone();
     let patient = confirm.windows >= CONFIRM_WINDOWS_MAX;

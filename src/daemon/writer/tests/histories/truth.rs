@@ -180,11 +180,8 @@ impl Truth {
         let proved = self.confirmed > 0 || self.regions.values().any(Option::is_some);
         // What was begun then is seen through, however the rollback ends.
         self.free = (proved && is_escalated(&state.phase)) || (self.free && !self.ours.is_empty());
-        let free = self.free;
-        let allowed = |machines: u32| match free {
-            true => f64::INFINITY,
-            false => (f64::from(machines) * UNAVAILABLE).ceil().max(1.0),
-        };
+        let share = if self.free { 1.0 } else { UNAVAILABLE };
+        let allowed = |machines: u32| (f64::from(machines) * share).ceil().max(1.0);
         for (region, count) in &down {
             if f64::from(*count) > allowed(all[region]) {
                 self.broken(format!(
@@ -287,8 +284,8 @@ impl Truth {
             let reason = format!("{:?}", event.reason);
             let known = self.carrying.iter().chain(&self.taken);
             // Mixed images are told by their digests.
-            let names = |id: &str| reason.contains(id) || reason.contains(&self.bad);
-            self.named.extend(known.filter(|id| names(id)).cloned());
+            let names = |id: &&String| reason.contains(*id) || reason.contains(&self.bad);
+            self.named.extend(known.filter(names).cloned());
             self.told.extend(self.carrying.iter().filter(|id| reason.contains(*id)).cloned());
             if tells(event.kind) {
                 self.told.extend(self.serving.keys().cloned());
@@ -385,14 +382,14 @@ impl Truth {
             // What was under way when it was stopped is seen through.
             return digest == Some(&self.bad) || self.replaced_by_hand || self.erred;
         };
+        let quarantined = &state.memory.quarantined;
+        let is_quarantined = quarantined.iter().any(|old| Some(old.digest.as_str()) == digest);
         let Some(by_hand) = &rollback.by_hand else {
-            return digest == Some(&self.bad)
-                || (self.erred && digest == Some(rollback.bad.digest.as_str()));
+            let erred = is_quarantined || digest == Some(rollback.bad.digest.as_str());
+            return digest == Some(&self.bad) || (self.erred && erred);
         };
         let mut all = by_hand.also_bad.iter().chain([&rollback.bad.digest]);
-        let quarantined = &state.memory.quarantined;
-        all.any(|bad| Some(bad.as_str()) == digest)
-            || quarantined.iter().any(|old| Some(old.digest.as_str()) == digest)
+        all.any(|bad| Some(bad.as_str()) == digest) || is_quarantined
     }
 
     /// A region is touched for the first time: the first has proved that going back helps, and those
