@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use world::World;
 
 /// What an ordinary run plays, all of them.
-const ORDINARY: (u64, u64) = (1, 5000);
+const ORDINARY: (u64, u64) = (1, 10_000);
 /// Problems that are listed.
 const LISTED: usize = 60;
 
