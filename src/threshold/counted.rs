@@ -81,7 +81,9 @@ impl Counted {
     }
 
     pub(super) fn forget_alarms(&mut self, now: Timestamp) {
-        if self.detector.alarmed() {
+        // What leans against it would be an alarm with the next block, however well it is by then.
+        let leans = self.detector.ln_odds().is_some_and(|odds| odds > 0.0);
+        if self.detector.alarmed() || leans {
             self.begin_anew(now);
         }
         self.recent = Recent::default();

@@ -125,7 +125,9 @@ fn still_down<'a>(
     for machine in listed.iter().filter(|machine| left.contains_key(&machine.id)) {
         let work = rollback.machine(&machine.id);
         let counted = work.is_some_and(|work| work.down_since.is_some() || work.is_in_flight());
-        if !machine.well && !counted {
+        // One that is up on the bad image serves, and needs a place to be taken down.
+        let serves = machine.started && work.is_some_and(|work| !work.is_on_target());
+        if !machine.well && !counted && !serves {
             let place = (machine.region.clone(), machine.group.clone());
             down.entry(place).or_default().push(machine);
         }

@@ -225,3 +225,22 @@ fn a_machine_that_an_earlier_rollback_took_down_does_not_block_itself() {
     fail_checks(stage.machine("m2"));
     assert_eq!(put_on(&stage.pass(60)), ["m2"], "{:?}", stage.state.phase);
 }
+
+/// They were ordered when the rollback was stopped, and never written to: they serve, badly, and each
+/// needs a place to be taken down.
+#[test]
+fn machines_that_are_up_have_no_place_of_an_earlier_rollback() {
+    let mut stage = Stage::rolling_back(&["m1", "m2", "m3"]);
+    stage.policy.rollback.max_unavailable = crate::model::MaxUnavailable::Count(2);
+    stage.policy.rollback.escalate = false;
+    stage.look();
+    assert_eq!(put_on(&stage.put_back("m1")), ["m2", "m3"]);
+    stage.policy.mode = Mode::Observe;
+    stage.look();
+    stage.policy.mode = Mode::Rollback;
+    stage.policy.rollback.max_unavailable = crate::model::MaxUnavailable::Count(1);
+    for id in ["m2", "m3"] {
+        fail_checks(stage.machine(id));
+    }
+    assert_eq!(put_on(&stage.pass(60)), ["m2"], "{:?}", stage.state.phase);
+}

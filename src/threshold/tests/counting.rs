@@ -322,7 +322,18 @@ fn alarms_are_forgotten_when_nobody_looked() {
     told.state.forget_alarms(at(told.second));
     assert!(!told.state.is_suspicious());
     assert_eq!((told.judged().verdict, told.judged().total), (Verdict::Inconclusive, 0.0));
-    // What did not alarm is kept.
+    // What leans would be an alarm with the next block.
+    let mut leaning = self::told();
+    leaning.serves("m1", 100.0, 6.0);
+    while leaning.look().ln_odds.is_none_or(|odds| odds <= 0.0) {
+        assert!(leaning.second < 60);
+    }
+    assert_ne!(leaning.judged().verdict, Verdict::Breach);
+    leaning.state.forget_alarms(at(leaning.second));
+    leaning.serves("m1", 100.0, 0.0);
+    assert_eq!(leaning.breaches_within(120), None);
+    assert!(leaning.judged().ln_odds.is_none_or(|odds| odds < 0.0));
+    // What speaks for it is kept.
     let mut well = self::told();
     well.serves("m1", 100.0, 0.0);
     well.pass(60);

@@ -296,6 +296,7 @@ impl World {
             Mishap::Host { up, machine } => {
                 let machine = self.victim(of, *machine);
                 if *up {
+                    self.courses[of].truth.hosts_back_at = self.t + 60_000;
                     for id in self.machines(of) {
                         self.sim.set_host(&id, "ok").unwrap();
                     }

@@ -76,6 +76,8 @@ pub struct Truth {
     stopped_at: u64,
     /// When the platform's clock was last set.
     pub clock_set_at: u64,
+    /// Until when a host that came back may not have been seen.
+    pub hosts_back_at: u64,
     read_at: u64,
     /// Machines that serve the bad image outside a rollback, since when; and those told of.
     serving: BTreeMap<String, u64>,
@@ -116,6 +118,7 @@ impl Truth {
             looked_at: None,
             stopped_at: 0,
             clock_set_at: 0,
+            hosts_back_at: 0,
             read_at: 0,
             serving: BTreeMap::new(),
             told: BTreeSet::new(),
@@ -395,23 +398,22 @@ impl Truth {
     /// A region is touched for the first time: the first has proved that going back helps, and those
     /// of the steps before have machines that are back.
     fn may_be_begun(&mut self, sim: &Sim, t: u64, region: &str, escalated: bool) {
-        // One that nobody can reach any more leaves the proof to the next.
         let reached: BTreeSet<String> = sim.with(|org| {
             let up = org.standings(&self.app).filter(|machine| machine.host_answers);
             up.map(|machine| machine.region.to_owned()).collect()
         });
         self.regions.retain(|region, _| reached.contains(region));
         let mut ups = self.regions.values().flatten();
-        // Of a total outage one machine that is up for a moment is proof enough.
-        // A clock that is set makes a wait shorter than it was, and nobody can tell.
+        // Of a total outage one machine that is up for a moment is proof enough. A clock that is set makes a wait shorter than it was, and nobody can tell.
         let long = |up: &u64| *up <= self.clock_set_at || t >= up + CONFIRM_LEAST_MS;
         let is_proved =
             self.confirmed > 0 || (escalated && ups.any(long)) || self.regions.is_empty();
         if !is_proved {
             self.broken(format!("order: {region} is touched before the first was confirmed"));
         }
-        // The second and the third region are steps of their own.
-        let third = self.regions.len() == 2 && !escalated && !self.meddled;
+        // The second and the third region are steps of their own; one that just came back is not seen.
+        let apart = !escalated && !self.meddled && t > self.hosts_back_at;
+        let third = self.regions.len() == 2 && apart;
         let left = third.then(|| sim.with(|org| self.still_bad(org))).flatten();
         if let Some(id) = left {
             self.broken(format!("order: {region} is touched, and {id} is not updated yet"));
