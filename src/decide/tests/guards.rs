@@ -139,6 +139,21 @@ fn only_a_failure_of_everything_goes_back_to_what_is_baked() {
     for (evidence, want) in [
         (breach(Kind::Ratio, 50.0), 2),
         (breach(Kind::Ratio, 49.0), 1),
+        // Since it rose, which was late.
+        (
+            Evidence {
+                lately: Some(crate::model::Tally { n: 40.0, k: 20.0 }),
+                ..breach(Kind::Ratio, 10.0)
+            },
+            2,
+        ),
+        (
+            Evidence {
+                lately: Some(crate::model::Tally { n: 40.0, k: 19.0 }),
+                ..breach(Kind::Ratio, 10.0)
+            },
+            1,
+        ),
         (breach(Kind::Checks, 40.0), 2),
         (breach(Kind::Crashes, 3.0), 2),
         (breach(Kind::Latency, 100.0), 1),

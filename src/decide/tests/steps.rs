@@ -64,10 +64,8 @@ fn they_do_not_go_on_while_something_speaks_against_it() {
     assert_eq!(put_on(&stage.pass(4)), ["c", "d"]);
 }
 
-/// With one machine of the region back and well, its last ones need not be waited for: they do not
-/// serve the bad image any more.
-#[test]
-fn they_go_on_once_the_last_machines_of_those_before_are_written_to() {
+/// a is confirmed, and both machines of the second region are ordered; c is the third.
+fn both_of_b() -> Stage {
     let mut stage = failing(&["a", "b", "bb", "c"]);
     stage.machine("bb").region = Region::new("b");
     stage.policy.rollback.max_unavailable = crate::model::MaxUnavailable::Count(2);
@@ -75,8 +73,15 @@ fn they_go_on_once_the_last_machines_of_those_before_are_written_to() {
     stage.begin();
     stage.look();
     stage.put_back("a");
-    let ordered = stage.pass(32);
-    assert_eq!(put_on(&ordered), ["b", "bb"], "a region may lose two at once");
+    assert_eq!(put_on(&stage.pass(32)), ["b", "bb"], "a region may lose two at once");
+    stage
+}
+
+/// With one machine of the region back and well, its last ones need not be waited for: they do not
+/// serve the bad image any more.
+#[test]
+fn they_go_on_once_the_last_machines_of_those_before_are_written_to() {
+    let mut stage = both_of_b();
     assert_eq!(put_on(&stage.pass(10)), [""; 0], "neither is back");
     let now = at(stage.second);
     put(stage.machine("bb"), 3, "sha256:1", now);
@@ -89,14 +94,7 @@ fn they_go_on_once_the_last_machines_of_those_before_are_written_to() {
 
 #[test]
 fn they_do_not_go_on_while_the_last_machines_of_those_before_serve_the_bad_image() {
-    let mut stage = failing(&["a", "b", "bb", "c"]);
-    stage.machine("bb").region = Region::new("b");
-    stage.policy.rollback.max_unavailable = crate::model::MaxUnavailable::Count(2);
-    stage.policy.rollback.escalate = false;
-    stage.begin();
-    stage.look();
-    stage.put_back("a");
-    assert_eq!(put_on(&stage.pass(32)), ["b", "bb"]);
+    let mut stage = both_of_b();
     stage.put_back("b");
     assert_eq!(put_on(&stage.pass(30)), [""; 0]);
 }

@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     config::Secret,
     model::{
-        Count, HostStatus, ImageRef, Mode, NoData, OnBreach, Origin, Policy, Promql, Ratio,
-        RollbackPolicy, Selector, Since, Threshold, ThresholdKind, WatchPolicy,
+        Count, Mode, NoData, OnBreach, Origin, Policy, Promql, Ratio, RollbackPolicy, Selector,
+        Since, Threshold, ThresholdKind, WatchPolicy,
     },
 };
 
@@ -64,31 +64,10 @@ fn machine(id: &str) -> Machine {
         id: id.into(),
         instance: "i1".into(),
         region: "iad".into(),
-        group: "app".into(),
-        state: MachineState::Started,
-        host: HostStatus::Ok,
-        image: ImageRef {
-            registry: "registry.fly.io".into(),
-            repository: "api".into(),
-            tag: None,
-            digest: None,
-        },
-        release: None,
-        metadata: BTreeMap::new(),
-        config: None,
-        checks: Vec::new(),
-        checks_configured: 0,
-        exits: Vec::new(),
         started_at: Some(at(-1000)),
-        placed_at: None,
         updated_at: at(-1000),
-        private_ip: None,
-        metrics: None,
-        lease: None,
-        cordoned: false,
-        standby: false,
         has_services: true,
-        restart: None,
+        ..crate::model::machine::tests::machine(MachineState::Started)
     }
 }
 
