@@ -330,6 +330,7 @@ fn alarms_are_forgotten_when_nobody_looked() {
     }
     assert_ne!(leaning.judged().verdict, Verdict::Breach);
     leaning.state.forget_alarms(at(leaning.second));
+    assert_eq!((leaning.judged().total, leaning.judged().ln_odds), (0.0, None), "begun anew");
     leaning.serves("m1", 100.0, 0.0);
     assert_eq!(leaning.breaches_within(120), None);
     assert!(leaning.judged().ln_odds.is_none_or(|odds| odds < 0.0));
