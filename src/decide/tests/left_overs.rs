@@ -118,7 +118,11 @@ fn the_same_image_under_an_old_number_is_told_while_its_new_one_is_deployed() {
     let told = stage.told(EventKind::ImageMixed);
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].reason, Some(Reason::QuarantinedServes { machines: vec!["m2".into()] }));
-    assert_eq!(looked_at(&stage), ["m1"], "a deploy that may change its configuration is waited for");
+    assert_eq!(
+        looked_at(&stage),
+        ["m1"],
+        "a deploy that may change its configuration is waited for"
+    );
 }
 
 #[test]
