@@ -2,12 +2,12 @@
 
 use super::{
     dice::Dice,
-    families::{Family, Kind, any_moment, late},
+    families::{Family, Nature, any_moment, late},
     scene::{Fault, From, How, Incident, Place, Scene},
 };
 
 const fn family(name: &'static str, what: &'static str, draw: fn(&mut Dice) -> Scene) -> Family {
-    Family { name, kind: Kind::Bad, what, in_sample: true, draw }
+    Family { name, nature: Nature::Bad, what, in_sample: true, draw }
 }
 
 const fn own(name: &'static str, what: &'static str, draw: fn(&mut Dice) -> Scene) -> Family {

@@ -4,7 +4,7 @@ use super::{bad, dice::Dice, healthy, scene::Scene};
 
 /// What is expected of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Nature {
     /// Nothing is wrong with the release.
     Healthy,
     /// Nothing is wrong with it, and counts alone cannot tell: it is shown, and not summed up.
@@ -15,7 +15,7 @@ pub enum Kind {
 #[derive(Clone, Copy)]
 pub struct Family {
     pub name: &'static str,
-    pub kind: Kind,
+    pub nature: Nature,
     pub what: &'static str,
     /// The judging was tuned with scenes like these in sight; others are a check on it.
     pub in_sample: bool,

@@ -2,12 +2,12 @@
 
 use super::{
     dice::Dice,
-    families::{Family, Kind, late},
+    families::{Family, Nature, late},
     scene::{From, Incident, Noise, Place, Scene, bursts},
 };
 
 const fn family(name: &'static str, what: &'static str, draw: fn(&mut Dice) -> Scene) -> Family {
-    Family { name, kind: Kind::Healthy, what, in_sample: true, draw }
+    Family { name, nature: Nature::Healthy, what, in_sample: true, draw }
 }
 
 const fn own(name: &'static str, what: &'static str, draw: fn(&mut Dice) -> Scene) -> Family {
@@ -88,7 +88,7 @@ pub const FAMILIES: &[Family] = &[
         with(Incident { place: Place::Machine(machine), ..Incident::outage(from, 9e9, 0.3) }, 100.0)
     }),
     Family {
-        kind: Kind::Exempt,
+        nature: Nature::Exempt,
         ..family("one-client-100", "a client begins to ask for what always fails: 5 %", |dice| {
             let from = late(dice);
             with(Incident { extra: 0.05, ..Incident::outage(from, 9e9, 0.0) }, 100.0)

@@ -13,7 +13,7 @@ use waveoff::decide::AppState;
 
 use super::{
     dice::Dice,
-    families::{Family, Kind},
+    families::{Family, Nature},
     life::{self, ENDS},
     rules,
 };
@@ -38,7 +38,7 @@ pub struct Judged {
 pub struct Result {
     pub name: &'static str,
     pub what: &'static str,
-    pub kind: Option<Kind>,
+    pub nature: Option<Nature>,
     pub in_sample: bool,
     pub runs: u32,
     /// Waveoff first, then the usual rules.
@@ -116,7 +116,7 @@ fn sum_up(family: &Family, lives: &[Life]) -> Result {
     Result {
         name: family.name,
         what: family.what,
-        kind: Some(family.kind),
+        nature: Some(family.nature),
         in_sample: family.in_sample,
         runs: u32::try_from(lives.len()).unwrap_or(u32::MAX),
         judged: judged.collect(),

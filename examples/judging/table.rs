@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{
-    families::{Family, Kind},
+    families::{Family, Nature},
     rules,
     run::{Judged, Result},
 };
@@ -17,31 +17,31 @@ const BAD_SHARES: [f64; 2] = [0.02, 0.05];
 pub fn list(families: &[Family]) -> String {
     let mut text = String::new();
     for family in families {
-        let kind = word(family.kind);
-        let _infallible = writeln!(text, "{:<20} {kind:<8} {}", family.name, family.what);
+        let nature = word(family.nature);
+        let _infallible = writeln!(text, "{:<20} {nature:<8} {}", family.name, family.what);
     }
     text
 }
 
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Healthy => "healthy",
-        Kind::Exempt => "exempt",
-        Kind::Bad => "bad",
+fn word(nature: Nature) -> &'static str {
+    match nature {
+        Nature::Healthy => "healthy",
+        Nature::Exempt => "exempt",
+        Nature::Bad => "bad",
     }
 }
 
 pub fn text(results: &[Result]) -> String {
     let mut text = String::new();
-    let of = |kinds: &'static [Kind]| {
-        results.iter().filter(move |one| one.kind.is_some_and(|kind| kinds.contains(&kind)))
+    let of = |natures: &'static [Nature]| {
+        results.iter().filter(move |one| one.nature.is_some_and(|one| natures.contains(&one)))
     };
-    if of(&[Kind::Healthy, Kind::Exempt]).next().is_some() {
+    if of(&[Nature::Healthy, Nature::Exempt]).next().is_some() {
         text.push_str(
             "Healthy releases: rolled back, of 1000 (held and told by Waveoff, of 1000)\n",
         );
         heading(&mut text, "held  told");
-        for result in of(&[Kind::Healthy, Kind::Exempt]) {
+        for result in of(&[Nature::Healthy, Nature::Exempt]) {
             let cell = |judged: &Judged| format!("{:.0}", thousand(judged.undone, result.runs));
             let extra = format!(
                 "{:>5.0} {:>5.0}",
@@ -52,12 +52,12 @@ pub fn text(results: &[Result]) -> String {
         }
         text.push('\n');
     }
-    if of(&[Kind::Bad]).next().is_some() {
+    if of(&[Nature::Bad]).next().is_some() {
         text.push_str(
             "Bad releases: undone, in %, after median / 95th percentile in seconds (told by Waveoff, and trusted, in %)\n",
         );
         heading(&mut text, "told  trusted");
-        for result in of(&[Kind::Bad]) {
+        for result in of(&[Nature::Bad]) {
             let cell = |judged: &Judged| found(judged, result.runs);
             let extra = format!(
                 "{:>5.0} {:>8.0}",
@@ -82,7 +82,7 @@ fn heading(text: &mut String, extra: &str) {
 
 fn line(text: &mut String, result: &Result, cell: impl Fn(&Judged) -> String, extra: &str) {
     let own = if result.in_sample { "" } else { "*" };
-    let exempt = if result.kind == Some(Kind::Exempt) { "°" } else { "" };
+    let exempt = if result.nature == Some(Nature::Exempt) { "°" } else { "" };
     let name = format!("{}{own}{exempt}", result.name);
     let _infallible = write!(text, "{name:<21}");
     for (number, judged) in result.judged.iter().enumerate() {
@@ -113,10 +113,10 @@ fn thousand(count: u32, runs: u32) -> f64 {
 }
 
 /// The mean over families of how often a rule undid the release.
-fn mean(results: &[Result], kind: Kind, rule: usize) -> Option<f64> {
+fn mean(results: &[Result], nature: Nature, rule: usize) -> Option<f64> {
     let of: Vec<f64> = results
         .iter()
-        .filter(|one| one.kind == Some(kind))
+        .filter(|one| one.nature == Some(nature))
         .filter_map(|one| {
             Some(f64::from(one.judged.get(rule)?.undone) / f64::from(one.runs.max(1)))
         })
@@ -124,11 +124,11 @@ fn mean(results: &[Result], kind: Kind, rule: usize) -> Option<f64> {
     (!of.is_empty()).then(|| of.iter().sum::<f64>() / super::world::to_f64(of.len()))
 }
 
-/// Of what is rolled back, how much was bad, where one release of so many is: every family of a kind
+/// Of what is rolled back, how much was bad, where one release of so many is: every family of a nature
 /// weighs the same.
 fn precise(results: &[Result], rule: usize, bad: f64) -> Option<f64> {
-    let found = bad * mean(results, Kind::Bad, rule)?;
-    let falsely = (1.0 - bad) * mean(results, Kind::Healthy, rule)?;
+    let found = bad * mean(results, Nature::Bad, rule)?;
+    let falsely = (1.0 - bad) * mean(results, Nature::Healthy, rule)?;
     (found + falsely > 0.0).then(|| found / (found + falsely))
 }
 
@@ -136,7 +136,7 @@ fn precision(text: &mut String, results: &[Result]) {
     let names = std::iter::once("Waveoff").chain(rules::NAMES);
     for (number, name) in names.enumerate() {
         let (Some(found), Some(falsely)) =
-            (mean(results, Kind::Bad, number), mean(results, Kind::Healthy, number))
+            (mean(results, Nature::Bad, number), mean(results, Nature::Healthy, number))
         else {
             return;
         };
@@ -181,7 +181,7 @@ fn one_as_json(result: &Result) -> Value {
     json!({
         "family": result.name,
         "what": result.what,
-        "kind": result.kind.map(word),
+        "kind": result.nature.map(word),
         "in_sample": result.in_sample,
         "runs": result.runs,
         "held": result.held,
