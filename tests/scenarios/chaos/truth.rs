@@ -228,7 +228,7 @@ impl Truth {
         let mut silent = None;
         for (id, digest) in serving {
             let (since, digest) = known.serving.entry(id.clone()).or_insert((t, digest));
-            if known.told.get(&id) == Some(&digest) {
+            if known.told.get(&id) == Some(digest) {
                 continue;
             }
             if busy || !sees {
