@@ -25,7 +25,7 @@ use crate::{
         OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Secrets,
         Setups, Signed, SourceName, Strategy, Tally, event::ReleaseInfo,
     },
-    threshold::{MachineSeen, ThresholdState},
+    threshold::{MachineSeen, Onset, ThresholdState},
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -199,6 +199,12 @@ pub struct Watch {
     pub regions: BTreeSet<Region>,
     /// Whether it looks as if it degraded.
     pub suspicion: Option<Suspicion>,
+    /// Thresholds that were passed by what ran before, until it began.
+    #[serde(default)]
+    pub past: BTreeSet<String>,
+    /// Since when its breaches are, by threshold.
+    #[serde(default)]
+    pub onsets: BTreeMap<String, Onset>,
     /// Seconds for which it was seen healthy since it settled, or recovered.
     pub seen_s: f64,
     /// Up to when that is counted.
@@ -269,6 +275,9 @@ pub enum Phase {
         /// It waits for a person's yes, and comes to nothing without it.
         #[serde(default)]
         for_approval: bool,
+        /// It lasts only until then once somebody vouches that it is the release.
+        #[serde(default)]
+        if_vouched: Option<Timestamp>,
     },
     /// The target's image is looked up before anything is touched.
     CheckingImage {

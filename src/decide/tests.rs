@@ -284,6 +284,7 @@ mod capacity;
 mod confirming;
 mod control;
 mod credentials;
+mod families;
 mod given_up;
 mod guards;
 mod hands;

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Own, Round, Took,
+    Case, Onset, Own, Round, Took,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
     },
+    onset::First,
     signed,
 };
 use crate::model::{Count, Evidence, Note, Oddity, Origin, Region, Since, Tally, Verdict};
@@ -25,6 +26,8 @@ const AHEAD_SHARE_MAX: f64 = 0.01;
 const AHEAD_FED_SHARE: f64 = 0.05;
 /// A share since it rose that is so many times that of the whole came late.
 const LATE_BY: f64 = 1.5;
+/// Events on the known-good release's machines from which on their share says something.
+const CONTROL_MIN: f64 = 20.0;
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,9 @@ pub struct Counted {
     odd: Option<Oddity>,
     /// When the detector began anew (see `renew`).
     detecting_since: Timestamp,
+    /// The release's first moments.
+    #[serde(default)]
+    first: First,
     /// The last rounds.
     recent: Recent,
     regions: BTreeMap<Region, Tally>,
@@ -59,6 +65,7 @@ impl Counted {
             odd: None,
             detector: RatioDetector::new(share, strict),
             detecting_since: now,
+            first: First::default(),
             recent: Recent::default(),
             regions: BTreeMap::new(),
             control: Tally::default(),
@@ -93,6 +100,7 @@ impl Counted {
     fn begin_anew(&mut self, now: Timestamp) {
         self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
         self.detector.start(now);
+        self.first.is_over();
     }
 
     /// Takes in one machine's count; `None`: it must not be fed to the detector.
@@ -136,6 +144,7 @@ impl Counted {
             if fed.n > 0.0 {
                 took.events = true;
                 self.recent.add(round.now, fed.n, fed.k);
+                self.first.add(round.now, fed.n, fed.k, signed(origin.every));
             }
         }
         for look in round.control {
@@ -193,6 +202,18 @@ impl Counted {
         much_worse.then_some(Tally { n: late, k: bad })
     }
 
+    /// Whether the machines of the known-good release were well at `from` and later.
+    pub(super) fn control_is_well(&self, from: Timestamp) -> bool {
+        let Tally { n, k } = self.control_since(from);
+        n >= CONTROL_MIN && k <= self.detector.p0() * n
+    }
+
+    fn onset(&self) -> Onset {
+        let (n, k) = self.detector.totals();
+        let at_once = self.first.is_bad(self.detector.p0()) && self.lately(n, k).is_none();
+        if at_once { Onset::AtOnce } else { Onset::Later }
+    }
+
     /// Whether too little was counted, or it leans against the release without proof.
     fn is_undecided(&self, n: f64, k: f64) -> bool {
         let leans = k > self.detector.p0() * n && self.detector.ln_odds().is_some_and(|e| e > 0.0);
@@ -238,6 +259,13 @@ pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin
     match own {
         Own::Counted(counted) => counted.absorb(name, round, from),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Took::default(),
+    }
+}
+
+pub(super) fn onset(own: &Own) -> Onset {
+    match own {
+        Own::Counted(counted) => counted.onset(),
+        Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Onset::Own,
     }
 }
 

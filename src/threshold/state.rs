@@ -93,6 +93,15 @@ impl ThresholdState {
         }
     }
 
+    /// Whether the known-good release beside it was well at `from` and later.
+    pub fn control_is_well(&self, from: Timestamp) -> bool {
+        match &self.own {
+            Own::Counted(counted) => counted.control_is_well(from),
+            Own::Checks(checks) => checks.control_is_well(from),
+            Own::Gauge(_) | Own::Crashes(_) => false,
+        }
+    }
+
     /// Unplanned exits per machine; `None`: it counts none.
     pub fn exits_per_machine(&self) -> Option<f64> {
         match &self.own {

@@ -87,6 +87,7 @@ fn what_the_policy_calls_a_default_is_one() {
         "block",
         "false_rollbacks",
         "countdown",
+        "unvouched_countdown",
         "approve_within",
         "order",
         "confirm",

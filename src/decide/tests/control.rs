@@ -65,6 +65,6 @@ fn what_the_one_before_showed_a_minute_ago_is_of_another_time() {
         stage.serves = vec![("m2", 100.0, 0.0)];
         stage.pass(since);
         stage.serves = vec![("m2", 1000.0, 1000.0)];
-        assert_eq!(ends_held(&mut stage, 30), held, "{since} s");
+        assert_eq!(ends_held(&mut stage, 64), held, "{since} s");
     }
 }

@@ -99,7 +99,7 @@ impl Recent {
 }
 
 /// Whether so many events, or more, hardly come by chance where `expected` are.
-fn is_far_above(k: f64, expected: f64) -> bool {
+pub fn is_far_above(k: f64, expected: f64) -> bool {
     if expected > 50.0 {
         // The tail above 3.72 standard deviations is one in 10 000.
         return (k - 0.5 - expected) / expected.sqrt() > 3.72;
