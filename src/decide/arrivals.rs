@@ -71,11 +71,12 @@ fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: B
 
 /// An image that was rolled back and serves on, because something newer ended its rollback and did
 /// not reach every machine: people are told, and when nobody is deploying any more it is watched
-/// anew, without mercy.
-fn look_for_left_overs(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
-    let quiet = match &phase {
-        Phase::Steady => true,
-        Phase::Watching(watch) => !is_being_deployed(cx, watch),
+/// anew, without mercy. The same image under a number that the watch does not look at (a host that
+/// came back after secrets were set) joins the watch then.
+fn look_for_left_overs(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
+    let (watch, quiet) = match &phase {
+        Phase::Steady => (None, true),
+        Phase::Watching(watch) => (Some(&**watch), !is_being_deployed(cx, watch)),
         Phase::Unseen
         | Phase::CountingDown { .. }
         | Phase::CheckingImage { .. }
@@ -87,7 +88,7 @@ fn look_for_left_overs(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) ->
             return phase;
         }
     };
-    let serving = fleet::still_quarantined(&cx.memory, phase.dealing(), round.machines);
+    let serving = fleet::still_quarantined(&cx.memory, watch, round.machines);
     if serving.is_empty() {
         cx.memory.left_over = None;
         return phase;
@@ -117,6 +118,12 @@ fn look_for_left_overs(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) ->
     let ledger = round.observation.ledger.as_deref();
     let Some(revision) = fleet::left_over(&serving, ledger) else { return phase };
     cx.memory.left_over = None;
+    if let Phase::Watching(watch) = &mut phase
+        && watch.revision.digest == revision.digest
+    {
+        watch.any_number = true;
+        return phase;
+    }
     let past = BTreeSet::new();
     let how = Beginning { learning: false, quarantined: true, numbered: true, past };
     begin_watch(cx, round, revision, how)

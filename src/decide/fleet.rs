@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{
     rival::{self, Claim, Standing},
-    state::{MIGRATED_MAX, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback},
+    state::{MIGRATED_MAX, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback, Watch},
+    watch,
 };
 use crate::model::{
     Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion, reason::ImageCount,
@@ -136,18 +137,18 @@ fn is_stamped_anew(state: &Memory, dealing: Option<&Revision>, machine: &Machine
         && !dealt_with
 }
 
-/// The machines that serve an image which was rolled back, while something else is dealt with.
+/// The machines that serve an image which was rolled back, and that no watch looks at.
 pub(super) fn still_quarantined<'a>(
     state: &Memory,
-    dealing: Option<&Revision>,
+    watch: Option<&Watch>,
     machines: &[&'a Machine],
 ) -> Vec<&'a Machine> {
-    let is_dealt_with = |digest: &Digest| dealing.is_some_and(|one| one.digest == *digest);
     let is_quarantined = |digest: &Digest| state.quarantined.iter().any(|q| q.digest == *digest);
     machines
         .iter()
         .filter(|machine| !machine.state.is_at_rest())
-        .filter(|machine| machine.digest().is_some_and(|d| is_quarantined(d) && !is_dealt_with(d)))
+        .filter(|machine| machine.digest().is_some_and(is_quarantined))
+        .filter(|machine| !watch.is_some_and(|watch| watch::is_on(watch, machine)))
         .copied()
         .collect()
 }

@@ -308,5 +308,6 @@ mod sight;
 mod stage;
 mod steps;
 mod trusting;
+mod vouchers;
 mod watching;
 mod work_list;

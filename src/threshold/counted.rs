@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Onset, Own, Round, Took,
+    Case, Look, Onset, Own, Round, Took,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
     },
+    beside::Beside,
     onset::First,
     signed,
 };
@@ -26,8 +27,6 @@ const AHEAD_SHARE_MAX: f64 = 0.01;
 const AHEAD_FED_SHARE: f64 = 0.05;
 /// A share since it rose that is so many times that of the whole came late.
 const LATE_BY: f64 = 1.5;
-/// Events on the known-good release's machines from which on their share says something.
-const CONTROL_MIN: f64 = 20.0;
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +51,11 @@ pub struct Counted {
     regions: BTreeMap<Region, Tally>,
     /// Machines that run the known-good release meanwhile.
     control: Tally,
-    control_recent: Recent,
+    #[serde(default)]
+    beside: Beside,
+    /// When the share rose above its limit, as the alarm saw it.
+    #[serde(default)]
+    risen_at: Option<Timestamp>,
 }
 
 impl Counted {
@@ -69,7 +72,8 @@ impl Counted {
             recent: Recent::default(),
             regions: BTreeMap::new(),
             control: Tally::default(),
-            control_recent: Recent::default(),
+            beside: Beside::default(),
+            risen_at: None,
         }
     }
 
@@ -82,9 +86,9 @@ impl Counted {
         self.recent.is_above(self.detector.p0())
     }
 
-    pub(super) fn control_since(&self, from: Timestamp) -> Tally {
-        let (n, k) = self.control_recent.since(from);
-        Tally { n, k }
+    /// What the known-good release beside it shows of the same breach, where it fails as well.
+    pub(super) fn control_alike(&self) -> Option<Tally> {
+        self.beside.alike(self.detector.p0(), self.risen_at?)
     }
 
     pub(super) fn forget_alarms(&mut self, now: Timestamp) {
@@ -94,13 +98,14 @@ impl Counted {
             self.begin_anew(now);
         }
         self.recent = Recent::default();
-        self.control_recent = Recent::default();
     }
 
     fn begin_anew(&mut self, now: Timestamp) {
         self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
         self.detector.start(now);
         self.first.is_over();
+        self.beside.begin_anew();
+        self.risen_at = None;
     }
 
     /// Takes in one machine's count; `None`: it must not be fed to the detector.
@@ -126,6 +131,7 @@ impl Counted {
 
     fn absorb(&mut self, name: &str, round: &Round<'_>, origin: &Origin) -> Took {
         let mut took = Took::default();
+        let (mut release, mut control) = (Tally::default(), Tally::default());
         let pages = round.on.iter().filter_map(|look| look.readings);
         self.odd = pages.filter_map(|page| page.oddities.get(name)).next().cloned();
         for look in round.on {
@@ -141,6 +147,9 @@ impl Counted {
             self.detector.start(began);
             self.detector.add(fed.n, fed.k);
             self.regions.entry(look.machine.region.clone()).or_default().add(fed.n, fed.k);
+            if count.since == Since::LastScrape {
+                release.add(fed.n, fed.k);
+            }
             if fed.n > 0.0 {
                 took.events = true;
                 self.recent.add(round.now, fed.n, fed.k);
@@ -152,18 +161,38 @@ impl Counted {
             let count =
                 count.filter(|count| count.since == Since::LastScrape && count.k <= count.n);
             if let Some(count) = count {
-                self.control.add(count.n, count.k);
-                self.control_recent.add(round.now, count.n, count.k);
+                control.add(count.n, count.k);
             }
         }
         let settings = round.policy.settings_for(origin);
+        self.compare(round, &settings, (release, control));
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
         // Its first block begins with its first process, not with the first look.
         took.closed = self.detector.is_started()
             && self.detector.close_if_due(round.now, &settings).is_some();
+        if self.detector.alarmed() && self.risen_at.is_none() {
+            self.risen_at = self.recent.rose_at(self.detector.p0()).or(Some(round.now));
+        }
         took
+    }
+
+    /// Compares the release with the known-good one beside it, where machines of both were read.
+    fn compare(
+        &mut self,
+        round: &Round<'_>,
+        settings: &RatioSettings,
+        (release, control): (Tally, Tally),
+    ) {
+        let is_read = |looks: &[Look<'_>]| looks.iter().any(|look| look.readings.is_some());
+        if is_read(round.on) && is_read(round.control) {
+            self.control.add(control.n, control.k);
+            self.beside.add(round.now, round.policy.watch.scrape_every, release, control);
+            self.beside.close_if_due(round.now, settings);
+        } else {
+            self.beside.interrupt(round.now, settings);
+        }
     }
 
     /// A detector's stakes are spread over one horizon; a release that is still watched after it,
@@ -202,10 +231,9 @@ impl Counted {
         much_worse.then_some(Tally { n: late, k: bad })
     }
 
-    /// Whether the machines of the known-good release were well at `from` and later.
-    pub(super) fn control_is_well(&self, from: Timestamp) -> bool {
-        let Tally { n, k } = self.control_since(from);
-        n >= CONTROL_MIN && k <= self.detector.p0() * n
+    /// Whether the release is worse than the known-good one over the same seconds.
+    pub(super) fn control_is_well(&self) -> bool {
+        self.risen_at.is_some_and(|at| self.beside.vouches(self.detector.p0(), at))
     }
 
     fn onset(&self) -> Onset {

@@ -51,7 +51,7 @@ impl Capacity {
             for group in groups {
                 let left = still_down.remove(&(work.region.clone(), group.clone()));
                 let left = left.unwrap_or_default();
-                let up = up_in(work, group, listed) + left.len() - started_of(&left);
+                let up = up_in(work, group, listed, &left);
                 let down = down_in(work, group, listed) + left.len();
                 let places = places(policy, rollback, group, up);
                 of_region.insert((work.region.clone(), group.clone()), places.saturating_sub(down));
@@ -135,16 +135,13 @@ fn still_down<'a>(
     down
 }
 
-fn started_of(machines: &[&Listed]) -> usize {
-    machines.iter().filter(|machine| machine.started).count()
-}
-
 /// Machines of a region's group that are up, or would be but for us.
-fn up_in(work: &RegionWork, group: &ProcessGroup, listed: &[Listed]) -> usize {
+fn up_in(work: &RegionWork, group: &ProcessGroup, listed: &[Listed], left: &[&Listed]) -> usize {
+    let is_left = |id: &MachineId| left.iter().any(|machine| machine.id == *id);
     let up = listed
         .iter()
         .filter(|machine| machine.region == work.region && machine.group == *group)
-        .filter(|machine| machine.started);
+        .filter(|machine| machine.started || is_left(&machine.id));
     let down = work.machines.iter().filter(|(id, machine)| {
         let ours = machine.down_since.is_some() || (machine.is_in_flight() && machine.running);
         machine.group == *group && ours && !is_started(listed, id)

@@ -4,7 +4,7 @@ use super::{
     stage::{Stage, put},
     *,
 };
-use crate::model::ReleaseStatus;
+use crate::model::{MachineId, ReleaseStatus};
 
 /// v2 was being undone when somebody's v4 came, which is on m1 alone so far.
 fn left_over(status: ReleaseStatus) -> Stage {
@@ -88,4 +88,47 @@ fn what_went_away_is_forgotten() {
     *stage.machine("m2") = left;
     stage.pass(20);
     assert_eq!(watched(&stage), [1, 2, 4]);
+}
+
+/// v2 was being undone when somebody set secrets (v4), which reached m1 alone: the same image under
+/// two numbers, of which one is watched.
+fn stamped_in_part(status: ReleaseStatus) -> Stage {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.policy.mode = Mode::Observe;
+    stage.announce(4, "sha256:2");
+    set_status(&mut stage, status);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 4, "sha256:2", now);
+    stage.look();
+    assert_eq!(watched(&stage), [1, 2, 4], "{:?}", stage.events);
+    stage
+}
+
+fn looked_at(stage: &Stage) -> Vec<&str> {
+    let Phase::Watching(watch) = &stage.state.phase else { panic!("{:?}", stage.state.phase) };
+    watch.machines.keys().map(MachineId::as_str).collect()
+}
+
+#[test]
+fn the_same_image_under_an_old_number_is_told_while_its_new_one_is_deployed() {
+    let mut stage = stamped_in_part(ReleaseStatus::Running);
+    stage.pass(36);
+    assert_eq!(stage.told(EventKind::ImageMixed), Vec::<&Event>::new());
+    stage.pass(6);
+    let told = stage.told(EventKind::ImageMixed);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].reason, Some(Reason::QuarantinedServes { machines: vec!["m2".into()] }));
+    assert_eq!(
+        looked_at(&stage),
+        ["m1"],
+        "a deploy that may change its configuration is waited for"
+    );
+}
+
+#[test]
+fn the_same_image_under_an_old_number_is_watched_with_its_new_one_when_nobody_deploys() {
+    let mut stage = stamped_in_part(ReleaseStatus::Complete);
+    stage.pass(40);
+    assert_eq!(looked_at(&stage), ["m1", "m2"]);
+    assert_eq!(watched(&stage), [1, 2, 4], "one watch goes on");
 }

@@ -46,9 +46,18 @@ impl Recent {
     /// which it is the most unlikely that the limit holds (the largest likelihood ratio, as where
     /// a change is looked for in a series; Page, Biometrika 1954). `None`: none is above.
     pub fn since_it_rose(&self, limit: f64) -> Option<(f64, f64)> {
+        self.rose(limit).map(|(_, counts)| counts)
+    }
+
+    /// When that was.
+    pub fn rose_at(&self, limit: f64) -> Option<Timestamp> {
+        self.rose(limit).map(|(at, _)| at)
+    }
+
+    fn rose(&self, limit: f64) -> Option<(Timestamp, (f64, f64))> {
         let (mut n, mut k) = (0.0, 0.0);
-        let mut worst: Option<(f64, (f64, f64))> = None;
-        for (_, all, bad) in self.0.iter().rev() {
+        let mut worst: Option<(f64, (Timestamp, (f64, f64)))> = None;
+        for (at, all, bad) in self.0.iter().rev() {
             n += all;
             k += bad;
             let expected = limit * n;
@@ -57,10 +66,10 @@ impl Recent {
             }
             let against = k * (k / expected).ln() - (k - expected);
             if worst.is_none_or(|(most, _)| against > most) {
-                worst = Some((against, (n, k)));
+                worst = Some((against, (*at, (n, k))));
             }
         }
-        worst.map(|(_, counts)| counts)
+        worst.map(|(_, rose)| rose)
     }
 
     /// Whether some span up to now is clearly above `limit`. This is no verdict: what is inside a
