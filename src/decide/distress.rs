@@ -101,7 +101,9 @@ impl Vigil {
             looks.iter().rev().find(enough).map(|(from, _)| *from)
         };
         let regions = self.served.iter();
-        Well { since: regions.filter_map(|(at, looks)| Some((at.clone(), since(looks)?))).collect() }
+        Well {
+            since: regions.filter_map(|(at, looks)| Some((at.clone(), since(looks)?))).collect(),
+        }
     }
 }
 

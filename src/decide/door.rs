@@ -58,8 +58,7 @@ pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
         least = least.max(TOGETHER_COUNTDOWN);
     }
     let unvouched = !voucher::vouches(cx, &watch);
-    let countdown =
-        if unvouched { least.max(cx.policy.watch.unvouched_countdown) } else { least };
+    let countdown = if unvouched { least.max(cx.policy.watch.unvouched_countdown) } else { least };
     let unvouched = countdown > least;
     let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
     event.mode = Some(cx.policy.mode);

@@ -24,6 +24,7 @@ const BAD_MIN: f64 = 3.0;
 /// Blocks remembered, and the time before the last of them that still is the same time.
 const BLOCKS_REMEMBERED: usize = 60;
 const SAME_TIME: SignedDuration = SignedDuration::from_secs(60);
+const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(10);
 
 /// Both releases over the same seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -103,9 +104,10 @@ impl Beside {
     pub fn since(&self, risen_at: Timestamp) -> Option<Arms> {
         let (_, last, _) = self.blocks.back()?;
         let lately = last.checked_sub(SAME_TIME).unwrap_or(*last);
+        // With few requests the first of them that fails comes a while after the cause.
+        let risen_at = risen_at.checked_sub(SEEN_LATE_BY).unwrap_or(risen_at);
         let mut both: Option<Arms> = None;
-        for (_, _, arms) in self.blocks.iter().filter(|(from, to, _)| *to > risen_at && *from >= lately)
-        {
+        for (_, _, arms) in self.blocks.iter().filter(|(_, to, _)| *to > risen_at.max(lately)) {
             let sum = both.get_or_insert_default();
             sum.release.add(arms.release.n, arms.release.k);
             sum.control.add(arms.control.n, arms.control.k);

@@ -108,12 +108,7 @@ impl ChecksState {
     }
 
     /// Since when a check fails, by its own time or ours.
-    fn failing_since(
-        &self,
-        case: &Case<'_>,
-        one: &Judged<'_>,
-        check: &Check,
-    ) -> Option<Timestamp> {
+    fn failing_since(&self, case: &Case<'_>, one: &Judged<'_>, check: &Check) -> Option<Timestamp> {
         if has_time(check, case.now) && one.machine.is_fresh(check, case.now) {
             return check.changed_at;
         }

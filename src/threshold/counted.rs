@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Case, Look, Onset, Own, Round, Took,
+    beside::Beside,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
     },
-    beside::Beside,
     onset::First,
     signed,
 };

@@ -79,7 +79,8 @@ pub(super) fn counting_down(
         return door::after_breach(watch, cx);
     }
     // Nothing runs it any more: there is nothing to undo, and it is over when that lasts.
-    let enough = if_vouched.filter(|_| voucher::vouches(cx, &watch)).map_or(until, |at| at.min(until));
+    let enough =
+        if_vouched.filter(|_| voucher::vouches(cx, &watch)).map_or(until, |at| at.min(until));
     let early = cx.now < enough || cx.memory.org.listening;
     if early || watch.gone_since.is_some() {
         return times.counts(watch);

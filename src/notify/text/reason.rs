@@ -49,10 +49,12 @@ pub fn reason(reason: &Reason) -> String {
             format!("{} only alerts: nothing is done", thresholds.join(", "))
         }
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
-        Reason::CountsDown { seconds, together, unvouched: true } if together.is_empty() => format!(
-            "in {seconds} s unless it recovers: nothing it could be compared with says yet that it is the \
+        Reason::CountsDown { seconds, together, unvouched: true } if together.is_empty() => {
+            format!(
+                "in {seconds} s unless it recovers: nothing it could be compared with says yet that it is the \
              release"
-        ),
+            )
+        }
         Reason::CountsDown { seconds, together, .. } if together.is_empty() => {
             format!("in {seconds} s")
         }

@@ -120,10 +120,13 @@ mod tests {
     }
 
     /// ln E after each block of 5 s.
-    fn odds(blocks: &[((f64, f64), (f64, f64))]) -> Vec<f64> {
+    fn odds(blocks: &[[(f64, f64); 2]]) -> Vec<f64> {
         let mut detector = ControlDetector::default();
         let five = Duration::from_secs(5);
-        let step = |(release, control): &_| detector.step(&block(*release, *control), five, &SETTINGS);
+        let step = |both: &[(f64, f64); 2]| {
+            let [release, control] = *both;
+            detector.step(&block(release, control), five, &SETTINGS)
+        };
         blocks.iter().map(step).collect()
     }
 
@@ -131,9 +134,9 @@ mod tests {
     #[test]
     fn the_odds_are_those_of_the_formula() {
         let got = odds(&[
-            ((100.0, 9.0), (300.0, 4.0)),
-            ((100.0, 11.0), (300.0, 3.0)),
-            ((100.0, 8.0), (300.0, 5.0)),
+            [(100.0, 9.0), (300.0, 4.0)],
+            [(100.0, 11.0), (300.0, 3.0)],
+            [(100.0, 8.0), (300.0, 5.0)],
         ]);
         for (got, want) in got.iter().zip([1.810_723, 4.460_109, 6.823_059]) {
             assert!((got - want).abs() < 1e-6, "{got} for {want}");
@@ -142,20 +145,23 @@ mod tests {
 
     #[test]
     fn blocks_in_which_one_arm_had_nothing_say_nothing() {
-        let odds = odds(&[((10.0, 10.0), (0.0, 0.0)), ((0.0, 0.0), (10.0, 5.0)), ((9.0, 0.0), (9.0, 0.0))]);
+        let odds = odds(&[
+            [(10.0, 10.0), (0.0, 0.0)],
+            [(0.0, 0.0), (10.0, 5.0)],
+            [(9.0, 0.0), (9.0, 0.0)],
+        ]);
         assert!(odds.iter().all(|odds| *odds < 0.0), "{odds:?}");
     }
 
     #[test]
     fn no_single_block_decides() {
-        let odds = odds(&[((1e6, 1e6), (1e6, 0.0)), ((1e6, 1e6), (1e6, 0.0))]);
+        let odds = odds(&[[(1e6, 1e6), (1e6, 0.0)], [(1e6, 1e6), (1e6, 0.0)]]);
         assert!(odds[0] < 20.0_f64.ln() && odds[1] > 20.0_f64.ln(), "{odds:?}");
     }
 
     #[test]
     fn what_strikes_both_arms_cancels() {
-        let blocks: Vec<_> =
-            (0..300).map(|i| ((100.0, f64::from(i % 7) * 10.0), (100.0, f64::from(i % 7) * 10.0))).collect();
+        let blocks: Vec<_> = (0..300).map(|i| [(100.0, f64::from(i % 7) * 10.0); 2]).collect();
         assert!(odds(&blocks).iter().all(|odds| *odds < 1.0));
     }
 

@@ -56,7 +56,7 @@ impl Recent {
 
     fn rose(&self, limit: f64) -> Option<(Timestamp, (f64, f64))> {
         let (mut n, mut k) = (0.0, 0.0);
-        let mut worst: Option<(f64, (Timestamp, (f64, f64)))> = None;
+        let (mut most, mut worst) = (0.0, None);
         for (at, all, bad) in self.0.iter().rev() {
             n += all;
             k += bad;
@@ -65,11 +65,11 @@ impl Recent {
                 continue;
             }
             let against = k * (k / expected).ln() - (k - expected);
-            if worst.is_none_or(|(most, _)| against > most) {
-                worst = Some((against, (*at, (n, k))));
+            if against > most {
+                (most, worst) = (against, Some((*at, (n, k))));
             }
         }
-        worst.map(|(_, rose)| rose)
+        worst
     }
 
     /// Whether some span up to now is clearly above `limit`. This is no verdict: what is inside a
