@@ -13,8 +13,8 @@ use source::Source;
 fn repository() -> io::Result<Vec<Source>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
-    let mut pending: Vec<_> =
-        ["src", "tests", "benches"].iter().map(|directory| root.join(directory)).collect();
+    let directories = ["src", "tests", "benches", "examples"];
+    let mut pending: Vec<_> = directories.iter().map(|directory| root.join(directory)).collect();
     while let Some(directory) = pending.pop() {
         if !directory.is_dir() {
             continue;

@@ -17,6 +17,7 @@ impl Source {
     pub fn new(path: &str, text: &str) -> Self {
         let code = blanked(text);
         let all_tests = path.starts_with("tests/")
+            || path.starts_with("examples/")
             || path.ends_with("/tests.rs")
             || path.split('/').any(|part| part == "tests");
         let (shipped, tests) = if all_tests { (String::new(), code) } else { split(&code) };

@@ -1,0 +1,235 @@
+//! One machine: what the platform's list shows of it, and what its metrics page counts.
+
+use std::{collections::BTreeMap, collections::VecDeque, time::Duration};
+
+use jiff::Timestamp;
+use waveoff::{
+    model::{
+        Check, CheckStatus, Digest, ExitEvent, HostStatus, ImageRef, Machine, MachineState,
+        ReleaseVersion,
+    },
+    sources::pages::parse::Series,
+};
+
+use super::scene::{REGIONS, region_of};
+
+/// The releases before and after the deploy.
+pub const OLD: u64 = 41;
+pub const NEW: u64 = 42;
+/// When the deploy begins.
+const BEGINS: i64 = 1_772_445_600;
+/// When what was there before the deploy was started.
+const LONG_AGO: f64 = -86_400.0;
+/// How often a metrics server reads a page, and how late its readings can be asked for.
+const SERVER_EVERY_S: f64 = 15.0;
+const SERVER_LATE_S: f64 = 15.0;
+/// Exits that the platform still shows.
+const EXITS_SHOWN: usize = 5;
+
+/// The time so many seconds after the deploy began.
+pub fn at(seconds: f64) -> Timestamp {
+    let begins = Timestamp::from_second(BEGINS).unwrap_or_default();
+    let since = jiff::SignedDuration::try_from_secs_f64(seconds).unwrap_or_default();
+    begins.checked_add(since).unwrap_or(begins)
+}
+
+pub fn digest(version: u64) -> Digest {
+    Digest::new(format!("sha256:{version:064}"))
+}
+
+pub fn image(version: u64) -> ImageRef {
+    ImageRef {
+        registry: "registry.fly.io".to_owned(),
+        repository: "api".to_owned(),
+        tag: Some(format!("v{version}")),
+        digest: Some(digest(version)),
+    }
+}
+
+/// What a page counts: requests and failures, of one endpoint and of the rest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    usual: (f64, f64),
+    rare: (f64, f64),
+}
+
+pub struct Host {
+    machine: Machine,
+    number: usize,
+    pub started: f64,
+    /// From when on it serves.
+    up_from: f64,
+    counts: Counts,
+    /// What a metrics server read of it: when, requests and failures.
+    scrapes: VecDeque<(f64, f64, f64)>,
+    /// The last reading that was told.
+    told: Option<(f64, f64, f64)>,
+}
+
+impl Host {
+    pub fn new(number: usize) -> Self {
+        let mut host = Self {
+            machine: listed(number),
+            number,
+            started: LONG_AGO,
+            up_from: LONG_AGO,
+            counts: Counts::default(),
+            scrapes: VecDeque::new(),
+            told: None,
+        };
+        host.run(OLD, LONG_AGO, LONG_AGO);
+        host
+    }
+
+    pub fn is_new(&self) -> bool {
+        self.machine.release == Some(ReleaseVersion(NEW))
+    }
+
+    pub fn is_up(&self, t: f64) -> bool {
+        t >= self.up_from
+    }
+
+    /// It is given the new release, and serves from `up_from` on.
+    pub fn replace(&mut self, t: f64, up_from: f64) {
+        self.run(NEW, t, up_from);
+    }
+
+    fn run(&mut self, version: u64, t: f64, up_from: f64) {
+        self.machine.release = Some(ReleaseVersion(version));
+        self.machine.image = image(version);
+        self.machine.instance = format!("{}-{version}", self.machine.id).as_str().into();
+        self.machine.placed_at = Some(at(t));
+        self.machine.exits.clear();
+        self.start(t, up_from);
+    }
+
+    /// Its process is started anew, because it ended or because somebody wants it.
+    pub fn restart(&mut self, t: f64, up_from: f64, crashed: bool) {
+        let ended = ExitEvent {
+            at: at(t),
+            exit_code: i64::from(crashed),
+            oom_killed: false,
+            requested_stop: !crashed,
+            started_at: Some(at(self.started)),
+        };
+        self.machine.exits.insert(0, ended);
+        self.machine.exits.truncate(EXITS_SHOWN);
+        self.start(t, up_from);
+    }
+
+    fn start(&mut self, t: f64, up_from: f64) {
+        self.started = up_from;
+        self.up_from = up_from;
+        self.counts = Counts::default();
+        self.scrapes.clear();
+        self.told = None;
+        self.machine.started_at = Some(at(up_from));
+        self.machine.updated_at = at(t);
+        self.machine.checks.clear();
+    }
+
+    /// What its health check says from its second second on.
+    pub fn check(&mut self, t: f64, fails: bool) {
+        if t >= self.up_from + 1.0 && self.machine.checks.is_empty() {
+            let status = if fails { CheckStatus::Critical } else { CheckStatus::Passing };
+            self.machine.checks.push(Check {
+                name: "http".to_owned(),
+                status,
+                output: String::new(),
+                changed_at: Some(at(t)),
+                interval: Some(Duration::from_secs(5)),
+                grace: None,
+            });
+        }
+    }
+
+    /// Adds requests and failures: of the usual endpoints, and of the rare one.
+    pub fn count(&mut self, usual: (f64, f64), rare: (f64, f64)) {
+        let counts = &mut self.counts;
+        counts.usual = (counts.usual.0 + usual.0, counts.usual.1 + usual.1);
+        counts.rare = (counts.rare.0 + rare.0, counts.rare.1 + rare.1);
+    }
+
+    /// As the platform lists it.
+    pub fn listed(&self, t: f64) -> Machine {
+        let mut machine = self.machine.clone();
+        machine.state =
+            if self.is_up(t) { MachineState::Started } else { MachineState::parse("starting") };
+        machine
+    }
+
+    /// Its metrics page.
+    pub fn page(&self) -> Vec<Series> {
+        let series = |name: &str, path: Option<&str>, value: f64| Series {
+            name: name.to_owned(),
+            labels: path.map(|path| ("path".to_owned(), path.to_owned())).into_iter().collect(),
+            value,
+        };
+        let started = at(self.started).as_duration().as_secs_f64();
+        let mut page = vec![series("process_start_time_seconds", None, started)];
+        for (path, (n, k)) in [("/", self.counts.usual), ("/rare", self.counts.rare)] {
+            if n > 0.0 || path == "/" {
+                page.push(series("requests_total", Some(path), n));
+            }
+            // The first failure makes the counter.
+            if k > 0.0 {
+                page.push(series("errors_total", Some(path), k));
+            }
+        }
+        page
+    }
+
+    /// A metrics server reads it, each machine at a moment of its own.
+    pub fn scraped(&mut self, t: f64) {
+        let phase = 2.5 * super::world::to_f64(self.number);
+        if !self.is_up(t) || ((t - phase) / SERVER_EVERY_S).fract() >= 1.0 / SERVER_EVERY_S {
+            return;
+        }
+        let Counts { usual, rare } = self.counts;
+        self.scrapes.push_back((t, usual.0 + rare.0, usual.1 + rare.1));
+        if self.scrapes.len() > 10 {
+            self.scrapes.pop_front();
+        }
+    }
+
+    /// What a metrics server tells at `t` that it did not tell before: requests and failures. The
+    /// first reading of a process is a starting point.
+    pub fn told_late(&mut self, t: f64) -> (f64, f64) {
+        let ripe = self.scrapes.iter().rev().find(|scrape| scrape.0 <= t - SERVER_LATE_S).copied();
+        let Some(now) = ripe else { return (0.0, 0.0) };
+        match self.told.replace(now) {
+            Some(before) => (now.1 - before.1, now.2 - before.2),
+            None => (0.0, 0.0),
+        }
+    }
+}
+
+/// A machine with nothing on it yet.
+fn listed(number: usize) -> Machine {
+    Machine {
+        app: "api".into(),
+        id: format!("m{number}").as_str().into(),
+        instance: "none".into(),
+        region: REGIONS[region_of(number)].into(),
+        group: "app".into(),
+        state: MachineState::Started,
+        host: HostStatus::Ok,
+        image: image(OLD),
+        release: None,
+        metadata: BTreeMap::new(),
+        config: None,
+        checks: Vec::new(),
+        checks_configured: 1,
+        exits: Vec::new(),
+        started_at: None,
+        placed_at: None,
+        updated_at: at(LONG_AGO),
+        private_ip: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        metrics: None,
+        lease: None,
+        cordoned: false,
+        standby: false,
+        has_services: true,
+        restart: None,
+    }
+}
