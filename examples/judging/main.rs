@@ -15,6 +15,7 @@ mod families;
 mod healthy;
 mod host;
 mod life;
+mod picture;
 mod policy;
 mod rules;
 mod run;
@@ -46,6 +47,9 @@ struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Draw the odds of one life of each of these families, as SVG, and end.
+    #[arg(long)]
+    picture: bool,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +65,10 @@ fn main() -> ExitCode {
     }
     if arguments.list {
         print!("{}", table::list(&families));
+        return ExitCode::SUCCESS;
+    }
+    if arguments.picture {
+        print!("{}", picture::draw(&families, arguments.seed));
         return ExitCode::SUCCESS;
     }
     let bars = Bars::new(families.len(), arguments.runs);

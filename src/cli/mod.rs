@@ -8,6 +8,7 @@ mod act;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod follow;
 pub mod history;
 mod hold;
@@ -90,6 +91,18 @@ enum Command {
     /// Show an app's releases: what is known of each, and which one a rollback would go to.
     Releases {
         app: String,
+        /// Where the daemon's API is.
+        #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
+        url: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how a release came to its verdict: block by block, region by region, machine by machine.
+    Explain {
+        app: String,
+        /// Its number (v42), its tag or its digest; without it, the one that is dealt with, or the newest.
+        release: Option<String>,
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
         url: String,
@@ -215,6 +228,9 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             history::run(&url, &app, limit, json, &mut out).await
         }
         Command::Releases { app, url, json } => releases::run(&url, &app, json, &mut out).await,
+        Command::Explain { app, release, url, json } => {
+            explain::run(&url, &app, release.as_deref(), json, &mut out).await
+        }
         Command::Act(act) => act::run(act, &mut out).await,
         Command::Hold { app, all: _, reason, length, by, url, token, json } => {
             let wish = hold::Wish::Hold { app, reason, length, by };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Case, Own, Round, Took,
+    blocks::Blocks,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
@@ -47,6 +48,9 @@ pub struct Counted {
     /// Machines that run the known-good release meanwhile.
     control: Tally,
     control_recent: Recent,
+    /// The last blocks, for people.
+    #[serde(default)]
+    blocks: Blocks,
 }
 
 impl Counted {
@@ -63,7 +67,12 @@ impl Counted {
             regions: BTreeMap::new(),
             control: Tally::default(),
             control_recent: Recent::default(),
+            blocks: Blocks::default(),
         }
+    }
+
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     pub(super) fn regions(&self) -> &BTreeMap<Region, Tally> {
@@ -152,9 +161,16 @@ impl Counted {
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
         // Its first block begins with its first process, not with the first look.
-        took.closed = self.detector.is_started()
-            && self.detector.close_if_due(round.now, &settings).is_some();
+        took.closed = self.detector.is_started() && self.close_if_due(&settings, round.now);
         took
+    }
+
+    fn close_if_due(&mut self, settings: &RatioSettings, now: Timestamp) -> bool {
+        let (n, k) = self.detector.totals();
+        let Some(ln_odds) = self.detector.close_if_due(now, settings) else { return false };
+        let (all, bad) = self.detector.totals();
+        self.blocks.close(now, Tally { n: all - n, k: bad - k }, ln_odds, self.control);
+        true
     }
 
     /// A detector's stakes are spread over one horizon; a release that is still watched after it,
@@ -216,6 +232,7 @@ impl Counted {
         }
         evidence.verdict = if self.detector.alarmed() {
             evidence.lately = self.lately(n, k);
+            evidence.last_blocks = self.blocks.iter().copied().collect();
             Verdict::Breach
         } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
             Verdict::Inconclusive

@@ -9,6 +9,7 @@
 //! here, a variant each of `Kind` and `ThresholdKind` in `model/policy.rs`, and the lines of this
 //! directory that the compiler then asks for; `tests/tidy` holds that it is named nowhere else.
 
+pub mod blocks;
 pub mod checks;
 mod confirm;
 pub mod counted;
@@ -317,6 +318,7 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 0,
+        last_blocks: Vec::new(),
         control: None,
         note: None,
         may_roll_back: threshold.on_breach == OnBreach::Rollback,
