@@ -1,13 +1,15 @@
 //! What comes new: a release by somebody else starts a watch, and ends what was under way.
 
-use jiff::SignedDuration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Context, Round, fleet, rollback,
     state::{LeftOver, Phase, Revision},
     watch,
 };
-use crate::model::{EventKind, Reason, ReleaseStatus};
+use crate::model::{EventKind, MachineId, Reason, ReleaseStatus};
 
 /// How long the same machines may go on serving an image that was rolled back, while nobody's
 /// deploy is under way, before they are dealt with.
@@ -90,22 +92,18 @@ fn look_for_left_overs(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>
         return phase;
     }
     let now = cx.now;
-    let ids = serving.iter().map(|machine| machine.id.clone()).collect();
     let left = cx.memory.left_over.get_or_insert_with(|| LeftOver {
-        since: now,
         unchanged_since: now,
-        machines: std::collections::BTreeSet::new(),
-        told: false,
+        serving: BTreeMap::new(),
+        named: BTreeSet::new(),
     });
-    if left.machines != ids {
-        left.machines = ids;
+    if left.note(serving.iter().map(|machine| &machine.id), now) {
         left.unchanged_since = now;
     }
-    let to_tell = !left.told && now.duration_since(left.since) >= LEFT_OVER_TOLD_AFTER;
-    left.told |= to_tell;
     let lasts = now.duration_since(left.unchanged_since) >= LEFT_OVER_AFTER;
-    if to_tell {
-        let machines = left.machines.iter().cloned().collect();
+    if left.is_to_be_told(now) {
+        left.named = left.serving.keys().cloned().collect();
+        let machines = left.named.iter().cloned().collect();
         cx.say(EventKind::ImageMixed, Reason::QuarantinedServes { machines });
     }
     if !(lasts && quiet) {
@@ -122,6 +120,28 @@ fn look_for_left_overs(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>
     }
     let how = Beginning { learning: false, quarantined: true, numbered: true };
     begin_watch(cx, round, revision, how)
+}
+
+impl LeftOver {
+    /// Takes in which machines serve such an image now; whether it is others than before.
+    fn note<'a>(&mut self, ids: impl Iterator<Item = &'a MachineId>, now: Timestamp) -> bool {
+        let ids: BTreeSet<&MachineId> = ids.collect();
+        let before = self.serving.len();
+        self.serving.retain(|id, _| ids.contains(id));
+        self.named.retain(|id| ids.contains(id));
+        let is_less = self.serving.len() < before;
+        let is_more = self.serving.len() < ids.len();
+        for id in ids {
+            self.serving.entry(id.clone()).or_insert(now);
+        }
+        is_less || is_more
+    }
+
+    /// Whether one of them serves it for so long that people have to know.
+    fn is_to_be_told(&self, now: Timestamp) -> bool {
+        let mut unknown = self.serving.iter().filter(|(id, _)| !self.named.contains(*id));
+        unknown.any(|(_, since)| now.duration_since(*since) >= LEFT_OVER_TOLD_AFTER)
+    }
 }
 
 /// Whether somebody's deploy of the watched release is still going on, as far as the ledger tells.

@@ -305,12 +305,14 @@ pub struct Blind {
 /// An image that was rolled back serves, and no rollback is at work on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeftOver {
-    /// Since when any machine does, and since when it is these very machines.
-    pub since: Timestamp,
+    /// Since when it is these very machines.
     pub unchanged_since: Timestamp,
-    pub machines: BTreeSet<MachineId>,
-    /// People know.
-    pub told: bool,
+    /// The machines, each since when it does.
+    #[serde(default)]
+    pub serving: BTreeMap<MachineId, Timestamp>,
+    /// Those that people know of.
+    #[serde(default)]
+    pub named: BTreeSet<MachineId>,
 }
 
 /// A ledger entry that still says `running`: other tools wait for it.

@@ -7,6 +7,7 @@
 //! its timeline and how it is played again: `WAVEOFF_CHAOS=first..last`, both included.
 
 mod mishaps;
+mod told;
 mod truth;
 
 use std::{
@@ -89,7 +90,18 @@ impl Hour {
             self.world.still_runs();
         }
         if let Some(problem) = self.truth.problem() {
+            self.note_standings();
             panic!("{problem}");
+        }
+    }
+
+    /// Where everything stands belongs under a timeline that ends badly.
+    fn note_standings(&self) {
+        for app in APPS {
+            let view = self.world.board.app(&AppName::new(app));
+            let view = view.map(|view| (view.phase, view.release, view.hold));
+            let standings = self.truth.standings(app);
+            self.truth.note(format!("{app} is {view:?} and stands like this:\n{standings}"));
         }
     }
 
@@ -145,9 +157,7 @@ impl Hour {
             }
             self.pass(1).await;
         }
-        for app in APPS {
-            self.truth.note(format!("{app} stands like this:\n{}", self.truth.standings(app)));
-        }
+        self.note_standings();
         panic!("half an hour after calm returned: {left:?}");
     }
 

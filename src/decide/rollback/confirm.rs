@@ -131,8 +131,7 @@ pub(super) fn confirming(
     }
     if let Some(wait) = hidden {
         // That may last for days: what proves anything is the next region.
-        let gone = !here.is_empty() && here.iter().all(|machine| machine.host != HostStatus::Ok);
-        return Ok(match gone {
+        return Ok(match is_lost(work, round) {
             true => Next::Moves(RegionPhase::Skipped(Skip::Unreachable)),
             false => stays(confirm, Some(wait)),
         });
@@ -168,6 +167,16 @@ pub(super) fn confirming(
             Ok(again(confirm, cx.now, false, wait))
         }
     }
+}
+
+/// Whether no host answers any more of the machines that were put right. A list that is behind shows
+/// them as they were, and says nothing of that.
+fn is_lost(work: &RegionWork, round: &Round<'_>) -> bool {
+    let ours =
+        work.machines.iter().filter(|(_, machine)| machine.running && machine.is_on_target());
+    let mut ours = ours.map(|(id, _)| round.machines.iter().find(|machine| machine.id == *id));
+    !work.machines.is_empty()
+        && ours.all(|machine| machine.is_some_and(|machine| machine.host != HostStatus::Ok))
 }
 
 /// What keeps a region from being seen.

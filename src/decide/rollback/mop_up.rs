@@ -6,7 +6,7 @@ use super::{
         Context, Round, door,
         state::{Phase, RegionWork, Rollback},
     },
-    event,
+    event, pause,
     progress::rescan,
     region::order_machines,
     work::Listed,
@@ -31,6 +31,9 @@ pub(in crate::decide) fn mopping_up(
     if may_act {
         rollback.listed = Listed::all(round.machines, cx.now);
         order_machines(&mut rollback, cx, |work: &RegionWork| !work.is_left_alone());
+    }
+    if let Some(wait) = pause::news_of_waiting(&mut rollback, cx.now) {
+        tell(cx, &rollback, Reason::Waits { wait });
     }
     Phase::RolledBack(rollback)
 }

@@ -218,6 +218,28 @@ pub(super) fn lasts(rollback: &mut Rollback, cx: &mut Context<'_>) {
     rollback.pause = Some(pause);
 }
 
+/// What keeps machines from being put right that came back after the rollback, when that lasts and
+/// people do not know of it yet: the lease of somebody whose deploy goes on, say.
+pub(super) fn news_of_waiting(rollback: &mut Rollback, now: Timestamp) -> Option<Wait> {
+    let ours = rollback.regions.iter().filter(|work| !work.is_left_alone());
+    let mut open = ours.flat_map(|work| work.machines.values()).filter(|one| one.is_open());
+    let Some(wait) = open.find_map(|machine| machine.waits.clone()) else {
+        rollback.pause = None;
+        return None;
+    };
+    let pause = rollback.pause.get_or_insert_with(|| Pause::new(wait.clone(), now, now));
+    if !pause.wait.is_same_kind(&wait) {
+        pause.wait_since = now;
+    }
+    pause.wait = wait.clone();
+    let is_told = pause.told.iter().any(|told| told.is_same_kind(&wait));
+    if is_told || now.duration_since(pause.wait_since) < TOLD_AFTER {
+        return None;
+    }
+    pause.told.push(wait.clone());
+    Some(wait)
+}
+
 /// The platform cannot be read at all: nothing is done, and the pause goes on.
 pub(in crate::decide) fn not_seen(
     mut rollback: Box<Rollback>,

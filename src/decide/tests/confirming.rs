@@ -1,9 +1,10 @@
 //! What a region has to show on the known-good image, and for how long.
 
 use super::{
-    stage::{Stage, ratio},
+    stage::{Stage, put, ratio},
     *,
 };
+use crate::model::HostStatus;
 
 fn confirmed(stage: &Stage) -> usize {
     stage.told(EventKind::RollbackRegionConfirmed).len()
@@ -77,4 +78,39 @@ fn once_a_total_outage_is_proven_to_be_the_release_one_region_stops_no_other() {
     stage.put_right_now();
     stage.pass(60);
     assert_eq!(stage.told(EventKind::RollbackStopped).len(), 0);
+}
+
+/// The list is behind, and shows on the known-good image only the one whose host does not answer.
+#[test]
+fn machines_that_a_late_list_does_not_show_are_not_lost() {
+    let mut stage = Stage::trusted(&["m1", "m2", "m3"]);
+    stage.policy.thresholds.push(ratio());
+    stage.machine("m3").host = HostStatus::Unreachable;
+    stage.announce(2, "sha256:2");
+    let now = at(stage.second);
+    for id in ["m1", "m2"] {
+        put(stage.machine(id), 2, "sha256:2", now);
+    }
+    stage.serves = vec![("m1", 100.0, 50.0), ("m2", 100.0, 50.0)];
+    stage.begin();
+    stage.look();
+    let before = stage.machines.clone();
+    while !stage.rollback().regions[0].machines.values().all(state::MachineWork::is_on_target) {
+        stage.look();
+        stage.put_right_now();
+    }
+    stage.machines = before;
+    stage.serves = Vec::new();
+    stage.pass(33);
+    let phase = &stage.rollback().regions[0].phase;
+    assert!(matches!(phase, state::RegionPhase::Confirming(_)), "{phase:?}");
+    // But when the list has caught up, and none of their hosts answers, others prove it
+    for id in ["m1", "m2"] {
+        let now = at(stage.second);
+        put(stage.machine(id), 3, "sha256:1", now);
+        stage.machine(id).host = HostStatus::Unreachable;
+    }
+    stage.pass(40);
+    let phase = &stage.rollback().regions[0].phase;
+    assert_eq!(*phase, state::RegionPhase::Skipped(rollback::work::Skip::Unreachable));
 }

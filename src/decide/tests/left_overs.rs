@@ -132,3 +132,25 @@ fn the_same_image_under_an_old_number_is_watched_with_its_new_one_when_nobody_de
     assert_eq!(looked_at(&stage), ["m1", "m2"]);
     assert_eq!(watched(&stage), [1, 2, 4], "one watch goes on");
 }
+
+/// What the platform went back on, say: it was not among those that were told.
+#[test]
+fn one_that_serves_it_later_is_told_too() {
+    let mut stage = Stage::rolling_back(&["m1", "m2", "m3"]);
+    stage.announce(4, "sha256:4");
+    set_status(&mut stage, ReleaseStatus::Running);
+    let before = stage.machine("m3").clone();
+    for id in ["m1", "m3"] {
+        let now = at(stage.second);
+        put(stage.machine(id), 4, "sha256:4", now);
+    }
+    stage.pass(60);
+    *stage.machine("m3") = before;
+    stage.pass(60);
+    let told = stage.told(EventKind::ImageMixed);
+    let reasons: Vec<_> = told.iter().filter_map(|event| event.reason.clone()).collect();
+    let serves = |ids: &[&str]| Reason::QuarantinedServes {
+        machines: ids.iter().map(|id| MachineId::from(*id)).collect(),
+    };
+    assert_eq!(reasons, [serves(&["m2"]), serves(&["m2", "m3"])]);
+}

@@ -1,10 +1,10 @@
 //! After a rollback: what comes back is put right, as far as people let it, and what they set is left.
 
 use super::{
-    stage::{Stage, put, put_on},
+    stage::{Stage, put, put_on, puts},
     *,
 };
-use crate::model::{OperatorHold, Order};
+use crate::model::{OperatorHold, Order, Wait};
 
 /// m1 and m2 were put right a minute ago, and a clone of the bad release comes up.
 fn cloned(before: impl FnOnce(&mut Stage)) -> Stage {
@@ -85,4 +85,23 @@ fn what_somebody_sets_to_the_bad_image_is_told_and_left() {
     put(stage.machine("m2"), 3, "sha256:1", now);
     stage.pass(10);
     assert!(!stage.rollback().is_set_by_hand());
+}
+
+/// Somebody's deploy goes on, and holds the leases of what it writes.
+#[test]
+fn who_keeps_it_from_being_put_right_is_named_once() {
+    let mut stage = cloned(|_| {});
+    let owner = "ci@example.com".to_owned();
+    for _ in 0..60 {
+        stage.look();
+        if stage.pending(puts("m9")).is_some() {
+            let (owner, description) = (owner.clone(), String::new());
+            stage.answer(puts("m9"), Outcome::Put(PutOutcome::LeaseHeld { owner, description }));
+        }
+    }
+    let wait = Wait::Lease { machine: "m9".into(), owner };
+    assert_eq!(told(&stage), [&again(true), &Reason::Waits { wait }]);
+    // When it is free, nothing is waited for any more
+    stage.work(60, &[]);
+    assert_eq!(stage.rollback().pause, None);
 }

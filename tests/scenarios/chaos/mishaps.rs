@@ -93,6 +93,8 @@ pub fn policy(mode: &str) -> String {
 /// What comes to an end by itself, and what has to be ended.
 #[derive(Default)]
 pub struct Lasting {
+    /// Seconds by which the platform's clock is ahead.
+    ahead_s: i64,
     /// Machines whose process was killed: nobody is killed twice, or it would be the release's.
     killed: BTreeSet<String>,
     observes: bool,
@@ -238,6 +240,13 @@ impl Hour {
         self.happened(true, &told);
     }
 
+    fn set_clock(&mut self, seconds: i64) {
+        self.world.sim.set_skew(SignedDuration::from_secs(seconds));
+        let back = std::mem::replace(&mut self.lasting.ahead_s, seconds) - seconds;
+        // Time that comes a second time is not counted twice.
+        self.truth.hidden_for(u64::try_from(back).unwrap_or(0) * 1000);
+    }
+
     fn spoil_sight(&mut self) {
         let region = *of(&mut self.dice, &["iad", "lhr", "syd", "*"]);
         let told = match self.dice.roll(5) {
@@ -255,7 +264,7 @@ impl Hour {
             }
             3 => {
                 let seconds = *of(&mut self.dice, &[-120, -40, 0, 40, 120]);
-                self.world.sim.set_skew(SignedDuration::from_secs(seconds));
+                self.set_clock(seconds);
                 format!("the platform's clock is {seconds} s ahead")
             }
             _ => {
@@ -340,11 +349,11 @@ impl Hour {
 
     /// Peace: everything works again.
     pub async fn calm(&mut self) {
+        self.set_clock(0);
         let sim = &self.world.sim;
         sim.clear_faults();
         sim.allow_all();
         sim.set_quirks(Quirks::default());
-        sim.set_skew(SignedDuration::ZERO);
         for region in ["iad", "lhr", "syd", "*"] {
             sim.set_list_lag(region, Duration::ZERO);
         }

@@ -8,13 +8,14 @@ use std::{
 
 use tokio::time::Instant;
 use waveoff::{
-    model::{AppName, Event, EventKind::*, Machine, MachineState, Reason, event::ReleaseInfo},
+    model::{AppName, Event, EventKind::*, Machine, MachineState, event::ReleaseInfo},
     notify::text,
     ports::Lease,
     sim::{Sim, State},
     web::view::Phase,
 };
 
+use super::told::tells;
 use crate::mortal::Witness;
 
 /// Whose leases and releases are ours.
@@ -66,9 +67,13 @@ struct Known {
     /// Machines that are down because of us, with the instance that is to come up.
     ours: BTreeMap<String, String>,
     writes: BTreeMap<String, u32>,
-    /// Machines that serve an image that was rolled back, since when; and those told of.
+    /// Machines that run an image that was rolled back, those that serve it, since when; and
+    /// those told of, for as long as no list shows another on them.
+    running: BTreeMap<String, String>,
     serving: BTreeMap<String, (u64, String)>,
-    told: BTreeSet<String>,
+    told: BTreeMap<String, String>,
+    /// What lists said last that machines run.
+    listed: BTreeMap<String, String>,
     /// Milliseconds for which an image was looked at, and when machines were listed last.
     seen_ms: BTreeMap<String, u64>,
     listed_at: Option<u64>,
@@ -197,15 +202,21 @@ impl Truth {
         let (hidden, late_ms) = (t < book.hidden_until, book.late_ms);
         let known = book.apps.entry(app.to_owned()).or_default();
         let broken = known.capacity(app, &machines);
-        let serving: BTreeMap<String, String> = machines
-            .into_iter()
+        let up: BTreeSet<String> = machines
+            .iter()
             .filter(|one| one.up && one.reachable)
+            .map(|one| one.id.clone())
+            .collect();
+        known.running = machines
+            .into_iter()
             .filter_map(|one| Some((one.id, one.digest?)))
             .filter(|(_, digest)| known.undone.contains(digest))
             .collect();
+        let running = &known.running;
+        let serving = running.iter().filter(|(id, _)| up.contains(*id));
+        let serving: BTreeMap<_, _> =
+            serving.map(|(id, digest)| (id.clone(), digest.clone())).collect();
         known.serving.retain(|id, (_, digest)| serving.get(id) == Some(digest));
-        let still = &known.serving;
-        known.told.retain(|id| still.contains_key(id));
         let sees = !hidden && known.listed_at.is_some_and(|at| t < at + 20_000);
         let busy = serving.is_empty()
             || matches!(
@@ -216,8 +227,8 @@ impl Truth {
             );
         let mut silent = None;
         for (id, digest) in serving {
-            let (since, _) = known.serving.entry(id.clone()).or_insert((t, digest));
-            if known.told.contains(&id) {
+            let (since, digest) = known.serving.entry(id.clone()).or_insert((t, digest));
+            if known.told.get(&id) == Some(digest) {
                 continue;
             }
             if busy || !sees {
@@ -241,7 +252,10 @@ impl Truth {
         if let Some(id) = known.ours.keys().next() {
             return Some(format!("{app}: {id} is down because of us"));
         }
-        let untold = known.serving.keys().find(|id| !known.told.contains(*id));
+        let is_told =
+            |id: &str, digest: &str| known.told.get(id).is_some_and(|told| told == digest);
+        let mut serving = known.serving.iter();
+        let untold = serving.find(|(id, (_, digest))| !is_told(id, digest)).map(|(id, _)| id);
         match (phase, untold) {
             (Some(Phase::CountingDown | Phase::RollingBack | Phase::Confirming) | None, _) => {
                 Some(format!("{app} is {phase:?}"))
@@ -288,6 +302,10 @@ impl Known {
     /// Counts the time between two lists.
     fn listed(&mut self, t: u64, machines: &[Machine]) {
         let gap = self.listed_at.replace(t).map_or(0, |at| t - at);
+        let digests = machines.iter().filter_map(|one| Some((one.id.to_string(), one.digest()?)));
+        self.listed.extend(digests.map(|(id, digest)| (id, digest.to_string())));
+        let listed = &self.listed;
+        self.told.retain(|id, told| listed.get(id).is_none_or(|digest| digest == told));
         let up = machines.iter().filter(|one| matches!(one.state, MachineState::Started));
         let digests: BTreeSet<_> = up.filter_map(Machine::digest).collect();
         for digest in digests.into_iter().filter(|_| gap <= CONTIGUOUS_MS) {
@@ -340,7 +358,8 @@ impl Known {
                 self.touched.clear();
                 self.confirmed = 0;
                 let mut evidence = event.evidence.iter();
-                self.is_outage = evidence.any(|one| one.share().is_some_and(|share| share >= 0.9));
+                self.is_outage =
+                    evidence.any(|one| one.share_lately().is_some_and(|share| share >= 0.9));
             }
             RollbackRegionConfirmed => self.confirmed += 1,
             RollbackCompleted => {
@@ -357,22 +376,14 @@ impl Known {
             _ => {}
         }
         let reason = format!("{:?}", event.reason);
-        self.told.extend(self.serving.keys().filter(|id| reason.contains(*id)).cloned());
+        // Told as they were listed last.
+        let named = self.listed.iter().filter(|(id, _)| reason.contains(*id));
+        self.told.extend(named.map(|(id, runs)| (id.clone(), runs.clone())));
         if tells(event) {
-            let of = self.serving.iter().filter(|(_, (_, serves))| *serves == digest);
-            self.told.extend(of.map(|(id, _)| id.clone()));
+            let of = self.running.iter().filter(|(_, runs)| **runs == digest);
+            self.told.extend(of.map(|(id, runs)| (id.clone(), runs.clone())));
         }
         wrong
-    }
-}
-
-/// Whether people learn from it that the image of its release serves.
-fn tells(event: &Event) -> bool {
-    match event.kind {
-        ReleaseDetected => event.reason == Some(Reason::RolledBackBefore),
-        ReleaseDegraded | HoldPlaced | RollbackPlanned | RollbackStarted | RollbackPaused
-        | RollbackResumed | RollbackFailed => true,
-        _ => false,
     }
 }
 
