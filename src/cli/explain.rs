@@ -165,7 +165,6 @@ fn machines(machines: &[MachineView]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use crate::model::{Block, EventKind, Evidence, Kind, Tally, Unit, Verdict};
     use crate::web::explain::ToldView;
     use jiff::Timestamp;
