@@ -45,14 +45,15 @@ pub fn draw(families: &[Family], seed: u64) -> String {
             "<text x=\"{x:.0}\" y=\"{y:.0}\" text-anchor=\"middle\">{minute} min</text>"
         );
     }
+    let mut labels = Vec::new();
     for (family, colour) in families.iter().zip(COLOURS) {
-        one(&mut svg, family, colour, seed);
+        one(&mut svg, family, colour, seed, &mut labels);
     }
     svg.push_str("</svg>\n");
     svg
 }
 
-fn one(svg: &mut String, family: &Family, colour: &str, seed: u64) {
+fn one(svg: &mut String, family: &Family, colour: &str, seed: u64, labels: &mut Vec<(f64, f64)>) {
     let scene = (family.draw)(&mut Dice::new(seed));
     let lived: Lived = life::live(&scene, seed, &life::learn(&scene, seed));
     let mut path = String::new();
@@ -64,6 +65,11 @@ fn one(svg: &mut String, family: &Family, colour: &str, seed: u64) {
         let step = if number == 0 { 'M' } else { 'L' };
         let _infallible = write!(path, "{step}{:.0} {:.0}", end.0, end.1);
     }
+    // No label on another.
+    while labels.iter().any(|(x, y)| (x - end.0).abs() < 120.0 && (y - end.1).abs() < 13.0) {
+        end.1 += 1.0;
+    }
+    labels.push(end);
     let undone = lived.undone.map(|at| format!(", undone at {at:.0} s")).unwrap_or_default();
     let _infallible = writeln!(
         svg,

@@ -202,6 +202,11 @@ pub trait Room {
     fn must_last(&self) -> Option<(&'static str, std::time::Duration)> {
         None
     }
+    /// The same as it would be read from elsewhere, with a limit so many times as high; `None`: it is
+    /// read from nothing that keeps its past.
+    fn elsewhere(&self, _origin: &Origin, _times: f64) -> Option<ThresholdKind> {
+        None
+    }
     /// The limit in words, for those who check their configuration.
     fn describe(&self) -> String;
     /// What a region that confirms the known-good image shows of it, against the evidence by which
