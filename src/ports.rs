@@ -252,8 +252,10 @@ pub struct ServerQuery<'a> {
     pub url: Option<&'a str>,
     /// What it is to be shown; `None`: of the platform's own the platform's token, else nothing.
     pub token: Option<&'a str>,
-    /// In `PromQL`; answered as of now.
+    /// In `PromQL`.
     pub query: &'a str,
+    /// As of when; `None`: as of now.
+    pub at: Option<Timestamp>,
 }
 
 /// One series of an answer: its labels, `__name__` among them, and samples with the times at which

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Case, Look, Onset, Own, Round, Took,
     beside::Beside,
+    blocks::Blocks,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
@@ -56,6 +57,9 @@ pub struct Counted {
     /// When the share rose above its limit, as the alarm saw it.
     #[serde(default)]
     risen_at: Option<Timestamp>,
+    /// The last blocks, for people.
+    #[serde(default)]
+    blocks: Blocks,
 }
 
 impl Counted {
@@ -74,7 +78,12 @@ impl Counted {
             control: Tally::default(),
             beside: Beside::default(),
             risen_at: None,
+            blocks: Blocks::default(),
         }
+    }
+
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     pub(super) fn regions(&self) -> &BTreeMap<Region, Tally> {
@@ -170,12 +179,19 @@ impl Counted {
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
         // Its first block begins with its first process, not with the first look.
-        took.closed = self.detector.is_started()
-            && self.detector.close_if_due(round.now, &settings).is_some();
+        took.closed = self.detector.is_started() && self.close_if_due(&settings, round.now);
         if self.detector.alarmed() && self.risen_at.is_none() {
             self.risen_at = self.recent.rose_at(self.detector.p0()).or(Some(round.now));
         }
         took
+    }
+
+    fn close_if_due(&mut self, settings: &RatioSettings, now: Timestamp) -> bool {
+        let (n, k) = self.detector.totals();
+        let Some(ln_odds) = self.detector.close_if_due(now, settings) else { return false };
+        let (all, bad) = self.detector.totals();
+        self.blocks.close(now, Tally { n: all - n, k: bad - k }, ln_odds, self.control);
+        true
     }
 
     /// Compares the release with the known-good one beside it, where machines of both were read.
@@ -265,6 +281,7 @@ impl Counted {
         }
         evidence.verdict = if self.detector.alarmed() {
             evidence.lately = self.lately(n, k);
+            evidence.last_blocks = self.blocks.iter().copied().collect();
             Verdict::Breach
         } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
             Verdict::Inconclusive
