@@ -280,6 +280,7 @@ fn another_image_that_is_lost_does_not_end_what_a_person_ordered() {
     also_pending(&mut stage, "sha256:7", false);
     answer_other(&mut stage, Outcome::ImageMissing);
     assert!(matches!(stage.state.phase, Phase::CheckingImage { .. }), "{:?}", stage.state.phase);
+    assert_eq!(asked(&stage), ["registry.fly.io"], "it is not begun anew");
 }
 
 /// The daily look-up is one at a time, and tells what is gone once.
