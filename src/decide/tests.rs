@@ -285,6 +285,7 @@ mod confirming;
 mod control;
 mod credentials;
 mod families;
+mod floors;
 mod given_up;
 mod guards;
 mod hands;

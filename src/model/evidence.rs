@@ -183,6 +183,20 @@ pub struct Evidence {
     /// Whether it can say anything about the app at all; one that cannot decides nothing.
     #[serde(default = "yes")]
     pub applies: bool,
+    /// The limit is not the one that was written.
+    #[serde(default)]
+    pub raised: Option<Raised>,
+}
+
+/// A limit that was raised, because the app stood above it before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Raised {
+    /// What it was, and is now.
+    pub from: f64,
+    pub to: f64,
+    /// What ran then, and with what share.
+    pub by: String,
+    pub share: f64,
 }
 
 fn yes() -> bool {

@@ -15,7 +15,7 @@ use super::{
     onset::First,
     signed,
 };
-use crate::model::{Count, Evidence, Note, Oddity, Origin, Region, Since, Tally, Verdict};
+use crate::model::{Count, Evidence, Note, Oddity, Origin, Raised, Region, Since, Tally, Verdict};
 
 /// Blocks with events in them before anything is said for a release.
 const BLOCKS_MIN: u32 = 3;
@@ -34,6 +34,9 @@ pub struct Counted {
     /// What is looked for: another question has other answers.
     question: String,
     detector: RatioDetector,
+    /// The limit in force is not the written one.
+    #[serde(default)]
+    raised: Option<Raised>,
     /// All events so far, as the pages have them, and those that wait for what they are among.
     raw: Tally,
     waiting: Tally,
@@ -67,6 +70,7 @@ impl Counted {
             inconsistent: false,
             odd: None,
             detector: RatioDetector::new(share, strict),
+            raised: None,
             detecting_since: now,
             first: First::default(),
             recent: Recent::default(),
@@ -75,6 +79,12 @@ impl Counted {
             beside: Beside::default(),
             risen_at: None,
         }
+    }
+
+    /// The limit in force, where `written` is what was written.
+    fn limit(&self, written: f64) -> f64 {
+        let raised = self.raised.as_ref().filter(|one| one.from.to_bits() == written.to_bits());
+        raised.map_or(written, |raised| raised.to)
     }
 
     pub(super) fn regions(&self) -> &BTreeMap<Region, Tally> {
@@ -98,6 +108,17 @@ impl Counted {
             self.begin_anew(now);
         }
         self.recent = Recent::default();
+    }
+
+    /// Judges by another limit from now on, where it is another.
+    pub(super) fn raise(&mut self, raised: Option<&Raised>, written: f64, now: Timestamp) {
+        if self.raised.as_ref() == raised {
+            return;
+        }
+        self.raised = raised.cloned();
+        let limit = raised.map_or(written, |raised| raised.to);
+        self.detector = RatioDetector::new(limit, self.detector.is_strict());
+        self.begin_anew(now);
     }
 
     fn begin_anew(&mut self, now: Timestamp) {
@@ -249,6 +270,10 @@ impl Counted {
     }
 
     fn judge(&self, evidence: &mut Evidence) {
+        if let Some(raised) = &self.raised {
+            evidence.limit = raised.to;
+            evidence.raised = Some(raised.clone());
+        }
         evidence.control = Some(self.control).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
         let (n, k) = self.detector.totals();
         evidence.bad = k;
@@ -280,7 +305,7 @@ impl Counted {
 /// Whether a counting threshold's state was made for this question, share and mode.
 pub(super) fn fits(own: &Own, question: &str, (share, strict): (f64, bool)) -> bool {
     matches!(own, Own::Counted(counted)
-        if counted.detector.judges(share, strict) && counted.question == question)
+        if counted.detector.judges(counted.limit(share), strict) && counted.question == question)
 }
 
 pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin) -> Took {
