@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::MachineId,
+    ids::{MachineId, Region},
     machine::{MachineState, Transition},
     observation::Oddity,
     policy::Kind,
@@ -134,6 +134,10 @@ pub enum Note {
     NotFed(NotFed),
     /// Counted, and not enough of it to tell.
     Undecided,
+    /// A share: the whole is within the limit, and this region, whose numbers these are, is not.
+    InRegion {
+        region: Region,
+    },
     /// A gauge: above its bound for this long, on so many machines.
     Above {
         machines: u32,

@@ -13,6 +13,7 @@ use super::{
         recent::Recent,
     },
     onset::First,
+    places::{Found, Places},
     signed,
 };
 use crate::model::{Count, Evidence, Note, Oddity, Origin, Raised, Region, Since, Tally, Verdict};
@@ -34,6 +35,11 @@ pub struct Counted {
     /// What is looked for: another question has other answers.
     question: String,
     detector: RatioDetector,
+    /// The same region by region, and where a breach was found.
+    #[serde(default)]
+    places: Places,
+    #[serde(default)]
+    found: Option<Found>,
     /// The limit in force is not the written one.
     #[serde(default)]
     raised: Option<Raised>,
@@ -70,6 +76,8 @@ impl Counted {
             inconsistent: false,
             odd: None,
             detector: RatioDetector::new(share, strict),
+            places: Places::default(),
+            found: None,
             raised: None,
             detecting_since: now,
             first: First::default(),
@@ -103,8 +111,8 @@ impl Counted {
 
     pub(super) fn forget_alarms(&mut self, now: Timestamp) {
         // What leans against it would be an alarm with the next block, however well it is by then.
-        let leans = self.detector.ln_odds().is_some_and(|odds| odds > 0.0);
-        if self.detector.alarmed() || leans {
+        let leans = self.ln_odds().is_some_and(|odds| odds > 0.0);
+        if self.found.is_some() || leans {
             self.begin_anew(now);
         }
         self.recent = Recent::default();
@@ -117,13 +125,34 @@ impl Counted {
         }
         self.raised = raised.cloned();
         let limit = raised.map_or(written, |raised| raised.to);
+        let has_begun = self.detector.is_started();
         self.detector = RatioDetector::new(limit, self.detector.is_strict());
-        self.begin_anew(now);
+        if has_begun {
+            self.begin_anew(now);
+        }
+    }
+
+    /// ln E of the whole and its regions together.
+    fn ln_odds(&self) -> Option<f64> {
+        self.detector.ln_odds().map(|whole| self.places.with(whole))
+    }
+
+    /// The counts, and the last rounds, of what breaches: a region, where only that does.
+    fn accused(&self) -> (&RatioDetector, &Recent) {
+        match &self.found {
+            Some(Found::In(region)) => self
+                .places
+                .get(region)
+                .map_or((&self.detector, &self.recent), |one| (&one.detector, &one.recent)),
+            Some(Found::Whole) | None => (&self.detector, &self.recent),
+        }
     }
 
     fn begin_anew(&mut self, now: Timestamp) {
         self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
         self.detector.start(now);
+        self.places.begin_anew();
+        self.found = None;
         self.first.is_over();
         self.beside.begin_anew();
         self.risen_at = None;
@@ -167,7 +196,10 @@ impl Counted {
             let Some(fed) = self.reconcile(count) else { continue };
             self.detector.start(began);
             self.detector.add(fed.n, fed.k);
-            self.regions.entry(look.machine.region.clone()).or_default().add(fed.n, fed.k);
+            let region = &look.machine.region;
+            self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
+            let limit = (self.detector.p0(), self.detector.is_strict());
+            self.places.add(region, (began, round.now), fed, limit);
             if count.since == Since::LastScrape {
                 release.add(fed.n, fed.k);
             }
@@ -193,10 +225,25 @@ impl Counted {
         // Its first block begins with its first process, not with the first look.
         took.closed = self.detector.is_started()
             && self.detector.close_if_due(round.now, &settings).is_some();
-        if self.detector.alarmed() && self.risen_at.is_none() {
-            self.risen_at = self.recent.rose_at(self.detector.p0()).or(Some(round.now));
+        if took.closed {
+            self.places.close(round.now, &settings);
+            self.find(&settings);
+        }
+        if self.found.is_some() && self.risen_at.is_none() {
+            let (_, recent) = self.accused();
+            self.risen_at = recent.rose_at(self.detector.p0()).or(Some(round.now));
         }
         took
+    }
+
+    /// Whether it is a breach by now, and of what.
+    fn find(&mut self, settings: &RatioSettings) {
+        let needed = RatioDetector::needed(settings.alpha);
+        let (Some(whole), None) = (self.detector.ln_odds(), &self.found) else { return };
+        let together = self.places.with(whole) >= needed && self.detector.has_blocks_enough();
+        if together {
+            self.found = Some(self.places.found(whole, needed));
+        }
     }
 
     /// Compares the release with the known-good one beside it, where machines of both were read.
@@ -224,21 +271,22 @@ impl Counted {
             return;
         }
         self.detecting_since = now;
-        if !self.detector.alarmed() && self.detector.is_started() {
+        if self.found.is_none() && self.detector.is_started() {
             self.begin_anew(now);
         }
     }
 
     /// An alarm whose cause is clearly over is taken back: the detector begins anew.
     fn forgive(&mut self, now: Timestamp) -> bool {
-        if !self.detector.alarmed() {
+        if self.found.is_none() {
             return false;
         }
-        let (n, k) = self.detector.totals();
+        let (detector, recent) = self.accused();
+        let (n, k) = detector.totals();
         let p0 = self.detector.p0();
         // A regression that came late is diluted by what was well before it: that asks for more.
         let then = (k / n.max(1.0)).max(1.5 * p0);
-        let over = self.recent.is_within(p0, then);
+        let over = recent.is_within(p0, then);
         if over {
             self.begin_anew(now);
         }
@@ -247,7 +295,8 @@ impl Counted {
 
     /// The last while, where it is much worse than the whole.
     fn lately(&self, n: f64, k: f64) -> Option<Tally> {
-        let (late, bad) = self.recent.since_it_rose(self.detector.p0())?;
+        let (_, recent) = self.accused();
+        let (late, bad) = recent.since_it_rose(self.detector.p0())?;
         let much_worse = bad * n >= LATE_BY * k * late;
         much_worse.then_some(Tally { n: late, k: bad })
     }
@@ -258,14 +307,14 @@ impl Counted {
     }
 
     fn onset(&self) -> Onset {
-        let (n, k) = self.detector.totals();
+        let (n, k) = self.accused().0.totals();
         let at_once = self.first.is_bad(self.detector.p0()) && self.lately(n, k).is_none();
         if at_once { Onset::AtOnce } else { Onset::Later }
     }
 
     /// Whether too little was counted, or it leans against the release without proof.
     fn is_undecided(&self, n: f64, k: f64) -> bool {
-        let leans = k > self.detector.p0() * n && self.detector.ln_odds().is_some_and(|e| e > 0.0);
+        let leans = k > self.detector.p0() * n && self.ln_odds().is_some_and(|e| e > 0.0);
         self.detector.blocks() < BLOCKS_MIN || leans
     }
 
@@ -275,11 +324,11 @@ impl Counted {
             evidence.raised = Some(raised.clone());
         }
         evidence.control = Some(self.control).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
-        let (n, k) = self.detector.totals();
+        let (n, k) = self.accused().0.totals();
         evidence.bad = k;
         evidence.total = n;
         evidence.value = (n > 0.0).then(|| k / n);
-        evidence.ln_odds = self.detector.ln_odds();
+        evidence.ln_odds = self.ln_odds();
         evidence.blocks = self.detector.blocks();
         if self.inconsistent {
             let Tally { n: total, k: bad } = self.raw;
@@ -288,7 +337,7 @@ impl Counted {
             evidence.ln_odds = None;
             return;
         }
-        evidence.verdict = if self.detector.alarmed() {
+        evidence.verdict = if self.found.is_some() {
             evidence.lately = self.lately(n, k);
             Verdict::Breach
         } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
@@ -299,6 +348,9 @@ impl Counted {
         // Events may have come of which no block is complete yet: that is little, and not nothing.
         let undecided = self.raw.n > 0.0 && evidence.verdict == Verdict::Inconclusive;
         evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
+        if let Some(Found::In(region)) = &self.found {
+            evidence.note = Some(Note::InRegion { region: region.clone() });
+        }
     }
 }
 

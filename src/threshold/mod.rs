@@ -19,6 +19,7 @@ pub mod gauge;
 pub mod keys;
 pub mod latency;
 mod onset;
+mod places;
 pub mod promql;
 pub mod ratio;
 pub mod seen;

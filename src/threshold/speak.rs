@@ -88,6 +88,7 @@ pub fn remark(note: &Note, source: &str) -> String {
             format!("no data for {seconds} s, and no_data = \"breach\"")
         }
         Note::Unmatched => format!("{source} matches no series on any machine"),
+        Note::InRegion { region } => format!("in {region}"),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }
