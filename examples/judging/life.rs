@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 use waveoff::{
-    decide::{AppState, Command, CommandId, Input, Outcome, distress, step},
+    decide::{AppState, Command, CommandId, Input, Outcome, distress, state::Phase, step},
     model::{
         Act, AppName, Count, EventKind, Machine, MachineSample, Observation, Order, OrgContext,
         Policy, Readings, Release, ReleaseStatus, ReleaseVersion, Signed, Since, SourceName,
@@ -40,6 +40,8 @@ pub struct Lived {
     pub held: bool,
     pub held_in_the_end: bool,
     pub trusted: Option<f64>,
+    /// ln E of the threshold that counts requests, as often as it changed, and when.
+    pub odds: Vec<(f64, f64)>,
     /// Every second from `BEGINS` on.
     pub seconds: Vec<Second>,
 }
@@ -152,6 +154,7 @@ impl Stage {
         let pause = done.wake_at.duration_since(at(t)).as_secs_f64();
         course.next = (t + pause).max(t + 1.0).ceil();
         if one == 0 {
+            self.lived.see(&course.state.phase, t);
             for event in &done.events {
                 self.lived.note(event.kind, t);
             }
@@ -266,6 +269,23 @@ impl Course {
 }
 
 impl Lived {
+    /// Notes how the odds are while the release is watched.
+    fn see(&mut self, phase: &Phase, t: f64) {
+        let (Phase::Watching(watch)
+        | Phase::Held { watch, .. }
+        | Phase::CheckingImage { watch, .. }) = phase
+        else {
+            return;
+        };
+        let share = watch.evidence.iter().find(|one| one.threshold == SHARE);
+        let odds = share.and_then(|one| one.ln_odds);
+        if let Some(odds) = odds
+            .filter(|odds| self.odds.last().is_none_or(|last| last.1.to_bits() != odds.to_bits()))
+        {
+            self.odds.push((t, odds));
+        }
+    }
+
     fn note(&mut self, kind: EventKind, t: f64) {
         match kind {
             EventKind::RollbackStarted => {

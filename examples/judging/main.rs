@@ -15,6 +15,7 @@ mod families;
 mod healthy;
 mod host;
 mod life;
+mod picture;
 mod policy;
 mod rules;
 mod run;
@@ -31,7 +32,7 @@ use self::{bars::Bars, families::Family};
 /// Judges simulated releases, healthy and bad ones, and counts what comes of it.
 #[derive(Parser)]
 struct Arguments {
-    /// Only families whose name begins so; may be given several times.
+    /// Only the family of this name, or those whose names begin so; may be given several times.
     #[arg(long)]
     family: Vec<String>,
     /// Lives per family.
@@ -46,21 +47,34 @@ struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Draw the odds of one life of each of these families, as SVG, and end.
+    #[arg(long)]
+    picture: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let wanted = |family: &Family| {
-        let mut names = arguments.family.iter();
-        arguments.family.is_empty() || names.any(|name| family.name.starts_with(name.as_str()))
+    let all = families::all();
+    // A whole name is that family alone.
+    let is_whole = |name: &str| all.iter().any(|family| family.name == name);
+    let is_called = |family: &Family, name: &str| {
+        family.name == name || (!is_whole(name) && family.name.starts_with(name))
     };
-    let families: Vec<Family> = families::all().into_iter().filter(wanted).collect();
+    let wanted = |family: &&Family| {
+        let mut names = arguments.family.iter();
+        arguments.family.is_empty() || names.any(|name| is_called(family, name))
+    };
+    let families: Vec<Family> = all.iter().filter(wanted).copied().collect();
     if families.is_empty() {
         eprintln!("no family has such a name; --list names them");
         return ExitCode::from(2);
     }
     if arguments.list {
         print!("{}", table::list(&families));
+        return ExitCode::SUCCESS;
+    }
+    if arguments.picture {
+        print!("{}", picture::draw(&families, arguments.seed));
         return ExitCode::SUCCESS;
     }
     let bars = Bars::new(families.len(), arguments.runs);

@@ -16,8 +16,7 @@ const FLAGGER_FAILED: u32 = 5;
 const POINTS_MIN: usize = 5;
 const CERTAIN: f64 = 2.326;
 
-pub const NAMES: [&str; 5] =
-    ["2 of 3 at 30 s", "2 of 3 at 60 s", "Flagger", "Prometheus for 1m", "Mann-Whitney"];
+pub const NAMES: [&str; 5] = ["2/3 at 30 s", "2/3 at 60 s", "Flagger", "for: 1m", "Mann-Whitney"];
 
 /// When each rule would have undone the release, in seconds since the deploy began.
 pub fn judge(seconds: &[Second]) -> [Option<f64>; 5] {

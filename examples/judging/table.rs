@@ -38,7 +38,7 @@ pub fn text(results: &[Result]) -> String {
     };
     if of(&[Nature::Healthy, Nature::Exempt]).next().is_some() {
         text.push_str(
-            "Healthy releases: rolled back, of 1000 (held and told by Waveoff, of 1000)\n",
+            "Healthy releases: rolled back, of 1000 (Waveoff: held, and only told, of 1000)\n",
         );
         heading(&mut text, "held  told");
         for result in of(&[Nature::Healthy, Nature::Exempt]) {
@@ -54,7 +54,7 @@ pub fn text(results: &[Result]) -> String {
     }
     if of(&[Nature::Bad]).next().is_some() {
         text.push_str(
-            "Bad releases: undone, in %, after median / 95th percentile in seconds (told by Waveoff, and trusted, in %)\n",
+            "Bad releases: undone, in %, after median/95th percentile in seconds (only told, and trusted, in %)\n",
         );
         heading(&mut text, "told  trusted");
         for result in of(&[Nature::Bad]) {
@@ -75,7 +75,7 @@ pub fn text(results: &[Result]) -> String {
 fn heading(text: &mut String, extra: &str) {
     let _infallible = write!(text, "{:<21} {:>13}", "", "Waveoff");
     for rule in rules::NAMES {
-        let _infallible = write!(text, " {rule:>17}");
+        let _infallible = write!(text, " {rule:>12}");
     }
     let _infallible = writeln!(text, "  {extra}");
 }
@@ -86,7 +86,7 @@ fn line(text: &mut String, result: &Result, cell: impl Fn(&Judged) -> String, ex
     let name = format!("{}{own}{exempt}", result.name);
     let _infallible = write!(text, "{name:<21}");
     for (number, judged) in result.judged.iter().enumerate() {
-        let width = if number == 0 { 13 } else { 17 };
+        let width = if number == 0 { 13 } else { 12 };
         let _infallible = write!(text, " {:>width$}", cell(judged));
     }
     let _infallible = writeln!(text, " {extra}");
@@ -142,7 +142,7 @@ fn precision(text: &mut String, results: &[Result]) {
         };
         let _infallible = write!(
             text,
-            "{name:<18} finds {:>5.1} % of bad releases, undoes {:>5.1} of 1000 healthy ones",
+            "{name:<13} finds {:>5.1} % of bad releases, undoes {:>5.1} of 1000 healthy",
             found * 100.0,
             falsely * 1000.0
         );

@@ -152,6 +152,7 @@ mod tests {
             ln_odds: None,
             ln_odds_needed: None,
             blocks: 1,
+            last_blocks: Vec::new(),
             control: None,
             note: None,
             may_roll_back: true,

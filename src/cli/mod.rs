@@ -8,11 +8,13 @@ mod act;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod follow;
 pub mod history;
 mod hold;
 mod receiver;
 mod releases;
+mod replay;
 mod run;
 mod sim;
 pub mod status;
@@ -22,7 +24,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{sim::serve::Options, web::operator::TOKEN_VARIABLE};
+use crate::{ports::Clock, sim::serve::Options, web::operator::TOKEN_VARIABLE};
 
 /// Another daemon uses the data directory.
 const EXIT_IN_USE: i32 = 3;
@@ -97,6 +99,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show how a release came to its verdict: block by block, region by region, machine by machine.
+    Explain {
+        app: String,
+        /// Its number (v42), its tag or its digest; without it, the one that is dealt with, or the newest.
+        release: Option<String>,
+        /// Where the daemon's API is.
+        #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
+        url: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Judge an app's past by its thresholds: what would have been rolled back, when, and on which
+    /// evidence; and what other limits would have made of it.
+    Replay(Box<replay::Replay>),
     #[command(flatten)]
     Act(act::Act),
     /// Hold an app, or all of them: nothing is rolled back, at once and at any moment of a rollback.
@@ -215,6 +232,10 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             history::run(&url, &app, limit, json, &mut out).await
         }
         Command::Releases { app, url, json } => releases::run(&url, &app, json, &mut out).await,
+        Command::Explain { app, release, url, json } => {
+            explain::run(&url, &app, release.as_deref(), json, &mut out).await
+        }
+        Command::Replay(what) => replay::run(*what, Clock::system().now(), &mut out).await,
         Command::Act(act) => act::run(act, &mut out).await,
         Command::Hold { app, all: _, reason, length, by, url, token, json } => {
             let wish = hold::Wish::Hold { app, reason, length, by };

@@ -352,6 +352,8 @@ impl AppTask {
             self.fetch_lines(course, machines, suspicious);
         }
         self.ports.board.know(&self.app, super::known::releases(&course.state));
+        let explained = super::explained::explained(&course.state, &course.machines, now);
+        self.ports.board.explain(&self.app, explained);
         self.ports.board.publish(view);
         // A round is never far behind: the clock of the day may be put back.
         let pause = Duration::try_from(wake_at.duration_since(self.ports.clock.now()));

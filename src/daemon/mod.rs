@@ -10,6 +10,7 @@ mod counted;
 pub mod delivery;
 mod desk;
 mod document;
+mod explained;
 mod known;
 mod logs;
 mod lookout;

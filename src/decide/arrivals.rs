@@ -26,7 +26,7 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
         fleet::learn_from_ledger(&mut phase, &mut cx.memory, ledger);
     }
     let phase = rollback::mind_rivals(phase, cx, round.machines, ledger);
-    let newest = fleet::newest_change(&cx.memory, phase.dealing(), round.machines, ledger);
+    let newest = fleet::newest_change(&cx.memory, &phase, round.machines, ledger);
     let Some(newest) = newest else {
         return look_for_left_overs(phase, cx, round);
     };

@@ -1,5 +1,6 @@
 //! Evidence: for each threshold, the numbers a person needs to check a decision.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -153,6 +154,18 @@ pub enum Note {
     Said(String),
 }
 
+/// One closed block of a detector: what was counted in it, and the odds after it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    /// When it was closed.
+    pub at: Timestamp,
+    pub tally: Tally,
+    /// ln E after it.
+    pub ln_odds: f64,
+    /// The same time on the machines that still run the known-good release.
+    pub control: Tally,
+}
+
 /// One threshold's numbers for one release at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -178,6 +191,9 @@ pub struct Evidence {
     pub ln_odds_needed: Option<f64>,
     /// Detector blocks that went into it.
     pub blocks: u32,
+    /// The last of these blocks, the oldest first; only of a breach, which is looked into later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_blocks: Vec<Block>,
     /// The same threshold on the machines that still run the known-good release: bad and total.
     pub control: Option<(f64, f64)>,
     /// Why there is no verdict, or what tripped.

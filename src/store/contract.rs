@@ -372,6 +372,7 @@ async fn numbers_that_json_lacks_do_not_make_an_event_unreadable() {
             ln_odds: Some(f64::INFINITY),
             ln_odds_needed: None,
             blocks: 1,
+            last_blocks: Vec::new(),
             control: Some((f64::NAN, 1.0)),
             note: None,
             may_roll_back: true,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Case, Look, Onset, Own, Round, Took,
     beside::Beside,
+    blocks::Blocks,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
@@ -65,6 +66,9 @@ pub struct Counted {
     /// When the share rose above its limit, as the alarm saw it.
     #[serde(default)]
     risen_at: Option<Timestamp>,
+    /// The last blocks, for people.
+    #[serde(default)]
+    blocks: Blocks,
 }
 
 impl Counted {
@@ -86,6 +90,7 @@ impl Counted {
             control: Tally::default(),
             beside: Beside::default(),
             risen_at: None,
+            blocks: Blocks::default(),
         }
     }
 
@@ -93,6 +98,10 @@ impl Counted {
     fn limit(&self, written: f64) -> f64 {
         let raised = self.raised.as_ref().filter(|one| one.from.to_bits() == written.to_bits());
         raised.map_or(written, |raised| raised.to)
+    }
+
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     pub(super) fn regions(&self) -> &BTreeMap<Region, Tally> {
@@ -223,12 +232,7 @@ impl Counted {
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
         // Its first block begins with its first process, not with the first look.
-        took.closed = self.detector.is_started()
-            && self.detector.close_if_due(round.now, &settings).is_some();
-        if took.closed {
-            self.places.close(round.now, &settings);
-            self.find(&settings);
-        }
+        took.closed = self.detector.is_started() && self.close_if_due(&settings, round.now);
         if self.found.is_some() && self.risen_at.is_none() {
             let (_, recent) = self.accused();
             self.risen_at = recent.rose_at(self.detector.p0()).or(Some(round.now));
@@ -244,6 +248,17 @@ impl Counted {
         if together {
             self.found = Some(self.places.found(whole, needed));
         }
+    }
+
+    fn close_if_due(&mut self, settings: &RatioSettings, now: Timestamp) -> bool {
+        let (n, k) = self.detector.totals();
+        let Some(whole) = self.detector.close_if_due(now, settings) else { return false };
+        self.places.close(now, settings);
+        self.find(settings);
+        let (all, bad) = self.detector.totals();
+        let ln_odds = self.places.with(whole);
+        self.blocks.close(now, Tally { n: all - n, k: bad - k }, ln_odds, self.control);
+        true
     }
 
     /// Compares the release with the known-good one beside it, where machines of both were read.
@@ -339,6 +354,7 @@ impl Counted {
         }
         evidence.verdict = if self.found.is_some() {
             evidence.lately = self.lately(n, k);
+            evidence.last_blocks = self.blocks.iter().copied().collect();
             Verdict::Breach
         } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
             Verdict::Inconclusive

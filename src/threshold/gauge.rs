@@ -131,6 +131,11 @@ impl Room for Gauge {
         Some((FOR, self.sustain))
     }
 
+    fn elsewhere(&self, origin: &Origin, times: f64) -> Option<ThresholdKind> {
+        let max = self.max * times;
+        Some(ThresholdKind::Gauge(Self { max, from: origin.clone(), ..self.clone() }))
+    }
+
     fn describe(&self) -> String {
         let (max, unit, source) = self.terms();
         format!(

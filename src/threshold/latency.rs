@@ -112,6 +112,11 @@ impl Room for Latency {
         (self.share().0, Unit::SlowerThan(self.bound_s), source)
     }
 
+    fn elsewhere(&self, origin: &Origin, times: f64) -> Option<ThresholdKind> {
+        let bound_s = self.bound_s * times;
+        Some(ThresholdKind::Latency(Self { bound_s, from: origin.clone(), ..self.clone() }))
+    }
+
     fn describe(&self) -> String {
         format!(
             "at most {} of {}{} slower than {}{}",

@@ -10,6 +10,7 @@
 //! directory that the compiler then asks for; `tests/tidy` holds that it is named nowhere else.
 
 mod beside;
+pub mod blocks;
 pub mod checks;
 mod confirm;
 pub mod counted;
@@ -209,6 +210,11 @@ pub trait Room {
     fn must_last(&self) -> Option<(&'static str, std::time::Duration)> {
         None
     }
+    /// The same as it would be read from elsewhere, with a limit so many times as high; `None`: it is
+    /// read from nothing that keeps its past.
+    fn elsewhere(&self, _origin: &Origin, _times: f64) -> Option<ThresholdKind> {
+        None
+    }
     /// The limit in words, for those who check their configuration.
     fn describe(&self) -> String;
     /// What a region that confirms the known-good image shows of it, against the evidence by which
@@ -327,6 +333,7 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 0,
+        last_blocks: Vec::new(),
         control: None,
         note: None,
         may_roll_back: threshold.on_breach == OnBreach::Rollback,

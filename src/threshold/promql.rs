@@ -105,6 +105,11 @@ impl Room for Promql {
         Some(("promql", self.looks_back.saturating_add(self.sustain)))
     }
 
+    fn elsewhere(&self, origin: &Origin, times: f64) -> Option<ThresholdKind> {
+        let max = self.max * times;
+        Some(ThresholdKind::Promql(Self { max, from: origin.clone(), ..self.clone() }))
+    }
+
     fn describe(&self) -> String {
         let (max, unit, source) = self.terms();
         format!(

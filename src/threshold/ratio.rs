@@ -104,6 +104,11 @@ impl Room for Ratio {
         (self.max, if of_requests { Unit::Requests } else { Unit::Events }, source)
     }
 
+    fn elsewhere(&self, origin: &Origin, times: f64) -> Option<ThresholdKind> {
+        let max = (self.max * times).min(SHARE_MAX);
+        Some(ThresholdKind::Ratio(Self { max, from: origin.clone(), ..self.clone() }))
+    }
+
     fn describe(&self) -> String {
         let limit = speak::written(self.max);
         let (strictly, from) = (speak::strictly(self.strict), self.from.told());

@@ -9,7 +9,7 @@ use super::{
     Round, checks::ChecksState, counted::Counted, crashes::CrashesState, gauge::GaugeState,
     watched::Sight,
 };
-use crate::model::{Count, Raised, Region, Selection, Tally, Threshold, Want};
+use crate::model::{Block, Count, Raised, Region, Selection, Tally, Threshold, Want};
 
 /// One threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,19 @@ impl ThresholdState {
     /// What was counted in a region.
     pub fn region(&self, region: &Region) -> Option<Tally> {
         self.own.regions()?.get(region).copied()
+    }
+
+    /// The last blocks of its detector, the oldest first; none where it has no detector.
+    pub fn blocks(&self) -> Vec<Block> {
+        match &self.own {
+            Own::Counted(counted) => counted.blocks().iter().copied().collect(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Vec::new(),
+        }
+    }
+
+    /// What was counted, region by region.
+    pub fn regions(&self) -> impl Iterator<Item = (&Region, Tally)> {
+        self.own.regions().into_iter().flatten().map(|(region, tally)| (region, *tally))
     }
 
     /// After a while in which nothing was seen, an alarm of before says nothing of now.

@@ -17,7 +17,9 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{
-    ApiState, metrics,
+    ApiState,
+    explain::{self, ExplainView, Unexplained},
+    metrics,
     operator::{
         self, ActProblem, ActRequest, ActView, HoldRequest, OrderError, OrderView, UnholdRequest,
     },
@@ -88,6 +90,7 @@ pub(super) fn routes(state: ApiState) -> Router {
         .route("/api/v1/apps/{app}", get(app))
         .route("/api/v1/apps/{app}/history", get(history))
         .route("/api/v1/apps/{app}/releases", get(releases))
+        .route("/api/v1/apps/{app}/explain", get(explanation))
         .route("/api/v1/apps/{app}/{act}", post(act))
         .route("/api/v1/hold", post(hold).delete(unhold))
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()) })
@@ -254,6 +257,38 @@ async fn releases(
 ) -> Result<Json<ReleasesView>, Refusal> {
     let Path(name) = name?;
     Ok(Json(state.desk.releases(name).await?))
+}
+
+#[derive(Deserialize)]
+struct ExplainQuery {
+    /// As a person calls it; without it the one that is being dealt with, or the newest.
+    release: Option<String>,
+}
+
+async fn explanation(
+    State(state): State<ApiState>,
+    name: Result<Path<AppName>, PathRejection>,
+    query: Result<Query<ExplainQuery>, QueryRejection>,
+) -> Result<Json<ExplainView>, Refusal> {
+    let (Path(app), Query(query)) = (name?, query?);
+    let asked = state.journal.history(Some(&app), None, explain::LOOKED_THROUGH);
+    let entries = timeout(JOURNAL_DEADLINE, asked).await.map_err(|_| late("the journal"))??;
+    if entries.is_empty() && state.board.app(&app).is_none() {
+        return Err(unwatched(&app));
+    }
+    let held = state.board.explained(&app);
+    let told = (state.clock.now(), state.sentence);
+    let view = explain::explain(&app, query.release.as_deref(), held, &entries, told);
+    view.map(Json).map_err(|why| {
+        let text = match why {
+            Unexplained::Nothing => format!("{app}: no release is known yet"),
+            Unexplained::Unnamed(problem) => {
+                let name = query.release.unwrap_or_default();
+                crate::notify::text::unresolved(&name, &problem)
+            }
+        };
+        Refusal(StatusCode::NOT_FOUND, text)
+    })
 }
 
 #[derive(Deserialize)]

@@ -15,7 +15,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::view::{AppView, FeedView, MirrorState, OrgView, ReleaseView};
+use super::{
+    explain::Explained,
+    view::{AppView, FeedView, MirrorState, OrgView, ReleaseView},
+};
 use crate::{
     model::{AppName, Digest, OperatorHold, Region},
     ports::{CopyProgress, PlatformError},
@@ -102,6 +105,8 @@ struct State {
     apps: BTreeMap<AppName, AppView>,
     /// What is known of each app's releases.
     releases: BTreeMap<AppName, Vec<ReleaseView>>,
+    /// What is held of the release that each app is dealing with.
+    explained: BTreeMap<AppName, Explained>,
     /// What should be watched; `None` before the organization was listed.
     expected: Option<BTreeSet<AppName>>,
     /// Why the organization could not be listed, the last time that was so.
@@ -175,6 +180,7 @@ impl Board {
         let apps: BTreeSet<_> = apps.into_iter().collect();
         let mut state = self.state();
         state.apps.retain(|app, _| apps.contains(app));
+        state.explained.retain(|app, _| apps.contains(app));
         state.rounds.retain(|app, _| apps.contains(app));
         state.journal.retain(|app, _| app.as_ref().is_none_or(|app| apps.contains(app)));
         state.expected = Some(apps);
@@ -239,6 +245,20 @@ impl Board {
         self.state().releases.get(app).cloned()
     }
 
+    /// Keeps what is held of the release that an app is dealing with, or that there is none.
+    pub fn explain(&self, app: &AppName, explained: Option<Explained>) {
+        let mut state = self.state();
+        match explained {
+            Some(explained) => state.explained.insert(app.clone(), explained),
+            None => state.explained.remove(app),
+        };
+    }
+
+    /// What is held of the release that an app is dealing with.
+    pub(super) fn explained(&self, app: &AppName) -> Option<Explained> {
+        self.state().explained.get(app).cloned()
+    }
+
     /// Waits for the turn to copy an image; it is over when what this gives is dropped.
     pub async fn turn_to_copy(&self) -> Option<OwnedSemaphorePermit> {
         // Never closed.
@@ -262,6 +282,7 @@ impl Board {
         let mut state = self.state();
         state.apps.remove(app);
         state.releases.remove(app);
+        state.explained.remove(app);
         state.rounds.remove(app);
         if let Some(expected) = &mut state.expected {
             expected.remove(app);

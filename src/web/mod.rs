@@ -6,6 +6,7 @@
 
 mod api;
 mod board;
+pub mod explain;
 mod metrics;
 pub mod operator;
 mod releases;

@@ -145,6 +145,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         ln_odds: Some(f64::INFINITY),
         ln_odds_needed: Some(6.9),
         blocks: 3,
+        last_blocks: Vec::new(),
         control: Some((5.0, 1250.0)),
         note: None,
         may_roll_back: true,

@@ -39,6 +39,7 @@ async fn a_bad_release_is_undone_and_everybody_can_see_it() {
     assert_eq!(stage.hook.raw().len(), stage.hook.messages().len(), "nothing came twice");
 
     status_and_history(&stage).await;
+    explained(&stage).await;
     own_metrics(&stage).await;
     colours(&stage.log());
     stage.daemon();
@@ -80,6 +81,33 @@ async fn status_and_history(stage: &Stage) {
 
     let (code, _, complaint) = stage.waveoff(&["history", "nobody"]).await;
     assert_eq!((code, complaint.trim()), (1, "waveoff: app nobody is not watched"));
+}
+
+async fn explained(stage: &Stage) {
+    // What was rolled back is still dealt with: its breach is shown block by block
+    let (code, text, _) = stage.waveoff(&["explain", "api"]).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.starts_with("api v42"), "{text}");
+    assert!(text.contains("REQUESTS") && text.contains("█") && text.contains("1000:1"), "{text}");
+    let (_, text, _) = stage.waveoff(&["explain", "api", "v42", "--json"]).await;
+    let view: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&view["live"], &view["known_good"]["version"]), (&true.into(), &41.into()));
+    let thresholds = view["thresholds"].as_array().unwrap();
+    let share = thresholds.iter().find(|one| one["verdict"] == "breach").unwrap();
+    let blocks = share["blocks"].as_array().unwrap();
+    let last = blocks.last().unwrap()["ln_odds"].as_f64().unwrap();
+    assert!((1..=20).contains(&blocks.len()) && last >= 6.9, "{share}");
+    assert_eq!(view["machines"].as_array().unwrap().len(), 4);
+
+    // Of the release before, the journal has what was told
+    let (_, text, _) = stage.waveoff(&["explain", "api", "v41", "--json"]).await;
+    let view: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(view["live"], false);
+    assert_eq!(view["told"].as_array().unwrap().last().unwrap()["event"], "release.trusted");
+
+    let (code, _, complaint) = stage.waveoff(&["explain", "api", "v7"]).await;
+    assert_eq!(code, 1);
+    assert!(complaint.contains("v41") && complaint.contains("v42"), "{complaint}");
 }
 
 async fn own_metrics(stage: &Stage) {

@@ -163,7 +163,27 @@ async fn is_undone(mut stage: Stage, server: &Server) -> Stage {
     let (_, history, _) = stage.waveoff(&["history", "api"]).await;
     let degraded = history.lines().find(|line| line.contains("degraded after"));
     assert!(degraded.is_some_and(|line| line.contains("5xx")), "{history}");
+    is_replayed(&stage, server).await;
     stage
+}
+
+/// What was bad is found again in what the server kept of it, and what was well is not.
+async fn is_replayed(stage: &Stage, server: &Server) {
+    let config = stage.config().display().to_string();
+    let replay = ["replay", "--app", "api", "--config", &config, "--prometheus", &server.url];
+    let (code, text, complaint) =
+        stage.waveoff(&[&replay[..], &["--last", "10m", "--json"]].concat()).await;
+    assert_eq!(code, 0, "{complaint}");
+    let view: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(view["machines"], 4, "{view}");
+    let limits = view["thresholds"][0]["limits"].as_array().unwrap();
+    let own = limits.iter().find(|limit| limit["in_force"] == true).unwrap();
+    assert_eq!(own["times"], 1, "{own}");
+    let evidence = &own["breaches"][0]["evidence"];
+    assert!(evidence["value"].as_f64().unwrap() > 0.02, "{evidence}");
+    let (_, text, _) = stage.waveoff(&[&replay[..], &["--last", "10m"]].concat()).await;
+    assert!(text.contains("would have been rolled back once"), "{text}");
+    assert!(text.contains("of ") && text.contains("requests"), "{text}");
 }
 
 #[tokio::test]

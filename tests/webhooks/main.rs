@@ -85,6 +85,7 @@ fn full(kind: EventKind) -> Event {
         ln_odds: Some(9.4),
         ln_odds_needed: Some(8.3),
         blocks: 3,
+        last_blocks: Vec::new(),
         control: Some((5.0, 1250.0)),
         note: Some(Note::Troubled(vec![troubled])),
         may_roll_back: true,

@@ -36,6 +36,21 @@ impl Phase {
         }
     }
 
+    /// The release that a rollback goes to.
+    pub fn target(&self) -> Option<&Revision> {
+        match self {
+            Phase::CheckingImage { target, .. } => Some(target),
+            Phase::RollingBack(rollback)
+            | Phase::RolledBack(rollback)
+            | Phase::Stopped { rollback, .. } => Some(&rollback.target),
+            Phase::Watching(_)
+            | Phase::CountingDown { .. }
+            | Phase::Held { .. }
+            | Phase::Unseen
+            | Phase::Steady => None,
+        }
+    }
+
     /// Whether rounds should come at the watch's pace.
     pub fn is_active(&self, memory: &Memory, now: Timestamp) -> bool {
         match self {

@@ -39,6 +39,7 @@ pub(super) fn breach(kind: Kind, bad: f64) -> Evidence {
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 5,
+        last_blocks: Vec::new(),
         control: None,
         note: None,
         may_roll_back: true,

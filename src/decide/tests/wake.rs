@@ -32,6 +32,7 @@ fn rolling_back(policy: &Policy) -> (AppState, CommandId) {
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 0,
+        last_blocks: Vec::new(),
         control: None,
         note: None,
         may_roll_back: true,

@@ -31,6 +31,7 @@ fn measured(name: &str, kind: Kind, unit: Unit, verdict: Verdict) -> Evidence {
         ln_odds: Some(9.3927),
         ln_odds_needed: Some(8.3),
         blocks: 3,
+        last_blocks: Vec::new(),
         control: None,
         note: None,
         may_roll_back: true,

@@ -73,7 +73,10 @@ impl HttpServers {
     async fn fetch(&self, query: ServerQuery<'_>) -> Result<Vec<u8>, ServerError> {
         let base = query.url.unwrap_or(&self.platform.url);
         let url = format!("{base}/api/v1/query");
-        let form = encoded(query.query);
+        let mut form = encoded(query.query);
+        if let Some(at) = query.at {
+            form.push_str(&format!("&time={:.3}", at.as_duration().as_secs_f64()));
+        }
         let mut request = if form.len() > URL_MAX {
             let form_type = "application/x-www-form-urlencoded";
             self.client.post(&url).header(CONTENT_TYPE, form_type).body(form)

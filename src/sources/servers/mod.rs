@@ -7,6 +7,7 @@
 //! instance's life. `http` speaks with the servers.
 
 mod http;
+mod past;
 mod query;
 mod tracks;
 mod values;
@@ -25,7 +26,10 @@ use tokio::{
 };
 use tracing::debug;
 
-pub use self::http::{HttpServers, PlatformServer};
+pub use self::{
+    http::{HttpServers, PlatformServer},
+    past::{Past, unknown_machine},
+};
 use self::{tracks::Tracks, values::Values};
 use crate::{
     config::{Config, MetricsServer},
@@ -192,13 +196,8 @@ impl Server {
     fn begin(&self, question: Question<'_>, now: Instant) -> bool {
         let mut state = lock(&self.state);
         for one in question.wanted {
-            let asked = state.asked.entry(key(&one.selection)).or_insert_with(|| Asked {
-                selection: one.selection.clone(),
-                apps: BTreeMap::new(),
-                tracks: Tracks::default(),
-                values: Values::default(),
-                refused: None,
-            });
+            let asked = state.asked.entry(key(&one.selection));
+            let asked = asked.or_insert_with(|| Asked::new(&one.selection));
             asked.apps.insert(question.app.clone(), now);
         }
         for asked in state.asked.values_mut() {
@@ -294,7 +293,8 @@ impl Server {
     ) -> Result<Vec<SampledSeries>, ServerError> {
         let MetricsServer { name, url, token, .. } = &self.settings;
         let token = token.as_ref().map(crate::config::Secret::expose);
-        let asked = port.ask(ServerQuery { server: name, url: url.as_deref(), token, query });
+        let url = url.as_deref();
+        let asked = port.ask(ServerQuery { server: name, url, token, query, at: None });
         let late = || ServerError::plain(format!("no answer within {} s", DEADLINE.as_secs()));
         timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
     }
@@ -397,6 +397,16 @@ impl Server {
 }
 
 impl Asked {
+    fn new(selection: &Selection) -> Self {
+        Self {
+            selection: selection.clone(),
+            apps: BTreeMap::new(),
+            tracks: Tracks::default(),
+            values: Values::default(),
+            refused: None,
+        }
+    }
+
     /// What is known of one machine, for every threshold that wants it.
     fn tell(
         &mut self,

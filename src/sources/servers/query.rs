@@ -18,6 +18,17 @@ const LOOK_BACK_SCRAPES: u32 = 4;
 
 /// The series that a selection needs of some apps, as a query.
 pub(super) fn of(selection: &Selection, server: &MetricsServer, apps: &[AppName]) -> String {
+    let back = LOOK_BACK.max(server.scrape_every * LOOK_BACK_SCRAPES);
+    since(selection, server, apps, back)
+}
+
+/// The same as far `back` as is wanted. An expression is answered as it is now.
+pub(super) fn since(
+    selection: &Selection,
+    server: &MetricsServer,
+    apps: &[AppName],
+    back: Duration,
+) -> String {
     let (names, conditions) = match selection {
         Selection::Share { bad, total } => {
             let mut names = vec![total.metric.clone()];
@@ -37,7 +48,7 @@ pub(super) fn of(selection: &Selection, server: &MetricsServer, apps: &[AppName]
     let apps = format!("{}=~\"{}\"", server.app_label, quoted(&apps.join("|")));
     let conditions: Vec<String> = std::iter::once(apps).chain(conditions).collect();
     let conditions = conditions.join(",");
-    let back = LOOK_BACK.max(server.scrape_every * LOOK_BACK_SCRAPES).as_secs();
+    let back = back.as_secs();
     match names.as_slice() {
         [name] => format!("{name}{{{conditions}}}[{back}s]"),
         names => {

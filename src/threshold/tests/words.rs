@@ -105,6 +105,7 @@ fn evidence(kind: Kind, unit: Unit) -> Evidence {
         ln_odds: None,
         ln_odds_needed: None,
         blocks: 5,
+        last_blocks: Vec::new(),
         control: None,
         note: None,
         may_roll_back: true,

@@ -92,7 +92,7 @@ fn client(url: &str) -> HttpServers {
 }
 
 fn query<'a>(url: Option<&'a str>, token: Option<&'a str>, query: &'a str) -> ServerQuery<'a> {
-    ServerQuery { server: if url.is_some() { "own" } else { FLY }, url, token, query }
+    ServerQuery { server: if url.is_some() { "own" } else { FLY }, url, token, query, at: None }
 }
 
 #[tokio::test]

@@ -1,0 +1,277 @@
+//! `waveoff explain APP [RELEASE]`: how a release came to its verdict, block by block.
+
+use std::{fmt::Write as _, io::Write};
+
+use super::{
+    client,
+    history::escaped,
+    status::clean_lines,
+    text::{table, time, time_of_day},
+};
+use crate::{
+    model::{ReleaseVersion, event::ReleaseInfo},
+    numbers::{odds, share, whole},
+    web::{
+        explain::{BlockView, ExplainView, MachineView, RegionCounts, ThresholdView},
+        view::Counts,
+    },
+};
+
+/// How wide the chart is, and how much of it lies beyond the line: odds that are much more than needed.
+const CHART: usize = 40;
+const BEYOND: usize = 8;
+
+/// Asks the daemon at `url` and writes what it says; `json` passes its answer on unchanged.
+///
+/// # Errors
+/// When the daemon cannot be reached or understood, knows no such app or release, or `out` cannot be
+/// written.
+pub(super) async fn run(
+    url: &str,
+    app: &str,
+    release: Option<&str>,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<i32> {
+    let query = release.map(|name| format!("?release={}", escaped(name))).unwrap_or_default();
+    let path = format!("/api/v1/apps/{}/explain{query}", escaped(app));
+    let body = client::get(url, &path).await?;
+    if json {
+        writeln!(out, "{}", body.trim_end())?;
+    } else {
+        out.write_all(page(&client::parse(url, &body)?).as_bytes())?;
+    }
+    Ok(0)
+}
+
+fn page(view: &ExplainView) -> String {
+    let mut text = format!("{} {}", view.app, view.release.name());
+    if let Some(good) = &view.known_good {
+        let _ = write!(text, ", against {}", good.name());
+    }
+    let now = if view.live { ", as of now" } else { "" };
+    let _ = writeln!(text, "  ({}{now})", time(view.at));
+    for told in &view.told {
+        let _ = writeln!(text, "{}  {}", time(told.at), told.text);
+    }
+    let control = view.known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
+    for threshold in &view.thresholds {
+        let _ = writeln!(text, "\n{}: {}", threshold.evidence.verdict.as_str(), threshold.text);
+        text.push_str(&blocks(threshold, &control));
+        text.push_str(&regions(&threshold.regions));
+    }
+    if view.thresholds.is_empty() {
+        text.push_str("\nits numbers are not kept any more, or there were none\n");
+    }
+    if !view.machines.is_empty() {
+        text.push('\n');
+        text.push_str(&machines(&view.machines));
+    }
+    clean_lines(&text)
+}
+
+/// A line per block: what was counted, the odds after it, and how far that is from the line.
+fn blocks(threshold: &ThresholdView, control: &str) -> String {
+    if threshold.blocks.is_empty() {
+        return String::new();
+    }
+    let needed = threshold.evidence.ln_odds_needed;
+    let has_control = threshold.blocks.iter().any(|block| block.control.is_some());
+    let line = needed.and_then(odds).unwrap_or_default();
+    let mut head: Vec<String> =
+        ["BLOCK", "REQUESTS", "BAD", "SHARE", "LN E", "ODDS"].map(str::to_owned).to_vec();
+    head.push(format!("1:1{:>width$}", line, width = CHART - BEYOND - 2));
+    if has_control {
+        head.push(format!("{control} MEANWHILE").trim().to_owned());
+    }
+    let mut rows = vec![head];
+    for block in &threshold.blocks {
+        let mut row = vec![
+            time_of_day(block.at),
+            whole(block.counts.total),
+            whole(block.counts.bad),
+            shown_share(&block.counts),
+            block.ln_odds.map_or_else(|| "-".to_owned(), |odds| format!("{odds:.2}")),
+            block.ln_odds.and_then(odds).unwrap_or_else(|| "-".to_owned()),
+            bar(block, needed),
+        ];
+        if has_control {
+            row.push(block.control.as_ref().map_or_else(|| "-".to_owned(), of));
+        }
+        rows.push(row);
+    }
+    table(&rows, 2)
+}
+
+/// The odds as a bar on a logarithmic scale, from one to one, with the line that they must cross.
+fn bar(block: &BlockView, needed: Option<f64>) -> String {
+    let (Some(ln_odds), Some(needed)) = (block.ln_odds, needed.filter(|needed| *needed > 0.0))
+    else {
+        return String::new();
+    };
+    let line = CHART - BEYOND;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a number of columns"
+    )]
+    let length = (ln_odds / needed * line as f64).clamp(0.0, CHART as f64) as usize;
+    (0..CHART)
+        .map(|column| match (column < length, column == line) {
+            (true, false) => '█',
+            (true, true) => '▓',
+            (false, true) => '│',
+            (false, false) => ' ',
+        })
+        .collect()
+}
+
+/// `37 of 410 (9.0 %)`.
+fn of(counts: &Counts) -> String {
+    format!("{} of {} ({})", whole(counts.bad), whole(counts.total), shown_share(counts))
+}
+
+fn shown_share(counts: &Counts) -> String {
+    if counts.total > 0.0 { share(counts.bad / counts.total) } else { "-".to_owned() }
+}
+
+fn regions(regions: &[RegionCounts]) -> String {
+    let mut rows = vec![["REGION", "BAD", "LAST TWO MINUTES"].map(str::to_owned).to_vec()];
+    for region in regions {
+        let lately = region.lately.as_ref().map_or_else(|| "-".to_owned(), of);
+        rows.push(vec![region.region.to_string(), of(&region.counts), lately]);
+    }
+    if rows.len() > 1 { table(&rows, 2) } else { String::new() }
+}
+
+fn machines(machines: &[MachineView]) -> String {
+    let head = ["MACHINE", "REGION", "RELEASE", "STATE", "EXITS", "CHECKS THAT FAIL"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for machine in machines {
+        let failing = machine.failing.join(", ");
+        rows.push(vec![
+            machine.machine.to_string(),
+            machine.region.to_string(),
+            machine.version.as_ref().map_or_else(|| "-".to_owned(), ReleaseVersion::to_string),
+            machine.state.clone(),
+            machine.exits.to_string(),
+            if failing.is_empty() { "-".to_owned() } else { failing },
+        ]);
+    }
+    table(&rows, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Block, EventKind, Evidence, Kind, Tally, Unit, Verdict};
+    use crate::web::explain::ToldView;
+    use jiff::Timestamp;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_772_366_400 + second).unwrap()
+    }
+
+    fn release(version: u64) -> ReleaseInfo {
+        ReleaseInfo {
+            version: Some(ReleaseVersion(version)),
+            tag: None,
+            digest: "sha256:0123456789abcdef".into(),
+            author: None,
+            created_at: None,
+        }
+    }
+
+    fn breach() -> Evidence {
+        let block = |second, n, k, ln_odds| Block {
+            at: at(second),
+            tally: Tally { n, k },
+            ln_odds,
+            control: Tally { n: 250.0, k: 1.0 },
+        };
+        Evidence {
+            threshold: "5xx".to_owned(),
+            kind: Kind::Ratio,
+            verdict: Verdict::Breach,
+            value: Some(0.1),
+            limit: 0.02,
+            unit: Unit::Requests,
+            source: "requests".to_owned(),
+            bad: 41.0,
+            total: 410.0,
+            lately: None,
+            ln_odds: Some(7.6),
+            ln_odds_needed: Some(6.907_755),
+            blocks: 3,
+            last_blocks: vec![
+                block(5, 130.0, 3.0, -0.4),
+                block(10, 140.0, 18.0, 3.2),
+                block(15, 140.0, 20.0, 7.6),
+            ],
+            control: Some((5.0, 1250.0)),
+            note: None,
+            may_roll_back: true,
+            applies: true,
+            raised: None,
+        }
+    }
+
+    #[test]
+    fn each_block_is_a_line_with_a_bar_towards_the_line() {
+        let evidence = breach();
+        let mut threshold = ThresholdView::new(&evidence, "v41", &evidence.last_blocks);
+        let lately = Tally { n: 60.0, k: 30.0 };
+        let all = Tally { n: 130.0, k: 35.0 };
+        threshold.regions = vec![RegionCounts::new(&"iad".into(), all, Some(lately))];
+        let view = ExplainView {
+            app: "api".into(),
+            release: release(42),
+            known_good: Some(release(41)),
+            at: at(20),
+            live: true,
+            told: vec![ToldView {
+                at: at(16),
+                event: EventKind::ReleaseDegraded,
+                text: "v42 degrades".to_owned(),
+            }],
+            thresholds: vec![threshold],
+            machines: vec![MachineView {
+                machine: "m1".into(),
+                region: "iad".into(),
+                state: "started".to_owned(),
+                on: true,
+                version: Some(ReleaseVersion(42)),
+                exits: 0,
+                failing: Vec::new(),
+            }],
+        };
+        insta::assert_snapshot!(page(&view), @r"
+        api v42, against v41  (2026-03-01 12:00:20, as of now)
+        2026-03-01 12:00:16  v42 degrades
+
+        breach: 5xx 10.0 % (41 of 410 requests), limit 2 %, odds 2000:1; v41 at the same time 0.4 % (5 of 1250)
+          BLOCK     REQUESTS  BAD  SHARE   LN E   ODDS    1:1                        1000:1         v41 MEANWHILE
+          12:00:05  130       3    2.3 %   -0.40  -                                       │         1 of 250 (0.4 %)
+          12:00:10  140       18   12.9 %  3.20   25:1    ██████████████                  │         1 of 250 (0.4 %)
+          12:00:15  140       20   14.3 %  7.60   2000:1  ████████████████████████████████▓██       1 of 250 (0.4 %)
+          REGION  BAD                 LAST TWO MINUTES
+          iad     35 of 130 (26.9 %)  30 of 60 (50.0 %)
+
+        MACHINE  REGION  RELEASE  STATE    EXITS  CHECKS THAT FAIL
+        m1       iad     v42      started  0      -
+        ");
+    }
+
+    #[test]
+    fn odds_below_one_are_no_bar_and_those_far_beyond_end_at_the_edge() {
+        let evidence = breach();
+        let blocks = |ln_odds| BlockView::from(&Block { ln_odds, ..evidence.last_blocks[0] });
+        let filled = |ln_odds| {
+            bar(&blocks(ln_odds), Some(7.0)).chars().filter(|char| "█▓".contains(*char)).count()
+        };
+        assert_eq!([filled(-3.0), filled(3.5), filled(7.0), filled(1e6)], [0, 16, 32, CHART]);
+        assert_eq!(bar(&blocks(f64::NAN), Some(7.0)), "");
+        assert_eq!(bar(&blocks(1.0), None), "");
+    }
+}

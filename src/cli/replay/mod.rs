@@ -1,0 +1,191 @@
+//! `waveoff replay`: the thresholds over what was, as if a release had been watched all the time.
+//!
+//! The past is read from a metrics server, chunk by chunk, or from recorded pages; each reading goes
+//! the way that those of now go. `course` judges, `recorded` reads pages, `page` shows.
+
+mod course;
+mod page;
+mod recorded;
+
+use std::{
+    io::{IsTerminal as _, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::{SignedDuration, Timestamp};
+
+use self::{course::Course, recorded::Recorded};
+use crate::{
+    config::{self, Config, MetricsServer, Secret},
+    fly::FlySettings,
+    model::{AppName, Machine, Origin, Policy, Readings, SourceName},
+    ports::MetricsServers,
+    sources::servers::{HttpServers, Past, PlatformServer},
+};
+
+/// How much of the past is read when nothing is said, and at most.
+const LAST: Duration = Duration::from_secs(14 * 86_400);
+const LAST_MAX: Duration = Duration::from_secs(90 * 86_400);
+/// How long one query may take: half an hour of raw samples is more than the usual.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("whence").required(true).args(["prometheus", "pages"]))]
+pub(super) struct Replay {
+    /// The app whose policy and past it is about.
+    #[arg(long)]
+    app: String,
+    /// A Prometheus-compatible server that has its past, such as `http://victoria.internal:8428`, or `fly`
+    /// for the platform's own.
+    #[arg(long, value_name = "URL")]
+    prometheus: Option<String>,
+    /// A directory of recorded metrics pages: MACHINE/TIME, one file for each reading.
+    #[arg(long, value_name = "DIR")]
+    pages: Option<PathBuf>,
+    /// How much of the past, such as 14d.
+    #[arg(long, value_name = "TIME", conflicts_with = "pages")]
+    last: Option<String>,
+    /// When it ends; now, unless said.
+    #[arg(long, value_name = "TIME", conflicts_with = "pages")]
+    until: Option<Timestamp>,
+    /// When a release came: what was counted before says nothing of it. May be given several times.
+    #[arg(long, value_name = "TIME")]
+    deploy: Vec<Timestamp>,
+    /// The variable that holds the server's token.
+    #[arg(long, value_name = "NAME", requires = "prometheus")]
+    token_env: Option<String>,
+    /// Directory with waveoff.toml and thresholds/*.toml.
+    #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
+    config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads the past and writes what would have been.
+///
+/// # Errors
+/// When the configuration is wrong, the past cannot be read, or `out` cannot be written.
+pub(super) async fn run(
+    replay: Replay,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> anyhow::Result<i32> {
+    let config = match config::check(&replay.config, |name| std::env::var(name).ok()) {
+        Ok(checked) => checked.config,
+        Err(errors) => {
+            writeln!(std::io::stderr(), "{errors}")?;
+            return Ok(2);
+        }
+    };
+    let app = AppName::new(&replay.app);
+    let Some(policy) = config.policy_for(&app) else {
+        bail!("no policy in {} names the app {app}", replay.config.display());
+    };
+    let course = match &replay.pages {
+        Some(pages) => of_pages(&replay, &policy, pages)?,
+        None => of_server(&replay, &config, (&app, &policy), now).await?,
+    };
+    if course.readings() == 0 {
+        bail!("nothing was found of {app} there: look at its name, the labels and the selectors");
+    }
+    if replay.json {
+        writeln!(out, "{}", page::json(&app, &policy, &course))?;
+    } else {
+        out.write_all(page::text(&app, &policy, &course).as_bytes())?;
+    }
+    Ok(0)
+}
+
+fn of_pages(replay: &Replay, policy: &Arc<Policy>, dir: &Path) -> anyhow::Result<Course> {
+    let mut course = Course::new(policy, &Origin::PAGES, replay.deploy.clone());
+    let wanted = course.wants(&SourceName::Pages);
+    let mut recorded = Recorded::open(dir, wanted)?;
+    while let Some((at, machines)) = recorded.next()? {
+        let looks: Vec<(&Machine, Readings)> =
+            machines.iter().map(|(machine, readings)| (machine, readings.clone())).collect();
+        course.round(at, &looks);
+    }
+    Ok(course)
+}
+
+async fn of_server(
+    replay: &Replay,
+    config: &Config,
+    (app, policy): (&AppName, &Arc<Policy>),
+    now: Timestamp,
+) -> anyhow::Result<Course> {
+    let last = match &replay.last {
+        Some(text) => config::duration(text).map_err(|why| anyhow::anyhow!("--last: {why}"))?,
+        None => LAST,
+    };
+    if last > LAST_MAX {
+        bail!("--last is 90d at most");
+    }
+    let until = replay.until.unwrap_or(now);
+    let length = SignedDuration::try_from(last).unwrap_or(SignedDuration::MAX);
+    let from = until.checked_sub(length).context("--last goes back too far")?;
+    let settings = server(replay, config)?;
+    let origin = settings.origin();
+    let mut course = Course::new(policy, &origin, replay.deploy.clone());
+    let wanted = course.wants(&origin.source);
+    let every = SignedDuration::try_from(settings.scrape_every.max(Duration::from_secs(1)))?;
+    let port = port(&settings, config)?;
+    let mut past = Past::new(port, settings, app, &wanted, from);
+    let bar = bar(last);
+    let mut at = from;
+    while at < until {
+        at = at.checked_add(every)?.min(until);
+        let looks = past.read(at).await?;
+        course.round(at, &looks);
+        bar.set_position(at.duration_since(from).unsigned_abs().as_secs());
+    }
+    bar.finish_and_clear();
+    Ok(course)
+}
+
+/// The server as the configuration knows it, at the address that was given.
+fn server(replay: &Replay, config: &Config) -> anyhow::Result<MetricsServer> {
+    let url = replay.prometheus.as_deref().unwrap_or(config::FLY);
+    let mut known = config.metrics_servers.values();
+    let known = known.find(|one| one.name == url || one.url.as_deref() == Some(url));
+    let mut settings = known.cloned().unwrap_or_else(MetricsServer::fly);
+    if url != config::FLY && settings.name != url {
+        settings.url = Some(url.trim_end_matches('/').to_owned());
+    }
+    if let Some(name) = &replay.token_env {
+        let token = std::env::var(name).with_context(|| format!("read {name}"))?;
+        settings.token = Some(Secret::new(token));
+    }
+    Ok(settings)
+}
+
+fn port(settings: &MetricsServer, config: &Config) -> anyhow::Result<Arc<dyn MetricsServers>> {
+    let platform = match &settings.url {
+        // It is never shown the platform's token.
+        Some(url) => PlatformServer { url: url.clone(), authorization: Secret::new("") },
+        None => {
+            let organization = config.organization.clone();
+            let platform = FlySettings::from_env(organization, |name| std::env::var(name).ok());
+            let (url, authorization) = platform?.prometheus().context("read FLY_API_TOKEN")?;
+            PlatformServer { url, authorization }
+        }
+    };
+    Ok(Arc::new(HttpServers::with_deadline(platform, DEADLINE)?))
+}
+
+/// On a terminal it shows how far it is.
+fn bar(last: Duration) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(last.as_secs());
+    let style = ProgressStyle::with_template("{bar:40} {percent} %, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}

@@ -1,0 +1,67 @@
+//! What is held of the release that is being dealt with, for those who ask how it came to its verdict.
+
+use jiff::Timestamp;
+
+use crate::{
+    decide::{
+        AppState,
+        state::{Phase, Revision, Watch},
+    },
+    model::{CheckStatus, Evidence, Machine, event::ReleaseInfo},
+    web::explain::{Explained, MachineView, RegionCounts, ThresholdView},
+};
+
+/// `None`: nothing is being dealt with.
+pub(super) fn explained(
+    state: &AppState,
+    machines: &[Machine],
+    now: Timestamp,
+) -> Option<Explained> {
+    let known_good = state.memory.known_good().map(|good| good.revision.info());
+    let control = known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
+    let (release, thresholds) = match &state.phase {
+        Phase::Watching(watch)
+        | Phase::CountingDown { watch, .. }
+        | Phase::CheckingImage { watch, .. }
+        | Phase::Held { watch, .. } => {
+            let all = watch.evidence.iter().map(|one| of_watch(watch, one, &control, now));
+            (&watch.revision, all.collect())
+        }
+        Phase::RollingBack(rollback)
+        | Phase::RolledBack(rollback)
+        | Phase::Stopped { rollback, .. } => {
+            let of_breach = |one: &Evidence| ThresholdView::new(one, &control, &one.last_blocks);
+            (&rollback.bad, rollback.evidence.iter().map(of_breach).collect())
+        }
+        Phase::Unseen | Phase::Steady => return None,
+    };
+    let machines = machines.iter().map(|machine| view(machine, release)).collect();
+    Some(Explained { release: release.info(), known_good, thresholds, machines })
+}
+
+fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -> ThresholdView {
+    let Some(state) = watch.thresholds.get(&evidence.threshold) else {
+        return ThresholdView::new(evidence, control, &[]);
+    };
+    let mut view = ThresholdView::new(evidence, control, &state.blocks());
+    let regions = state.regions();
+    view.regions = regions
+        .map(|(region, tally)| RegionCounts::new(region, tally, state.sight.lately(region, now)))
+        .collect();
+    view
+}
+
+fn view(machine: &Machine, release: &Revision) -> MachineView {
+    let placed = machine.placed_at.unwrap_or(Timestamp::MIN);
+    let exits = machine.crashes_since(placed).count();
+    let failing = machine.checks.iter().filter(|check| check.status != CheckStatus::Passing);
+    MachineView {
+        machine: machine.id.clone(),
+        region: machine.region.clone(),
+        state: machine.state.to_string(),
+        on: machine.digest() == Some(&release.digest) && machine.release == release.version,
+        version: machine.release,
+        exits: u32::try_from(exits).unwrap_or(u32::MAX),
+        failing: failing.map(|check| check.name.clone()).collect(),
+    }
+}
