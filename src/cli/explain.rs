@@ -213,6 +213,7 @@ mod tests {
             note: None,
             may_roll_back: true,
             applies: true,
+            raised: None,
         }
     }
 

@@ -19,6 +19,7 @@ const PLACES: [(&str, &[&str]); 7] = [
             "false_rollbacks",
             "countdown",
             "unvouched_countdown",
+            "floor",
             "approve_within",
         ],
     ),

@@ -142,6 +142,9 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
     let bake = read("bake", &mut watch.bake, seconds(1)..=seconds(7 * 86_400));
     let block = read("block", &mut watch.block, seconds(1)..=seconds(600));
     read("countdown", &mut watch.countdown, Duration::ZERO..=seconds(86_400));
+    if let Some(floor) = table.get("floor").and_then(|entry| entry.boolean()) {
+        watch.floor = floor;
+    }
     let unvouched = Duration::ZERO..=seconds(600);
     read("unvouched_countdown", &mut watch.unvouched_countdown, unvouched);
     read("approve_within", &mut watch.approve_within, seconds(60)..=seconds(7 * 86_400));

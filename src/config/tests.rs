@@ -98,6 +98,7 @@ block = "3s"
 false_rollbacks = "1 in 500"
 countdown = "5s"
 unvouched_countdown = "20s"
+floor = false
 [rollback]
 order = ["lhr", "*", "iad"]
 confirm = "20s"
@@ -188,6 +189,7 @@ fn every_key_of_a_policy_is_understood() {
             false_rollbacks: 0.002,
             countdown: seconds(5),
             unvouched_countdown: seconds(20),
+            floor: false,
             approve_within: seconds(1800),
         }
     );

@@ -116,7 +116,7 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
         // What it counted before is its past.
         .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
     let before = seen.looked_at;
-    watch::absorb(cx.policy, &mut seen, round.machines, round.observation, None, cx.now);
+    watch::absorb(cx.policy, &mut seen, round, (None, &cx.memory.past.raised), cx.now);
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, is_suspicious(&seen), cx.now);
@@ -189,7 +189,7 @@ pub fn wellness(state: &AppState) -> Option<Well> {
 }
 
 /// What a round counted in each region for a threshold.
-fn counted<'a>(round: &Round<'a>, threshold: &str) -> BTreeMap<&'a Region, Tally> {
+pub(super) fn counted<'a>(round: &Round<'a>, threshold: &str) -> BTreeMap<&'a Region, Tally> {
     let mut regions: BTreeMap<&Region, Tally> = BTreeMap::new();
     for machine in round.machines {
         let samples = round.observation.samples.iter();

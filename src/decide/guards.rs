@@ -6,6 +6,7 @@ use super::{
     distress::neighbourhood,
     setup,
     state::{Memory, Revision, Watch},
+    voucher,
 };
 use crate::model::{Drift, Evidence, HoldReason, Mode, Policy, Verdict, freeze};
 
@@ -187,8 +188,12 @@ fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
     Some(HoldReason::ControlToo { threshold, control })
 }
 
-/// Apps that nobody deployed degrade with it: the platform, or something that all depend on.
+/// Apps that nobody deployed degrade with it: the platform, or something that all depend on. What ran
+/// before, and is well on machines beside it over the same seconds, knows better.
 fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
+    if voucher::control_vouches(asked.watch, asked.now) {
+        return None;
+    }
     let near = neighbourhood(&asked.memory.org, asked.watch, asked.now);
     let region = near.region.clone().or_else(|| asked.watch.regions.first().cloned())?;
     let apps = near.witnesses.len() + near.together.len();

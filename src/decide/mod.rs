@@ -14,6 +14,7 @@ pub mod command;
 pub mod distress;
 mod door;
 mod fleet;
+mod floor;
 mod guards;
 pub mod hands;
 mod images;
@@ -120,6 +121,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     let phase = arrivals::take_in(phase, cx, &round);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
+    floor::keep(cx, &phase, &round);
     setup::keep(cx, &machines);
     images::look_daily(cx);
     mirror::keep_copied(cx);

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use super::floor::Past;
 pub use super::mirror::Mirror;
 pub use super::rollback::left_down::LeftDown;
 pub use super::rollback::work::{
@@ -388,6 +389,9 @@ pub struct Memory {
     pub vigil: Vigil,
     /// Releases of the known-good image of which the configuration was undone.
     pub undone: BTreeSet<ReleaseVersion>,
+    /// What the app's own past makes of its limits.
+    #[serde(default)]
+    pub past: Past,
     /// Digests of the app's secrets, as they were read last.
     pub secrets: Option<Secrets>,
     /// What the rest of the organization was doing in the last round.
@@ -431,6 +435,7 @@ impl Memory {
             suspicion: None,
             vigil: Vigil::default(),
             undone: BTreeSet::new(),
+            past: Past::default(),
             secrets: None,
             org: OrgContext::default(),
             next_command: 1,

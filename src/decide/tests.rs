@@ -286,6 +286,7 @@ mod control;
 mod copies;
 mod credentials;
 mod families;
+mod floors;
 mod given_up;
 mod guards;
 mod hands;

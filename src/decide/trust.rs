@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, distress, images, later, setup, signed,
+    Context, Round, distress, floor, images, later, setup, signed,
     state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
@@ -212,6 +212,7 @@ fn trusted(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase 
     // Whatever was baked is older now.
     cx.memory.baked = None;
     images::check(cx, watch.revision.image.clone(), false);
+    floor::trusted(cx, &watch);
     distress::go_on_with(cx, watch);
     Phase::Steady
 }

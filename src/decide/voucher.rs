@@ -33,18 +33,29 @@ pub(super) fn vouches(cx: &Context<'_>, watch: &Watch) -> bool {
     let mut breaching =
         watch.evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach);
     let since = watch.suspicion.as_ref().map_or(cx.now, |suspicion| suspicion.since);
-    breaching.any(|evidence| is_vouched(watch, evidence, since))
+    breaching.any(|evidence| is_vouched(watch, evidence))
+        || control_vouches(watch, cx.now)
         || neighbours_are_well(cx, watch, since)
 }
 
-fn is_vouched(watch: &Watch, evidence: &Evidence, since: Timestamp) -> bool {
+/// Whether machines of the known-good release are well over the same seconds.
+pub(super) fn control_vouches(watch: &Watch, now: Timestamp) -> bool {
+    let since = watch.suspicion.as_ref().map_or(now, |suspicion| suspicion.since);
+    let mut breaching =
+        watch.evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach);
+    breaching.any(|evidence| {
+        let state = watch.thresholds.get(&evidence.threshold);
+        state.is_some_and(|state| state.control_is_well(since))
+    })
+}
+
+fn is_vouched(watch: &Watch, evidence: &Evidence) -> bool {
     let name = &evidence.threshold;
-    let by_itself = match watch.onsets.get(name) {
+    match watch.onsets.get(name) {
         Some(Onset::Own) => true,
         Some(Onset::AtOnce) => watch.past.contains(name),
         Some(Onset::Later) | None => false,
-    };
-    by_itself || watch.thresholds.get(name).is_some_and(|state| state.control_is_well(since))
+    }
 }
 
 /// Thresholds that what runs passes as a new release comes, and passed until now.

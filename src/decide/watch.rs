@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{
         Count, Digest, HostStatus, InstanceId, Machine, MachineId, MachineSample, MachineState,
-        Observation, Policy, Readings, ReleaseStatus, Since, SourceName,
+        Observation, Policy, Raised, Readings, ReleaseStatus, Since, SourceName,
     },
     threshold::{self, Look, MachineSeen, Round, ThresholdState},
 };
@@ -85,11 +85,11 @@ pub(super) fn is_on(watch: &Watch, machine: &Machine) -> bool {
 pub(super) fn absorb(
     policy: &Policy,
     watch: &mut Watch,
-    machines: &[&Machine],
-    observation: &Observation,
-    known_good: Option<&Trusted>,
+    seen: &super::Round<'_>,
+    (known_good, raised): (Option<&Trusted>, &BTreeMap<String, Raised>),
     now: Timestamp,
 ) {
+    let super::Round { machines, observation } = *seen;
     forget_old_alarms(policy, watch, now);
     settle(watch, machines, now);
     see(watch, machines, known_good, now);
@@ -117,6 +117,7 @@ pub(super) fn absorb(
         let round = Round { policy, now, learning: watch.learning, on, control };
         let fresh = || ThresholdState::begin(one, watch.since);
         let state = watch.thresholds.entry(one.name.clone()).or_insert_with(fresh);
+        state.raise(raised.get(&one.name), one.room().allowed_share(), now);
         let took_in = threshold::absorb(one, state, &round);
         took.events |= took_in.events;
         took.closed |= took_in.closed;

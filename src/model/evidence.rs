@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::MachineId,
+    ids::{MachineId, Region},
     machine::{MachineState, Transition},
     observation::Oddity,
     policy::Kind,
@@ -135,6 +135,10 @@ pub enum Note {
     NotFed(NotFed),
     /// Counted, and not enough of it to tell.
     Undecided,
+    /// A share: the whole is within the limit, and this region, whose numbers these are, is not.
+    InRegion {
+        region: Region,
+    },
     /// A gauge: above its bound for this long, on so many machines.
     Above {
         machines: u32,
@@ -199,6 +203,20 @@ pub struct Evidence {
     /// Whether it can say anything about the app at all; one that cannot decides nothing.
     #[serde(default = "yes")]
     pub applies: bool,
+    /// The limit is not the one that was written.
+    #[serde(default)]
+    pub raised: Option<Raised>,
+}
+
+/// A limit that was raised, because the app stood above it before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Raised {
+    /// What it was, and is now.
+    pub from: f64,
+    pub to: f64,
+    /// What ran then, and with what share.
+    pub by: String,
+    pub share: f64,
 }
 
 fn yes() -> bool {

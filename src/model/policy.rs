@@ -153,6 +153,8 @@ pub struct WatchPolicy {
     pub countdown: Duration,
     /// The least of it where nothing vouches that it is the release.
     pub unvouched_countdown: Duration,
+    /// Whether limits that the app always stood above are raised.
+    pub floor: bool,
     /// How long a person's yes is waited for, in mode `approve`.
     pub approve_within: Duration,
 }
@@ -168,6 +170,7 @@ impl Default for WatchPolicy {
             false_rollbacks: 0.001,
             countdown: Duration::ZERO,
             unvouched_countdown: Duration::from_secs(30),
+            floor: true,
             approve_within: Duration::from_secs(1800),
         }
     }

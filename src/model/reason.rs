@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::{Note, Tally},
+    evidence::{Note, Raised, Tally},
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
     observation::SourceName,
     operator::Signed,
@@ -280,6 +280,11 @@ pub enum Reason {
     /// That reason is over.
     HoldOver {
         was: HoldReason,
+    },
+    /// The app always stood above a limit: what is in force is higher.
+    LimitRaised {
+        threshold: String,
+        raised: Raised,
     },
     /// The registry answers again.
     RegistryAnswers,

@@ -377,6 +377,7 @@ async fn numbers_that_json_lacks_do_not_make_an_event_unreadable() {
             note: None,
             may_roll_back: true,
             applies: true,
+            raised: None,
         }];
         odd.events[0].1 = odd.outbox[0].event.clone();
         shelf.commit(0, odd).await.unwrap();

@@ -14,9 +14,10 @@ use super::{
         recent::Recent,
     },
     onset::First,
+    places::{Found, Places},
     signed,
 };
-use crate::model::{Count, Evidence, Note, Oddity, Origin, Region, Since, Tally, Verdict};
+use crate::model::{Count, Evidence, Note, Oddity, Origin, Raised, Region, Since, Tally, Verdict};
 
 /// Blocks with events in them before anything is said for a release.
 const BLOCKS_MIN: u32 = 3;
@@ -35,6 +36,14 @@ pub struct Counted {
     /// What is looked for: another question has other answers.
     question: String,
     detector: RatioDetector,
+    /// The same region by region, and where a breach was found.
+    #[serde(default)]
+    places: Places,
+    #[serde(default)]
+    found: Option<Found>,
+    /// The limit in force is not the written one.
+    #[serde(default)]
+    raised: Option<Raised>,
     /// All events so far, as the pages have them, and those that wait for what they are among.
     raw: Tally,
     waiting: Tally,
@@ -71,6 +80,9 @@ impl Counted {
             inconsistent: false,
             odd: None,
             detector: RatioDetector::new(share, strict),
+            places: Places::default(),
+            found: None,
+            raised: None,
             detecting_since: now,
             first: First::default(),
             recent: Recent::default(),
@@ -80,6 +92,12 @@ impl Counted {
             risen_at: None,
             blocks: Blocks::default(),
         }
+    }
+
+    /// The limit in force, where `written` is what was written.
+    fn limit(&self, written: f64) -> f64 {
+        let raised = self.raised.as_ref().filter(|one| one.from.to_bits() == written.to_bits());
+        raised.map_or(written, |raised| raised.to)
     }
 
     pub(super) fn blocks(&self) -> &Blocks {
@@ -102,16 +120,48 @@ impl Counted {
 
     pub(super) fn forget_alarms(&mut self, now: Timestamp) {
         // What leans against it would be an alarm with the next block, however well it is by then.
-        let leans = self.detector.ln_odds().is_some_and(|odds| odds > 0.0);
-        if self.detector.alarmed() || leans {
+        let leans = self.ln_odds().is_some_and(|odds| odds > 0.0);
+        if self.found.is_some() || leans {
             self.begin_anew(now);
         }
         self.recent = Recent::default();
     }
 
+    /// Judges by another limit from now on, where it is another.
+    pub(super) fn raise(&mut self, raised: Option<&Raised>, written: f64, now: Timestamp) {
+        if self.raised.as_ref() == raised {
+            return;
+        }
+        self.raised = raised.cloned();
+        let limit = raised.map_or(written, |raised| raised.to);
+        let has_begun = self.detector.is_started();
+        self.detector = RatioDetector::new(limit, self.detector.is_strict());
+        if has_begun {
+            self.begin_anew(now);
+        }
+    }
+
+    /// ln E of the whole and its regions together.
+    fn ln_odds(&self) -> Option<f64> {
+        self.detector.ln_odds().map(|whole| self.places.with(whole))
+    }
+
+    /// The counts, and the last rounds, of what breaches: a region, where only that does.
+    fn accused(&self) -> (&RatioDetector, &Recent) {
+        match &self.found {
+            Some(Found::In(region)) => self
+                .places
+                .get(region)
+                .map_or((&self.detector, &self.recent), |one| (&one.detector, &one.recent)),
+            Some(Found::Whole) | None => (&self.detector, &self.recent),
+        }
+    }
+
     fn begin_anew(&mut self, now: Timestamp) {
         self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
         self.detector.start(now);
+        self.places.begin_anew();
+        self.found = None;
         self.first.is_over();
         self.beside.begin_anew();
         self.risen_at = None;
@@ -155,7 +205,10 @@ impl Counted {
             let Some(fed) = self.reconcile(count) else { continue };
             self.detector.start(began);
             self.detector.add(fed.n, fed.k);
-            self.regions.entry(look.machine.region.clone()).or_default().add(fed.n, fed.k);
+            let region = &look.machine.region;
+            self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
+            let limit = (self.detector.p0(), self.detector.is_strict());
+            self.places.add(region, (began, round.now), fed, limit);
             if count.since == Since::LastScrape {
                 release.add(fed.n, fed.k);
             }
@@ -180,16 +233,30 @@ impl Counted {
         took.forgave = self.forgive(round.now);
         // Its first block begins with its first process, not with the first look.
         took.closed = self.detector.is_started() && self.close_if_due(&settings, round.now);
-        if self.detector.alarmed() && self.risen_at.is_none() {
-            self.risen_at = self.recent.rose_at(self.detector.p0()).or(Some(round.now));
+        if self.found.is_some() && self.risen_at.is_none() {
+            let (_, recent) = self.accused();
+            self.risen_at = recent.rose_at(self.detector.p0()).or(Some(round.now));
         }
         took
     }
 
+    /// Whether it is a breach by now, and of what.
+    fn find(&mut self, settings: &RatioSettings) {
+        let needed = RatioDetector::needed(settings.alpha);
+        let (Some(whole), None) = (self.detector.ln_odds(), &self.found) else { return };
+        let together = self.places.with(whole) >= needed && self.detector.has_blocks_enough();
+        if together {
+            self.found = Some(self.places.found(whole, needed));
+        }
+    }
+
     fn close_if_due(&mut self, settings: &RatioSettings, now: Timestamp) -> bool {
         let (n, k) = self.detector.totals();
-        let Some(ln_odds) = self.detector.close_if_due(now, settings) else { return false };
+        let Some(whole) = self.detector.close_if_due(now, settings) else { return false };
+        self.places.close(now, settings);
+        self.find(settings);
         let (all, bad) = self.detector.totals();
+        let ln_odds = self.places.with(whole);
         self.blocks.close(now, Tally { n: all - n, k: bad - k }, ln_odds, self.control);
         true
     }
@@ -219,21 +286,22 @@ impl Counted {
             return;
         }
         self.detecting_since = now;
-        if !self.detector.alarmed() && self.detector.is_started() {
+        if self.found.is_none() && self.detector.is_started() {
             self.begin_anew(now);
         }
     }
 
     /// An alarm whose cause is clearly over is taken back: the detector begins anew.
     fn forgive(&mut self, now: Timestamp) -> bool {
-        if !self.detector.alarmed() {
+        if self.found.is_none() {
             return false;
         }
-        let (n, k) = self.detector.totals();
+        let (detector, recent) = self.accused();
+        let (n, k) = detector.totals();
         let p0 = self.detector.p0();
         // A regression that came late is diluted by what was well before it: that asks for more.
         let then = (k / n.max(1.0)).max(1.5 * p0);
-        let over = self.recent.is_within(p0, then);
+        let over = recent.is_within(p0, then);
         if over {
             self.begin_anew(now);
         }
@@ -242,7 +310,8 @@ impl Counted {
 
     /// The last while, where it is much worse than the whole.
     fn lately(&self, n: f64, k: f64) -> Option<Tally> {
-        let (late, bad) = self.recent.since_it_rose(self.detector.p0())?;
+        let (_, recent) = self.accused();
+        let (late, bad) = recent.since_it_rose(self.detector.p0())?;
         let much_worse = bad * n >= LATE_BY * k * late;
         much_worse.then_some(Tally { n: late, k: bad })
     }
@@ -253,24 +322,28 @@ impl Counted {
     }
 
     fn onset(&self) -> Onset {
-        let (n, k) = self.detector.totals();
+        let (n, k) = self.accused().0.totals();
         let at_once = self.first.is_bad(self.detector.p0()) && self.lately(n, k).is_none();
         if at_once { Onset::AtOnce } else { Onset::Later }
     }
 
     /// Whether too little was counted, or it leans against the release without proof.
     fn is_undecided(&self, n: f64, k: f64) -> bool {
-        let leans = k > self.detector.p0() * n && self.detector.ln_odds().is_some_and(|e| e > 0.0);
+        let leans = k > self.detector.p0() * n && self.ln_odds().is_some_and(|e| e > 0.0);
         self.detector.blocks() < BLOCKS_MIN || leans
     }
 
     fn judge(&self, evidence: &mut Evidence) {
+        if let Some(raised) = &self.raised {
+            evidence.limit = raised.to;
+            evidence.raised = Some(raised.clone());
+        }
         evidence.control = Some(self.control).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
-        let (n, k) = self.detector.totals();
+        let (n, k) = self.accused().0.totals();
         evidence.bad = k;
         evidence.total = n;
         evidence.value = (n > 0.0).then(|| k / n);
-        evidence.ln_odds = self.detector.ln_odds();
+        evidence.ln_odds = self.ln_odds();
         evidence.blocks = self.detector.blocks();
         if self.inconsistent {
             let Tally { n: total, k: bad } = self.raw;
@@ -279,7 +352,7 @@ impl Counted {
             evidence.ln_odds = None;
             return;
         }
-        evidence.verdict = if self.detector.alarmed() {
+        evidence.verdict = if self.found.is_some() {
             evidence.lately = self.lately(n, k);
             evidence.last_blocks = self.blocks.iter().copied().collect();
             Verdict::Breach
@@ -291,13 +364,16 @@ impl Counted {
         // Events may have come of which no block is complete yet: that is little, and not nothing.
         let undecided = self.raw.n > 0.0 && evidence.verdict == Verdict::Inconclusive;
         evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
+        if let Some(Found::In(region)) = &self.found {
+            evidence.note = Some(Note::InRegion { region: region.clone() });
+        }
     }
 }
 
 /// Whether a counting threshold's state was made for this question, share and mode.
 pub(super) fn fits(own: &Own, question: &str, (share, strict): (f64, bool)) -> bool {
     matches!(own, Own::Counted(counted)
-        if counted.detector.judges(share, strict) && counted.question == question)
+        if counted.detector.judges(counted.limit(share), strict) && counted.question == question)
 }
 
 pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin) -> Took {

@@ -20,6 +20,7 @@ pub mod gauge;
 pub mod keys;
 pub mod latency;
 mod onset;
+mod places;
 pub mod promql;
 pub mod ratio;
 pub mod seen;
@@ -220,9 +221,11 @@ pub trait Room {
     /// the bad release was found.
     fn confirm(&self, confirming: &Confirming, breach: &Evidence) -> Finding {
         match self.allowed_share() {
-            Some((limit, _)) => {
-                confirm::weigh(confirming, limit, breach.share_lately().unwrap_or(1.0))
-            }
+            Some((limit, _)) => confirm::weigh(
+                confirming,
+                breach.limit.max(limit),
+                breach.share_lately().unwrap_or(1.0),
+            ),
             None => Finding::Untold,
         }
     }
@@ -335,6 +338,7 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
         note: None,
         may_roll_back: threshold.on_breach == OnBreach::Rollback,
         applies: true,
+        raised: None,
     };
     room.judge(&state.own, case, &mut evidence);
     if let Applies::NotFed { why } = applies(threshold, state) {

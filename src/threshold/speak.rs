@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{checks, crashes, gauge, latency, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
-    model::{Evidence, Kind, NotFed, Note, Oddity, Tally, Unit},
+    model::{Evidence, Kind, NotFed, Note, Oddity, Raised, Tally, Unit},
     numbers::{bytes, cut, odds, plain, whole},
 };
 
@@ -53,6 +53,10 @@ pub fn phrase(evidence: &Evidence, control: &str) -> String {
         let _infallible = write!(text, ", since it rose {} ({counts})", share(k / n));
     }
     let _infallible = write!(text, ", limit {}", limit(evidence.limit, evidence.unit));
+    if let Some(Raised { from, by, share: then, .. }) = &evidence.raised {
+        let from = limit(*from, evidence.unit);
+        let _infallible = write!(text, " (raised from {from}: {by} ran at {})", share(*then));
+    }
     if let Some(odds) = evidence.ln_odds.and_then(odds) {
         let _infallible = write!(text, ", odds {odds}");
     }
@@ -84,6 +88,7 @@ pub fn remark(note: &Note, source: &str) -> String {
             format!("no data for {seconds} s, and no_data = \"breach\"")
         }
         Note::Unmatched => format!("{source} matches no series on any machine"),
+        Note::InRegion { region } => format!("in {region}"),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }

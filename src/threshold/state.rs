@@ -9,7 +9,7 @@ use super::{
     Round, checks::ChecksState, counted::Counted, crashes::CrashesState, gauge::GaugeState,
     watched::Sight,
 };
-use crate::model::{Block, Count, Region, Selection, Tally, Threshold, Want};
+use crate::model::{Block, Count, Raised, Region, Selection, Tally, Threshold, Want};
 
 /// One threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,13 @@ impl ThresholdState {
         };
         if has_data {
             self.data_at = Some(round.now);
+        }
+    }
+
+    /// Sets the limit in force, where it counts events: the written one, or one that was raised from it.
+    pub fn raise(&mut self, raised: Option<&Raised>, written: Option<(f64, bool)>, now: Timestamp) {
+        if let (Own::Counted(counted), Some((limit, _))) = (&mut self.own, written) {
+            counted.raise(raised.filter(|one| one.from.to_bits() == limit.to_bits()), limit, now);
         }
     }
 

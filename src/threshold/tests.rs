@@ -15,6 +15,7 @@ mod down;
 mod exits;
 mod expressions;
 mod gauges;
+mod places;
 mod words;
 
 fn at(second: i64) -> Timestamp {

@@ -247,6 +247,7 @@ mod tests {
             note: None,
             may_roll_back: true,
             applies: true,
+            raised: None,
         }
     }
 

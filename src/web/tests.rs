@@ -150,6 +150,7 @@ fn view(app: &str, phase: Phase) -> AppView {
         note: None,
         may_roll_back: true,
         applies: true,
+        raised: None,
     };
     AppView {
         app: app.into(),

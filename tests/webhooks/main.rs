@@ -90,6 +90,7 @@ fn full(kind: EventKind) -> Event {
         note: Some(Note::Troubled(vec![troubled])),
         may_roll_back: true,
         applies: true,
+        raised: None,
     }];
     event.regions = vec![RegionReport {
         region: "iad".into(),

@@ -88,6 +88,7 @@ fn what_the_policy_calls_a_default_is_one() {
         "false_rollbacks",
         "countdown",
         "unvouched_countdown",
+        "floor",
         "approve_within",
         "order",
         "confirm",
@@ -155,7 +156,7 @@ fn what_the_documentation_calls_a_default_is_one() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 9 + 14, "every key of the two tables");
+    assert_eq!(keys, 10 + 14, "every key of the two tables");
     let [said, unsaid] = [policy.as_str(), PLAIN].map(default_policy);
     assert_eq!(said, Policy { name: said.name.clone(), ..unsaid });
 }

@@ -114,6 +114,25 @@ fn a_release_that_breaks_beside_a_healthy_one_waits_for_no_countdown() {
     assert!(took <= 32, "{took} s");
 }
 
+/// Other apps fail as well, and v1 beside it does not: it is no trouble of all.
+#[test]
+fn neighbours_in_distress_do_not_hold_a_release_against_a_healthy_one_beside_it() {
+    for (control, held) in [(0.0, false), (50.0, true)] {
+        let mut stage = beside();
+        stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 0.0)];
+        stage.pass(60);
+        let since = at(stage.second);
+        for app in ["shop", "blog"] {
+            let regions = [crate::model::Region::new("iad")].into();
+            let theirs = crate::model::Distress { since, regions, deployed: false };
+            stage.org.neighbours.insert(AppName::new(app), theirs);
+        }
+        stage.serves = vec![("m1", 100.0, control), ("m2", 100.0, 50.0)];
+        stage.pass(40);
+        assert_eq!(matches!(stage.state.phase, Phase::Held { .. }), held, "{control}");
+    }
+}
+
 /// What v1 showed beside it vouches also when it has gone meanwhile.
 #[test]
 fn that_the_one_before_was_well_is_remembered_when_it_is_gone() {

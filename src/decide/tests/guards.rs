@@ -44,6 +44,7 @@ pub(super) fn breach(kind: Kind, bad: f64) -> Evidence {
         note: None,
         may_roll_back: true,
         applies: true,
+        raised: None,
     }
 }
 

@@ -328,19 +328,22 @@ fn a_region_that_is_sick_by_itself_is_no_health() {
     let mut stage = by_requests(&["m1", "m2"]);
     stage.machine("m2").region = "fra".into();
     stage.serves = vec![("m1", 1000.0, 0.0), ("m2", 5.0, 3.0)];
+    stage.policy.thresholds[0].on_breach = OnBreach::Alert;
     stage.pass(120);
     assert_eq!((trusted(&stage), is_baked(&stage)), (1, false));
     let (region, threshold) = ("fra".into(), "5xx".to_owned());
     assert_eq!(watch(&stage).obstacle, Some(Obstacle::SickRegion { region, threshold }));
     // Two minutes later that is of another time.
-    stage.serves = vec![("m1", 1000.0, 0.0), ("m2", 0.0, 0.0)];
-    stage.pass(200);
+    stage.serves = vec![("m1", 1000.0, 0.0), ("m2", 100.0, 0.0)];
+    stage.pass(120);
+    stage.policy.thresholds[0].on_breach = OnBreach::Rollback;
+    stage.pass(100);
     assert_eq!(trusted(&stage), 2);
 }
 
 #[test]
 fn a_few_failures_of_a_region_do_not_make_it_sick() {
-    for serves in [[("m1", 1000.0, 0.0), ("m2", 5.0, 2.0)], [("m1", 1000.0, 0.0), ("m2", 0.1, 0.1)]]
+    for serves in [[("m1", 1000.0, 0.0), ("m2", 5.0, 0.1)], [("m1", 1000.0, 0.0), ("m2", 0.1, 0.1)]]
     {
         let mut stage = by_requests(&["m1", "m2"]);
         stage.machine("m2").region = "fra".into();

@@ -37,6 +37,7 @@ fn rolling_back(policy: &Policy) -> (AppState, CommandId) {
         note: None,
         may_roll_back: true,
         applies: true,
+        raised: None,
     });
     state.memory.seen_version = ReleaseVersion(2);
     state.memory.current = Some(watch.revision.clone());

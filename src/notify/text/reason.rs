@@ -6,7 +6,7 @@ use crate::{
         AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason, Signed,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
-    numbers::{cut, duration, whole},
+    numbers::{cut, duration, share, share_limit, whole},
     threshold::remark,
 };
 
@@ -161,6 +161,14 @@ pub fn reason(reason: &Reason) -> String {
         ),
         Reason::Held { hold } => self::hold(hold),
         Reason::HoldOver { was } => format!("was: {}", self::hold(was)),
+        Reason::LimitRaised { threshold, raised } => format!(
+            "{threshold}: limit {}, raised to {}: {} ran at {}. A limit that is never met says nothing; write \
+             the one that is meant, or floor = false",
+            share_limit(raised.from),
+            share_limit(raised.to),
+            raised.by,
+            share(raised.share)
+        ),
         Reason::RegistryAnswers => "the registry answers again".to_owned(),
         Reason::LedgerStaysOpen { release } => {
             format!("our release {release} cannot be closed in the ledger: close it by hand")

@@ -36,6 +36,7 @@ fn measured(name: &str, kind: Kind, unit: Unit, verdict: Verdict) -> Evidence {
         note: None,
         may_roll_back: true,
         applies: true,
+        raised: None,
     }
 }
 

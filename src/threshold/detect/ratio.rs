@@ -177,6 +177,11 @@ impl RatioDetector {
         self.strict == strict && self.p0.to_bits() == new.p0.to_bits()
     }
 
+    /// Whether one block could not have decided alone.
+    pub fn has_blocks_enough(&self) -> bool {
+        self.p0 >= LONE_BLOCK_P0 || self.blocks >= 2
+    }
+
     /// Closed blocks.
     pub fn blocks(&self) -> u32 {
         self.blocks
@@ -209,8 +214,7 @@ impl RatioDetector {
         self.total_k += k;
         self.ln_e = Some(ln_e);
         self.peak = Some(self.peak.map_or(ln_e, |peak| peak.max(ln_e)));
-        let enough_blocks = self.p0 >= LONE_BLOCK_P0 || self.blocks >= 2;
-        if enough_blocks && ln_e >= Self::needed(settings.alpha) {
+        if self.has_blocks_enough() && ln_e >= Self::needed(settings.alpha) {
             self.alarmed = true;
         }
         ln_e
@@ -264,7 +268,7 @@ fn count(items: usize) -> f64 {
 }
 
 /// `ln(e^a + e^b)` without overflow; minus infinity is "nothing".
-pub(super) fn log_add_exp(a: f64, b: f64) -> f64 {
+pub fn log_add_exp(a: f64, b: f64) -> f64 {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }

@@ -36,6 +36,13 @@ impl Recent {
         }
     }
 
+    /// Forgets all but the last `rounds`.
+    pub fn keep(&mut self, rounds: usize) {
+        while self.0.len() > rounds {
+            self.0.pop_front();
+        }
+    }
+
     /// Events and bad events at `from` and later.
     pub fn since(&self, from: Timestamp) -> (f64, f64) {
         let lately = self.0.iter().rev().take_while(|(at, ..)| *at >= from);

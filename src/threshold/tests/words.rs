@@ -110,6 +110,7 @@ fn evidence(kind: Kind, unit: Unit) -> Evidence {
         note: None,
         may_roll_back: true,
         applies: true,
+        raised: None,
     }
 }
 

@@ -1,0 +1,92 @@
+//! What fails in one region of several: found there, and said of it.
+
+use super::*;
+use crate::{
+    model::{Note, Origin, Ratio, Region, Selector, Tally},
+    sim::Rng,
+};
+
+const PLACES: [(&str, &str); 3] = [("m1", "iad"), ("m2", "lhr"), ("m3", "syd")];
+
+fn told() -> Told {
+    let ratio = Ratio {
+        bad: Selector::metric("bad"),
+        total: Selector::metric("requests"),
+        max: 0.02,
+        strict: false,
+        from: Origin::PAGES,
+    };
+    let mut told = Told::of(ThresholdKind::Ratio(ratio), &PLACES.map(|(id, _)| id));
+    for (id, region) in PLACES {
+        told.machine(id).region = Region::new(region);
+    }
+    told
+}
+
+/// One look, 33 requests a second in each region; in the third this share of them fails.
+fn look(told: &mut Told, dice: &mut Rng, elsewhere: f64, third: f64) -> Evidence {
+    for (id, region) in PLACES {
+        let share = if region == "syd" { third } else { elsewhere };
+        let failed = (0..66).filter(|_| (dice.roll(100_000) as f64) < share * 100_000.0).count();
+        told.serves(id, 66.0, f64::from(u32::try_from(failed).unwrap()));
+    }
+    told.look()
+}
+
+#[test]
+fn a_twentieth_that_fails_in_one_region_of_three_is_found_there() {
+    let mut took = Vec::new();
+    for seed in 0..60 {
+        let (mut told, mut dice) = (told(), Rng::new(seed));
+        while told.second < 600 {
+            let evidence = look(&mut told, &mut dice, 0.005, 0.05);
+            if evidence.verdict == Verdict::Breach {
+                assert_eq!(evidence.note, Some(Note::InRegion { region: Region::new("syd") }));
+                assert!(evidence.value.is_some_and(|share| share > 0.03), "{evidence:?}");
+                took.push(told.second);
+                break;
+            }
+        }
+    }
+    took.sort_unstable();
+    println!("5 % in one region of three: {} of 60, median {} s", took.len(), took[took.len() / 2]);
+    assert!(took.len() >= 57, "{} of 60", took.len());
+}
+
+#[test]
+fn regions_that_are_well_raise_no_alarm() {
+    for seed in 0..60 {
+        let (mut told, mut dice) = (told(), Rng::new(seed));
+        while told.second < 600 {
+            let evidence = look(&mut told, &mut dice, 0.015, 0.015);
+            assert_ne!(evidence.verdict, Verdict::Breach, "{seed}: {evidence:?}");
+        }
+    }
+}
+
+#[test]
+fn what_fails_everywhere_is_the_whole_s_and_no_later() {
+    let (mut told, mut dice) = (told(), Rng::new(7));
+    let took = loop {
+        let evidence = look(&mut told, &mut dice, 0.3, 0.3);
+        if evidence.verdict == Verdict::Breach {
+            assert_eq!(evidence.note, None);
+            break told.second;
+        }
+    };
+    assert!(took <= 18, "{took} s");
+}
+
+#[test]
+fn a_region_that_recovers_takes_its_alarm_back() {
+    let (mut told, mut dice) = (told(), Rng::new(9));
+    while look(&mut told, &mut dice, 0.0, 0.06).verdict != Verdict::Breach {
+        assert!(told.second < 300);
+    }
+    let since = told.second;
+    while look(&mut told, &mut dice, 0.0, 0.0).verdict == Verdict::Breach {
+        assert!(told.second < since + 60);
+    }
+    assert_eq!(told.judged().control, None::<(f64, f64)>);
+    assert_eq!(told.state.region(&Region::new("fra")), None::<Tally>);
+}
