@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use clock::Clock;
 
 use crate::model::{
-    AppName, ImageRef, InstanceId, Machine, MachineId, RawConfig, Region, Release, ReleaseStatus,
-    ReleaseVersion, Secrets,
+    AppName, Digest, ImageRef, InstanceId, Machine, MachineId, RawConfig, Region, Release,
+    ReleaseStatus, ReleaseVersion, Secrets,
 };
 
 /// Why a platform call failed, by what the caller can do about it.
@@ -326,6 +326,8 @@ pub struct CopyError {
 pub trait Registry: Send + Sync {
     /// Looks an image up by digest. `Err`: the registry could not be asked; nothing is known.
     async fn presence(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError>;
+    /// The image that a tag names now; `None`: the registry knows no such name. `Err`: as above.
+    async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>, PlatformError>;
     /// The same in the registry that images are mirrored to, which may want to know who asks.
     async fn presence_in_mirror(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError>;
     /// The mirror has the image, whole: what is there already is left. A copy that was dropped or

@@ -105,6 +105,7 @@ fn watch_json(policy: &Policy) -> Value {
         "block": duration_text(watch.block),
         "false_rollbacks": format!("1 in {}", (1.0 / watch.false_rollbacks).round()),
         "countdown": duration_text(watch.countdown),
+        "unvouched_countdown": duration_text(watch.unvouched_countdown),
     })
 }
 

@@ -18,6 +18,7 @@ const PLACES: [(&str, &[&str]); 7] = [
             "block",
             "false_rollbacks",
             "countdown",
+            "unvouched_countdown",
             "approve_within",
         ],
     ),

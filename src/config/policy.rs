@@ -142,6 +142,8 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
     let bake = read("bake", &mut watch.bake, seconds(1)..=seconds(7 * 86_400));
     let block = read("block", &mut watch.block, seconds(1)..=seconds(600));
     read("countdown", &mut watch.countdown, Duration::ZERO..=seconds(86_400));
+    let unvouched = Duration::ZERO..=seconds(600);
+    read("unvouched_countdown", &mut watch.unvouched_countdown, unvouched);
     read("approve_within", &mut watch.approve_within, seconds(60)..=seconds(7 * 86_400));
     if let Some(odds) = table.get("false_rollbacks").and_then(|entry| false_rollbacks(&entry)) {
         watch.false_rollbacks = odds;

@@ -97,6 +97,7 @@ bake = "5m"
 block = "3s"
 false_rollbacks = "1 in 500"
 countdown = "5s"
+unvouched_countdown = "20s"
 [rollback]
 order = ["lhr", "*", "iad"]
 confirm = "20s"
@@ -186,6 +187,7 @@ fn every_key_of_a_policy_is_understood() {
             block: seconds(3),
             false_rollbacks: 0.002,
             countdown: seconds(5),
+            unvouched_countdown: seconds(20),
             approve_within: seconds(1800),
         }
     );

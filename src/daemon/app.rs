@@ -127,7 +127,7 @@ impl AppTask {
         };
         if let Some(distress) = distress::of(&course.state) {
             // Known before the others act: a restart forgets nothing.
-            self.shared.hear(&self.app, Some(distress));
+            self.shared.hear(&self.app, Some(distress), None);
         }
         self.tell_if_readable_again().await;
         self.shared.rolled_back(&self.app, &course.state.memory.rollbacks);
@@ -338,7 +338,8 @@ impl AppTask {
             }
         }
         if matches!(input, Input::Observed(_)) {
-            self.shared.hear(&self.app, distress::of(&course.state));
+            let state = &course.state;
+            self.shared.hear(&self.app, distress::of(state), distress::wellness(state));
         }
         let mut view = super::view::app_view(&course.state, policy, now);
         view.unread.clone_from(&course.unread);

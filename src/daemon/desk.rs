@@ -8,7 +8,10 @@ use tokio::time::timeout;
 
 use super::{Orders, Ports, orders::holding};
 use crate::{
-    model::{Act, AppName, Digest, ImageRef, Order, Release, Reply, Signed},
+    model::{
+        Act, AppName, Digest, ImageRef, Order, Refusal, Release, Reply, Signed, event::ReleaseInfo,
+        name::Named,
+    },
     notify::text,
     ports::{ImagePresence, PlatformError},
     web::{
@@ -52,7 +55,10 @@ impl Desk for TaskDesk {
 
     async fn act(&self, app: AppName, act: Act, signed: Signed) -> Result<Answer, OrderError> {
         let (word, by) = (act.word(), signed.by.clone());
-        let reply = self.orders.act(&app, act, signed).await?;
+        let reply = match self.with_the_ledger(&app, act).await {
+            Ok(act) => self.orders.act(&app, act, signed).await?,
+            Err(refusal) => Reply::Refused(refusal),
+        };
         let text = match &reply {
             Reply::Done(effect) => text::effect(&app, effect),
             Reply::Refused(refusal) => text::refusal(&app, refusal),
@@ -82,12 +88,83 @@ impl Desk for TaskDesk {
             Err(_) => (Vec::new(), Some("it took too long".to_owned())),
         };
         let mut releases = merge(known, &ledger);
+        self.resolve_tags(&mut releases).await;
         self.look_up(&app, &mut releases).await;
         Ok(ReleasesView { app, releases, ledger_unread: unread })
     }
 }
 
 impl TaskDesk {
+    /// A person may go to any release of the ledger, also to one that nobody here ever saw run: then
+    /// the registry says which image its tag is.
+    async fn with_the_ledger(&self, app: &AppName, act: Act) -> Result<Act, Refusal> {
+        let Act::Rollback(mut wish) = act else { return Ok(act) };
+        let Some(text) = wish.to.clone() else { return Ok(Act::Rollback(wish)) };
+        let known = self.ports.board.releases(app).unwrap_or_default();
+        if known.iter().filter_map(named).any(|one| one.is_called(&text)) {
+            return Ok(Act::Rollback(wish));
+        }
+        let asked = self.ports.platform.releases(app, LEDGER_SHOWN);
+        let Ok(Ok(ledger)) = timeout(PATIENCE, asked).await else { return Ok(Act::Rollback(wish)) };
+        // A tag can have been pushed again since: the newest release of it is the one that is left.
+        let candidates = ledger.iter().filter_map(|entry| {
+            let image = ImageRef::parse(&entry.image);
+            let digest = image.digest.clone().unwrap_or_else(|| Digest::new(""));
+            let release = ReleaseInfo {
+                version: Some(entry.version),
+                tag: image.tag.clone(),
+                digest,
+                author: entry.author.clone(),
+                created_at: Some(entry.created_at),
+            };
+            let one = Named { release, image: Some(image) };
+            one.is_called(&text).then_some(one)
+        });
+        let Some(mut found) = candidates.max_by_key(|one| one.release.version) else {
+            return Ok(Act::Rollback(wish));
+        };
+        if let Some(image) = found.image.as_mut().filter(|image| image.digest.is_none()) {
+            let answer = timeout(PATIENCE, self.ports.registry.resolve(image)).await;
+            match answer {
+                Ok(Ok(Some(digest))) => {
+                    image.digest = Some(digest.clone());
+                    found.release.digest = digest;
+                }
+                Ok(Ok(None)) => {
+                    let image = image.reference();
+                    return Err(Refusal::ImageGone { name: found.release.name(), image });
+                }
+                Ok(Err(error)) => {
+                    return Err(Refusal::RegistrySilent { detail: error.to_string() });
+                }
+                Err(_) => {
+                    let detail = format!("no answer in {} s", PATIENCE.as_secs());
+                    return Err(Refusal::RegistrySilent { detail });
+                }
+            }
+        }
+        wish.in_ledger = Some(Box::new(found));
+        Ok(Act::Rollback(wish))
+    }
+
+    /// Finds out which images tags of the ledger are that nothing else is known of.
+    async fn resolve_tags(&self, releases: &mut [ReleaseView]) {
+        let unknown = releases.iter_mut().filter(|one| one.digest.is_none()).take(LOOKED_UP_MAX);
+        join_all(unknown.map(|release| async move {
+            let image = ImageRef::parse(&release.image);
+            match timeout(PATIENCE, self.ports.registry.resolve(&image)).await {
+                Ok(Ok(Some(digest))) => {
+                    release.reference = Some(ImageRef { digest: Some(digest.clone()), ..image });
+                    release.digest = Some(digest);
+                    release.image_state = ImageState::Present;
+                }
+                Ok(Ok(None)) => release.image_state = ImageState::Missing,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }))
+        .await;
+    }
+
     /// Says of each image whether it can still be pulled.
     async fn look_up(&self, app: &AppName, releases: &mut [ReleaseView]) {
         let copies = self.ports.board.app(app).map(|view| view.mirror).unwrap_or_default();
@@ -99,6 +176,7 @@ impl TaskDesk {
         let mut images: BTreeMap<Digest, ImageRef> = BTreeMap::new();
         for release in releases.iter() {
             if let (Some(digest), Some(image)) = (&release.digest, &release.reference)
+                && release.image_state == ImageState::Unknown
                 && images.len() < LOOKED_UP_MAX
             {
                 images.insert(digest.clone(), image.clone());
@@ -121,9 +199,23 @@ impl TaskDesk {
         let found: BTreeMap<Digest, ImageState> = join_all(asked).await.into_iter().collect();
         for release in releases {
             let state = release.digest.as_ref().and_then(|digest| found.get(digest));
-            release.image_state = state.copied().unwrap_or(ImageState::Unknown);
+            if let Some(state) = state {
+                release.image_state = *state;
+            }
         }
     }
+}
+
+/// As a person can name it; of a release without a known digest only its number and tag.
+fn named(view: &ReleaseView) -> Option<Named> {
+    let release = ReleaseInfo {
+        version: view.version,
+        tag: view.tag.clone(),
+        digest: view.digest.clone()?,
+        author: None,
+        created_at: None,
+    };
+    Some(Named { release, image: view.reference.clone() })
 }
 
 fn image_state(answer: Option<&Result<ImagePresence, PlatformError>>) -> ImageState {

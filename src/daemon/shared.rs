@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    model::{AppName, Distress, OrgContext},
+    model::{AppName, Distress, OrgContext, Well},
     ports::PlatformError,
 };
 
@@ -23,6 +23,7 @@ const LISTENING: Duration = Duration::from_secs(10);
 /// Shared between the tasks of all apps.
 pub struct Shared {
     distress: Mutex<BTreeMap<AppName, Distress>>,
+    well: Mutex<BTreeMap<AppName, Well>>,
     /// Counts alarms: whoever waits on it looks at once.
     alarms: watch::Sender<u64>,
     /// Apps that are watched and have not told yet how they are.
@@ -37,6 +38,7 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             distress: Mutex::default(),
+            well: Mutex::default(),
             alarms: watch::Sender::new(0),
             silent: Mutex::default(),
             started: Instant::now(),
@@ -110,8 +112,14 @@ impl Shared {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(app.clone());
     }
 
-    /// Notes how an app is: `None` when it is well.
-    pub(super) fn hear(&self, app: &AppName, distress: Option<Distress>) {
+    /// Notes how an app is: in distress, or well as far as that was seen.
+    pub(super) fn hear(&self, app: &AppName, distress: Option<Distress>, well: Option<Well>) {
+        let mut all_well = self.well.lock().unwrap_or_else(PoisonError::into_inner);
+        match well {
+            Some(well) => drop(all_well.insert(app.clone(), well)),
+            None => drop(all_well.remove(app)),
+        }
+        drop(all_well);
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
         let mut all = self.distress.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = match distress {
@@ -150,15 +158,20 @@ impl Shared {
         let silent = !self.silent.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let distress = self.distress.lock().unwrap_or_else(PoisonError::into_inner);
         let mut neighbours = distress.clone();
-        neighbours.remove(app);
+        let in_distress = neighbours.remove(app).is_some();
         OrgContext {
             neighbours,
+            well: if in_distress { self.those_that_are_well() } else { BTreeMap::new() },
             listening: silent && self.started.elapsed() < LISTENING,
             platform_told: self.is_platform_told(),
             // What is told of sources is known where they are asked.
             sources_told: BTreeSet::new(),
             rollbacks: self.rollbacks_of_others(app, now),
         }
+    }
+
+    fn those_that_are_well(&self) -> BTreeMap<AppName, Well> {
+        self.well.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn sight(&self) -> MutexGuard<'_, Sight> {
@@ -181,6 +194,7 @@ impl Shared {
         self.distress.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
         self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        self.well.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
     }
 
     /// Whether the platform answers nobody, since when, and why.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Context, Round, fleet, rollback,
     state::{LeftOver, Phase, Revision},
-    watch,
+    voucher, watch,
 };
 use crate::model::{EventKind, MachineId, Reason, ReleaseStatus};
 
@@ -26,7 +26,7 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
         fleet::learn_from_ledger(&mut phase, &mut cx.memory, ledger);
     }
     let phase = rollback::mind_rivals(phase, cx, round.machines, ledger);
-    let newest = fleet::newest_change(&cx.memory, phase.dealing(), round.machines, ledger);
+    let newest = fleet::newest_change(&cx.memory, &phase, round.machines, ledger);
     let Some(newest) = newest else {
         return look_for_left_overs(phase, cx, round);
     };
@@ -37,22 +37,24 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
         // An image put on a machine by hand waits until the release under way is done with.
         return phase;
     }
+    let past = voucher::past(&phase, &cx.memory, cx.now);
     leave(phase, cx, &newest);
-    begin_watch(cx, round, newest, Beginning { learning, quarantined, numbered })
+    begin_watch(cx, round, newest, Beginning { learning, quarantined, numbered, past })
 }
 
 /// How a watch begins.
-#[derive(Clone, Copy)]
 struct Beginning {
     learning: bool,
     quarantined: bool,
     numbered: bool,
+    past: BTreeSet<String>,
 }
 
 fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: Beginning) -> Phase {
     let mut watch = watch::begin(newest.clone(), cx.now, how.learning);
     watch.no_mercy = how.quarantined;
     watch.numbered = how.numbered;
+    watch.past = how.past;
     let reason = if how.quarantined {
         Some(Reason::RolledBackBefore)
     } else {
@@ -118,7 +120,8 @@ fn look_for_left_overs(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>
         watch.any_number = true;
         return phase;
     }
-    let how = Beginning { learning: false, quarantined: true, numbered: true };
+    let past = BTreeSet::new();
+    let how = Beginning { learning: false, quarantined: true, numbered: true, past };
     begin_watch(cx, round, revision, how)
 }
 

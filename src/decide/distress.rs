@@ -4,7 +4,7 @@
 //! A steady app is looked at as well, at its idle pace and faster while a neighbour is in distress.
 //! Nothing is decided about it; it only bears witness.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ use super::{
     verdict, watch,
 };
 use crate::{
-    model::{AppName, Distress, OrgContext, Region, Verdict},
-    threshold::ThresholdState,
+    model::{AppName, Distress, OrgContext, Policy, Region, Since, Tally, Verdict, Well},
+    threshold::{ThresholdState, is_bad},
 };
 
 /// Apps whose distress began within this time of each other degrade together.
@@ -28,9 +28,18 @@ const LONG_AGO: SignedDuration = SignedDuration::from_secs(60);
 /// Distress that was not seen again for so long is over.
 const OVER_AFTER: SignedDuration = SignedDuration::from_secs(45);
 
-/// The watch of a steady app. It is not recorded: two that differ make no other state.
+/// Looks of which a steady app remembers what its regions served, and the requests that show that a
+/// region serves them.
+const LOOKS_REMEMBERED: usize = 16;
+const SERVED_MIN: f64 = 10.0;
+
+/// The watch of a steady app, and what its regions served at its last looks: since when, and how many
+/// requests. It is not recorded: two that differ make no other state.
 #[derive(Clone, Debug, Default)]
-pub struct Vigil(Option<Box<Watch>>);
+pub struct Vigil {
+    watch: Option<Box<Watch>>,
+    served: BTreeMap<Region, VecDeque<(Timestamp, f64)>>,
+}
 
 impl PartialEq for Vigil {
     fn eq(&self, _: &Self) -> bool {
@@ -45,19 +54,76 @@ pub struct Suspicion {
     pub last: Timestamp,
 }
 
+/// A release that earned trust is looked at on: what was counted of it until now is its past.
+pub(super) fn go_on_with(cx: &mut Context<'_>, mut watch: Box<Watch>) {
+    watch.learning = true;
+    cx.memory.vigil.watch = Some(watch);
+}
+
+impl Vigil {
+    /// What is kept of what runs.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_deref()
+    }
+
+    /// Takes in what each region served since the look of `from`.
+    fn serve(&mut self, policy: &Policy, round: &Round<'_>, from: Timestamp) {
+        let mut regions: BTreeMap<&Region, (f64, bool)> = BTreeMap::new();
+        for threshold in &policy.thresholds {
+            let Some((limit, _)) = threshold.room().allowed_share() else { continue };
+            for (region, Tally { n, k }) in counted(round, &threshold.name) {
+                let (most, fails) = regions.entry(region).or_default();
+                *most = most.max(n);
+                *fails |= is_bad(n, k, limit);
+            }
+        }
+        for (region, (n, fails)) in regions {
+            let served = self.served.entry(region.clone()).or_default();
+            if fails {
+                served.clear();
+            } else if n > 0.0 {
+                served.push_back((from, n));
+                if served.len() > LOOKS_REMEMBERED {
+                    served.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Since when each region was seen to serve its requests, by the last of them.
+    fn well(&self) -> Well {
+        let since = |looks: &VecDeque<(Timestamp, f64)>| {
+            let mut n = 0.0;
+            let enough = |(_, served): &&(Timestamp, f64)| {
+                n += served;
+                n >= SERVED_MIN
+            };
+            looks.iter().rev().find(enough).map(|(from, _)| *from)
+        };
+        let regions = self.served.iter();
+        Well {
+            since: regions.filter_map(|(at, looks)| Some((at.clone(), since(looks)?))).collect(),
+        }
+    }
+}
+
 /// Looks at what a steady app runs.
 pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
     let Some(current) = cx.memory.current.clone() else { return };
-    let kept = cx.memory.vigil.0.take();
+    let kept = cx.memory.vigil.watch.take();
     let mut seen = kept
         .filter(|kept| kept.revision.digest == current.digest)
         // What it counted before is its past.
         .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
+    let before = seen.looked_at;
     watch::absorb(cx.policy, &mut seen, round.machines, round.observation, None, cx.now);
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, is_suspicious(&seen), cx.now);
-    cx.memory.vigil = Vigil(Some(seen));
+    cx.memory.vigil.watch = Some(seen);
+    if let Some(from) = before {
+        cx.memory.vigil.serve(cx.policy, round, from);
+    }
 }
 
 /// Notes whether the watched release looks as if it degraded, before that is certain.
@@ -108,12 +174,34 @@ pub fn of(state: &AppState) -> Option<Distress> {
         }
         Phase::Steady => {
             let suspicion = state.memory.suspicion.as_ref()?;
-            let vigil = state.memory.vigil.0.as_ref();
+            let vigil = state.memory.vigil.watch();
             let regions = vigil.map(|watch| watch.regions.clone()).unwrap_or_default();
             Some(Distress { since: suspicion.since, regions, deployed: false })
         }
         Phase::Unseen | Phase::RolledBack(_) | Phase::Stopped { .. } => None,
     }
+}
+
+/// What a steady app shows its neighbours of how well it is; `None`: nothing.
+pub fn wellness(state: &AppState) -> Option<Well> {
+    let is_steady = matches!(state.phase, Phase::Steady) && state.memory.suspicion.is_none();
+    Some(state.memory.vigil.well()).filter(|well| is_steady && !well.since.is_empty())
+}
+
+/// What a round counted in each region for a threshold.
+fn counted<'a>(round: &Round<'a>, threshold: &str) -> BTreeMap<&'a Region, Tally> {
+    let mut regions: BTreeMap<&Region, Tally> = BTreeMap::new();
+    for machine in round.machines {
+        let samples = round.observation.samples.iter();
+        let of_it = samples.filter(|sample| sample.instance == machine.instance);
+        for readings in of_it.filter_map(|sample| sample.readings.as_ref().ok()) {
+            let count = readings.counts.get(threshold);
+            if let Some(count) = count.filter(|count| count.since == Since::LastScrape) {
+                regions.entry(&machine.region).or_default().add(count.n, count.k.min(count.n));
+            }
+        }
+    }
+    regions
 }
 
 /// What the neighbours show of a release's distress.

@@ -8,10 +8,10 @@ use super::{
     Context,
     distress::neighbourhood,
     guards, hands, images, later,
-    phases::{begin_countdown, cancel_countdown, clear_hold, hold},
+    phases::{Times, begin_countdown, cancel_countdown, clear_hold, hold},
     rollback, sight,
     state::{ByHand, Phase, Revision, Rollback, Watch},
-    verdict,
+    verdict, voucher,
 };
 use crate::model::{EventKind, HoldReason, Mode, Reason, Verdict};
 
@@ -52,19 +52,23 @@ pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
         return ask_for_approval(watch, cx);
     }
     let together = neighbourhood(&cx.memory.org, &watch, cx.now).together;
-    let mut countdown = cx.policy.watch.countdown;
+    let mut least = cx.policy.watch.countdown;
     if !together.is_empty() {
         // Several at once, and nobody who could tell why: a recovery calls it off.
-        countdown = countdown.max(TOGETHER_COUNTDOWN);
+        least = least.max(TOGETHER_COUNTDOWN);
     }
+    let unvouched = !voucher::vouches(cx, &watch);
+    let countdown = if unvouched { least.max(cx.policy.watch.unvouched_countdown) } else { least };
+    let unvouched = countdown > least;
     let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
     event.mode = Some(cx.policy.mode);
     event.regions = rollback::preview(cx.policy, &watch, cx.now);
     if !countdown.is_zero() {
-        event.reason = Some(Reason::CountsDown { seconds: countdown.as_secs(), together });
+        let seconds = countdown.as_secs();
+        event.reason = Some(Reason::CountsDown { seconds, together, unvouched });
     }
     cx.events.push(event);
-    begin_countdown(watch, countdown, cx)
+    begin_countdown(watch, Times::of(countdown, least, cx.now), cx)
 }
 
 /// Says what would be done, and waits for a person's yes.
@@ -75,7 +79,7 @@ fn ask_for_approval(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     event.regions = rollback::preview(cx.policy, &watch, cx.now);
     event.reason = Some(Reason::AwaitsApproval { until });
     cx.events.push(event);
-    Phase::CountingDown { watch, until, for_approval: true }
+    Times { until, for_approval: true, if_vouched: None }.counts(watch)
 }
 
 /// The last step: the image is there. What was seen before the look-up may be over, and the policy

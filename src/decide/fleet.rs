@@ -76,10 +76,10 @@ pub(super) fn learn_from_ledger(phase: &mut Phase, memory: &mut Memory, ledger: 
 
 /// The newest thing on the machines that is not known yet: a release with a higher number, an image
 /// that appeared without one, or a new number on an image that was rolled back. `None` when nothing
-/// changed. `dealing`: the release that is being dealt with.
+/// changed. What `phase` deals with, and what it goes to, is no news.
 pub(super) fn newest_change(
     state: &Memory,
-    dealing: Option<&Revision>,
+    phase: &Phase,
     machines: &[&Machine],
     ledger: Option<&[Release]>,
 ) -> Option<Revision> {
@@ -91,7 +91,9 @@ pub(super) fn newest_change(
         .iter()
         .filter(|machine| machine.digest().is_some())
         .filter(|machine| {
-            recreated || is_news(state, machine) || is_stamped_anew(state, dealing, machine)
+            recreated
+                || is_news(state, phase, machine)
+                || is_stamped_anew(state, phase.dealing(), machine)
         })
         // A release can carry two images (secrets set in the middle of a rollback): the one that
         // was rolled back before is the one to look at.
@@ -108,7 +110,7 @@ pub(super) fn is_numbered(state: &Memory, revision: &Revision) -> bool {
     revision.version.is_some_and(|version| version > state.seen_version)
 }
 
-fn is_news(state: &Memory, machine: &Machine) -> bool {
+fn is_news(state: &Memory, phase: &Phase, machine: &Machine) -> bool {
     let (Some(_), Some(since)) = (&state.current, state.current_since) else {
         return true;
     };
@@ -118,7 +120,12 @@ fn is_news(state: &Memory, machine: &Machine) -> bool {
     }
     // No new number: only an image that nobody accounted for is news.
     let Some(digest) = machine.digest() else { return false };
-    !is_known(state, digest) && version >= state.seen_version && machine.updated_at > since
+    // A person may go to an image that never ran here.
+    let is_wanted = phase.target().is_some_and(|target| target.digest == *digest);
+    !is_wanted
+        && !is_known(state, digest)
+        && version >= state.seen_version
+        && machine.updated_at > since
 }
 
 /// Whether a machine runs an image that was rolled back under a number that somebody gave it since:

@@ -9,13 +9,6 @@ use super::{
 };
 use crate::model::{Drift, Evidence, HoldReason, Mode, Policy, Verdict, freeze};
 
-/// Requests on the other release's machines from which on their share says something.
-const CONTROL_MIN: f64 = 50.0;
-/// How much worse than the control a release must be to be blamed while the control breaches too.
-const CONTROL_ALIKE: f64 = 1.5;
-/// Control data older than this is of another time.
-const CONTROL_FRESH: SignedDuration = SignedDuration::from_secs(60);
-
 /// What a guard is asked about: to begin undoing a release.
 pub(super) struct Asked<'a> {
     pub(super) policy: &'a Policy,
@@ -179,23 +172,15 @@ fn only_observes(policy: &Policy) -> Option<HoldReason> {
     (policy.mode == Mode::Observe).then_some(HoldReason::ObserveMode)
 }
 
-/// Whether what breaches is as bad on the machines that still run another release: the control
-/// group sees the same platform, the same users and the same database.
+/// Whether what breaches was as bad over the same seconds on the machines that ran the known-good
+/// release: they see the same platform, the same users and the same database. What they showed is
+/// remembered when they are gone, for as long as the breach lasts.
 fn control_too(asked: &Asked<'_>) -> Option<HoldReason> {
-    let Asked { watch, now, .. } = asked;
-    let now = *now;
-    let from = now.checked_sub(CONTROL_FRESH).unwrap_or(now);
+    let watch = asked.watch;
     let breaching = watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach);
     let mut alike = Vec::new();
     for evidence in breaching.filter(|e| e.may_roll_back) {
-        let control = watch.thresholds.get(&evidence.threshold)?.control_since(from)?;
-        let share = evidence.share_lately()?;
-        let is_alike = control.n >= CONTROL_MIN
-            && control.k > evidence.limit * control.n
-            && control.k * CONTROL_ALIKE >= share * control.n;
-        if !is_alike {
-            return None;
-        }
+        let control = watch.thresholds.get(&evidence.threshold)?.control_alike()?;
         alike.push((evidence.threshold.clone(), control));
     }
     let (threshold, control) = alike.into_iter().next()?;

@@ -27,6 +27,7 @@ mod sight;
 pub mod state;
 pub mod trust;
 mod verdict;
+mod voucher;
 mod wake;
 mod watch;
 

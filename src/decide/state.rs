@@ -4,6 +4,8 @@
 //! done included, so that a daemon killed at any instant goes on where it stopped. Every list has
 //! a bound.
 
+mod phase;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,7 +27,7 @@ use crate::{
         OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Secrets,
         Setups, Signed, SourceName, Strategy, Tally, event::ReleaseInfo,
     },
-    threshold::{MachineSeen, ThresholdState},
+    threshold::{MachineSeen, Onset, ThresholdState},
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -199,6 +201,12 @@ pub struct Watch {
     pub regions: BTreeSet<Region>,
     /// Whether it looks as if it degraded.
     pub suspicion: Option<Suspicion>,
+    /// Thresholds that were passed by what ran before, until it began.
+    #[serde(default)]
+    pub past: BTreeSet<String>,
+    /// Since when its breaches are, by threshold.
+    #[serde(default)]
+    pub onsets: BTreeMap<String, Onset>,
     /// Seconds for which it was seen healthy since it settled, or recovered.
     pub seen_s: f64,
     /// Up to when that is counted.
@@ -269,6 +277,9 @@ pub enum Phase {
         /// It waits for a person's yes, and comes to nothing without it.
         #[serde(default)]
         for_approval: bool,
+        /// It lasts only until then once somebody vouches that it is the release.
+        #[serde(default)]
+        if_vouched: Option<Timestamp>,
     },
     /// The target's image is looked up before anything is touched.
     CheckingImage {
@@ -447,54 +458,5 @@ impl Memory {
     /// The baked release, unless its image is known to be gone, or a person pinned another one.
     pub fn newest_baked(&self) -> Option<&Trusted> {
         self.baked.as_ref().filter(|baked| baked.is_available() && self.pinned.is_none())
-    }
-}
-
-impl Phase {
-    /// The word for the phase, as people and the API are shown it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Phase::Unseen => "learning",
-            Phase::Watching(watch) if watch.learning => "learning",
-            Phase::Watching(watch) if watch.settled_at.is_none() => "deploying",
-            Phase::Watching(_) => "baking",
-            Phase::Steady => "steady",
-            Phase::CountingDown { for_approval: true, .. } => "awaiting_approval",
-            Phase::CountingDown { .. } | Phase::CheckingImage { .. } => "counting_down",
-            Phase::RollingBack(rollback) if rollback.is_confirming() => "confirming",
-            Phase::RollingBack(_) => "rolling_back",
-            Phase::RolledBack(_) => "rolled_back",
-            Phase::Held { .. } | Phase::Stopped { .. } => "held",
-        }
-    }
-
-    /// The release that is being dealt with, or was undone last.
-    pub fn dealing(&self) -> Option<&Revision> {
-        match self {
-            Phase::Watching(watch)
-            | Phase::CountingDown { watch, .. }
-            | Phase::CheckingImage { watch, .. }
-            | Phase::Held { watch, .. } => Some(&watch.revision),
-            Phase::RollingBack(rollback)
-            | Phase::RolledBack(rollback)
-            | Phase::Stopped { rollback, .. } => Some(&rollback.bad),
-            Phase::Unseen | Phase::Steady => None,
-        }
-    }
-
-    /// Whether rounds should come at the watch's pace.
-    pub fn is_active(&self, memory: &Memory, now: Timestamp) -> bool {
-        match self {
-            // A release that waits for traffic for hours is looked at as seldom as a steady one.
-            Phase::Watching(watch) => now.duration_since(watch.since) < WATCHED_CLOSELY,
-            Phase::CountingDown { .. } | Phase::CheckingImage { .. } | Phase::RollingBack(_) => {
-                true
-            }
-            Phase::Held { reason, .. } => reason.is_passing(),
-            // Its word may be wanted.
-            Phase::Steady => !memory.org.neighbours.is_empty() || memory.suspicion.is_some(),
-            Phase::Unseen | Phase::Stopped { .. } => false,
-            Phase::RolledBack(_) => memory.pending.values().any(|command| !command.is_beside()),
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, images, later, setup, signed,
+    Context, Round, distress, images, later, setup, signed,
     state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
@@ -37,7 +37,7 @@ pub(super) fn earn(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_
     if watch.seen_s >= cx.policy.watch.bake.as_secs_f64() {
         watch.baked_at.get_or_insert(cx.now);
         if requests_agree(cx, &watch) {
-            return trusted(&watch, cx, round);
+            return trusted(watch, cx, round);
         }
         note_baked(&mut watch, cx, round);
     }
@@ -205,13 +205,14 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
     }
 }
 
-fn trusted(watch: &Watch, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
-    cx.tell(EventKind::ReleaseTrusted, watch, None);
-    let credentials = credentials(watch, cx, round);
+fn trusted(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
+    cx.tell(EventKind::ReleaseTrusted, &watch, None);
+    let credentials = credentials(&watch, cx, round);
     cx.trust(credentials);
     // Whatever was baked is older now.
     cx.memory.baked = None;
     images::check(cx, watch.revision.image.clone(), false);
+    distress::go_on_with(cx, watch);
     Phase::Steady
 }
 

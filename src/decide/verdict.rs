@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     model::{
-        Activity, CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Policy,
+        Activity, CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Note, Policy,
         ProcessGroup, Region, SourceName, Verdict,
     },
-    threshold::{self, Applies, Case, Judged, ThresholdState},
+    threshold::{self, Applies, Case, Judged, Onset, ThresholdState},
 };
 
 /// Detector blocks with requests in them, before a release can be trusted.
@@ -44,6 +44,18 @@ pub(super) fn refresh(
         Some(threshold::judge(one, state, &case))
     });
     watch.evidence = judged.collect();
+    let breaching = watch.evidence.iter().filter(|one| one.verdict == Verdict::Breach);
+    let onsets = breaching.filter_map(|evidence| {
+        let one = policy.thresholds.iter().find(|one| one.name == evidence.threshold)?;
+        let state = watch.thresholds.get(&one.name)?;
+        let onset = match evidence.note {
+            // Silence is waited for anyway.
+            Some(Note::NoDataIsBreach { .. }) => Onset::Own,
+            _ => threshold::onset(one, state, &case),
+        };
+        Some((one.name.clone(), onset))
+    });
+    watch.onsets = onsets.collect();
 }
 
 /// The worst threshold decides; a threshold that only alerts decides nothing.

@@ -54,6 +54,8 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         absorbed: BTreeSet::new(),
         regions: BTreeSet::new(),
         suspicion: None,
+        past: BTreeSet::new(),
+        onsets: BTreeMap::new(),
         seen_s: 0.0,
         earned_to: None,
         obstacle: Some(crate::model::Obstacle::NotSettled),

@@ -30,7 +30,9 @@ use self::{
     settings::{Bases, Tokens},
 };
 use crate::{
-    model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets},
+    model::{
+        AppName, Digest, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets,
+    },
     ports::{
         CopyError, CopyProgress, FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate,
         NewRelease, Platform, PlatformError, Registry, TokenScope, WaitFor,
@@ -95,6 +97,10 @@ type Answer<T> = Result<T, PlatformError>;
 impl Registry for Fly {
     async fn presence(&self, image: &ImageRef) -> Answer<ImagePresence> {
         registry::presence(self, image).await
+    }
+
+    async fn resolve(&self, image: &ImageRef) -> Answer<Option<Digest>> {
+        registry::resolve(self, image).await
     }
 
     async fn presence_in_mirror(&self, image: &ImageRef) -> Answer<ImagePresence> {

@@ -39,6 +39,25 @@ impl ImageRef {
         }
         text
     }
+
+    /// Reads what [`reference`](Self::reference) writes, and what people write: a name without a
+    /// registry is Docker Hub's.
+    pub fn parse(text: &str) -> Self {
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(Digest::new(digest))),
+            None => (text, None),
+        };
+        let host = |first: &str| first.contains(['.', ':']) || first == "localhost";
+        let (registry, rest) = match name.split_once('/') {
+            Some((first, rest)) if host(first) => (first, rest),
+            _ => ("docker.io", name),
+        };
+        let (repository, tag) = match rest.rsplit_once(':') {
+            Some((repository, tag)) => (repository, Some(tag.to_owned())),
+            None => (rest, None),
+        };
+        Self { registry: registry.to_owned(), repository: repository.to_owned(), tag, digest }
+    }
 }
 
 /// A machine's whole configuration as the JSON text the platform sent: never a closed struct,
@@ -350,6 +369,22 @@ impl Machine {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_is_read_as_it_is_written() {
+        for text in [
+            "registry.fly.io/api:v41@sha256:41",
+            "registry.fly.io/api:v41",
+            "registry.fly.io/api@sha256:41",
+            "localhost:5000/acme/api:v41",
+            "ghcr.io/acme/api",
+        ] {
+            assert_eq!(ImageRef::parse(text).reference(), text);
+        }
+        assert_eq!(ImageRef::parse("flyio/hellofly:latest").registry, "docker.io");
+        assert_eq!(ImageRef::parse("nginx").reference(), "docker.io/nginx");
+        assert_eq!(ImageRef::parse("localhost:5000/api").tag, None);
+    }
 
     /// A machine in `state`, with nothing else to tell of it.
     pub(crate) fn machine(state: MachineState) -> Machine {

@@ -32,7 +32,7 @@ pub use machine::{
 pub use name::{Named, Unresolved};
 pub use observation::{
     Count, Distress, MachineSample, Observation, Oddity, OrgContext, Origin, Readings, Selection,
-    Since, SourceName, Want, Wanted,
+    Since, SourceName, Want, Wanted, Well,
 };
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{

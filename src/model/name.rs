@@ -16,7 +16,7 @@ pub const DIGITS_MIN: usize = 6;
 pub const LISTED_MAX: usize = 20;
 
 /// A release of an app that can be named.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     pub release: ReleaseInfo,
     /// Where its image is; `None`: a digest that is known from long ago.
@@ -57,6 +57,13 @@ pub fn resolve<'a>(text: &str, releases: &'a [Named]) -> Result<&'a Named, Unres
                 _ => Unresolved::Unknown { known },
             })
         }
+    }
+}
+
+impl Named {
+    /// Whether `text` names it.
+    pub fn is_called(&self, text: &str) -> bool {
+        is_called(self, text.trim())
     }
 }
 

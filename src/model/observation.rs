@@ -177,11 +177,20 @@ pub struct Distress {
     pub deployed: bool,
 }
 
+/// An app that nobody deployed and that serves its requests: by region, since when it was seen to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Well {
+    pub since: BTreeMap<Region, Timestamp>,
+}
+
 /// What the rest of the organization is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OrgContext {
     /// Other apps that are in distress now.
     pub neighbours: BTreeMap<AppName, Distress>,
+    /// Other apps that are well, where that may matter. It is of the moment, and not recorded.
+    #[serde(skip)]
+    pub well: BTreeMap<AppName, Well>,
     /// The daemon has just started, and not every app has spoken yet.
     pub listening: bool,
     /// That the platform cannot be read is told of for the whole organization: no app need say so.

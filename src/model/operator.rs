@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ids::Region, policy::Strategy};
+use super::{ids::Region, name::Named, policy::Strategy};
 
 /// A brake: while it is on, nothing is begun for the app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub struct Wish {
     pub force: bool,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// What `to` names in the release ledger, where nothing known is called so.
+    #[serde(skip)]
+    pub in_ledger: Option<Box<Named>>,
 }
 
 /// What one order does. All of them are for one app, and take effect once.

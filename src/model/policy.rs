@@ -151,6 +151,8 @@ pub struct WatchPolicy {
     /// False rollbacks per healthy release, over all thresholds together (`1 in 1000` = 0.001).
     pub false_rollbacks: f64,
     pub countdown: Duration,
+    /// The least of it where nothing vouches that it is the release.
+    pub unvouched_countdown: Duration,
     /// How long a person's yes is waited for, in mode `approve`.
     pub approve_within: Duration,
 }
@@ -165,6 +167,7 @@ impl Default for WatchPolicy {
             block: Duration::from_secs(5),
             false_rollbacks: 0.001,
             countdown: Duration::ZERO,
+            unvouched_countdown: Duration::from_secs(30),
             approve_within: Duration::from_secs(1800),
         }
     }

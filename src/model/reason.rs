@@ -111,10 +111,13 @@ pub enum Reason {
     },
     /// The policy observes: what would be done is said, and not done.
     ObservesOnly,
-    /// The rollback begins so many seconds from now; these other apps degraded at the same time.
+    /// The rollback begins so many seconds from now; these other apps degraded at the same time, or
+    /// nothing vouches (yet) that it is the release.
     CountsDown {
         seconds: u64,
         together: Vec<AppName>,
+        #[serde(default)]
+        unvouched: bool,
     },
     /// It is done when a person says yes until then.
     AwaitsApproval {

@@ -123,6 +123,15 @@ pub enum Refusal {
     NoImage {
         release: ReleaseInfo,
     },
+    /// The release stands in the ledger, and the registry has its image no more.
+    ImageGone {
+        name: String,
+        image: String,
+    },
+    /// The release stands in the ledger, and the registry does not say which image it is.
+    RegistrySilent {
+        detail: String,
+    },
     /// Nothing was seen healthy that could be gone back to.
     NothingToGoBackTo {
         known: Vec<ReleaseInfo>,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Judged, Own, Room, Round, Took,
+    Case, Judged, Onset, Own, Room, Round, Took,
     detect::runs::{consecutive_failures, quorum},
     keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
     later, machines,
@@ -14,8 +14,8 @@ use super::{
     signed, speak,
 };
 use crate::model::{
-    Check, CheckStatus, Checks, Evidence, HostStatus, Kind, MachineId, MachineState, Note,
-    ThresholdKind, Trouble, Troubled, Unit, Verdict, Want,
+    Check, CheckStatus, Checks, Evidence, HostStatus, Kind, Machine, MachineId, MachineState, Note,
+    ThresholdKind, Trouble, Troubled, Unit, Verdict, Want, machine::UNTOLD_CHECK_INTERVAL,
 };
 
 pub(super) const SCHEMA: Schema = Schema {
@@ -63,10 +63,27 @@ const NAMED_MAX: usize = 5;
 pub struct ChecksState {
     /// Failing checks whose results have no time, by machine: since when we saw them fail.
     untimed: BTreeMap<MachineId, BTreeMap<String, Timestamp>>,
+    /// When a machine of the known-good release last passed all of its checks beside it.
+    #[serde(default)]
+    control_well_at: Option<Timestamp>,
 }
 
 impl ChecksState {
+    /// Whether machines of the known-good release passed all of their checks at `from` and later.
+    pub(super) fn control_is_well(&self, from: Timestamp) -> bool {
+        self.control_well_at.is_some_and(|at| at >= from)
+    }
+
     fn look(&mut self, round: &Round<'_>) {
+        let passes = |machine: &Machine| {
+            machine.state == MachineState::Started
+                && machine.checks_configured > 0
+                && machine.checks.iter().all(|check| check.status == CheckStatus::Passing)
+                && machine.checks.iter().any(|check| machine.is_fresh(check, round.now))
+        };
+        if round.control.iter().any(|look| passes(look.machine)) {
+            self.control_well_at = Some(round.now);
+        }
         let before = std::mem::take(&mut self.untimed);
         for machine in round.on.iter().map(|look| look.machine) {
             let untimed = machine.checks.iter().filter(|check| {
@@ -84,20 +101,33 @@ impl ChecksState {
         }
     }
 
+    /// When a machine was expected to pass a check.
+    fn expected(case: &Case<'_>, one: &Judged<'_>, check: &Check) -> Timestamp {
+        let started = started(one.machine, Some(one.seen), case.now);
+        later(started, check.grace.unwrap_or(UNTOLD_GRACE).max(case.policy.watch.warm_up))
+    }
+
+    /// Since when a check fails, by its own time or ours.
+    fn failing_since(&self, case: &Case<'_>, one: &Judged<'_>, check: &Check) -> Option<Timestamp> {
+        if has_time(check, case.now) && one.machine.is_fresh(check, case.now) {
+            return check.changed_at;
+        }
+        self.untimed.get(&one.machine.id).and_then(|checks| checks.get(&check.name)).copied()
+    }
+
+    /// Whether a check of a machine never passed when it was expected to.
+    fn never_passed(&self, case: &Case<'_>, one: &Judged<'_>, check: &Check) -> bool {
+        let interval = check.interval.unwrap_or(UNTOLD_CHECK_INTERVAL);
+        let by = later(Self::expected(case, one, check), interval.saturating_add(UNTOLD_GRACE));
+        self.failing_since(case, one, check).is_some_and(|since| since <= by)
+    }
+
     /// How many times in a row a check has failed since its machine was expected to answer it: what
     /// fails during its grace period, or the policy's warm-up, is still starting.
     fn failures(&self, case: &Case<'_>, one: &Judged<'_>, check: &Check) -> u32 {
-        let machine = one.machine;
-        let started = started(machine, Some(one.seen), case.now);
-        let grace = check.grace.unwrap_or(UNTOLD_GRACE).max(case.policy.watch.warm_up);
-        let expected = later(started, grace);
-        if has_time(check, case.now) && machine.is_fresh(check, case.now) {
-            return consecutive_failures(check, expected, case.now);
-        }
-        let seen = self.untimed.get(&machine.id).and_then(|checks| checks.get(&check.name));
-        seen.map_or(0, |since| {
-            let timed = Check { changed_at: Some(*since), ..check.clone() };
-            consecutive_failures(&timed, expected, case.now)
+        self.failing_since(case, one, check).map_or(0, |since| {
+            let timed = Check { changed_at: Some(since), ..check.clone() };
+            consecutive_failures(&timed, Self::expected(case, one, check), case.now)
         })
     }
 }
@@ -185,6 +215,19 @@ impl Room for Checks {
             troubled.truncate(NAMED_MAX);
             Some(Note::Troubled(troubled))
         };
+    }
+
+    fn onset(&self, own: &Own, case: &Case<'_>) -> Onset {
+        let Own::Checks(state) = own else { return Onset::Own };
+        if case.on.iter().any(|one| down(case, one).is_some()) {
+            return Onset::Own;
+        }
+        let mut failing = case.on.iter().flat_map(|one| {
+            let checks = one.machine.checks.iter();
+            let failing = checks.filter(|check| check.status == CheckStatus::Critical);
+            failing.map(|check| state.never_passed(case, one, check))
+        });
+        if failing.all(|never| never) { Onset::AtOnce } else { Onset::Later }
     }
 
     fn terms(&self) -> (f64, Unit, String) {

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Own, Round, Took,
+    Case, Look, Onset, Own, Round, Took,
+    beside::Beside,
     blocks::Blocks,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
     },
+    onset::First,
     signed,
 };
 use crate::model::{Count, Evidence, Note, Oddity, Origin, Region, Since, Tally, Verdict};
@@ -42,12 +44,19 @@ pub struct Counted {
     odd: Option<Oddity>,
     /// When the detector began anew (see `renew`).
     detecting_since: Timestamp,
+    /// The release's first moments.
+    #[serde(default)]
+    first: First,
     /// The last rounds.
     recent: Recent,
     regions: BTreeMap<Region, Tally>,
     /// Machines that run the known-good release meanwhile.
     control: Tally,
-    control_recent: Recent,
+    #[serde(default)]
+    beside: Beside,
+    /// When the share rose above its limit, as the alarm saw it.
+    #[serde(default)]
+    risen_at: Option<Timestamp>,
     /// The last blocks, for people.
     #[serde(default)]
     blocks: Blocks,
@@ -63,10 +72,12 @@ impl Counted {
             odd: None,
             detector: RatioDetector::new(share, strict),
             detecting_since: now,
+            first: First::default(),
             recent: Recent::default(),
             regions: BTreeMap::new(),
             control: Tally::default(),
-            control_recent: Recent::default(),
+            beside: Beside::default(),
+            risen_at: None,
             blocks: Blocks::default(),
         }
     }
@@ -84,9 +95,9 @@ impl Counted {
         self.recent.is_above(self.detector.p0())
     }
 
-    pub(super) fn control_since(&self, from: Timestamp) -> Tally {
-        let (n, k) = self.control_recent.since(from);
-        Tally { n, k }
+    /// What the known-good release beside it shows of the same breach, where it fails as well.
+    pub(super) fn control_alike(&self) -> Option<Tally> {
+        self.beside.alike(self.detector.p0(), self.risen_at?)
     }
 
     pub(super) fn forget_alarms(&mut self, now: Timestamp) {
@@ -96,12 +107,14 @@ impl Counted {
             self.begin_anew(now);
         }
         self.recent = Recent::default();
-        self.control_recent = Recent::default();
     }
 
     fn begin_anew(&mut self, now: Timestamp) {
         self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
         self.detector.start(now);
+        self.first.is_over();
+        self.beside.begin_anew();
+        self.risen_at = None;
     }
 
     /// Takes in one machine's count; `None`: it must not be fed to the detector.
@@ -127,6 +140,7 @@ impl Counted {
 
     fn absorb(&mut self, name: &str, round: &Round<'_>, origin: &Origin) -> Took {
         let mut took = Took::default();
+        let (mut release, mut control) = (Tally::default(), Tally::default());
         let pages = round.on.iter().filter_map(|look| look.readings);
         self.odd = pages.filter_map(|page| page.oddities.get(name)).next().cloned();
         for look in round.on {
@@ -142,9 +156,13 @@ impl Counted {
             self.detector.start(began);
             self.detector.add(fed.n, fed.k);
             self.regions.entry(look.machine.region.clone()).or_default().add(fed.n, fed.k);
+            if count.since == Since::LastScrape {
+                release.add(fed.n, fed.k);
+            }
             if fed.n > 0.0 {
                 took.events = true;
                 self.recent.add(round.now, fed.n, fed.k);
+                self.first.add(round.now, fed.n, fed.k, signed(origin.every));
             }
         }
         for look in round.control {
@@ -152,16 +170,19 @@ impl Counted {
             let count =
                 count.filter(|count| count.since == Since::LastScrape && count.k <= count.n);
             if let Some(count) = count {
-                self.control.add(count.n, count.k);
-                self.control_recent.add(round.now, count.n, count.k);
+                control.add(count.n, count.k);
             }
         }
         let settings = round.policy.settings_for(origin);
+        self.compare(round, &settings, (release, control));
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
         // Its first block begins with its first process, not with the first look.
         took.closed = self.detector.is_started() && self.close_if_due(&settings, round.now);
+        if self.detector.alarmed() && self.risen_at.is_none() {
+            self.risen_at = self.recent.rose_at(self.detector.p0()).or(Some(round.now));
+        }
         took
     }
 
@@ -171,6 +192,23 @@ impl Counted {
         let (all, bad) = self.detector.totals();
         self.blocks.close(now, Tally { n: all - n, k: bad - k }, ln_odds, self.control);
         true
+    }
+
+    /// Compares the release with the known-good one beside it, where machines of both were read.
+    fn compare(
+        &mut self,
+        round: &Round<'_>,
+        settings: &RatioSettings,
+        (release, control): (Tally, Tally),
+    ) {
+        let is_read = |looks: &[Look<'_>]| looks.iter().any(|look| look.readings.is_some());
+        if is_read(round.on) && is_read(round.control) {
+            self.control.add(control.n, control.k);
+            self.beside.add(round.now, round.policy.watch.scrape_every, release, control);
+            self.beside.close_if_due(round.now, settings);
+        } else {
+            self.beside.interrupt(round.now, settings);
+        }
     }
 
     /// A detector's stakes are spread over one horizon; a release that is still watched after it,
@@ -207,6 +245,17 @@ impl Counted {
         let (late, bad) = self.recent.since_it_rose(self.detector.p0())?;
         let much_worse = bad * n >= LATE_BY * k * late;
         much_worse.then_some(Tally { n: late, k: bad })
+    }
+
+    /// Whether the release is worse than the known-good one over the same seconds.
+    pub(super) fn control_is_well(&self) -> bool {
+        self.risen_at.is_some_and(|at| self.beside.vouches(self.detector.p0(), at))
+    }
+
+    fn onset(&self) -> Onset {
+        let (n, k) = self.detector.totals();
+        let at_once = self.first.is_bad(self.detector.p0()) && self.lately(n, k).is_none();
+        if at_once { Onset::AtOnce } else { Onset::Later }
     }
 
     /// Whether too little was counted, or it leans against the release without proof.
@@ -255,6 +304,13 @@ pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin
     match own {
         Own::Counted(counted) => counted.absorb(name, round, from),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Took::default(),
+    }
+}
+
+pub(super) fn onset(own: &Own) -> Onset {
+    match own {
+        Own::Counted(counted) => counted.onset(),
+        Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Onset::Own,
     }
 }
 

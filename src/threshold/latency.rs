@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Case, Own, Room, Round, Took,
+    Case, Onset, Own, Room, Round, Took,
     counted::{self, Counted},
     keys::{FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
     speak,
@@ -100,6 +100,10 @@ impl Room for Latency {
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
         counted::judge(own, case, evidence);
+    }
+
+    fn onset(&self, own: &Own, _case: &Case<'_>) -> Onset {
+        counted::onset(own)
     }
 
     fn terms(&self) -> (f64, Unit, String) {

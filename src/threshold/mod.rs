@@ -9,6 +9,7 @@
 //! here, a variant each of `Kind` and `ThresholdKind` in `model/policy.rs`, and the lines of this
 //! directory that the compiler then asks for; `tests/tidy` holds that it is named nowhere else.
 
+mod beside;
 pub mod blocks;
 pub mod checks;
 mod confirm;
@@ -18,6 +19,7 @@ pub mod detect;
 pub mod gauge;
 pub mod keys;
 pub mod latency;
+mod onset;
 pub mod promql;
 pub mod ratio;
 pub mod seen;
@@ -31,6 +33,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
     crashes::CrashCount,
+    onset::{Onset, is_bad},
     seen::{MachineSeen, started},
     speak::{limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
@@ -195,6 +198,10 @@ pub trait Room {
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took;
     /// Fills in what it knows.
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence);
+    /// Since when a breach of it is; most are of the release's own processes.
+    fn onset(&self, _own: &Own, _case: &Case<'_>) -> Onset {
+        Onset::Own
+    }
     /// Limit, unit and what is looked at.
     fn terms(&self) -> (f64, Unit, String);
     /// How long it has to show before it counts, and the key that says so; `None`: it has no such
@@ -341,6 +348,11 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
         evidence.verdict = Verdict::Inconclusive;
     }
     evidence
+}
+
+/// Since when the breach of a threshold is.
+pub fn onset(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> Onset {
+    threshold.room().onset(&state.own, case)
 }
 
 /// Applies the threshold's own meaning of "no data".

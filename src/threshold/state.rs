@@ -106,6 +106,15 @@ impl ThresholdState {
         }
     }
 
+    /// Whether the known-good release beside it was well at `from` and later.
+    pub fn control_is_well(&self, from: Timestamp) -> bool {
+        match &self.own {
+            Own::Counted(counted) => counted.control_is_well(),
+            Own::Checks(checks) => checks.control_is_well(from),
+            Own::Gauge(_) | Own::Crashes(_) => false,
+        }
+    }
+
     /// Unplanned exits per machine; `None`: it counts none.
     pub fn exits_per_machine(&self) -> Option<f64> {
         match &self.own {
@@ -114,10 +123,10 @@ impl ThresholdState {
         }
     }
 
-    /// What the known-good release's machines counted at `from` and later.
-    pub fn control_since(&self, from: Timestamp) -> Option<Tally> {
+    /// What the known-good release beside it shows of the same breach, where it fails as well.
+    pub fn control_alike(&self) -> Option<Tally> {
         match &self.own {
-            Own::Counted(counted) => Some(counted.control_since(from)),
+            Own::Counted(counted) => counted.control_alike(),
             Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
         }
     }

@@ -112,6 +112,7 @@ pub(super) fn act(
         strategy,
         force,
         dry_run,
+        in_ledger: None,
     };
     let named = |release: Option<String>| {
         let missing = || ActProblem::Wrong(format!("{word} needs the field release: which one"));

@@ -1,5 +1,7 @@
 //! The operator's brake, by the commands that operators use.
 
+use serde_json::{Value, json};
+
 use crate::stage::{OPERATOR_TOKEN, Stage};
 
 #[tokio::test]
@@ -84,7 +86,7 @@ async fn an_operator_rolls_back_by_hand_and_follows_it_to_its_end() {
         "{said}"
     );
     let (code, said, _) = order(&["rollback", "api", "--dry-run", "--json"]).await;
-    let plan: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let plan: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &plan["effect"]["plan"]["to"]["version"]), (0, &41.into()));
     assert_eq!(stage.platform.tags().await, ["errors"]);
 
@@ -99,6 +101,44 @@ async fn an_operator_rolls_back_by_hand_and_follows_it_to_its_end() {
     let text = started.body["data"]["text"].as_str().unwrap();
     assert!(text.ends_with("Undo it: waveoff rollback api --to v42"), "{text}");
     assert_eq!(started.body["data"]["commands"][1]["purpose"], "undo");
+    stage.end().await;
+}
+
+/// A daemon that was deployed a minute ago has seen one release; people know the ones before it.
+#[tokio::test]
+async fn an_operator_goes_to_a_release_that_the_daemon_never_saw() {
+    // Given releases from before the daemon's time, of which one was removed from the registry
+    let mut stage = Stage::set().await;
+    for tag in ["errors", "v42"] {
+        stage.platform.ship(tag).await;
+        stage.platform.runs_everywhere(tag).await;
+    }
+    let gone = json!({"image": "registry.fly.io/api:errors"});
+    stage.platform.control("DELETE", "images", gone).await;
+    stage.variable("WAVEOFF_OPERATOR_TOKEN", OPERATOR_TOKEN);
+    stage.start().await;
+    stage.trusted().await;
+
+    // When somebody asks what there is, then the registry says which of them can still be had
+    let (code, text, _) = stage.waveoff(&["releases", "api", "--json"]).await;
+    let view: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(code, 0);
+    let releases = view["releases"].as_array().unwrap();
+    let state = |one: &Value| (one["version"].as_u64(), one["image_state"].clone());
+    let states: Vec<_> = releases.iter().map(state).collect();
+    let want = [(43, "present"), (42, "missing"), (41, "present")];
+    assert_eq!(states, want.map(|(version, state)| (Some(version), Value::from(state))));
+
+    // what is gone is refused, what was never seen healthy needs force, and goes
+    let order = async |arguments: &[&str]| stage.waveoff_as(OPERATOR_TOKEN, arguments).await;
+    let (code, _, complaint) = order(&["rollback", "api", "--to", "errors", "--force"]).await;
+    assert!(code == 4 && complaint.contains("which its registry has no more"), "{complaint}");
+    let (code, _, complaint) = order(&["rollback", "api", "--to", "v41"]).await;
+    assert!(code == 4 && complaint.contains("never seen healthy"), "{complaint}");
+    let rollback = ["rollback", "api", "--to", "v41", "--force", "--watch", "--reason", "the sale"];
+    let (code, said, complaint) = order(&rollback).await;
+    assert_eq!(code, 0, "{said}\n{complaint}");
+    assert_eq!(stage.platform.tags().await, ["v41"]);
     stage.end().await;
 }
 

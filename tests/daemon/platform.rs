@@ -94,6 +94,12 @@ impl Platform {
         shipped["version"].as_u64().unwrap()
     }
 
+    /// Waits until every machine of `api` runs it.
+    pub async fn runs_everywhere(&self, tag: &str) {
+        until("the deploy is over", s(20), async || (self.tags().await == [tag]).then_some(()))
+            .await;
+    }
+
     pub async fn fault(&self, fault: Value) {
         self.control("POST", "faults", fault).await;
     }

@@ -36,6 +36,28 @@ async fn what_was_never_pushed_is_missing() {
 }
 
 #[tokio::test]
+async fn a_tag_is_the_image_that_it_names_now() {
+    // Given two images, of which the second took the first one's name
+    let registry = Registry::start().await;
+    let fly = registry.client(TOKEN);
+    let tagged = |tag: &str| ImageRef {
+        tag: Some(tag.to_owned()),
+        digest: None,
+        ..image("web", &digest_of("whatever"))
+    };
+    let (first, second) =
+        (registry.push("web").await, registry.push_image("web", "{ }", &[]).await);
+    registry.tag("web", &first, "v41").await;
+    assert_eq!(fly.resolve(&tagged("v41")).await, Ok(Some(first)));
+    registry.tag("web", &second, "v41").await;
+    assert_eq!(fly.resolve(&tagged("v41")).await, Ok(Some(second)));
+    // A name that nobody gave is no image, and a refusal is no answer
+    assert_eq!(fly.resolve(&tagged("v40")).await, Ok(None));
+    let error = registry.client("another-token").resolve(&tagged("v41")).await;
+    assert!(matches!(error, Err(PlatformError::Denied(_))), "{error:?}");
+}
+
+#[tokio::test]
 async fn without_the_right_token_nothing_is_known() {
     let registry = Registry::start().await;
     let digest = registry.push("web").await;

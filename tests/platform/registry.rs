@@ -113,6 +113,14 @@ impl Registry {
         digest
     }
 
+    /// Gives a manifest that is there a name.
+    pub async fn tag(&self, repository: &str, digest: &Digest, tag: &str) {
+        let (_, manifest) = self.get(repository, &format!("manifests/{digest}")).await;
+        let url = format!("{}/v2/{repository}/manifests/{tag}", self.url);
+        let response = self.send(Method::PUT, &url, MANIFEST, manifest).await;
+        assert_eq!(response.status(), StatusCode::CREATED, "{:?}", response.text().await);
+    }
+
     /// Pushes a blob in one piece; gives its descriptor.
     pub async fn push_blob(&self, repository: &str, kind: &str, bytes: &[u8]) -> Value {
         let digest = digest_of(bytes);

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use waveoff::{
     model::{
-        AppName, Event, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets,
+        AppName, Digest, Event, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus,
+        Secrets,
     },
     ports::{
         CopyError, CopyProgress, FeedPosition, FeedReading, ImagePresence, Lease, MachineUpdate,
@@ -253,6 +254,9 @@ impl Platform for MortalPlatform {
 impl Registry for MortalPlatform {
     async fn presence(&self, image: &ImageRef) -> Answer<ImagePresence> {
         self.call("presence", self.inner.presence(image)).await
+    }
+    async fn resolve(&self, image: &ImageRef) -> Answer<Option<Digest>> {
+        self.call("resolve", self.inner.resolve(image)).await
     }
     async fn presence_in_mirror(&self, image: &ImageRef) -> Answer<ImagePresence> {
         self.call("presence_in_mirror", self.inner.presence_in_mirror(image)).await

@@ -89,7 +89,7 @@ async fn releases_that_degrade_together_count_down_and_a_recovery_calls_it_off()
     world.run_for(20).await;
     breaks(&world, &names, &Behaviour::errors(1.0));
     let planned = world.until(RollbackPlanned).await;
-    let Some(Reason::CountsDown { seconds, together }) = &planned.reason else {
+    let Some(Reason::CountsDown { seconds, together, .. }) = &planned.reason else {
         panic!("{:?}", planned.reason);
     };
     assert_eq!((*seconds, together.as_slice()), (30, &["web".into()][..]));

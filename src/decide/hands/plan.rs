@@ -153,7 +153,10 @@ fn target(
     concerned: &[&Machine],
 ) -> Result<Revision, Refusal> {
     if let Some(text) = &wish.to {
-        let Named { release, image } = lists::named(phase, cx, text)?;
+        let Named { release, image } = match (lists::named(phase, cx, text), &wish.in_ledger) {
+            (Err(Refusal::NoSuchRelease { .. }), Some(old)) => (**old).clone(),
+            (known, _) => known?,
+        };
         let Some(image) = image else { return Err(Refusal::NoImage { release }) };
         let mut earned = cx.memory.trusted.iter().chain(&cx.memory.baked);
         let known = earned.find(|good| good.revision.digest == release.digest);

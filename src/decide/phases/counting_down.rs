@@ -9,36 +9,57 @@ use super::{
     super::{
         Context, Round, door, images, later, sight,
         state::{Phase, Watch},
-        verdict,
+        verdict, voucher,
     },
     hold, look_again,
 };
 use crate::model::{EventKind, HoldReason, Mode, Reason, Verdict};
 
+/// How long a countdown lasts, and for what it waits.
+#[derive(Clone, Copy)]
+pub(in crate::decide) struct Times {
+    pub(in crate::decide) until: Timestamp,
+    pub(in crate::decide) for_approval: bool,
+    pub(in crate::decide) if_vouched: Option<Timestamp>,
+}
+
+impl Times {
+    /// So long, and no longer than `if_vouched` once somebody vouches that it is the release.
+    pub(in crate::decide) fn of(countdown: Duration, if_vouched: Duration, now: Timestamp) -> Self {
+        let sooner = (if_vouched < countdown).then(|| later(now, if_vouched));
+        Self { until: later(now, countdown), for_approval: false, if_vouched: sooner }
+    }
+
+    pub(in crate::decide) fn counts(self, watch: Box<Watch>) -> Phase {
+        let Self { until, for_approval, if_vouched } = self;
+        Phase::CountingDown { watch, until, for_approval, if_vouched }
+    }
+}
+
 /// Starts a countdown; without one the image is looked up at once.
 pub(in crate::decide) fn begin_countdown(
     watch: Box<Watch>,
-    countdown: Duration,
+    times: Times,
     cx: &mut Context<'_>,
 ) -> Phase {
-    if countdown.is_zero() {
+    if times.until <= cx.now {
         return images::check_before_use(watch, cx);
     }
-    Phase::CountingDown { watch, until: later(cx.now, countdown), for_approval: false }
+    times.counts(watch)
 }
 
 pub(super) fn counting_down(
     mut watch: Box<Watch>,
-    until: Timestamp,
-    for_approval: bool,
+    times: Times,
     cx: &mut Context<'_>,
     round: &Round<'_>,
 ) -> Phase {
+    let Times { until, for_approval, if_vouched } = times;
     look_again(&mut watch, cx, round);
     let unseen = sight::unseen(cx, &watch.evidence);
     if for_approval && unseen.is_some() && cx.now < until {
         // Nothing happens without a yes, and the door asks again what can be seen.
-        return Phase::CountingDown { watch, until, for_approval };
+        return times.counts(watch);
     }
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         cx.tell(EventKind::RollbackStopped, &watch, Reason::Recovered);
@@ -58,9 +79,11 @@ pub(super) fn counting_down(
         return door::after_breach(watch, cx);
     }
     // Nothing runs it any more: there is nothing to undo, and it is over when that lasts.
-    let early = cx.now < until || cx.memory.org.listening;
+    let enough =
+        if_vouched.filter(|_| voucher::vouches(cx, &watch)).map_or(until, |at| at.min(until));
+    let early = cx.now < enough || cx.memory.org.listening;
     if early || watch.gone_since.is_some() {
-        return Phase::CountingDown { watch, until, for_approval };
+        return times.counts(watch);
     }
     if for_approval {
         watch.lapsed = true;

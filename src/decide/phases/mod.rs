@@ -7,7 +7,7 @@ mod watching;
 
 use jiff::SignedDuration;
 
-pub(super) use counting_down::{begin_countdown, cancel_countdown, tell_cancelled};
+pub(super) use counting_down::{Times, begin_countdown, cancel_countdown, tell_cancelled};
 pub(super) use held::{clear_hold, hold};
 use watching::watching;
 
@@ -34,9 +34,10 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
             Some(watch) => watching(watch, cx, round),
             None => Phase::Steady,
         },
-        Phase::CountingDown { watch, until, for_approval } => {
+        Phase::CountingDown { watch, until, for_approval, if_vouched } => {
+            let times = Times { until, for_approval, if_vouched };
             match runs_still(watch, cx, round, Some(EventKind::RollbackStopped)) {
-                Some(watch) => counting_down::counting_down(watch, until, for_approval, cx, round),
+                Some(watch) => counting_down::counting_down(watch, times, cx, round),
                 None => Phase::Steady,
             }
         }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::model::{
     Act, Effect, OperatorHold, Plan, Refusal, Region, Reply, Strategy, Verdict, Wish,
+    event::ReleaseInfo,
 };
 
 /// v1 and v2 earned trust, v2 runs.
@@ -383,4 +384,36 @@ fn a_long_pause_of_a_person_s_rollback_wants_no_breach() {
     stage.opens = Some(opened(4));
     obey(&mut stage, 90);
     assert!(runs(&stage, "sha256:1"), "{:?}", stage.state.phase);
+}
+
+/// A release from before the daemon's time, which the ledger and the registry told of.
+#[test]
+fn a_release_that_was_never_seen_here_is_gone_to_and_is_nobodys_newer_one() {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    let mut image = stage.machines[0].image.clone();
+    image.digest = Some(Digest::new("sha256:0"));
+    let release = ReleaseInfo {
+        version: Some(ReleaseVersion(0)),
+        tag: None,
+        digest: Digest::new("sha256:0"),
+        author: None,
+        created_at: None,
+    };
+    let in_ledger = Some(Box::new(name::Named { release, image: Some(image) }));
+    let old = |force| Wish {
+        to: Some("v0".to_owned()),
+        force,
+        in_ledger: in_ledger.clone(),
+        ..Wish::default()
+    };
+    assert!(matches!(
+        refused(stage.order(Act::Rollback(old(false)))),
+        Refusal::NeverHealthy { .. }
+    ));
+    begun(stage.order(Act::Rollback(old(true))));
+    stage.opens = Some(opened(2));
+    obey(&mut stage, 120);
+    assert!(runs(&stage, "sha256:0"), "{:?}", stage.events);
+    assert_eq!(stage.told(EventKind::RollbackStopped), Vec::<&Event>::new());
+    assert_eq!(stage.told(EventKind::RollbackCompleted).len(), 1);
 }

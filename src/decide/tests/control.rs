@@ -52,19 +52,81 @@ fn what_the_one_before_shows_within_its_limit_says_nothing() {
 }
 
 #[test]
-fn a_few_requests_on_the_one_before_say_nothing() {
-    assert!(!held((1.0, 1.0), (50.0, 100.0)));
+fn a_request_a_second_is_enough_to_see_that_the_one_before_fails_as_well() {
+    assert!(held((1.0, 1.0), (1.0, 1.0)));
+    assert!(!held((0.0, 1.0), (1.0, 1.0)));
 }
 
 #[test]
-fn what_the_one_before_showed_a_minute_ago_is_of_another_time() {
-    for (since, held) in [(20, true), (64, false)] {
-        let mut stage = beside();
-        stage.serves = vec![("m1", 100.0, 100.0), ("m2", 100.0, 0.0)];
-        stage.pass(30);
-        stage.serves = vec![("m2", 100.0, 0.0)];
-        stage.pass(since);
-        stage.serves = vec![("m2", 1000.0, 1000.0)];
-        assert_eq!(ends_held(&mut stage, 30), held, "{since} s");
-    }
+fn what_the_one_before_showed_at_another_time_says_nothing() {
+    let mut stage = beside();
+    stage.serves = vec![("m1", 100.0, 100.0), ("m2", 100.0, 0.0)];
+    stage.pass(30);
+    stage.serves = vec![("m2", 100.0, 0.0)];
+    stage.pass(20);
+    stage.serves = vec![("m2", 1000.0, 1000.0)];
+    assert!(!ends_held(&mut stage, 64));
+}
+
+/// Both fail, then the last machine of v1 gets v2 as well.
+fn fails_with_both_and_then_alone() -> Stage {
+    let mut stage = beside();
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 0.0)];
+    stage.pass(30);
+    stage.serves = vec![("m1", 100.0, 50.0), ("m2", 100.0, 50.0)];
+    stage.pass(10);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:2", now);
+    stage
+}
+
+#[test]
+fn that_both_failed_is_remembered_when_the_one_before_is_gone() {
+    let mut stage = fails_with_both_and_then_alone();
+    assert!(ends_held(&mut stage, 900), "for as long as it lasts");
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 0.0)];
+    stage.pass(30);
+    assert_eq!(stage.told(EventKind::HoldCleared).len(), 1);
+    // What comes after a recovery is another matter.
+    stage.serves = vec![("m1", 100.0, 50.0), ("m2", 100.0, 50.0)];
+    assert!(!ends_held(&mut stage, 90));
+}
+
+#[test]
+fn a_release_that_stays_bad_when_the_one_before_is_well_again_is_to_blame() {
+    let mut stage = beside();
+    stage.serves = vec![("m1", 100.0, 50.0), ("m2", 100.0, 50.0)];
+    assert!(ends_held(&mut stage, 60));
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 50.0)];
+    assert!(!ends_held(&mut stage, 60));
+}
+
+/// It breaks in the middle of its deploy: v1 beside it vouches for that at once.
+#[test]
+fn a_release_that_breaks_beside_a_healthy_one_waits_for_no_countdown() {
+    let mut stage = beside();
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 0.0)];
+    stage.pass(60);
+    let broke = stage.second;
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 50.0)];
+    stage.begin();
+    let took = stage.second - broke;
+    assert!(took <= 32, "{took} s");
+}
+
+/// What v1 showed beside it vouches also when it has gone meanwhile.
+#[test]
+fn that_the_one_before_was_well_is_remembered_when_it_is_gone() {
+    let mut stage = beside();
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 0.0)];
+    stage.pass(60);
+    let broke = stage.second;
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 50.0)];
+    stage.pass(20);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:2", now);
+    stage.serves = vec![("m1", 100.0, 50.0), ("m2", 100.0, 50.0)];
+    stage.begin();
+    let took = stage.second - broke;
+    assert!(took <= 36, "{took} s");
 }

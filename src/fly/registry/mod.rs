@@ -34,6 +34,12 @@ pub(super) async fn presence(fly: &Fly, image: &ImageRef) -> Answer<ImagePresenc
     presence::presence(fly, &place, &digest).await
 }
 
+/// The image that a tag names now.
+pub(super) async fn resolve(fly: &Fly, image: &ImageRef) -> Answer<Option<Digest>> {
+    let place = repository(fly, image, Login::Nobody)?;
+    presence::resolve(fly, &place, image.tag.as_deref().unwrap_or("latest")).await
+}
+
 /// Looks an image up in the mirror.
 pub(super) async fn presence_in_mirror(fly: &Fly, image: &ImageRef) -> Answer<ImagePresence> {
     let (place, digest) = place(fly, image, Login::Mirror)?;
@@ -80,30 +86,37 @@ impl Place {
     }
 }
 
-/// Where an image is. `login`: as whom it is asked for, unless it is the platform's own.
+/// Where an image is, and what it is there.
 fn place(fly: &Fly, image: &ImageRef, login: Login) -> Answer<(Place, Digest)> {
-    let refused =
-        |what: &str| PlatformError::Refused(format!("image {}: {what}", image.reference()));
     let Some(digest) = image.digest.clone() else {
-        return Err(refused("it has no digest to be looked up by"));
+        return Err(refused(image, "it has no digest to be looked up by"));
     };
+    Ok((repository(fly, image, login)?, digest))
+}
+
+fn refused(image: &ImageRef, what: &str) -> PlatformError {
+    PlatformError::Refused(format!("image {}: {what}", image.reference()))
+}
+
+/// The repository of an image. `login`: as whom it is asked for, unless it is the platform's own.
+fn repository(fly: &Fly, image: &ImageRef, login: Login) -> Answer<Place> {
     let (base, login, repository) = if image.registry == OWN_REGISTRY
         || Some(image.registry.as_str()) == authority(&fly.bases.registry).as_deref()
     {
         (fly.bases.registry.clone(), Login::Platform, image.repository.clone())
     } else {
         let (host, repository) = foreign(image);
-        let base =
-            registry_base(&host).map_err(|error| refused(&format!("its registry {error}")))?;
+        let base = registry_base(&host)
+            .map_err(|error| refused(image, &format!("its registry {error}")))?;
         (base, login, repository)
     };
     let name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
     let fine =
         |part: &str| part.chars().all(name) && part.chars().any(|c| c.is_ascii_alphanumeric());
     if !repository.split('/').all(fine) {
-        return Err(refused("its repository is not a name"));
+        return Err(refused(image, "its repository is not a name"));
     }
-    Ok((Place { base, repository, login }, digest))
+    Ok(Place { base, repository, login })
 }
 
 /// Docker Hub goes by several names, and official images there have no owner.

@@ -33,6 +33,32 @@ pub(super) async fn presence(fly: &Fly, place: &Place, digest: &Digest) -> Answe
     judge(&talk, digest, &heard)
 }
 
+/// The digest behind a tag; `None`: there is no such tag.
+pub(super) async fn resolve(fly: &Fly, place: &Place, tag: &str) -> Answer<Option<Digest>> {
+    let talk = Talk::new(fly, place, Vec::new());
+    let head = Call { method: Method::HEAD, ..manifest(place, tag) };
+    let heard = talk.ask(head).await?;
+    if let Some(digest) = named(&heard.answer) {
+        return Ok(Some(digest));
+    }
+    // Not every registry knows HEAD, or says the digest there.
+    let heard = talk.ask(manifest(place, tag)).await?;
+    let answer = &heard.answer;
+    if answer.is_success() {
+        return Ok(Some(named(answer).unwrap_or_else(|| digest_of(&answer.body))));
+    }
+    if is_unknown(answer) || (answer.status == 404 && !heard.redirected) {
+        return Ok(None);
+    }
+    Err(talk.failure(answer))
+}
+
+/// The digest that the registry itself says.
+fn named(answer: &http::Answer) -> Option<Digest> {
+    let said = answer.header("docker-content-digest").filter(|_| answer.is_success())?;
+    said.starts_with("sha256:").then(|| Digest::new(said))
+}
+
 /// Asks for a manifest.
 pub(super) fn manifest(place: &Place, reference: &str) -> Call {
     Call {

@@ -115,6 +115,12 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
         Refusal::NoImage { release } => {
             format!("of {} only the digest is known, and not where its image is", release.name())
         }
+        Refusal::ImageGone { name, image } => {
+            format!("{name} was {image}, which its registry has no more")
+        }
+        Refusal::RegistrySilent { detail } => {
+            format!("the registry does not say which image that is: {detail}")
+        }
         Refusal::NothingToGoBackTo { known } => format!(
             "no release of {app} other than the one that runs was seen healthy; name one with \
              --to{}",

@@ -49,10 +49,16 @@ pub fn reason(reason: &Reason) -> String {
             format!("{} only alerts: nothing is done", thresholds.join(", "))
         }
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
-        Reason::CountsDown { seconds, together } if together.is_empty() => {
+        Reason::CountsDown { seconds, together, unvouched: true } if together.is_empty() => {
+            format!(
+                "in {seconds} s unless it recovers: nothing it could be compared with says yet that it is the \
+             release"
+            )
+        }
+        Reason::CountsDown { seconds, together, .. } if together.is_empty() => {
             format!("in {seconds} s")
         }
-        Reason::CountsDown { seconds, together } => {
+        Reason::CountsDown { seconds, together, .. } => {
             let apps: Vec<&str> = together.iter().map(AppName::as_str).collect();
             let apps = apps.join(", ");
             format!("in {seconds} s unless it recovers, because {apps} degraded at the same time")

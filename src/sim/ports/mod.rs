@@ -24,7 +24,9 @@ use crate::sim::{
     ports::calls::{CallKind, CallRecord, Fault},
 };
 use crate::{
-    model::{AppName, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets},
+    model::{
+        AppName, Digest, ImageRef, InstanceId, Machine, MachineId, Release, ReleaseStatus, Secrets,
+    },
     ports::{
         CopyError, CopyProgress, CopySide, FeedEntry, FeedPosition, FeedReading, ImagePresence,
         Lease, MachineUpdate, MetricsPages, NewRelease, PageError, PageReader, Platform,
@@ -361,6 +363,13 @@ impl Platform for SimPlatform {
 impl Registry for SimPlatform {
     async fn presence(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError> {
         self.look_up(CallKind::Presence, image).await
+    }
+
+    async fn resolve(&self, image: &ImageRef) -> Result<Option<Digest>, PlatformError> {
+        self.call(About::org(CallKind::Presence), |org| {
+            Ok(org.images.resolve(&image.reference()).map(Digest::new))
+        })
+        .await
     }
 
     async fn presence_in_mirror(&self, image: &ImageRef) -> Result<ImagePresence, PlatformError> {

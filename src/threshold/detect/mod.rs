@@ -1,13 +1,15 @@
 //! Detectors: from counts to "this is not chance".
 //!
-//! `ratio` judges shares of bad events with a bound on false alarms, and `recent` whether an alarm
-//! is over; `runs` judges what is simply down or above a bound. All are pure: the caller brings the
+//! `ratio` judges shares of bad events with a bound on false alarms, `control` compares two releases
+//! over the same seconds, and `recent` says whether an alarm is over; `runs` judges what is simply down or above a bound. All are pure: the caller brings the
 //! time and the numbers.
 
+pub mod control;
 pub mod ratio;
 pub mod recent;
 pub mod runs;
 
+pub use control::{ControlDetector, ControlSettings};
 pub use ratio::{RatioDetector, RatioSettings};
 pub use recent::Recent;
 pub use runs::{Sustained, consecutive_failures, quorum};

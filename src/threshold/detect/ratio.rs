@@ -264,7 +264,7 @@ fn count(items: usize) -> f64 {
 }
 
 /// `ln(e^a + e^b)` without overflow; minus infinity is "nothing".
-fn log_add_exp(a: f64, b: f64) -> f64 {
+pub(super) fn log_add_exp(a: f64, b: f64) -> f64 {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }

@@ -46,9 +46,18 @@ impl Recent {
     /// which it is the most unlikely that the limit holds (the largest likelihood ratio, as where
     /// a change is looked for in a series; Page, Biometrika 1954). `None`: none is above.
     pub fn since_it_rose(&self, limit: f64) -> Option<(f64, f64)> {
+        self.rose(limit).map(|(_, counts)| counts)
+    }
+
+    /// When that was.
+    pub fn rose_at(&self, limit: f64) -> Option<Timestamp> {
+        self.rose(limit).map(|(at, _)| at)
+    }
+
+    fn rose(&self, limit: f64) -> Option<(Timestamp, (f64, f64))> {
         let (mut n, mut k) = (0.0, 0.0);
-        let mut worst: Option<(f64, (f64, f64))> = None;
-        for (_, all, bad) in self.0.iter().rev() {
+        let (mut most, mut worst) = (0.0, None);
+        for (at, all, bad) in self.0.iter().rev() {
             n += all;
             k += bad;
             let expected = limit * n;
@@ -56,11 +65,11 @@ impl Recent {
                 continue;
             }
             let against = k * (k / expected).ln() - (k - expected);
-            if worst.is_none_or(|(most, _)| against > most) {
-                worst = Some((against, (n, k)));
+            if against > most {
+                (most, worst) = (against, Some((*at, (n, k))));
             }
         }
-        worst.map(|(_, counts)| counts)
+        worst
     }
 
     /// Whether some span up to now is clearly above `limit`. This is no verdict: what is inside a
@@ -99,7 +108,7 @@ impl Recent {
 }
 
 /// Whether so many events, or more, hardly come by chance where `expected` are.
-fn is_far_above(k: f64, expected: f64) -> bool {
+pub fn is_far_above(k: f64, expected: f64) -> bool {
     if expected > 50.0 {
         // The tail above 3.72 standard deviations is one in 10 000.
         return (k - 0.5 - expected) / expected.sqrt() > 3.72;

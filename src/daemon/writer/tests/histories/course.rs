@@ -114,6 +114,9 @@ impl World {
             {
                 org.neighbours.insert(other.app.clone(), distress);
             }
+            if let Some(well) = distress::wellness(&other.state).filter(|_| number != of) {
+                org.well.insert(other.app.clone(), well);
+            }
         }
         let silent = self.courses.iter().any(|course| !course.heard);
         org.listening = silent && self.t < self.started_at + LISTENING_MS;

@@ -1,0 +1,69 @@
+//! What a phase is called, whom it deals with, and how closely it is looked at.
+
+use jiff::Timestamp;
+
+use super::{Memory, Phase, Revision, WATCHED_CLOSELY};
+
+impl Phase {
+    /// The word for the phase, as people and the API are shown it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Phase::Unseen => "learning",
+            Phase::Watching(watch) if watch.learning => "learning",
+            Phase::Watching(watch) if watch.settled_at.is_none() => "deploying",
+            Phase::Watching(_) => "baking",
+            Phase::Steady => "steady",
+            Phase::CountingDown { for_approval: true, .. } => "awaiting_approval",
+            Phase::CountingDown { .. } | Phase::CheckingImage { .. } => "counting_down",
+            Phase::RollingBack(rollback) if rollback.is_confirming() => "confirming",
+            Phase::RollingBack(_) => "rolling_back",
+            Phase::RolledBack(_) => "rolled_back",
+            Phase::Held { .. } | Phase::Stopped { .. } => "held",
+        }
+    }
+
+    /// The release that is being dealt with, or was undone last.
+    pub fn dealing(&self) -> Option<&Revision> {
+        match self {
+            Phase::Watching(watch)
+            | Phase::CountingDown { watch, .. }
+            | Phase::CheckingImage { watch, .. }
+            | Phase::Held { watch, .. } => Some(&watch.revision),
+            Phase::RollingBack(rollback)
+            | Phase::RolledBack(rollback)
+            | Phase::Stopped { rollback, .. } => Some(&rollback.bad),
+            Phase::Unseen | Phase::Steady => None,
+        }
+    }
+
+    /// The release that a rollback goes to.
+    pub fn target(&self) -> Option<&Revision> {
+        match self {
+            Phase::CheckingImage { target, .. } => Some(target),
+            Phase::RollingBack(rollback)
+            | Phase::RolledBack(rollback)
+            | Phase::Stopped { rollback, .. } => Some(&rollback.target),
+            Phase::Watching(_)
+            | Phase::CountingDown { .. }
+            | Phase::Held { .. }
+            | Phase::Unseen
+            | Phase::Steady => None,
+        }
+    }
+
+    /// Whether rounds should come at the watch's pace.
+    pub fn is_active(&self, memory: &Memory, now: Timestamp) -> bool {
+        match self {
+            // A release that waits for traffic for hours is looked at as seldom as a steady one.
+            Phase::Watching(watch) => now.duration_since(watch.since) < WATCHED_CLOSELY,
+            Phase::CountingDown { .. } | Phase::CheckingImage { .. } | Phase::RollingBack(_) => {
+                true
+            }
+            Phase::Held { reason, .. } => reason.is_passing(),
+            // Its word may be wanted.
+            Phase::Steady => !memory.org.neighbours.is_empty() || memory.suspicion.is_some(),
+            Phase::Unseen | Phase::Stopped { .. } => false,
+            Phase::RolledBack(_) => memory.pending.values().any(|command| !command.is_beside()),
+        }
+    }
+}

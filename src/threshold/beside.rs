@@ -1,0 +1,135 @@
+//! The known-good release beside the one that is judged: both over the same seconds, block by block,
+//! remembered when its machines are gone.
+
+use std::{collections::VecDeque, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    detect::{
+        control::{Arms, ControlDetector, ControlSettings},
+        ratio::RatioSettings,
+    },
+    signed,
+};
+use crate::model::Tally;
+
+/// The odds at which a release is worse than the one beside it: 20 to 1.
+const WORSE_AT: f64 = 0.05;
+/// How much worse than the one beside it a release must be to be blamed while that fails too.
+const ALIKE: f64 = 1.5;
+/// Bad events of it that say something.
+const BAD_MIN: f64 = 3.0;
+/// Blocks remembered, and the time before the last of them that still is the same time.
+const BLOCKS_REMEMBERED: usize = 60;
+const SAME_TIME: SignedDuration = SignedDuration::from_secs(60);
+const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(10);
+
+/// Both releases over the same seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    worse: ControlDetector,
+    /// When the open block began, and what it holds.
+    opened_at: Option<Timestamp>,
+    open: Arms,
+    /// The last round that read machines of both.
+    last: Option<Timestamp>,
+    /// The last blocks: when each began, and ended.
+    blocks: VecDeque<(Timestamp, Timestamp, Arms)>,
+}
+
+impl Beside {
+    /// Takes in a round that read machines of both, and what they counted since the one before, which
+    /// was `apart` ago.
+    pub fn add(&mut self, now: Timestamp, apart: Duration, release: Tally, control: Tally) {
+        let before = self.last.replace(now);
+        let since = before.or_else(|| now.checked_sub(signed(apart)).ok()).unwrap_or(now);
+        self.opened_at.get_or_insert(since);
+        self.open.release.add(release.n, release.k);
+        self.open.control.add(control.n, control.k);
+    }
+
+    /// A round without one of the two: what the open block holds is compared with nothing more.
+    pub fn interrupt(&mut self, now: Timestamp, settings: &RatioSettings) {
+        if self.last.take().is_some() {
+            self.close(now, settings, Duration::ZERO);
+            self.opened_at = None;
+            self.open = Arms::default();
+        }
+    }
+
+    /// Closes the open block when it is old enough, and holds events of both.
+    pub fn close_if_due(&mut self, now: Timestamp, settings: &RatioSettings) {
+        self.close(now, settings, settings.block);
+    }
+
+    fn close(&mut self, now: Timestamp, settings: &RatioSettings, least: Duration) {
+        let Some(opened) = self.opened_at else { return };
+        let Ok(age) = Duration::try_from(now.duration_since(opened)) else {
+            // The clock went back.
+            self.opened_at = Some(now);
+            return;
+        };
+        if age < least || self.open.release.n < 1.0 || self.open.control.n < 1.0 {
+            return;
+        }
+        let arms = std::mem::take(&mut self.open);
+        let how = ControlSettings { alpha: WORSE_AT, rho: 1.0, watch: settings.watch };
+        self.worse.step(&[arms], age, &how);
+        self.blocks.push_back((opened, now, arms));
+        if self.blocks.len() > BLOCKS_REMEMBERED {
+            self.blocks.pop_front();
+        }
+        self.opened_at = None;
+    }
+
+    /// What comes now is compared anew.
+    pub fn begin_anew(&mut self) {
+        *self = Self::default();
+    }
+
+    /// ln E of the release's being worse; `None`: nothing was compared.
+    pub fn ln_odds(&self) -> Option<f64> {
+        self.worse.ln_odds()
+    }
+
+    /// The odds that are asked for.
+    pub fn needed() -> f64 {
+        -WORSE_AT.ln()
+    }
+
+    /// Both in the last minute of their being side by side, since the release's share rose; `None`:
+    /// they were not.
+    pub fn since(&self, risen_at: Timestamp) -> Option<Arms> {
+        let (_, last, _) = self.blocks.back()?;
+        let lately = last.checked_sub(SAME_TIME).unwrap_or(*last);
+        // With few requests the first of them that fails comes a while after the cause.
+        let risen_at = risen_at.checked_sub(SEEN_LATE_BY).unwrap_or(risen_at);
+        let mut both: Option<Arms> = None;
+        for (_, _, arms) in self.blocks.iter().filter(|(_, to, _)| *to > risen_at.max(lately)) {
+            let sum = both.get_or_insert_default();
+            sum.release.add(arms.release.n, arms.release.k);
+            sum.control.add(arms.control.n, arms.control.k);
+        }
+        both
+    }
+
+    /// What the known-good release shows of the same breach since it is: it fails as well, and the
+    /// release is not clearly worse.
+    pub fn alike(&self, limit: f64, risen_at: Timestamp) -> Option<Tally> {
+        let Arms { release, control } = self.since(risen_at)?;
+        let fails = control.k >= BAD_MIN && control.k > limit * control.n;
+        let is_close = control.k * release.n * ALIKE > release.k * control.n;
+        (fails && (is_close || !self.is_worse())).then_some(control)
+    }
+
+    fn is_worse(&self) -> bool {
+        self.ln_odds().is_some_and(|odds| odds >= Self::needed())
+    }
+
+    /// Whether the release is worse, and the known-good one not alike.
+    pub fn vouches(&self, limit: f64, risen_at: Timestamp) -> bool {
+        self.is_worse() && self.since(risen_at).is_some() && self.alike(limit, risen_at).is_none()
+    }
+}
