@@ -207,6 +207,9 @@ impl Stage {
             {
                 org.neighbours.insert(other.app.clone(), distress);
             }
+            if let Some(well) = distress::wellness(&other.state).filter(|_| number != one) {
+                org.well.insert(other.app.clone(), well);
+            }
         }
         org
     }
