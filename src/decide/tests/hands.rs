@@ -111,6 +111,16 @@ fn a_question_follows_the_mode() {
     assert_eq!(refused(stage.order(Act::Approve)), Refusal::NothingToApprove);
 }
 
+/// The time for a yes is over, and then the mode needs none any more.
+#[test]
+fn a_question_that_nobody_answered_stands_against_nothing_in_another_mode() {
+    let mut stage = asking();
+    stage.pass(900);
+    assert_eq!(why(&stage, EventKind::HoldPlaced), HoldReason::NotApproved.into());
+    stage.policy.mode = Mode::Rollback;
+    assert_eq!(put_on(&stage.pass(10)), ["m1"]);
+}
+
 /// The platform cannot be read for a while: a question is still a question.
 #[test]
 fn a_question_stands_while_nothing_can_be_seen_and_a_yes_then_waits_for_sight() {

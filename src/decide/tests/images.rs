@@ -4,6 +4,7 @@ use super::{
     stage::{Stage, fail_checks, put, put_on},
     *,
 };
+use crate::model::{Act, MirrorRule, Wish};
 
 /// v2 is about to be undone, and its target's image is being looked up.
 fn looking_up(change: impl FnOnce(&mut Stage)) -> Stage {
@@ -186,4 +187,98 @@ fn what_runs_instead_of_a_release_is_watched_unless_it_is_trusted() {
     stage.pass(66);
     let Phase::Watching(watch) = &stage.state.phase else { panic!("{:?}", stage.state.phase) };
     assert_eq!(watch.revision.digest.as_str(), "sha256:7");
+}
+
+/// A copy of v1 that is in the mirror, as far as is known.
+fn with_a_copy(stage: &mut Stage) {
+    let (registry, repository) = ("ghcr.io".to_owned(), "acme/{app}".to_owned());
+    let rule = MirrorRule { registry, repository };
+    let app = stage.state.memory.app.clone();
+    let trusted = &mut stage.state.memory.trusted[0];
+    let image = rule.place(&app, &trusted.revision.digest);
+    stage.policy.rollback.mirror = Some(rule);
+    trusted.mirror = Some(crate::decide::mirror::Mirror {
+        image,
+        there_since: Some(at(0)),
+        checked_at: None,
+        missing: false,
+        tries: 0,
+        next: at(0),
+        trouble: None,
+        detail: String::new(),
+        told: false,
+    });
+}
+
+/// The registries whose answers are waited for before something is deployed.
+fn asked(stage: &Stage) -> Vec<String> {
+    let pending = stage.state.memory.pending.values().filter(|command| looks_up(command));
+    let registry = |command: &Command| match command {
+        Command::CheckImage { image, .. } => Some(image.registry.clone()),
+        _ => None,
+    };
+    pending.filter_map(registry).collect()
+}
+
+/// A person goes back to v1, whose image the platform has lost.
+fn by_hand(copied: bool) -> Stage {
+    let mut stage = Stage::trusted(&["m1"]);
+    if copied {
+        with_a_copy(&mut stage);
+    }
+    stage.ship(2, "sha256:2");
+    stage.pass(4);
+    let to = Some("v1".to_owned());
+    stage.order(Act::Rollback(Wish { to, ..Wish::default() }));
+    assert_eq!(asked(&stage), ["registry.fly.io"]);
+    stage.answer(looks_up, Outcome::ImageMissing);
+    stage
+}
+
+fn gone(stage: &Stage) -> Vec<Option<String>> {
+    let told = stage.told(EventKind::ImageMissing).into_iter();
+    told.filter_map(|event| match &event.reason {
+        Some(Reason::ImageGone { mirror, .. }) => Some(mirror.clone()),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn what_a_person_named_is_taken_from_the_mirror_when_the_platform_lost_it() {
+    let mut stage = by_hand(true);
+    assert_eq!(asked(&stage), ["ghcr.io"]);
+    let copy = stage.state.memory.trusted[0].mirror.as_ref().unwrap().image.reference();
+    assert_eq!(gone(&stage), [Some(copy)], "told once, with where it still is");
+    stage.answer(looks_up, Outcome::ImagePresent);
+    let image = &stage.rollback().target.image;
+    assert_eq!(image.registry, "ghcr.io");
+}
+
+#[test]
+fn what_a_person_named_and_nobody_has_is_not_exchanged_for_another() {
+    let mut stage = by_hand(true);
+    stage.answer(looks_up, Outcome::ImageMissing);
+    assert_eq!(asked(&stage), [""; 0]);
+    assert!(matches!(stage.state.phase, Phase::Watching(_)), "{:?}", stage.state.phase);
+
+    let stage = by_hand(false);
+    assert_eq!(asked(&stage), [""; 0]);
+    assert_eq!(gone(&stage), [None]);
+    assert!(matches!(stage.state.phase, Phase::Watching(_)), "{:?}", stage.state.phase);
+}
+
+/// The daily look-up is one at a time, and tells what is gone once.
+#[test]
+fn an_image_that_is_lost_is_told_once_and_looked_for_each_day() {
+    let mut stage = Stage::trusted(&["m1"]);
+    for day in 1..=3 {
+        stage.second = day * 86_400 + 7200;
+        stage.registry = Outcome::ImageMissing;
+        stage.look();
+        stage.look();
+        assert_eq!(gone(&stage), [None], "day {day}");
+        let checked = stage.state.memory.trusted[0].image_checked_at.unwrap();
+        assert!(at(stage.second).duration_since(checked).as_secs() < 60, "day {day}");
+    }
 }
