@@ -283,6 +283,7 @@ mod by_hand;
 mod capacity;
 mod confirming;
 mod control;
+mod copies;
 mod credentials;
 mod families;
 mod given_up;

@@ -111,6 +111,22 @@ fn a_question_follows_the_mode() {
     assert_eq!(refused(stage.order(Act::Approve)), Refusal::NothingToApprove);
 }
 
+/// There is nothing to say yes to, and nothing that came to a stop.
+#[test]
+fn what_waits_for_nobody_is_neither_approved_nor_resumed() {
+    let mut stage = asking();
+    stage.pass(900);
+    stage.policy.mode = Mode::Observe;
+    assert_eq!(refused(stage.order(Act::Approve)), Refusal::NothingToApprove);
+    assert_eq!(refused(stage.order(Act::Resume)), Refusal::NothingToResume);
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.ship(2, "sha256:2");
+    stage.pass(4);
+    assert_eq!(refused(stage.order(Act::Resume)), Refusal::NothingToResume);
+    let mut stage = Stage::rolling_back(&["m1"]);
+    assert_eq!(refused(stage.order(Act::Resume)), Refusal::NothingToResume);
+}
+
 /// The time for a yes is over, and then the mode needs none any more.
 #[test]
 fn a_question_that_nobody_answered_stands_against_nothing_in_another_mode() {

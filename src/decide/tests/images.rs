@@ -220,8 +220,8 @@ fn asked(stage: &Stage) -> Vec<String> {
     pending.filter_map(registry).collect()
 }
 
-/// A person goes back to v1, whose image the platform has lost.
-fn by_hand(copied: bool) -> Stage {
+/// A person goes back to v1, whose image is looked up.
+fn ordered(copied: bool) -> Stage {
     let mut stage = Stage::trusted(&["m1"]);
     if copied {
         with_a_copy(&mut stage);
@@ -231,6 +231,12 @@ fn by_hand(copied: bool) -> Stage {
     let to = Some("v1".to_owned());
     stage.order(Act::Rollback(Wish { to, ..Wish::default() }));
     assert_eq!(asked(&stage), ["registry.fly.io"]);
+    stage
+}
+
+/// The same, and the platform has lost it.
+fn by_hand(copied: bool) -> Stage {
+    let mut stage = ordered(copied);
     stage.answer(looks_up, Outcome::ImageMissing);
     stage
 }
@@ -266,6 +272,15 @@ fn what_a_person_named_and_nobody_has_is_not_exchanged_for_another() {
     assert_eq!(asked(&stage), [""; 0]);
     assert_eq!(gone(&stage), [None]);
     assert!(matches!(stage.state.phase, Phase::Watching(_)), "{:?}", stage.state.phase);
+}
+
+#[test]
+fn another_image_that_is_lost_does_not_end_what_a_person_ordered() {
+    let mut stage = ordered(false);
+    also_pending(&mut stage, "sha256:7", false);
+    answer_other(&mut stage, Outcome::ImageMissing);
+    assert!(matches!(stage.state.phase, Phase::CheckingImage { .. }), "{:?}", stage.state.phase);
+    assert_eq!(asked(&stage), ["registry.fly.io"], "it is not begun anew");
 }
 
 /// The daily look-up is one at a time, and tells what is gone once.
