@@ -311,5 +311,6 @@ mod stage;
 mod steps;
 mod trusting;
 mod vouchers;
+mod vouching;
 mod watching;
 mod work_list;
