@@ -55,6 +55,10 @@ pub const FAMILIES: &[Family] = &[
         later(10.0, 0.2, dice)
     }),
     family("20%-late-100", "the same, 100/s", |dice| later(100.0, 0.2, dice)),
+    family("20%-late-near-100", "the same, with two apps beside it that are well", |dice| Scene {
+        neighbours: true,
+        ..later(100.0, 0.2, dice)
+    }),
     family("5%-late-10", "5 % fail from a moment of the bake on, 10/s", |dice| {
         later(10.0, 0.05, dice)
     }),
@@ -102,6 +106,14 @@ pub const FAMILIES: &[Family] = &[
     }),
     family("checks-100", "health checks fail", |_| how(How::Unhealthy, 0.0)),
     family("crashes-100", "the process ends every 20 s", |_| how(How::Crashes, 0.0)),
+    own("victims-100", "20 % fail, and two apps beside it suffer for it 20 s later", |dice| {
+        let from = late(dice);
+        Scene {
+            neighbours: true,
+            theirs: vec![Incident::outage(from + 20.0, 9e9, 0.3)],
+            ..bad(100.0, Fault::errors(from, 0.2))
+        }
+    }),
     own("flapping-100", "30 % for 20 s of each minute", |dice| {
         bad(100.0, Fault { how: How::Flaps, ..Fault::errors(dice.between(0.0, 60.0), 0.3) })
     }),

@@ -118,6 +118,10 @@ pub const FAMILIES: &[Family] = &[
         deploy_gap_s: 120.0,
         ..with(Incident::outage(dice.between(130.0, 600.0), 60.0, 0.4), 100.0)
     }),
+    own("storm-near-100", "a retry storm that two apps beside it have too", |dice| Scene {
+        neighbours: true,
+        ..with(storm(late(dice)), 100.0)
+    }),
     own("region-outage-100", "a region's machines fail for 45 s, all of it", |dice| {
         let (from, region) = (late(dice), dice.roll(3));
         with(Incident { place: Place::Region(region), ..Incident::outage(from, 45.0, 1.0) }, 100.0)

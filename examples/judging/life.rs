@@ -93,8 +93,7 @@ impl Stage {
     fn new(scene: &Scene, seed: u64, states: &[AppState], deploys: bool) -> Self {
         let apps = if scene.neighbours { APPS.len() } else { 1 };
         let courses = states.iter().take(apps).enumerate().map(|(number, state)| {
-            let scene =
-                if number == 0 { scene.clone() } else { Scene { fault: None, ..scene.clone() } };
+            let scene = if number == 0 { scene.clone() } else { scene.beside() };
             let seed =
                 seed.wrapping_mul(0x9E37_79B9).wrapping_add(u64::try_from(number).unwrap_or(0));
             Course {

@@ -163,6 +163,8 @@ pub struct Scene {
     pub unread: f64,
     /// Two apps beside it that nobody deploys, and that the same incidents befall.
     pub neighbours: bool,
+    /// What befalls them besides.
+    pub theirs: Vec<Incident>,
 }
 
 impl Scene {
@@ -181,6 +183,7 @@ impl Scene {
             restarts: Vec::new(),
             unread: 0.0,
             neighbours: false,
+            theirs: Vec::new(),
         }
     }
 
@@ -195,6 +198,12 @@ impl Scene {
         let first = (0..MACHINES).find(|machine| fault.place.has(*machine)).unwrap_or(0);
         let serves = self.deploy_gap_s * super::world::to_f64(first) + BOOT_S;
         Some(fault.from.max(serves))
+    }
+
+    /// What happens to an app beside it.
+    pub fn beside(&self) -> Self {
+        let incidents = self.incidents.iter().chain(&self.theirs).copied().collect();
+        Self { fault: None, incidents, restarts: Vec::new(), ..self.clone() }
     }
 
     /// The same without what befalls it: how it was before the deploy.

@@ -38,14 +38,15 @@ pub fn text(results: &[Result]) -> String {
     };
     if of(&[Nature::Healthy, Nature::Exempt]).next().is_some() {
         text.push_str(
-            "Healthy releases: rolled back, of 1000 (Waveoff: held, and only told, of 1000)\n",
+            "Healthy releases: rolled back, of 1000 (Waveoff: held, still held in the end, only told, of 1000)\n",
         );
-        heading(&mut text, "held  told");
+        heading(&mut text, "held lasting told");
         for result in of(&[Nature::Healthy, Nature::Exempt]) {
             let cell = |judged: &Judged| format!("{:.0}", thousand(judged.undone, result.runs));
             let extra = format!(
-                "{:>5.0} {:>5.0}",
+                "{:>5.0} {:>7.0} {:>4.0}",
                 thousand(result.held, result.runs),
+                thousand(result.held_in_the_end, result.runs),
                 thousand(result.told, result.runs)
             );
             line(&mut text, result, cell, &extra);

@@ -236,6 +236,8 @@ fn a_rollback_that_stopped_goes_on_where_it_was_when_a_person_says_so() {
     stage.state.memory.operator_hold = None;
 
     done(stage.order(Act::Resume));
+    let opens = |one: &Command| matches!(one, Command::OpenRelease { .. });
+    assert!(stage.pending(opens).is_some(), "the ledger has an entry that is open again");
     stage.opens = Some(stage::opened(4));
     stage.undo();
     assert!(matches!(why(&stage, EventKind::RollbackResumed), Reason::ResumedBy { .. }));

@@ -95,6 +95,17 @@ fn a_release_whose_configuration_was_undone_is_not_undone_again() {
 }
 
 #[test]
+fn of_many_releases_whose_configuration_was_undone_the_newest_are_remembered() {
+    let mut stage = trusted(true);
+    stage.state.memory.undone = (3..63).map(ReleaseVersion).collect();
+    ship_configuration(&mut stage);
+    stage.begin();
+    let undone = &stage.state.memory.undone;
+    assert_eq!(undone.len(), 50, "{undone:?}");
+    assert!(undone.contains(&ReleaseVersion(62)) && !undone.contains(&ReleaseVersion(3)));
+}
+
+#[test]
 fn observe_mode_in_the_middle_and_back_puts_the_rest_back() {
     let mut stage = trusted(true);
     ship_configuration(&mut stage);
