@@ -99,29 +99,33 @@ impl Beside {
         -WORSE_AT.ln()
     }
 
-    /// Both in the last minute of their being side by side, since the release's share rose; `None`:
-    /// they were not.
-    pub fn since(&self, risen_at: Timestamp) -> Option<Arms> {
-        let (_, last, _) = self.blocks.back()?;
-        let lately = last.checked_sub(SAME_TIME).unwrap_or(*last);
+    /// The blocks of the last minute of their being side by side, since the release's share rose.
+    fn since(&self, risen_at: Timestamp) -> impl Iterator<Item = &Arms> {
+        let last = self.blocks.back().map_or(risen_at, |(_, to, _)| *to);
+        let lately = last.checked_sub(SAME_TIME).unwrap_or(last);
         // With few requests the first of them that fails comes a while after the cause.
         let risen_at = risen_at.checked_sub(SEEN_LATE_BY).unwrap_or(risen_at);
-        let mut both: Option<Arms> = None;
-        for (_, _, arms) in self.blocks.iter().filter(|(_, to, _)| *to > risen_at.max(lately)) {
-            let sum = both.get_or_insert_default();
-            sum.release.add(arms.release.n, arms.release.k);
-            sum.control.add(arms.control.n, arms.control.k);
-        }
-        both
+        let from = risen_at.max(lately);
+        self.blocks.iter().filter(move |(_, to, _)| *to > from).map(|(_, _, arms)| arms)
     }
 
     /// What the known-good release shows of the same breach since it is: it fails as well, and the
-    /// release is not clearly worse.
+    /// release not half as much again.
     pub fn alike(&self, limit: f64, risen_at: Timestamp) -> Option<Tally> {
-        let Arms { release, control } = self.since(risen_at)?;
+        let mut both = Arms::default();
+        let mut as_the_release = 0.0;
+        for arms in self.since(risen_at) {
+            both.control.add(arms.control.n, arms.control.k);
+            both.release.add(arms.release.n, arms.release.k);
+            // Block by block: in a deploy the one grows less while the other grows more.
+            as_the_release += arms.control.n * arms.release.share().unwrap_or_default();
+        }
+        let control = both.control;
+        // Or as a whole: with few requests a block says little.
+        let whole = control.n * both.release.share().unwrap_or_default();
+        let as_the_release = as_the_release.min(whole);
         let fails = control.k >= BAD_MIN && control.k > limit * control.n;
-        let is_close = control.k * release.n * ALIKE > release.k * control.n;
-        (fails && (is_close || !self.is_worse())).then_some(control)
+        (fails && control.k * ALIKE > as_the_release).then_some(control)
     }
 
     fn is_worse(&self) -> bool {
@@ -130,6 +134,8 @@ impl Beside {
 
     /// Whether the release is worse, and the known-good one not alike.
     pub fn vouches(&self, limit: f64, risen_at: Timestamp) -> bool {
-        self.is_worse() && self.since(risen_at).is_some() && self.alike(limit, risen_at).is_none()
+        self.is_worse()
+            && self.since(risen_at).next().is_some()
+            && self.alike(limit, risen_at).is_none()
     }
 }

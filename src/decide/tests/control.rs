@@ -51,6 +51,18 @@ fn what_the_one_before_shows_within_its_limit_says_nothing() {
     assert!(!held((200.0, 10_000.0), (290.0, 10_000.0)));
 }
 
+/// What v1 shows is a little above its limit by chance, and then it is gone.
+#[test]
+fn a_few_failures_too_many_of_the_one_before_excuse_no_release_that_is_far_worse() {
+    let mut stage = beside();
+    stage.serves = vec![("m1", 35.0, 0.9), ("m2", 35.0, 10.5)];
+    stage.pass(8);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:2", now);
+    stage.serves = vec![("m1", 35.0, 10.5), ("m2", 35.0, 10.5)];
+    assert!(!ends_held(&mut stage, 60));
+}
+
 #[test]
 fn a_request_a_second_is_enough_to_see_that_the_one_before_fails_as_well() {
     assert!(held((1.0, 1.0), (1.0, 1.0)));
