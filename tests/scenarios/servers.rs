@@ -6,11 +6,15 @@ use waveoff::{
     model::{
         EventKind::{
             MonitorBlind, MonitorRecovered, ReleaseDegraded, ReleaseTrusted, RollbackCompleted,
+            RollbackStarted,
         },
         Verdict,
     },
     ports::PlatformError,
-    sim::{CallKind, Fault, FaultRule, Fleet, Org, fleet},
+    sim::{
+        Behaviour, CallKind, Fault, FaultRule, Fleet, Org,
+        fleet::{self, FleetImage},
+    },
 };
 
 use crate::world::{World, why};
@@ -106,4 +110,24 @@ async fn a_server_that_refuses_is_told_once_and_trusts_nothing() {
     world.trusted().await;
     assert_eq!(world.told(MonitorRecovered).await.len(), 1);
     world.finish().await;
+}
+
+/// What ran before was seen to be well to its end, and the release fails from its first reading on:
+/// nobody has to be waited for.
+#[tokio::test(start_paused = true)]
+async fn the_past_of_an_app_that_a_server_tells_of_vouches_as_well() {
+    let mut fleet = without_pages();
+    let dead = Behaviour::errors(1.0);
+    fleet.images.push(FleetImage::new("registry.fly.io/api:dead", dead));
+    for image in ["errors", "dead"] {
+        let mut world = World::new(&fleet, BY_FLY).await;
+        world.trusted().await;
+        world.run_for(900).await;
+        let began = world.sim.platform_now();
+        world.ship(&format!("registry.fly.io/api:{image}"));
+        let took = world.until(RollbackStarted).await.at.duration_since(began);
+        assert!((1..=70).contains(&took.as_secs()), "{image}: {took:?}");
+        world.until(RollbackCompleted).await;
+        world.finish().await;
+    }
 }
