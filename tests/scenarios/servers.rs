@@ -126,7 +126,7 @@ async fn the_past_of_an_app_that_a_server_tells_of_vouches_as_well() {
         let began = world.sim.platform_now();
         world.ship(&format!("registry.fly.io/api:{image}"));
         let took = world.until(RollbackStarted).await.at.duration_since(began);
-        assert!((1..=70).contains(&took.as_secs()), "{image}: {took:?}");
+        assert!((1..=60).contains(&took.as_secs()), "{image}: {took:?}");
         world.until(RollbackCompleted).await;
         world.finish().await;
     }
