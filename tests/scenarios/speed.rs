@@ -109,6 +109,15 @@ async fn twelve_regions_of_one_take_two_thirds_of_the_deploy() {
     assert!(took.healthy <= 0.65 * 41.4, "{:.1} s", took.healthy);
 }
 
+/// Two hundred machines: sixteen waves of three seconds, and the first confirmation; each machine costs
+/// as many calls as one of twelve.
+#[tokio::test(start_paused = true)]
+async fn ten_regions_of_twenty_take_little_more_than_their_waves() {
+    let took = undo(&fleet_of(10, 20), "registry.fly.io/api:errors", "").await;
+    assert!(took.healthy <= 1.3 * 48.0 + 3.0, "{:.1} s", took.healthy);
+    assert!(took.calls <= 7, "{} calls", took.calls);
+}
+
 /// One machine proves it; then all the others at once.
 #[tokio::test(start_paused = true)]
 async fn a_total_outage_takes_two_boots_and_a_proof() {
