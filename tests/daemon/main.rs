@@ -14,6 +14,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod copying;
 mod endings;
 mod heartbeat;
 mod hook;
@@ -23,6 +24,8 @@ mod page;
 mod platform;
 mod process;
 mod receivers;
+#[path = "../support/registry.rs"]
+mod registry;
 mod reload;
 mod rollback;
 mod servers;
