@@ -127,9 +127,14 @@ impl Config {
     /// The policy that watches `app`: that of the most specific pattern. `None`: not watched, as
     /// no policy names the app, or several do equally.
     pub fn policy_for(&self, app: &AppName) -> Option<Arc<Policy>> {
+        self.policy_file_for(app).map(|file| Arc::clone(&file.policy))
+    }
+
+    /// The file that policy is in.
+    pub fn policy_file_for(&self, app: &AppName) -> Option<&PolicyFile> {
         match self.claimants(app).as_slice() {
             _ if self.own_app.as_ref() == Some(app) => None,
-            [file] => Some(Arc::clone(&file.policy)),
+            [file] => Some(file),
             _ => None,
         }
     }

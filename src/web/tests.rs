@@ -190,6 +190,8 @@ impl Served {
             clock: Clock::starting_at(noon()),
             receivers: Arc::new(|| vec!["idle".to_owned()]),
             sentence: |event| format!("it was {}", event.kind.as_str()),
+            policies: Arc::new(|_| None),
+            live: Live::default(),
             desk: Arc::new(Clerk),
             operator_token: Some(Secret::new("a-token-of-the-operator")),
         };
