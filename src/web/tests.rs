@@ -126,11 +126,11 @@ impl Journal for Shelf {
     }
 }
 
-fn noon() -> Timestamp {
+pub(super) fn noon() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-fn view(app: &str, phase: Phase) -> AppView {
+pub(super) fn view(app: &str, phase: Phase) -> AppView {
     let evidence = Evidence {
         threshold: "5xx".to_owned(),
         kind: Kind::Ratio,

@@ -14,6 +14,9 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+#[expect(dead_code, reason = "shared with the tests of the page, which use all of it")]
+#[path = "../page/browser.rs"]
+mod browser;
 mod endings;
 mod heartbeat;
 mod hook;
@@ -28,4 +31,5 @@ mod rollback;
 mod servers;
 mod stage;
 mod start;
+mod status_page;
 mod wait;

@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// What would run if it were not escaped.
-const ATTACK: &str = "\"'></title></script><script>window.hit=1</script><img src=x onerror=window.hit=1>\u{202e}";
+const ATTACK: &str =
+    "\"'></title></script><script>window.hit=1</script><img src=x onerror=window.hit=1>\u{202e}";
 
 #[tokio::test]
 async fn nothing_that_others_chose_is_run_or_believed() {
@@ -87,7 +88,11 @@ async fn the_policy_of_the_page_stops_what_would_slip_through() {
         .await;
     let attribute = "(() => { try { document.body.innerHTML += '<img src=x onerror=window.hit=1>' } \
                      catch (error) { return error.name } })()";
-    assert_eq!(browser.value(attribute).await, "TypeError", "only the page's own script makes HTML");
+    assert_eq!(
+        browser.value(attribute).await,
+        "TypeError",
+        "only the page's own script makes HTML"
+    );
     assert_eq!(browser.value("'hit' in window").await, false);
     assert!(!browser.complaints().is_empty(), "the browser says what it refused");
 
@@ -95,7 +100,10 @@ async fn the_policy_of_the_page_stops_what_would_slip_through() {
     let answer = reqwest::get(&stage.url).await.unwrap();
     let headers = answer.headers().clone();
     let policy = headers["content-security-policy"].to_str().unwrap();
-    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'"),
+        "{policy}"
+    );
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(headers["x-content-type-options"], "nosniff");
     assert_eq!(headers["referrer-policy"], "no-referrer");

@@ -34,7 +34,9 @@ async fn a_thousand_apps_are_painted_within_a_second_and_300_kb() {
 
     // When somebody opens the page for the first time
     browser.open(&stage.url).await;
-    browser.until("it is painted", "performance.getEntriesByName('first-contentful-paint').length > 0").await;
+    browser
+        .until("it is painted", "performance.getEntriesByName('first-contentful-paint').length > 0")
+        .await;
 
     // Then it is there soon, and small
     let painted = browser
@@ -111,7 +113,10 @@ async fn readers_who_do_not_read_delay_nobody_and_only_so_many_are_let_in() {
 
     // Then one more is asked to come later
     let late = reqwest::get(format!("{}/events", stage.url)).await.unwrap();
-    assert_eq!((late.status().as_u16(), &late.headers()["retry-after"]), (503, &"10".parse().unwrap()));
+    assert_eq!(
+        (late.status().as_u16(), &late.headers()["retry-after"]),
+        (503, &"10".parse().unwrap())
+    );
 
     // and everybody else is answered as quickly as ever, while everything changes
     let began = Instant::now();

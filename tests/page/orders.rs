@@ -72,7 +72,12 @@ async fn a_rollback_by_hand_shows_its_plan_before_it_is_done() {
     browser.until("the plan is there", &format!("{go} === 'Roll back now'")).await;
     browser.value("document.getElementById('order-go').click()").await;
     let said = "document.getElementById('order-answer').innerText";
-    browser.until("it is done", &format!("{said} === 'it is done' && document.activeElement.id === 'order-close'")).await;
+    browser
+        .until(
+            "it is done",
+            &format!("{said} === 'it is done' && document.activeElement.id === 'order-close'"),
+        )
+        .await;
     let last = stage.ordered().pop().unwrap();
     assert_eq!(last, "rollback shop to v41, dry run false by an operator: ");
     assert_eq!(stage.ordered().len(), 3);
@@ -82,7 +87,7 @@ async fn a_rollback_by_hand_shows_its_plan_before_it_is_done() {
 async fn what_is_refused_is_said_and_everything_can_be_held_from_the_list() {
     let (stage, browser) = (three().await, Browser::start().await);
     let token = format!("sessionStorage.setItem('waveoff-operator-token', {})", json!(TOKEN));
-    browser.open(&format!("{}/apps/shop", stage.url)).await;
+    browser.open(&format!("{}/apps/api", stage.url)).await;
     browser.value(&token).await;
     browser.value("document.querySelector('button[data-act=veto]').click()").await;
     browser.value("document.getElementById('order-go').click()").await;

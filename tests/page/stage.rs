@@ -57,7 +57,8 @@ impl Desk for Clerk {
         };
         self.0.lock().unwrap().push(format!("{what} by {}: {}", signed.by, signed.reason));
         let done = act != Act::Veto;
-        let text = if done { "it is done".to_owned() } else { "there is nothing to veto".to_owned() };
+        let text =
+            if done { "it is done".to_owned() } else { "there is nothing to veto".to_owned() };
         Ok(Answer { done, text, facts: json!({}) })
     }
 
@@ -254,8 +255,7 @@ pub fn rolling_back(app: &str) -> AppView {
 
 /// What is held of the bad release of [`rolling_back`].
 pub fn explained() -> Explained {
-    let mut errors =
-        ThresholdView::new(&evidence("5xx", Verdict::Breach), "v41", &blocks());
+    let mut errors = ThresholdView::new(&evidence("5xx", Verdict::Breach), "v41", &blocks());
     errors.regions = ["iad", "lhr", "syd"]
         .map(|region| {
             let lately = Tally { n: 200.0, k: 31.0 };

@@ -27,12 +27,16 @@ async fn an_app_that_gets_bad_rises_to_the_top_and_one_that_is_new_appears() {
     browser.until("the order is new", &format!("{names} === 'api,new,blog,shop'")).await;
     assert_eq!(browser.value("window.was").await, true);
     assert!(browser.text("#rows").await.contains("rolling back"));
-    browser.until("two are well", "document.querySelector('#head nav').innerText.includes('2 steady')").await;
+    browser
+        .until("two are well", "document.querySelector('#head nav').innerText.includes('2 steady')")
+        .await;
 
     // and one that is gone is gone
     stage.show(vec![steady("blog")]);
     browser.until("one is left", &format!("{names} === 'blog'")).await;
-    browser.until("nothing is bad", "document.querySelector('h1').innerText === 'Nothing is wrong'").await;
+    browser
+        .until("nothing is bad", "document.querySelector('h1').innerText === 'Nothing is wrong'")
+        .await;
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
 }
 
@@ -55,7 +59,10 @@ async fn a_rollback_is_seen_as_it_goes_and_what_is_open_stays_open() {
 
     // Then it is shown, and the reader is not disturbed
     browser
-        .until("six are good", "document.querySelector('#rollback h2').innerText.includes('6 of 8')")
+        .until(
+            "six are good",
+            "document.querySelector('#rollback h2').innerText.includes('6 of 8')",
+        )
         .await;
     assert_eq!(browser.value("document.querySelector('#rollback details').open").await, true);
     let focus = "document.activeElement === document.querySelector('#rollback summary')";
@@ -88,7 +95,9 @@ async fn a_daemon_that_stops_ends_the_streams_and_one_that_comes_back_is_heard_a
     browser.open(&stage.url).await;
     browser.until("it is live", "document.getElementById('link').innerText === 'live'").await;
     stage.live.close();
-    browser.until("it says so", "document.getElementById('link').innerText.startsWith('not live')").await;
+    browser
+        .until("it says so", "document.getElementById('link').innerText.startsWith('not live')")
+        .await;
 }
 
 #[tokio::test]
@@ -97,5 +106,7 @@ async fn a_page_that_waits_for_a_yes_says_so() {
     let waiting = waveoff::web::AppView { phase: Phase::AwaitingApproval, ..rolling_back("shop") };
     browser.open(&format!("{}/apps/shop", stage.url)).await;
     stage.board.publish(waiting);
-    browser.until("there is a yes", "!!document.querySelector('button[data-act=approve]:enabled')").await;
+    browser
+        .until("there is a yes", "!!document.querySelector('button[data-act=approve]:enabled')")
+        .await;
 }

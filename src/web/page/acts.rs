@@ -4,7 +4,10 @@
 
 use maud::{Markup, html};
 
-use crate::web::{Phase, view::{AppView, ReleaseStanding, ReleaseView}};
+use crate::web::{
+    Phase,
+    view::{AppView, ReleaseStanding, ReleaseView},
+};
 
 /// Releases that can be chosen.
 const CHOICES_MAX: usize = 25;
@@ -31,17 +34,17 @@ const VETO: Act = Act {
     urgent: true,
     ..act("veto", "Veto", "No: this release is not rolled back by itself any more.")
 };
-const RESUME: Act = act("resume", "Resume", "End a veto, or go on with a rollback that came to a stop.");
+const RESUME: Act =
+    act("resume", "Resume", "End a veto, or go on with a rollback that came to a stop.");
 const HOLD: Act = Act {
     urgent: true,
     ..act("hold", "Hold", "Nothing is begun any more, by the daemon or by hand, at once.")
 };
-const UNHOLD: Act = Act {
-    urgent: true,
-    ..act("unhold", "End the hold", "What was under way goes on.")
-};
+const UNHOLD: Act =
+    Act { urgent: true, ..act("unhold", "End the hold", "What was under way goes on.") };
 const ROLLBACK: Act = act("rollback", "Roll back…", "Go back by hand. The plan is shown first.");
-const PIN: Act = act("pin", "Pin…", "This release is what is gone back to, whatever is trusted later.");
+const PIN: Act =
+    act("pin", "Pin…", "This release is what is gone back to, whatever is trusted later.");
 const UNPIN: Act = act("unpin", "Unpin", "The newest trusted release is gone back to again.");
 
 /// What can be ordered now, the most urgent first.
@@ -58,7 +61,16 @@ fn offered(view: &AppView) -> Vec<Act> {
     if view.vetoed.is_some() || view.phase == Phase::Held {
         acts.push(RESUME);
     }
-    if view.vetoed.is_none() && !matches!(view.phase, Phase::Steady | Phase::RolledBack) {
+    let can_be_vetoed = match view.phase {
+        Phase::Learning
+        | Phase::Deploying
+        | Phase::Baking
+        | Phase::CountingDown
+        | Phase::AwaitingApproval
+        | Phase::Held => true,
+        Phase::Steady | Phase::RollingBack | Phase::Confirming | Phase::RolledBack => false,
+    };
+    if view.vetoed.is_none() && can_be_vetoed {
         acts.push(VETO);
     }
     acts.push(ROLLBACK);

@@ -6,12 +6,12 @@ use super::{
     acts, chart,
     part::{self, badge, phase_tone, verdict_tone},
     rollback,
-    shell::{self, time},
+    shell::{self, lasting, time},
     timeline::{self, Events},
 };
 use crate::{
     config::PolicyFile,
-    model::{AppName, Mode, event::ReleaseInfo},
+    model::{AppName, Mode, OnBreach, event::ReleaseInfo},
     numbers::share,
     web::{
         ApiState,
@@ -86,12 +86,13 @@ impl Shown {
         };
         html! {
             h1 { (view.app) " " (badge(phase_tone(view.phase), view.phase.words())) }
-            p { "since " (time(view.since))
-                @if let Some(deadline) = view.next_deadline { ", decided by " (time(deadline)) }
+            p { (lasting(view.since))
+                @if let Some(deadline) = view.next_deadline { ", this ends " (time(deadline)) " at the latest" }
                 "; policy " b { (view.policy) } " " (mode)
             }
             @if let Some(hold) = &view.hold { p.note.bad { b { "Held: " } (hold) } }
-            @if let Some(hold) = self.headline.hold.as_ref().or(view.operator_hold.as_ref()) {
+            @if view.hold.is_none()
+                && let Some(hold) = self.headline.hold.as_ref().or(view.operator_hold.as_ref()) {
                 p.note.warn { b { "Nothing is rolled back: " } "held by " (part::held_by(hold)) }
             }
             @if let Some(vetoed) = &view.vetoed {
@@ -125,7 +126,10 @@ impl Shown {
     }
 
     fn rollback(&self, view: &AppView) -> Markup {
-        let target = view.known_good.as_ref().map_or_else(|| "the known-good release".to_owned(), ReleaseInfo::label);
+        let target = view
+            .known_good
+            .as_ref()
+            .map_or_else(|| "the known-good release".to_owned(), ReleaseInfo::label);
         html! { @if !view.regions.is_empty() { (rollback::rollback(&view.regions, &target)) } }
     }
 
@@ -178,7 +182,19 @@ impl Shown {
         let Some(file) = &self.policy else { return html! {} };
         html! {
             h2 { "Configuration in force" }
-            p { "Policy " b { (file.policy.name) } " from " code { (file.path.display()) } }
+            p { "Policy " b { (file.policy.name) } " from " code { (file.path.display()) } ", for the apps "
+                @for (at, glob) in file.apps.iter().enumerate() {
+                    @if at > 0 { ", " }
+                    code { (glob.as_str()) }
+                }
+            }
+            ul {
+                @for threshold in &file.policy.thresholds {
+                    li { b { (threshold.name) } ": " (threshold.room().describe())
+                        @if threshold.on_breach == OnBreach::Alert { ", alerts only" }
+                    }
+                }
+            }
         }
     }
 }
@@ -313,4 +329,3 @@ fn release_row(release: &ReleaseView) -> Markup {
         }
     }
 }
-

@@ -25,8 +25,9 @@ impl Asset {
     }
 }
 
-static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("page", "css", "text/css; charset=utf-8", include_str!("page.css")));
+static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("page", "css", "text/css; charset=utf-8", include_str!("page.css"))
+});
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("page", "js", "text/javascript; charset=utf-8", include_str!("page.js"))
 });

@@ -11,16 +11,16 @@ use crate::{
 };
 
 /// The picture, in its own units.
-const WIDTH: f64 = 480.0;
-const LEFT: f64 = 66.0;
-const RIGHT: f64 = 468.0;
-const SHARE_TOP: f64 = 16.0;
-const SHARE_BOTTOM: f64 = 92.0;
-const ODDS_TOP: f64 = 118.0;
-const ODDS_BOTTOM: f64 = 206.0;
-const HEIGHT: f64 = 226.0;
+const WIDTH: f64 = 380.0;
+const LEFT: f64 = 68.0;
+const RIGHT: f64 = 374.0;
+const SHARE_TOP: f64 = 20.0;
+const SHARE_BOTTOM: f64 = 96.0;
+const ODDS_TOP: f64 = 130.0;
+const ODDS_BOTTOM: f64 = 218.0;
+const HEIGHT: f64 = 240.0;
 /// A few blocks are not drawn as wide as many are.
-const BANDS_MIN: usize = 12;
+const BANDS_MIN: usize = 10;
 /// Beyond this more odds say nothing more.
 const DECADES_MAX: f64 = 12.0;
 
@@ -86,7 +86,7 @@ pub(super) fn chart(view: &ThresholdView, control: &str) -> Option<Markup> {
     let clock = |block: &BlockView| block.at.strftime("%H:%M:%S").to_string();
     Some(html! {
         svg.chart viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(said(view, &needed_words)) {
-            text.axis x=(LEFT) y="10" { (what(view.evidence.unit)) }
+            text.axis x=(LEFT) y="12" { (what(view.evidence.unit)) }
             path.frame d={ "M" (LEFT) " " (SHARE_BOTTOM) "H" (RIGHT) } {}
             @for (index, block) in blocks.iter().enumerate() { (column(&frame, index, block, limit)) }
             path.limit d={ "M" (LEFT) " " (limit_y) "H" (RIGHT) } {}

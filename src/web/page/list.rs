@@ -77,7 +77,7 @@ pub(super) fn row(view: &AppView) -> Markup {
     html! {
         tr data-app=(view.app) {
             th scope="row" { a href=(app_path(view.app.as_str())) { (view.app) } }
-            td { (part::badge(tone(view), view.phase.words())) " " (shell::time(view.since)) }
+            td { (part::badge(tone(view), view.phase.words())) " " (shell::lasting(view.since)) }
             td.r { (part::release(view.release.as_ref())) }
             td.k { (part::release(view.known_good.as_ref())) }
             td.e {
@@ -174,8 +174,8 @@ pub(super) fn head(overview: &Overview, query: &ListQuery) -> Markup {
         h1 data-needy=(needy) {
             @match needy {
                 0 => { "Nothing is wrong" }
-                1 => { "1 app is bad" }
-                more => { (more) " apps are bad" }
+                1 => { "1 app is in trouble" }
+                more => { (more) " apps are in trouble" }
             }
         }
         @if let Some(hold) = &headline.hold {

@@ -19,7 +19,10 @@ use tokio::{
 use super::list::{self, Rank};
 use crate::{
     model::AppName,
-    web::{Board, Phase, view::{AppView, OrgView}},
+    web::{
+        Board, Phase,
+        view::{AppView, OrgView},
+    },
 };
 
 /// How old an overview may be that is shown.
@@ -111,11 +114,8 @@ impl Live {
 
     fn renew(&self, old: Option<&Overview>, board: &Board, now: Timestamp) -> Overview {
         let revision = self.0.revisions.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut known: BTreeMap<&AppName, &Arc<Row>> = old
-            .iter()
-            .flat_map(|old| &old.rows)
-            .map(|row| (&row.view.app, row))
-            .collect();
+        let mut known: BTreeMap<&AppName, &Arc<Row>> =
+            old.iter().flat_map(|old| &old.rows).map(|row| (&row.view.app, row)).collect();
         let mut phases: BTreeMap<Phase, usize> = BTreeMap::new();
         let mut changed = old.is_none();
         let mut rows = Vec::new();

@@ -50,7 +50,8 @@
     for (const time of root.querySelectorAll("time[datetime]")) {
       const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
       if (!time.title) time.title = time.textContent;
-      const text = seconds < 0 ? `in ${words(seconds)}` : `${words(seconds)} ago`;
+      const past = "lasting" in time.dataset ? `for ${words(seconds)}` : `${words(seconds)} ago`;
+      const text = seconds < 0 ? `in ${words(seconds)}` : past;
       if (time.textContent !== text) time.textContent = text;
     }
   };

@@ -5,7 +5,10 @@ use maud::{Markup, html};
 use crate::{
     model::{OperatorHold, Signed, Verdict, event::ReleaseInfo},
     threshold,
-    web::{Phase, view::{AppView, EvidenceView}},
+    web::{
+        Phase,
+        view::{AppView, EvidenceView},
+    },
 };
 
 /// How bad something is, as colours and signs show it.

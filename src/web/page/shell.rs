@@ -61,6 +61,13 @@ pub(super) fn time(at: jiff::Timestamp) -> Markup {
     html! { time datetime=(seconds) { (shown) } }
 }
 
+/// Since when something is so, which the script turns into for how long.
+pub(super) fn lasting(since: jiff::Timestamp) -> Markup {
+    let seconds = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let shown = since.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    html! { time datetime=(seconds) data-lasting { "since " (shown) } }
+}
+
 /// Markup that was made here before.
 pub(super) fn made(text: &str) -> PreEscaped<&str> {
     PreEscaped(text)

@@ -18,8 +18,7 @@ use tokio::{
 };
 
 use super::{
-    EventsQuery, ListQuery, app,
-    list,
+    EventsQuery, ListQuery, app, list,
     timeline::{self, Events},
 };
 use crate::{model::AppName, web::ApiState};
@@ -59,9 +58,12 @@ pub(super) fn answer(state: ApiState, query: EventsQuery) -> Response {
     let closing = state.live.closing();
     let seen = query.seen.unwrap_or_default();
     let what = match query.app {
-        Some(app) => {
-            What::App(Box::new(OfApp { app, before: query.before, sent: BTreeMap::new(), read: None }))
-        }
+        Some(app) => What::App(Box::new(OfApp {
+            app,
+            before: query.before,
+            sent: BTreeMap::new(),
+            read: None,
+        })),
         None => {
             let EventsQuery { page, q, phase, .. } = query;
             What::List { query: ListQuery { page, q, phase }, sent: None }
@@ -86,10 +88,7 @@ struct Reader {
 }
 
 enum What {
-    List {
-        query: ListQuery,
-        sent: Option<Sent>,
-    },
+    List { query: ListQuery, sent: Option<Sent> },
     App(Box<OfApp>),
 }
 

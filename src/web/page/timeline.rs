@@ -71,7 +71,8 @@ pub(super) fn timeline(app: &AppName, events: &Events, is_newest: bool) -> Marku
 
 fn happened(entry: &HistoryEntry) -> Markup {
     let event = &entry.event;
-    let control = event.known_good.as_ref().map_or_else(|| "the rest".to_owned(), ReleaseInfo::label);
+    let control =
+        event.known_good.as_ref().map_or_else(|| "the rest".to_owned(), ReleaseInfo::label);
     let lines = event.log_lines.iter().rev().take(LINES_MAX).rev();
     let commands = text::commands(event);
     html! {
