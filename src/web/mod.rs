@@ -43,6 +43,9 @@ use crate::{
 /// How long requests in flight may take once the daemon is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Looks up the file of the policy in force for an app.
+pub type Policies = Arc<dyn Fn(&AppName) -> Option<PolicyFile> + Send + Sync>;
+
 /// What the handlers read from.
 #[derive(Clone)]
 pub struct ApiState {
@@ -54,7 +57,7 @@ pub struct ApiState {
     /// The sentence a person reads for an event; given, so that text has one home.
     pub sentence: fn(&Event) -> String,
     /// The file of the policy in force for an app.
-    pub policies: Arc<dyn Fn(&AppName) -> Option<PolicyFile> + Send + Sync>,
+    pub policies: Policies,
     /// What pages are made from, and who reads their changes.
     pub live: Live,
     /// Carries out what operators order, and knows an app's releases.

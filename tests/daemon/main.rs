@@ -15,8 +15,9 @@
 )]
 
 #[expect(dead_code, reason = "shared with the tests of the page, which use all of it")]
-#[path = "../page/browser.rs"]
+#[path = "../support/browser.rs"]
 mod browser;
+mod copying;
 mod endings;
 mod heartbeat;
 mod hook;
@@ -26,6 +27,8 @@ mod page;
 mod platform;
 mod process;
 mod receivers;
+#[path = "../support/registry.rs"]
+mod registry;
 mod reload;
 mod rollback;
 mod servers;

@@ -9,6 +9,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+#[path = "../support/browser.rs"]
 mod browser;
 mod hostile;
 mod looks;

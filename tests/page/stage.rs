@@ -78,7 +78,7 @@ pub struct Stage {
 
 impl Stage {
     pub async fn set() -> Self {
-        let board = Board::new("acme", Timestamp::now());
+        let board = Board::new("acme", now());
         let (journal, clerk): (_, Arc<Clerk>) = (Arc::new(MemoryJournal::new()), Arc::default());
         let live = Live::default();
         let state = ApiState {
@@ -101,7 +101,7 @@ impl Stage {
     /// All of these, and no more are expected.
     pub fn show(&self, views: Vec<AppView>) {
         self.board.expect(views.iter().map(|view| view.app.clone()));
-        self.board.feed_read(Timestamp::now(), Vec::new());
+        self.board.feed_read(now(), Vec::new());
         for view in views {
             self.board.publish(view);
         }
@@ -119,14 +119,18 @@ impl Stage {
         let events = events.into_iter().enumerate();
         let events = events.map(|(at, event)| (format!("m-{revision}-{at}"), event)).collect();
         let commit = Commit { state: format!("{{\"r\":{revision}}}"), events, ..Commit::default() };
-        self.journal.commit(&app, revision, commit, Timestamp::now()).await.unwrap();
+        self.journal.commit(&app, revision, commit, now()).await.unwrap();
         self.board.recorded(&app);
     }
 }
 
+fn now() -> Timestamp {
+    Clock::system().now()
+}
+
 /// So many seconds ago.
 pub fn ago(seconds: i64) -> Timestamp {
-    Timestamp::now() - SignedDuration::from_secs(seconds)
+    now() - SignedDuration::from_secs(seconds)
 }
 
 pub fn release(version: u64) -> ReleaseInfo {
