@@ -24,6 +24,7 @@ use crate::{
     ports::Clock,
     sources::{
         pages::{CONCURRENCY, HttpPages, Scraper},
+        probes::{self, HttpProbes, Prober},
         servers::{HttpServers, PlatformServer, Servers},
     },
     store::{
@@ -96,6 +97,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         sources: vec![
             Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY)),
             Arc::new(servers),
+            Arc::new(Prober::new(Arc::new(HttpProbes::default()), probes::CONCURRENCY)),
         ],
         registry: fly,
         notifier,

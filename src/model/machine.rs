@@ -303,6 +303,9 @@ pub struct Machine {
     pub standby: bool,
     /// Whether requests reach it through the platform's proxy.
     pub has_services: bool,
+    /// The port of its first service, inside the machine.
+    #[serde(default)]
+    pub service_port: Option<u16>,
     /// `None`: it does not say, which is the platform's `OnFailure`.
     pub restart: Option<RestartPolicy>,
 }
@@ -417,6 +420,7 @@ pub(crate) mod tests {
             cordoned: false,
             standby: false,
             has_services: false,
+            service_port: None,
             restart: None,
         }
     }

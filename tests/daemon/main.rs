@@ -21,6 +21,7 @@ mod input;
 mod operator;
 mod page;
 mod platform;
+mod probes;
 mod process;
 mod receivers;
 mod reload;

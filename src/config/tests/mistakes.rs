@@ -129,10 +129,7 @@ fn a_mirror_is_a_registry_and_a_repository() {
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
         (ratio("relative = { times = 1.5 }"), "6: threshold \"5xx\".relative: `relative` is not"),
-        (
-            threshold("name = \"p\"\nprobe = { path = \"/\" }"),
-            "5: threshold \"p\".probe: `probe` is",
-        ),
+        (threshold("name = \"p\"\nquery = \"x\""), "5: threshold \"p\".query: `query` is"),
     ] {
         let problems = Place::policy(&text).problems();
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -303,11 +300,54 @@ fn a_latency_bound_is_a_time_that_an_answer_may_take() {
 }
 
 #[test]
+fn a_probe_that_cannot_be_meant_says_what_to_write() {
+    let probe = |keys: &str| threshold(&format!("name = \"p\"\nprobe = {keys}"));
+    each(&[
+        (
+            probe("\"/healthz\""),
+            "5: threshold \"p\".probe: must be a table, and is a text; write probe = { path = \"/healthz\" }",
+        ),
+        (
+            probe("{}"),
+            "5: threshold \"p\".probe.path: is missing; write what to ask for, such as path = \"/healthz\"",
+        ),
+        (
+            probe("{ path = \"healthz\" }"),
+            "5: threshold \"p\".probe.path: `healthz` does not begin with a slash; write \"/healthz\"",
+        ),
+        (
+            probe("{ path = \"https://acme.com/up?x\" }"),
+            "5: threshold \"p\".probe.path: is a URL: every machine is asked at its own address; write the path alone, \"/up?x\"",
+        ),
+        (
+            probe("{ path = \"/\", expect = [\"2xx\", \"ok\"] }"),
+            "5: threshold \"p\".probe.expect: `ok` is no status of an answer; write a class such as \"2xx\", or a number from 100 to 599",
+        ),
+        (
+            probe("{ path = \"/\", method = \"POST\" }"),
+            "5: threshold \"p\".probe.method: there is no `POST`; write \"GET\" or \"HEAD\"",
+        ),
+        (
+            probe("{ path = \"/\", method = \"HEAD\", body = \"ok\" }"),
+            "5: threshold \"p\".probe.body: an answer to HEAD has no body; leave it out, or write method = \"GET\"",
+        ),
+        (
+            probe("{ path = \"/\", timeout = \"30s\" }"),
+            "5: threshold \"p\".probe.timeout: `30s` is outside the sensible range; write 100ms to 5s",
+        ),
+        (
+            probe("{ path = \"/\" }\nfrom = \"fly\""),
+            "6: threshold \"p\".from: a `probe` threshold has no `from`; leave it out: the machines are asked over the private network",
+        ),
+    ]);
+}
+
+#[test]
 fn a_threshold_measures_exactly_one_thing() {
     each(&[
         (
             threshold("name = \"x\"\nmax = \"2%\""),
-            "3: threshold \"x\": measures nothing; give it one of ratio, latency, gauge, promql, checks or crashes",
+            "3: threshold \"x\": measures nothing; give it one of ratio, latency, gauge, promql, probe, checks or crashes",
         ),
         (
             threshold("name = \"x\"\ngauge = 'm'\nchecks = {}\nmax = 1"),
