@@ -20,6 +20,7 @@ mod reader;
 mod receiver;
 mod reserved_keys;
 mod rollback;
+pub mod schema;
 mod selector;
 mod settings;
 mod threshold;

@@ -19,6 +19,8 @@ use crate::model::Tally;
 const WORSE_AT: f64 = 0.05;
 /// How much worse than the one beside it a release must be to be blamed while that fails too.
 const ALIKE: f64 = 1.5;
+/// Beyond so much no noise explains the difference.
+const NEAR: f64 = 4.0;
 /// Bad events of it that say something.
 const BAD_MIN: f64 = 3.0;
 /// Blocks remembered, and the time before the last of them that still is the same time.
@@ -110,7 +112,7 @@ impl Beside {
     }
 
     /// What the known-good release shows of the same breach since it is: it fails as well, and the
-    /// release not half as much again.
+    /// release not half as much again, or not four times as much and without being clearly worse.
     pub fn alike(&self, limit: f64, risen_at: Timestamp) -> Option<Tally> {
         let mut both = Arms::default();
         let mut as_the_release = 0.0;
@@ -125,7 +127,10 @@ impl Beside {
         let whole = control.n * both.release.share().unwrap_or_default();
         let as_the_release = as_the_release.min(whole);
         let fails = control.k >= BAD_MIN && control.k > limit * control.n;
-        (fails && control.k * ALIKE > as_the_release).then_some(control)
+        // What befell both is noise apart: then it counts unless the release is clearly worse.
+        let is_close = control.k * ALIKE > as_the_release;
+        let is_near = control.k * NEAR > as_the_release && !self.is_worse();
+        (fails && (is_close || is_near)).then_some(control)
     }
 
     fn is_worse(&self) -> bool {

@@ -17,6 +17,8 @@ use crate::model::{Region, Tally};
 
 /// The weight of the whole; the rest is the regions'.
 const WHOLE: f64 = 0.7;
+/// A region is accused alone while the whole has less than this part of the odds that are needed.
+const ALONE: f64 = 0.5;
 /// Rounds remembered of each region, and regions.
 const ROUNDS: usize = 30;
 const REGIONS_MAX: usize = 40;
@@ -77,12 +79,12 @@ impl Places {
         log_add_exp(WHOLE.ln() + whole, (1.0 - WHOLE).ln() + self.mean())
     }
 
-    /// Where a breach is, of which the odds together are so high: the whole, if its part of them alone
-    /// is enough.
+    /// Where a breach is, of which the odds together are so high: in a region alone, if the whole is
+    /// far from it. What strikes all regions, an outage say, makes the whole nearly as bad.
     pub fn found(&self, whole: f64, needed: f64) -> Found {
         let worst = self.0.iter().max_by(|(_, a), (_, b)| odds(a).total_cmp(&odds(b)));
         match worst {
-            Some((region, _)) if self.0.len() >= 2 && WHOLE.ln() + whole < needed => {
+            Some((region, _)) if self.0.len() >= 2 && whole < ALONE * needed => {
                 Found::In(region.clone())
             }
             _ => Found::Whole,

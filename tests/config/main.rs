@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a helper that cannot go on fails its test")]
 
+mod schema;
+
 use std::{
     fs,
     path::Path,

@@ -14,6 +14,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod copying;
 mod endings;
 mod heartbeat;
 mod hook;
@@ -24,6 +25,8 @@ mod platform;
 mod probes;
 mod process;
 mod receivers;
+#[path = "../support/registry.rs"]
+mod registry;
 mod reload;
 mod rollback;
 mod servers;

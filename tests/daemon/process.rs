@@ -73,9 +73,18 @@ impl Process {
 
     /// Resident memory in bytes, as the kernel counts it.
     pub fn resident(&self) -> u64 {
+        self.counted("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub fn most_resident(&self) -> u64 {
+        self.counted("VmHWM:")
+    }
+
+    fn counted(&self, what: &str) -> u64 {
         let id = self.child.id().expect("it runs");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").trim().parse().unwrap();
         kilobytes << 10
     }

@@ -11,5 +11,7 @@
 mod front;
 mod mirror;
 mod oci;
+#[path = "../support/registry.rs"]
+mod real;
 mod registry;
 mod simulated;

@@ -63,6 +63,21 @@ fn a_few_failures_too_many_of_the_one_before_excuse_no_release_that_is_far_worse
     assert!(!ends_held(&mut stage, 60));
 }
 
+/// The outage had just begun when v1 went: what it showed by then is less by chance, and no proof
+/// against the release.
+#[test]
+fn what_befell_both_excuses_a_release_that_is_not_clearly_worse() {
+    let mut stage = beside();
+    stage.serves = vec![("m1", 100.0, 0.5), ("m2", 100.0, 0.5)];
+    stage.pass(60);
+    stage.serves = vec![("m1", 100.0, 12.0), ("m2", 100.0, 30.0)];
+    stage.pass(4);
+    let now = at(stage.second);
+    put(stage.machine("m1"), 2, "sha256:2", now);
+    stage.serves = vec![("m1", 100.0, 30.0), ("m2", 100.0, 30.0)];
+    assert!(ends_held(&mut stage, 120));
+}
+
 #[test]
 fn a_request_a_second_is_enough_to_see_that_the_one_before_fails_as_well() {
     assert!(held((1.0, 1.0), (1.0, 1.0)));

@@ -64,6 +64,25 @@ fn regions_that_are_well_raise_no_alarm() {
     }
 }
 
+/// The regions' odds may get there a block before those of the whole: that accuses none of them.
+#[test]
+fn what_strikes_all_regions_accuses_none() {
+    let mut accused = 0;
+    for seed in 0..60 {
+        let (mut told, mut dice) = (told(), Rng::new(seed));
+        let share = 0.05 + f64::from(u32::try_from(seed).unwrap()) / 100.0;
+        while told.second < 60 {
+            let bad = if told.second < 20 { 0.005 } else { share };
+            let evidence = look(&mut told, &mut dice, bad, bad);
+            if evidence.verdict == Verdict::Breach {
+                accused += usize::from(evidence.note.is_some());
+                break;
+            }
+        }
+    }
+    assert_eq!(accused, 0);
+}
+
 #[test]
 fn what_fails_everywhere_is_the_whole_s_and_no_later() {
     let (mut told, mut dice) = (told(), Rng::new(7));
