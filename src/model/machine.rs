@@ -427,24 +427,10 @@ pub(crate) mod tests {
 
     #[test]
     fn the_names_of_states_come_back_as_they_were() {
-        for name in [
-            "created",
-            "started",
-            "stopped",
-            "suspended",
-            "failed",
-            "destroyed",
-            "launch_failed",
-            "creating",
-            "starting",
-            "restarting",
-            "updating",
-            "replacing",
-            "stopping",
-            "suspending",
-            "destroying",
-            "hibernating",
-        ] {
+        let names = "created started stopped suspended failed destroyed launch_failed creating \
+                     starting restarting updating replacing stopping suspending destroying \
+                     hibernating";
+        for name in names.split_whitespace() {
             assert_eq!(MachineState::parse(name).as_str(), name);
         }
         assert_eq!(MachineState::parse("replaced"), MachineState::Destroyed);

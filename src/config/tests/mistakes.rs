@@ -3,7 +3,7 @@
 use super::*;
 
 /// A threshold file with one threshold, whose lines begin at line 4.
-fn threshold(lines: &str) -> String {
+pub(super) fn threshold(lines: &str) -> String {
     format!("apps = [\"web\"]\nuse = [\"checks\"]\n[[threshold]]\n{lines}")
 }
 
@@ -295,49 +295,6 @@ fn a_latency_bound_is_a_time_that_an_answer_may_take() {
         (
             bound("\"1s\"", "0.95").replace("'h'", "'h{le=\"1\"}'"),
             "5: threshold \"p95\".latency.histogram: `h{le=\"1\"}` has a condition on `le`; leave it out: the bucket is chosen by `max`",
-        ),
-    ]);
-}
-
-#[test]
-fn a_probe_that_cannot_be_meant_says_what_to_write() {
-    let probe = |keys: &str| threshold(&format!("name = \"p\"\nprobe = {keys}"));
-    each(&[
-        (
-            probe("\"/healthz\""),
-            "5: threshold \"p\".probe: must be a table, and is a text; write probe = { path = \"/healthz\" }",
-        ),
-        (
-            probe("{}"),
-            "5: threshold \"p\".probe.path: is missing; write what to ask for, such as path = \"/healthz\"",
-        ),
-        (
-            probe("{ path = \"healthz\" }"),
-            "5: threshold \"p\".probe.path: `healthz` does not begin with a slash; write \"/healthz\"",
-        ),
-        (
-            probe("{ path = \"https://acme.com/up?x\" }"),
-            "5: threshold \"p\".probe.path: is a URL: every machine is asked at its own address; write the path alone, \"/up?x\"",
-        ),
-        (
-            probe("{ path = \"/\", expect = [\"2xx\", \"ok\"] }"),
-            "5: threshold \"p\".probe.expect: `ok` is no status of an answer; write a class such as \"2xx\", or a number from 100 to 599",
-        ),
-        (
-            probe("{ path = \"/\", method = \"POST\" }"),
-            "5: threshold \"p\".probe.method: there is no `POST`; write \"GET\" or \"HEAD\"",
-        ),
-        (
-            probe("{ path = \"/\", method = \"HEAD\", body = \"ok\" }"),
-            "5: threshold \"p\".probe.body: an answer to HEAD has no body; leave it out, or write method = \"GET\"",
-        ),
-        (
-            probe("{ path = \"/\", timeout = \"30s\" }"),
-            "5: threshold \"p\".probe.timeout: `30s` is outside the sensible range; write 100ms to 5s",
-        ),
-        (
-            probe("{ path = \"/\" }\nfrom = \"fly\""),
-            "6: threshold \"p\".from: a `probe` threshold has no `from`; leave it out: the machines are asked over the private network",
         ),
     ]);
 }
