@@ -25,6 +25,7 @@ mod input;
 mod operator;
 mod page;
 mod platform;
+mod probes;
 mod process;
 mod receivers;
 #[path = "../support/registry.rs"]
