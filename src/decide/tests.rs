@@ -309,6 +309,7 @@ mod setups;
 mod sight;
 mod stage;
 mod steps;
+mod suspects;
 mod trusting;
 mod vouchers;
 mod vouching;
