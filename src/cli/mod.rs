@@ -12,17 +12,19 @@ mod explain;
 mod follow;
 pub mod history;
 mod hold;
+mod in_force;
 mod receiver;
 mod releases;
 mod replay;
 mod run;
+mod schema;
 mod sim;
 pub mod status;
 mod text;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{ports::Clock, sim::serve::Options, web::operator::TOKEN_VARIABLE};
 
@@ -163,6 +165,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what is in force for an app, and which line of which file says so.
+    ///
+    /// Exit code 1: no policy watches it, and why. 2: the configuration is wrong.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print the JSON Schema of a configuration file, for editors: `#:schema` in its first line.
+    Schema {
+        /// Which file.
+        #[arg(value_enum)]
+        file: schema::File,
+    },
+    /// Print what completes commands and options in a shell, such as
+    /// `waveoff completions bash > ~/.local/share/bash-completion/completions/waveoff`.
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
     /// Run the real daemon against the embedded simulated platform: ship a good release, then a
     /// bad one, and watch it being undone.
     Demo {
@@ -180,6 +201,20 @@ enum Command {
     Sim {
         #[command(subcommand)]
         command: SimCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Show what is in force for an app, and which line of which file says so.
+    Show {
+        app: String,
+        /// Directory with waveoff.toml and thresholds/*.toml.
+        #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
+        config: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -245,6 +280,16 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             let wish = hold::Wish::Unhold { app };
             hold::run(&url, token.as_deref(), wish, json, &mut out).await
         }
+        Command::Config { command: ConfigCommand::Show { app, config, json } } => {
+            in_force::run(&config, &app, json, &mut out)
+        }
+        Command::Schema { file } => schema::run(file, &mut out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "waveoff", &mut script);
+            out.write_all(&script)?;
+            Ok(0)
+        }
         Command::Demo { bad, json, keep_running } => demo::run(bad, json, keep_running).await,
         Command::Sim { command: SimCommand::Serve { fleet, listen, metrics_port, no_limits } } => {
             let options = Options { limits: !no_limits };
@@ -254,6 +299,11 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
+    let io = error.root_cause().downcast_ref::<std::io::Error>();
+    if io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        // Whoever reads has read enough.
+        return ExitCode::SUCCESS;
+    }
     // Nothing is left to do about a standard error that cannot be written.
     let _unwritable = writeln!(std::io::stderr(), "waveoff: {error:#}").is_err();
     ExitCode::FAILURE

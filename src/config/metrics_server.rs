@@ -118,24 +118,25 @@ fn read(
     let unsaid = MetricsServer::fly();
     let written = table.get("url");
     let url = match &written {
-        Some(entry) => Some(entry.parse(url)?),
-        None if name.as_deref() == Some(FLY) => None,
+        Some(entry) => entry.parse(url).map(Some),
+        None if name.as_deref() == Some(FLY) => Some(None),
         None => {
             let example = "write where it is, such as url = \"http://victoria.internal:8428\"";
             table.missing("url", example);
-            return None;
+            None
         }
     };
     let token = table.get("token_env");
     let token = token.and_then(|entry| receiver::secret(&entry, "the token", environment, missing));
-    if let (Some(entry), Some(_), Some(url)) = (&written, &token, &url)
+    if let (Some(entry), Some(_), Some(url)) =
+        (&written, &token, url.as_ref().and_then(Option::as_ref))
         && let Ok(url) = Url::parse(url)
     {
         receiver::warn_if_open(entry, &url, "the token goes");
     }
     let every = table.get("scrape_every");
     let scrape_every =
-        every.map_or(Some(unsaid.scrape_every), |entry| entry.duration(SCRAPE_MIN..=SCRAPE_MAX))?;
+        every.map_or(Some(unsaid.scrape_every), |entry| entry.duration(SCRAPE_MIN..=SCRAPE_MAX));
     let label = |key, unsaid: String| match table.get(key) {
         Some(entry) => entry.parse(label),
         None => Some(unsaid),
@@ -144,9 +145,9 @@ fn read(
     let machine_label = label("machine_label", unsaid.machine_label);
     Some(MetricsServer {
         name: name?,
-        url,
+        url: url?,
         token,
-        scrape_every,
+        scrape_every: scrape_every?,
         app_label: app_label?,
         machine_label: machine_label?,
     })

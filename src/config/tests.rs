@@ -5,6 +5,7 @@ mod freezes;
 mod mistakes;
 mod places;
 mod reference;
+mod schema;
 mod shipped;
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};

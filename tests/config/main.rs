@@ -2,6 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a helper that cannot go on fails its test")]
 
+mod schema;
+mod show;
+
 use std::{
     fs,
     path::Path,
