@@ -10,12 +10,15 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::text;
+use super::{
+    in_force::{mirror, policy_json, texts},
+    text,
+};
 use crate::{
-    config::{self, AppGlob, Checked, ConfigErrors, Format, PolicyFile, duration_text, share_text},
+    config::{self, Checked, ConfigErrors, Format, PolicyFile, duration_text, share_text},
     model::{
-        MaxUnavailable, MirrorRule, Mode, NoData, OnBreach, Policy, RegionOrder, RegionsAtOnce,
-        Strategy, Threshold,
+        MaxUnavailable, Mode, NoData, OnBreach, Policy, RegionOrder, RegionsAtOnce, Strategy,
+        Threshold,
     },
 };
 
@@ -35,7 +38,7 @@ pub(super) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> i32 {
     code
 }
 
-fn invalid(errors: &ConfigErrors) -> Value {
+pub(super) fn invalid(errors: &ConfigErrors) -> Value {
     json!({ "valid": false, "problems": errors.problems() })
 }
 
@@ -65,91 +68,6 @@ fn valid(checked: &Checked) -> Value {
         "policies": policies,
         "warnings": checked.warnings,
     })
-}
-
-fn policy_json(file: &PolicyFile) -> Value {
-    let policy = &file.policy;
-    let thresholds: Vec<Value> = policy
-        .thresholds
-        .iter()
-        .map(|threshold| {
-            json!({
-                "name": threshold.name,
-                "kind": threshold.room().kind().as_str(),
-                "limit": threshold.room().describe(),
-                "no_data": threshold.no_data,
-                "action": threshold.on_breach,
-            })
-        })
-        .collect();
-    json!({
-        "name": policy.name,
-        "file": file.path,
-        "apps": texts(&file.apps),
-        "exclude": texts(&file.exclude),
-        "mode": policy.mode,
-        "watch": watch_json(policy),
-        "rollback": rollback_json(policy),
-        "metrics": { "port": policy.metrics_port, "path": policy.metrics_path },
-        "thresholds": thresholds,
-    })
-}
-
-fn watch_json(policy: &Policy) -> Value {
-    let watch = &policy.watch;
-    json!({
-        "scrape_every": duration_text(watch.scrape_every),
-        "idle_scrape_every": duration_text(watch.idle_scrape_every),
-        "warm_up": duration_text(watch.warm_up),
-        "bake": duration_text(watch.bake),
-        "block": duration_text(watch.block),
-        "false_rollbacks": format!("1 in {}", (1.0 / watch.false_rollbacks).round()),
-        "countdown": duration_text(watch.countdown),
-        "unvouched_countdown": duration_text(watch.unvouched_countdown),
-        "floor": watch.floor,
-    })
-}
-
-fn rollback_json(policy: &Policy) -> Value {
-    let rollback = &policy.rollback;
-    let order = match &rollback.order {
-        RegionOrder::WorstFirst => json!("worst-first"),
-        RegionOrder::Listed(regions) => {
-            regions.iter().map(|r| r.as_ref().map_or("*", |region| region.as_str())).collect()
-        }
-    };
-    let max_unavailable = match rollback.max_unavailable {
-        MaxUnavailable::Share(share) => json!(share_text(share)),
-        MaxUnavailable::Count(count) => json!(count),
-    };
-    let first = if rollback.first_target_previous { "previous-complete" } else { "trusted" };
-    json!({
-        "order": order,
-        "confirm": {
-            "at_least": duration_text(rollback.confirm.at_least),
-            "at_most": duration_text(rollback.confirm.at_most),
-        },
-        "regions_at_once": match rollback.regions_at_once {
-            RegionsAtOnce::Doubling => json!("doubling"),
-            RegionsAtOnce::All => json!("all"),
-            RegionsAtOnce::Count(count) => json!(count),
-        },
-        "overlap": rollback.overlap,
-        "strategy": rollback.strategy,
-        "max_unavailable": max_unavailable,
-        "escalate": rollback.escalate,
-        "only_breaching_regions": rollback.only_breaching_regions,
-        "migrations": if rollback.despite_migrations { "rollback" } else { "hold" },
-        "first_target": first,
-        "per_day_max": rollback.per_day_max,
-        "ready_timeout": duration_text(rollback.ready_timeout),
-        "mirror": rollback.mirror.as_ref().map(mirror),
-        "config": if rollback.restore_config { "restore" } else { "keep" },
-    })
-}
-
-fn texts(globs: &[AppGlob]) -> Vec<&str> {
-    globs.iter().map(AppGlob::as_str).collect()
 }
 
 fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
@@ -230,10 +148,6 @@ fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "{}", text::table(&rows, 4))
 }
 
-fn mirror(rule: &MirrorRule) -> String {
-    format!("{}/{}", rule.registry, rule.repository)
-}
-
 fn format_word(format: Format) -> &'static str {
     match format {
         Format::Standard => "standard",
@@ -308,7 +222,7 @@ fn rollback(policy: &Policy) -> String {
     text
 }
 
-fn meaning(threshold: &Threshold) -> String {
+pub(super) fn meaning(threshold: &Threshold) -> String {
     let mut text = threshold.room().describe();
     match threshold.no_data {
         NoData::Hold => {}

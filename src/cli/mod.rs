@@ -12,6 +12,7 @@ mod explain;
 mod follow;
 pub mod history;
 mod hold;
+mod in_force;
 mod receiver;
 mod releases;
 mod replay;
@@ -164,6 +165,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what is in force for an app, and which line of which file says so.
+    ///
+    /// Exit code 1: no policy watches it, and why. 2: the configuration is wrong.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Print the JSON Schema of a configuration file, for editors: `#:schema` in its first line.
     Schema {
         /// Which file.
@@ -193,6 +201,20 @@ enum Command {
     Sim {
         #[command(subcommand)]
         command: SimCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Show what is in force for an app, and which line of which file says so.
+    Show {
+        app: String,
+        /// Directory with waveoff.toml and thresholds/*.toml.
+        #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
+        config: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -257,6 +279,9 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         Command::Unhold { app, all: _, url, token, json } => {
             let wish = hold::Wish::Unhold { app };
             hold::run(&url, token.as_deref(), wish, json, &mut out).await
+        }
+        Command::Config { command: ConfigCommand::Show { app, config, json } } => {
+            in_force::run(&config, &app, json, &mut out)
         }
         Command::Schema { file } => schema::run(file, &mut out),
         Command::Completions { shell } => {

@@ -54,7 +54,12 @@ impl AppGlob {
         if self.specificity.literal { self.text == app } else { self.matcher.is_match(app) }
     }
 
-    pub(super) fn line(&self) -> Option<usize> {
+    pub(super) fn specificity(&self) -> Specificity {
+        self.specificity
+    }
+
+    /// Where it stands in its file.
+    pub fn line(&self) -> Option<usize> {
         self.line
     }
 

@@ -12,6 +12,7 @@ mod keys;
 mod load;
 mod metrics_server;
 mod mirror;
+mod places;
 mod policy;
 mod presets;
 mod problem;
@@ -22,6 +23,7 @@ mod rollback;
 pub mod schema;
 mod selector;
 mod settings;
+mod syntax;
 mod threshold;
 mod units;
 
@@ -31,6 +33,7 @@ pub use apps::AppGlob;
 pub use files::Fingerprint;
 pub use load::{Checked, check, load};
 pub use metrics_server::{FLY, MetricsServer};
+pub use places::{Lines, lines};
 pub use problem::{ConfigErrors, Problem};
 pub use units::{duration_text, share_text};
 
@@ -128,16 +131,7 @@ impl Config {
     /// The policy that watches `app`: that of the most specific pattern. `None`: not watched, as
     /// no policy names the app, or several do equally.
     pub fn policy_for(&self, app: &AppName) -> Option<Arc<Policy>> {
-        self.policy_file_for(app).map(|file| Arc::clone(&file.policy))
-    }
-
-    /// The file that policy is in.
-    pub fn policy_file_for(&self, app: &AppName) -> Option<&PolicyFile> {
-        match self.claimants(app).as_slice() {
-            _ if self.own_app.as_ref() == Some(app) => None,
-            [file] => Some(file),
-            _ => None,
-        }
+        self.file_for(app).map(|(file, _)| Arc::clone(&file.policy))
     }
 
     /// Apps among `names` that two policies claim equally, each as a sentence for people.
@@ -187,6 +181,17 @@ impl Config {
             kept.metrics_servers.entry(name.clone()).or_insert_with(|| server.clone());
         }
         Some((kept, names))
+    }
+
+    /// The file whose policy watches an app, and the pattern by which it does.
+    pub fn file_for(&self, app: &AppName) -> Option<(&PolicyFile, &AppGlob)> {
+        if self.own_app.as_ref() == Some(app) {
+            return None;
+        }
+        let claimants = self.claimants(app);
+        let [file] = claimants.as_slice() else { return None };
+        let patterns = file.apps.iter().filter(|glob| glob.matches(app.as_str()));
+        Some((file, patterns.max_by_key(|glob| glob.specificity())?))
     }
 
     /// Patterns of policies that match none of `names`: the policy's name and the pattern.

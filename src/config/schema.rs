@@ -68,3 +68,19 @@ pub enum Takes {
     /// `[[threshold]]`, which its kinds describe.
     Thresholds,
 }
+
+/// Every key of a threshold file that has one value, with the table that it is in, in the order of the
+/// reference.
+pub fn policy_keys() -> Vec<(Option<&'static str>, &'static str)> {
+    let mut keys = Vec::new();
+    for key in tables::POLICY.keys {
+        match key.takes {
+            Takes::One(table) => {
+                keys.extend(table.keys.iter().map(|one| (Some(key.name), one.name)));
+            }
+            Takes::Many(_) | Takes::Thresholds => {}
+            _ => keys.push((None, key.name)),
+        }
+    }
+    keys
+}

@@ -1,0 +1,239 @@
+//! `waveoff config show`: what is in force for an app, and which line of which file says so; and
+//! policies as JSON.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+use super::{check, text};
+use crate::{
+    config::{self, AppGlob, Config, PolicyFile, duration_text, lines, schema, share_text},
+    model::{AppName, MaxUnavailable, MirrorRule, Policy, RegionOrder, RegionsAtOnce, Threshold},
+};
+
+const WRONG: i32 = 2;
+const UNWATCHED: i32 = 1;
+
+/// One key in force.
+struct Row {
+    key: String,
+    value: String,
+    /// `web.toml:12`; `None`: nobody wrote it.
+    from: Option<String>,
+}
+
+pub(super) fn run(dir: &Path, app: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<i32> {
+    let checked = match config::check(dir, |name| std::env::var(name).ok()) {
+        Ok(checked) => checked,
+        Err(errors) if json => {
+            writeln!(out, "{}", check::invalid(&errors))?;
+            return Ok(WRONG);
+        }
+        Err(errors) => {
+            writeln!(io::stderr(), "{errors}")?;
+            return Ok(WRONG);
+        }
+    };
+    let name = AppName::new(app);
+    let Some((file, pattern)) = checked.config.file_for(&name) else {
+        let why = unwatched(&checked.config, &name);
+        if json {
+            writeln!(out, "{}", json!({ "app": app, "watched": false, "why": why }))?;
+        } else {
+            writeln!(out, "{} is not watched: {why}", text::clean(app))?;
+        }
+        return Ok(UNWATCHED);
+    };
+    let rows = rows(file);
+    if json {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|row| json!({ "key": row.key, "value": row.value, "from": row.from }))
+            .collect();
+        let of = json!({
+            "app": app, "watched": true, "policy": file.policy.name, "file": file.path,
+            "pattern": pattern.as_str(), "line": pattern.line(), "keys": rows,
+        });
+        writeln!(out, "{of}")?;
+        return Ok(0);
+    }
+    let line = pattern.line().map(|line| format!(":{line}")).unwrap_or_default();
+    writeln!(
+        out,
+        "{} is watched by the policy {} ({}{line}: \"{}\")\n",
+        text::clean(app),
+        file.policy.name,
+        file.path.display(),
+        pattern.as_str()
+    )?;
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| vec![row.key, row.from.unwrap_or_else(|| "default".to_owned()), row.value])
+        .collect();
+    write!(out, "{}", text::table(&rows, 0))?;
+    Ok(0)
+}
+
+/// Why no policy watches an app.
+fn unwatched(config: &Config, app: &AppName) -> String {
+    if config.own_app.as_ref() == Some(app) {
+        return "it is the app that Waveoff itself runs as".to_owned();
+    }
+    if let Some(tie) = config.ties(std::slice::from_ref(app)).into_iter().next() {
+        return format!("{tie}; name it in one of them");
+    }
+    let excluding = config.policies.iter().find_map(|file| {
+        let by = file.exclude.iter().find(|glob| glob.matches(app.as_str()))?;
+        let line = by.line().map(|line| format!(":{line}")).unwrap_or_default();
+        let place = format!("{}{line}", file.path.display());
+        let is_meant = file.apps.iter().any(|glob| glob.matches(app.as_str()));
+        is_meant.then(|| format!("exclude = [\"{}\"] in {place} takes it out", by.as_str()))
+    });
+    excluding.unwrap_or_else(|| "no pattern in `apps` of any threshold file matches it".to_owned())
+}
+
+/// Every key of a policy, in the order of the reference.
+fn rows(file: &PolicyFile) -> Vec<Row> {
+    let lines = lines(&file.path);
+    let short = file.path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let short = short.unwrap_or_default();
+    let from = |key: &str| lines.get(key).map(|line| format!("{short}:{line}"));
+    let all = policy_json(file);
+    let mut rows = Vec::new();
+    for (table, key) in schema::policy_keys() {
+        let (path, value) = match table {
+            Some(table) => (format!("{table}.{key}"), all.get(table).and_then(|t| t.get(key))),
+            None => (key.to_owned(), all.get(key)),
+        };
+        if let Some(value) = value {
+            rows.push(Row { value: written(value), from: from(&path), key: path });
+        }
+    }
+    let of_threshold = |threshold: &Threshold| {
+        let key = format!("threshold {:?}", threshold.name);
+        let from = from(&key).or_else(|| from("use").map(|place| format!("{place}, by a preset")));
+        Row { value: check::meaning(threshold), from, key }
+    };
+    rows.extend(file.policy.thresholds.iter().map(of_threshold));
+    // Those of the file come first; the others are the organization's.
+    for (freeze, number) in file.policy.freezes.iter().zip(1..) {
+        let key = format!("freeze {number}");
+        let from = from(&key).unwrap_or_else(|| "waveoff.toml".to_owned());
+        let value = format!("{}, for {}", freeze.reason, duration_text(freeze.lasts));
+        rows.push(Row { key, value, from: Some(from) });
+    }
+    for row in &mut rows {
+        row.value = text::clean(&row.value);
+    }
+    rows
+}
+
+/// A value as a file has it.
+fn written(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Array(list) => {
+            let list: Vec<String> = list.iter().map(written).collect();
+            format!("[{}]", list.join(", "))
+        }
+        Value::Object(map) => {
+            let pairs: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key} = {}", written(value))).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        Value::String(_) | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+pub(super) fn mirror(rule: &MirrorRule) -> String {
+    format!("{}/{}", rule.registry, rule.repository)
+}
+
+pub(super) fn texts(globs: &[AppGlob]) -> Vec<&str> {
+    globs.iter().map(AppGlob::as_str).collect()
+}
+
+pub(super) fn policy_json(file: &PolicyFile) -> Value {
+    let policy = &file.policy;
+    let thresholds: Vec<Value> = policy
+        .thresholds
+        .iter()
+        .map(|threshold| {
+            json!({
+                "name": threshold.name,
+                "kind": threshold.room().kind().as_str(),
+                "limit": threshold.room().describe(),
+                "no_data": threshold.no_data,
+                "action": threshold.on_breach,
+            })
+        })
+        .collect();
+    json!({
+        "name": policy.name,
+        "file": file.path,
+        "apps": texts(&file.apps),
+        "exclude": texts(&file.exclude),
+        "mode": policy.mode,
+        "watch": watch_json(policy),
+        "rollback": rollback_json(policy),
+        "metrics": { "port": policy.metrics_port, "path": policy.metrics_path },
+        "thresholds": thresholds,
+    })
+}
+
+fn watch_json(policy: &Policy) -> Value {
+    let watch = &policy.watch;
+    json!({
+        "scrape_every": duration_text(watch.scrape_every),
+        "idle_scrape_every": duration_text(watch.idle_scrape_every),
+        "warm_up": duration_text(watch.warm_up),
+        "bake": duration_text(watch.bake),
+        "block": duration_text(watch.block),
+        "false_rollbacks": format!("1 in {}", (1.0 / watch.false_rollbacks).round()),
+        "countdown": duration_text(watch.countdown),
+        "unvouched_countdown": duration_text(watch.unvouched_countdown),
+        "approve_within": duration_text(watch.approve_within),
+        "floor": watch.floor,
+    })
+}
+
+fn rollback_json(policy: &Policy) -> Value {
+    let rollback = &policy.rollback;
+    let order = match &rollback.order {
+        RegionOrder::WorstFirst => json!("worst-first"),
+        RegionOrder::Listed(regions) => {
+            regions.iter().map(|r| r.as_ref().map_or("*", |region| region.as_str())).collect()
+        }
+    };
+    let max_unavailable = match rollback.max_unavailable {
+        MaxUnavailable::Share(share) => json!(share_text(share)),
+        MaxUnavailable::Count(count) => json!(count),
+    };
+    let first = if rollback.first_target_previous { "previous-complete" } else { "trusted" };
+    json!({
+        "order": order,
+        "confirm": {
+            "at_least": duration_text(rollback.confirm.at_least),
+            "at_most": duration_text(rollback.confirm.at_most),
+        },
+        "regions_at_once": match rollback.regions_at_once {
+            RegionsAtOnce::Doubling => json!("doubling"),
+            RegionsAtOnce::All => json!("all"),
+            RegionsAtOnce::Count(count) => json!(count),
+        },
+        "overlap": rollback.overlap,
+        "strategy": rollback.strategy,
+        "max_unavailable": max_unavailable,
+        "escalate": rollback.escalate,
+        "only_breaching_regions": rollback.only_breaching_regions,
+        "migrations": if rollback.despite_migrations { "rollback" } else { "hold" },
+        "first_target": first,
+        "per_day_max": rollback.per_day_max,
+        "ready_timeout": duration_text(rollback.ready_timeout),
+        "mirror": rollback.mirror.as_ref().map(mirror),
+        "config": if rollback.restore_config { "restore" } else { "keep" },
+    })
+}
