@@ -217,7 +217,9 @@ impl House<'_> {
             clock: self.ports.clock.clone(),
             receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
             sentence: crate::notify::text::sentence,
-            policies: Arc::new(move |app| policies.borrow().file_for(app).map(|(file, _)| file.clone())),
+            policies: Arc::new(move |app| {
+                policies.borrow().file_for(app).map(|(file, _)| file.clone())
+            }),
             live: web::Live::default(),
             desk: Arc::new(desk::TaskDesk { orders: orders.clone(), ports: self.ports.clone() }),
             operator_token,
