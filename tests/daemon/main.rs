@@ -22,9 +22,11 @@ mod endings;
 mod heartbeat;
 mod hook;
 mod input;
+mod monitoring;
 mod operator;
 mod page;
 mod platform;
+mod probes;
 mod process;
 mod receivers;
 #[path = "../support/registry.rs"]
