@@ -142,7 +142,7 @@ impl Lookout {
         }
         let now = self.ports.clock.now();
         let id = format!("msg_{}_{}_{}", self.installation, topic.name, now.as_millisecond());
-        let receivers = recipients(&self.config.borrow(), event.kind);
+        let receivers = recipients(&self.config.borrow(), &event);
         let announced = self.ports.journal.announce(&id, event, &receivers, now).await;
         let key = format!("told/{}", topic.name);
         let noted = match announced {

@@ -22,7 +22,7 @@ pub mod rest;
 pub mod selector;
 pub mod setup;
 
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, Severity};
 pub use evidence::{
     Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Verdict,
 };
