@@ -162,11 +162,11 @@ impl Room for Probe {
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        counted::absorb(name, own, round, &self.from)
+        counted::absorb(name, own, round, (&self.from, &[]))
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
-        counted::judge(own, case, evidence);
+        counted::judge(own, case, &[], evidence);
         let failures = counted::failures(own);
         let is_open = evidence.note.is_none() && evidence.verdict == Verdict::Breach;
         evidence.note = evidence

@@ -16,6 +16,7 @@ mod exits;
 mod expressions;
 mod gauges;
 mod places;
+mod series;
 mod words;
 
 fn at(second: i64) -> Timestamp {

@@ -107,6 +107,7 @@ fn takes(takes: Takes) -> String {
         Takes::OneOf(words) => {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")
         }
+        Takes::Labels { most } => format!("list of 1 to {most} labels"),
         Takes::Path => "path, with a slash in front".to_owned(),
         Takes::Statuses => "a class such as `\"2xx\"`, a number, or a list of them".to_owned(),
         Takes::Text { most } => format!("text of 1 to {most} characters"),
@@ -202,6 +203,15 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
             Takes::OneOf(words) => (
                 words.iter().map(|word| format!("\"{word}\"")).collect(),
                 vec!["\"PUT\"".to_owned(), "1".to_owned()],
+            ),
+            Takes::Labels { .. } => (
+                vec!["['path']".to_owned(), "['path', 'method']".to_owned()],
+                vec![
+                    "'path'".to_owned(),
+                    "[]".to_owned(),
+                    "['a b']".to_owned(),
+                    "['le']".to_owned(),
+                ],
             ),
             Takes::Path => (
                 vec!["'/'".to_owned(), "'/a?b=c'".to_owned()],
