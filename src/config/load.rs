@@ -7,6 +7,7 @@ use super::{
     problem::{Problem, Wrong},
     reader::{File, Reader},
     settings::{self, Settings},
+    syntax,
 };
 use crate::model::{AppName, Mode};
 
@@ -93,7 +94,14 @@ impl Read {
         let bytes = match files::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.about(path, Wrong::but("does not exist", absent));
+                let wrong = match std::fs::read_link(path) {
+                    Ok(target) => Wrong::but(
+                        format!("is a link to {}, which does not exist", target.display()),
+                        "make that file, or remove the link",
+                    ),
+                    Err(_) => Wrong::but("does not exist", absent),
+                };
+                self.about(path, wrong);
                 return None;
             }
             Err(error) => {
@@ -195,7 +203,7 @@ impl Read {
         }
         let Some(text) = self.text(path, "it was there a moment ago: try again") else { return };
         let file = File::new(path.display().to_string(), &text);
-        if let Some(document) = settings::parse(&file) {
+        if let Some(document) = syntax::parse(&file) {
             let table = Reader::new(&file, String::new(), document.as_table(), None);
             self.policies.extend(policy::read(&table, path, &stem, &self.settings.servers));
         }

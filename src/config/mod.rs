@@ -24,6 +24,7 @@ mod rollback;
 pub mod schema;
 mod selector;
 mod settings;
+mod syntax;
 mod threshold;
 mod units;
 

@@ -176,19 +176,26 @@ fn written_url(entry: &Entry<'_>, format: Option<Format>) -> Option<Secret> {
             Some(Secret::new(text))
         }
         Err(why) => {
-            entry.wrong(Wrong::but(
-                format!("is no usable URL: {why}"),
-                "write one such as \"https://example.com/hook\"",
-            ));
+            let meant = format!("https://{text}");
+            let suggestion = if !text.contains("://") && usable(&meant).is_ok() {
+                format!("write \"{meant}\"")
+            } else {
+                "write one such as \"https://example.com/hook\"".to_owned()
+            };
+            entry.wrong(Wrong::but(format!("is no usable URL: {why}"), suggestion));
             None
         }
     }
 }
 
 fn usable(text: &str) -> Result<Url, String> {
+    let begins = "it begins with neither https:// nor http://";
+    if !text.contains("://") {
+        return Err(begins.to_owned());
+    }
     let url = Url::parse(text.trim()).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err("it begins with neither https:// nor http://".to_owned());
+        return Err(begins.to_owned());
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err("it names no host".to_owned());

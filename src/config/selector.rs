@@ -139,6 +139,8 @@ fn unparsable(text: &str, message: &str) -> Wrong {
         "a pattern after =~ is a regular expression, such as \"5..\" or \"500|503\""
     } else if message.contains("expected string") || message.contains("inside braces: '") {
         "compare a label with a value in quotes: =\"500\", !=\"500\", =~\"5..\" or !~\"5..\""
+    } else if message.contains("unknown escape sequence") {
+        "in a pattern a backslash is written twice, \"5\\\\d\\\\d\"; or do without: \"5..\", \"[0-9]\""
     } else if message.contains("end of input") {
         "close every brace and quote"
     } else if message.contains("set twice") {

@@ -15,7 +15,7 @@ use super::{
     metrics_server::{self, Servers},
     problem::{Problem, Wrong},
     reader::{File, Reader},
-    receiver, units,
+    receiver, syntax, units,
 };
 use crate::{
     config::{Receiver, Secret},
@@ -85,37 +85,6 @@ pub(super) fn variable(environment: &dyn Fn(&str) -> Option<String>, name: &str)
     environment(name).filter(|value| !value.trim().is_empty())
 }
 
-/// A file's tables; a syntax error is reported where the parser found it.
-pub(super) fn parse<'a>(file: &File<'a>) -> Option<ImDocument<&'a str>> {
-    ImDocument::parse(file.text)
-        .map_err(|error| {
-            let message =
-                error.message().trim().replace('\n', ", ").replace(" in document root", "");
-            let span = error.span();
-            let written = span.as_ref().and_then(|span| line_of(file.text, span.start));
-            let message = match written {
-                Some(line) if !line.is_empty() => format!("is not TOML: {message}, in `{line}`"),
-                _ => format!("is not TOML: {message}"),
-            };
-            let unquoted = ["expected newline", "invalid string", "invalid number"];
-            let suggestion = unquoted
-                .iter()
-                .any(|symptom| message.contains(symptom))
-                .then(|| "put texts and values with units into quotes".to_owned());
-            file.problem(span.as_ref(), "", Wrong { message, suggestion });
-        })
-        .ok()
-}
-
-fn line_of(text: &str, offset: usize) -> Option<String> {
-    let before = text.get(..offset)?;
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text.get(start..)?.lines().next()?.trim();
-    // A broken line can hold anything, secrets too: only what names the key or table is shown.
-    let end = if line.starts_with('[') { line.len() } else { line.find('=')? + 1 };
-    Some(line.get(..end)?.chars().take(60).collect())
-}
-
 /// Reads the settings; what is wrong is in the file, or in `elsewhere` when a variable is.
 /// `missing` takes variables that receivers name and that are not set.
 pub(super) fn read(
@@ -125,7 +94,7 @@ pub(super) fn read(
     missing: &mut Vec<Problem>,
 ) -> Settings {
     let mut settings = Settings::default();
-    let document = parse(file);
+    let document = syntax::parse(file);
     let empty = toml_edit::Table::new();
     let root = document.as_ref().map_or(&empty, ImDocument::as_table);
     let table = Reader::new(file, String::new(), root, None);
@@ -153,7 +122,7 @@ pub(super) fn read(
         };
         let variable = merged.find_metadata(key).is_some_and(|source| source.name == "environment");
         // From the file it is read with its type and place; a variable is always a text.
-        let text = if variable { value.as_str() } else { entry.as_ref().and_then(Entry::text) };
+        let text = if variable { value.as_str() } else { entry.as_ref().and_then(text_of(key)) };
         let Some(text) = text else { continue };
         if let Err(wrong) = settings.set(key, text) {
             match entry.as_ref().filter(|_| !variable) {
@@ -190,6 +159,25 @@ pub(super) fn read(
     }
     table.finish();
     settings
+}
+
+/// How the text of a key is read.
+fn text_of<'e, 'a>(key: &str) -> impl FnOnce(&'e Entry<'a>) -> Option<&'a str> + use<'e, 'a> {
+    let is_address = key == "listen";
+    move |entry| {
+        // A port alone would leave open who may reach it.
+        if let Some(port) = entry.as_number().filter(|_| is_address) {
+            let message = format!("`{port}` is a port, and an address is needed before it");
+            entry.wrong(Wrong::but(message, both_addresses(&port.to_string())));
+            return None;
+        }
+        entry.text()
+    }
+}
+
+/// What to write for a port.
+fn both_addresses(port: &str) -> String {
+    format!("write \"127.0.0.1:{port}\" for this machine only, \"[::]:{port}\" for all addresses")
 }
 
 impl Settings {
@@ -243,11 +231,8 @@ fn listen(text: &str) -> Result<SocketAddr, Wrong> {
     let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
     let suggestion = match port {
         Some(port) if text.starts_with("localhost") => format!("write \"127.0.0.1:{port}\""),
-        Some(port) => format!(
-            "write \"127.0.0.1:{port}\" for this machine only, \"[::]:{port}\" for all addresses"
-        ),
-        None => "write \"127.0.0.1:8080\" for this machine only, \"[::]:8080\" for all addresses"
-            .to_owned(),
+        Some(port) => both_addresses(&port.to_string()),
+        None => both_addresses("8080"),
     };
     Err(Wrong::but(format!("`{text}` is not an address with a port"), suggestion))
 }

@@ -102,7 +102,10 @@ pub(super) struct Counters {
 
 #[derive(Debug, Default)]
 struct State {
-    apps: BTreeMap<AppName, AppView>,
+    /// Shared with those who show them; the same as long as nothing changes.
+    apps: BTreeMap<AppName, Arc<AppView>>,
+    /// How many events of each app were recorded since the start.
+    told: BTreeMap<AppName, u64>,
     /// What is known of each app's releases.
     releases: BTreeMap<AppName, Vec<ReleaseView>>,
     /// What is held of the release that each app is dealing with.
@@ -182,6 +185,7 @@ impl Board {
         state.apps.retain(|app, _| apps.contains(app));
         state.explained.retain(|app, _| apps.contains(app));
         state.rounds.retain(|app, _| apps.contains(app));
+        state.told.retain(|app, _| apps.contains(app));
         state.journal.retain(|app, _| app.as_ref().is_none_or(|app| apps.contains(app)));
         state.expected = Some(apps);
         state.note_readiness();
@@ -231,8 +235,27 @@ impl Board {
     pub fn publish(&self, view: AppView) {
         let mut state = self.state();
         state.rounds.insert(view.app.clone(), Instant::now());
-        state.apps.insert(view.app.clone(), view);
+        if state.apps.get(&view.app).is_none_or(|known| **known != view) {
+            state.apps.insert(view.app.clone(), Arc::new(view));
+        }
         state.note_readiness();
+    }
+
+    /// Notes that events of an app were recorded: what was read of its history is old.
+    pub fn recorded(&self, app: &AppName) {
+        let mut state = self.state();
+        let told = state.told.entry(app.clone()).or_default();
+        *told = told.wrapping_add(1);
+    }
+
+    /// Changes whenever events of an app were recorded.
+    pub(super) fn told(&self, app: &AppName) -> u64 {
+        self.state().told.get(app).copied().unwrap_or_default()
+    }
+
+    /// Every app as of its last round, in order. What did not change is the same.
+    pub(super) fn views(&self) -> Vec<Arc<AppView>> {
+        self.state().apps.values().cloned().collect()
     }
 
     /// Keeps what is known of an app's releases.
@@ -282,6 +305,7 @@ impl Board {
         let mut state = self.state();
         state.apps.remove(app);
         state.releases.remove(app);
+        state.told.remove(app);
         state.explained.remove(app);
         state.rounds.remove(app);
         if let Some(expected) = &mut state.expected {
@@ -345,6 +369,14 @@ impl Board {
 
     /// Everything, for `GET /api/v1/status`.
     pub fn status(&self, now: Timestamp) -> OrgView {
+        let mut view = self.headline(now);
+        let state = self.state();
+        view.apps = state.apps.values().map(|view| state.with_progress(view)).collect();
+        view
+    }
+
+    /// The same without the apps.
+    pub(super) fn headline(&self, now: Timestamp) -> OrgView {
         let Readiness { ready, reasons } = self.readiness();
         let state = self.state();
         OrgView {
@@ -364,7 +396,7 @@ impl Board {
                 error_regions: state.error_regions.clone(),
             },
             hold: state.held.clone().filter(|hold| hold.is_on(now)),
-            apps: state.apps.values().map(|view| state.with_progress(view)).collect(),
+            apps: Vec::new(),
         }
     }
 

@@ -14,6 +14,9 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+#[expect(dead_code, reason = "shared with the tests of the page, which use all of it")]
+#[path = "../support/browser.rs"]
+mod browser;
 mod copying;
 mod endings;
 mod heartbeat;
@@ -32,4 +35,5 @@ mod rollback;
 mod servers;
 mod stage;
 mod start;
+mod status_page;
 mod wait;

@@ -85,7 +85,27 @@ fn a_value_of_another_type_gets_an_example() {
         ),
         (
             plain("mode = \"observe\"\nmode = \"rollback\""),
-            "4: is not TOML: duplicate key `mode`, in `mode =`",
+            "4: is not TOML: duplicate key `mode`, in `mode =`; it stands in line 3 already: leave one out",
+        ),
+        (
+            plain("[watch]\nbake = \"5m\"\n[rollback]\n[watch]\nblock = \"2s\""),
+            "6: is not TOML: invalid table header, duplicate key `watch`, in `[watch]`; [watch] stands in line 3 already: put its keys there",
+        ),
+        (
+            "# [all\napps = [\"web\", \"a[bc]\"\nmode = \"observe\"\n".to_owned(),
+            "3: is not TOML: invalid array, expected `]`, in `mode =`; end the list that begins in line 2 (`apps =`) with ]",
+        ),
+        (
+            plain(
+                "[[threshold]]\nname = \"5xx\"\nmax = \"2%\"\nratio = { bad = \"r{status=~'5\\d\\d'}\", total = \"r\" }",
+            ),
+            "6: is not TOML: invalid escape sequence, expected `b`, `f`, `n`, `r`, `t`, `u`, `U`, `\\`, `\"`, in `ratio =`; write the text in single quotes, '…', in which a backslash is only that",
+        ),
+        (
+            plain(
+                "[[threshold]]\nname = \"5xx\"\nmax = \"2%\"\nratio = { bad = 'r{status=~\"5\\d\\d\"}', total = 'r' }",
+            ),
+            "6: threshold \"5xx\".ratio.bad: is not a selector: unknown escape sequence 'd', at character 14: `r{status=~\"5\\⟨here⟩d\\d\"}`; in a pattern a backslash is written twice, \"5\\\\d\\\\d\"; or do without: \"5..\", \"[0-9]\"",
         ),
     ]);
 }

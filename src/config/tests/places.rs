@@ -25,7 +25,7 @@ fn receivers_are_told_apart_and_keep_their_secrets_outside() {
         ),
         (
             receiver("format = \"standard\"\nurl = \"a.b\""),
-            "5: receiver \"ops\".url: is no usable URL: relative URL without a base; write one such as \"https://example.com/hook\"",
+            "5: receiver \"ops\".url: is no usable URL: it begins with neither https:// nor http://; write \"https://a.b\"",
         ),
         (
             receiver("format = \"standard\""),
@@ -67,7 +67,7 @@ fn settings_are_checked_too() {
         ),
         (
             "organization = \"a\"\nlisten = 8080",
-            "waveoff.toml:2: listen: must be a text in quotes, and is a number; write \"8080\"",
+            "waveoff.toml:2: listen: `8080` is a port, and an address is needed before it; write \"127.0.0.1:8080\" for this machine only, \"[::]:8080\" for all addresses",
         ),
         (
             "organization = \"a\"\nlisten = \"localhost:80\"",
@@ -83,7 +83,23 @@ fn settings_are_checked_too() {
         ),
         (
             "organization = \"a\"\nlisten = [::]:80",
-            "waveoff.toml:2: is not TOML: invalid array, expected `]`, in `listen =`",
+            "waveoff.toml:2: is not TOML: invalid array, expected `]`, in `listen =`; put texts and values with units into quotes",
+        ),
+        (
+            "organization = “acme”",
+            "waveoff.toml:1: is not TOML: invalid string, expected `\"`, `'`, in `organization =`; write straight quotes: \"…\"",
+        ),
+        (
+            "organization = \"acme",
+            "waveoff.toml:1: is not TOML: invalid basic string, in `organization =`; end the text with the quote that it begins with, in the same line",
+        ),
+        (
+            "organization: \"acme\"",
+            "waveoff.toml:1: is not TOML: expected `.`, `=`; write = between a key and its value: key = \"value\"",
+        ),
+        (
+            "organization = \"a\"\n[[receiver]]\nname = \"x\"\nformat = \"standard\"\nurl = \"example.com/hook\"",
+            "waveoff.toml:5: receiver \"x\".url: is no usable URL: it begins with neither https:// nor http://; write \"https://example.com/hook\"",
         ),
         (
             "organization = a",
@@ -98,6 +114,15 @@ fn settings_are_checked_too() {
         let problems = Place::new(text, &[("web.toml", PLAIN)]).problems();
         assert_eq!(problems, [want], "of\n{text}");
     }
+}
+
+#[test]
+fn a_link_to_nowhere_is_called_one() {
+    let place = Place::policy(PLAIN);
+    let link = place.path().join("thresholds/old.toml");
+    std::os::unix::fs::symlink("/nowhere/old.toml", link).unwrap();
+    let want = "thresholds/old.toml: is a link to /nowhere/old.toml, which does not exist; make that file, or remove the link";
+    assert_eq!(place.problems(), [want]);
 }
 
 #[test]
