@@ -15,6 +15,7 @@ use super::{
     },
     onset::First,
     places::{Found, Places},
+    probe::Failures,
     series::{self, Series},
     signed,
 };
@@ -30,8 +31,6 @@ const AHEAD_MAX: f64 = 5.0;
 const AHEAD_SHARE_MAX: f64 = 0.01;
 /// What is ahead by less than this share of the events is fed with them: all of them were bad.
 const AHEAD_FED_SHARE: f64 = 0.05;
-/// Kinds of failures of probes that are told.
-const FAILURES_MAX: usize = 5;
 /// A share since it rose that is so many times that of the whole came late.
 const LATE_BY: f64 = 1.5;
 
@@ -77,9 +76,9 @@ pub struct Counted {
     /// The last blocks, for people.
     #[serde(default)]
     blocks: Blocks,
-    /// Why probes failed, and how often; the most frequent first.
+    /// Why probes failed.
     #[serde(default)]
-    failures: Vec<(ProbeFailure, u32)>,
+    failures: Failures,
 }
 
 impl Counted {
@@ -103,7 +102,7 @@ impl Counted {
             beside: Beside::default(),
             risen_at: None,
             blocks: Blocks::default(),
-            failures: Vec::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -183,16 +182,7 @@ impl Counted {
         self.first.is_over();
         self.beside.begin_anew();
         self.risen_at = None;
-        self.failures.clear();
-    }
-
-    fn note_failure(&mut self, failure: ProbeFailure) {
-        if let Some((_, times)) = self.failures.iter_mut().find(|(known, _)| *known == failure) {
-            *times = times.saturating_add(1);
-        } else if self.failures.len() < FAILURES_MAX {
-            self.failures.push((failure, 1));
-        }
-        self.failures.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+        self.failures = Failures::default();
     }
 
     /// Takes in one machine's count; `None`: it must not be fed to the detector.
@@ -240,13 +230,13 @@ impl Counted {
             self.detector.add(fed.n, fed.k);
             let failure = look.readings.and_then(|readings| readings.failures.get(name));
             if let Some(failure) = failure {
-                self.note_failure(*failure);
+                self.failures.note(*failure);
             }
             let region = &look.machine.region;
             self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
             let limit = (self.detector.p0(), self.detector.is_strict());
             self.places.add(region, (began, round.now), fed, limit);
-            if let Some(parts) = parts(look, name).filter(|_| !by.is_empty()) {
+            if let Some(parts) = series::of(look, name).filter(|_| !by.is_empty()) {
                 self.series.add(parts, round.now, limit);
             }
             if count.since == Since::LastScrape {
@@ -271,7 +261,7 @@ impl Counted {
         if each.is_some() {
             settings = series::of_whole(&settings);
         }
-        self.compare_series(name, round);
+        self.series.compare(name, round);
         self.compare(round, &settings, (release, control));
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
@@ -324,19 +314,6 @@ impl Counted {
             self.beside.close_if_due(round.now, settings);
         } else {
             self.beside.interrupt(round.now, settings);
-        }
-    }
-
-    /// The same of each series.
-    fn compare_series(&mut self, name: &str, round: &Round<'_>) {
-        let is_read = |looks: &[Look<'_>]| looks.iter().any(|look| look.readings.is_some());
-        if !is_read(round.on) || !is_read(round.control) {
-            return;
-        }
-        for (looks, is_control) in [(round.on, false), (round.control, true)] {
-            for parts in looks.iter().filter_map(|look| parts(look, name)) {
-                self.series.beside(parts, is_control);
-            }
         }
     }
 
@@ -453,14 +430,6 @@ pub(super) fn fits(own: &Own, question: &str, (share, strict): (f64, bool)) -> b
         if counted.detector.judges(counted.limit(share), strict) && counted.question == question)
 }
 
-/// What a machine counted, series by series; nothing of before the release.
-fn parts<'a>(look: &Look<'a>, name: &str) -> Option<&'a BTreeMap<String, Tally>> {
-    let readings = look.readings?;
-    let count = readings.counts.get(name)?;
-    let is_new = count.since == Since::LastScrape || look.past_counts;
-    readings.series.get(name).filter(|_| is_new)
-}
-
 pub(super) fn absorb(
     name: &str,
     own: &mut Own,
@@ -476,7 +445,7 @@ pub(super) fn absorb(
 /// Why probes failed.
 pub(super) fn failures(own: &Own) -> &[(ProbeFailure, u32)] {
     match own {
-        Own::Counted(counted) => &counted.failures,
+        Own::Counted(counted) => counted.failures.all(),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => &[],
     }
 }

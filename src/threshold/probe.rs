@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Case, Onset, Own, Room, Round, Took,
@@ -119,6 +120,28 @@ fn make(given: &Given) -> Option<ThresholdKind> {
         grace: given.span("grace")?,
     };
     Some(ThresholdKind::Probe(Probe { request, max: given.number("max")?, from: Origin::PROBES }))
+}
+
+/// Kinds of failures that are told.
+const FAILURES_MAX: usize = 5;
+
+/// Why probes failed, and how often; the most frequent first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Failures(Vec<(ProbeFailure, u32)>);
+
+impl Failures {
+    pub(super) fn note(&mut self, failure: ProbeFailure) {
+        if let Some((_, times)) = self.0.iter_mut().find(|(known, _)| *known == failure) {
+            *times = times.saturating_add(1);
+        } else if self.0.len() < FAILURES_MAX {
+            self.0.push((failure, 1));
+        }
+        self.0.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    }
+
+    pub(super) fn all(&self) -> &[(ProbeFailure, u32)] {
+        &self.0
+    }
 }
 
 impl Probe {

@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::detect::{
-    ratio::{RatioDetector, RatioSettings},
-    recent::Recent,
+use super::{
+    Look, Round,
+    detect::{
+        ratio::{RatioDetector, RatioSettings},
+        recent::Recent,
+    },
 };
-use crate::model::Tally;
+use crate::model::{Since, Tally};
 
 /// Series that are judged, and that wait for a place.
 pub(super) const JUDGED_MAX: usize = 50;
@@ -55,6 +58,14 @@ pub(super) struct Series {
     reviewed_at: Option<Timestamp>,
 }
 
+/// What a machine counted, series by series; nothing of before the release.
+pub(super) fn of<'a>(look: &Look<'a>, name: &str) -> Option<&'a BTreeMap<String, Tally>> {
+    let readings = look.readings?;
+    let count = readings.counts.get(name)?;
+    let is_new = count.since == Since::LastScrape || look.past_counts;
+    readings.series.get(name).filter(|_| is_new)
+}
+
 /// The settings of the whole beside series.
 pub(super) fn of_whole(settings: &RatioSettings) -> RatioSettings {
     RatioSettings { alpha: settings.alpha * WHOLE, ..*settings }
@@ -92,8 +103,20 @@ impl Series {
         }
     }
 
-    /// Adds what a machine of either release counted while both were read.
-    pub(super) fn beside(&mut self, parts: &BTreeMap<String, Tally>, is_control: bool) {
+    /// Adds what machines of both releases counted in a round that read both.
+    pub(super) fn compare(&mut self, name: &str, round: &Round<'_>) {
+        let is_read = |looks: &[Look<'_>]| looks.iter().any(|look| look.readings.is_some());
+        if !is_read(round.on) || !is_read(round.control) {
+            return;
+        }
+        for (looks, is_control) in [(round.on, false), (round.control, true)] {
+            for parts in looks.iter().filter_map(|look| of(look, name)) {
+                self.beside(parts, is_control);
+            }
+        }
+    }
+
+    fn beside(&mut self, parts: &BTreeMap<String, Tally>, is_control: bool) {
         for (name, tally) in parts {
             if let Some(one) = self.judged.get_mut(name) {
                 let (release, control) = &mut one.beside;

@@ -170,7 +170,7 @@ impl Tracks {
             let first = points.samples.first().map(|(at, _)| *at);
             let before = first.filter(|first| known.is_none_or(|known| *first > known));
             let before = before.and_then(|first| times.range(..first).next_back().copied());
-            machine.take(points, before.max(known.filter(|_| before.is_some())), (counts, slow));
+            machine.take(&points, before.max(known.filter(|_| before.is_some())), (counts, slow));
         }
         while machine.waiting.len() > WAITING_MAX {
             machine.waiting.pop_front();
@@ -257,7 +257,7 @@ impl Tracks {
 impl Machine {
     /// Takes the samples of one series that are newer than what is known of it. `before`: when the
     /// machine's others were read last before its first one, if it was not there then.
-    fn take(&mut self, points: Points, before: Option<Timestamp>, (counts, slow): (bool, bool)) {
+    fn take(&mut self, points: &Points, before: Option<Timestamp>, (counts, slow): (bool, bool)) {
         if !self.has_room(points.key) {
             return;
         }
