@@ -291,7 +291,7 @@ impl Lived {
             EventKind::RollbackStarted => {
                 self.undone.get_or_insert(t);
             }
-            EventKind::ReleaseDegraded => {
+            EventKind::ReleaseDegraded | EventKind::MachineSuspect => {
                 self.told.get_or_insert(t);
             }
             EventKind::HoldPlaced => self.held = true,

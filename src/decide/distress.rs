@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState, Context, Round,
     state::{Phase, RegionWork, Watch},
-    verdict, watch,
+    suspects, verdict, watch,
 };
 use crate::{
     model::{AppName, Distress, OrgContext, Policy, Region, Since, Tally, Verdict, Well},
@@ -120,6 +120,7 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, is_suspicious(&seen), cx.now);
+    suspects::tell(cx, &mut seen);
     cx.memory.vigil.watch = Some(seen);
     if let Some(from) = before {
         cx.memory.vigil.serve(cx.policy, round, from);

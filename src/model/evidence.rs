@@ -111,6 +111,18 @@ pub struct Exits {
     pub ends: u32,
 }
 
+/// One machine that fails while its equals serve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alone {
+    pub machine: MachineId,
+    pub region: Region,
+    /// What it counted since it fails, as far as that is known.
+    pub counted: Tally,
+    /// Equals that were clearly well then, and what all others counted.
+    pub beside: f64,
+    pub rest: Tally,
+}
+
 /// Why a threshold has no verdict, or what tripped it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,6 +156,8 @@ pub enum Note {
     InSeries {
         series: String,
     },
+    /// A share: this machine fails alone, and is left out.
+    Apart(Alone),
     /// A gauge: above its bound for this long, on so many machines.
     Above {
         machines: u32,

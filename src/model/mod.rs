@@ -22,9 +22,9 @@ pub mod rest;
 pub mod selector;
 pub mod setup;
 
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, Severity};
 pub use evidence::{
-    Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Verdict,
+    Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Verdict,
 };
 pub use freeze::{Calendar, Freeze};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};

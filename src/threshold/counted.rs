@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Case, Look, Onset, Own, Round, Took,
+    apart::Apart,
     beside::Beside,
     blocks::Blocks,
     detect::{
@@ -20,7 +21,8 @@ use super::{
     signed,
 };
 use crate::model::{
-    Count, Evidence, Note, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally, Verdict,
+    Alone, Count, Evidence, Note, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally,
+    Verdict,
 };
 
 /// Blocks with events in them before anything is said for a release.
@@ -70,6 +72,9 @@ pub struct Counted {
     control: Tally,
     #[serde(default)]
     beside: Beside,
+    /// Machines one by one, and the one that fails alone.
+    #[serde(default)]
+    apart: Apart,
     /// When the share rose above its limit, as the alarm saw it.
     #[serde(default)]
     risen_at: Option<Timestamp>,
@@ -100,6 +105,7 @@ impl Counted {
             regions: BTreeMap::new(),
             control: Tally::default(),
             beside: Beside::default(),
+            apart: Apart::default(),
             risen_at: None,
             blocks: Blocks::default(),
             failures: Failures::default(),
@@ -123,6 +129,11 @@ impl Counted {
     /// Whether the newest counts are clearly above the limit.
     pub(super) fn is_suspicious(&self) -> bool {
         self.recent.is_above(self.detector.p0())
+    }
+
+    /// The machine that fails alone, and is left out.
+    pub(super) fn alone(&self) -> Option<&Alone> {
+        self.apart.alone()
     }
 
     /// What the known-good release beside it shows of the same breach, where it fails as well.
@@ -216,11 +227,16 @@ impl Counted {
         let (mut release, mut control) = (Tally::default(), Tally::default());
         let pages = round.on.iter().filter_map(|look| look.readings);
         self.odd = pages.filter_map(|page| page.oddities.get(name)).next().cloned();
+        self.apart.look(round.on, self.detector.p0());
         for look in round.on {
             let Some(count) = look.readings.and_then(|readings| readings.counts.get(name)) else {
                 continue;
             };
             if count.since == Since::ProcessStart && !look.past_counts {
+                continue;
+            }
+            self.apart.add(look.machine, round.now, count.n, count.k.min(count.n));
+            if self.apart.has(look.machine) {
                 continue;
             }
             let started = look.machine.started_at.unwrap_or(look.machine.updated_at);
@@ -271,6 +287,13 @@ impl Counted {
         if let Some(each) = each {
             self.series.close(round.now, &each);
             self.found = self.found.take().or_else(|| self.series.found(&each).map(Found::Alone));
+        }
+        if took.closed
+            && self.found.is_some()
+            && self.apart.set(round.on, self.detector.p0(), round.now)
+        {
+            // It is judged without that machine, as if it had never been.
+            self.begin_anew(round.now);
         }
         if self.found.is_some() && self.risen_at.is_none() {
             let (_, recent) = self.accused();
@@ -408,6 +431,9 @@ impl Counted {
         // Events may have come of which no block is complete yet: that is little, and not nothing.
         let undecided = self.raw.n > 0.0 && evidence.verdict == Verdict::Inconclusive;
         evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
+        if let Some(alone) = self.alone() {
+            evidence.note = Some(Note::Apart(alone.clone()));
+        }
         match &self.found {
             Some(Found::In(region)) => {
                 evidence.note = Some(Note::InRegion { region: region.clone() });

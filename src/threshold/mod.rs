@@ -9,6 +9,7 @@
 //! here, a variant each of `Kind` and `ThresholdKind` in `model/policy.rs`, and the lines of this
 //! directory that the compiler then asks for; `tests/tidy` holds that it is named nowhere else.
 
+mod apart;
 mod beside;
 pub mod blocks;
 pub mod checks;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{checks, crashes, gauge, latency, probe, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
-    model::{Evidence, Kind, NotFed, Note, Oddity, Raised, Tally, Unit},
+    model::{Alone, Evidence, Kind, NotFed, Note, Oddity, Raised, Tally, Unit},
     numbers::{bytes, cut, odds, plain, whole},
 };
 
@@ -91,6 +91,11 @@ pub fn remark(note: &Note, source: &str) -> String {
         Note::Unmatched => format!("{source} matches no series on any machine"),
         Note::InRegion { region } => format!("in {region}"),
         Note::InSeries { series } => format!("{series} alone"),
+        Note::Apart(Alone { machine, region, counted, .. }) => format!(
+            "{machine} in {region} fails alone and is left out: {} of {}",
+            whole(counted.k),
+            whole(counted.n)
+        ),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }

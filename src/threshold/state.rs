@@ -9,7 +9,7 @@ use super::{
     Round, checks::ChecksState, counted::Counted, crashes::CrashesState, gauge::GaugeState,
     watched::Sight,
 };
-use crate::model::{Block, Count, Raised, Region, Selection, Tally, Threshold, Want};
+use crate::model::{Alone, Block, Count, Raised, Region, Selection, Tally, Threshold, Want};
 
 /// One threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,6 +128,14 @@ impl ThresholdState {
             Own::Counted(counted) => counted.control_is_well(),
             Own::Checks(checks) => checks.control_is_well(from),
             Own::Gauge(_) | Own::Crashes(_) => false,
+        }
+    }
+
+    /// The machine that fails alone and is left out of what is judged.
+    pub fn alone(&self) -> Option<&Alone> {
+        match &self.own {
+            Own::Counted(counted) => counted.alone(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
         }
     }
 

@@ -15,6 +15,7 @@ mod down;
 mod exits;
 mod expressions;
 mod gauges;
+mod hosts;
 mod places;
 mod series;
 mod words;

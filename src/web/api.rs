@@ -23,6 +23,7 @@ use super::{
     operator::{
         self, ActProblem, ActRequest, ActView, HoldRequest, OrderError, OrderView, UnholdRequest,
     },
+    process::Process,
     view::{AppView, ErrorView, EventView, HistoryView, OrgView, RefusedView, ReleasesView},
 };
 use crate::{
@@ -172,7 +173,7 @@ async fn own_metrics(State(state): State<ApiState>) -> Response {
         }
     };
     let status = state.board.status(state.clock.now());
-    let page = metrics::page(&status, &state.board.counters(), outbox.as_deref());
+    let page = metrics::page(&status, &state.board.counters(), Process::now(), outbox.as_deref());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
 

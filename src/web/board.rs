@@ -96,6 +96,10 @@ pub(super) struct Counters {
     /// The files hold a configuration that was refused.
     pub config_refused: bool,
     pub journal_failing: bool,
+    /// Whether the last heartbeat was withheld or not taken; `None`: nobody wants one.
+    pub heartbeat_failing: Option<bool>,
+    /// How long ago the app that was looked at least recently was looked at.
+    pub oldest_round: Option<Duration>,
     /// The action is a name in the source, so the set is bounded.
     pub calls: BTreeMap<(&'static str, CallOutcome), u64>,
 }
@@ -214,6 +218,11 @@ impl Board {
     pub fn rounds(&self) -> BTreeMap<AppName, Duration> {
         let state = self.state();
         state.rounds.iter().map(|(app, at)| (app.clone(), at.elapsed())).collect()
+    }
+
+    /// Notes whether the heartbeat was taken; `None`: nobody wants one.
+    pub fn heart_beats(&self, taken: Option<bool>) {
+        self.state().counters.heartbeat_failing = taken.map(|taken| !taken);
     }
 
     /// Says whether the changed configuration was refused.
@@ -401,6 +410,8 @@ impl Board {
     }
 
     pub(super) fn counters(&self) -> Counters {
-        self.state().counters.clone()
+        let state = self.state();
+        let oldest = state.rounds.values().map(Instant::elapsed).max();
+        Counters { oldest_round: oldest, ..state.counters.clone() }
     }
 }

@@ -11,6 +11,7 @@ mod metrics;
 pub mod operator;
 mod page;
 mod patience;
+mod process;
 mod releases;
 #[cfg(test)]
 mod tests;

@@ -98,6 +98,7 @@ fn config(servers: &[MetricsServer]) -> Config {
         organization: "acme".to_owned(),
         listen: ([127, 0, 0, 1], 0).into(),
         data_dir: "data".into(),
+        page_url: None,
         keep_history: Duration::from_secs(1),
         receivers: BTreeMap::new(),
         metrics_servers: servers.iter().map(|one| (one.name.clone(), one.clone())).collect(),
