@@ -357,6 +357,7 @@ impl Event {
             | EventKind::ImageMissing
             | EventKind::ImageNotMirrored
             | EventKind::ImageMixed
+            | EventKind::MachineSuspect
             | EventKind::ConfigRejected
             | EventKind::ConfigWarning => Severity::Warning,
             EventKind::ReleaseDetected
