@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use clock::Clock;
 
 use crate::model::{
-    AppName, Digest, ImageRef, InstanceId, Machine, MachineId, RawConfig, Region, Release,
-    ReleaseStatus, ReleaseVersion, Secrets,
+    AppName, Digest, ImageRef, InstanceId, Machine, MachineId, ProbeRequest, RawConfig, Region,
+    Release, ReleaseStatus, ReleaseVersion, Secrets,
 };
 
 /// Why a platform call failed, by what the caller can do about it.
@@ -241,6 +241,37 @@ pub trait MetricsPages: Send + Sync {
         target: &ScrapeTarget,
         reader: &mut dyn PageReader,
     ) -> Result<(), PageError>;
+}
+
+/// Where a machine is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeTarget {
+    pub app: AppName,
+    pub machine: MachineId,
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+/// What came of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// It was answered, and has in its body what was looked for.
+    Answered { status: u16, has_text: bool },
+    /// Nobody listens there.
+    Refused,
+    /// Connected, and no whole answer in time.
+    TimedOut,
+    /// The connection ended, or what came was no answer.
+    Broken,
+    /// No connection: it may be the machine, or we ourselves. For people.
+    Unreachable(String),
+}
+
+/// Makes requests to machines.
+#[async_trait]
+pub trait Probes: Send + Sync {
+    /// Bounded in time, by the request's own timeout, and in size.
+    async fn probe(&self, target: &ProbeTarget, request: &ProbeRequest) -> Probed;
 }
 
 /// A query of a metrics server.

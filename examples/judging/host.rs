@@ -230,6 +230,7 @@ fn listed(number: usize) -> Machine {
         cordoned: false,
         standby: false,
         has_services: true,
+        service_port: None,
         restart: None,
     }
 }

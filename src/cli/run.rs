@@ -23,7 +23,9 @@ use crate::{
     notify::http::HttpNotifier,
     ports::Clock,
     sources::{
+        Source,
         pages::{CONCURRENCY, HttpPages, Scraper},
+        probes::{self, HttpProbes, Prober},
         servers::{HttpServers, PlatformServer, Servers},
     },
     store::{
@@ -93,10 +95,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     );
     let ports = Arc::new(Ports {
         platform: Arc::new(Counted::new(fly.clone(), board.clone())),
-        sources: vec![
-            Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY)),
-            Arc::new(servers),
-        ],
+        sources: sources(servers)?,
         registry: fly,
         notifier,
         journal: Arc::new(journal),
@@ -116,6 +115,15 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     };
     daemon::run(settings, ports, stop).await?;
     Ok(0)
+}
+
+/// What thresholds are read from.
+fn sources(servers: Servers) -> anyhow::Result<Vec<Arc<dyn Source>>> {
+    Ok(vec![
+        Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY)),
+        Arc::new(servers),
+        Arc::new(Prober::new(Arc::new(HttpProbes::default()), probes::CONCURRENCY)),
+    ])
 }
 
 /// Metrics servers, the platform's own among them.

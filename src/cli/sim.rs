@@ -40,11 +40,13 @@ pub(super) async fn serve(
         }
     };
     fleet.metrics_port = metrics_port.unwrap_or(fleet.metrics_port);
-    let mut reserved = None;
-    if fleet.metrics_port == 0 {
-        let (socket, port) = reserve_port().context("find a free port for the metrics")?;
-        fleet.metrics_port = port;
-        reserved = Some(socket);
+    let mut reserved = Vec::new();
+    for port in [&mut fleet.metrics_port, &mut fleet.service_port] {
+        if *port == 0 {
+            let (socket, free) = reserve_port().context("find a free port for the machines")?;
+            *port = free;
+            reserved.push(socket);
+        }
     }
     anyhow::ensure!(
         listen.ip().is_loopback(),

@@ -106,7 +106,7 @@ fn said_by(signed: &Signed) -> String {
 
 fn section(app: &AppView, now: Timestamp) -> String {
     let mut facts = vec![
-        phase_words(app.phase).to_owned(),
+        app.phase.words().to_owned(),
         format!("for {}", duration(seconds_between(app.since, now))),
     ];
     if let Some(deadline) = app.next_deadline.filter(|deadline| *deadline > now) {
@@ -176,21 +176,6 @@ fn labelled(rows: &[Vec<String>]) -> String {
         .map(|(label, rest)| vec![label.clone(), rest.join("  ")])
         .collect();
     table(&rows, 2)
-}
-
-fn phase_words(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Learning => "learning",
-        Phase::Steady => "steady",
-        Phase::Deploying => "deploying",
-        Phase::Baking => "baking",
-        Phase::CountingDown => "counting down to a rollback",
-        Phase::AwaitingApproval => "waiting for a yes to its rollback",
-        Phase::RollingBack => "rolling back",
-        Phase::Confirming => "confirming a region",
-        Phase::RolledBack => "rolled back",
-        Phase::Held => "held",
-    }
 }
 
 /// What the app's release is in this phase.

@@ -240,6 +240,18 @@ impl<'a> Entry<'a> {
             .collect()
     }
 
+    /// The elements of a list, whatever they are; none where it is no list.
+    pub(super) fn elements(&self) -> Vec<Entry<'a>> {
+        let array = self.value().and_then(Value::as_array);
+        let element = |value: &'a Value| Entry {
+            file: self.file,
+            key: self.key.clone(),
+            span: value.span().or_else(|| self.span.clone()),
+            item: EntryItem::Value(value),
+        };
+        array.into_iter().flat_map(|array| array.iter().map(element)).collect()
+    }
+
     /// Whether the value is `[]`.
     pub(super) fn is_empty_list(&self) -> bool {
         self.value().and_then(Value::as_array).is_some_and(toml_edit::Array::is_empty)

@@ -10,8 +10,8 @@ use crate::model::Origin;
 
 /// What the platform's own server is called.
 pub const FLY: &str = "fly";
-/// What no server can be called: these words mean the machines' own pages.
-const TAKEN: [&str; 2] = ["machine", "pages"];
+/// What no server can be called: these words mean the machines themselves.
+const TAKEN: [&str; 3] = ["machine", "pages", "probes"];
 const SERVERS_MAX: usize = 20;
 const NAME_MAX: usize = 64;
 /// Fly reads every machine and its proxy so often.
@@ -102,7 +102,7 @@ fn name<'a>(table: &Reader<'a>) -> Option<(Entry<'a>, String)> {
         return None;
     }
     if TAKEN.contains(&text) {
-        let message = format!("`{text}` means the machines' own metrics pages");
+        let message = format!("`{text}` means what the machines tell themselves");
         entry.wrong(Wrong::but(message, "give it another name"));
         return None;
     }

@@ -3,6 +3,7 @@
 //! `load` reads everything and either answers with a configuration that is valid as a whole, or
 //! with everything that is wrong. docs/configuration.md describes every key.
 
+mod answer;
 mod apps;
 mod entry;
 mod expression;

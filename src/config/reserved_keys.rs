@@ -5,9 +5,8 @@
 
 use super::problem::Wrong;
 
-const KEYS: [(&str, &str); 5] = [
+const KEYS: [(&str, &str); 4] = [
     ("relative", "give an absolute limit with `max`"),
-    ("probe", "let Fly probe with a [checks] entry in the app's fly.toml, and use `checks` here"),
     ("freeze_windows", "write a [[freeze]] with at, for and zone"),
     ("control", "leave it out"),
     ("query", "write an expression with `promql`, or read a metric with `gauge`"),

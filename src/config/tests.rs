@@ -2,6 +2,7 @@
 
 mod anything;
 mod freezes;
+mod kinds;
 mod mistakes;
 mod places;
 mod reference;

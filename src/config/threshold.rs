@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    answer,
     entry::Entry,
     expression::expression,
     metrics_server::{FLY, MetricsServer, Servers},
@@ -85,7 +86,7 @@ fn name(table: &Reader<'_>) -> Option<String> {
 
 /// Says why a threshold has no kind: a key of another version, or nothing at all.
 fn none(table: &Reader<'_>) {
-    let is_reserved = ["relative", "probe", "query"].iter().any(|key| table.peek(key).is_some());
+    let is_reserved = ["relative", "query"].iter().any(|key| table.peek(key).is_some());
     if !is_reserved {
         table.wrong(Wrong::but(
             "measures nothing",
@@ -147,6 +148,11 @@ fn in_braces(schema: &Schema, word: &Entry<'_>, given: &mut Given) -> Option<()>
             ));
             given.drop_selector(key);
         }
+        if let Some(entry) = entry
+            && let Some(wrong) = answer::contradiction(given, key)
+        {
+            entry.wrong(wrong);
+        }
     }
     Some(())
 }
@@ -159,7 +165,7 @@ fn entry<'a>(table: &Reader<'a>, key: &Key) -> Option<Entry<'a>> {
             table.get(key.name)
         }
         Unsaid::Wrong(write) => table.require(key.name, write),
-        Unsaid::Means(_) => table.get(key.name),
+        Unsaid::Means(_) | Unsaid::Nothing(_) => table.get(key.name),
     }
 }
 
@@ -198,6 +204,21 @@ fn put(given: &mut Given, key: &Key, entry: Option<&Entry<'_>>) {
         Takes::Machines => some_machines(entry).map(Value::Number),
         Takes::Whole { least, most } => entry.whole(least..=most).map(Value::Whole),
         Takes::Flag => entry.boolean().map(Value::Flag),
+        Takes::OneOf(words) => {
+            let words: Vec<(&str, Value)> =
+                words.iter().map(|word| (*word, Value::Word(word))).collect();
+            entry.choice(&words, &[])
+        }
+        Takes::Path | Takes::Text { .. } => {
+            if let Some(text) = answer::text(key.takes, entry) {
+                given.write(key, text);
+            }
+            return;
+        }
+        Takes::Statuses => {
+            given.expect(answer::statuses(entry));
+            return;
+        }
         // Which ones there are is known to `read_from`.
         Takes::Source | Takes::Server => return,
         Takes::Expression => {

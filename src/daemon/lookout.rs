@@ -277,15 +277,19 @@ impl Lookout {
             Err(error) => return self.ports.board.journal_fails(None, &error.to_string()),
         }
         let config = self.config.borrow().clone();
-        let Some(url) = &config.heartbeat else { return };
-        if let Some(stuck) = self.stuck(&config) {
-            return warn!("no heartbeat: {stuck}");
-        }
-        match timeout(BEAT_DEADLINE, self.ports.notifier.beat(url.expose())).await {
-            Ok(Ok(())) => {}
-            // The URL is a secret, and so is whatever repeats it.
-            Ok(Err(why)) => warn!("the heartbeat was not taken: {why}"),
-            Err(_) => warn!("the heartbeat was not taken in time"),
+        let Some(url) = &config.heartbeat else { return self.ports.board.heart_beats(None) };
+        let taken = match self.stuck(&config) {
+            Some(stuck) => Err(format!("no heartbeat: {stuck}")),
+            None => match timeout(BEAT_DEADLINE, self.ports.notifier.beat(url.expose())).await {
+                Ok(Ok(())) => Ok(()),
+                // The URL is a secret, and so is whatever repeats it.
+                Ok(Err(why)) => Err(format!("the heartbeat was not taken: {why}")),
+                Err(_) => Err("the heartbeat was not taken in time".to_owned()),
+            },
+        };
+        self.ports.board.heart_beats(Some(taken.is_ok()));
+        if let Err(why) = taken {
+            warn!("{why}");
         }
     }
 

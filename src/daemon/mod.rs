@@ -210,17 +210,25 @@ impl House<'_> {
         orders: &Arc<Orders>,
         operator_token: Option<Secret>,
     ) {
-        let receivers = self.config.clone();
+        let (receivers, policies) = (self.config.clone(), self.config.clone());
         let state = ApiState {
             board: self.ports.board.clone(),
             journal: self.ports.journal.clone(),
             clock: self.ports.clock.clone(),
             receivers: Arc::new(move || receivers.borrow().receivers.keys().cloned().collect()),
             sentence: crate::notify::text::sentence,
+            policies: Arc::new(move |app| {
+                policies.borrow().file_for(app).map(|(file, _)| file.clone())
+            }),
+            live: web::Live::default(),
             desk: Arc::new(desk::TaskDesk { orders: orders.clone(), ports: self.ports.clone() }),
             operator_token,
         };
-        let ends = self.ends();
+        let (ends, live) = (self.ends(), state.live.clone());
+        let ends = async move {
+            ends.await;
+            live.close();
+        };
         tasks.spawn(async move {
             web::serve(listener, web::router(state), ends).await.context("serve the API")
         });

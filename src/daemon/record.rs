@@ -76,6 +76,9 @@ impl AppTask {
         for event in events {
             self.told(event);
         }
+        if !events.is_empty() {
+            self.ports.board.recorded(&self.app);
+        }
         if !commit.outbox.is_empty() {
             self.mail.notify_one();
         }

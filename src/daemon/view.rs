@@ -198,6 +198,7 @@ fn blind(memory: &Memory) -> Option<String> {
     let platform = memory.platform_blind.iter().map(|blind| ("platform", blind));
     let sources = memory.blind.iter().map(|(source, blind)| match source {
         SourceName::Pages => ("metrics", blind),
+        SourceName::Probes => ("probes", blind),
         SourceName::Server(name) => (name.as_str(), blind),
     });
     let parts: Vec<String> =

@@ -135,6 +135,7 @@ fn sees(cx: &mut Context<'_>, round: &Round<'_>, source: &SourceName, wanted: bo
 fn readable(source: &SourceName) -> Reason {
     match source {
         SourceName::Pages => Reason::MetricsReadable,
+        SourceName::Probes => Reason::ProbesAnswered,
         SourceName::Server(name) => Reason::ServerReadable { server: name.clone() },
     }
 }
@@ -142,6 +143,7 @@ fn readable(source: &SourceName) -> Reason {
 fn unreadable(source: &SourceName, detail: String) -> Reason {
     match source {
         SourceName::Pages => Reason::MetricsUnreadable { detail },
+        SourceName::Probes => Reason::ProbesUnanswered { detail },
         SourceName::Server(name) => Reason::ServerUnreadable { server: name.clone(), detail },
     }
 }

@@ -67,6 +67,7 @@ fn machine(version: u64, digest: &str) -> Machine {
         cordoned: false,
         standby: false,
         has_services: false,
+        service_port: None,
         restart: None,
     }
 }

@@ -8,6 +8,7 @@ use super::{
     machine::{MachineState, Transition},
     observation::Oddity,
     policy::Kind,
+    probe::ProbeFailure,
 };
 
 /// What a threshold, or a release, looks like now. Never inferred from absent data.
@@ -163,6 +164,8 @@ pub enum Note {
     NoFreshResult,
     Troubled(Vec<Troubled>),
     Exits(Vec<Exits>),
+    /// Why probes failed, and how often: the most frequent first.
+    Probes(Vec<(ProbeFailure, u32)>),
     /// What an older version wrote into its history.
     #[serde(untagged)]
     Said(String),

@@ -303,6 +303,9 @@ pub struct Machine {
     pub standby: bool,
     /// Whether requests reach it through the platform's proxy.
     pub has_services: bool,
+    /// The port of its first service, inside the machine.
+    #[serde(default)]
+    pub service_port: Option<u16>,
     /// `None`: it does not say, which is the platform's `OnFailure`.
     pub restart: Option<RestartPolicy>,
 }
@@ -417,30 +420,17 @@ pub(crate) mod tests {
             cordoned: false,
             standby: false,
             has_services: false,
+            service_port: None,
             restart: None,
         }
     }
 
     #[test]
     fn the_names_of_states_come_back_as_they_were() {
-        for name in [
-            "created",
-            "started",
-            "stopped",
-            "suspended",
-            "failed",
-            "destroyed",
-            "launch_failed",
-            "creating",
-            "starting",
-            "restarting",
-            "updating",
-            "replacing",
-            "stopping",
-            "suspending",
-            "destroying",
-            "hibernating",
-        ] {
+        let names = "created started stopped suspended failed destroyed launch_failed creating \
+                     starting restarting updating replacing stopping suspending destroying \
+                     hibernating";
+        for name in names.split_whitespace() {
             assert_eq!(MachineState::parse(name).as_str(), name);
         }
         assert_eq!(MachineState::parse("replaced"), MachineState::Destroyed);

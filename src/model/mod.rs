@@ -13,6 +13,7 @@ pub mod name;
 pub mod observation;
 pub mod operator;
 pub mod policy;
+pub mod probe;
 pub mod reason;
 pub mod release;
 pub mod reply;
@@ -39,9 +40,10 @@ pub use observation::{
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
     Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule, Mode, NoData,
-    OnBreach, Policy, Promql, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy,
+    OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy,
     Threshold, ThresholdKind, WatchPolicy,
 };
+pub use probe::{ProbeFailure, ProbeMethod, ProbeRequest, Statuses};
 pub use reason::{HoldReason, MirrorTrouble, Obstacle, Reason};
 pub use release::{Release, ReleaseStatus};
 pub use reply::{Effect, Plan, PlannedRegion, Refusal, Reply};

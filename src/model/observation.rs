@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::{AppName, InstanceId, MachineId, Region},
     machine::Machine,
+    probe::{ProbeFailure, ProbeRequest},
     release::Release,
     selector::Selector,
     setup::Secrets,
@@ -22,17 +23,21 @@ use super::{
 pub enum SourceName {
     /// The machines' own metrics pages.
     Pages,
+    /// Requests that we make to the machines ourselves.
+    Probes,
     /// A metrics server, by its name in the configuration; `fly` is the platform's own.
     Server(String),
 }
 
 /// What no metrics server can be called.
 const PAGES: &str = "pages";
+const PROBES: &str = "probes";
 
 impl SourceName {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Pages => PAGES,
+            Self::Probes => PROBES,
             Self::Server(name) => name,
         }
     }
@@ -46,7 +51,11 @@ impl From<SourceName> for String {
 
 impl From<String> for SourceName {
     fn from(text: String) -> Self {
-        if text == PAGES { Self::Pages } else { Self::Server(text) }
+        match text.as_str() {
+            PAGES => Self::Pages,
+            PROBES => Self::Probes,
+            _ => Self::Server(text),
+        }
     }
 }
 
@@ -62,6 +71,9 @@ impl Origin {
     /// The machines' own pages.
     pub const PAGES: Self = Self { source: SourceName::Pages, every: Duration::ZERO };
 
+    /// Requests of our own.
+    pub const PROBES: Self = Self { source: SourceName::Probes, every: Duration::ZERO };
+
     /// A metrics server that reads its targets so often.
     pub fn server(name: &str, every: Duration) -> Self {
         Self { source: SourceName::Server(name.to_owned()), every }
@@ -70,7 +82,7 @@ impl Origin {
     /// ` from fly`, where it is not the machines' pages.
     pub fn told(&self) -> String {
         match &self.source {
-            SourceName::Pages => String::new(),
+            SourceName::Pages | SourceName::Probes => String::new(),
             SourceName::Server(name) => format!(" from {name}"),
         }
     }
@@ -96,6 +108,8 @@ pub enum Selection {
     Largest { gauge: Selector },
     /// The value of an expression, in which `$app` is the app's name.
     Value { expression: String },
+    /// How it answers a request.
+    Answer(ProbeRequest),
 }
 
 /// A selection under the name of the threshold that wants it.
@@ -152,6 +166,8 @@ pub struct Readings {
     pub unmatched: BTreeSet<String>,
     /// Thresholds that cannot be judged by this page, and why.
     pub oddities: BTreeMap<String, Oddity>,
+    /// Probes that failed, and why.
+    pub failures: BTreeMap<String, ProbeFailure>,
     /// What it counts belongs to a process that no list has confirmed yet: it is nobody's.
     pub unconfirmed: bool,
 }

@@ -9,6 +9,7 @@ use super::{
     ids::{AppName, Digest, Region},
     machine::ImageRef,
     observation::Origin,
+    probe::ProbeRequest,
     selector::Selector,
 };
 
@@ -62,6 +63,7 @@ pub enum Kind {
     Latency,
     Gauge,
     Promql,
+    Probe,
     Checks,
     Crashes,
 }
@@ -73,6 +75,7 @@ pub enum ThresholdKind {
     Latency(Latency),
     Gauge(Gauge),
     Promql(Promql),
+    Probe(Probe),
     Checks(Checks),
     Crashes(Crashes),
 }
@@ -119,6 +122,14 @@ pub struct Promql {
     pub max: f64,
     pub sustain: Duration,
     pub quorum: f64,
+    pub from: Origin,
+}
+
+/// Share of probes that fail, each of them a request that we make ourselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    pub request: ProbeRequest,
+    pub max: f64,
     pub from: Origin,
 }
 

@@ -259,6 +259,11 @@ pub enum Reason {
         detail: String,
     },
     MetricsReadable,
+    /// No machine can be reached with a request of ours.
+    ProbesUnanswered {
+        detail: String,
+    },
+    ProbesAnswered,
     /// A metrics server tells nothing.
     ServerUnreadable {
         server: String,

@@ -2,9 +2,11 @@
 //!
 //! Every source is behind one trait: it is told which machines there are and what is wanted of
 //! them, and answers with a sample per machine, or why it is blind. Sources are blind each by
-//! itself. `pages` reads the machines' own metrics pages, `servers` asks metrics servers.
+//! itself. `pages` reads the machines' own metrics pages, `servers` asks metrics servers, `probes`
+//! makes requests to the machines.
 
 pub mod pages;
+pub mod probes;
 pub mod servers;
 
 use async_trait::async_trait;

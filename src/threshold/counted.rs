@@ -19,7 +19,8 @@ use super::{
     signed,
 };
 use crate::model::{
-    Alone, Count, Evidence, Note, Oddity, Origin, Raised, Region, Since, Tally, Verdict,
+    Alone, Count, Evidence, Note, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally,
+    Verdict,
 };
 
 /// Blocks with events in them before anything is said for a release.
@@ -30,6 +31,8 @@ const AHEAD_MAX: f64 = 5.0;
 const AHEAD_SHARE_MAX: f64 = 0.01;
 /// What is ahead by less than this share of the events is fed with them: all of them were bad.
 const AHEAD_FED_SHARE: f64 = 0.05;
+/// Kinds of failures of probes that are told.
+const FAILURES_MAX: usize = 5;
 /// A share since it rose that is so many times that of the whole came late.
 const LATE_BY: f64 = 1.5;
 
@@ -75,6 +78,9 @@ pub struct Counted {
     /// The last blocks, for people.
     #[serde(default)]
     blocks: Blocks,
+    /// Why probes failed, and how often; the most frequent first.
+    #[serde(default)]
+    failures: Vec<(ProbeFailure, u32)>,
 }
 
 impl Counted {
@@ -98,6 +104,7 @@ impl Counted {
             apart: Apart::default(),
             risen_at: None,
             blocks: Blocks::default(),
+            failures: Vec::new(),
         }
     }
 
@@ -188,6 +195,16 @@ impl Counted {
         self.first.is_over();
         self.beside.begin_anew();
         self.risen_at = None;
+        self.failures.clear();
+    }
+
+    fn note_failure(&mut self, failure: ProbeFailure) {
+        if let Some((_, times)) = self.failures.iter_mut().find(|(known, _)| *known == failure) {
+            *times = times.saturating_add(1);
+        } else if self.failures.len() < FAILURES_MAX {
+            self.failures.push((failure, 1));
+        }
+        self.failures.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
     }
 
     /// Takes in one machine's count; `None`: it must not be fed to the detector.
@@ -233,6 +250,10 @@ impl Counted {
             let Some(fed) = self.reconcile(count) else { continue };
             self.detector.start(began);
             self.detector.add(fed.n, fed.k);
+            let failure = look.readings.and_then(|readings| readings.failures.get(name));
+            if let Some(failure) = failure {
+                self.note_failure(*failure);
+            }
             let region = &look.machine.region;
             self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
             let limit = (self.detector.p0(), self.detector.is_strict());
@@ -418,6 +439,14 @@ pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin
     match own {
         Own::Counted(counted) => counted.absorb(name, round, from),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Took::default(),
+    }
+}
+
+/// Why probes failed.
+pub(super) fn failures(own: &Own) -> &[(ProbeFailure, u32)] {
+    match own {
+        Own::Counted(counted) => &counted.failures,
+        Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => &[],
     }
 }
 

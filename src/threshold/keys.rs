@@ -7,8 +7,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{checks, crashes, gauge, latency, promql, ratio};
-use crate::model::{Kind, Origin, Selector, ThresholdKind};
+use super::{checks, crashes, gauge, latency, probe, promql, ratio};
+use crate::model::{Kind, Origin, Selector, Statuses, ThresholdKind};
 
 /// A share of requests below this is beyond what they can show.
 pub const SHARE_MIN: f64 = 1e-6;
@@ -97,6 +97,16 @@ pub enum Takes {
     Server,
     /// What a metrics server evaluates, with `$app` for the app.
     Expression,
+    /// A path of a request, with its query.
+    Path,
+    /// Statuses of an answer, by number or class; one, or a list.
+    Statuses,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Some text.
+    Text {
+        most: usize,
+    },
 }
 
 /// What holds when a key is not written.
@@ -105,6 +115,8 @@ pub enum Unsaid {
     /// It has to be; with what to write.
     Wrong(&'static str),
     Means(Value),
+    /// It may be left out; with what holds then.
+    Nothing(&'static str),
 }
 
 /// A value that is no selector.
@@ -125,6 +137,8 @@ pub struct Given {
     values: BTreeMap<&'static str, Value>,
     origin: Option<Origin>,
     expression: Option<(String, Duration)>,
+    texts: BTreeMap<&'static str, String>,
+    statuses: Vec<Statuses>,
 }
 
 impl Given {
@@ -146,6 +160,16 @@ impl Given {
         self.expression = Some((expression, looks_back));
     }
 
+    /// A path, or some text.
+    pub fn write(&mut self, key: &Key, text: String) {
+        self.texts.insert(key.name, text);
+    }
+
+    /// What an answer's status may be.
+    pub fn expect(&mut self, statuses: Vec<Statuses>) {
+        self.statuses = statuses;
+    }
+
     /// Takes out a selector that cannot be meant.
     pub fn drop_selector(&mut self, key: &Key) {
         self.selectors.remove(key.name);
@@ -157,6 +181,22 @@ impl Given {
 
     pub(super) fn expression(&self) -> Option<(&str, Duration)> {
         self.expression.as_ref().map(|(text, looks_back)| (text.as_str(), *looks_back))
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.texts.get(key).map(String::as_str)
+    }
+
+    /// Those that were written.
+    pub(super) fn statuses(&self) -> &[Statuses] {
+        &self.statuses
+    }
+
+    pub fn word(&self, key: &str) -> Option<&'static str> {
+        match self.values.get(key)? {
+            Value::Word(word) => Some(*word),
+            Value::Number(_) | Value::Span(_) | Value::Whole(_) | Value::Flag(_) => None,
+        }
     }
 
     pub(super) fn origin(&self) -> Origin {
@@ -200,6 +240,7 @@ impl Kind {
             Self::Latency => &latency::SCHEMA,
             Self::Gauge => &gauge::SCHEMA,
             Self::Promql => &promql::SCHEMA,
+            Self::Probe => &probe::SCHEMA,
             Self::Checks => &checks::SCHEMA,
             Self::Crashes => &crashes::SCHEMA,
         }
@@ -210,8 +251,11 @@ impl Kind {
         let schema = self.schema();
         let mut given = Given::default();
         for key in schema.keys {
-            let Unsaid::Means(value) = key.unsaid else { return None };
-            given.put(key, value);
+            match key.unsaid {
+                Unsaid::Means(value) => given.put(key, value),
+                Unsaid::Nothing(_) => {}
+                Unsaid::Wrong(_) => return None,
+            }
         }
         (schema.make)(&given)
     }

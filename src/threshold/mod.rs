@@ -22,6 +22,7 @@ pub mod keys;
 pub mod latency;
 mod onset;
 mod places;
+pub mod probe;
 pub mod promql;
 pub mod ratio;
 pub mod seen;
@@ -55,8 +56,15 @@ const NO_DATA_BREACH_AFTER: SignedDuration = SignedDuration::from_secs(60);
 pub const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Ratio, Self::Latency, Self::Gauge, Self::Promql, Self::Checks, Self::Crashes];
+    pub const ALL: [Self; 7] = [
+        Self::Ratio,
+        Self::Latency,
+        Self::Gauge,
+        Self::Promql,
+        Self::Probe,
+        Self::Checks,
+        Self::Crashes,
+    ];
 
     /// The configuration's word for it.
     pub fn as_str(self) -> &'static str {
@@ -65,6 +73,7 @@ impl Kind {
             Self::Latency => "latency",
             Self::Gauge => "gauge",
             Self::Promql => "promql",
+            Self::Probe => "probe",
             Self::Checks => "checks",
             Self::Crashes => "crashes",
         }
@@ -74,7 +83,7 @@ impl Kind {
     /// machines.
     pub fn reads_series(self) -> bool {
         match self {
-            Self::Ratio | Self::Latency | Self::Gauge | Self::Promql => true,
+            Self::Ratio | Self::Latency | Self::Gauge | Self::Promql | Self::Probe => true,
             Self::Checks | Self::Crashes => false,
         }
     }
@@ -82,7 +91,7 @@ impl Kind {
     /// Whether it counts events, which tell of a region by themselves.
     pub fn counts_events(self) -> bool {
         match self {
-            Self::Ratio | Self::Latency => true,
+            Self::Ratio | Self::Latency | Self::Probe => true,
             Self::Gauge | Self::Promql | Self::Checks | Self::Crashes => false,
         }
     }
@@ -90,7 +99,7 @@ impl Kind {
     /// Whether a breach with this share of bad counts means that the release hardly works at all.
     pub fn is_total(self, share: Option<f64>) -> bool {
         match self {
-            Self::Ratio => share.is_some_and(|share| share >= 0.5),
+            Self::Ratio | Self::Probe => share.is_some_and(|share| share >= 0.5),
             Self::Checks | Self::Crashes => true,
             Self::Latency | Self::Gauge | Self::Promql => false,
         }
@@ -99,7 +108,7 @@ impl Kind {
     /// Whether nearly all of its counts being bad means that nothing works any more.
     pub fn tells_outages(self) -> bool {
         match self {
-            Self::Ratio | Self::Checks => true,
+            Self::Ratio | Self::Probe | Self::Checks => true,
             Self::Latency | Self::Gauge | Self::Promql | Self::Crashes => false,
         }
     }
@@ -239,6 +248,7 @@ pub fn room(kind: &ThresholdKind) -> &dyn Room {
         ThresholdKind::Latency(latency) => latency,
         ThresholdKind::Gauge(gauge) => gauge,
         ThresholdKind::Promql(promql) => promql,
+        ThresholdKind::Probe(probe) => probe,
         ThresholdKind::Checks(checks) => checks,
         ThresholdKind::Crashes(crashes) => crashes,
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{checks, crashes, gauge, latency, ratio};
+use super::{checks, crashes, gauge, latency, probe, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
     model::{Alone, Evidence, Kind, NotFed, Note, Oddity, Raised, Tally, Unit},
@@ -44,6 +44,7 @@ pub fn phrase(evidence: &Evidence, control: &str) -> String {
         (Kind::Ratio, Some(share)) => ratio::says(evidence, share),
         (Kind::Latency, Some(share)) => latency::says(evidence, share),
         (Kind::Gauge | Kind::Promql, Some(value)) => gauge::says(evidence, value),
+        (Kind::Probe, Some(share)) => probe::says(evidence, share),
         (Kind::Checks, Some(_)) => checks::says(evidence),
         (Kind::Crashes, Some(_)) => crashes::says(evidence),
     };
@@ -114,6 +115,7 @@ pub fn remark(note: &Note, source: &str) -> String {
         Note::NoFreshResult => "no fresh result yet".to_owned(),
         Note::Troubled(troubled) => joined(troubled.iter().map(checks::trouble)),
         Note::Exits(exits) => joined(exits.iter().map(crashes::ended)),
+        Note::Probes(failures) => joined(failures.iter().map(probe::failed)),
         Note::Said(text) => text.clone(),
     }
 }

@@ -61,9 +61,11 @@ impl ThresholdState {
         self.rounds = self.rounds.saturating_add(1);
         self.unmatched = read.clone().all(|readings| readings.unmatched.contains(name));
         let has_data = match selection {
-            Selection::Share { .. } | Selection::Slow { .. } => read.any(|readings| {
-                readings.counts.get(name).is_some_and(|count: &Count| count.n > 0.0)
-            }),
+            Selection::Share { .. } | Selection::Slow { .. } | Selection::Answer(_) => {
+                read.any(|readings| {
+                    readings.counts.get(name).is_some_and(|count: &Count| count.n > 0.0)
+                })
+            }
             Selection::Largest { .. } | Selection::Value { .. } => {
                 read.any(|readings| readings.gauges.contains_key(name))
             }

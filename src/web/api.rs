@@ -23,6 +23,7 @@ use super::{
     operator::{
         self, ActProblem, ActRequest, ActView, HoldRequest, OrderError, OrderView, UnholdRequest,
     },
+    process::Process,
     view::{AppView, ErrorView, EventView, HistoryView, OrgView, RefusedView, ReleasesView},
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// How long the journal may take to answer a request.
-const JOURNAL_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const JOURNAL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long any request may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Events per page of history when none is asked for, and at most.
@@ -93,6 +94,7 @@ pub(super) fn routes(state: ApiState) -> Router {
         .route("/api/v1/apps/{app}/explain", get(explanation))
         .route("/api/v1/apps/{app}/{act}", post(act))
         .route("/api/v1/hold", post(hold).delete(unhold))
+        .merge(super::page::routes())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()) })
         .method_not_allowed_fallback(|| async {
             Refusal(
@@ -110,7 +112,7 @@ async fn within_deadline(request: Request, next: Next) -> Response {
         Ok(mut response) => {
             // Numbers of a moment; nobody may keep them.
             let value = HeaderValue::from_static("no-store");
-            response.headers_mut().insert(header::CACHE_CONTROL, value);
+            response.headers_mut().entry(header::CACHE_CONTROL).or_insert(value);
             response
         }
         Err(_) => late("the request").into_response(),
@@ -171,7 +173,7 @@ async fn own_metrics(State(state): State<ApiState>) -> Response {
         }
     };
     let status = state.board.status(state.clock.now());
-    let page = metrics::page(&status, &state.board.counters(), outbox.as_deref());
+    let page = metrics::page(&status, &state.board.counters(), Process::now(), outbox.as_deref());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
 

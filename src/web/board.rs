@@ -96,13 +96,20 @@ pub(super) struct Counters {
     /// The files hold a configuration that was refused.
     pub config_refused: bool,
     pub journal_failing: bool,
+    /// Whether the last heartbeat was withheld or not taken; `None`: nobody wants one.
+    pub heartbeat_failing: Option<bool>,
+    /// How long ago the app that was looked at least recently was looked at.
+    pub oldest_round: Option<Duration>,
     /// The action is a name in the source, so the set is bounded.
     pub calls: BTreeMap<(&'static str, CallOutcome), u64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    apps: BTreeMap<AppName, AppView>,
+    /// Shared with those who show them; the same as long as nothing changes.
+    apps: BTreeMap<AppName, Arc<AppView>>,
+    /// How many events of each app were recorded since the start.
+    told: BTreeMap<AppName, u64>,
     /// What is known of each app's releases.
     releases: BTreeMap<AppName, Vec<ReleaseView>>,
     /// What is held of the release that each app is dealing with.
@@ -182,6 +189,7 @@ impl Board {
         state.apps.retain(|app, _| apps.contains(app));
         state.explained.retain(|app, _| apps.contains(app));
         state.rounds.retain(|app, _| apps.contains(app));
+        state.told.retain(|app, _| apps.contains(app));
         state.journal.retain(|app, _| app.as_ref().is_none_or(|app| apps.contains(app)));
         state.expected = Some(apps);
         state.note_readiness();
@@ -212,6 +220,11 @@ impl Board {
         state.rounds.iter().map(|(app, at)| (app.clone(), at.elapsed())).collect()
     }
 
+    /// Notes whether the heartbeat was taken; `None`: nobody wants one.
+    pub fn heart_beats(&self, taken: Option<bool>) {
+        self.state().counters.heartbeat_failing = taken.map(|taken| !taken);
+    }
+
     /// Says whether the changed configuration was refused.
     pub fn config_refused(&self, refused: bool) {
         self.state().counters.config_refused = refused;
@@ -231,8 +244,27 @@ impl Board {
     pub fn publish(&self, view: AppView) {
         let mut state = self.state();
         state.rounds.insert(view.app.clone(), Instant::now());
-        state.apps.insert(view.app.clone(), view);
+        if state.apps.get(&view.app).is_none_or(|known| **known != view) {
+            state.apps.insert(view.app.clone(), Arc::new(view));
+        }
         state.note_readiness();
+    }
+
+    /// Notes that events of an app were recorded: what was read of its history is old.
+    pub fn recorded(&self, app: &AppName) {
+        let mut state = self.state();
+        let told = state.told.entry(app.clone()).or_default();
+        *told = told.wrapping_add(1);
+    }
+
+    /// Changes whenever events of an app were recorded.
+    pub(super) fn told(&self, app: &AppName) -> u64 {
+        self.state().told.get(app).copied().unwrap_or_default()
+    }
+
+    /// Every app as of its last round, in order. What did not change is the same.
+    pub(super) fn views(&self) -> Vec<Arc<AppView>> {
+        self.state().apps.values().cloned().collect()
     }
 
     /// Keeps what is known of an app's releases.
@@ -282,6 +314,7 @@ impl Board {
         let mut state = self.state();
         state.apps.remove(app);
         state.releases.remove(app);
+        state.told.remove(app);
         state.explained.remove(app);
         state.rounds.remove(app);
         if let Some(expected) = &mut state.expected {
@@ -345,6 +378,14 @@ impl Board {
 
     /// Everything, for `GET /api/v1/status`.
     pub fn status(&self, now: Timestamp) -> OrgView {
+        let mut view = self.headline(now);
+        let state = self.state();
+        view.apps = state.apps.values().map(|view| state.with_progress(view)).collect();
+        view
+    }
+
+    /// The same without the apps.
+    pub(super) fn headline(&self, now: Timestamp) -> OrgView {
         let Readiness { ready, reasons } = self.readiness();
         let state = self.state();
         OrgView {
@@ -364,11 +405,13 @@ impl Board {
                 error_regions: state.error_regions.clone(),
             },
             hold: state.held.clone().filter(|hold| hold.is_on(now)),
-            apps: state.apps.values().map(|view| state.with_progress(view)).collect(),
+            apps: Vec::new(),
         }
     }
 
     pub(super) fn counters(&self) -> Counters {
-        self.state().counters.clone()
+        let state = self.state();
+        let oldest = state.rounds.values().map(Instant::elapsed).max();
+        Counters { oldest_round: oldest, ..state.counters.clone() }
     }
 }

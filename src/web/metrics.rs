@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use super::{
     board::{Counters, RollbackOutcome},
-    view::{MirrorState, OrgView, Phase},
+    process::Process,
+    view::{MirrorState, OrgView, Phase, ProtectionLevel},
 };
 
 /// What a scraper is told the page is.
@@ -16,9 +17,11 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub(super) fn page(
     status: &OrgView,
     counters: &Counters,
+    process: Process,
     outbox: Option<&[(String, u64, u64)]>,
 ) -> String {
     let mut page = Page::default();
+    of_process(&mut page, process);
     daemon(&mut page, status, counters);
     apps(&mut page, status);
     totals(&mut page, counters);
@@ -33,6 +36,21 @@ pub(super) fn page(
         }
     }
     page.0
+}
+
+fn of_process(page: &mut Page, process: Process) {
+    let mut told = |name: &str, kind: &str, help: &str, value: Option<f64>| {
+        if let Some(value) = value {
+            page.family(name, kind, help);
+            page.sample(name, &[], value);
+        }
+    };
+    told("process_cpu_seconds_total", "counter", "Processor time used.", process.cpu_s);
+    let resident = process.resident_bytes.map(|bytes| bytes as f64);
+    told("process_resident_memory_bytes", "gauge", "Memory in use.", resident);
+    let files = process.open_files.map(|files| files as f64);
+    told("process_open_fds", "gauge", "Open files and sockets.", files);
+    told("process_start_time_seconds", "gauge", "When it was started.", process.started_s);
 }
 
 fn daemon(page: &mut Page, status: &OrgView, counters: &Counters) {
@@ -50,6 +68,22 @@ fn daemon(page: &mut Page, status: &OrgView, counters: &Counters) {
     page.count("waveoff_journal_failing", &[], u64::from(counters.journal_failing));
     page.family("waveoff_apps_watched", "gauge", "Apps that a policy names.");
     page.count("waveoff_apps_watched", &[], status.apps_watched as u64);
+    page.family(
+        "waveoff_heartbeat_failing",
+        "gauge",
+        "1 while the heartbeat is withheld, as something is stuck, or was not taken.",
+    );
+    if let Some(failing) = counters.heartbeat_failing {
+        page.count("waveoff_heartbeat_failing", &[], u64::from(failing));
+    }
+    if let Some(age) = counters.oldest_round {
+        page.family(
+            "waveoff_oldest_round_age_seconds",
+            "gauge",
+            "How long ago the app that was looked at least recently was looked at.",
+        );
+        page.sample("waveoff_oldest_round_age_seconds", &[], age.as_secs_f64());
+    }
     if let Some(lag) = status.feed.lag_s {
         page.family("waveoff_feed_lag_seconds", "gauge", "Age of the last machine feed reading.");
         page.sample("waveoff_feed_lag_seconds", &[], lag);
@@ -71,6 +105,26 @@ fn apps(page: &mut Page, status: &OrgView) {
     for app in &status.apps {
         let blind = if app.blind.is_some() { 1.0 } else { 0.0 };
         page.sample("waveoff_app_blind", &[("app", app.app.as_str())], blind);
+    }
+    page.family(
+        "waveoff_app_protected",
+        "gauge",
+        "1 while there is a release to go back to, for what is at least so bad.",
+    );
+    for app in &status.apps {
+        let level = app.protection.level;
+        for (failure, is) in [
+            ("total", level != ProtectionLevel::None),
+            ("partial", level == ProtectionLevel::Trusted),
+        ] {
+            let labels = [("app", app.app.as_str()), ("failure", failure)];
+            page.count("waveoff_app_protected", &labels, u64::from(is));
+        }
+    }
+    page.family("waveoff_app_operator_hold", "gauge", "1 while an operator holds the app.");
+    for app in &status.apps {
+        let held = u64::from(app.operator_hold.is_some());
+        page.count("waveoff_app_operator_hold", &[("app", app.app.as_str())], held);
     }
     page.family("waveoff_mirror_images", "gauge", "Trusted images by how their copies stand.");
     for app in status.apps.iter().filter(|app| !app.mirror.is_empty()) {

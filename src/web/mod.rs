@@ -1,4 +1,4 @@
-//! The HTTP side of the daemon: health, its own metrics, and a JSON API to read by.
+//! The HTTP side of the daemon: the status page, health, its own metrics, and a JSON API to read by.
 //!
 //! Everything served here is a copy: the daemon puts views on the [`Board`] after each round, and
 //! requests read them without waiting for a round. History comes from the journal. Operators
@@ -9,6 +9,9 @@ mod board;
 pub mod explain;
 mod metrics;
 pub mod operator;
+mod page;
+mod patience;
+mod process;
 mod releases;
 #[cfg(test)]
 mod tests;
@@ -22,17 +25,27 @@ use std::{
 };
 
 use axum::Router;
+use patience::Patient;
 use tokio::{net::TcpListener, sync::Notify};
 
 pub use api::out_of_order;
 pub use board::{Board, CallOutcome, Readiness, RollbackOutcome};
 pub use operator::{Desk, OrderError};
+pub use page::Live;
 pub use view::{AppView, Phase};
 
-use crate::{config::Secret, model::Event, ports::Clock, store::Journal};
+use crate::{
+    config::{PolicyFile, Secret},
+    model::{AppName, Event},
+    ports::Clock,
+    store::Journal,
+};
 
 /// How long requests in flight may take once the daemon is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Looks up the file of the policy in force for an app.
+pub type Policies = Arc<dyn Fn(&AppName) -> Option<PolicyFile> + Send + Sync>;
 
 /// What the handlers read from.
 #[derive(Clone)]
@@ -44,13 +57,17 @@ pub struct ApiState {
     pub receivers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The sentence a person reads for an event; given, so that text has one home.
     pub sentence: fn(&Event) -> String,
+    /// The file of the policy in force for an app.
+    pub policies: Policies,
+    /// What pages are made from, and who reads their changes.
+    pub live: Live,
     /// Carries out what operators order, and knows an app's releases.
     pub desk: Arc<dyn Desk>,
     /// What an operator has to show; `None`: no orders are taken.
     pub operator_token: Option<Secret>,
 }
 
-/// All routes: `/healthz`, `/readyz`, `/metrics` and `/api/v1/…`.
+/// All routes: the status page, `/healthz`, `/readyz`, `/metrics` and `/api/v1/…`.
 pub fn router(state: ApiState) -> Router {
     api::routes(state)
 }
@@ -66,7 +83,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let stopping = Arc::new(Notify::new());
     let told = Arc::clone(&stopping);
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let server = axum::serve(Patient::new(listener), router).with_graceful_shutdown(async move {
         shutdown.await;
         told.notify_one();
     });

@@ -126,11 +126,11 @@ impl Journal for Shelf {
     }
 }
 
-fn noon() -> Timestamp {
+pub(super) fn noon() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-fn view(app: &str, phase: Phase) -> AppView {
+pub(super) fn view(app: &str, phase: Phase) -> AppView {
     let evidence = Evidence {
         threshold: "5xx".to_owned(),
         kind: Kind::Ratio,
@@ -190,6 +190,8 @@ impl Served {
             clock: Clock::starting_at(noon()),
             receivers: Arc::new(|| vec!["idle".to_owned()]),
             sentence: |event| format!("it was {}", event.kind.as_str()),
+            policies: Arc::new(|_| None),
+            live: Live::default(),
             desk: Arc::new(Clerk),
             operator_token: Some(Secret::new("a-token-of-the-operator")),
         };

@@ -53,6 +53,22 @@ impl Phase {
         Self::Held,
     ];
 
+    /// The words for it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Learning => "learning",
+            Self::Steady => "steady",
+            Self::Deploying => "deploying",
+            Self::Baking => "baking",
+            Self::CountingDown => "counting down to a rollback",
+            Self::AwaitingApproval => "waiting for a yes to its rollback",
+            Self::RollingBack => "rolling back",
+            Self::Confirming => "confirming a region",
+            Self::RolledBack => "rolled back",
+            Self::Held => "held",
+        }
+    }
+
     /// The name in JSON and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

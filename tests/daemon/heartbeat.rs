@@ -34,5 +34,7 @@ async fn the_heartbeat_is_called_and_its_url_is_never_said() {
 
     // Then it is called; `end` searches everything for the URL's secret
     until("a heartbeat", s(80), async || (beats.load(Ordering::Relaxed) > 0).then_some(())).await;
+    let metrics = stage.get("/metrics").await.1;
+    assert!(metrics.contains("\nwaveoff_heartbeat_failing 0\n"), "{metrics}");
     stage.end().await;
 }

@@ -14,14 +14,19 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+#[expect(dead_code, reason = "shared with the tests of the page, which use all of it")]
+#[path = "../support/browser.rs"]
+mod browser;
 mod copying;
 mod endings;
 mod heartbeat;
 mod hook;
 mod input;
+mod monitoring;
 mod operator;
 mod page;
 mod platform;
+mod probes;
 mod process;
 mod receivers;
 #[path = "../support/registry.rs"]
@@ -31,4 +36,5 @@ mod rollback;
 mod servers;
 mod stage;
 mod start;
+mod status_page;
 mod wait;

@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// Two regions, one app that matters and one that is only there; v41 runs, v42 is good, and
-/// `errors` fails a third of its requests.
+/// `errors` fails a third of its requests,
+/// `hangs` answers none.
 pub const FLEET: &str = r#"
 organization = "acme"
 seed = 7
@@ -18,6 +19,7 @@ boot_s = 0.3
 replace_s = 0.2
 check_s = 0.2
 metrics_port = 0
+service_port = 0
 
 [[apps]]
 name = "api"
@@ -42,6 +44,10 @@ reference = "registry.fly.io/api:v42"
 [[images]]
 reference = "registry.fly.io/api:errors"
 behaviour = { error_share = 0.3 }
+
+[[images]]
+reference = "registry.fly.io/api:hangs"
+behaviour = { hang_share = 1.0 }
 
 [[images]]
 reference = "registry.fly.io/web:v7"

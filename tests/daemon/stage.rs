@@ -204,6 +204,11 @@ impl Stage {
         heard.push(process.err.text());
     }
 
+    /// Where the daemon's API and its page are.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// An answer of the daemon's API.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let response = self.client.get(format!("{}{path}", self.url)).send().await;
@@ -260,7 +265,8 @@ impl Stage {
     /// Ends the daemon as the platform does, and searches everything for secrets.
     pub async fn end(mut self) {
         if self.daemon.is_some() {
-            for path in ["/metrics", "/readyz", "/api/v1/status", "/api/v1/apps/api/history"] {
+            let api = ["/metrics", "/readyz", "/api/v1/status", "/api/v1/apps/api/history"];
+            for path in api.iter().chain(&["/", "/apps/api"]) {
                 self.get(path).await;
             }
             for arguments in [["status"].as_slice(), &["status", "--json"], &["history", "api"]] {

@@ -29,6 +29,7 @@ mod odd;
 mod orders;
 mod passing_causes;
 mod platform_at_work;
+mod probes;
 mod races;
 mod recovery;
 mod restoring;

@@ -20,7 +20,7 @@ use waveoff::{
     notify::{signing, text},
     ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
     sim::{Fleet, Sim, ports::SimPlatform},
-    sources::{pages::Scraper, servers::Servers},
+    sources::{pages::Scraper, probes::Prober, servers::Servers},
     store::{Journal, SqliteJournal},
     web::{AppView, Board},
 };
@@ -167,7 +167,8 @@ impl World {
             platform: mortal.clone() as Arc<dyn Platform>,
             sources: vec![
                 Arc::new(Scraper::new(platform.clone(), 16)),
-                Arc::new(Servers::new(platform, &self.config)),
+                Arc::new(Servers::new(platform.clone(), &self.config)),
+                Arc::new(Prober::new(platform, 64)),
             ],
             registry: mortal as Arc<dyn Registry>,
             notifier: self.inbox.clone(),

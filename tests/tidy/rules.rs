@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["model", "config", "ports"]),
     ("notify", &["model", "numbers", "threshold", "config", "ports"]),
     ("sim", &["model", "config", "ports"]),
-    ("web", &["model", "threshold", "config", "ports", "decide", "store", "notify"]),
+    ("web", &["model", "numbers", "threshold", "config", "ports", "decide", "store", "notify"]),
     (
         "daemon",
         &[

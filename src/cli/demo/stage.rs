@@ -31,7 +31,10 @@ use crate::{
         ShipOptions, Sim, fleet,
         serve::{self, Options},
     },
-    sources::pages::{CONCURRENCY, HttpPages, Scraper},
+    sources::{
+        pages::{CONCURRENCY, HttpPages, Scraper},
+        probes::{self, HttpProbes, Prober},
+    },
     store::SqliteJournal,
     web::{AppView, Board},
 };
@@ -119,7 +122,7 @@ impl Stage {
         // Another demo, or a served simulation, may have the usual port.
         let (metrics_port, port) =
             sim::reserve_port().context("find a free port for the metrics")?;
-        fleet.metrics_port = port;
+        (fleet.metrics_port, fleet.service_port) = (port, port);
         let sim = Sim::new(&fleet, Clock::system());
         let (platform_url, mut others) = open_platform(&sim).await?;
         let (hook_url, messages, receiving) = open_receiver(clock.clone()).await?;
@@ -142,7 +145,10 @@ impl Stage {
         let api_url = format!("http://{}", listener.local_addr()?);
         let ports = Ports {
             platform: Arc::new(Counted::new(fly.clone(), board.clone())),
-            sources: vec![Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY))],
+            sources: vec![
+                Arc::new(Scraper::new(Arc::new(HttpPages::new()?), CONCURRENCY)),
+                Arc::new(Prober::new(Arc::new(HttpProbes::default()), probes::CONCURRENCY)),
+            ],
             registry: fly,
             notifier: Arc::new(HttpNotifier::new(clock.clone())?),
             journal: Arc::new(journal),

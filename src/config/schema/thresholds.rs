@@ -115,6 +115,16 @@ fn shape(takes: Takes) -> Value {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
         Takes::Flag => json!({ "type": "boolean" }),
+        Takes::OneOf(words) => json!({ "enum": words }),
+        Takes::Path => json!({ "type": "string", "pattern": "^/" }),
+        Takes::Text { most } => json!({ "type": "string", "minLength": 1, "maxLength": most }),
+        Takes::Statuses => {
+            let class = json!({ "type": "string", "pattern": "^[1-5](xx|XX|[0-9]{2})$" });
+            let one = json!({ "type": "integer", "minimum": 100, "maximum": 599 });
+            let either = json!([class, one]);
+            let list = json!({ "type": "array", "minItems": 1, "items": { "anyOf": either } });
+            json!({ "anyOf": [class, one, list] })
+        }
     }
 }
 

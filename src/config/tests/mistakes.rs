@@ -3,7 +3,7 @@
 use super::*;
 
 /// A threshold file with one threshold, whose lines begin at line 4.
-fn threshold(lines: &str) -> String {
+pub(super) fn threshold(lines: &str) -> String {
     format!("apps = [\"web\"]\nuse = [\"checks\"]\n[[threshold]]\n{lines}")
 }
 
@@ -149,10 +149,7 @@ fn a_mirror_is_a_registry_and_a_repository() {
 fn what_does_not_exist_yet_is_refused_by_name() {
     for (text, want) in [
         (ratio("relative = { times = 1.5 }"), "6: threshold \"5xx\".relative: `relative` is not"),
-        (
-            threshold("name = \"p\"\nprobe = { path = \"/\" }"),
-            "5: threshold \"p\".probe: `probe` is",
-        ),
+        (threshold("name = \"p\"\nquery = \"x\""), "5: threshold \"p\".query: `query` is"),
     ] {
         let problems = Place::policy(&text).problems();
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -327,7 +324,7 @@ fn a_threshold_measures_exactly_one_thing() {
     each(&[
         (
             threshold("name = \"x\"\nmax = \"2%\""),
-            "3: threshold \"x\": measures nothing; give it one of ratio, latency, gauge, promql, checks or crashes",
+            "3: threshold \"x\": measures nothing; give it one of ratio, latency, gauge, promql, probe, checks or crashes",
         ),
         (
             threshold("name = \"x\"\ngauge = 'm'\nchecks = {}\nmax = 1"),

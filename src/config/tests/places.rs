@@ -224,7 +224,7 @@ fn metrics_servers_are_told_apart_and_keep_their_tokens_outside() {
         ),
         (
             format!("{ACME}[[metrics_server]]\nname = \"machine\"\n{url}"),
-            "3: metrics_server.name: `machine` means the machines' own metrics pages; give it another name",
+            "3: metrics_server.name: `machine` means what the machines tell themselves; give it another name",
         ),
         (
             server(&format!("{url}token_env = \"NOT_SET\"")),

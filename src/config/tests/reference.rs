@@ -40,6 +40,7 @@ fn reference() -> String {
         let default = match key.unsaid {
             Unsaid::Wrong(_) => "required".to_owned(),
             Unsaid::Means(value) => format!("`{}`", written(value)),
+            Unsaid::Nothing(then) => then.to_owned(),
         };
         let (kinds, takes) = (kinds.join(", "), takes(key.takes));
         text.push_str(&format!("| `{name}` | {kinds} | {takes} | {default} | {} |\n", key.doc));
@@ -53,9 +54,15 @@ fn form(schema: &Schema) -> String {
     let value = |key: &Key| match (key.unsaid, key.takes) {
         (Unsaid::Means(value), _) => written(value),
         (Unsaid::Wrong(_), Takes::Quantile { .. }) => "0.95".to_owned(),
+        (Unsaid::Wrong(_), Takes::Path) => "\"/healthz\"".to_owned(),
         (Unsaid::Wrong(_), _) => "SELECTOR".to_owned(),
+        (Unsaid::Nothing(_), _) => "…".to_owned(),
     };
-    let in_braces = schema.keys.iter().filter(|key| key.place == At::Braces);
+    // What may be left out besides its path is left out here.
+    let is_asked = schema.keys.iter().any(|key| key.takes == Takes::Path);
+    let in_braces = schema.keys.iter().filter(|key| {
+        key.place == At::Braces && (!is_asked || matches!(key.unsaid, Unsaid::Wrong(_)))
+    });
     let pairs: Vec<_> = in_braces.map(|key| format!("{} = {}", key.name, value(key))).collect();
     let is_evaluated = schema.keys.iter().any(|key| key.takes == Takes::Expression);
     if is_evaluated {
@@ -97,6 +104,12 @@ fn takes(takes: Takes) -> String {
         Takes::Machines => "share of the machines: more than 0, to 100%".to_owned(),
         Takes::Whole { least, most } => format!("whole number: {least} to {most}"),
         Takes::Flag => "`true` or `false`".to_owned(),
+        Takes::OneOf(words) => {
+            words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")
+        }
+        Takes::Path => "path, with a slash in front".to_owned(),
+        Takes::Statuses => "a class such as `\"2xx\"`, a number, or a list of them".to_owned(),
+        Takes::Text { most } => format!("text of 1 to {most} characters"),
         Takes::Expression => "PromQL or MetricsQL, with `$app`".to_owned(),
         Takes::Server => "`\"fly\"` or the name of a `[[metrics_server]]`".to_owned(),
         Takes::Source => {
@@ -126,6 +139,7 @@ fn file(schema: &Schema, one: &Key, value: Option<&str>) -> String {
         Takes::Quantile { .. } => "0.95",
         Takes::Latency { .. } | Takes::Amount => "\"1s\"",
         Takes::Expression => "'m{app=\"$app\"}'",
+        Takes::Path => "'/healthz'",
         _ => "'m'",
     };
     let pair = |key: &Key| {
@@ -157,6 +171,7 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
         let name = format!("{}.{}", schema.kind.as_str(), key.name);
         match key.unsaid {
             Unsaid::Wrong(_) => assert_eq!(read(None), None, "{name} is required"),
+            Unsaid::Nothing(_) => assert!(read(None).is_some(), "{name} may be left out"),
             Unsaid::Means(value) => {
                 assert!(read(None).is_some(), "{name} may be left out");
                 assert_eq!(read(Some(&written(value))), read(None), "{name}: said and unsaid");
@@ -183,6 +198,22 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
             Takes::Whole { least, most } => (
                 vec![least.to_string(), most.to_string()],
                 vec![(i64::from(least) - 1).to_string(), (most + 1).to_string()],
+            ),
+            Takes::OneOf(words) => (
+                words.iter().map(|word| format!("\"{word}\"")).collect(),
+                vec!["\"PUT\"".to_owned(), "1".to_owned()],
+            ),
+            Takes::Path => (
+                vec!["'/'".to_owned(), "'/a?b=c'".to_owned()],
+                vec!["'a'".to_owned(), "'http://x/y'".to_owned(), "'/a b'".to_owned()],
+            ),
+            Takes::Statuses => (
+                vec!["204".to_owned(), "'3xx'".to_owned(), "['2xx', 404]".to_owned()],
+                vec!["99".to_owned(), "'6xx'".to_owned(), "[]".to_owned(), "true".to_owned()],
+            ),
+            Takes::Text { most } => (
+                vec!["'a'".to_owned(), format!("'{}'", "ß".repeat(most))],
+                vec!["''".to_owned(), format!("'{}'", "a".repeat(most + 1)), "1".to_owned()],
             ),
             Takes::Flag => (vec!["true".to_owned()], vec!["1".to_owned()]),
             Takes::Expression => (

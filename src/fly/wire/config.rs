@@ -121,6 +121,13 @@ impl Config {
         self.services.as_array().is_some_and(|services| !services.is_empty())
     }
 
+    /// The port of its first service, inside the machine.
+    pub(crate) fn service_port(&self) -> Option<u16> {
+        let services = self.services.as_array().into_iter().flatten();
+        let mut ports = services.filter_map(|service| service.get("internal_port")?.as_u64());
+        ports.find_map(|port| u16::try_from(port).ok().filter(|port| *port > 0))
+    }
+
     /// When the platform starts it anew after an end; `None`: it does not say.
     pub(crate) fn restart(&self) -> Option<RestartPolicy> {
         match self.restart.get("policy")?.as_str()? {
@@ -197,7 +204,10 @@ mod tests {
 
     #[test]
     fn services_and_the_restart_policy_are_read() {
+        let ports = json!([{"internal_port": null}, {"internal_port": 8080}]);
+        assert_eq!(config(json!({"services": ports})).service_port(), Some(8080));
         let config = config(json!({"services": [{}], "restart": {"policy": "on-failure"}}));
+        assert_eq!(config.service_port(), None);
         assert!(config.has_services());
         assert_eq!(config.restart(), Some(RestartPolicy::OnFailure));
     }

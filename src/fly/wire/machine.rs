@@ -164,6 +164,7 @@ impl WireMachine {
             cordoned: self.cordoned,
             standby: config.is_standby(),
             has_services: config.has_services(),
+            service_port: config.service_port(),
             restart: config.restart(),
             metadata,
             id: MachineId::new(self.id),

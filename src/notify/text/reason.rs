@@ -4,7 +4,7 @@ use super::{drift, report};
 use crate::{
     model::{
         Alone, AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason,
-        Signed, Tally,
+        Signed, SourceName, Tally,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{cut, duration, share, share_limit, whole},
@@ -148,6 +148,10 @@ pub fn reason(reason: &Reason) -> String {
             format!("no machine's metrics can be read: {detail}")
         }
         Reason::MetricsReadable => "metrics can be read again".to_owned(),
+        Reason::ProbesUnanswered { detail } => {
+            format!("no machine can be reached with a probe: {detail}")
+        }
+        Reason::ProbesAnswered => "machines can be reached with probes again".to_owned(),
         Reason::ServerUnreadable { server, detail } => {
             format!("nothing can be read from {}: {detail}", server_name(server))
         }
@@ -352,6 +356,9 @@ pub fn obstacle(obstacle: &Obstacle) -> String {
         Obstacle::NothingUp => "none of its machines is started".to_owned(),
         Obstacle::Unread { machines, of } => {
             format!("the metrics of {machines} of its {of} started machines cannot be read")
+        }
+        Obstacle::SourceSilent { source: SourceName::Probes } => {
+            "no machine can be reached with a probe".to_owned()
         }
         Obstacle::SourceSilent { source } => {
             format!("nothing can be read from {}", server_name(source.as_str()))

@@ -155,6 +155,9 @@ pub struct Fleet {
     /// What happens, and when.
     #[serde(default)]
     pub script: Vec<Step>,
+    /// Port at which the machines serve requests; 0: as below.
+    #[serde(default = "service_port")]
+    pub service_port: u16,
     /// Port of the machines' metrics pages; 0: whoever serves them chooses one that is free.
     #[serde(default = "metrics_port")]
     pub metrics_port: u16,
@@ -203,6 +206,10 @@ fn metrics_every_s() -> f64 {
     15.0
 }
 
+fn service_port() -> u16 {
+    8080
+}
+
 fn metrics_port() -> u16 {
     9091
 }
@@ -234,6 +241,7 @@ impl Fleet {
             quirks: Quirks::default(),
             denied: Vec::new(),
             script: Vec::new(),
+            service_port: service_port(),
             metrics_port: metrics_port(),
             network: network(),
             apps: Vec::new(),

@@ -66,6 +66,8 @@ pub struct Behaviour {
     pub drain_s: f64,
     /// Share of requests answered with 500, from 0 to 1.
     pub error_share: f64,
+    /// Share of requests that are taken and never answered, from 0 to 1.
+    pub hang_share: f64,
     /// Share of requests that take `slow_ms` instead of 40 ms, from 0 to 1.
     pub slow_share: f64,
     pub slow_ms: f64,
@@ -102,6 +104,7 @@ impl Default for Behaviour {
             boot_s: 0.0,
             drain_s: 0.0,
             error_share: 0.0,
+            hang_share: 0.0,
             slow_share: 0.0,
             slow_ms: 800.0,
             crash_after_s: None,
@@ -123,6 +126,11 @@ impl Behaviour {
     /// Fails this share of the requests.
     pub fn errors(share: f64) -> Self {
         Self { error_share: share, ..Self::default() }
+    }
+
+    /// Takes this share of the requests and never answers them.
+    pub fn hanging(share: f64) -> Self {
+        Self { hang_share: share, ..Self::default() }
     }
 
     /// Answers this share of the requests slowly.
@@ -181,7 +189,12 @@ impl Behaviour {
 
     /// What is wrong with the numbers, with the key.
     pub(in crate::sim) fn problem(&self) -> Option<String> {
-        for (key, share) in [("error_share", self.error_share), ("slow_share", self.slow_share)] {
+        let shares = [
+            ("error_share", self.error_share),
+            ("hang_share", self.hang_share),
+            ("slow_share", self.slow_share),
+        ];
+        for (key, share) in shares {
             if !(0.0..=1.0).contains(&share) {
                 return Some(format!("{key} = {share}: a share is between 0 and 1"));
             }

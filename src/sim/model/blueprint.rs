@@ -12,8 +12,12 @@ use super::{
 };
 use crate::sim::fleet::{Autostop, FleetApp, Group};
 
-/// The port that machines serve their users on.
-const PORT: u16 = 8080;
+/// Where machines listen.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sim) struct Listens {
+    pub(in crate::sim) service: u16,
+    pub(in crate::sim) metrics: u16,
+}
 /// The name of a fleet's volumes, and where machines have them.
 const VOLUME: &str = "data";
 const MOUNTED_AT: &str = "/data";
@@ -34,7 +38,7 @@ impl Org {
             image: app.image.clone(),
             author: "dev@sim.test".to_owned(),
             created_at: self.now.checked_sub(UP_SINCE).unwrap_or(self.now),
-            definition: definition(app, &primary, self.metrics_port),
+            definition: definition(app, &primary, self.listens),
         };
         self.add_release(release);
         for group in app.all_groups() {
@@ -42,7 +46,7 @@ impl Org {
             for (machines, started) in counts {
                 for (region, count) in machines {
                     for _ in 0..*count {
-                        let config = config(app, &group, self.metrics_port, &primary);
+                        let config = config(app, &group, self.listens, &primary);
                         let config = self.mounted(app, &group, region, config);
                         self.place(&app.name, Placed::new(region, started, config));
                     }
@@ -74,7 +78,7 @@ impl Org {
             });
             let main = main.map(|machine| machine.id.clone()).unwrap_or_default();
             for _ in 0..*count {
-                let mut config = config(app, group, self.metrics_port, primary);
+                let mut config = config(app, group, self.listens, primary);
                 if let Some(fields) = config.as_object_mut() {
                     fields.insert("standbys".to_owned(), json!([main]));
                 }
@@ -102,14 +106,14 @@ fn check(group: &Group) -> Map<String, Value> {
     check.as_object().cloned().unwrap_or_default()
 }
 
-fn check_with_port(group: &Group) -> Map<String, Value> {
+fn check_with_port(group: &Group, port: u16) -> Map<String, Value> {
     let mut check = check(group);
-    check.insert("port".to_owned(), json!(PORT));
+    check.insert("port".to_owned(), json!(port));
     check
 }
 
 /// The app configuration of a fleet's app, as JSON.
-fn definition(app: &FleetApp, primary: &str, metrics_port: u16) -> Value {
+fn definition(app: &FleetApp, primary: &str, listens: Listens) -> Value {
     let groups = app.all_groups();
     let names = |wanted: &dyn Fn(&Group) -> bool| {
         let names: Vec<&str> =
@@ -127,7 +131,7 @@ fn definition(app: &FleetApp, primary: &str, metrics_port: u16) -> Value {
     set("processes", Value::Object(processes));
     if let Some(names) = names(&|group| group.services) {
         let mut service = json!({
-            "internal_port": PORT, "processes": names,
+            "internal_port": listens.service, "processes": names,
         });
         // One service stands for all of them.
         if let (Some(group), Some(fields)) =
@@ -151,12 +155,12 @@ fn definition(app: &FleetApp, primary: &str, metrics_port: u16) -> Value {
     }
     let is_bare = |group: &Group| !group.services && group.checks;
     if let (Some(names), Some(group)) = (names(&is_bare), groups.iter().find(|g| is_bare(g))) {
-        let mut check = check_with_port(group);
+        let mut check = check_with_port(group, listens.service);
         check.insert("processes".to_owned(), json!(names));
         set("checks", json!({"alive": check}));
     }
     if let Some(names) = names(&|group| group.metrics) {
-        set("metrics", json!([{"port": metrics_port, "path": "/metrics", "processes": names}]));
+        set("metrics", json!([{"port": listens.metrics, "path": "/metrics", "processes": names}]));
     }
     if let Some(names) = names(&|group| group.volume_gb > 0) {
         let mount = json!({"source": VOLUME, "destination": MOUNTED_AT, "processes": names});
@@ -184,7 +188,7 @@ fn definition(app: &FleetApp, primary: &str, metrics_port: u16) -> Value {
 }
 
 /// The configuration of a machine of a fleet's app.
-fn config(app: &FleetApp, group: &Group, metrics_port: u16, primary: &str) -> Value {
+fn config(app: &FleetApp, group: &Group, listens: Listens, primary: &str) -> Value {
     let mut config = json!({
         "image": app.image,
         "env": {"FLY_PROCESS_GROUP": group.name, "PRIMARY_REGION": primary},
@@ -207,7 +211,7 @@ fn config(app: &FleetApp, group: &Group, metrics_port: u16, primary: &str) -> Va
             Autostop::Suspend => json!("suspend"),
         };
         let mut service = json!({
-            "protocol": "tcp", "internal_port": PORT, "autostop": autostop,
+            "protocol": "tcp", "internal_port": listens.service, "autostop": autostop,
             "autostart": group.autostart,
             "ports": [{"port": 80, "handlers": ["http"]},
                       {"port": 443, "handlers": ["tls", "http"]}],
@@ -220,10 +224,11 @@ fn config(app: &FleetApp, group: &Group, metrics_port: u16, primary: &str) -> Va
         }
         fields.insert("services".to_owned(), json!([service]));
     } else if group.checks {
-        fields.insert("checks".to_owned(), json!({"alive": check_with_port(group)}));
+        fields
+            .insert("checks".to_owned(), json!({"alive": check_with_port(group, listens.service)}));
     }
     if group.metrics {
-        let metrics = json!({"port": metrics_port, "path": "/metrics"});
+        let metrics = json!({"port": listens.metrics, "path": "/metrics"});
         fields.insert("metrics".to_owned(), metrics);
     }
     config

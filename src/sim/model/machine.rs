@@ -204,6 +204,12 @@ impl Version {
         standbys.is_some_and(|standbys| !standbys.is_empty())
     }
 
+    /// The port of its first service.
+    pub(in crate::sim) fn service_port(&self) -> Option<u16> {
+        let port = self.config.get("services")?.get(0)?.get("internal_port")?.as_u64()?;
+        u16::try_from(port).ok()
+    }
+
     /// Whether users' requests can reach it.
     pub(in crate::sim) fn has_services(&self) -> bool {
         let services = self.config.get("services").and_then(Value::as_array);

@@ -5,6 +5,7 @@
 //! ports, the served platform and the tests all drive the same value.
 
 pub(super) mod advance;
+pub(super) mod answer;
 pub(super) mod behaviour;
 pub(super) mod blueprint;
 pub(super) mod change;

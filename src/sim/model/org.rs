@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     behaviour::Behaviour,
+    blueprint::Listens,
     deploy::{GateResult, Ship},
     image::Images,
     ledger::Entry,
@@ -103,7 +104,7 @@ pub struct Org {
     pub(in crate::sim) gates: VecDeque<GateResult>,
     pub(in crate::sim) traffic_until: Timestamp,
     pub(in crate::sim) traffic_due: Timestamp,
-    pub(in crate::sim) metrics_port: u16,
+    pub(in crate::sim) listens: Listens,
     network: Ipv4Addr,
     made: u32,
     apps_made: u32,
@@ -179,7 +180,7 @@ impl Org {
             gates: VecDeque::new(),
             traffic_until: now,
             traffic_due: now,
-            metrics_port: fleet.metrics_port,
+            listens: Listens { service: fleet.service_port, metrics: fleet.metrics_port },
             network: fleet.network,
             made: 0,
             apps_made: 0,

@@ -68,6 +68,12 @@ impl Org {
         Some(Counted { since: process.since, ok: process.ok, failed: process.failed })
     }
 
+    /// Whether a machine has its page there, readable or not.
+    pub(in crate::sim) fn has_page_at(&self, app: &str, id: &str, port: u16, path: &str) -> bool {
+        let page = self.machine(app, id).ok().and_then(|machine| machine.version.metrics());
+        page == Some((port, path.to_owned()))
+    }
+
     /// A machine's metrics page now; `None` while no process answers there.
     pub fn page(&self, app: &str, id: &str, path: &str) -> Option<String> {
         let machine = self.machine(app, id).ok()?;

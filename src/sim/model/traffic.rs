@@ -19,6 +19,8 @@ use super::{
 pub(super) const BEAT: Duration = Duration::from_millis(200);
 /// Beats in one advance at most, however long nobody looked.
 const BEATS_MAX: u32 = 5_000;
+/// Seconds after which a client gives a request up that is not answered.
+const GIVES_UP_S: f64 = 60.0;
 /// Seconds a request takes that is not slow.
 pub(super) const FAST_S: f64 = 0.04;
 
@@ -53,8 +55,11 @@ impl Org {
                 let behaviour = behaviour.on(&machine.region, &machine.version.config);
                 let Some(process) = &mut machine.process else { continue };
                 let arrived = arrivals(&mut process.carry, share * requests);
-                let (failed, slow) = serve(process, behaviour, arrived, to, &mut self.rng);
+                let hung = hangs(process, behaviour, arrived, to, &mut self.rng);
                 totals.requests += arrived;
+                totals.failed += hung;
+                let arrived = arrived - hung;
+                let (failed, slow) = serve(process, behaviour, arrived, to, &mut self.rng);
                 totals.failed += failed;
                 let slow = (slow, behaviour.slow_ms / 1000.0);
                 proxied::add(&mut machine.proxied, arrived, failed, slow);
@@ -138,6 +143,22 @@ fn arrivals(carry: &mut f64, requests: f64) -> u64 {
     whole as u64
 }
 
+/// How many requests a process takes and never answers: nothing counts them.
+fn hangs(
+    process: &Process,
+    behaviour: &Behaviour,
+    requests: u64,
+    at: Timestamp,
+    rng: &mut Rng,
+) -> u64 {
+    let is_itself = at >= later(process.runs_since, seconds(behaviour.after_s));
+    if is_itself && behaviour.hang_share > 0.0 {
+        rng.binomial(requests, behaviour.hang_share)
+    } else {
+        0
+    }
+}
+
 /// Serves requests with a process, and tells how many failed and how many were slow.
 fn serve(
     process: &mut Process,
@@ -162,7 +183,9 @@ fn serve(
 /// How long a request takes on the average.
 pub(super) fn seconds_of_a_request(behaviour: &Behaviour) -> f64 {
     let slow = behaviour.slow_share.clamp(0.0, 1.0);
-    (1.0 - slow) * FAST_S + slow * behaviour.slow_ms / 1000.0
+    let answered = (1.0 - slow) * FAST_S + slow * behaviour.slow_ms / 1000.0;
+    let hung = behaviour.hang_share.clamp(0.0, 1.0);
+    (1.0 - hung) * answered + hung * GIVES_UP_S
 }
 
 /// A count as a number with a fraction; counts stay far below 2^53.

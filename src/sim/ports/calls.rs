@@ -125,6 +125,8 @@ pub enum CallKind {
     Copy,
     /// A machine's metrics page.
     Page,
+    /// A request to a machine.
+    Probe,
     /// A query of the managed Prometheus.
     Query,
 }
@@ -146,7 +148,7 @@ impl CallKind {
             }
             Self::OpenRelease | Self::SetReleaseStatus => Some(Right::Ledger),
             Self::Presence => Some(Right::Registry),
-            Self::PresenceInMirror | Self::Copy | Self::Page | Self::Query => None,
+            Self::PresenceInMirror | Self::Copy | Self::Page | Self::Probe | Self::Query => None,
         }
     }
 }

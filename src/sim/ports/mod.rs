@@ -2,6 +2,7 @@
 //! without a socket, on the model's own clock.
 
 pub(super) mod calls;
+mod probes;
 mod servers;
 pub(super) mod view;
 

@@ -93,6 +93,7 @@ impl Org {
             cordoned: machine.cordoned,
             standby: version.is_standby(),
             has_services: version.has_services(),
+            service_port: version.service_port(),
             restart: match version.restart_policy().0 {
                 "no" => Some(RestartPolicy::No),
                 "always" => Some(RestartPolicy::Always),

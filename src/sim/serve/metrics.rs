@@ -1,4 +1,5 @@
-//! Metrics pages on the network: one small server per machine that has one.
+//! Machines on the network: one small server per port that a machine listens at, for its metrics page
+//! and for requests.
 //!
 //! Each machine listens on a loopback address of its own, so that all can use the same port, as
 //! they do on Fly. The set follows the fleet: servers open and close as machines come and go.
@@ -16,7 +17,10 @@ use futures_util::{StreamExt as _, stream};
 use tokio::net::TcpListener;
 
 use super::organization_json::MetricsSite;
-use crate::sim::{handle::Sim, model::page::PageKind};
+use crate::sim::{
+    handle::Sim,
+    model::{answer::Said, page::PageKind},
+};
 
 /// How often the fleet is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -42,7 +46,7 @@ pub async fn serve(sim: Sim) {
                 Err(error) => {
                     if !open.contains_key(&site) {
                         tracing::warn!(machine = site.machine, address = %site.address, %error,
-                            "a machine's metrics cannot be served");
+                            "a machine cannot be reached");
                     }
                     open.insert(site, None);
                 }
@@ -83,8 +87,12 @@ impl Drop for Server {
 }
 
 async fn page(State((sim, site)): State<(Sim, MetricsSite)>, request: Request) -> Response {
-    let Some(text) = sim.with(|org| org.page(&site.app, &site.machine, request.uri().path()))
-    else {
+    let (port, path) = (site.address.port(), request.uri().path());
+    let is_page = sim.with(|org| org.has_page_at(&site.app, &site.machine, port, path));
+    if !is_page {
+        return answer(&sim, &site, path).await;
+    }
+    let Some(text) = sim.with(|org| org.page(&site.app, &site.machine, path)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let plain = [("content-type", "text/plain; version=0.0.4")];
@@ -112,6 +120,22 @@ async fn page(State((sim, site)): State<(Sim, MetricsSite)>, request: Request) -
             half.truncate(HALF);
             let body = stream::iter([Ok(Bytes::from(half)), Err(io::Error::other("cut"))]);
             (plain, Body::from_stream(body)).into_response()
+        }
+    }
+}
+
+/// Any other request, as a user's or a probe's.
+async fn answer(sim: &Sim, site: &MetricsSite, path: &str) -> Response {
+    let port = site.address.port();
+    match sim.with(|org| org.say(&site.app, &site.machine, port, path)) {
+        Said::Answer { status, body, after } => {
+            tokio::time::sleep(after).await;
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+            (status, body).into_response()
+        }
+        Said::Nowhere | Said::Refused | Said::Nothing => {
+            tokio::time::sleep(SILENCE).await;
+            StatusCode::GATEWAY_TIMEOUT.into_response()
         }
     }
 }

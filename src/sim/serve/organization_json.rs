@@ -39,7 +39,7 @@ impl Sim {
     }
 }
 
-/// Where a machine's metrics are to be served.
+/// Where a machine is to answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MetricsSite {
     pub(super) address: SocketAddr,
@@ -120,13 +120,14 @@ impl Org {
         }))
     }
 
-    /// Where the metrics of running machines are to be served.
+    /// Where running machines are to answer: their metrics, and requests.
     pub(super) fn metrics_sites(&self) -> Vec<MetricsSite> {
         let running = self.machines.values().filter(|machine| machine.is_started());
         running
-            .filter_map(|machine| {
-                let (port, _) = machine.version.metrics()?;
-                Some(MetricsSite {
+            .flat_map(|machine| {
+                let metrics = machine.version.metrics().map(|(port, _)| port);
+                let service = machine.version.service_port().filter(|port| Some(*port) != metrics);
+                metrics.into_iter().chain(service).map(|port| MetricsSite {
                     address: SocketAddr::new(machine.address, port),
                     app: machine.app.clone(),
                     machine: machine.id.clone(),

@@ -56,7 +56,7 @@ pub fn wanted_names(wanted: &[Wanted]) -> BTreeSet<String> {
                 names.insert(gauge.metric.clone());
             }
             // A page evaluates nothing.
-            Selection::Value { .. } => {}
+            Selection::Value { .. } | Selection::Answer(_) => {}
         }
     }
     if !names.is_empty() {

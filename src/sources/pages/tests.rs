@@ -240,6 +240,7 @@ fn machine(id: &str) -> Machine {
         cordoned: false,
         standby: false,
         has_services: false,
+        service_port: None,
         restart: None,
     }
 }

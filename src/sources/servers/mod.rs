@@ -423,6 +423,7 @@ impl Asked {
                 count = self.tracks.count(app, id, began, until);
             }
             Selection::Largest { .. } => gauge = self.tracks.gauge(app, id, began),
+            Selection::Answer(_) => {}
             Selection::Value { .. } => {
                 let told = self.values.tell(app, id);
                 whole_app = told.is_some_and(|told| told.whole_app);
@@ -471,6 +472,7 @@ fn key(selection: &Selection) -> String {
         Selection::Slow { histogram, bound_s } => format!("{histogram} above {bound_s}"),
         Selection::Largest { gauge } => format!("largest {gauge}"),
         Selection::Value { expression } => format!("value of {expression}"),
+        Selection::Answer(request) => request.to_string(),
     }
 }
 

@@ -257,6 +257,7 @@ pub fn unknown_machine(id: &str, since: Timestamp) -> Machine {
         cordoned: false,
         standby: false,
         has_services: true,
+        service_port: None,
         restart: None,
     }
 }

@@ -67,6 +67,7 @@ fn machine(id: &str) -> Machine {
         started_at: Some(at(-1000)),
         updated_at: at(-1000),
         has_services: true,
+        service_port: None,
         ..crate::model::machine::tests::machine(MachineState::Started)
     }
 }

@@ -106,7 +106,7 @@ impl Tracks {
             Selection::Slow { histogram, bound_s } => slow(server, answer, histogram, *bound_s),
             Selection::Largest { gauge } => gauges(server, answer, gauge),
             // What is evaluated has values and no series.
-            Selection::Value { .. } => ByMachine::new(),
+            Selection::Value { .. } | Selection::Answer(_) => ByMachine::new(),
         };
         if by_machine.is_empty() && self.machines.is_empty() {
             self.nothing_since.get_or_insert(now);

@@ -104,7 +104,7 @@ impl<'a> Page<'a> {
                 let groups = self.histograms(name, histogram, *bound_s, reading);
                 (format!("{histogram} above {bound_s}"), groups)
             }
-            Selection::Value { .. } => return None,
+            Selection::Value { .. } | Selection::Answer(_) => return None,
             Selection::Largest { gauge } => {
                 self.gauge(name, gauge, reading);
                 return None;
@@ -142,7 +142,9 @@ impl<'a> Page<'a> {
                 Selection::Slow { histogram, .. } => {
                     vec![count_name(histogram), bucket_name(histogram)]
                 }
-                Selection::Largest { .. } | Selection::Value { .. } => return false,
+                Selection::Largest { .. } | Selection::Value { .. } | Selection::Answer(_) => {
+                    return false;
+                }
             };
             // A value that no counter can have tells nothing.
             let counts = |series: &&Series| metrics.contains(&series.name) && series.value >= 0.0;

@@ -1,0 +1,238 @@
+//! The list of all apps, worst first.
+
+use maud::{Markup, html};
+
+use super::{
+    ListQuery, acts,
+    live::{Overview, Row},
+    part::{self, Tone},
+    shell::{self, app_path, encoded},
+};
+use crate::{
+    model::{Mode, Verdict},
+    numbers,
+    web::{
+        Phase,
+        view::{AppView, ProtectionLevel},
+    },
+};
+
+/// Apps on a page: so many that few organizations have a second one.
+pub(super) const PER_PAGE: usize = 200;
+/// Longest explanation in a row, in characters.
+const WHY_MAX: usize = 140;
+/// Longest name that is looked for.
+const SOUGHT_MAX: usize = 100;
+/// From this on the change feed is old.
+const FEED_OLD_S: f64 = 15.0;
+
+/// Where an app stands in the list; the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Bad, and nothing is done until a person says so.
+    NeedsSomebody,
+    /// Bad, and being undone.
+    BeingUndone,
+    /// A threshold is exceeded.
+    Degraded,
+    /// Nothing can be seen.
+    Blind,
+    /// Over, and still to be looked at.
+    Undone,
+    /// Nothing would be done if it were bad.
+    Braked,
+    UnderWatch,
+    /// Nothing is trusted yet.
+    Learning,
+    Steady,
+}
+
+/// How bad it is.
+pub(super) fn rank(view: &AppView) -> Rank {
+    let breaches = view.evidence.iter().any(|one| one.verdict == Verdict::Breach);
+    match view.phase {
+        Phase::Held | Phase::AwaitingApproval => Rank::NeedsSomebody,
+        Phase::CountingDown | Phase::RollingBack | Phase::Confirming => Rank::BeingUndone,
+        Phase::Deploying | Phase::Baking | Phase::Learning if breaches => Rank::Degraded,
+        _ if view.blind.is_some() => Rank::Blind,
+        Phase::RolledBack => Rank::Undone,
+        _ if view.operator_hold.is_some() => Rank::Braked,
+        Phase::Deploying | Phase::Baking => Rank::UnderWatch,
+        Phase::Learning => Rank::Learning,
+        Phase::Steady => Rank::Steady,
+    }
+}
+
+fn tone(view: &AppView) -> Tone {
+    match rank(view) {
+        Rank::NeedsSomebody | Rank::BeingUndone | Rank::Degraded => Tone::Bad,
+        Rank::Blind | Rank::Undone | Rank::Braked => Tone::Warn,
+        Rank::UnderWatch | Rank::Learning | Rank::Steady => part::phase_tone(view.phase),
+    }
+}
+
+/// One app.
+pub(super) fn row(view: &AppView) -> Markup {
+    let worst = part::worst(view);
+    html! {
+        tr data-app=(view.app) {
+            th scope="row" { a href=(app_path(view.app.as_str())) { (view.app) } }
+            td { (part::badge(tone(view), view.phase.words())) " " (shell::lasting(view.since)) }
+            td.r { (part::release(view.release.as_ref())) }
+            td.k { (part::release(view.known_good.as_ref())) }
+            td.e {
+                @if let Some(worst) = worst {
+                    b { (worst.threshold) } " " (part::value(worst)) " of " (part::limit(worst))
+                    (part::bar(worst))
+                }
+            }
+            td.w { (why(view)) }
+        }
+    }
+}
+
+/// What a person has to know besides; the most urgent alone.
+fn why(view: &AppView) -> String {
+    let text = if let Some(hold) = &view.hold {
+        hold.clone()
+    } else if let Some(blind) = &view.blind {
+        format!("blind: {blind}")
+    } else if let Some(hold) = &view.operator_hold {
+        format!("held by {}: {}", hold.by, hold.reason)
+    } else if let Some(vetoed) = &view.vetoed {
+        format!("vetoed by {}", part::signed(vetoed))
+    } else if view.mode == Mode::Observe {
+        "observes only".to_owned()
+    } else if view.protection.level == ProtectionLevel::None {
+        "not protected yet".to_owned()
+    } else {
+        String::new()
+    };
+    numbers::cut(&text, WHY_MAX)
+}
+
+/// The rows of one page of the list, and how many there are in all.
+pub(super) struct Window<'o> {
+    pub(super) rows: Vec<&'o Row>,
+    pub(super) page: usize,
+    pub(super) pages: usize,
+    pub(super) found: usize,
+}
+
+pub(super) fn window<'o>(overview: &'o Overview, query: &ListQuery) -> Window<'o> {
+    let sought = query.q.as_deref().unwrap_or_default().trim().to_lowercase();
+    let phase = query.phase.as_deref().unwrap_or_default();
+    let wanted = |row: &&Row| {
+        (sought.is_empty() || row.view.app.as_str().to_lowercase().contains(&sought))
+            && (phase.is_empty() || row.view.phase.as_str() == phase)
+    };
+    let found: Vec<&Row> = overview.rows.iter().map(AsRef::as_ref).filter(wanted).collect();
+    let pages = found.len().div_ceil(PER_PAGE).max(1);
+    let page = query.page.unwrap_or(1).clamp(1, pages);
+    let rows = found.iter().skip((page - 1) * PER_PAGE).take(PER_PAGE).copied().collect();
+    Window { rows, page, pages, found: found.len() }
+}
+
+/// The whole page.
+pub(super) fn page(overview: &Overview, query: &ListQuery) -> Markup {
+    let shown = window(overview, query);
+    let body = html! {
+        main #main {
+            div #head { (head(overview, query)) }
+            form.seek role="search" {
+                label { "Find an app " input type="search" name="q" maxlength=(SOUGHT_MAX) value=[query.q.as_deref()]; }
+                @if let Some(phase) = &query.phase { input type="hidden" name="phase" value=(phase); }
+                button { "Find" }
+            }
+            table.apps {
+                caption.hidden { "Apps, worst first" }
+                thead {
+                    tr {
+                        @for name in ["App", "Phase", "Release", "Known good", "Evidence and limit", "Why"] {
+                            th scope="col" { (name) }
+                        }
+                    }
+                }
+                tbody #rows {
+                    @for row in &shown.rows { (shell::made(&row.html)) }
+                }
+            }
+            div #foot { (foot(&shown, query)) }
+            (acts::for_all(overview.headline.hold.is_some()))
+        }
+    };
+    let organization = &overview.headline.organization;
+    let stream = format!("/events{}", link(query, shown.page));
+    shell::document("All apps", organization, Some((&stream, &overview.mark())), &body)
+}
+
+/// How many apps are how, and what is wrong with the daemon itself.
+pub(super) fn head(overview: &Overview, query: &ListQuery) -> Markup {
+    let headline = &overview.headline;
+    let needy = overview.rows.iter().filter(|row| row.rank <= Rank::Degraded).count();
+    html! {
+        h1 data-needy=(needy) {
+            @match needy {
+                0 => { "Nothing is wrong" }
+                1 => { "1 app is in trouble" }
+                more => { (more) " apps are in trouble" }
+            }
+        }
+        @if let Some(hold) = &headline.hold {
+            p.note.warn { "Nothing is rolled back: every app is held by " (part::held_by(hold)) }
+        }
+        @if !headline.ready {
+            p.note.warn {
+                "Not ready yet"
+                @if let Some(what) = headline.waiting_for.first() { ": waits for " (what) }
+            }
+        }
+        @if headline.feed.lag_s.is_some_and(|lag| lag > FEED_OLD_S) {
+            p.note.warn {
+                "The platform's feed of changes was not read since "
+                @if let Some(at) = headline.feed.read_at { (shell::time(at)) }
+            }
+        }
+        nav.phases aria-label="Phases" {
+            a href="/" aria-current=[query.phase.is_none().then_some("page")] {
+                b { (overview.rows.len()) } " all"
+            }
+            @for (phase, count) in overview.phases.iter().rev() {
+                a .(part::phase_tone(*phase).class()) href={ "/?phase=" (phase.as_str()) }
+                    aria-current=[(query.phase.as_deref() == Some(phase.as_str())).then_some("page")] {
+                    b { (count) } " " (phase.words())
+                }
+            }
+        }
+    }
+}
+
+/// What is left out, and the way to it.
+pub(super) fn foot(shown: &Window<'_>, query: &ListQuery) -> Markup {
+    html! {
+        @if shown.found == 0 {
+            @if query.q.is_some() || query.phase.is_some() {
+                p { "No app is like that. " a href="/" { "Show all" } }
+            } @else {
+                p { "No app has had a round yet, or no policy names one." }
+            }
+        }
+        @if shown.pages > 1 {
+            nav.pages aria-label="Pages" {
+                @if shown.page > 1 { a rel="prev" href={ "/" (link(query, shown.page - 1)) } { "← worse" } }
+                span { "page " (shown.page) " of " (shown.pages) ", " (shown.found) " apps" }
+                @if shown.page < shown.pages { a rel="next" href={ "/" (link(query, shown.page + 1)) } { "better →" } }
+            }
+        }
+    }
+}
+
+fn link(query: &ListQuery, page: usize) -> String {
+    let mut link = format!("?page={page}");
+    for (name, value) in [("q", &query.q), ("phase", &query.phase)] {
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+            link.push_str(&format!("&{name}={}", encoded(value)));
+        }
+    }
+    link
+}

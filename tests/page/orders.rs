@@ -1,0 +1,103 @@
+//! Orders that are given from the page.
+
+use serde_json::json;
+
+use crate::{browser::Browser, looks::three, stage::TOKEN};
+
+#[tokio::test]
+async fn an_app_is_held_by_the_keyboard_alone() {
+    // Given an app's page
+    let (stage, browser) = (three().await, Browser::start().await);
+    browser.open(&format!("{}/apps/shop", stage.url)).await;
+
+    // When somebody opens the order with the keyboard, and gives a wrong token first
+    browser.tab_to("button[data-act=hold]").await;
+    browser.key("Enter").await;
+    browser.until("it is asked for", "document.getElementById('order').open").await;
+    browser.until("the token is first", "document.activeElement.name === 'token'").await;
+    browser.write("another-token-altogether").await;
+    browser.tab_to("input[name=reason]").await;
+    browser.write("a sale").await;
+    browser.tab_to("input[name=by]").await;
+    browser.write("dana").await;
+    browser.key("Enter").await;
+
+    // Then it is refused with the reason, and nothing was ordered
+    let said = "document.getElementById('order-answer').innerText";
+    browser.until("it is refused", &format!("{said}.includes('is not the daemon')")).await;
+    assert_eq!(stage.ordered(), [""; 0]);
+    let kept = browser.value("sessionStorage.length").await;
+    assert_eq!(kept, 0, "a wrong token is not kept");
+
+    // and with the right one it is done
+    browser.value("document.querySelector('input[name=token]').select()").await;
+    browser.value("document.querySelector('input[name=token]').focus()").await;
+    browser.write(TOKEN).await;
+    browser.key("Enter").await;
+    browser.until("it is done", &format!("{said} === 'Recorded by shop.'")).await;
+    assert_eq!(stage.ordered(), ["hold shop by dana: a sale"]);
+    browser.key("Escape").await;
+    browser.until("it is closed", "!document.getElementById('order').open").await;
+
+    // and the token is in this tab alone, and nowhere else
+    assert_eq!(browser.value("sessionStorage.getItem('waveoff-operator-token')").await, TOKEN);
+    let elsewhere = "document.cookie + JSON.stringify(localStorage) + location.href";
+    let elsewhere = browser.value(elsewhere).await;
+    assert!(!elsewhere.as_str().unwrap().contains(TOKEN), "{elsewhere}");
+}
+
+#[tokio::test]
+async fn a_rollback_by_hand_shows_its_plan_before_it_is_done() {
+    let (stage, browser) = (three().await, Browser::start().await);
+    browser.open(&format!("{}/apps/shop", stage.url)).await;
+    let token = format!("sessionStorage.setItem('waveoff-operator-token', {})", json!(TOKEN));
+    browser.value(&token).await;
+
+    // When somebody chooses a release and asks
+    browser.value("document.querySelector('button[data-act=rollback]').click()").await;
+    browser.value("document.querySelector('select[name=release]').value = 'v40'").await;
+    browser.value("document.getElementById('order-go').click()").await;
+
+    // Then nothing is done before it is said again
+    let go = "document.getElementById('order-go').innerText";
+    browser.until("the plan is there", &format!("{go} === 'Roll back now'")).await;
+    assert_eq!(stage.ordered(), ["rollback shop to v40, dry run true by an operator: "]);
+
+    // and another choice asks for another plan
+    let choose = "{ const one = document.querySelector('select[name=release]'); one.value = 'v41';
+        one.dispatchEvent(new Event('input', { bubbles: true })); }";
+    browser.value(choose).await;
+    assert_eq!(browser.value(go).await, "Show the plan");
+    browser.value("document.getElementById('order-go').click()").await;
+    browser.until("the plan is there", &format!("{go} === 'Roll back now'")).await;
+    browser.value("document.getElementById('order-go').click()").await;
+    let said = "document.getElementById('order-answer').innerText";
+    browser
+        .until(
+            "it is done",
+            &format!("{said} === 'it is done' && document.activeElement.id === 'order-close'"),
+        )
+        .await;
+    let last = stage.ordered().pop().unwrap();
+    assert_eq!(last, "rollback shop to v41, dry run false by an operator: ");
+    assert_eq!(stage.ordered().len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_said_and_everything_can_be_held_from_the_list() {
+    let (stage, browser) = (three().await, Browser::start().await);
+    let token = format!("sessionStorage.setItem('waveoff-operator-token', {})", json!(TOKEN));
+    browser.open(&format!("{}/apps/api", stage.url)).await;
+    browser.value(&token).await;
+    browser.value("document.querySelector('button[data-act=veto]').click()").await;
+    browser.value("document.getElementById('order-go').click()").await;
+    let said = "document.getElementById('order-answer').innerText";
+    browser.until("it is refused", &format!("{said} === 'there is nothing to veto'")).await;
+
+    browser.open(&stage.url).await;
+    browser.value("document.querySelector('button[data-act=hold]').click()").await;
+    browser.value("document.querySelector('input[name=reason]').value = 'an incident'").await;
+    browser.value("document.getElementById('order-go').click()").await;
+    browser.until("it is done", &format!("{said} === 'Recorded by no app yet.'")).await;
+    assert_eq!(stage.ordered().pop().unwrap(), "hold all by an operator: an incident");
+}
