@@ -24,6 +24,10 @@ use super::{
         self, ActProblem, ActRequest, ActView, HoldRequest, OrderError, OrderView, UnholdRequest,
     },
     process::Process,
+    receivers::{
+        self, DeliveriesView, LetterView, ReceiverView, ResendRequest, ResentView, TestRequest,
+        TestedView,
+    },
     view::{AppView, ErrorView, EventView, HistoryView, OrgView, RefusedView, ReleasesView},
 };
 use crate::{
@@ -69,7 +73,7 @@ impl From<JsonRejection> for Refusal {
 impl From<OrderError> for Refusal {
     fn from(error: OrderError) -> Self {
         let status = match error {
-            OrderError::NotWatched(_) => StatusCode::NOT_FOUND,
+            OrderError::NotWatched(_) | OrderError::NoReceiver(_) => StatusCode::NOT_FOUND,
             OrderError::NotNoted(_) | OrderError::NoAnswer(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, error.to_string())
@@ -94,6 +98,9 @@ pub(super) fn routes(state: ApiState) -> Router {
         .route("/api/v1/apps/{app}/explain", get(explanation))
         .route("/api/v1/apps/{app}/{act}", post(act))
         .route("/api/v1/hold", post(hold).delete(unhold))
+        .route("/api/v1/deliveries", get(deliveries))
+        .route("/api/v1/deliveries/resend", post(resend))
+        .route("/api/v1/receivers/{receiver}/test", post(test_receiver))
         .merge(super::page::routes())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()) })
         .method_not_allowed_fallback(|| async {
@@ -178,7 +185,55 @@ async fn own_metrics(State(state): State<ApiState>) -> Response {
 }
 
 async fn status(State(state): State<ApiState>) -> Json<OrgView> {
-    Json(state.board.status(state.clock.now()))
+    let mut view = state.board.status(state.clock.now());
+    view.receivers = receivers(&state).await;
+    Json(view)
+}
+
+/// How the receivers are; without what waits when the journal does not say it in time.
+async fn receivers(state: &ApiState) -> Vec<ReceiverView> {
+    let counts = match timeout(JOURNAL_DEADLINE, state.journal.outbox_counts()).await {
+        Ok(Ok(counts)) => Some(counts),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    receivers::views((state.receivers)(), counts, &state.board.receivers())
+}
+
+async fn deliveries(State(state): State<ApiState>) -> Result<Json<DeliveriesView>, Refusal> {
+    let (journal, most) = (&state.journal, receivers::LISTED_MAX);
+    let read = async {
+        let dead = journal.dead_letters(most).await?;
+        Ok::<_, StoreError>((dead, journal.waiting_letters(most).await?))
+    };
+    let (dead, waiting) =
+        timeout(JOURNAL_DEADLINE, read).await.map_err(|_| late("the journal"))??;
+    let letters = dead.into_iter().map(LetterView::from);
+    let letters = letters.chain(waiting.into_iter().map(LetterView::from)).collect();
+    Ok(Json(DeliveriesView { receivers: receivers(&state).await, letters }))
+}
+
+async fn resend(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    request: Result<Json<ResendRequest>, JsonRejection>,
+) -> Result<Json<ResentView>, Refusal> {
+    admit(&state, &headers)?;
+    let Json(request) = request?;
+    let resent = state.desk.resend(&request.receiver, request.message.as_deref()).await?;
+    Ok(Json(ResentView { resent }))
+}
+
+async fn test_receiver(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    name: Result<Path<String>, PathRejection>,
+    request: Result<Json<TestRequest>, JsonRejection>,
+) -> Result<Json<TestedView>, Refusal> {
+    admit(&state, &headers)?;
+    let (Path(name), Json(request)) = (name?, request?);
+    let by = operator::who(request.by.as_deref());
+    let why = state.desk.test(&name, &by).await?.err();
+    Ok(Json(TestedView { accepted: why.is_none(), why }))
 }
 
 async fn app(

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     explain::Explained,
+    receivers::Health,
     view::{AppView, FeedView, MirrorState, OrgView, ReleaseView},
 };
 use crate::{
@@ -108,6 +109,8 @@ pub(super) struct Counters {
 struct State {
     /// Shared with those who show them; the same as long as nothing changes.
     apps: BTreeMap<AppName, Arc<AppView>>,
+    /// How receivers took what was sent to them.
+    receivers: BTreeMap<String, Health>,
     /// How many events of each app were recorded since the start.
     told: BTreeMap<AppName, u64>,
     /// What is known of each app's releases.
@@ -228,6 +231,25 @@ impl Board {
     /// Says whether the changed configuration was refused.
     pub fn config_refused(&self, refused: bool) {
         self.state().counters.config_refused = refused;
+    }
+
+    /// Notes that a receiver took a message, or why it did not.
+    pub fn sent(&self, receiver: &str, at: Timestamp, outcome: Result<(), &str>) {
+        let mut state = self.state();
+        let health = state.receivers.entry(receiver.to_owned()).or_default();
+        match outcome {
+            Ok(()) => health.takes(at),
+            Err(why) => health.fails(at, why),
+        }
+    }
+
+    /// Forgets how receivers are that are not among these any more.
+    pub fn keep_receivers(&self, is_configured: impl Fn(&str) -> bool) {
+        self.state().receivers.retain(|name, _| is_configured(name));
+    }
+
+    pub(super) fn receivers(&self) -> BTreeMap<String, Health> {
+        self.state().receivers.clone()
     }
 
     /// Shows an operator's hold of every app, or that there is none.
@@ -405,6 +427,7 @@ impl Board {
                 error_regions: state.error_regions.clone(),
             },
             hold: state.held.clone().filter(|hold| hold.is_on(now)),
+            receivers: super::receivers::views(Vec::new(), None, &state.receivers),
             apps: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ pub mod operator;
 mod page;
 mod patience;
 mod process;
+pub mod receivers;
 mod releases;
 #[cfg(test)]
 mod tests;

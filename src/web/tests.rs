@@ -1,5 +1,7 @@
 //! The API as a client sees it: real requests to a served board.
 
+mod receivers;
+
 use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
@@ -15,7 +17,9 @@ use super::{
 use crate::{
     model::{Act, AppName, EventKind, Evidence, Kind, Mode, Order, Signed, Unit, Verdict},
     ports::PlatformError,
-    store::{Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp},
+    store::{
+        Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp, WaitingLetter,
+    },
 };
 
 /// Takes orders for `api`, and writes none down for `full`.
@@ -40,6 +44,18 @@ impl Desk for Clerk {
             "api" => Ok(Answer { done: act != Act::Unpin, text, facts: json!({ "effect": "x" }) }),
             "full" => Err(OrderError::NoAnswer(app)),
             _ => Err(OrderError::NotWatched(app)),
+        }
+    }
+
+    async fn resend(&self, receiver: &str, message: Option<&str>) -> Result<u64, OrderError> {
+        Ok(if receiver == "ops" { message.map_or(7, |_| 1) } else { 0 })
+    }
+
+    async fn test(&self, receiver: &str, _: &str) -> Result<Result<(), String>, OrderError> {
+        match receiver {
+            "ops" => Ok(Ok(())),
+            "chat" => Ok(Err("answered 404".to_owned())),
+            other => Err(OrderError::NoReceiver(other.to_owned())),
         }
     }
 
@@ -89,7 +105,29 @@ impl Journal for Shelf {
         unreachable!("reading only")
     }
     async fn dead_letters(&self, _: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        unreachable!("reading only")
+        let letter = DeadLetter {
+            receiver: "ops".to_owned(),
+            message_id: "m-1".to_owned(),
+            attempts: 40,
+            queued_at: noon(),
+            given_up_at: noon(),
+            reason: "not delivered within 24 h".to_owned(),
+        };
+        Ok(vec![letter])
+    }
+    async fn waiting_letters(&self, _: u32) -> Result<Vec<WaitingLetter>, StoreError> {
+        let letter = WaitingLetter {
+            receiver: "ops".to_owned(),
+            message_id: "m-2".to_owned(),
+            attempts: 3,
+            queued_at: noon(),
+            due_at: noon(),
+            reason: "answered 503".to_owned(),
+        };
+        Ok(vec![letter])
+    }
+    async fn revive(&self, _: &str, _: Option<&str>, _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!("the desk does it")
     }
     async fn load(&self, _: &AppName) -> Result<Option<StoredApp>, StoreError> {
         unreachable!("reading only")

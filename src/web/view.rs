@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::receivers::ReceiverView;
 pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -309,6 +310,9 @@ pub struct OrgView {
     /// An operator's hold of every app.
     #[serde(default)]
     pub hold: Option<OperatorHold>,
+    /// Who is told, and how that goes.
+    #[serde(default)]
+    pub receivers: Vec<ReceiverView>,
     pub apps: Vec<AppView>,
 }
 
