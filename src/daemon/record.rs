@@ -96,6 +96,7 @@ impl AppTask {
             | EventKind::MonitorJournal
             | EventKind::ImageMissing => error!(app = %self.app, event = name, "{text}"),
             EventKind::ReleaseDegraded
+            | EventKind::MachineSuspect
             | EventKind::ReleaseUntrusted
             | EventKind::RollbackStopped
             | EventKind::RollbackPaused

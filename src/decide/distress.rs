@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState, Context, Round,
     state::{Phase, RegionWork, Watch},
-    verdict, watch,
+    suspects, verdict, watch,
 };
 use crate::{
     model::{AppName, Distress, OrgContext, Policy, Region, Since, Tally, Verdict, Well},
@@ -116,10 +116,11 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
         // What it counted before is its past.
         .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
     let before = seen.looked_at;
-    watch::absorb(cx.policy, &mut seen, round, (None, &cx.memory.past.raised), cx.now);
+    watch::absorb(cx.policy, &mut seen, round, (None, &cx.memory.past), cx.now);
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, is_suspicious(&seen), cx.now);
+    suspects::tell(cx, &mut seen);
     cx.memory.vigil.watch = Some(seen);
     if let Some(from) = before {
         cx.memory.vigil.serve(cx.policy, round, from);

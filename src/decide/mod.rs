@@ -26,6 +26,7 @@ pub mod rollback;
 mod setup;
 mod sight;
 pub mod state;
+mod suspects;
 pub mod trust;
 mod verdict;
 mod voucher;

@@ -222,6 +222,9 @@ pub struct Watch {
     pub untrusted_told: bool,
     /// Breaches of thresholds that only alert, of which people were told.
     pub alerted: BTreeSet<String>,
+    /// Machines that fail alone, of which people were told.
+    #[serde(default)]
+    pub apart: BTreeSet<MachineId>,
     /// The numbers as of the last round.
     pub evidence: Vec<Evidence>,
     /// What the ledger said of it last.

@@ -310,6 +310,7 @@ mod setups;
 mod sight;
 mod stage;
 mod steps;
+mod suspects;
 mod trusting;
 mod vouchers;
 mod vouching;

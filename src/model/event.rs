@@ -28,6 +28,8 @@ pub enum EventKind {
     ReleaseUntrusted,
     #[serde(rename = "release.degraded")]
     ReleaseDegraded,
+    #[serde(rename = "machine.suspect")]
+    MachineSuspect,
     #[serde(rename = "rollback.planned")]
     RollbackPlanned,
     #[serde(rename = "rollback.started")]
@@ -78,12 +80,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ReleaseDetected,
         Self::ReleaseTrusted,
         Self::ReleaseBaked,
         Self::ReleaseUntrusted,
         Self::ReleaseDegraded,
+        Self::MachineSuspect,
         Self::RollbackPlanned,
         Self::RollbackStarted,
         Self::RollbackPaused,
@@ -116,6 +119,7 @@ impl EventKind {
             Self::ReleaseBaked => "release.baked",
             Self::ReleaseUntrusted => "release.untrusted",
             Self::ReleaseDegraded => "release.degraded",
+            Self::MachineSuspect => "machine.suspect",
             Self::RollbackPlanned => "rollback.planned",
             Self::RollbackStarted => "rollback.started",
             Self::RollbackPaused => "rollback.paused",
@@ -160,6 +164,7 @@ impl EventKind {
             | Self::ReleaseBaked
             | Self::ReleaseUntrusted
             | Self::ReleaseDegraded
+            | Self::MachineSuspect
             | Self::OperatorOrder
             | Self::MonitorBlind
             | Self::MonitorRecovered
@@ -352,6 +357,7 @@ impl Event {
             | EventKind::ImageMissing
             | EventKind::ImageNotMirrored
             | EventKind::ImageMixed
+            | EventKind::MachineSuspect
             | EventKind::ConfigRejected
             | EventKind::ConfigWarning => Severity::Warning,
             EventKind::ReleaseDetected

@@ -111,6 +111,18 @@ pub struct Exits {
     pub ends: u32,
 }
 
+/// One machine that fails while its equals serve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alone {
+    pub machine: MachineId,
+    pub region: Region,
+    /// What it counted since it fails, as far as that is known.
+    pub counted: Tally,
+    /// Equals that were clearly well then, and what all others counted.
+    pub beside: f64,
+    pub rest: Tally,
+}
+
 /// Why a threshold has no verdict, or what tripped it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,6 +152,12 @@ pub enum Note {
     InRegion {
         region: Region,
     },
+    /// A share: the whole is within its limit, and this series, whose numbers these are, is not.
+    InSeries {
+        series: String,
+    },
+    /// A share: this machine fails alone, and is left out.
+    Apart(Alone),
     /// A gauge: above its bound for this long, on so many machines.
     Above {
         machines: u32,
@@ -230,6 +248,14 @@ impl Evidence {
     /// The measured share of bad events, when there were any events.
     pub fn share(&self) -> Option<f64> {
         (self.total > 0.0).then(|| self.bad / self.total)
+    }
+
+    /// The series whose numbers these are, where a part breaches alone.
+    pub fn series(&self) -> Option<&str> {
+        match &self.note {
+            Some(Note::InSeries { series }) => Some(series),
+            _ => None,
+        }
     }
 
     /// The share of bad events since it is bad.

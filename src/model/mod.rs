@@ -24,7 +24,7 @@ pub mod setup;
 
 pub use event::{Event, EventKind, Severity};
 pub use evidence::{
-    Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Verdict,
+    Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Verdict,
 };
 pub use freeze::{Calendar, Freeze};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
@@ -35,7 +35,7 @@ pub use machine::{
 pub use name::{Named, Unresolved};
 pub use observation::{
     Count, Distress, MachineSample, Observation, Oddity, OrgContext, Origin, Readings, Selection,
-    Since, SourceName, Want, Wanted, Well,
+    Since, SourceName, Want, Wanted, Well, busiest, series_name,
 };
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{

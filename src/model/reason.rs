@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::{Note, Raised, Tally},
+    evidence::{Alone, Note, Raised, Tally},
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
     observation::SourceName,
     operator::Signed,
@@ -108,6 +108,11 @@ pub enum Reason {
     /// These thresholds breach, and may not cause a rollback.
     OnlyAlerts {
         thresholds: Vec<String>,
+    },
+    /// One machine fails while its equals serve: it is left out of what is judged.
+    FailsAlone {
+        threshold: String,
+        alone: Alone,
     },
     /// The policy observes: what would be done is said, and not done.
     ObservesOnly,

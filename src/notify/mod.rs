@@ -121,6 +121,7 @@ fn matters(event: &Event) -> bool {
         | EventKind::ImageMissing
         | EventKind::ImageNotMirrored
         | EventKind::ImageMixed
+        | EventKind::MachineSuspect
         | EventKind::ConfigRejected
         | EventKind::ConfigReloaded
         | EventKind::ConfigWarning => true,

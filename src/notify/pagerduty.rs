@@ -100,6 +100,7 @@ fn incident(event: &Event) -> Option<(Action, About)> {
         | EventKind::ImageMissing
         | EventKind::ImageNotMirrored
         | EventKind::ImageMixed
+        | EventKind::MachineSuspect
         | EventKind::ConfigWarning => return None,
     };
     Some(one)

@@ -62,6 +62,7 @@ fn symbol(kind: EventKind) -> &'static str {
         | EventKind::RollbackRegionConfirmed => ":white_check_mark:",
         EventKind::RollbackPlanned | EventKind::RollbackStarted => ":leftwards_arrow_with_hook:",
         EventKind::ReleaseDegraded
+        | EventKind::MachineSuspect
         | EventKind::ReleaseUntrusted
         | EventKind::HoldPlaced
         | EventKind::RollbackPaused

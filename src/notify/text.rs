@@ -56,6 +56,7 @@ pub fn sentence(event: &Event) -> String {
             text.numbers(event, Verdict::Breach);
             text.reason(event);
         }
+        EventKind::MachineSuspect => text.said(event, "one of its machines fails alone"),
         EventKind::RollbackPlanned => {
             text.push(match event.mode {
                 Some(Mode::Observe) => "would be rolled back (observing only)",
@@ -137,6 +138,7 @@ fn head(event: &Event) -> String {
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
+        | EventKind::MachineSuspect
         | EventKind::HoldPlaced
         | EventKind::HoldCleared
         | EventKind::OperatorOrder

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Case, Look, Onset, Own, Round, Took,
+    apart::Apart,
     beside::Beside,
     blocks::Blocks,
     detect::{
@@ -15,10 +16,13 @@ use super::{
     },
     onset::First,
     places::{Found, Places},
+    probe::Failures,
+    series::{self, Series},
     signed,
 };
 use crate::model::{
-    Count, Evidence, Note, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally, Verdict,
+    Alone, Count, Evidence, Note, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally,
+    Verdict,
 };
 
 /// Blocks with events in them before anything is said for a release.
@@ -29,8 +33,6 @@ const AHEAD_MAX: f64 = 5.0;
 const AHEAD_SHARE_MAX: f64 = 0.01;
 /// What is ahead by less than this share of the events is fed with them: all of them were bad.
 const AHEAD_FED_SHARE: f64 = 0.05;
-/// Kinds of failures of probes that are told.
-const FAILURES_MAX: usize = 5;
 /// A share since it rose that is so many times that of the whole came late.
 const LATE_BY: f64 = 1.5;
 
@@ -43,6 +45,9 @@ pub struct Counted {
     /// The same region by region, and where a breach was found.
     #[serde(default)]
     places: Places,
+    /// The same series by series, where that is asked for.
+    #[serde(default)]
+    series: Series,
     #[serde(default)]
     found: Option<Found>,
     /// The limit in force is not the written one.
@@ -67,15 +72,18 @@ pub struct Counted {
     control: Tally,
     #[serde(default)]
     beside: Beside,
+    /// Machines one by one, and the one that fails alone.
+    #[serde(default)]
+    apart: Apart,
     /// When the share rose above its limit, as the alarm saw it.
     #[serde(default)]
     risen_at: Option<Timestamp>,
     /// The last blocks, for people.
     #[serde(default)]
     blocks: Blocks,
-    /// Why probes failed, and how often; the most frequent first.
+    /// Why probes failed.
     #[serde(default)]
-    failures: Vec<(ProbeFailure, u32)>,
+    failures: Failures,
 }
 
 impl Counted {
@@ -88,6 +96,7 @@ impl Counted {
             odd: None,
             detector: RatioDetector::new(share, strict),
             places: Places::default(),
+            series: Series::default(),
             found: None,
             raised: None,
             detecting_since: now,
@@ -96,9 +105,10 @@ impl Counted {
             regions: BTreeMap::new(),
             control: Tally::default(),
             beside: Beside::default(),
+            apart: Apart::default(),
             risen_at: None,
             blocks: Blocks::default(),
-            failures: Vec::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -119,6 +129,11 @@ impl Counted {
     /// Whether the newest counts are clearly above the limit.
     pub(super) fn is_suspicious(&self) -> bool {
         self.recent.is_above(self.detector.p0())
+    }
+
+    /// The machine that fails alone, and is left out.
+    pub(super) fn alone(&self) -> Option<&Alone> {
+        self.apart.alone()
     }
 
     /// What the known-good release beside it shows of the same breach, where it fails as well.
@@ -161,6 +176,10 @@ impl Counted {
                 .places
                 .get(region)
                 .map_or((&self.detector, &self.recent), |one| (&one.detector, &one.recent)),
+            Some(Found::Alone(series)) => self
+                .series
+                .get(series)
+                .map_or((&self.detector, &self.recent), |one| (&one.detector, &one.recent)),
             Some(Found::Whole) | None => (&self.detector, &self.recent),
         }
     }
@@ -169,20 +188,12 @@ impl Counted {
         self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
         self.detector.start(now);
         self.places.begin_anew();
+        self.series.begin_anew();
         self.found = None;
         self.first.is_over();
         self.beside.begin_anew();
         self.risen_at = None;
-        self.failures.clear();
-    }
-
-    fn note_failure(&mut self, failure: ProbeFailure) {
-        if let Some((_, times)) = self.failures.iter_mut().find(|(known, _)| *known == failure) {
-            *times = times.saturating_add(1);
-        } else if self.failures.len() < FAILURES_MAX {
-            self.failures.push((failure, 1));
-        }
-        self.failures.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+        self.failures = Failures::default();
     }
 
     /// Takes in one machine's count; `None`: it must not be fed to the detector.
@@ -206,16 +217,26 @@ impl Counted {
         Some(fed)
     }
 
-    fn absorb(&mut self, name: &str, round: &Round<'_>, origin: &Origin) -> Took {
+    fn absorb(
+        &mut self,
+        name: &str,
+        round: &Round<'_>,
+        (origin, by): (&Origin, &[String]),
+    ) -> Took {
         let mut took = Took::default();
         let (mut release, mut control) = (Tally::default(), Tally::default());
         let pages = round.on.iter().filter_map(|look| look.readings);
         self.odd = pages.filter_map(|page| page.oddities.get(name)).next().cloned();
+        self.apart.look(round.on, self.detector.p0());
         for look in round.on {
             let Some(count) = look.readings.and_then(|readings| readings.counts.get(name)) else {
                 continue;
             };
             if count.since == Since::ProcessStart && !look.past_counts {
+                continue;
+            }
+            self.apart.add(look.machine, round.now, count.n, count.k.min(count.n));
+            if self.apart.has(look.machine) {
                 continue;
             }
             let started = look.machine.started_at.unwrap_or(look.machine.updated_at);
@@ -225,12 +246,15 @@ impl Counted {
             self.detector.add(fed.n, fed.k);
             let failure = look.readings.and_then(|readings| readings.failures.get(name));
             if let Some(failure) = failure {
-                self.note_failure(*failure);
+                self.failures.note(*failure);
             }
             let region = &look.machine.region;
             self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
             let limit = (self.detector.p0(), self.detector.is_strict());
             self.places.add(region, (began, round.now), fed, limit);
+            if let Some(parts) = series::of(look, name).filter(|_| !by.is_empty()) {
+                self.series.add(parts, round.now, limit);
+            }
             if count.since == Since::LastScrape {
                 release.add(fed.n, fed.k);
             }
@@ -248,13 +272,29 @@ impl Counted {
                 control.add(count.n, count.k);
             }
         }
-        let settings = round.policy.settings_for(origin);
+        let mut settings = round.policy.settings_for(origin);
+        let each = (!by.is_empty()).then_some(settings);
+        if each.is_some() {
+            settings = series::of_whole(&settings);
+        }
+        self.series.compare(name, round);
         self.compare(round, &settings, (release, control));
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
         // Its first block begins with its first process, not with the first look.
         took.closed = self.detector.is_started() && self.close_if_due(&settings, round.now);
+        if let Some(each) = each {
+            self.series.close(round.now, &each);
+            self.found = self.found.take().or_else(|| self.series.found(&each).map(Found::Alone));
+        }
+        if took.closed
+            && self.found.is_some()
+            && self.apart.set(round.on, self.detector.p0(), round.now)
+        {
+            // It is judged without that machine, as if it had never been.
+            self.begin_anew(round.now);
+        }
         if self.found.is_some() && self.risen_at.is_none() {
             let (_, recent) = self.accused();
             self.risen_at = recent.rose_at(self.detector.p0()).or(Some(round.now));
@@ -298,6 +338,11 @@ impl Counted {
         } else {
             self.beside.interrupt(round.now, settings);
         }
+    }
+
+    /// What its series were under what ran before.
+    pub(super) fn remember_series(&mut self, past: &BTreeMap<String, Tally>) {
+        self.series.remember(past);
     }
 
     /// A detector's stakes are spread over one horizon; a release that is still watched after it,
@@ -386,8 +431,21 @@ impl Counted {
         // Events may have come of which no block is complete yet: that is little, and not nothing.
         let undecided = self.raw.n > 0.0 && evidence.verdict == Verdict::Inconclusive;
         evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
-        if let Some(Found::In(region)) = &self.found {
-            evidence.note = Some(Note::InRegion { region: region.clone() });
+        if let Some(alone) = self.alone() {
+            evidence.note = Some(Note::Apart(alone.clone()));
+        }
+        match &self.found {
+            Some(Found::In(region)) => {
+                evidence.note = Some(Note::InRegion { region: region.clone() });
+            }
+            Some(Found::Alone(series)) => {
+                let one = self.series.get(series);
+                evidence.ln_odds = one.and_then(|one| one.detector.ln_odds());
+                evidence.control = one.and_then(series::One::control);
+                evidence.last_blocks.clear();
+                evidence.note = Some(Note::InSeries { series: series.clone() });
+            }
+            Some(Found::Whole) | None => {}
         }
     }
 }
@@ -398,7 +456,12 @@ pub(super) fn fits(own: &Own, question: &str, (share, strict): (f64, bool)) -> b
         if counted.detector.judges(counted.limit(share), strict) && counted.question == question)
 }
 
-pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin) -> Took {
+pub(super) fn absorb(
+    name: &str,
+    own: &mut Own,
+    round: &Round<'_>,
+    from: (&Origin, &[String]),
+) -> Took {
     match own {
         Own::Counted(counted) => counted.absorb(name, round, from),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Took::default(),
@@ -408,7 +471,7 @@ pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin
 /// Why probes failed.
 pub(super) fn failures(own: &Own) -> &[(ProbeFailure, u32)] {
     match own {
-        Own::Counted(counted) => &counted.failures,
+        Own::Counted(counted) => counted.failures.all(),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => &[],
     }
 }
@@ -420,54 +483,18 @@ pub(super) fn onset(own: &Own) -> Onset {
     }
 }
 
-pub(super) fn judge(own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
-    evidence.ln_odds_needed = Some(RatioDetector::needed(case.policy.settings().alpha));
+pub(super) fn judge(own: &Own, case: &Case<'_>, by: &[String], evidence: &mut Evidence) {
+    let mut settings = case.policy.settings();
     if let Own::Counted(counted) = own {
         counted.judge(evidence);
+        if matches!(counted.found, Some(Found::Alone(_))) {
+            settings = series::of_each(&settings);
+        } else if !by.is_empty() {
+            settings = series::of_whole(&settings);
+        }
     }
+    evidence.ln_odds_needed = Some(RatioDetector::needed(settings.alpha));
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counted() -> Counted {
-        Counted::new("bad / total".to_owned(), (0.02, false), Timestamp::UNIX_EPOCH)
-    }
-
-    fn count(n: f64, k: f64) -> Count {
-        Count { n, k, since: Since::LastScrape }
-    }
-
-    #[test]
-    fn a_swapped_pair_is_inconsistent_before_anything_is_decided_by_it() {
-        let mut state = counted();
-        let fed: Vec<_> = [(0.0, 40.0), (1.0, 38.0), (0.0, 41.0)]
-            .map(|(n, k)| state.reconcile(&count(n, k)))
-            .into_iter()
-            .flatten()
-            .collect();
-        assert!(state.inconsistent && fed.is_empty(), "{fed:?}");
-        assert_eq!(state.raw, Tally { n: 1.0, k: 119.0 });
-    }
-
-    #[test]
-    fn a_page_that_counts_a_bad_event_a_moment_early_is_no_contradiction() {
-        let mut state = counted();
-        for _ in 0..100 {
-            assert!(state.reconcile(&count(10.0, 11.0)).is_some());
-            assert!(state.reconcile(&count(10.0, 9.0)).is_some());
-        }
-        assert!(!state.inconsistent);
-    }
-
-    #[test]
-    fn sums_beyond_all_numbers_are_left_out_and_the_state_can_be_read_again() {
-        let mut state = counted();
-        for _ in 0..3 {
-            state.reconcile(&count(f64::MAX, 0.0));
-        }
-        let text = serde_json::to_string(&state).unwrap();
-        assert_eq!(serde_json::from_str::<Counted>(&text).unwrap(), state);
-    }
-}
+mod tests;

@@ -39,6 +39,8 @@ pub struct Places(BTreeMap<Region, Place>);
 pub enum Found {
     Whole,
     In(Region),
+    /// One series, by its name.
+    Alone(String),
 }
 
 impl Places {

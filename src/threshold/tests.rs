@@ -15,7 +15,9 @@ mod down;
 mod exits;
 mod expressions;
 mod gauges;
+mod hosts;
 mod places;
+mod series;
 mod words;
 
 fn at(second: i64) -> Timestamp {

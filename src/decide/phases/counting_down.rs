@@ -9,7 +9,7 @@ use super::{
     super::{
         Context, Round, door, images, later, sight,
         state::{Phase, Watch},
-        verdict, voucher,
+        suspects, verdict, voucher,
     },
     hold, look_again,
 };
@@ -62,7 +62,7 @@ pub(super) fn counting_down(
         return times.counts(watch);
     }
     if verdict::overall(&watch.evidence) != Verdict::Breach {
-        cx.tell(EventKind::RollbackStopped, &watch, Reason::Recovered);
+        cx.tell(EventKind::RollbackStopped, &watch, suspects::why_well(&watch));
         watch.recovers(cx.now);
         return Phase::Watching(watch);
     }

@@ -6,7 +6,7 @@ use super::{
     super::{
         Context, Round, door, images, sight,
         state::{Phase, Rollback, Watch},
-        verdict, watch,
+        suspects, verdict, watch,
     },
     look_again,
 };
@@ -46,7 +46,8 @@ pub(super) fn held(
         return Phase::Held { watch, reason, since };
     }
     if verdict::overall(&watch.evidence) != Verdict::Breach {
-        clear_hold(&watch, cx, Reason::Recovered);
+        let why = suspects::why_well(&watch);
+        clear_hold(&watch, cx, why);
         watch.registry_told = false;
         watch.recovers(cx.now);
         return Phase::Watching(watch);

@@ -4,7 +4,7 @@ use super::{
     super::{
         Context, Round, door, rollback, sight,
         state::{self, Phase, Watch},
-        trust, verdict,
+        suspects, trust, verdict,
     },
     look_again,
 };
@@ -14,6 +14,7 @@ pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Roun
     look_again(&mut watch, cx, round);
     sight::notices_unmatched(cx, &mut watch);
     alert(&mut watch, cx);
+    suspects::tell(cx, &mut watch);
     match verdict::overall(&watch.evidence) {
         Verdict::Breach if sight::unseen(cx, &watch.evidence).is_some() => Phase::Watching(watch),
         // The others are heard first.

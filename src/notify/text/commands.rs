@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 
 use super::sentence;
-use crate::model::{AppName, Event, EventKind, HoldReason, Mode, Reason, event::ReleaseInfo};
+use crate::model::{
+    Alone, AppName, Event, EventKind, HoldReason, Mode, Reason, event::ReleaseInfo,
+};
 
 /// What a command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Purpose {
     Undo,
     /// Do it after all.
     GoOn,
+    /// Put right what is broken.
+    Repair,
 }
 
 impl Purpose {
@@ -27,6 +31,7 @@ impl Purpose {
             Self::Stop => "stop",
             Self::Undo => "undo",
             Self::GoOn => "go_on",
+            Self::Repair => "repair",
         }
     }
 
@@ -36,6 +41,7 @@ impl Purpose {
             Self::Stop => "Stop it",
             Self::Undo => "Undo it",
             Self::GoOn => "Go on",
+            Self::Repair => "Put it right",
         }
     }
 }
@@ -90,6 +96,10 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
             Some(Reason::Held { hold }) => after_hold(event, app, hold),
             _ => Vec::new(),
         },
+        EventKind::MachineSuspect => match &event.reason {
+            Some(Reason::FailsAlone { alone, .. }) => restarts(app, alone),
+            _ => Vec::new(),
+        },
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
         | EventKind::ReleaseBaked
@@ -110,6 +120,20 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
         | EventKind::ConfigReloaded
         | EventKind::ConfigWarning => Vec::new(),
     }
+}
+
+/// A restart first; a copy, which comes up on another host, if that does not help.
+fn restarts(app: &AppName, Alone { machine, region, .. }: &Alone) -> Vec<(Purpose, String)> {
+    vec![
+        (Purpose::Repair, format!("fly machine restart {machine} --app {app}")),
+        (
+            Purpose::Repair,
+            format!(
+                "fly machine clone {machine} --region {region} --app {app} && \
+                 fly machine destroy --force {machine} --app {app}"
+            ),
+        ),
+    ]
 }
 
 /// What can be done about a hold.

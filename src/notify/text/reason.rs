@@ -3,8 +3,8 @@
 use super::{drift, report};
 use crate::{
     model::{
-        AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason, Signed,
-        SourceName,
+        Alone, AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason,
+        Signed, SourceName, Tally,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{cut, duration, share, share_limit, whole},
@@ -49,6 +49,7 @@ pub fn reason(reason: &Reason) -> String {
         Reason::OnlyAlerts { thresholds } => {
             format!("{} only alerts: nothing is done", thresholds.join(", "))
         }
+        Reason::FailsAlone { threshold, alone } => fails_alone(threshold, alone),
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
         Reason::CountsDown { seconds, together, unvouched: true } if together.is_empty() => {
             format!(
@@ -244,6 +245,21 @@ fn of_the_daemon(reason: &Reason) -> Option<String> {
         _ => return None,
     };
     Some(text)
+}
+
+/// A machine that is left out of what is judged.
+fn fails_alone(threshold: &str, alone: &Alone) -> String {
+    let Alone { machine, region, counted, rest, .. } = alone;
+    let of = |one: &Tally| {
+        let all = share(one.share().unwrap_or_default());
+        format!("{all} ({} of {})", whole(one.k), whole(one.n))
+    };
+    format!(
+        "{machine} in {region}: {threshold} {}, those beside it {}. It is left out, and nothing is undone; if a \
+         restart does not help, replace it: its host may be to blame",
+        of(counted),
+        of(rest)
+    )
 }
 
 /// A metrics server as people know it.

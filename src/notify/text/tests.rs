@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    AppName, Exits, Kind, MachineFailure, MachineReport, MirrorTrouble, Note, Obstacle, Reason,
-    RegionStage, ReleaseVersion, Signed, Trouble, Troubled, Unit, Wait,
+    Alone, AppName, Exits, Kind, MachineFailure, MachineReport, MirrorTrouble, Note, Obstacle,
+    Reason, RegionStage, ReleaseVersion, Signed, Tally, Trouble, Troubled, Unit, Wait,
 };
 
 fn release(version: u64) -> ReleaseInfo {
@@ -89,6 +89,16 @@ fn event(kind: EventKind) -> Event {
         EventKind::ReleaseDegraded => {
             event.evidence = errors;
             event.after_s = Some(14.0);
+        }
+        EventKind::MachineSuspect => {
+            let alone = Alone {
+                machine: "148e".into(),
+                region: "iad".into(),
+                counted: Tally { n: 1000.0, k: 310.0 },
+                beside: 5.0,
+                rest: Tally { n: 5000.0, k: 25.0 },
+            };
+            event.reason = Some(Reason::FailsAlone { threshold: "5xx".to_owned(), alone });
         }
         EventKind::RollbackPlanned => {
             event.mode = Some(Mode::Observe);
@@ -217,6 +227,8 @@ fn every_kind_has_its_sentence() {
       api v42: not protected: nothing of this app is trusted or baked yet, so a bad release would not be undone: the metrics of 2 of its 6 started machines cannot be read.
     release.degraded
       api v42: degraded after 14 s: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
+    machine.suspect
+      api v42: one of its machines fails alone: 148e in iad: 5xx 31.0 % (310 of 1000), those beside it 0.5 % (25 of 5000). It is left out, and nothing is undone; if a restart does not help, replace it: its host may be to blame.
     rollback.planned
       api v42 → v41: would be rolled back (observing only): 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
     rollback.started
@@ -277,6 +289,7 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
     waveoff: baked.
     waveoff: not protected.
     waveoff: degraded.
+    waveoff: one of its machines fails alone.
     waveoff: will be rolled back.
     waveoff: rolling back.
     waveoff: rollback paused.

@@ -125,7 +125,7 @@ pub fn is_far_above(k: f64, expected: f64) -> bool {
 
 /// The probability of at most `k` events where `expected` are (Poisson; the normal approximation
 /// where there are many).
-fn at_most(k: f64, expected: f64) -> f64 {
+pub fn at_most(k: f64, expected: f64) -> f64 {
     if expected > 50.0 {
         // The tail below 2.33 standard deviations is one in 100.
         let deviations = (k + 0.5 - expected) / expected.sqrt();

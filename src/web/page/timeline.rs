@@ -131,6 +131,7 @@ fn tone(kind: EventKind) -> Tone {
         | EventKind::ImageMissing
         | EventKind::ImageNotMirrored
         | EventKind::ImageMixed
+        | EventKind::MachineSuspect
         | EventKind::ConfigRejected
         | EventKind::ConfigWarning => Tone::Warn,
         EventKind::ReleaseDetected | EventKind::RollbackStarted | EventKind::RollbackResumed => {

@@ -1,0 +1,153 @@
+//! One machine that fails while its equals serve: its host is to blame, or its disk, and not what it
+//! runs. It is set apart: the release is judged without it, and people are told.
+//!
+//! Its equals are machines of the same release and group; at least two of them have to be clearly well,
+//! one of these in its region, and none may fail as well. A second machine that fails is not set apart:
+//! then it is the release.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Look,
+    detect::recent::{Recent, at_most},
+    machines,
+    onset::is_bad,
+};
+use crate::model::{Alone, InstanceId, Machine, MachineId, Tally};
+
+/// What a machine counted fades by half in so many seconds.
+const HALF_S: f64 = 30.0;
+/// Machines whose counts are remembered.
+const MACHINES_MAX: usize = 500;
+/// Equals that have to be clearly well, and how seldom one may look so although it is as bad.
+const WELL_MIN: usize = 2;
+const BY_CHANCE: f64 = 0.01;
+
+/// What each machine of a release counted lately, and the one that is set apart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Apart {
+    machines: BTreeMap<MachineId, Fading>,
+    one: Option<Suspect>,
+}
+
+/// Counts that fade.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Fading {
+    at: Timestamp,
+    tally: Tally,
+}
+
+/// The machine that is set apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Suspect {
+    alone: Alone,
+    instance: InstanceId,
+    recent: Recent,
+}
+
+impl Fading {
+    fn add(&mut self, now: Timestamp, n: f64, k: f64) {
+        self.fade(now);
+        self.tally.add(n, k);
+    }
+
+    fn fade(&mut self, now: Timestamp) {
+        let age = now.duration_since(self.at).as_secs_f64().max(0.0);
+        let left = (-age / HALF_S).exp2();
+        self.tally = Tally { n: self.tally.n * left, k: self.tally.k * left };
+        self.at = now;
+    }
+}
+
+impl Apart {
+    /// What one machine counted in the round of `now`.
+    pub fn add(&mut self, machine: &Machine, now: Timestamp, n: f64, k: f64) {
+        if !self.machines.contains_key(&machine.id) && self.machines.len() >= MACHINES_MAX {
+            return;
+        }
+        let fresh = Fading { at: now, tally: Tally::default() };
+        self.machines.entry(machine.id.clone()).or_insert(fresh).add(now, n, k);
+        if let Some(one) = self.one.as_mut().filter(|one| one.alone.machine == machine.id)
+            && n > 0.0
+        {
+            one.recent.add(now, n, k);
+            one.alone.counted.add(n, k);
+        }
+    }
+
+    /// Whether this machine's counts are left out.
+    pub fn has(&self, machine: &Machine) -> bool {
+        self.one
+            .as_ref()
+            .is_some_and(|one| one.alone.machine == machine.id && one.instance == machine.instance)
+    }
+
+    /// Which one that is, and what it shows.
+    pub fn alone(&self) -> Option<&Alone> {
+        self.one.as_ref().map(|one| &one.alone)
+    }
+
+    /// Forgets machines that are gone, and takes back the one that is well again or was replaced.
+    pub fn look(&mut self, on: &[Look<'_>], limit: f64) {
+        self.machines.retain(|id, _| on.iter().any(|look| look.machine.id == *id));
+        let stays = |one: &Suspect| {
+            let then = one.alone.counted.share().unwrap_or_default().max(1.5 * limit);
+            let same = |look: &Look<'_>| {
+                look.machine.id == one.alone.machine && look.machine.instance == one.instance
+            };
+            on.iter().any(same) && !one.recent.is_within(limit, then)
+        };
+        self.one = self.one.take().filter(stays);
+    }
+
+    /// Sets the machine apart that fails alone, if there is one; whether there is.
+    pub fn set(&mut self, on: &[Look<'_>], limit: f64, now: Timestamp) -> bool {
+        if self.one.is_some() {
+            return false;
+        }
+        for fading in self.machines.values_mut() {
+            fading.fade(now);
+        }
+        self.one = self.find(on, limit);
+        self.one.is_some()
+    }
+
+    fn find(&self, on: &[Look<'_>], limit: f64) -> Option<Suspect> {
+        let counted = |look: &Look<'_>| {
+            self.machines.get(&look.machine.id).map(|fading| fading.tally).unwrap_or_default()
+        };
+        let over = |look: &&Look<'_>| counted(look).k - limit * counted(look).n;
+        let worst = on.iter().max_by(|a, b| over(a).total_cmp(&over(b)))?;
+        let mine = counted(worst);
+        let share = mine.share().filter(|_| is_bad(mine.n, mine.k, limit))?;
+        let mut rest = Tally::default();
+        let mut well = Vec::new();
+        for look in on.iter().filter(|look| look.machine.id != worst.machine.id) {
+            let Tally { n, k } = counted(look);
+            if is_bad(n, k, limit) {
+                return None;
+            }
+            rest.add(n, k);
+            let equal = look.machine.group == worst.machine.group;
+            if equal && k <= limit * n && at_most(k, n * share) < BY_CHANCE {
+                well.push(look.machine);
+            }
+        }
+        let near = well.iter().any(|machine| machine.region == worst.machine.region);
+        let alone = rest.k <= limit * rest.n && near && well.len() >= WELL_MIN;
+        alone.then(|| Suspect {
+            alone: Alone {
+                machine: worst.machine.id.clone(),
+                region: worst.machine.region.clone(),
+                counted: mine,
+                beside: machines(well.len()),
+                rest,
+            },
+            instance: worst.machine.instance.clone(),
+            recent: Recent::default(),
+        })
+    }
+}
