@@ -42,11 +42,17 @@ fn of_latency(base: &str, bound_s: f64) -> Finding {
 
 #[test]
 fn what_is_there_is_shown_with_its_labels() {
-    let found = of_ratio(selector("requests_total", Some(("status", "500"))), selector("requests_total", None));
+    let found = of_ratio(
+        selector("requests_total", Some(("status", "500"))),
+        selector("requests_total", None),
+    );
     assert_eq!(found.grade, Grade::Ok);
     assert_eq!(found.says, "1 of 2 series: 3 of 100 so far are bad; method GET; status 200, 500");
     // Errors that never came have no series yet.
-    let found = of_ratio(selector("requests_total", Some(("status", "503"))), selector("requests_total", None));
+    let found = of_ratio(
+        selector("requests_total", Some(("status", "503"))),
+        selector("requests_total", None),
+    );
     assert_eq!((found.grade, found.says.contains("0 of 100 so far")), (Grade::Ok, true));
     let gauge_of = |metric: &str| {
         let one = Gauge {
@@ -64,7 +70,10 @@ fn what_is_there_is_shown_with_its_labels() {
 
 #[test]
 fn a_label_that_no_series_has_is_told_with_those_they_have() {
-    let found = of_ratio(selector("requests_total", Some(("code", "500"))), selector("requests_total", None));
+    let found = of_ratio(
+        selector("requests_total", Some(("code", "500"))),
+        selector("requests_total", None),
+    );
     assert_eq!(found.grade, Grade::Wrong);
     assert_eq!(found.says, "no series of requests_total has a label code");
     assert_eq!(found.next, "they have method GET; status 200, 500");
@@ -76,12 +85,15 @@ fn a_name_that_is_not_there_is_told_with_the_likeliest() {
     assert_eq!(found.says, "there is no series request_total");
     assert_eq!(found.next, "did you mean requests_total?");
     let found = of_ratio(selector("requests_total", None), selector("xyz", None));
-    assert!(found.next.starts_with("of the 6 names there, the likeliest are "), "{}", found.next);
+    assert!(found.next.starts_with("of the 5 names there, the likeliest are "), "{}", found.next);
 }
 
 #[test]
 fn a_pair_that_is_swapped_is_told() {
-    let found = of_ratio(selector("requests_total", None), selector("requests_total", Some(("status", "500"))));
+    let found = of_ratio(
+        selector("requests_total", None),
+        selector("requests_total", Some(("status", "500"))),
+    );
     assert_eq!(found.grade, Grade::Wrong);
     assert_eq!(found.says, "`bad` counts 100 and `total` 3, which should hold them all");
 }
