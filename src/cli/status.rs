@@ -403,6 +403,7 @@ mod tests {
             hold: None,
             receivers: Vec::new(),
             apps,
+            next_after: None,
         }
     }
 

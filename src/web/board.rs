@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -400,9 +401,18 @@ impl Board {
 
     /// Everything, for `GET /api/v1/status`.
     pub fn status(&self, now: Timestamp) -> OrgView {
+        self.page(now, None, usize::MAX)
+    }
+
+    /// The same of so many apps that come after a name.
+    pub(super) fn page(&self, now: Timestamp, after: Option<&str>, most: usize) -> OrgView {
         let mut view = self.headline(now);
         let state = self.state();
-        view.apps = state.apps.values().map(|view| state.with_progress(view)).collect();
+        let begin = after.map_or(Bound::Unbounded, |name| Bound::Excluded(AppName::new(name)));
+        let mut apps = state.apps.range((begin, Bound::Unbounded)).map(|(_, view)| view);
+        view.apps = apps.by_ref().take(most).map(|view| state.with_progress(view)).collect();
+        let last = view.apps.last().map(|view| view.app.clone());
+        view.next_after = last.filter(|_| apps.next().is_some());
         view
     }
 
@@ -429,6 +439,7 @@ impl Board {
             hold: state.held.clone().filter(|hold| hold.is_on(now)),
             receivers: super::receivers::views(Vec::new(), None, &state.receivers),
             apps: Vec::new(),
+            next_after: None,
         }
     }
 

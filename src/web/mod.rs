@@ -4,6 +4,7 @@
 //! requests read them without waiting for a round. History comes from the journal. Operators
 //! give their orders over HTTP as well, with a token.
 
+mod answers;
 mod api;
 mod board;
 pub mod explain;

@@ -1,5 +1,6 @@
 //! The API as a client sees it: real requests to a served board.
 
+mod description;
 mod receivers;
 
 use std::{collections::BTreeMap, sync::Mutex};
@@ -168,8 +169,8 @@ pub(super) fn noon() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-pub(super) fn view(app: &str, phase: Phase) -> AppView {
-    let evidence = Evidence {
+fn evidence() -> Evidence {
+    Evidence {
         threshold: "5xx".to_owned(),
         kind: Kind::Ratio,
         verdict: Verdict::Breach,
@@ -189,7 +190,16 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
         may_roll_back: true,
         applies: true,
         raised: None,
-    };
+    }
+}
+
+fn block() -> crate::model::Block {
+    let tally = crate::model::Tally { n: 10.0, k: 1.0 };
+    crate::model::Block { at: noon(), tally, ln_odds: 1.0, control: tally }
+}
+
+pub(super) fn view(app: &str, phase: Phase) -> AppView {
+    let evidence = evidence();
     AppView {
         app: app.into(),
         policy: "web".to_owned(),
@@ -347,7 +357,7 @@ async fn history_is_bounded_and_says_what_is_wrong_with_a_request() {
 async fn a_journal_that_refuses_costs_history_and_outbox_series_and_nothing_else() {
     let served = Served::with(None).await;
     served.board.publish(view("api", Phase::Steady));
-    let refusal: ErrorView = served.json("/api/v1/apps/api/history", 500).await;
+    let refusal: ErrorView = served.json("/api/v1/apps/api/history", 503).await;
     assert!(refusal.error.contains("disk full"), "{refusal:?}");
     let (status, page) = served.get("/metrics").await;
     assert_eq!(status, 200);
