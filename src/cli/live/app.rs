@@ -212,7 +212,7 @@ impl Ground {
         let query = ServerQuery {
             server: name,
             url: server.url.as_deref(),
-            token: server.token.as_ref().map(|token| token.expose()),
+            token: server.token.as_ref().map(crate::config::Secret::expose),
             query,
             at: None,
         };

@@ -21,9 +21,8 @@ fn keys(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().cloned().collect()
 }
 
-/// Every field that is served is described, and every one that is described is served.
-#[tokio::test]
-async fn every_field_of_the_answers_is_described_and_no_other() {
+/// An app with everything that an app can have.
+fn full() -> AppView {
     let release = ReleaseInfo {
         version: None,
         tag: None,
@@ -46,7 +45,7 @@ async fn every_field_of_the_answers_is_described_and_no_other() {
     app.quarantined =
         vec![QuarantinedView { digest: "sha256:1".into(), version: None, tag: None, at: noon() }];
     app.mirror = vec![MirrorView {
-        release: release.clone(),
+        release,
         image: String::new(),
         reference: None,
         state: MirrorState::Waiting,
@@ -61,28 +60,37 @@ async fn every_field_of_the_answers_is_described_and_no_other() {
         phase: RegionStage::Waiting,
         machines: BTreeMap::new(),
     }];
+    app
+}
+
+fn explained(release: ReleaseInfo) -> Explained {
+    Explained {
+        release,
+        known_good: None,
+        thresholds: vec![ThresholdView::new(&super::evidence(), "v41", &[super::block()])],
+        machines: vec![MachineView {
+            machine: "m1".into(),
+            region: "iad".into(),
+            state: "started".to_owned(),
+            on: true,
+            version: None,
+            exits: 0,
+            failing: Vec::new(),
+        }],
+    }
+}
+
+/// Every field that is served is described, and every one that is described is served.
+#[tokio::test]
+async fn every_field_of_the_answers_is_described_and_no_other() {
+    let app = full();
+    let release = app.release.clone().unwrap();
     let mut event = Event::new(EventKind::ReleaseDegraded, noon(), Some("api".into()));
     event.release = Some(release.clone());
     let entry = HistoryEntry { sequence: 1, message_id: "m-1".to_owned(), event };
     let served = Served::with(Some(vec![entry])).await;
     served.board.publish(app);
-    served.board.explain(
-        &"api".into(),
-        Some(Explained {
-            release,
-            known_good: None,
-            thresholds: vec![ThresholdView::new(&super::evidence(), "v41", &[super::block()])],
-            machines: vec![MachineView {
-                machine: "m1".into(),
-                region: "iad".into(),
-                state: "started".to_owned(),
-                on: true,
-                version: None,
-                exits: 0,
-                failing: Vec::new(),
-            }],
-        }),
-    );
+    served.board.explain(&"api".into(), Some(explained(release)));
     let json = async |path: &str| served.json::<Value>(path, 200).await;
     let status = json("/api/v1/status").await;
     let history = json("/api/v1/apps/api/history").await;
