@@ -114,6 +114,22 @@ pub const FAMILIES: &[Family] = &[
             ..bad(100.0, Fault::errors(from, 0.2))
         }
     }),
+    own("victims-soon-100", "the same, 8 s later", |dice| {
+        let from = late(dice);
+        Scene {
+            neighbours: true,
+            theirs: vec![Incident::outage(from + 8.0, 9e9, 0.3)],
+            ..bad(100.0, Fault::errors(from, 0.2))
+        }
+    }),
+    own(
+        "region-20%-late-100",
+        "20 % fail in one region of three, from a moment of the bake on",
+        |dice| {
+            let place = Place::Region(dice.roll(3));
+            bad(100.0, Fault { place, ..Fault::errors(late(dice), 0.2) })
+        },
+    ),
     own("flapping-100", "30 % for 20 s of each minute", |dice| {
         bad(100.0, Fault { how: How::Flaps, ..Fault::errors(dice.between(0.0, 60.0), 0.3) })
     }),

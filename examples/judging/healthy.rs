@@ -94,6 +94,16 @@ pub const FAMILIES: &[Family] = &[
             with(Incident { extra: 0.05, ..Incident::outage(from, 9e9, 0.0) }, 100.0)
         })
     },
+    own("two-outages-100", "two outages of 20 s after the deploy, nobody beside it", |dice| {
+        let first = dice.between(70.0, 300.0);
+        let second = first + dice.between(60.0, 300.0);
+        let outages = [first, second].map(|from| Incident::outage(from, 20.0, 0.5));
+        Scene { incidents: outages.to_vec(), ..Scene::calm(100.0) }
+    }),
+    own("bad-host-10", "half of one machine's requests fail, from some moment on, 10/s", |dice| {
+        let (from, machine) = (late(dice), dice.roll(6));
+        with(Incident { place: Place::Machine(machine), ..Incident::outage(from, 9e9, 0.5) }, 10.0)
+    }),
     own("near-limit-100", "1.5 % fail, under a limit of 2 %", |_| Scene {
         base: 0.015,
         ..Scene::calm(100.0)

@@ -15,7 +15,7 @@ use super::{
     suspects, verdict, watch,
 };
 use crate::{
-    model::{AppName, Distress, OrgContext, Policy, Region, Since, Tally, Verdict, Well},
+    model::{AppName, Distress, Evidence, OrgContext, Policy, Region, Since, Tally, Verdict, Well},
     threshold::{ThresholdState, is_bad},
 };
 
@@ -23,8 +23,10 @@ use crate::{
 const TOGETHER: SignedDuration = SignedDuration::from_secs(15);
 /// A witness degraded no later than the release, but for what it takes to see it, and not long ago
 /// either: what always fails says nothing of now.
-const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(10);
+const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(5);
 const LONG_AGO: SignedDuration = SignedDuration::from_secs(60);
+/// One app alone may be anything.
+pub(super) const WITNESSES_MIN: usize = 2;
 /// Distress that was not seen again for so long is over.
 const OVER_AFTER: SignedDuration = SignedDuration::from_secs(45);
 
@@ -119,7 +121,7 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
     watch::absorb(cx.policy, &mut seen, round, (None, &cx.memory.past), cx.now);
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
     let suspicion = cx.memory.suspicion.take();
-    cx.memory.suspicion = go_on(suspicion, is_suspicious(&seen), cx.now);
+    cx.memory.suspicion = go_on(suspicion, &seen, cx.now);
     suspects::tell(cx, &mut seen);
     cx.memory.vigil.watch = Some(seen);
     if let Some(from) = before {
@@ -129,23 +131,52 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
 
 /// Notes whether the watched release looks as if it degraded, before that is certain.
 pub(super) fn suspect(watch: &mut Watch, now: Timestamp) {
-    let suspicious = is_suspicious(watch);
-    watch.suspicion = go_on(watch.suspicion.take(), suspicious, now);
+    let before = watch.suspicion.take();
+    watch.suspicion = go_on(before, watch, now);
 }
 
-fn go_on(before: Option<Suspicion>, is: bool, now: Timestamp) -> Option<Suspicion> {
+fn go_on(before: Option<Suspicion>, watch: &Watch, now: Timestamp) -> Option<Suspicion> {
+    let suspects: Vec<Option<&ThresholdState>> =
+        suspicious(watch).map(|(_, state)| state).collect();
     match before {
-        Some(before) if is => Some(Suspicion { last: now, ..before }),
-        None if is => Some(Suspicion { since: now, last: now }),
+        Some(before) if !suspects.is_empty() => Some(Suspicion { last: now, ..before }),
+        None if !suspects.is_empty() => {
+            let rose = suspects.into_iter().flatten().filter_map(ThresholdState::rose_at).min();
+            let earliest = now.checked_sub(OVER_AFTER).unwrap_or(now);
+            Some(Suspicion { since: rose.unwrap_or(now).clamp(earliest, now), last: now })
+        }
         before => before.filter(|before| now.duration_since(before.last) < OVER_AFTER),
     }
 }
 
-fn is_suspicious(watch: &Watch) -> bool {
-    watch.evidence.iter().filter(|evidence| evidence.may_roll_back).any(|evidence| {
+/// What breaches, or looks so.
+fn suspicious(watch: &Watch) -> impl Iterator<Item = (&Evidence, Option<&ThresholdState>)> {
+    let deciding = watch.evidence.iter().filter(|evidence| evidence.may_roll_back);
+    deciding.filter_map(|evidence| {
         let state = watch.thresholds.get(&evidence.threshold);
-        evidence.verdict == Verdict::Breach || state.is_some_and(ThresholdState::is_suspicious)
+        let is =
+            evidence.verdict == Verdict::Breach || state.is_some_and(ThresholdState::is_suspicious);
+        is.then_some((evidence, state))
     })
+}
+
+/// Regions in which what is suspicious is to be seen; all of them, where they cannot be told apart.
+pub(super) fn failing_regions(watch: &Watch, now: Timestamp) -> BTreeSet<Region> {
+    let mut suspects = suspicious(watch).peekable();
+    let all = || watch.regions.clone();
+    if suspects.peek().is_none() {
+        return all();
+    }
+    let mut failing = BTreeSet::new();
+    for (evidence, state) in suspects {
+        let Some(state) = state.filter(|_| evidence.kind.counts_events()) else { return all() };
+        let fails = |region: &&Region| {
+            let lately = state.sight.lately(region, now);
+            lately.is_some_and(|tally| tally.k > evidence.limit * tally.n)
+        };
+        failing.extend(watch.regions.iter().filter(fails).cloned());
+    }
+    if failing.is_empty() { all() } else { failing }
 }
 
 /// What an app's neighbours are to know of it; `None`: it is well, as far as it can tell.
@@ -153,7 +184,8 @@ pub fn of(state: &AppState) -> Option<Distress> {
     let watched = |watch: &Watch, certain: bool| {
         let suspicion = watch.suspicion.as_ref();
         let since = suspicion.map(|one| one.since).or(certain.then_some(watch.since))?;
-        Some(Distress { since, regions: watch.regions.clone(), deployed: !watch.learning })
+        let regions = failing_regions(watch, suspicion.map_or(since, |one| one.last));
+        Some(Distress { since, regions, deployed: !watch.learning })
     };
     match &state.phase {
         Phase::Watching(watch) => watched(watch, false),
@@ -176,7 +208,8 @@ pub fn of(state: &AppState) -> Option<Distress> {
         Phase::Steady => {
             let suspicion = state.memory.suspicion.as_ref()?;
             let vigil = state.memory.vigil.watch();
-            let regions = vigil.map(|watch| watch.regions.clone()).unwrap_or_default();
+            let regions = vigil.map(|watch| failing_regions(watch, suspicion.last));
+            let regions = regions.unwrap_or_default();
             Some(Distress { since: suspicion.since, regions, deployed: false })
         }
         Phase::Unseen | Phase::RolledBack(_) | Phase::Stopped { .. } => None,
@@ -218,16 +251,17 @@ pub(super) struct Neighbourhood {
 impl Neighbourhood {
     /// Whether it is the platform, or something that all depend on, and not the release.
     pub(super) fn is_incident(&self) -> bool {
-        self.witnesses.len() >= 2 || (!self.witnesses.is_empty() && !self.together.is_empty())
+        self.witnesses.len() >= WITNESSES_MIN
     }
 }
 
 /// The neighbours of a release whose distress began when its watch says.
 pub(super) fn neighbourhood(org: &OrgContext, watch: &Watch, now: Timestamp) -> Neighbourhood {
     let mine = watch.suspicion.as_ref().map_or(now, |suspicion| suspicion.since);
+    let ours = failing_regions(watch, now);
     let mut found = Neighbourhood { witnesses: Vec::new(), together: Vec::new(), region: None };
     for (app, theirs) in &org.neighbours {
-        let shared = theirs.regions.intersection(&watch.regions).next();
+        let shared = theirs.regions.intersection(&ours).next();
         // A steady app that was just restarted to does not know its regions yet.
         if shared.is_none() && !theirs.regions.is_empty() {
             continue;

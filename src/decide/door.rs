@@ -58,7 +58,9 @@ pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
         least = least.max(TOGETHER_COUNTDOWN);
     }
     let unvouched = !voucher::vouches(cx, &watch);
-    let countdown = if unvouched { least.max(cx.policy.watch.unvouched_countdown) } else { least };
+    let waits = cx.policy.watch.unvouched_countdown
+        * if voucher::is_regional(&watch, cx.now) { 2 } else { 1 };
+    let countdown = if unvouched { least.max(waits) } else { least };
     let unvouched = countdown > least;
     let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
     event.mode = Some(cx.policy.mode);

@@ -196,7 +196,7 @@ fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
     }
     let near = neighbourhood(&asked.memory.org, asked.watch, asked.now);
     let region = near.region.clone().or_else(|| asked.watch.regions.first().cloned())?;
-    let apps = near.witnesses.len() + near.together.len();
+    let apps = near.witnesses.len();
     near.is_incident().then(|| HoldReason::PlatformIncident {
         region,
         apps: u32::try_from(apps).unwrap_or(u32::MAX),

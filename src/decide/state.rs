@@ -222,6 +222,9 @@ pub struct Watch {
     pub untrusted_told: bool,
     /// Breaches of thresholds that only alert, of which people were told.
     pub alerted: BTreeSet<String>,
+    /// When a recovery called a countdown off.
+    #[serde(default)]
+    pub called_off: Vec<Timestamp>,
     /// Machines that fail alone, of which people were told.
     #[serde(default)]
     pub apart: BTreeSet<MachineId>,

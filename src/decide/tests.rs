@@ -286,6 +286,7 @@ mod confirming;
 mod control;
 mod copies;
 mod credentials;
+mod easing;
 mod families;
 mod floors;
 mod given_up;

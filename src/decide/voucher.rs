@@ -12,17 +12,20 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Context,
+    distress::{WITNESSES_MIN, failing_regions},
     state::{Memory, Phase, Watch},
 };
 use crate::{
     model::{Evidence, Region, Verdict},
-    threshold::Onset,
+    threshold::{Onset, ThresholdState},
 };
 
 /// What ran before was well to its end if it was seen to be within this time.
 const PAST_SEEN: SignedDuration = SignedDuration::from_secs(60);
-/// One app that is well may not use what the others share.
-const WITNESSES_MIN: usize = 2;
+/// A release that recovered from so many breaches within this time, and breaches again, is nobody's
+/// trouble but its own.
+const RELAPSES: usize = 2;
+const RELAPSES_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Whether anybody vouches for it that the release is to blame for its breaches.
 pub(super) fn vouches(cx: &Context<'_>, watch: &Watch) -> bool {
@@ -34,6 +37,7 @@ pub(super) fn vouches(cx: &Context<'_>, watch: &Watch) -> bool {
         watch.evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach);
     let since = watch.suspicion.as_ref().map_or(cx.now, |suspicion| suspicion.since);
     breaching.any(|evidence| is_vouched(watch, evidence))
+        || relapses(watch, cx.now) >= RELAPSES
         || control_vouches(watch, cx.now)
         || neighbours_are_well(cx, watch, since)
 }
@@ -46,6 +50,39 @@ pub(super) fn control_vouches(watch: &Watch, now: Timestamp) -> bool {
     breaching.any(|evidence| {
         let state = watch.thresholds.get(&evidence.threshold);
         state.is_some_and(|state| state.control_is_well(since))
+    })
+}
+
+/// How many countdowns of it a recovery called off lately.
+fn relapses(watch: &Watch, now: Timestamp) -> usize {
+    let lately = |at: &&Timestamp| now.duration_since(**at) <= RELAPSES_WITHIN;
+    watch.called_off.iter().filter(lately).count()
+}
+
+/// A recovery called a countdown off.
+pub(super) fn called_off(watch: &mut Watch, now: Timestamp) {
+    watch.called_off.push(now);
+    let many = watch.called_off.len().saturating_sub(RELAPSES);
+    watch.called_off.drain(..many);
+}
+
+/// Whether all that breaches is far less by now than it was.
+pub(super) fn is_easing(watch: &Watch) -> bool {
+    let mut breaching =
+        watch.evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach);
+    breaching.all(|evidence| {
+        watch.thresholds.get(&evidence.threshold).is_some_and(ThresholdState::is_easing)
+    })
+}
+
+/// Whether it fails in some of its regions only, and is clearly well in all others: as likely the
+/// platform's trouble as its own.
+pub(super) fn is_regional(watch: &Watch, now: Timestamp) -> bool {
+    let mut breaching =
+        watch.evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach);
+    breaching.all(|evidence| {
+        let state = watch.thresholds.get(&evidence.threshold);
+        state.is_some_and(|state| state.sight.is_regional(&watch.regions, evidence.limit, now))
     })
 }
 
@@ -91,25 +128,5 @@ fn neighbours_are_well(cx: &Context<'_>, watch: &Watch, since: Timestamp) -> boo
         let neighbours = cx.memory.org.well.values();
         neighbours.filter(|well| well.since.get(region).is_some_and(|at| *at >= since)).count()
     };
-    failing_regions(watch, cx.now).into_iter().any(|region| in_region(region) >= WITNESSES_MIN)
-}
-
-/// Regions in which the release's breaches are to be seen; all of its regions, where they cannot be told
-/// apart.
-fn failing_regions(watch: &Watch, now: Timestamp) -> Vec<&Region> {
-    let mut breaching =
-        watch.evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach);
-    let fails = |region: &&Region| {
-        breaching.clone().any(|evidence| {
-            let state = watch.thresholds.get(&evidence.threshold);
-            let lately = state.and_then(|state| state.sight.lately(region, now));
-            lately.is_some_and(|tally| tally.k > evidence.limit * tally.n)
-        })
-    };
-    let counted = breaching.clone().any(|evidence| evidence.kind.counts_events());
-    let failing: Vec<&Region> = watch.regions.iter().filter(fails).collect();
-    if counted && breaching.all(|evidence| evidence.kind.counts_events()) {
-        return failing;
-    }
-    watch.regions.iter().collect()
+    failing_regions(watch, cx.now).iter().any(|region| in_region(region) >= WITNESSES_MIN)
 }

@@ -65,6 +65,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         baked_told: false,
         untrusted_told: false,
         alerted: BTreeSet::new(),
+        called_off: Vec::new(),
         apart: BTreeSet::new(),
         evidence: Vec::new(),
         last_ledger_status: None,

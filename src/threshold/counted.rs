@@ -131,6 +131,17 @@ impl Counted {
         self.recent.is_above(self.detector.p0())
     }
 
+    /// When what is clearly above the limit now rose above it.
+    pub(super) fn rose_at(&self) -> Option<Timestamp> {
+        let is = self.found.is_some() || self.is_suspicious();
+        self.accused().1.rose_at(self.detector.p0()).filter(|_| is)
+    }
+
+    /// Whether the breach is far less than it was.
+    pub(super) fn is_easing(&self) -> bool {
+        self.risen_at.is_some_and(|at| self.accused().1.is_easing(at))
+    }
+
     /// The machine that fails alone, and is left out.
     pub(super) fn alone(&self) -> Option<&Alone> {
         self.apart.alone()

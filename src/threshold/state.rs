@@ -122,6 +122,22 @@ impl ThresholdState {
         }
     }
 
+    /// When that began, as far as it can be told.
+    pub fn rose_at(&self) -> Option<Timestamp> {
+        match &self.own {
+            Own::Counted(counted) => counted.rose_at(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
+        }
+    }
+
+    /// Whether what breaches is far less than it was.
+    pub fn is_easing(&self) -> bool {
+        match &self.own {
+            Own::Counted(counted) => counted.is_easing(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => false,
+        }
+    }
+
     /// Whether the known-good release beside it was well at `from` and later.
     pub fn control_is_well(&self, from: Timestamp) -> bool {
         match &self.own {

@@ -1,11 +1,11 @@
 //! What trust may be built on: which thresholds apply, and whether a region is sick by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Round;
+use super::{Round, detect::recent::at_most};
 use crate::model::{MachineState, NotFed, Region, SourceName, Tally, Want};
 
 /// A threshold that cannot be fed is found out over at least so many rounds with readings.
@@ -15,6 +15,9 @@ const LATELY: SignedDuration = SignedDuration::from_secs(120);
 const SICK_MIN: f64 = 10.0;
 /// A region of which at least this share fails is sick, whatever the limit on the whole.
 const SICK_SHARE: f64 = 0.5;
+
+/// How seldom a region may look well although it fails as the others do.
+const BY_CHANCE: f64 = 0.01;
 
 /// Whether a threshold says anything about an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,22 @@ impl Sight {
     /// What was counted in a region in the last two minutes.
     pub fn lately(&self, region: &Region, now: Timestamp) -> Option<Tally> {
         self.regions.get(region).map(|lately| lately.tally(now))
+    }
+
+    /// Whether some of these regions failed lately, and all others clearly did not.
+    pub fn is_regional(&self, all: &BTreeSet<Region>, limit: f64, now: Timestamp) -> bool {
+        let lately = |region| self.lately(region, now).unwrap_or_default();
+        let (mut failing, mut others) = (Tally::default(), Vec::new());
+        for Tally { n, k } in all.iter().map(lately) {
+            if k > limit * n {
+                failing.add(n, k);
+            } else {
+                others.push(Tally { n, k });
+            }
+        }
+        let Some(share) = failing.share() else { return false };
+        let is_well = |one: &Tally| at_most(one.k, one.n * share) < BY_CHANCE;
+        !others.is_empty() && others.iter().all(is_well)
     }
 
     /// A region of which half of the requests and more failed lately, though the whole is within its

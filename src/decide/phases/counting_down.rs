@@ -63,6 +63,7 @@ pub(super) fn counting_down(
     }
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         cx.tell(EventKind::RollbackStopped, &watch, suspects::why_well(&watch));
+        voucher::called_off(&mut watch, cx.now);
         watch.recovers(cx.now);
         return Phase::Watching(watch);
     }
@@ -79,9 +80,12 @@ pub(super) fn counting_down(
         return door::after_breach(watch, cx);
     }
     // Nothing runs it any more: there is nothing to undo, and it is over when that lasts.
-    let enough =
-        if_vouched.filter(|_| voucher::vouches(cx, &watch)).map_or(until, |at| at.min(until));
-    let early = cx.now < enough || cx.memory.org.listening;
+    let vouched = voucher::vouches(cx, &watch);
+    let enough = if_vouched.filter(|_| vouched).map_or(until, |at| at.min(until));
+    // What is about to be over is waited for.
+    let eases = if_vouched.is_some() && !vouched && voucher::is_easing(&watch);
+    let eases = eases && cx.now < later(until, cx.policy.watch.unvouched_countdown);
+    let early = cx.now < enough || eases || cx.memory.org.listening;
     if early || watch.gone_since.is_some() {
         return times.counts(watch);
     }

@@ -36,7 +36,7 @@ fn releases_that_degrade_within_a_quarter_of_a_minute_degrade_together() {
 
 #[test]
 fn an_app_that_nobody_deployed_is_a_witness_if_it_degraded_at_that_time() {
-    for (later, witnesses) in [(10, 1), (11, 0), (0, 1), (-60, 1), (-61, 0)] {
+    for (later, witnesses) in [(5, 1), (6, 0), (0, 1), (-60, 1), (-61, 0)] {
         assert_eq!(seen_as(&neighbour(false, later, &["iad"])), (witnesses, 0), "{later} s");
     }
 }
@@ -51,11 +51,11 @@ fn what_happens_in_another_region_is_another_matter() {
     }
 }
 
-/// One witness may be anything; with another app that degrades, deployed or not, it is the platform.
+/// One witness may be anything, and what was deployed as well may be its own release's fault.
 #[test]
-fn it_takes_a_witness_and_another_to_hold_a_release() {
+fn it_takes_two_that_nobody_deployed_to_hold_a_release() {
     for (witnesses, together, held) in
-        [(0, 0, false), (0, 5, false), (1, 0, false), (2, 0, true), (1, 1, true)]
+        [(0, 0, false), (0, 5, false), (1, 0, false), (2, 0, true), (1, 1, false)]
     {
         let names = |prefix: &str, count| {
             (0..count).map(|n| AppName::new(format!("{prefix}{n}"))).collect()
@@ -76,7 +76,7 @@ fn the_platform_s_incident_is_told_with_the_region_that_they_share() {
     let (mut state, _) = live(AppState::new("api".into()), &machine(1, "sha256:1"), 90, &answer);
     state.memory.org = neighbour(false, 0, &["lhr", "syd"]);
     assert_eq!(refused_at(&policy, &state, &ours()), None);
-    let other = Distress { since: at(1000), regions: regions(&["lhr"]), deployed: true };
+    let other = Distress { since: at(1000), regions: regions(&["lhr"]), deployed: false };
     state.memory.org.neighbours.insert(AppName::new("shop"), other);
     let want = HoldReason::PlatformIncident { region: Region::new("lhr"), apps: 2 };
     assert_eq!(refused_at(&policy, &state, &ours()), Some(want));

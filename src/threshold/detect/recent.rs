@@ -11,6 +11,9 @@ const ROUNDS_MAX: usize = 120;
 /// A recovery takes at least this many rounds and this long.
 const ROUNDS_MIN: usize = 3;
 const SPAN_MIN: SignedDuration = SignedDuration::from_secs(10);
+/// A breach that eases is so many times less in its last moments than since it rose.
+const EASES_BY: f64 = 3.0;
+const EASES_WITHIN: SignedDuration = SignedDuration::from_secs(4);
 /// What looks like a breach does so in a span no longer than this, by so many bad events at least.
 const ABOVE_SPAN: SignedDuration = SignedDuration::from_secs(30);
 const ABOVE_MIN: f64 = 3.0;
@@ -97,6 +100,14 @@ impl Recent {
         false
     }
 
+    /// Whether the share of the last moments is far below what it was since `rose`.
+    pub fn is_easing(&self, rose: Timestamp) -> bool {
+        let Some((newest, ..)) = self.0.back() else { return false };
+        let lately = newest.checked_sub(EASES_WITHIN).unwrap_or(*newest);
+        let ((n, k), (all, bad)) = (self.since(lately), self.since(rose));
+        n > 0.0 && k * all * EASES_BY <= bad * n
+    }
+
     /// Whether the share, which was `then`, has clearly come back within `limit`: some recent span
     /// is within it, and would hardly have been by chance at the share of before.
     pub fn is_within(&self, limit: f64, then: f64) -> bool {
@@ -164,6 +175,19 @@ mod tests {
         assert!(!rounds(&counts).is_within(0.02, 0.3), "8 s are too short");
         counts.push((200.0, 1.0));
         assert!(rounds(&counts).is_within(0.02, 0.3));
+    }
+
+    #[test]
+    fn a_third_of_what_it_was_is_easing() {
+        let rose = at(0);
+        let storm = |share: f64| {
+            let mut counts = vec![(100.0, 60.0); 10];
+            counts.extend([(100.0, share); 3]);
+            rounds(&counts).is_easing(rose)
+        };
+        assert!(storm(15.0) && !storm(20.0));
+        assert!(!Recent::default().is_easing(rose));
+        assert!(!rounds(&[(100.0, 60.0); 20]).is_easing(rose));
     }
 
     #[test]
