@@ -8,6 +8,8 @@ mod act;
 mod check;
 mod client;
 mod demo;
+#[cfg(test)]
+mod documented;
 mod explain;
 mod follow;
 pub mod history;
@@ -67,7 +69,7 @@ enum Command {
     /// apps, each selector among the series that a machine or a metrics server shows, the image that
     /// runs, each receiver, the clock. Nothing is changed, and no message is sent. Exit code 1 when
     /// something is not as the configuration says. Metrics pages are reached from inside the
-    /// organization's private network alone: `fly ssh console -C "waveoff check --live"`.
+    /// organization's private network alone: `fly ssh console -C "/waveoff check --live --config /config"`.
     Check {
         /// Directory with waveoff.toml and thresholds/*.toml.
         #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
