@@ -256,3 +256,32 @@ async fn a_body_that_is_too_long_or_no_json_is_refused_as_what_it_is() {
     assert_eq!(post("text/plain", "{}".to_owned()).await, 415);
     assert_eq!(post("application/json", "{".to_owned()).await, 400);
 }
+
+#[tokio::test]
+async fn who_comes_while_too_many_are_answered_is_told_to_come_again_and_health_is_told_to_all() {
+    let served = Served::with(Some(Vec::new())).await;
+    let client = reqwest::Client::new();
+    let stuck: Vec<_> = (0..64)
+        .map(|_| {
+            let asked = client.get(format!("{}/api/v1/apps/stuck/releases", served.address)).send();
+            tokio::spawn(asked)
+        })
+        .collect();
+    let url = format!("{}/api/v1/status", served.address);
+    let refused = loop {
+        let answer = client.get(&url).send().await.unwrap();
+        if answer.status() != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert_eq!(served.get("/healthz").await.0, 200);
+    for one in &stuck {
+        one.abort();
+    }
+    // Their places are free when their connections are gone.
+    while client.get(&url).send().await.unwrap().status() != 200 {}
+}
