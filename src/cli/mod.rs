@@ -24,6 +24,7 @@ mod schema;
 mod sim;
 pub mod status;
 mod text;
+mod webhook;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -133,6 +134,9 @@ enum Command {
     Replay(Box<replay::Replay>),
     #[command(flatten)]
     Act(act::Act),
+    /// Receivers of messages: try one out, list what was not delivered, send it again.
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// Hold an app, or all of them: nothing is rolled back, at once and at any moment of a rollback.
     ///
     /// Needs `WAVEOFF_OPERATOR_TOKEN`, with the value that the daemon has.
@@ -292,6 +296,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         }
         Command::Replay(what) => replay::run(*what, Clock::system().now(), &mut out).await,
         Command::Act(act) => act::run(act, &mut out).await,
+        Command::Webhook(command) => webhook::run(command, &mut out).await,
         Command::Hold { app, all: _, reason, length, by, url, token, json } => {
             let wish = hold::Wish::Hold { app, reason, length, by };
             hold::run(&url, token.as_deref(), wish, json, &mut out).await
