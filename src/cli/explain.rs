@@ -12,7 +12,10 @@ use crate::{
     model::{ReleaseVersion, event::ReleaseInfo},
     numbers::{odds, share, whole},
     web::{
-        explain::{BlockView, ExplainView, MachineView, RegionCounts, ThresholdView},
+        explain::{
+            BlockView, ExplainView, MachineView, NeighbourView, RegionCounts, SeriesView,
+            ThresholdView,
+        },
         view::Counts,
     },
 };
@@ -59,6 +62,7 @@ fn page(view: &ExplainView) -> String {
         let _ = writeln!(text, "\n{}: {}", threshold.evidence.verdict.as_str(), threshold.text);
         text.push_str(&blocks(threshold, &control));
         text.push_str(&regions(&threshold.regions));
+        text.push_str(&series(&threshold.series));
     }
     if view.thresholds.is_empty() {
         text.push_str("\nits numbers are not kept any more, or there were none\n");
@@ -66,6 +70,10 @@ fn page(view: &ExplainView) -> String {
     if !view.machines.is_empty() {
         text.push('\n');
         text.push_str(&machines(&view.machines));
+    }
+    if !view.neighbours.is_empty() {
+        text.push('\n');
+        text.push_str(&neighbours(&view.neighbours));
     }
     clean_lines(&text)
 }
@@ -143,6 +151,31 @@ fn regions(regions: &[RegionCounts]) -> String {
         rows.push(vec![region.region.to_string(), of(&region.counts), lately]);
     }
     if rows.len() > 1 { table(&rows, 2) } else { String::new() }
+}
+
+fn series(series: &[SeriesView]) -> String {
+    let mut rows = vec![["SERIES", "BAD", "ODDS BY IT ALONE"].map(str::to_owned).to_vec()];
+    for one in series {
+        let odds = one.ln_odds.and_then(odds).unwrap_or_else(|| "-".to_owned());
+        rows.push(vec![one.series.clone(), of(&one.counts), odds]);
+    }
+    if rows.len() > 1 { table(&rows, 2) } else { String::new() }
+}
+
+fn neighbours(neighbours: &[NeighbourView]) -> String {
+    let mut rows = vec![["NEIGHBOUR", "STATE", "REGIONS"].map(str::to_owned).to_vec()];
+    for one in neighbours {
+        let state = match one.degraded_since {
+            None => "well".to_owned(),
+            Some(since) if one.deployed => {
+                format!("degrades since {}, deployed itself", time_of_day(since))
+            }
+            Some(since) => format!("degrades since {}", time_of_day(since)),
+        };
+        let regions: Vec<String> = one.regions.iter().map(ToString::to_string).collect();
+        rows.push(vec![one.app.to_string(), state, regions.join(", ")]);
+    }
+    table(&rows, 0)
 }
 
 fn machines(machines: &[MachineView]) -> String {
@@ -236,6 +269,7 @@ mod tests {
                 text: "v42 degrades".to_owned(),
             }],
             thresholds: vec![threshold],
+            neighbours: Vec::new(),
             machines: vec![MachineView {
                 machine: "m1".into(),
                 region: "iad".into(),
@@ -273,5 +307,28 @@ mod tests {
         assert_eq!([filled(-3.0), filled(3.5), filled(7.0), filled(1e6)], [0, 16, 32, CHART]);
         assert_eq!(bar(&blocks(f64::NAN), Some(7.0)), "");
         assert_eq!(bar(&blocks(1.0), None), "");
+    }
+
+    #[test]
+    fn series_and_neighbours_have_a_table_of_their_own() {
+        let one = |name: &str, n, k, odds| {
+            SeriesView::new((format!("path=\"{name}\""), Tally { n, k }, odds))
+        };
+        let shown = series(&[one("/pay", 20.0, 18.0, Some(12.0)), one("/", 900.0, 1.0, None)]);
+        let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+        assert_eq!(lines.len(), 3, "{shown}");
+        assert!(lines[1].contains("path=\"/pay\"") && lines[1].contains("18 of 20"), "{shown}");
+        assert!(lines[2].ends_with('-'), "{shown}");
+        assert_eq!(series(&[]), "");
+        let beside = |app: &str, degraded_since, deployed| NeighbourView {
+            app: app.into(),
+            degraded_since,
+            deployed,
+            regions: vec!["iad".into(), "lhr".into()],
+        };
+        let shown = neighbours(&[beside("web", None, false), beside("pay", Some(at(0)), true)]);
+        assert!(shown.contains("web") && shown.contains("well"), "{shown}");
+        assert!(shown.contains("degrades since 12:00:00, deployed itself"), "{shown}");
+        assert!(shown.contains("iad, lhr"), "{shown}");
     }
 }

@@ -7,9 +7,14 @@ use crate::{
         AppState,
         state::{Phase, Revision, Watch},
     },
-    model::{CheckStatus, Evidence, Machine, event::ReleaseInfo},
-    web::explain::{Explained, MachineView, RegionCounts, ThresholdView},
+    model::{CheckStatus, Evidence, Machine, OrgContext, event::ReleaseInfo},
+    web::explain::{
+        Explained, MachineView, NeighbourView, RegionCounts, SeriesView, ThresholdView,
+    },
 };
+
+/// Apps beside it that are shown.
+const NEIGHBOURS_SHOWN: usize = 20;
 
 /// `None`: nothing is being dealt with.
 pub(super) fn explained(
@@ -36,7 +41,8 @@ pub(super) fn explained(
         Phase::Unseen | Phase::Steady => return None,
     };
     let machines = machines.iter().map(|machine| view(machine, release)).collect();
-    Some(Explained { release: release.info(), known_good, thresholds, machines })
+    let neighbours = neighbours(&state.memory.org);
+    Some(Explained { release: release.info(), known_good, thresholds, machines, neighbours })
 }
 
 fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -> ThresholdView {
@@ -48,7 +54,26 @@ fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -
     view.regions = regions
         .map(|(region, tally)| RegionCounts::new(region, tally, state.sight.lately(region, now)))
         .collect();
+    view.series = state.worst_series().into_iter().map(SeriesView::new).collect();
     view
+}
+
+/// What the other apps that were asked for say.
+fn neighbours(org: &OrgContext) -> Vec<NeighbourView> {
+    let troubled = org.neighbours.iter().map(|(app, distress)| NeighbourView {
+        app: app.clone(),
+        degraded_since: Some(distress.since),
+        deployed: distress.deployed,
+        regions: distress.regions.iter().cloned().collect(),
+    });
+    let well = org.well.iter().filter(|(app, _)| !org.neighbours.contains_key(*app));
+    let well = well.map(|(app, well)| NeighbourView {
+        app: app.clone(),
+        degraded_since: None,
+        deployed: false,
+        regions: well.since.keys().cloned().collect(),
+    });
+    troubled.chain(well).take(NEIGHBOURS_SHOWN).collect()
 }
 
 fn view(machine: &Machine, release: &Revision) -> MachineView {

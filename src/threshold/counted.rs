@@ -353,6 +353,11 @@ impl Counted {
         }
     }
 
+    /// Its series, the worst first.
+    pub(super) fn worst_series(&self) -> Vec<(String, Tally, Option<f64>)> {
+        self.series.worst()
+    }
+
     /// What its series were under what ran before.
     pub(super) fn remember_series(&mut self, past: &BTreeMap<String, Tally>) {
         self.series.remember(past);

@@ -24,6 +24,8 @@ pub(super) const JUDGED_MAX: usize = 50;
 const WAITING_MAX: usize = 200;
 /// Of the promised rate of false rollbacks half is the whole's, and half is shared by the series.
 const WHOLE: f64 = 0.5;
+/// Series that are shown.
+const SHOWN: usize = 10;
 /// Rounds remembered of each.
 const ROUNDS: usize = 30;
 /// How often it is looked which are the busiest, and how much busier one has to be to take a place.
@@ -196,6 +198,17 @@ impl Series {
         let beside = control.k >= BESIDE_MIN
             && control.k / control.n * WORSE >= release.k / release.n.max(1.0);
         before || beside
+    }
+
+    /// Those that are judged, the worst first: what was counted since it began anew, and ln E.
+    pub(super) fn worst(&self) -> Vec<(String, Tally, Option<f64>)> {
+        let mut all: Vec<(&String, &One)> = self.judged.iter().collect();
+        all.sort_by(|(_, a), (_, b)| b.leans().total_cmp(&a.leans()));
+        let shown = |(name, one): (&String, &One)| {
+            let (n, k) = one.detector.totals();
+            (name.clone(), Tally { n, k }, one.detector.ln_odds())
+        };
+        all.into_iter().take(SHOWN).map(shown).collect()
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&One> {

@@ -102,6 +102,14 @@ impl ThresholdState {
         }
     }
 
+    /// What was counted of the series that are judged one by one, the worst first, with ln E of each.
+    pub fn worst_series(&self) -> Vec<(String, Tally, Option<f64>)> {
+        match &self.own {
+            Own::Counted(counted) => counted.worst_series(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Vec::new(),
+        }
+    }
+
     /// What was counted, region by region.
     pub fn regions(&self) -> impl Iterator<Item = (&Region, Tally)> {
         self.own.regions().into_iter().flatten().map(|(region, tally)| (region, *tally))

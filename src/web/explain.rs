@@ -42,6 +42,27 @@ pub struct RegionCounts {
     pub lately: Option<Counts>,
 }
 
+/// What was counted of one series, where they are judged one by one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeriesView {
+    /// Its labels, such as `path="/checkout"`.
+    pub series: String,
+    pub counts: Counts,
+    /// Natural logarithm of the odds against the release by it alone; `null`: no block of it is over.
+    pub ln_odds: Option<f64>,
+}
+
+/// Another app that may bear witness.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeighbourView {
+    pub app: AppName,
+    /// Since when it degrades; `null`: it serves its requests.
+    pub degraded_since: Option<Timestamp>,
+    /// A release of its own is being watched or undone.
+    pub deployed: bool,
+    pub regions: Vec<Region>,
+}
+
 /// One threshold's numbers, and how it came to them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ThresholdView {
@@ -52,6 +73,9 @@ pub struct ThresholdView {
     /// The last blocks of its detector, the oldest first; empty where it counts no events.
     pub blocks: Vec<BlockView>,
     pub regions: Vec<RegionCounts>,
+    /// The worst of the series that are judged one by one, the worst first.
+    #[serde(default)]
+    pub series: Vec<SeriesView>,
 }
 
 /// A machine of the app, as it was listed last.
@@ -76,6 +100,7 @@ pub struct Explained {
     pub known_good: Option<ReleaseInfo>,
     pub thresholds: Vec<ThresholdView>,
     pub machines: Vec<MachineView>,
+    pub neighbours: Vec<NeighbourView>,
 }
 
 /// What was told of a release.
@@ -101,6 +126,9 @@ pub struct ExplainView {
     pub thresholds: Vec<ThresholdView>,
     /// Empty where the numbers are not of now.
     pub machines: Vec<MachineView>,
+    /// Apps that may bear witness; empty where the numbers are not of now.
+    #[serde(default)]
+    pub neighbours: Vec<NeighbourView>,
 }
 
 fn counts(tally: Tally) -> Counts {
@@ -125,6 +153,13 @@ impl RegionCounts {
     }
 }
 
+impl SeriesView {
+    pub fn new((series, all, ln_odds): (String, Tally, Option<f64>)) -> Self {
+        let ln_odds = ln_odds.filter(|odds| odds.is_finite());
+        Self { series, counts: counts(all), ln_odds }
+    }
+}
+
 impl ThresholdView {
     /// `control`: what the known-good release is called.
     pub fn new(evidence: &Evidence, control: &str, blocks: &[Block]) -> Self {
@@ -133,6 +168,7 @@ impl ThresholdView {
             text: threshold::phrase(evidence, control),
             blocks: blocks.iter().map(BlockView::from).collect(),
             regions: Vec::new(),
+            series: Vec::new(),
         }
     }
 }
@@ -176,6 +212,7 @@ pub(super) fn explain(
         told: about.iter().take(EVENTS_SHOWN).rev().map(|event| told(&event)).collect(),
         thresholds: Vec::new(),
         machines: Vec::new(),
+        neighbours: Vec::new(),
         release: release.clone(),
     };
     if let Some(held) = held.filter(|held| is_it(&held.release)) {
@@ -183,6 +220,7 @@ pub(super) fn explain(
         view.known_good = held.known_good.or(view.known_good);
         view.thresholds = held.thresholds;
         view.machines = held.machines;
+        view.neighbours = held.neighbours;
     } else if let Some(event) = most_telling(&about) {
         let control = event.known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
         view.live = false;
@@ -265,6 +303,7 @@ mod tests {
             known_good: None,
             thresholds: vec![ThresholdView::new(&evidence(9.0, 2), "v41", &[])],
             machines: Vec::new(),
+            neighbours: Vec::new(),
         }
     }
 

@@ -319,6 +319,7 @@ pub fn explained() -> Explained {
             ThresholdView::new(&slow, "v41", &quiet),
             ThresholdView::new(&memory, "v41", &[]),
         ],
+        neighbours: Vec::new(),
         machines: vec![machine("148e21ea7d1100", "iad"), machine("148e21ea7d1200", "lhr")],
     }
 }

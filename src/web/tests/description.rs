@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{super::view::ProblemView, *};
 use crate::{
-    model::{RegionReport, RegionStage, event::ReleaseInfo},
+    model::{RegionReport, RegionStage, Tally, event::ReleaseInfo},
     web::{
-        explain::{Explained, MachineView, ThresholdView},
+        explain::{Explained, MachineView, NeighbourView, SeriesView, ThresholdView},
         view::{ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView, ReleaseView},
     },
 };
@@ -63,11 +63,23 @@ fn full() -> AppView {
     app
 }
 
+fn threshold() -> ThresholdView {
+    let mut view = ThresholdView::new(&super::evidence(), "v41", &[super::block()]);
+    view.series = vec![SeriesView::new((String::new(), Tally::default(), None))];
+    view
+}
+
 fn explained(release: ReleaseInfo) -> Explained {
     Explained {
         release,
         known_good: None,
-        thresholds: vec![ThresholdView::new(&super::evidence(), "v41", &[super::block()])],
+        thresholds: vec![threshold()],
+        neighbours: vec![NeighbourView {
+            app: "shop".into(),
+            degraded_since: None,
+            deployed: false,
+            regions: Vec::new(),
+        }],
         machines: vec![MachineView {
             machine: "m1".into(),
             region: "iad".into(),
@@ -127,6 +139,8 @@ async fn every_field_of_the_answers_is_described_and_no_other() {
         ("Told", explain["told"][0].clone()),
         ("Threshold", explain["thresholds"][0].clone()),
         ("Block", explain["thresholds"][0]["blocks"][0].clone()),
+        ("SeriesCounts", explain["thresholds"][0]["series"][0].clone()),
+        ("Neighbour", explain["neighbours"][0].clone()),
         ("ListedMachine", explain["machines"][0].clone()),
         ("Releases", json("/api/v1/apps/api/releases").await),
         ("KnownRelease", serde_json::to_value(known).unwrap()),
