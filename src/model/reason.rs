@@ -101,6 +101,11 @@ pub enum Reason {
     RolledBackBefore,
     /// Seen healthy for its bake, without requests that say so too.
     OnlyBaked,
+    /// Seen healthy for its bake, and so many requests are missing that say so too.
+    RequestsMissing {
+        threshold: String,
+        missing: f64,
+    },
     /// Nothing of the app is baked or trusted yet: there is nothing to go back to.
     NothingProtects {
         obstacle: Obstacle,

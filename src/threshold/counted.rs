@@ -1,5 +1,7 @@
 //! Counted events: what ratio and latency have in common.
 
+mod reconcile;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -16,21 +18,17 @@ use super::{
     },
     onset::First,
     places::{Found, Places},
+    proof::Proof,
     signed,
+    silent::{Answered, Silent},
 };
 use crate::model::{
-    Alone, Count, Evidence, Note, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally,
+    Alone, Evidence, MachineId, Note, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally,
     Verdict,
 };
 
 /// Blocks with events in them before anything is said for a release.
 const BLOCKS_MIN: u32 = 3;
-/// Bad events that may be counted before the events they are among: a page is not made in an
-/// instant.
-const AHEAD_MAX: f64 = 5.0;
-const AHEAD_SHARE_MAX: f64 = 0.01;
-/// What is ahead by less than this share of the events is fed with them: all of them were bad.
-const AHEAD_FED_SHARE: f64 = 0.05;
 /// Kinds of failures of probes that are told.
 const FAILURES_MAX: usize = 5;
 /// A share since it rose that is so many times that of the whole came late.
@@ -72,6 +70,9 @@ pub struct Counted {
     /// Machines one by one, and the one that fails alone.
     #[serde(default)]
     apart: Apart,
+    /// What it does not answer.
+    #[serde(default)]
+    silent: Silent,
     /// When the share rose above its limit, as the alarm saw it.
     #[serde(default)]
     risen_at: Option<Timestamp>,
@@ -102,6 +103,7 @@ impl Counted {
             control: Tally::default(),
             beside: Beside::default(),
             apart: Apart::default(),
+            silent: Silent::default(),
             risen_at: None,
             blocks: Blocks::default(),
             failures: Vec::new(),
@@ -127,6 +129,12 @@ impl Counted {
         self.recent.is_above(self.detector.p0())
     }
 
+    /// What its requests say for it.
+    pub(super) fn proof(&self) -> Proof {
+        let (n, k) = self.detector.totals();
+        Proof::of(Tally { n, k }, &self.recent, self.detector.p0())
+    }
+
     /// When what is clearly above the limit now rose above it.
     pub(super) fn rose_at(&self) -> Option<Timestamp> {
         let is = self.found.is_some() || self.is_suspicious();
@@ -136,6 +144,16 @@ impl Counted {
     /// Whether the breach is far less than it was.
     pub(super) fn is_easing(&self) -> bool {
         self.risen_at.is_some_and(|at| self.accused().1.is_easing(at))
+    }
+
+    /// What each machine answered before the release came.
+    pub(super) fn expect(&mut self, usual: &BTreeMap<MachineId, Answered>) {
+        self.silent.expect(usual);
+    }
+
+    /// What each machine answers.
+    pub(super) fn usual(&self) -> BTreeMap<MachineId, Answered> {
+        self.apart.usual()
     }
 
     /// The machine that fails alone, and is left out.
@@ -183,7 +201,7 @@ impl Counted {
                 .places
                 .get(region)
                 .map_or((&self.detector, &self.recent), |one| (&one.detector, &one.recent)),
-            Some(Found::Whole) | None => (&self.detector, &self.recent),
+            Some(Found::Whole | Found::Silent) | None => (&self.detector, &self.recent),
         }
     }
 
@@ -194,6 +212,7 @@ impl Counted {
         self.found = None;
         self.first.is_over();
         self.beside.begin_anew();
+        self.silent.begin_anew();
         self.risen_at = None;
         self.failures.clear();
     }
@@ -205,27 +224,6 @@ impl Counted {
             self.failures.push((failure, 1));
         }
         self.failures.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
-    }
-
-    /// Takes in one machine's count; `None`: it must not be fed to the detector.
-    fn reconcile(&mut self, count: &Count) -> Option<Tally> {
-        // A count is finite, and so many of them that their sum is not are beyond any service.
-        let sum = Tally { n: self.raw.n + count.n, k: self.raw.k + count.k };
-        if !sum.n.is_finite() || !sum.k.is_finite() {
-            return None;
-        }
-        self.raw = sum;
-        self.waiting.add(count.n, count.k);
-        let ahead = self.waiting.k - self.waiting.n;
-        if ahead > AHEAD_MAX + AHEAD_SHARE_MAX * self.raw.n {
-            self.inconsistent = true;
-        }
-        if self.inconsistent || ahead > (AHEAD_FED_SHARE * self.waiting.n).max(1.0) {
-            return None;
-        }
-        let fed = Tally { n: self.waiting.n, k: self.waiting.k.min(self.waiting.n) };
-        self.waiting = Tally { n: 0.0, k: ahead.max(0.0) };
-        Some(fed)
     }
 
     fn absorb(&mut self, name: &str, round: &Round<'_>, origin: &Origin) -> Took {
@@ -277,6 +275,7 @@ impl Counted {
         }
         let settings = round.policy.settings_for(origin);
         self.compare(round, &settings, (release, control));
+        self.silent.add(name, round, &settings);
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
@@ -288,6 +287,9 @@ impl Counted {
         {
             // It is judged without that machine, as if it had never been.
             self.begin_anew(round.now);
+        }
+        if self.found.is_none() && self.silent.is_found(&settings) {
+            self.found = Some(Found::Silent);
         }
         if self.found.is_some() && self.risen_at.is_none() {
             let (_, recent) = self.accused();
@@ -349,8 +351,14 @@ impl Counted {
 
     /// An alarm whose cause is clearly over is taken back: the detector begins anew.
     fn forgive(&mut self, now: Timestamp) -> bool {
-        if self.found.is_none() {
-            return false;
+        match self.found {
+            None => return false,
+            Some(Found::Silent) if !self.silent.serves() => return false,
+            Some(Found::Silent) => {
+                self.begin_anew(now);
+                return true;
+            }
+            Some(Found::Whole | Found::In(_)) => {}
         }
         let (detector, recent) = self.accused();
         let (n, k) = detector.totals();
@@ -374,7 +382,8 @@ impl Counted {
 
     /// Whether the release is worse than the known-good one over the same seconds.
     pub(super) fn control_is_well(&self) -> bool {
-        self.risen_at.is_some_and(|at| self.beside.vouches(self.detector.p0(), at))
+        self.found == Some(Found::Silent)
+            || self.risen_at.is_some_and(|at| self.beside.vouches(self.detector.p0(), at))
     }
 
     fn onset(&self) -> Onset {
@@ -423,8 +432,16 @@ impl Counted {
         if let Some(alone) = self.alone() {
             evidence.note = Some(Note::Apart(alone.clone()));
         }
-        if let Some(Found::In(region)) = &self.found {
-            evidence.note = Some(Note::InRegion { region: region.clone() });
+        match &self.found {
+            Some(Found::In(region)) => {
+                evidence.note = Some(Note::InRegion { region: region.clone() });
+            }
+            Some(Found::Silent) => {
+                let (due, beside) = self.silent.counted();
+                evidence.ln_odds = self.silent.ln_odds();
+                evidence.note = Some(Note::Silent { due, beside });
+            }
+            Some(Found::Whole) | None => {}
         }
     }
 }
@@ -465,46 +482,4 @@ pub(super) fn judge(own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counted() -> Counted {
-        Counted::new("bad / total".to_owned(), (0.02, false), Timestamp::UNIX_EPOCH)
-    }
-
-    fn count(n: f64, k: f64) -> Count {
-        Count { n, k, since: Since::LastScrape }
-    }
-
-    #[test]
-    fn a_swapped_pair_is_inconsistent_before_anything_is_decided_by_it() {
-        let mut state = counted();
-        let fed: Vec<_> = [(0.0, 40.0), (1.0, 38.0), (0.0, 41.0)]
-            .map(|(n, k)| state.reconcile(&count(n, k)))
-            .into_iter()
-            .flatten()
-            .collect();
-        assert!(state.inconsistent && fed.is_empty(), "{fed:?}");
-        assert_eq!(state.raw, Tally { n: 1.0, k: 119.0 });
-    }
-
-    #[test]
-    fn a_page_that_counts_a_bad_event_a_moment_early_is_no_contradiction() {
-        let mut state = counted();
-        for _ in 0..100 {
-            assert!(state.reconcile(&count(10.0, 11.0)).is_some());
-            assert!(state.reconcile(&count(10.0, 9.0)).is_some());
-        }
-        assert!(!state.inconsistent);
-    }
-
-    #[test]
-    fn sums_beyond_all_numbers_are_left_out_and_the_state_can_be_read_again() {
-        let mut state = counted();
-        for _ in 0..3 {
-            state.reconcile(&count(f64::MAX, 0.0));
-        }
-        let text = serde_json::to_string(&state).unwrap();
-        assert_eq!(serde_json::from_str::<Counted>(&text).unwrap(), state);
-    }
-}
+mod tests;

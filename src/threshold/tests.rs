@@ -17,6 +17,7 @@ mod expressions;
 mod gauges;
 mod hosts;
 mod places;
+mod silence;
 mod words;
 
 fn at(second: i64) -> Timestamp {
