@@ -106,7 +106,8 @@ impl Stage {
                 dice: Dice::new(!seed),
             }
         });
-        let policy = policy(scene.from);
+        let by_path = scene.fault.is_some_and(|fault| fault.endpoint < 1.0);
+        let policy = policy(scene.from, by_path);
         let wanted = policy.wants(&SourceName::Pages);
         let courses = courses.collect();
         let lived = Lived::default();

@@ -23,7 +23,8 @@ pub fn source(from: From) -> SourceName {
     }
 }
 
-pub fn policy(from: From) -> Policy {
+/// `by_path`: endpoints are judged one by one as well.
+pub fn policy(from: From, by_path: bool) -> Policy {
     let threshold = |name: &str, kind| Threshold {
         name: name.to_owned(),
         kind,
@@ -35,6 +36,7 @@ pub fn policy(from: From) -> Policy {
         total: Selector::metric("requests_total"),
         max: LIMIT,
         strict: false,
+        by: if by_path { vec!["path".to_owned()] } else { Vec::new() },
         from: match from {
             From::Pages => Origin::PAGES,
             From::Server => Origin::server(SERVER, Duration::from_secs(15)),

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     config::{self, Checked, ConfigErrors, Format, PolicyFile, duration_text, share_text},
     model::{
-        MaxUnavailable, Mode, NoData, OnBreach, Policy, RegionOrder, RegionsAtOnce, Strategy,
-        Threshold,
+        MaxUnavailable, Mode, NoData, OnBreach, Policy, RegionOrder, RegionsAtOnce, Severity,
+        Strategy, Threshold,
     },
 };
 
@@ -50,8 +50,10 @@ fn valid(checked: &Checked) -> Value {
         .map(|receiver| {
             json!({
                 "name": receiver.name,
-                "format": format_word(receiver.format),
+                "format": receiver.format.as_str(),
                 "events": receiver.events,
+                "apps": texts(&receiver.apps),
+                "severity": receiver.severity,
                 "max_age": duration_text(receiver.max_age),
                 "secrets": receiver.secrets.len(),
             })
@@ -84,13 +86,24 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "{}", text::table(&rows, 0))?;
     for receiver in config.receivers.values() {
         let events: Vec<&str> = receiver.events.iter().map(|kind| kind.as_str()).collect();
-        let events = if events.is_empty() { "every event".to_owned() } else { events.join(", ") };
+        let mut events = match receiver.format {
+            _ if !events.is_empty() => events.join(", "),
+            format if format.is_chat() => "what matters".to_owned(),
+            Format::PagerDuty => "what opens or closes an incident".to_owned(),
+            _ => "every event".to_owned(),
+        };
+        if receiver.severity > Severity::Info {
+            events.push_str(&format!(", from {} on", receiver.severity.as_str()));
+        }
+        if !receiver.apps.is_empty() {
+            events.push_str(&format!(", of {}", texts(&receiver.apps).join(", ")));
+        }
         let signed = match receiver.format {
             Format::Standard if receiver.secrets.is_empty() => ", unsigned",
             Format::Standard => ", signed",
-            Format::Slack => "",
+            Format::Slack | Format::Discord | Format::PagerDuty => "",
         };
-        let format = format_word(receiver.format);
+        let format = receiver.format.as_str();
         let age = duration_text(receiver.max_age);
         writeln!(
             out,
@@ -146,13 +159,6 @@ fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
         .collect();
     writeln!(out, "  thresholds")?;
     write!(out, "{}", text::table(&rows, 4))
-}
-
-fn format_word(format: Format) -> &'static str {
-    match format {
-        Format::Standard => "standard",
-        Format::Slack => "slack",
-    }
 }
 
 fn watch(policy: &Policy) -> String {

@@ -13,6 +13,7 @@ mod follow;
 pub mod history;
 mod hold;
 mod in_force;
+mod live;
 mod receiver;
 mod releases;
 mod replay;
@@ -61,10 +62,22 @@ enum Command {
         log_format: LogFormat,
     },
     /// Validate the configuration. Exit code 2 when it is wrong.
+    ///
+    /// With --live it is also looked whether what it names is there: the token's rights, each policy's
+    /// apps, each selector among the series that a machine or a metrics server shows, the image that
+    /// runs, each receiver, the clock. Nothing is changed, and no message is sent. Exit code 1 when
+    /// something is not as the configuration says. Metrics pages are reached from inside the
+    /// organization's private network alone: `fly ssh console -C "waveoff check --live"`.
     Check {
         /// Directory with waveoff.toml and thresholds/*.toml.
         #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
         config: PathBuf,
+        /// Also look whether what it names is there. Needs `FLY_API_TOKEN`.
+        #[arg(long)]
+        live: bool,
+        /// With --live, this app alone.
+        #[arg(long, requires = "live")]
+        app: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -261,7 +274,12 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
     let mut out = std::io::stdout();
     match command {
         Command::Run { config, log_format } => run::run(&config, log_format).await,
-        Command::Check { config, json } => Ok(check::run(&config, json, &mut out)),
+        Command::Check { config, live: true, app, json } => {
+            live::run(&config, app.as_deref(), json, &mut out).await
+        }
+        Command::Check { config, live: false, app: _, json } => {
+            Ok(check::run(&config, json, &mut out))
+        }
         Command::Status { url, json } => status::run(&url, json, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, &app, limit, json, &mut out).await

@@ -1,4 +1,4 @@
-//! What a machine is asked for, and what it has to answer.
+//! What a machine is asked for, what it has to answer, and by which labels counts are told apart.
 
 use super::{entry::Entry, problem::Wrong};
 use crate::{
@@ -96,4 +96,35 @@ fn status(entry: &Entry<'_>) -> Option<Statuses> {
         "write a class such as \"2xx\", or a number from 100 to 599",
     ));
     None
+}
+
+/// Names of labels. What is wrong is left out.
+pub(super) fn labels(entry: &Entry<'_>, most: usize) -> Vec<String> {
+    let all = entry.list();
+    let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();
+    if entry.is_empty_list() || names.len() > most {
+        entry.wrong(Wrong::but(
+            format!("must be 1 to {most} labels"),
+            "write by = [\"path\"], or leave it out",
+        ));
+        return Vec::new();
+    }
+    let mut labels = Vec::new();
+    for (entry, name) in &all {
+        let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            entry.wrong(Wrong::but(
+                format!("`{name}` is no label"),
+                "write the label's name as the series have it, such as \"path\"",
+            ));
+        } else if *name == "le" {
+            entry.wrong(Wrong::but(
+                "the bounds of a histogram are no series of their own",
+                "leave `le` out",
+            ));
+        } else {
+            labels.push((*name).to_owned());
+        }
+    }
+    labels
 }

@@ -30,6 +30,12 @@ pub struct Specificity {
     characters: usize,
 }
 
+impl PartialEq for AppGlob {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 impl AppGlob {
     /// A pattern as written in `apps` or `exclude`.
     ///

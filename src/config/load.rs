@@ -296,6 +296,7 @@ impl Read {
         let Settings {
             organization,
             listen,
+            page_url,
             data_dir,
             keep_history,
             receivers,
@@ -317,6 +318,7 @@ impl Read {
         let config = Config {
             organization,
             listen,
+            page_url,
             data_dir,
             keep_history,
             receivers,

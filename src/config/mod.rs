@@ -34,7 +34,7 @@ pub use apps::AppGlob;
 pub use files::Fingerprint;
 pub use load::{Checked, check, load};
 pub use metrics_server::{FLY, MetricsServer};
-pub use places::lines;
+pub use places::{Lines, lines};
 pub use problem::{ConfigErrors, Problem};
 pub use units::{duration_text, share_text};
 
@@ -49,7 +49,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-use crate::model::{AppName, EventKind, Policy};
+use crate::model::{AppName, EventKind, Policy, Severity};
 
 /// A text that must never be shown: its `Debug` is a row of stars.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,6 +78,27 @@ pub enum Format {
     /// Standard Webhooks: signed JSON.
     Standard,
     Slack,
+    Discord,
+    PagerDuty,
+}
+
+impl Format {
+    pub const ALL: [Self; 4] = [Self::Standard, Self::Slack, Self::Discord, Self::PagerDuty];
+
+    /// The word for it in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Slack => "slack",
+            Self::Discord => "discord",
+            Self::PagerDuty => "pagerduty",
+        }
+    }
+
+    /// Whether people read along as it happens, and want to be told what matters alone.
+    pub fn is_chat(self) -> bool {
+        matches!(self, Self::Slack | Self::Discord)
+    }
 }
 
 /// Somebody who is told.
@@ -88,10 +109,15 @@ pub struct Receiver {
     pub format: Format,
     /// May carry a secret in its path (Slack's do), so it is one.
     pub url: Secret,
-    /// Signing secrets, the newest first (`whsec_…`); every one of them signs.
+    /// Signing secrets, the newest first (`whsec_…`); every one of them signs. Of PagerDuty the one
+    /// integration key.
     pub secrets: Vec<Secret>,
-    /// Only these kinds; empty means all.
+    /// Only these kinds; empty means all, and of what is read in a chat those that matter.
     pub events: Vec<EventKind>,
+    /// Only of apps like these, and what is of no app; empty means all.
+    pub apps: Vec<AppGlob>,
+    /// Only what is at least so bad.
+    pub severity: Severity,
     /// After this age an undelivered message is given up.
     pub max_age: Duration,
 }
@@ -114,6 +140,8 @@ pub struct Config {
     pub organization: String,
     /// Address of the API and the status page.
     pub listen: std::net::SocketAddr,
+    /// Where people reach the status page: what links in messages begin with.
+    pub page_url: Option<String>,
     /// Directory of the journal.
     pub data_dir: PathBuf,
     /// How long history is kept.

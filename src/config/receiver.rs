@@ -6,18 +6,24 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::Url;
 
 use super::{
-    Format, Receiver, Secret,
+    AppGlob, Format, Receiver, Secret,
+    apps::pattern,
     entry::Entry,
     problem::{Problem, Wrong},
     reader::Reader,
     reserved_keys,
     settings::variable,
 };
-use crate::model::EventKind;
+use crate::model::{EventKind, Severity};
 
 const RECEIVERS_MAX: usize = 50;
 const NAME_MAX: usize = 64;
 const SECRETS_MAX: usize = 5;
+const APPS_MAX: usize = 200;
+/// Where PagerDuty takes events; accounts in Europe name another one.
+const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
+/// Length of an integration key.
+const ROUTING_KEY: usize = 32;
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 const AGE_MIN: Duration = Duration::from_secs(60);
 const AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
@@ -62,17 +68,42 @@ pub(super) fn read_all(
 
 fn read(table: &Reader<'_>, name: Option<String>, context: &mut Context<'_>) -> Option<Receiver> {
     let format = table
-        .require("format", "write \"standard\" for signed JSON, or \"slack\"")
+        .require(
+            "format",
+            "write \"standard\" for signed JSON, \"slack\", \"discord\" or \"pagerduty\"",
+        )
         .and_then(|entry| {
-            let words = [("standard", Format::Standard), ("slack", Format::Slack)];
+            let words = Format::ALL.map(|format| (format.as_str(), format));
             entry.choice(&words, &reserved_keys::FORMATS)
         });
     let url = url(table, format, context);
-    let secrets = secrets(table, format, context);
+    let routing_key = table.get("routing_key_env");
+    if let Some(entry) =
+        routing_key.as_ref().filter(|_| format.is_some_and(|format| format != Format::PagerDuty))
+    {
+        entry.wrong(Wrong::but("only PagerDuty has such a key", "leave it out"));
+    }
+    let secrets = match format {
+        Some(Format::PagerDuty) => integration_key(table, routing_key, context),
+        _ => secrets(table, format, context),
+    };
+    let apps = table.get("apps").map(|entry| apps(&entry)).unwrap_or_default();
+    let severity = table.get("severity").map_or(Some(Severity::Info), |entry| {
+        entry.choice(&Severity::ALL.map(|severity| (severity.as_str(), severity)), &[])
+    });
     let events = table.get("events").map(|entry| events(&entry)).unwrap_or_default();
     let max_age =
         table.get("max_age").map_or(Some(MAX_AGE), |entry| entry.duration(AGE_MIN..=AGE_MAX));
-    Some(Receiver { name: name?, format: format?, url: url?, secrets, events, max_age: max_age? })
+    Some(Receiver {
+        name: name?,
+        format: format?,
+        url: url?,
+        secrets,
+        events,
+        apps,
+        severity: severity?,
+        max_age: max_age?,
+    })
 }
 
 fn name<'a>(table: &Reader<'a>) -> Option<(Entry<'a>, String)> {
@@ -129,6 +160,7 @@ fn url(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) ->
     let written = table.get("url");
     let named = table.get("url_env");
     match (written, named) {
+        (None, None) if format == Some(Format::PagerDuty) => Some(Secret::new(PAGERDUTY)),
         (None, None) => {
             table.missing(
                 "url_env",
@@ -161,8 +193,12 @@ fn url(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) ->
 fn written_url(entry: &Entry<'_>, format: Option<Format>) -> Option<Secret> {
     let text = entry.text()?;
     let instead = "put it into an environment variable and name that: url_env = \"OPS_URL\"";
-    if format == Some(Format::Slack) || text.contains("hooks.slack.com") {
-        let message = "a Slack URL is a secret, and does not belong in a file";
+    let is_chat = format.is_some_and(Format::is_chat);
+    if is_chat || text.contains("hooks.slack.com") || text.contains("/api/webhooks/") {
+        let message = match format {
+            Some(Format::Discord) => "a Discord URL is a secret, and does not belong in a file",
+            _ => "a Slack URL is a secret, and does not belong in a file",
+        };
         entry.wrong(Wrong::but(message, instead));
         return None;
     }
@@ -183,6 +219,32 @@ fn written_url(entry: &Entry<'_>, format: Option<Format>) -> Option<Secret> {
                 "write one such as \"https://example.com/hook\"".to_owned()
             };
             entry.wrong(Wrong::but(format!("is no usable URL: {why}"), suggestion));
+            None
+        }
+    }
+}
+
+/// A URL that is no secret, without the slash at its end.
+pub(super) fn open_url(entry: &Entry<'_>) -> Option<String> {
+    let text = entry.text()?;
+    match usable(text) {
+        Ok(url)
+            if url.query().is_none() && url.fragment().is_none() && url.username().is_empty() =>
+        {
+            Some(text.trim().trim_end_matches('/').to_owned())
+        }
+        Ok(_) => {
+            entry.wrong(Wrong::but(
+                "is more than an address",
+                "write one such as \"http://waveoff.internal:8080\"",
+            ));
+            None
+        }
+        Err(why) => {
+            entry.wrong(Wrong::but(
+                format!("is no usable URL: {why}"),
+                "write one such as \"http://waveoff.internal:8080\"",
+            ));
             None
         }
     }
@@ -232,9 +294,12 @@ fn secrets(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>
         }
         return Vec::new();
     };
-    if format == Some(Format::Slack) {
-        entry
-            .wrong(Wrong::but("Slack checks no signatures", "leave it out: the URL is the secret"));
+    if let Some(chat) = format.filter(|format| format.is_chat()) {
+        let who = if chat == Format::Slack { "Slack" } else { "Discord" };
+        entry.wrong(Wrong::but(
+            format!("{who} checks no signatures"),
+            "leave it out: the URL is the secret",
+        ));
         return Vec::new();
     }
     let list = entry.list();
@@ -255,6 +320,49 @@ fn secrets(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>
             }
             Some(Secret::new(value.trim()))
         })
+        .collect()
+}
+
+/// The key of a PagerDuty service, under which it takes events.
+fn integration_key(
+    table: &Reader<'_>,
+    routing_key: Option<Entry<'_>>,
+    context: &mut Context<'_>,
+) -> Vec<Secret> {
+    if let Some(entry) = table.get("secrets_env") {
+        entry.wrong(Wrong::but("PagerDuty checks no signatures", "name its key: routing_key_env"));
+    }
+    let Some(entry) = routing_key else {
+        table.missing(
+            "routing_key_env",
+            "name the variable that holds the integration key, such as routing_key_env = \"PAGERDUTY_KEY\"",
+        );
+        return Vec::new();
+    };
+    let Some((name, value)) = from_variable(&entry, "the integration key", context) else {
+        return Vec::new();
+    };
+    let Some(value) = value else { return Vec::new() };
+    let key = value.trim();
+    if key.len() != ROUTING_KEY || !key.chars().all(|char| char.is_ascii_alphanumeric()) {
+        entry.wrong(Wrong::but(
+            format!("the variable {name} holds no integration key: it has not {ROUTING_KEY} letters and digits"),
+            format!("set {name} to the key of an Events API v2 integration of the service"),
+        ));
+        return Vec::new();
+    }
+    vec![Secret::new(key)]
+}
+
+/// Patterns of names; what they match need not exist.
+fn apps(entry: &Entry<'_>) -> Vec<AppGlob> {
+    let list = entry.list();
+    if list.len() > APPS_MAX {
+        entry.wrong(Wrong::new(format!("has more than {APPS_MAX} patterns")));
+        return Vec::new();
+    }
+    list.into_iter()
+        .filter_map(|(entry, text)| Some(entry.check(pattern(text))?.at_line(entry.line())))
         .collect()
 }
 

@@ -18,8 +18,5 @@ pub(super) fn key(key: &str) -> Option<Wrong> {
     Some(Wrong::but(format!("`{name}` is not available in this version"), (*instead).to_owned()))
 }
 
-pub(super) const FORMATS: [(&str, &str); 3] = [
-    ("discord", "use \"standard\" and translate it in a small receiver of your own"),
-    ("teams", "use \"standard\" and translate it in a small receiver of your own"),
-    ("pagerduty", "use \"standard\" and translate it in a small receiver of your own"),
-];
+pub(super) const FORMATS: [(&str, &str); 1] =
+    [("teams", "use \"standard\" and translate it in a small receiver of your own")];

@@ -41,6 +41,7 @@ const HISTORY_MAX: Duration = Duration::from_secs(3650 * 86_400);
 pub(super) struct Settings {
     pub(super) organization: String,
     pub(super) listen: SocketAddr,
+    pub(super) page_url: Option<String>,
     pub(super) data_dir: PathBuf,
     pub(super) keep_history: Duration,
     pub(super) receivers: Vec<Receiver>,
@@ -56,6 +57,7 @@ impl Default for Settings {
             organization: String::new(),
             // Reachable from this machine only; fly.toml opens it to the private network.
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            page_url: None,
             data_dir: PathBuf::from("data"),
             keep_history: Duration::from_secs(90 * 86_400),
             receivers: Vec::new(),
@@ -140,6 +142,9 @@ pub(super) fn read(
                 }),
             }
         }
+    }
+    if let Some(entry) = table.get("page_url") {
+        settings.page_url = receiver::open_url(&entry);
     }
     if let Some(entry) = table.get("receiver") {
         settings.receivers = receiver::read_all(&entry, environment, missing);

@@ -215,6 +215,10 @@ fn put(given: &mut Given, key: &Key, entry: Option<&Entry<'_>>) {
             }
             return;
         }
+        Takes::Labels { most } => {
+            given.tell_apart(answer::labels(entry, most));
+            return;
+        }
         Takes::Statuses => {
             given.expect(answer::statuses(entry));
             return;

@@ -21,8 +21,8 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, Format, Receiver},
-    notify::{payload, signing, slack},
+    config::{Config, Format, Receiver, Secret},
+    notify::{Sender, discord, pagerduty, payload, signing, slack},
     ports::{Clock, Delivery as Request, DeliveryOutcome, Notifier},
     store::{Attempt, Journal, Queued, StoreError},
 };
@@ -177,8 +177,8 @@ impl Delivery {
             let name = turn.queued.entry.receiver.clone();
             let attempt = match config.receivers.get(&name) {
                 Some(receiver) => {
-                    try_once(&mut turn, receiver, &config.organization, notifier.as_ref(), &clock)
-                        .await
+                    let sender = Sender::of(&config);
+                    try_once(&mut turn, receiver, &sender, notifier.as_ref(), &clock).await
                 }
                 None => Attempt::Dead { reason: "the receiver is no longer configured".to_owned() },
             };
@@ -198,7 +198,7 @@ impl Delivery {
 async fn try_once(
     turn: &mut Turn,
     receiver: &Receiver,
-    organization: &str,
+    sender: &Sender<'_>,
     notifier: &dyn Notifier,
     clock: &Clock,
 ) -> Attempt {
@@ -209,7 +209,7 @@ async fn try_once(
         let hours = crate::numbers::duration(receiver.max_age.as_secs_f64());
         return Attempt::Dead { reason: format!("not delivered within {hours}") };
     }
-    let outcome = match request(queued, receiver, organization, now) {
+    let outcome = match request(queued, receiver, sender, now) {
         Ok(request) => timeout(ATTEMPT_MAX, notifier.send(&request)).await.unwrap_or_else(|_| {
             DeliveryOutcome::Retry { reason: "no answer in time".to_owned(), after: None }
         }),
@@ -243,16 +243,21 @@ async fn try_once(
 pub(super) fn request(
     queued: &Queued,
     receiver: &Receiver,
-    organization: &str,
+    sender: &Sender<'_>,
     now: Timestamp,
 ) -> Result<Request, signing::SecretError> {
     let entry = &queued.entry;
     let (headers, body) = match receiver.format {
         Format::Standard => {
-            let body = payload::standard(&entry.message_id, &entry.event, organization);
+            let body = payload::standard(&entry.message_id, &entry.event, sender);
             (signing::headers(&entry.message_id, now, &body, &receiver.secrets)?, body)
         }
-        Format::Slack => (Vec::new(), slack::slack(&entry.event, organization)),
+        Format::Slack => (Vec::new(), slack::slack(&entry.event, sender)),
+        Format::Discord => (Vec::new(), discord::discord(&entry.event, sender)),
+        Format::PagerDuty => {
+            let key = receiver.secrets.first().map(Secret::expose).unwrap_or_default();
+            (Vec::new(), pagerduty::pagerduty(&entry.event, sender, key))
+        }
     };
     Ok(Request { url: receiver.url.expose().to_owned(), headers, body })
 }

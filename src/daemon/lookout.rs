@@ -142,7 +142,7 @@ impl Lookout {
         }
         let now = self.ports.clock.now();
         let id = format!("msg_{}_{}_{}", self.installation, topic.name, now.as_millisecond());
-        let receivers = recipients(&self.config.borrow(), event.kind);
+        let receivers = recipients(&self.config.borrow(), &event);
         let announced = self.ports.journal.announce(&id, event, &receivers, now).await;
         let key = format!("told/{}", topic.name);
         let noted = match announced {
@@ -308,7 +308,7 @@ impl Lookout {
 }
 
 /// What a token's scope lacks for watching and rolling back an organization.
-fn lacking(scope: &TokenScope, organization: &str) -> Vec<TokenLack> {
+pub fn lacking(scope: &TokenScope, organization: &str) -> Vec<TokenLack> {
     let mut lacks = Vec::new();
     let organizations = &scope.organizations;
     if !organizations.is_empty() && !organizations.contains(organization) {
@@ -326,7 +326,8 @@ fn lacking(scope: &TokenScope, organization: &str) -> Vec<TokenLack> {
     lacks
 }
 
-fn described(scope: &TokenScope) -> String {
+/// A token's scope in words.
+pub fn described(scope: &TokenScope) -> String {
     let list = |names: &BTreeSet<String>| {
         let names: Vec<&str> = names.iter().map(String::as_str).take(20).collect();
         if names.is_empty() { "not said".to_owned() } else { names.join(", ") }

@@ -42,6 +42,7 @@ use tracing::info;
 
 pub use counted::Counted;
 use delivery::Delivery;
+pub use lookout::{described, lacking};
 pub use opening::{Audience, await_journal, tell_opened};
 pub use orders::Orders;
 

@@ -113,7 +113,7 @@ pub async fn tell_opened(trouble: Trouble, config: &Config, journal: &dyn Journa
     info!(event = over.kind.as_str(), "{}", sentence(&over));
     let (id, at, missing) = (page.id.clone(), page.event.at, page.missing(config));
     let told = journal.announce(&id, page.event, &missing, at).await;
-    let receivers = recipients(config, over.kind);
+    let receivers = recipients(config, &over);
     let ended = journal.announce(&format!("{id}_over"), over, &receivers, now).await;
     for outcome in [told, ended] {
         if let Err(error) = outcome {

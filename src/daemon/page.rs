@@ -10,7 +10,7 @@ use super::delivery;
 use crate::{
     config::Config,
     model::Event,
-    notify::recipients,
+    notify::{Sender, recipients},
     ports::{DeliveryOutcome, Notifier},
     store::{OutboxEntry, Queued},
 };
@@ -34,7 +34,7 @@ impl Page {
 
     /// Who should know and has not taken it.
     pub(super) fn missing(&self, config: &Config) -> Vec<String> {
-        let all = recipients(config, self.event.kind);
+        let all = recipients(config, &self.event);
         all.into_iter().filter(|name| !self.delivered.contains(name)).collect()
     }
 
@@ -61,7 +61,7 @@ impl Page {
                 attempts: 0,
                 queued_at: self.event.at,
             };
-            let request = match delivery::request(&queued, receiver, &config.organization, now) {
+            let request = match delivery::request(&queued, receiver, &Sender::of(config), now) {
                 Ok(request) => request,
                 Err(error) => {
                     warn!(receiver = name, "the journal's trouble is not told: {error}");

@@ -31,7 +31,7 @@ impl AppTask {
         let mut summed = repeats.clone();
         let mut commit = Commit { state: document::write(state)?, ..Commit::default() };
         let mut tell = |id: &str, event: &Event| {
-            for receiver in recipients(&config, event.kind) {
+            for receiver in recipients(&config, event) {
                 let (message_id, event) = (id.to_owned(), event.clone());
                 commit.outbox.push(OutboxEntry { receiver, message_id, event });
             }

@@ -129,7 +129,7 @@ impl Reload {
     /// Records what happened to the configuration, now or when the journal can be written.
     async fn tell(&self, course: &mut Course) {
         while let Some(event) = course.untold.front().cloned() {
-            let receivers = recipients(&self.publish.borrow(), event.kind);
+            let receivers = recipients(&self.publish.borrow(), &event);
             let at = event.at;
             let id = format!("msg_{}_config_{}", self.installation, at.as_millisecond());
             let now = self.ports.clock.now();

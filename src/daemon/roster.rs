@@ -235,7 +235,7 @@ impl Roster {
             warn!(event = kind.as_str(), "{}", crate::notify::text::sentence(&event));
             // Named by what it says: a restart tells nothing twice.
             let id = format!("msg_{}_unmatched_{policy}_{pattern}", self.installation);
-            let receivers = recipients(&config, kind);
+            let receivers = recipients(&config, &event);
             match self.ports.journal.announce(&id, event, &receivers, now).await {
                 Ok(()) => {
                     course.unmatched.insert(key);
@@ -271,7 +271,8 @@ impl Roster {
         let mut event = Event::new(kind, now, Some(app.clone()));
         event.reason = Some(Reason::Told { text: tie.to_owned() });
         let id = format!("msg_{}_{app}_tie_{}", self.installation, now.as_millisecond());
-        let told = self.ports.journal.announce(&id, event, &recipients(config, kind), now).await;
+        let receivers = recipients(config, &event);
+        let told = self.ports.journal.announce(&id, event, &receivers, now).await;
         told.with_context(|| format!("record that {tie}"))?;
         self.mail.notify_one();
         Ok(())

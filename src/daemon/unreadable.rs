@@ -73,7 +73,7 @@ impl AppTask {
 
     /// Whether the event is recorded, now or before.
     async fn tell(&self, id: &str, event: Event) -> bool {
-        let receivers = recipients(&self.config.borrow(), event.kind);
+        let receivers = recipients(&self.config.borrow(), &event);
         let now = self.ports.clock.now();
         match self.ports.journal.announce(id, event, &receivers, now).await {
             Ok(()) => {

@@ -15,7 +15,7 @@ use super::{
     Context, Round, distress,
     state::{Phase, Watch},
 };
-use crate::model::{Digest, EventKind, Policy, Raised, Reason, Tally};
+use crate::model::{Digest, EventKind, Policy, Raised, Reason, Since, Tally};
 
 /// Minutes kept of each threshold, and how many of them with events say something.
 const MINUTES_MAX: usize = 60;
@@ -24,6 +24,9 @@ const MINUTES_MIN: usize = 10;
 const WORST_PART: usize = 4;
 /// Events that say something.
 const EVENTS_MIN: f64 = 1000.0;
+/// Series whose past is kept, and the events of the busiest that are.
+const SERIES_MAX: usize = 200;
+const SERIES_EVENTS_MAX: f64 = 1e5;
 /// Standard deviations: above the limit at 20 to 1, and the most that the share may be.
 const ABOVE: f64 = 1.645;
 const AT_MOST: f64 = 3.3;
@@ -39,6 +42,9 @@ pub struct Past {
     /// The image whose past counts.
     of: Option<Digest>,
     minutes: BTreeMap<String, VecDeque<(Timestamp, Tally)>>,
+    /// What each series counted, where a threshold tells them apart.
+    #[serde(default)]
+    pub series: BTreeMap<String, BTreeMap<String, Tally>>,
     /// Limits that are raised.
     pub raised: BTreeMap<String, Raised>,
     recorded_at: Option<Timestamp>,
@@ -125,6 +131,7 @@ impl Past {
         if self.of.as_ref() != Some(&of) {
             self.of = Some(of);
             self.minutes.clear();
+            self.series.clear();
         }
     }
 
@@ -135,6 +142,9 @@ impl Past {
         for threshold in &policy.thresholds {
             if threshold.room().allowed_share().is_none() {
                 continue;
+            }
+            if !threshold.room().by().is_empty() {
+                self.count_series(round, &threshold.name);
             }
             let counted = distress::counted(round, &threshold.name);
             let sum = counted
@@ -151,6 +161,31 @@ impl Past {
             if minutes.len() > MINUTES_MAX {
                 minutes.pop_front();
             }
+        }
+    }
+}
+
+impl Past {
+    fn count_series(&mut self, round: &Round<'_>, threshold: &str) {
+        let series = self.series.entry(threshold.to_owned()).or_default();
+        let readings =
+            round.observation.samples.iter().filter_map(|one| one.readings.as_ref().ok());
+        let since_before = readings.filter(|readings| {
+            readings.counts.get(threshold).is_some_and(|count| count.since == Since::LastScrape)
+        });
+        for (name, tally) in
+            since_before.filter_map(|readings| readings.series.get(threshold)).flatten()
+        {
+            if series.len() < SERIES_MAX || series.contains_key(name) {
+                series.entry(name.clone()).or_default().add(tally.n, tally.k.min(tally.n));
+            }
+        }
+        // What was long ago counts less and less.
+        if series.values().any(|one| one.n > SERIES_EVENTS_MAX) {
+            for one in series.values_mut() {
+                (one.n, one.k) = (one.n / 2.0, one.k / 2.0);
+            }
+            series.retain(|_, one| one.n >= 1.0);
         }
     }
 }

@@ -238,5 +238,5 @@ fn is_failure_of_everything(evidence: &[Evidence]) -> bool {
     evidence
         .iter()
         .filter(|one| one.may_roll_back && one.verdict == Verdict::Breach)
-        .any(|one| one.kind.is_total(one.share_lately()))
+        .any(|one| one.series().is_none() && one.kind.is_total(one.share_lately()))
 }

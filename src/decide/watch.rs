@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    floor::Past,
     signed,
     state::{Revision, Trusted, Watch},
 };
 use crate::{
     model::{
         Count, Digest, HostStatus, InstanceId, Machine, MachineId, MachineSample, MachineState,
-        Observation, Policy, Raised, Readings, ReleaseStatus, Since, SourceName,
+        Observation, Policy, Readings, ReleaseStatus, Since, SourceName,
     },
     threshold::{self, Look, MachineSeen, Round, ThresholdState},
 };
@@ -88,7 +89,7 @@ pub(super) fn absorb(
     policy: &Policy,
     watch: &mut Watch,
     seen: &super::Round<'_>,
-    (known_good, raised): (Option<&Trusted>, &BTreeMap<String, Raised>),
+    (known_good, past): (Option<&Trusted>, &Past),
     now: Timestamp,
 ) {
     let super::Round { machines, observation } = *seen;
@@ -119,7 +120,8 @@ pub(super) fn absorb(
         let round = Round { policy, now, learning: watch.learning, on, control };
         let fresh = || ThresholdState::begin(one, watch.since);
         let state = watch.thresholds.entry(one.name.clone()).or_insert_with(fresh);
-        state.raise(raised.get(&one.name), one.room().allowed_share(), now);
+        state.raise(past.raised.get(&one.name), one.room().allowed_share(), now);
+        state.remember_series(past.series.get(&one.name));
         let took_in = threshold::absorb(one, state, &round);
         took.events |= took_in.events;
         took.closed |= took_in.closed;
@@ -329,7 +331,8 @@ pub(super) fn absorb_confirm(
     }
     for (threshold, count) in &readings.counts {
         if admits(&confirm.absorbed, machine, count, began) {
-            confirm.thresholds.entry(threshold.clone()).or_default().add(count);
+            let series = readings.series.get(threshold);
+            confirm.thresholds.entry(threshold.clone()).or_default().add(count, series);
         }
     }
     if sample.source == SourceName::Pages {

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::Evidence,
+    evidence::{Evidence, Unit, Verdict},
     ids::{AppName, Digest, ReleaseVersion},
-    reason::Reason,
+    policy::Mode,
+    reason::{HoldReason, Reason},
     report::RegionReport,
     setup::Drift,
 };
@@ -181,6 +182,37 @@ impl EventKind {
     }
 }
 
+/// How much is at stake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Good to know.
+    #[default]
+    Info,
+    /// Something is wrong, and is being dealt with or can wait.
+    Warning,
+    /// Something is wrong, and stays so until a person does something.
+    Error,
+    /// The same, and most of what users ask for fails.
+    Critical,
+}
+
+impl Severity {
+    pub const ALL: [Self; 4] = [Self::Info, Self::Warning, Self::Error, Self::Critical];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// From this share on most fails.
+const MOST: f64 = 0.5;
+
 /// Longest tag that stands in a sentence, in characters.
 const TAG_MAX: usize = 40;
 
@@ -259,7 +291,7 @@ pub struct Event {
     /// Why it happened: a hold's reason, a blindness, a refusal.
     pub reason: Option<Reason>,
     /// `observe` or `rollback`: whether what it says was done or would have been done.
-    pub mode: Option<super::policy::Mode>,
+    pub mode: Option<Mode>,
     pub evidence: Vec<Evidence>,
     pub regions: Vec<RegionReport>,
     /// What changed besides the image between the known-good release and this one, of what undoes
@@ -293,5 +325,68 @@ impl Event {
             repeats: 0,
             log_lines: Vec::new(),
         }
+    }
+}
+
+impl Event {
+    /// How much is at stake.
+    pub fn severity(&self) -> Severity {
+        let unattended = if self.fails_most() { Severity::Critical } else { Severity::Error };
+        match self.kind {
+            // A person did it, and knows.
+            EventKind::HoldPlaced | EventKind::RollbackStopped if self.is_by_a_person() => {
+                Severity::Info
+            }
+            EventKind::HoldPlaced | EventKind::RollbackStopped | EventKind::RollbackFailed => {
+                unattended
+            }
+            // Nobody does anything about it, unless somebody says so.
+            EventKind::RollbackPlanned if self.mode != Some(Mode::Rollback) => unattended,
+            EventKind::MonitorJournal => Severity::Critical,
+            EventKind::MonitorToken if self.reason == Some(Reason::TokenSuffices) => Severity::Info,
+            EventKind::MonitorClock if self.reason == Some(Reason::ClockRight) => Severity::Info,
+            EventKind::MonitorToken => Severity::Error,
+            EventKind::ReleaseDegraded
+            | EventKind::ReleaseUntrusted
+            | EventKind::RollbackPlanned
+            | EventKind::RollbackStarted
+            | EventKind::RollbackPaused
+            | EventKind::MonitorBlind
+            | EventKind::MonitorClock
+            | EventKind::MonitorOutbox
+            | EventKind::ImageMissing
+            | EventKind::ImageNotMirrored
+            | EventKind::ImageMixed
+            | EventKind::MachineSuspect
+            | EventKind::ConfigRejected
+            | EventKind::ConfigWarning => Severity::Warning,
+            EventKind::ReleaseDetected
+            | EventKind::ReleaseTrusted
+            | EventKind::ReleaseBaked
+            | EventKind::RollbackResumed
+            | EventKind::RollbackRegionConfirmed
+            | EventKind::RollbackCompleted
+            | EventKind::HoldCleared
+            | EventKind::OperatorOrder
+            | EventKind::MonitorRecovered
+            | EventKind::ConfigReloaded => Severity::Info,
+        }
+    }
+
+    /// Whether a person held it, or said no.
+    pub fn is_by_a_person(&self) -> bool {
+        let Some(Reason::Held { hold }) = &self.reason else { return false };
+        matches!(hold, HoldReason::Operator { .. } | HoldReason::Vetoed { .. })
+    }
+
+    /// Whether a threshold is exceeded by most of what is counted.
+    fn fails_most(&self) -> bool {
+        self.evidence.iter().any(|one| {
+            let is_share = match one.unit {
+                Unit::Requests | Unit::Events | Unit::SlowerThan(_) | Unit::Machines => true,
+                Unit::Bytes | Unit::Seconds | Unit::Share | Unit::Plain | Unit::Exits => false,
+            };
+            is_share && one.verdict == Verdict::Breach && one.share_lately().unwrap_or(0.0) >= MOST
+        })
     }
 }

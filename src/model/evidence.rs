@@ -152,6 +152,10 @@ pub enum Note {
     InRegion {
         region: Region,
     },
+    /// A share: the whole is within its limit, and this series, whose numbers these are, is not.
+    InSeries {
+        series: String,
+    },
     /// A share: this machine fails alone, and is left out.
     Apart(Alone),
     /// It answers nothing: what was due and answered, and the same on the machines beside it.
@@ -249,6 +253,14 @@ impl Evidence {
     /// The measured share of bad events, when there were any events.
     pub fn share(&self) -> Option<f64> {
         (self.total > 0.0).then(|| self.bad / self.total)
+    }
+
+    /// The series whose numbers these are, where a part breaches alone.
+    pub fn series(&self) -> Option<&str> {
+        match &self.note {
+            Some(Note::InSeries { series }) => Some(series),
+            _ => None,
+        }
     }
 
     /// The share of bad events since it is bad.

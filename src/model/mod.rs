@@ -22,7 +22,7 @@ pub mod rest;
 pub mod selector;
 pub mod setup;
 
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, Severity};
 pub use evidence::{
     Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Verdict,
 };
@@ -35,7 +35,7 @@ pub use machine::{
 pub use name::{Named, Unresolved};
 pub use observation::{
     Count, Distress, MachineSample, Observation, Oddity, OrgContext, Origin, Readings, Selection,
-    Since, SourceName, Want, Wanted, Well,
+    Since, SourceName, Want, Wanted, Well, busiest, series_name,
 };
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    evidence::Tally,
     ids::{AppName, InstanceId, MachineId, Region},
     machine::Machine,
     probe::{ProbeFailure, ProbeRequest},
@@ -117,6 +118,31 @@ pub enum Selection {
 pub struct Wanted {
     pub threshold: String,
     pub selection: Selection,
+    /// Labels by which its counts are told apart as well; none: they are not.
+    pub by: Vec<String>,
+}
+
+/// Longest value of a label in a series' name.
+const LABEL_MAX: usize = 100;
+
+/// What a series is called by some of its labels: `path="/users"`.
+pub fn series_name<'a>(by: &[String], label: impl Fn(&str) -> Option<&'a str>) -> String {
+    let one = |name: &String| {
+        let value: String = label(name).unwrap_or_default().chars().take(LABEL_MAX).collect();
+        format!("{name}={value:?}")
+    };
+    by.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The busiest `most` of some series.
+pub fn busiest(series: BTreeMap<String, Tally>, most: usize) -> BTreeMap<String, Tally> {
+    if series.len() <= most {
+        return series;
+    }
+    let mut all: Vec<(String, Tally)> = series.into_iter().collect();
+    all.sort_by(|(_, a), (_, b)| b.n.total_cmp(&a.n));
+    all.truncate(most);
+    all.into_iter().collect()
 }
 
 /// Why the numbers of a page cannot be judged.
@@ -131,6 +157,8 @@ pub enum Oddity {
     Refused { detail: String },
     /// No series of the bad events' metric has a label that their selector asks for.
     NoLabel { label: String, seen: Vec<String> },
+    /// No series has a label by which they are to be told apart.
+    NotBy { label: String, seen: Vec<String> },
 }
 
 /// Where a count starts.
@@ -158,6 +186,8 @@ pub struct Count {
 pub struct Readings {
     /// Ratio and latency thresholds. Absent: no increment could be formed.
     pub counts: BTreeMap<String, Count>,
+    /// The same told apart by the labels that a threshold names, the busiest of them.
+    pub series: BTreeMap<String, BTreeMap<String, Tally>>,
     /// Gauge thresholds: the largest matching value.
     pub gauges: BTreeMap<String, f64>,
     /// Those of them that tell of the app as a whole.

@@ -87,6 +87,8 @@ pub struct Ratio {
     pub total: Selector,
     pub max: f64,
     pub strict: bool,
+    /// Labels by which series are judged one by one as well.
+    pub by: Vec<String>,
     pub from: Origin,
 }
 
@@ -98,6 +100,8 @@ pub struct Latency {
     pub quantile: f64,
     pub bound_s: f64,
     pub strict: bool,
+    /// Labels by which series are judged one by one as well.
+    pub by: Vec<String>,
     pub from: Origin,
 }
 

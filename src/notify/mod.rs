@@ -1,23 +1,132 @@
 //! Telling people: an event becomes a sentence, a webhook body, a signed request.
 //!
-//! `text`, `payload`, `slack` and `signing` are pure; `http` sends one request. The
+//! `text`, `payload`, `slack`, `discord`, `pagerduty` and `signing` are pure; `http` sends one request. The
 //! daemon empties the outbox.
 
+pub mod discord;
 pub mod http;
+pub mod pagerduty;
 pub mod payload;
 pub mod signing;
 pub mod slack;
 pub mod text;
 
-use crate::{config::Config, model::EventKind, numbers};
+use crate::{
+    config::{Config, Format, Receiver},
+    model::{Event, EventKind, Mode},
+    numbers,
+};
 
-/// The names of the receivers that want to hear of `kind`, in order: whom to put in the outbox.
-pub fn recipients(config: &Config, kind: EventKind) -> Vec<String> {
-    let wants = |events: &[EventKind]| events.is_empty() || events.contains(&kind);
-    config
-        .receivers
-        .iter()
-        .filter(|(_, receiver)| wants(&receiver.events))
-        .map(|(name, _)| name.clone())
-        .collect()
+/// Who says it, and where more of it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'s> {
+    pub organization: &'s str,
+    /// Where people reach the status page.
+    pub page_url: Option<&'s str>,
 }
+
+impl<'s> Sender<'s> {
+    pub fn new(organization: &'s str) -> Self {
+        Self { organization, page_url: None }
+    }
+
+    pub fn of(config: &'s Config) -> Self {
+        Self { organization: &config.organization, page_url: config.page_url.as_deref() }
+    }
+
+    /// Where the page about an event is.
+    fn page(&self, event: &Event) -> Option<String> {
+        let base = self.page_url?;
+        Some(match &event.app {
+            Some(app) => format!("{base}/apps/{}", encoded(app.as_str())),
+            None => format!("{base}/"),
+        })
+    }
+}
+
+/// Text as a part of a path.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().fold(String::new(), |mut path, byte| {
+        if plain(byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+        path
+    })
+}
+
+/// The names of the receivers that want to hear of an event, in order: whom to put in the outbox.
+pub fn recipients(config: &Config, event: &Event) -> Vec<String> {
+    let receivers = config.receivers.iter();
+    receivers.filter(|(_, receiver)| wants(receiver, event)).map(|(name, _)| name.clone()).collect()
+}
+
+fn wants(receiver: &Receiver, event: &Event) -> bool {
+    let of_kind = if receiver.events.is_empty() {
+        !receiver.format.is_chat() || matters(event)
+    } else {
+        receiver.events.contains(&event.kind)
+    };
+    let of_app = match &event.app {
+        Some(app) if !receiver.apps.is_empty() => {
+            receiver.apps.iter().any(|glob| glob.matches(app.as_str()))
+        }
+        Some(_) | None => true,
+    };
+    // What ends something is wanted where its beginning was, which was worse.
+    let is_bad_enough = event.severity() >= receiver.severity || ends_something(event);
+    let is_taken = receiver.format != Format::PagerDuty || pagerduty::is_told(event);
+    of_kind && of_app && is_bad_enough && is_taken
+}
+
+/// Whether something that was told of is over.
+fn ends_something(event: &Event) -> bool {
+    matches!(
+        event.kind,
+        EventKind::RollbackCompleted
+            | EventKind::RollbackStopped
+            | EventKind::HoldCleared
+            | EventKind::MonitorRecovered
+    )
+}
+
+/// Whether it is told in a chat, where nobody asked for certain events: of a rollback its beginning
+/// and its end.
+fn matters(event: &Event) -> bool {
+    match event.kind {
+        // What is done about it follows at once.
+        EventKind::ReleaseDegraded => !event.evidence.iter().any(|one| one.may_roll_back),
+        EventKind::RollbackPlanned => event.mode != Some(Mode::Rollback),
+        EventKind::RollbackRegionConfirmed | EventKind::RollbackResumed => false,
+        EventKind::ReleaseDetected
+        | EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
+        | EventKind::ReleaseUntrusted
+        | EventKind::RollbackStarted
+        | EventKind::RollbackPaused
+        | EventKind::RollbackCompleted
+        | EventKind::RollbackStopped
+        | EventKind::RollbackFailed
+        | EventKind::HoldPlaced
+        | EventKind::HoldCleared
+        | EventKind::OperatorOrder
+        | EventKind::MonitorBlind
+        | EventKind::MonitorRecovered
+        | EventKind::MonitorClock
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::MonitorOutbox
+        | EventKind::ImageMissing
+        | EventKind::ImageNotMirrored
+        | EventKind::ImageMixed
+        | EventKind::MachineSuspect
+        | EventKind::ConfigRejected
+        | EventKind::ConfigReloaded
+        | EventKind::ConfigWarning => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{numbers, text};
+use super::{Sender, numbers, text};
 use crate::{
     model::{
         AppName, Change, Drift, Event, Evidence, MachineReport, Mode, Reason, RegionReport, Tally,
@@ -43,7 +43,10 @@ struct Body<'a> {
 #[derive(Serialize)]
 struct Data<'a> {
     organization: &'a str,
+    severity: &'static str,
     text: String,
+    /// Where the status page shows more.
+    page: Option<String>,
     /// What a person can do about it.
     commands: Vec<Command>,
     app: Option<&'a str>,
@@ -129,7 +132,7 @@ struct Odds {
 }
 
 /// The body for one event; `id` is the message's, the same on every attempt.
-pub fn standard(id: &str, event: &Event, organization: &str) -> String {
+pub fn standard(id: &str, event: &Event, sender: &Sender<'_>) -> String {
     let bounded = |text: &String| numbers::cut(text, TEXT_MAX);
     let known_good = event.known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
     let body = Body {
@@ -138,8 +141,10 @@ pub fn standard(id: &str, event: &Event, organization: &str) -> String {
         kind: event.kind.as_str(),
         timestamp: event.at.to_string(),
         data: Data {
-            organization,
+            organization: sender.organization,
+            severity: event.severity().as_str(),
             text: text::message(event),
+            page: sender.page(event),
             commands: text::commands(event)
                 .into_iter()
                 .map(|(purpose, command)| Command { purpose: purpose.word(), command })

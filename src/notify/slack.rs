@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{payload, text};
+use super::{Sender, payload, text};
 use crate::model::{Event, EventKind};
 
 /// Slack takes 3000 characters per text object; a little is left for what surrounds the text.
@@ -11,11 +11,14 @@ const SECTION_MAX: usize = 2900;
 const FALLBACK_MAX: usize = 3900;
 
 /// The body for one event. Texts are escaped as Slack asks and stay under its limits.
-pub fn slack(event: &Event, organization: &str) -> String {
+pub fn slack(event: &Event, sender: &Sender<'_>) -> String {
     let sentence = text::message(event);
     let headline = format!("{} {}", symbol(event.kind), escape(&sentence, SECTION_MAX));
-    let context =
-        format!("`{}` · {} · {}", event.kind.as_str(), escape(organization, 200), event.at);
+    let organization = escape(sender.organization, 200);
+    let mut context = format!("`{}` · {organization} · {}", event.kind.as_str(), event.at);
+    if let Some(page) = sender.page(event) {
+        context.push_str(&format!(" · <{}|status page>", escape(&page, 500)));
+    }
     let mut blocks = vec![section(&headline)];
     let logs = payload::log_lines(event);
     if !logs.is_empty() {
@@ -118,8 +121,11 @@ mod tests {
 
     #[test]
     fn nothing_in_an_event_can_mention_or_link() {
-        let body: Value =
-            serde_json::from_str(&slack(&event("<!here> a & b <http://x|y>"), "acme")).unwrap();
+        let body: Value = serde_json::from_str(&slack(
+            &event("<!here> a & b <http://x|y>"),
+            &Sender::new("acme"),
+        ))
+        .unwrap();
         insta::assert_snapshot!(body["text"].as_str().unwrap(), @"api: held, nothing will be rolled back: &lt;!here&gt; a &amp; b &lt;http://x|y&gt;.");
         insta::assert_snapshot!(body["blocks"][0]["text"]["text"].as_str().unwrap(), @":warning: api: held, nothing will be rolled back: &lt;!here&gt; a &amp; b &lt;http://x|y&gt;.");
         insta::assert_snapshot!(body["blocks"][1]["elements"][0]["text"].as_str().unwrap(), @"`hold.placed` · acme · 2026-03-01T02:03:04Z");
@@ -129,7 +135,8 @@ mod tests {
     fn the_longest_event_stays_under_slacks_limits() {
         let mut event = event(&"<".repeat(10_000));
         event.log_lines = (0..100).map(|line| format!("{line} ```{}", "&".repeat(900))).collect();
-        let body: Value = serde_json::from_str(&slack(&event, &"&".repeat(5000))).unwrap();
+        let body: Value =
+            serde_json::from_str(&slack(&event, &Sender::new(&"&".repeat(5000)))).unwrap();
         assert!(body["text"].as_str().unwrap().chars().count() <= 4000);
         let blocks = body["blocks"].as_array().unwrap();
         for block in blocks {

@@ -2,7 +2,7 @@
 //! the limit against coming from the bad release's own share. Either side has to win clearly: a
 //! known-good release just within its limit confirms, and bad luck is no proof.
 
-use super::{Confirming, Finding};
+use super::Finding;
 use crate::model::Tally;
 
 /// How much likelier the limit has to be than the bad release's share: 1000 to 1. A
@@ -20,8 +20,7 @@ const SHARE_MIN: f64 = 1e-6;
 const CLEARLY: f64 = 4.75;
 
 /// What a region shows of a threshold with this limit that was breached with the share `bad`.
-pub(super) fn weigh(confirming: &Confirming, limit: f64, bad: f64) -> Finding {
-    let tally = confirming.tally;
+pub(super) fn weigh(tally: Tally, limit: f64, bad: f64) -> Finding {
     if tally.n <= 0.0 {
         return Finding::Silent;
     }
@@ -54,6 +53,7 @@ fn is_clearly_above(tally: Tally, limit: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threshold::Confirming;
 
     /// A small generator of one's own: the same numbers on every machine.
     struct Dice(u64);
@@ -79,7 +79,7 @@ mod tests {
             for _ in 0..rate * 2 {
                 confirming.tally.add(1.0, if dice.roll() < share { 1.0 } else { 0.0 });
             }
-            finding = weigh(&confirming, limit, bad);
+            finding = weigh(confirming.tally, limit, bad);
             if matches!(finding, Finding::Better { .. } | Finding::NoBetter(_)) {
                 break;
             }
@@ -112,18 +112,19 @@ mod tests {
 
     #[test]
     fn better_than_before_and_clearly_above_the_limit_is_not_confirmed() {
-        let confirming = Confirming { tally: Tally { n: 10_000.0, k: 1000.0 } };
-        let finding = weigh(&confirming, 0.02, 0.3);
+        let confirming =
+            Confirming { tally: Tally { n: 10_000.0, k: 1000.0 }, ..Confirming::default() };
+        let finding = weigh(confirming.tally, 0.02, 0.3);
         assert!(matches!(finding, Finding::Undecided { leans_well: false, .. }), "{finding:?}");
     }
 
     #[test]
     fn a_few_requests_decide_nothing() {
         for (n, k) in [(3.0, 0.0), (3.0, 2.0)] {
-            let finding = weigh(&Confirming { tally: Tally { n, k } }, 0.02, 0.3);
+            let finding = weigh(Tally { n, k }, 0.02, 0.3);
             assert!(matches!(finding, Finding::Undecided { .. }), "{k} of {n}: {finding:?}");
         }
-        assert_eq!(weigh(&Confirming::default(), 0.02, 0.3), Finding::Silent);
+        assert_eq!(weigh(Tally::default(), 0.02, 0.3), Finding::Silent);
     }
 
     #[test]

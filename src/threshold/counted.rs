@@ -1,6 +1,7 @@
 //! Counted events: what ratio and latency have in common.
 
 mod reconcile;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -18,21 +19,15 @@ use super::{
     },
     onset::First,
     places::{Found, Places},
+    probe::Failures,
     proof::Proof,
+    series::{self, Series},
     signed,
     silent::{Answered, Silent},
 };
 use crate::model::{
-    Alone, Evidence, MachineId, Note, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally,
-    Verdict,
+    Alone, Evidence, MachineId, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally,
 };
-
-/// Blocks with events in them before anything is said for a release.
-const BLOCKS_MIN: u32 = 3;
-/// Kinds of failures of probes that are told.
-const FAILURES_MAX: usize = 5;
-/// A share since it rose that is so many times that of the whole came late.
-const LATE_BY: f64 = 1.5;
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +38,9 @@ pub struct Counted {
     /// The same region by region, and where a breach was found.
     #[serde(default)]
     places: Places,
+    /// The same series by series, where that is asked for.
+    #[serde(default)]
+    series: Series,
     #[serde(default)]
     found: Option<Found>,
     /// The limit in force is not the written one.
@@ -79,9 +77,9 @@ pub struct Counted {
     /// The last blocks, for people.
     #[serde(default)]
     blocks: Blocks,
-    /// Why probes failed, and how often; the most frequent first.
+    /// Why probes failed.
     #[serde(default)]
-    failures: Vec<(ProbeFailure, u32)>,
+    failures: Failures,
 }
 
 impl Counted {
@@ -94,6 +92,7 @@ impl Counted {
             odd: None,
             detector: RatioDetector::new(share, strict),
             places: Places::default(),
+            series: Series::default(),
             found: None,
             raised: None,
             detecting_since: now,
@@ -106,7 +105,7 @@ impl Counted {
             silent: Silent::default(),
             risen_at: None,
             blocks: Blocks::default(),
-            failures: Vec::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -201,6 +200,10 @@ impl Counted {
                 .places
                 .get(region)
                 .map_or((&self.detector, &self.recent), |one| (&one.detector, &one.recent)),
+            Some(Found::Alone(series)) => self
+                .series
+                .get(series)
+                .map_or((&self.detector, &self.recent), |one| (&one.detector, &one.recent)),
             Some(Found::Whole | Found::Silent) | None => (&self.detector, &self.recent),
         }
     }
@@ -209,24 +212,21 @@ impl Counted {
         self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
         self.detector.start(now);
         self.places.begin_anew();
+        self.series.begin_anew();
         self.found = None;
         self.first.is_over();
         self.beside.begin_anew();
         self.silent.begin_anew();
         self.risen_at = None;
-        self.failures.clear();
+        self.failures = Failures::default();
     }
 
-    fn note_failure(&mut self, failure: ProbeFailure) {
-        if let Some((_, times)) = self.failures.iter_mut().find(|(known, _)| *known == failure) {
-            *times = times.saturating_add(1);
-        } else if self.failures.len() < FAILURES_MAX {
-            self.failures.push((failure, 1));
-        }
-        self.failures.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
-    }
-
-    fn absorb(&mut self, name: &str, round: &Round<'_>, origin: &Origin) -> Took {
+    fn absorb(
+        &mut self,
+        name: &str,
+        round: &Round<'_>,
+        (origin, by): (&Origin, &[String]),
+    ) -> Took {
         let mut took = Took::default();
         let (mut release, mut control) = (Tally::default(), Tally::default());
         let pages = round.on.iter().filter_map(|look| look.readings);
@@ -250,12 +250,15 @@ impl Counted {
             self.detector.add(fed.n, fed.k);
             let failure = look.readings.and_then(|readings| readings.failures.get(name));
             if let Some(failure) = failure {
-                self.note_failure(*failure);
+                self.failures.note(*failure);
             }
             let region = &look.machine.region;
             self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
             let limit = (self.detector.p0(), self.detector.is_strict());
             self.places.add(region, (began, round.now), fed, limit);
+            if let Some(parts) = series::of(look, name).filter(|_| !by.is_empty()) {
+                self.series.add(parts, round.now, limit);
+            }
             if count.since == Since::LastScrape {
                 release.add(fed.n, fed.k);
             }
@@ -273,7 +276,12 @@ impl Counted {
                 control.add(count.n, count.k);
             }
         }
-        let settings = round.policy.settings_for(origin);
+        let mut settings = round.policy.settings_for(origin);
+        let each = (!by.is_empty()).then_some(settings);
+        if each.is_some() {
+            settings = series::of_whole(&settings);
+        }
+        self.series.compare(name, round);
         self.compare(round, &settings, (release, control));
         self.silent.add(name, round, &settings);
         self.renew(&settings, round.now);
@@ -281,8 +289,12 @@ impl Counted {
         took.forgave = self.forgive(round.now);
         // Its first block begins with its first process, not with the first look.
         took.closed = self.detector.is_started() && self.close_if_due(&settings, round.now);
+        if let Some(each) = each {
+            self.series.close(round.now, &each);
+            self.found = self.found.take().or_else(|| self.series.found(&each).map(Found::Alone));
+        }
         if took.closed
-            && self.found.is_some()
+            && matches!(self.found, Some(Found::Whole | Found::In(_)))
             && self.apart.set(round.on, self.detector.p0(), round.now)
         {
             // It is judged without that machine, as if it had never been.
@@ -336,6 +348,11 @@ impl Counted {
         }
     }
 
+    /// What its series were under what ran before.
+    pub(super) fn remember_series(&mut self, past: &BTreeMap<String, Tally>) {
+        self.series.remember(past);
+    }
+
     /// A detector's stakes are spread over one horizon; a release that is still watched after it,
     /// for want of traffic or of a trustworthy verdict, is judged anew from then on. The promised
     /// rate of false rollbacks holds for each of these spans.
@@ -358,7 +375,7 @@ impl Counted {
                 self.begin_anew(now);
                 return true;
             }
-            Some(Found::Whole | Found::In(_)) => {}
+            Some(Found::Whole | Found::In(_) | Found::Alone(_)) => {}
         }
         let (detector, recent) = self.accused();
         let (n, k) = detector.totals();
@@ -371,79 +388,6 @@ impl Counted {
         }
         over
     }
-
-    /// The last while, where it is much worse than the whole.
-    fn lately(&self, n: f64, k: f64) -> Option<Tally> {
-        let (_, recent) = self.accused();
-        let (late, bad) = recent.since_it_rose(self.detector.p0())?;
-        let much_worse = bad * n >= LATE_BY * k * late;
-        much_worse.then_some(Tally { n: late, k: bad })
-    }
-
-    /// Whether the release is worse than the known-good one over the same seconds.
-    pub(super) fn control_is_well(&self) -> bool {
-        self.found == Some(Found::Silent)
-            || self.risen_at.is_some_and(|at| self.beside.vouches(self.detector.p0(), at))
-    }
-
-    fn onset(&self) -> Onset {
-        let (n, k) = self.accused().0.totals();
-        let at_once = self.first.is_bad(self.detector.p0()) && self.lately(n, k).is_none();
-        if at_once { Onset::AtOnce } else { Onset::Later }
-    }
-
-    /// Whether too little was counted, or it leans against the release without proof.
-    fn is_undecided(&self, n: f64, k: f64) -> bool {
-        let leans = k > self.detector.p0() * n && self.ln_odds().is_some_and(|e| e > 0.0);
-        self.detector.blocks() < BLOCKS_MIN || leans
-    }
-
-    fn judge(&self, evidence: &mut Evidence) {
-        if let Some(raised) = &self.raised {
-            evidence.limit = raised.to;
-            evidence.raised = Some(raised.clone());
-        }
-        evidence.control = Some(self.control).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
-        let (n, k) = self.accused().0.totals();
-        evidence.bad = k;
-        evidence.total = n;
-        evidence.value = (n > 0.0).then(|| k / n);
-        evidence.ln_odds = self.ln_odds();
-        evidence.blocks = self.detector.blocks();
-        if self.inconsistent {
-            let Tally { n: total, k: bad } = self.raw;
-            (evidence.bad, evidence.total, evidence.value) = (bad, total, None);
-            evidence.note = Some(Note::Inconsistent { bad, total });
-            evidence.ln_odds = None;
-            return;
-        }
-        evidence.verdict = if self.found.is_some() {
-            evidence.lately = self.lately(n, k);
-            evidence.last_blocks = self.blocks.iter().copied().collect();
-            Verdict::Breach
-        } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
-            Verdict::Inconclusive
-        } else {
-            Verdict::Pass
-        };
-        // Events may have come of which no block is complete yet: that is little, and not nothing.
-        let undecided = self.raw.n > 0.0 && evidence.verdict == Verdict::Inconclusive;
-        evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
-        if let Some(alone) = self.alone() {
-            evidence.note = Some(Note::Apart(alone.clone()));
-        }
-        match &self.found {
-            Some(Found::In(region)) => {
-                evidence.note = Some(Note::InRegion { region: region.clone() });
-            }
-            Some(Found::Silent) => {
-                let (due, beside) = self.silent.counted();
-                evidence.ln_odds = self.silent.ln_odds();
-                evidence.note = Some(Note::Silent { due, beside });
-            }
-            Some(Found::Whole) | None => {}
-        }
-    }
 }
 
 /// Whether a counting threshold's state was made for this question, share and mode.
@@ -452,7 +396,12 @@ pub(super) fn fits(own: &Own, question: &str, (share, strict): (f64, bool)) -> b
         if counted.detector.judges(counted.limit(share), strict) && counted.question == question)
 }
 
-pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin) -> Took {
+pub(super) fn absorb(
+    name: &str,
+    own: &mut Own,
+    round: &Round<'_>,
+    from: (&Origin, &[String]),
+) -> Took {
     match own {
         Own::Counted(counted) => counted.absorb(name, round, from),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Took::default(),
@@ -462,7 +411,7 @@ pub(super) fn absorb(name: &str, own: &mut Own, round: &Round<'_>, from: &Origin
 /// Why probes failed.
 pub(super) fn failures(own: &Own) -> &[(ProbeFailure, u32)] {
     match own {
-        Own::Counted(counted) => &counted.failures,
+        Own::Counted(counted) => counted.failures.all(),
         Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => &[],
     }
 }
@@ -474,11 +423,17 @@ pub(super) fn onset(own: &Own) -> Onset {
     }
 }
 
-pub(super) fn judge(own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
-    evidence.ln_odds_needed = Some(RatioDetector::needed(case.policy.settings().alpha));
+pub(super) fn judge(own: &Own, case: &Case<'_>, by: &[String], evidence: &mut Evidence) {
+    let mut settings = case.policy.settings();
     if let Own::Counted(counted) = own {
         counted.judge(evidence);
+        if matches!(counted.found, Some(Found::Alone(_))) {
+            settings = series::of_each(&settings);
+        } else if !by.is_empty() {
+            settings = series::of_whole(&settings);
+        }
     }
+    evidence.ln_odds_needed = Some(RatioDetector::needed(settings.alpha));
 }
 
 #[cfg(test)]

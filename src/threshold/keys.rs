@@ -101,6 +101,10 @@ pub enum Takes {
     Path,
     /// Statuses of an answer, by number or class; one, or a list.
     Statuses,
+    /// Names of labels, in a list.
+    Labels {
+        most: usize,
+    },
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Some text.
@@ -139,6 +143,7 @@ pub struct Given {
     expression: Option<(String, Duration)>,
     texts: BTreeMap<&'static str, String>,
     statuses: Vec<Statuses>,
+    labels: Vec<String>,
 }
 
 impl Given {
@@ -170,6 +175,11 @@ impl Given {
         self.statuses = statuses;
     }
 
+    /// Labels by which series are told apart.
+    pub fn tell_apart(&mut self, labels: Vec<String>) {
+        self.labels = labels;
+    }
+
     /// Takes out a selector that cannot be meant.
     pub fn drop_selector(&mut self, key: &Key) {
         self.selectors.remove(key.name);
@@ -190,6 +200,10 @@ impl Given {
     /// Those that were written.
     pub(super) fn statuses(&self) -> &[Statuses] {
         &self.statuses
+    }
+
+    pub(super) fn labels(&self) -> &[String] {
+        &self.labels
     }
 
     pub fn word(&self, key: &str) -> Option<&'static str> {
@@ -306,6 +320,16 @@ pub(super) const FROM_SERVER: Key = Key {
     unsaid: Unsaid::Means(Value::Word("fly")),
     doc: "which metrics server evaluates it: Fly's managed Prometheus, or a `[[metrics_server]]` of \
           waveoff.toml",
+};
+
+/// By which labels a kind that counts events judges series one by one as well.
+pub(super) const BY: Key = Key {
+    name: "by",
+    place: Place::Beside,
+    takes: Takes::Labels { most: 3 },
+    unsaid: Unsaid::Nothing("none"),
+    doc: "labels such as `path`: the busiest 50 series by them are judged one by one as well, each at its \
+          share of `false_rollbacks`, so that an endpoint that breaks alone is found and named",
 };
 
 /// How a kind that counts events takes its blocks.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     Case, Onset, Own, Room, Round, Took,
     counted::{self, Counted},
-    keys::{FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
+    keys::{BY, FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
     speak,
 };
 use crate::model::{Evidence, Kind, Latency, Origin, Selection, ThresholdKind, Unit, Want};
@@ -46,6 +46,7 @@ pub const KEYS: &[Key] = &[
         doc: "the longest time that is still fine",
     },
     STRICT,
+    BY,
     FROM,
 ];
 
@@ -55,6 +56,7 @@ fn make(given: &Given) -> Option<ThresholdKind> {
         quantile: given.number("quantile")?,
         bound_s: given.span("max")?.as_secs_f64(),
         strict: given.flag("strict")?,
+        by: given.labels().to_vec(),
         from: given.origin(),
     }))
 }
@@ -86,6 +88,10 @@ impl Room for Latency {
         Some(self.share())
     }
 
+    fn by(&self) -> &[String] {
+        &self.by
+    }
+
     fn begin(&self, now: Timestamp) -> Own {
         Own::Counted(Box::new(Counted::new(self.terms().2, self.share(), now)))
     }
@@ -95,11 +101,11 @@ impl Room for Latency {
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        counted::absorb(name, own, round, &self.from)
+        counted::absorb(name, own, round, (&self.from, &self.by))
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
-        counted::judge(own, case, evidence);
+        counted::judge(own, case, &self.by, evidence);
     }
 
     fn onset(&self, own: &Own, _case: &Case<'_>) -> Onset {
@@ -107,8 +113,9 @@ impl Room for Latency {
     }
 
     fn terms(&self) -> (f64, Unit, String) {
-        let from = self.from.told();
-        let source = format!("{}{from} slower than {} ms", self.histogram, self.bound_s * 1000.0);
+        let (from, by) = (self.from.told(), speak::by(&self.by));
+        let bound_ms = self.bound_s * 1000.0;
+        let source = format!("{}{from}{by} slower than {bound_ms} ms", self.histogram);
         (self.share().0, Unit::SlowerThan(self.bound_s), source)
     }
 
@@ -119,10 +126,11 @@ impl Room for Latency {
 
     fn describe(&self) -> String {
         format!(
-            "at most {} of {}{} slower than {}{}",
+            "at most {} of {}{}{} slower than {}{}",
             speak::written(self.share().0),
             self.histogram,
             self.from.told(),
+            speak::by(&self.by),
             speak::seconds(self.bound_s),
             speak::strictly(self.strict)
         )

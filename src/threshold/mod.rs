@@ -27,6 +27,7 @@ pub mod promql;
 mod proof;
 pub mod ratio;
 pub mod seen;
+mod series;
 pub mod silent;
 pub mod speak;
 mod state;
@@ -212,6 +213,10 @@ pub trait Room {
     fn allowed_share(&self) -> Option<(f64, bool)> {
         None
     }
+    /// Labels by which its counts are told apart as well.
+    fn by(&self) -> &[String] {
+        &[]
+    }
     /// Its part of a watch that begins `now`.
     fn begin(&self, now: Timestamp) -> Own;
     /// Whether `own` was made for these numbers.
@@ -243,7 +248,7 @@ pub trait Room {
     fn confirm(&self, confirming: &Confirming, breach: &Evidence) -> Finding {
         match self.allowed_share() {
             Some((limit, _)) => confirm::weigh(
-                confirming,
+                confirming.of(breach.series()),
                 breach.limit.max(limit),
                 breach.share_lately().unwrap_or(1.0),
             ),
@@ -281,7 +286,8 @@ impl Policy {
     pub fn wants(&self, source: &SourceName) -> Vec<Wanted> {
         let wanted = |threshold: &Threshold| match threshold.room().want() {
             Want::Series(from, selection) if from == *source => {
-                Some(Wanted { threshold: threshold.name.clone(), selection })
+                let by = threshold.room().by().to_vec();
+                Some(Wanted { threshold: threshold.name.clone(), selection, by })
             }
             Want::Series(..) | Want::Machines => None,
         };

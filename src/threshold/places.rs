@@ -41,6 +41,8 @@ pub enum Found {
     /// It answers nothing.
     Silent,
     In(Region),
+    /// One series, by its name.
+    Alone(String),
 }
 
 impl Places {

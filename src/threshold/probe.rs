@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Case, Onset, Own, Room, Round, Took,
@@ -121,6 +122,28 @@ fn make(given: &Given) -> Option<ThresholdKind> {
     Some(ThresholdKind::Probe(Probe { request, max: given.number("max")?, from: Origin::PROBES }))
 }
 
+/// Kinds of failures that are told.
+const FAILURES_MAX: usize = 5;
+
+/// Why probes failed, and how often; the most frequent first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Failures(Vec<(ProbeFailure, u32)>);
+
+impl Failures {
+    pub(super) fn note(&mut self, failure: ProbeFailure) {
+        if let Some((_, times)) = self.0.iter_mut().find(|(known, _)| *known == failure) {
+            *times = times.saturating_add(1);
+        } else if self.0.len() < FAILURES_MAX {
+            self.0.push((failure, 1));
+        }
+        self.0.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    }
+
+    pub(super) fn all(&self) -> &[(ProbeFailure, u32)] {
+        &self.0
+    }
+}
+
 impl Probe {
     /// The request and the answer that is right, which are what is asked.
     fn question(&self) -> String {
@@ -162,11 +185,11 @@ impl Room for Probe {
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        counted::absorb(name, own, round, &self.from)
+        counted::absorb(name, own, round, (&self.from, &[]))
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
-        counted::judge(own, case, evidence);
+        counted::judge(own, case, &[], evidence);
         let failures = counted::failures(own);
         let is_open = evidence.note.is_none() && evidence.verdict == Verdict::Breach;
         evidence.note = evidence

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     Case, Onset, Own, Room, Round, Took,
     counted::{self, Counted},
-    keys::{FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
+    keys::{BY, FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
     speak,
 };
 use crate::model::{Evidence, Kind, Origin, Ratio, Selection, ThresholdKind, Unit, Want};
@@ -45,6 +45,7 @@ pub const KEYS: &[Key] = &[
         doc: "the share of bad events that is still fine",
     },
     STRICT,
+    BY,
     FROM,
 ];
 
@@ -54,6 +55,7 @@ fn make(given: &Given) -> Option<ThresholdKind> {
         total: given.selector("total")?.clone(),
         max: given.number("max")?,
         strict: given.flag("strict")?,
+        by: given.labels().to_vec(),
         from: given.origin(),
     }))
 }
@@ -78,6 +80,10 @@ impl Room for Ratio {
         Some((self.max, self.strict))
     }
 
+    fn by(&self) -> &[String] {
+        &self.by
+    }
+
     fn begin(&self, now: Timestamp) -> Own {
         Own::Counted(Box::new(Counted::new(self.terms().2, (self.max, self.strict), now)))
     }
@@ -87,11 +93,11 @@ impl Room for Ratio {
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        counted::absorb(name, own, round, &self.from)
+        counted::absorb(name, own, round, (&self.from, &self.by))
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
-        counted::judge(own, case, evidence);
+        counted::judge(own, case, &self.by, evidence);
     }
 
     fn onset(&self, own: &Own, _case: &Case<'_>) -> Onset {
@@ -99,7 +105,8 @@ impl Room for Ratio {
     }
 
     fn terms(&self) -> (f64, Unit, String) {
-        let source = format!("{} / {}{}", self.bad, self.total, self.from.told());
+        let (from, by) = (self.from.told(), speak::by(&self.by));
+        let source = format!("{} / {}{from}{by}", self.bad, self.total);
         let of_requests = source.contains("request") || source.contains("http");
         (self.max, if of_requests { Unit::Requests } else { Unit::Events }, source)
     }
@@ -112,7 +119,8 @@ impl Room for Ratio {
     fn describe(&self) -> String {
         let limit = speak::written(self.max);
         let (strictly, from) = (speak::strictly(self.strict), self.from.told());
-        format!("at most {limit} {} of {}{from}{strictly}", self.bad, self.total)
+        let by = speak::by(&self.by);
+        format!("at most {limit} {} of {}{from}{by}{strictly}", self.bad, self.total)
     }
 }
 

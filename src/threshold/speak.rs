@@ -90,6 +90,7 @@ pub fn remark(note: &Note, source: &str) -> String {
         }
         Note::Unmatched => format!("{source} matches no series on any machine"),
         Note::InRegion { region } => format!("in {region}"),
+        Note::InSeries { series } => format!("{series} alone"),
         Note::Apart(Alone { machine, region, counted, .. }) => format!(
             "{machine} in {region} fails alone and is left out: {} of {}",
             whole(counted.k),
@@ -131,6 +132,10 @@ fn odd(oddity: &Oddity) -> String {
             format!("inconsistent: {series} is {value}, which no counter can be")
         }
         Oddity::Overflow { series } => format!("inconsistent: {series} adds up beyond all numbers"),
+        Oddity::NotBy { label, seen } => format!(
+            "no series has the label `{label}` of `by`; they have {}",
+            if seen.is_empty() { "no labels".to_owned() } else { seen.join(", ") }
+        ),
         Oddity::Refused { detail } => detail.clone(),
         Oddity::NoLabel { label, seen } if seen.is_empty() => {
             format!("no series of the bad events has the label `{label}`; they have no labels")
@@ -154,6 +159,11 @@ fn joined(parts: impl Iterator<Item = String>) -> String {
 /// A share as the configuration writes it: `2%`.
 pub(super) fn written(share: f64) -> String {
     share_limit(share).replace(' ', "")
+}
+
+/// The labels by which series are judged one by one.
+pub(super) fn by(labels: &[String]) -> String {
+    if labels.is_empty() { String::new() } else { format!(" by {}", labels.join(", ")) }
 }
 
 pub(super) fn strictly(strict: bool) -> &'static str {

@@ -99,6 +99,13 @@ impl ThresholdState {
         }
     }
 
+    /// What its series were under what ran before.
+    pub fn remember_series(&mut self, past: Option<&BTreeMap<String, Tally>>) {
+        if let (Own::Counted(counted), Some(past)) = (&mut self.own, past) {
+            counted.remember_series(past);
+        }
+    }
+
     /// What was counted in a region.
     pub fn region(&self, region: &Region) -> Option<Tally> {
         self.own.regions()?.get(region).copied()
@@ -200,13 +207,30 @@ impl Own {
 }
 
 /// One threshold's part of a region's confirmation: what was counted there on the known-good image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Confirming {
     pub tally: Tally,
+    /// The same series by series, where that is asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub series: BTreeMap<String, Tally>,
 }
 
+/// Series followed while a region is confirmed.
+const CONFIRMING_SERIES_MAX: usize = 250;
+
 impl Confirming {
-    pub fn add(&mut self, count: &Count) {
+    pub fn add(&mut self, count: &Count, series: Option<&BTreeMap<String, Tally>>) {
         self.tally.add(count.n, count.k.min(count.n));
+        for (name, tally) in series.into_iter().flatten() {
+            if self.series.len() < CONFIRMING_SERIES_MAX || self.series.contains_key(name) {
+                let one = self.series.entry(name.clone()).or_default();
+                one.add(tally.n, tally.k.min(tally.n));
+            }
+        }
+    }
+
+    /// What was counted of what breached: all of it, or one series.
+    pub fn of(&self, series: Option<&str>) -> Tally {
+        series.map_or(self.tally, |name| self.series.get(name).copied().unwrap_or_default())
     }
 }

@@ -17,6 +17,7 @@ mod expressions;
 mod gauges;
 mod hosts;
 mod places;
+mod series;
 mod silence;
 mod words;
 

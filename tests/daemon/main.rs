@@ -22,6 +22,7 @@ mod endings;
 mod heartbeat;
 mod hook;
 mod input;
+mod live;
 mod monitoring;
 mod operator;
 mod page;

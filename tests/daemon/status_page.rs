@@ -17,7 +17,9 @@ async fn a_rollback_is_watched_from_the_first_bad_request_to_its_end_and_the_nex
     let part = |id: &str| format!("document.getElementById('{id}').innerText");
     browser.until("it is steady", &format!("{}.includes('steady')", part("head"))).await;
     browser.until("the policy is there", &format!("{}.includes('all.toml')", part("policy"))).await;
-    assert!(browser.text("#policy").await.contains("5xx: at most 2% http_requests_total"));
+    assert!(
+        browser.text("#policy").await.contains("5xx (line 15): at most 2% http_requests_total")
+    );
 
     // When somebody ships a bad release
     stage.platform.ship("errors").await;

@@ -15,6 +15,7 @@ mod capacity;
 mod changes;
 mod chaos;
 mod drift;
+mod endpoints;
 mod gates;
 mod guards;
 mod hands;

@@ -21,7 +21,7 @@ use waveoff::{
         Note, Reason, RegionReport, RegionStage, ReleaseVersion, Trouble, Troubled, Unit, Verdict,
         event::ReleaseInfo, setup,
     },
-    notify::{payload, signing},
+    notify::{Sender, discord::discord, pagerduty::pagerduty, payload, signing, slack::slack},
     ports::Clock,
 };
 
@@ -30,15 +30,24 @@ const OLD_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// Runs `verify.py`; `Err` is what it complained about.
 fn verify(headers: &[(String, String)], body: &str, secret: &str) -> Result<(), String> {
-    let python = std::env::var("WAVEOFF_TEST_PYTHON").expect(
-        "WAVEOFF_TEST_PYTHON must name a Python with `standardwebhooks` and `jsonschema`: run \
-         scripts/test, which installs them and sets it",
-    );
     let headers: serde_json::Map<String, Value> =
         headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let schema: Value = serde_json::from_str(include_str!("../../docs/webhook.schema.json"))
         .expect("the schema is JSON");
-    let case = json!({ "headers": headers, "body": body, "secret": secret, "schema": schema });
+    ask(&json!({ "headers": headers, "body": body, "secret": secret, "schema": schema }))
+}
+
+/// Whether bodies have the shape that their receiver documents.
+fn shaped(bodies: &[String], schema: &str) -> Result<(), String> {
+    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    ask(&json!({ "bodies": bodies, "secret": null, "schema": schema }))
+}
+
+fn ask(case: &Value) -> Result<(), String> {
+    let python = std::env::var("WAVEOFF_TEST_PYTHON").expect(
+        "WAVEOFF_TEST_PYTHON must name a Python with `standardwebhooks` and `jsonschema`: run \
+         scripts/test, which installs them and sets it",
+    );
     let mut child = Command::new(&python)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/webhooks/verify.py"))
         .stdin(Stdio::piped())
@@ -128,7 +137,7 @@ fn every_kind_of_event_is_signed_and_shaped_as_published() {
     let secret = [Secret::new(SECRET)];
     for kind in EventKind::ALL {
         for event in [full(kind), Event::new(kind, "2026-03-01T02:03:04Z".parse().unwrap(), None)] {
-            let body = payload::standard("install-api-7-0", &event, "acme");
+            let body = payload::standard("install-api-7-0", &event, &Sender::new("acme"));
             let headers = signing::headers("install-api-7-0", now(), &body, &secret).unwrap();
             assert_eq!(verify(&headers, &body, SECRET), Ok(()), "{kind:?}: {body}");
         }
@@ -136,9 +145,38 @@ fn every_kind_of_event_is_signed_and_shaped_as_published() {
 }
 
 #[test]
+fn every_kind_of_event_has_the_shape_that_slack_discord_and_pagerduty_document() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let mut bodies = [Vec::new(), Vec::new(), Vec::new()];
+    for page_url in [None, Some("https://waveoff.example")] {
+        let sender = Sender { organization: "acme", page_url };
+        for kind in EventKind::ALL {
+            let bare = Event::new(kind, "2026-03-01T02:03:04Z".parse().unwrap(), None);
+            for event in [full(kind), bare] {
+                bodies[0].push(slack(&event, &sender));
+                bodies[1].push(discord(&event, &sender));
+                bodies[2].push(pagerduty(&event, &sender, key));
+            }
+        }
+    }
+    let schemas = [
+        include_str!("shapes/slack.schema.json"),
+        include_str!("shapes/discord.schema.json"),
+        include_str!("shapes/pagerduty.schema.json"),
+    ];
+    for (bodies, schema) in bodies.iter().zip(schemas) {
+        assert_eq!(shaped(bodies, schema), Ok(()));
+    }
+    let wrong =
+        shaped(&["{\"embeds\": []}".to_owned()], include_str!("shapes/discord.schema.json"))
+            .unwrap_err();
+    assert!(wrong.contains("schema:"), "{wrong}");
+}
+
+#[test]
 fn while_a_secret_changes_receivers_with_either_believe_us() {
     let secrets = [Secret::new(SECRET), Secret::new(OLD_SECRET)];
-    let body = payload::standard("m-1", &full(EventKind::RollbackCompleted), "acme");
+    let body = payload::standard("m-1", &full(EventKind::RollbackCompleted), &Sender::new("acme"));
     let headers = signing::headers("m-1", now(), &body, &secrets).unwrap();
     for known in [SECRET, OLD_SECRET] {
         assert_eq!(verify(&headers, &body, known), Ok(()));
@@ -148,7 +186,7 @@ fn while_a_secret_changes_receivers_with_either_believe_us() {
 #[test]
 fn the_checker_itself_notices_a_forgery_and_a_wrong_shape() {
     let secret = [Secret::new(SECRET)];
-    let body = payload::standard("m-1", &full(EventKind::RollbackCompleted), "acme");
+    let body = payload::standard("m-1", &full(EventKind::RollbackCompleted), &Sender::new("acme"));
     let headers = signing::headers("m-1", now(), &body, &secret).unwrap();
     let forged = verify(&headers, &body.replace("acme", "evil"), SECRET).unwrap_err();
     assert!(forged.contains("WebhookVerificationError"), "{forged}");
@@ -174,9 +212,9 @@ fn a_body_is_bounded_and_the_same_on_every_attempt() {
     event.log_lines = (0..1000).map(|n| format!("{n} {}", "l".repeat(10_000))).collect();
     event.regions[0].machines =
         (0..5000).map(|n| (format!("{n:014}").as_str().into(), MachineReport::Waiting)).collect();
-    let body = payload::standard("m-1", &event, "acme");
+    let body = payload::standard("m-1", &event, &Sender::new("acme"));
     assert!(body.len() < 64 * 1024, "{}", body.len());
-    assert_eq!(body, payload::standard("m-1", &event, "acme"));
+    assert_eq!(body, payload::standard("m-1", &event, &Sender::new("acme")));
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["data"]["regions"][0]["machines_left_out"], 4800);
     assert!(body["data"]["log_lines"][19].as_str().unwrap().starts_with("999 "));

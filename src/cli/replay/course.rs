@@ -224,6 +224,7 @@ mod tests {
             total: Selector::metric("requests"),
             max: 0.02,
             strict: false,
+            by: Vec::new(),
             from: Origin::PAGES,
         };
         Arc::new(Policy {

@@ -138,7 +138,7 @@ mod tests {
             bad: Selector::metric("errors_total"),
             total: Selector::metric("requests_total"),
         };
-        let wanted = vec![Wanted { threshold: "5xx".to_owned(), selection }];
+        let wanted = vec![Wanted { threshold: "5xx".to_owned(), selection, by: Vec::new() }];
 
         // When they are read
         let mut recorded = Recorded::open(dir.path(), wanted).unwrap();

@@ -31,6 +31,12 @@ pub(in crate::config) static SETTINGS: Table = Table {
             doc: "address of the status page, API and own metrics; `fly.toml` sets `[::]:8080`",
         },
         Key {
+            name: "page_url",
+            takes: Takes::Text,
+            unsaid: Is("none: no links"),
+            doc: "where people reach the status page, such as `\"http://waveoff-acme.internal:8080\"`: messages link to it",
+        },
+        Key {
             name: "data_dir",
             takes: Takes::Text,
             unsaid: Means(r#""data""#),
@@ -85,15 +91,15 @@ pub(super) static RECEIVER: Table = Table {
         },
         Key {
             name: "format",
-            takes: Takes::Words(&["standard", "slack"]),
+            takes: Takes::Words(&["standard", "slack", "discord", "pagerduty"]),
             unsaid: Required,
-            doc: r#"`"standard"` ([signed JSON](webhooks.md)) or `"slack"`"#,
+            doc: r#"`"standard"` ([signed JSON](webhooks.md)), `"slack"`, `"discord"` or `"pagerduty"`"#,
         },
         Key {
             name: "url_env",
             takes: Takes::Text,
             unsaid: Is("this or `url`"),
-            doc: "the variable that holds the URL; a Slack URL is a secret and must be given so",
+            doc: "the variable that holds the URL; one of Slack or Discord is a secret and must be given so. PagerDuty needs none, but `https://events.eu.pagerduty.com/v2/enqueue` in Europe",
         },
         Key {
             name: "url",
@@ -108,9 +114,27 @@ pub(super) static RECEIVER: Table = Table {
             doc: "the variables that hold signing secrets, the newest first; all of them sign. Each is `whsec_` and the base64 of 24 to 64 bytes: `echo whsec_$(openssl rand -base64 32)`",
         },
         Key {
+            name: "routing_key_env",
+            takes: Takes::Text,
+            unsaid: Is("required for `pagerduty`"),
+            doc: "the variable that holds the key of an Events API v2 integration: 32 letters and digits",
+        },
+        Key {
+            name: "apps",
+            takes: Takes::Texts,
+            unsaid: Is("`[]`: all"),
+            doc: r#"only of apps that match one of these patterns, such as `["shop-*"]`, and what is of no app"#,
+        },
+        Key {
+            name: "severity",
+            takes: Takes::Words(&["info", "warning", "error", "critical"]),
+            unsaid: Means(r#""info""#),
+            doc: "only what is at least [so bad](webhooks.md#severity)",
+        },
+        Key {
             name: "events",
             takes: Takes::Several(events),
-            unsaid: Is("`[]`: all"),
+            unsaid: Is("`[]`: all; in a chat [those that matter](webhooks.md#in-a-chat)"),
             doc: r#"only these [kinds](webhooks.md), such as `["rollback.started", "rollback.completed", "hold.placed"]`"#,
         },
         Key {

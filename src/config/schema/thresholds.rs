@@ -115,6 +115,10 @@ fn shape(takes: Takes) -> Value {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
         Takes::Flag => json!({ "type": "boolean" }),
+        Takes::Labels { most } => {
+            let name = json!({ "type": "string", "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$" });
+            json!({ "type": "array", "minItems": 1, "maxItems": most, "items": name })
+        }
         Takes::OneOf(words) => json!({ "enum": words }),
         Takes::Path => json!({ "type": "string", "pattern": "^/" }),
         Takes::Text { most } => json!({ "type": "string", "minLength": 1, "maxLength": most }),

@@ -17,7 +17,27 @@ fn receivers_are_told_apart_and_keep_their_secrets_outside() {
         ),
         (
             receiver("format = \"discord\"\nurl = \"https://a.b\""),
-            "4: receiver \"ops\".format: `discord` is not available in this version; use \"standard\" and translate it in a small receiver of your own",
+            "5: receiver \"ops\".url: a Discord URL is a secret, and does not belong in a file; put it into an environment variable and name that: url_env = \"OPS_URL\"",
+        ),
+        (
+            receiver("format = \"teams\"\nurl = \"https://a.b\""),
+            "4: receiver \"ops\".format: `teams` is not available in this version; use \"standard\" and translate it in a small receiver of your own",
+        ),
+        (
+            receiver("format = \"pagerduty\""),
+            "2: receiver \"ops\".routing_key_env: is missing; name the variable that holds the integration key, such as routing_key_env = \"PAGERDUTY_KEY\"",
+        ),
+        (
+            receiver("format = \"pagerduty\"\nrouting_key_env = \"BAD\""),
+            "5: receiver \"ops\".routing_key_env: the variable BAD holds no integration key: it has not 32 letters and digits; set BAD to the key of an Events API v2 integration of the service",
+        ),
+        (
+            receiver(&format!("{web}severity = \"bad\"")),
+            "6: receiver \"ops\".severity: there is no `bad`; write \"info\", \"warning\", \"error\" or \"critical\"",
+        ),
+        (
+            receiver(&format!("{web}apps = [\"a[\"]")),
+            "6: receiver \"ops\".apps: `a[` is not a glob: unclosed character class; missing ']'; use * for any characters, ? for one, [ab] for one of these, {api,web} for either",
         ),
         (
             receiver("format = \"slack\"\nurl = \"https://a.b\""),

@@ -107,6 +107,7 @@ fn takes(takes: Takes) -> String {
         Takes::OneOf(words) => {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")
         }
+        Takes::Labels { most } => format!("list of 1 to {most} labels"),
         Takes::Path => "path, with a slash in front".to_owned(),
         Takes::Statuses => "a class such as `\"2xx\"`, a number, or a list of them".to_owned(),
         Takes::Text { most } => format!("text of 1 to {most} characters"),
@@ -159,6 +160,69 @@ fn file(schema: &Schema, one: &Key, value: Option<&str>) -> String {
     text
 }
 
+/// Values that are inside of what a key takes, and values that are not.
+fn edges(takes: Takes) -> (Vec<String>, Vec<String>) {
+    match takes {
+        Takes::Share { least, below } => (
+            vec![least.to_string(), "\"49.9%\"".to_owned()],
+            vec!["0.0".to_owned(), below.to_string()],
+        ),
+        Takes::Quantile { least, .. } => (
+            vec![least.to_string(), "0.999".to_owned()],
+            vec!["0.49".to_owned(), "0.9999999".to_owned()],
+        ),
+        Takes::Latency { least, most } => (
+            vec![written(Value::Span(least)), written(Value::Span(most))],
+            vec!["\"0.5ms\"".to_owned(), written(Value::Span(most + least))],
+        ),
+        Takes::Span { least, most } => (
+            vec![written(Value::Span(least)), written(Value::Span(most))],
+            vec![written(Value::Span(most + Duration::from_secs(1)))],
+        ),
+        Takes::Machines => (vec!["1".to_owned(), "\"1%\"".to_owned()], vec!["0".to_owned()]),
+        Takes::Whole { least, most } => (
+            vec![least.to_string(), most.to_string()],
+            vec![(i64::from(least) - 1).to_string(), (most + 1).to_string()],
+        ),
+        Takes::OneOf(words) => (
+            words.iter().map(|word| format!("\"{word}\"")).collect(),
+            vec!["\"PUT\"".to_owned(), "1".to_owned()],
+        ),
+        Takes::Labels { .. } => (
+            vec!["['path']".to_owned(), "['path', 'method']".to_owned()],
+            vec!["'path'".to_owned(), "[]".to_owned(), "['a b']".to_owned(), "['le']".to_owned()],
+        ),
+        Takes::Path => (
+            vec!["'/'".to_owned(), "'/a?b=c'".to_owned()],
+            vec!["'a'".to_owned(), "'http://x/y'".to_owned(), "'/a b'".to_owned()],
+        ),
+        Takes::Statuses => (
+            vec!["204".to_owned(), "'3xx'".to_owned(), "['2xx', 404]".to_owned()],
+            vec!["99".to_owned(), "'6xx'".to_owned(), "[]".to_owned(), "true".to_owned()],
+        ),
+        Takes::Text { most } => (
+            vec!["'a'".to_owned(), format!("'{}'", "ß".repeat(most))],
+            vec!["''".to_owned(), format!("'{}'", "a".repeat(most + 1)), "1".to_owned()],
+        ),
+        Takes::Flag => (vec!["true".to_owned()], vec!["1".to_owned()]),
+        Takes::Expression => (
+            vec!["'rate(m{app=\"$app\"}[1m])'".to_owned()],
+            vec!["'m'".to_owned(), "'m{app=\"$app\"} > 5'".to_owned(), "1".to_owned()],
+        ),
+        Takes::Server => {
+            (vec!["\"fly\"".to_owned()], vec!["\"machine\"".to_owned(), "\"victoria\"".to_owned()])
+        }
+        Takes::Source => (
+            vec!["\"machine\"".to_owned(), "\"fly\"".to_owned()],
+            vec!["\"victoria\"".to_owned(), "1".to_owned()],
+        ),
+        Takes::Amount => (vec!["-1".to_owned()], vec!["inf".to_owned()]),
+        Takes::Counter { .. } | Takes::Gauge | Takes::Histogram => {
+            (vec!["'n'".to_owned()], vec!["'a / b'".to_owned(), "1".to_owned()])
+        }
+    }
+}
+
 #[test]
 fn every_default_and_limit_of_the_tables_is_in_force() {
     for (schema, key) in
@@ -177,62 +241,7 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
                 assert_eq!(read(Some(&written(value))), read(None), "{name}: said and unsaid");
             }
         }
-        let (inside, outside): (Vec<String>, Vec<String>) = match key.takes {
-            Takes::Share { least, below } => (
-                vec![least.to_string(), "\"49.9%\"".to_owned()],
-                vec!["0.0".to_owned(), below.to_string()],
-            ),
-            Takes::Quantile { least, .. } => (
-                vec![least.to_string(), "0.999".to_owned()],
-                vec!["0.49".to_owned(), "0.9999999".to_owned()],
-            ),
-            Takes::Latency { least, most } => (
-                vec![written(Value::Span(least)), written(Value::Span(most))],
-                vec!["\"0.5ms\"".to_owned(), written(Value::Span(most + least))],
-            ),
-            Takes::Span { least, most } => (
-                vec![written(Value::Span(least)), written(Value::Span(most))],
-                vec![written(Value::Span(most + Duration::from_secs(1)))],
-            ),
-            Takes::Machines => (vec!["1".to_owned(), "\"1%\"".to_owned()], vec!["0".to_owned()]),
-            Takes::Whole { least, most } => (
-                vec![least.to_string(), most.to_string()],
-                vec![(i64::from(least) - 1).to_string(), (most + 1).to_string()],
-            ),
-            Takes::OneOf(words) => (
-                words.iter().map(|word| format!("\"{word}\"")).collect(),
-                vec!["\"PUT\"".to_owned(), "1".to_owned()],
-            ),
-            Takes::Path => (
-                vec!["'/'".to_owned(), "'/a?b=c'".to_owned()],
-                vec!["'a'".to_owned(), "'http://x/y'".to_owned(), "'/a b'".to_owned()],
-            ),
-            Takes::Statuses => (
-                vec!["204".to_owned(), "'3xx'".to_owned(), "['2xx', 404]".to_owned()],
-                vec!["99".to_owned(), "'6xx'".to_owned(), "[]".to_owned(), "true".to_owned()],
-            ),
-            Takes::Text { most } => (
-                vec!["'a'".to_owned(), format!("'{}'", "ß".repeat(most))],
-                vec!["''".to_owned(), format!("'{}'", "a".repeat(most + 1)), "1".to_owned()],
-            ),
-            Takes::Flag => (vec!["true".to_owned()], vec!["1".to_owned()]),
-            Takes::Expression => (
-                vec!["'rate(m{app=\"$app\"}[1m])'".to_owned()],
-                vec!["'m'".to_owned(), "'m{app=\"$app\"} > 5'".to_owned(), "1".to_owned()],
-            ),
-            Takes::Server => (
-                vec!["\"fly\"".to_owned()],
-                vec!["\"machine\"".to_owned(), "\"victoria\"".to_owned()],
-            ),
-            Takes::Source => (
-                vec!["\"machine\"".to_owned(), "\"fly\"".to_owned()],
-                vec!["\"victoria\"".to_owned(), "1".to_owned()],
-            ),
-            Takes::Amount => (vec!["-1".to_owned()], vec!["inf".to_owned()]),
-            Takes::Counter { .. } | Takes::Gauge | Takes::Histogram => {
-                (vec!["'n'".to_owned()], vec!["'a / b'".to_owned(), "1".to_owned()])
-            }
-        };
+        let (inside, outside) = edges(key.takes);
         for value in inside {
             assert!(read(Some(&value)).is_some(), "{name} may be {value}");
         }

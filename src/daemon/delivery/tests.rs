@@ -172,11 +172,14 @@ fn config(names: &[&str]) -> Arc<Config> {
         url: Secret::new(*name),
         secrets: vec![Secret::new(SECRET)],
         events: Vec::new(),
+        apps: Vec::new(),
+        severity: crate::model::Severity::Info,
         max_age: Duration::from_secs(3600),
     };
     Arc::new(Config {
         organization: "acme".to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
+        page_url: None,
         data_dir: "data".into(),
         keep_history: Duration::from_secs(3600),
         heartbeat: None,

@@ -91,7 +91,7 @@ fn runs_still(
 /// Takes a round into a watch.
 pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
     let known_good = cx.memory.known_good();
-    watch::absorb(cx.policy, watch, round, (known_good, &cx.memory.past.raised), cx.now);
+    watch::absorb(cx.policy, watch, round, (known_good, &cx.memory.past), cx.now);
     verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);
     if verdict::overall(&watch.evidence) == Verdict::Breach {
         setup::look(watch, &cx.memory, round.machines);

@@ -294,7 +294,7 @@ fn judge(
     for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         let threshold = cx.policy.thresholds.iter().find(|t| t.name == evidence.threshold);
         let Some(threshold) = threshold else { continue };
-        let shown = confirm.thresholds.get(&threshold.name).copied().unwrap_or_default();
+        let shown = confirm.thresholds.get(&threshold.name).cloned().unwrap_or_default();
         match threshold.room().confirm(&shown, evidence) {
             Finding::Untold => {}
             Finding::Better { tally, ln_odds } => {

@@ -59,8 +59,9 @@ pub(in crate::decide) fn preview(
 pub(super) fn is_breaching(watch: &Watch, region: &Region, now: Timestamp) -> bool {
     let mut from_counts = false;
     for evidence in watch.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
-        if !evidence.kind.counts_events() {
-            // Checks, crashes and gauges are told by machine: no region is ruled out by them.
+        if !evidence.kind.counts_events() || evidence.series().is_some() {
+            // Checks, crashes and gauges are told by machine, one series not by region: no region is
+            // ruled out by them.
             return true;
         }
         let share = watch.tally(evidence, region, now).and_then(Tally::share);
@@ -72,6 +73,7 @@ pub(super) fn is_breaching(watch: &Watch, region: &Region, now: Timestamp) -> bo
 pub(super) fn is_total_outage(evidence: &[Evidence]) -> bool {
     evidence.iter().filter(|e| e.verdict == Verdict::Breach).any(|e| {
         e.kind.tells_outages()
+            && e.series().is_none()
             // One machine of one, early in a deploy, is no outage yet.
             && e.total >= 2.0
             && e.share_lately().is_some_and(|share| share >= TOTAL_OUTAGE)

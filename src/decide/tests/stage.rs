@@ -347,6 +347,7 @@ pub(super) fn ratio() -> Threshold {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: false,
+        by: Vec::new(),
         from: Origin::PAGES,
     };
     Threshold {

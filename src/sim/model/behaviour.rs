@@ -66,6 +66,9 @@ pub struct Behaviour {
     pub drain_s: f64,
     /// Share of requests answered with 500, from 0 to 1.
     pub error_share: f64,
+    /// Share of requests that are for `/checkout`, and share of those answered with 500, from 0 to 1.
+    pub checkout_share: f64,
+    pub checkout_error_share: f64,
     /// Share of requests that are taken and never answered, from 0 to 1.
     pub hang_share: f64,
     /// Share of requests that take `slow_ms` instead of 40 ms, from 0 to 1.
@@ -104,6 +107,8 @@ impl Default for Behaviour {
             boot_s: 0.0,
             drain_s: 0.0,
             error_share: 0.0,
+            checkout_share: 0.0,
+            checkout_error_share: 0.0,
             hang_share: 0.0,
             slow_share: 0.0,
             slow_ms: 800.0,
@@ -191,6 +196,8 @@ impl Behaviour {
     pub(in crate::sim) fn problem(&self) -> Option<String> {
         let shares = [
             ("error_share", self.error_share),
+            ("checkout_share", self.checkout_share),
+            ("checkout_error_share", self.checkout_error_share),
             ("hang_share", self.hang_share),
             ("slow_share", self.slow_share),
         ];

@@ -240,6 +240,8 @@ pub(in crate::sim) struct Process {
     pub(in crate::sim) runs_since: Timestamp,
     pub(in crate::sim) ok: u64,
     pub(in crate::sim) failed: u64,
+    /// Those of them that were for `/checkout`: answered well, and not.
+    pub(in crate::sim) checkout: (u64, u64),
     /// Slow ones, by the place of their histogram bucket.
     pub(in crate::sim) slow: BTreeMap<usize, u64>,
     /// Seconds its requests took together.
@@ -255,6 +257,7 @@ impl Process {
             runs_since: since,
             ok: 0,
             failed: 0,
+            checkout: (0, 0),
             slow: BTreeMap::new(),
             seconds: 0.0,
             carry: 0.0,

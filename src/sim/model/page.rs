@@ -105,10 +105,17 @@ impl Org {
         line(format_args!("# HELP http_requests_total Requests answered.\n"));
         line(format_args!("# TYPE http_requests_total counter\n"));
         // As with most client libraries, a series begins with its first event.
-        for (status, count) in [("200", process.ok), ("500", process.failed)] {
-            if count > 0 || status == "200" {
+        let (bought, broken) = process.checkout;
+        let (ok, failed) = (process.ok - bought, process.failed - broken);
+        for (path, method, status, count) in [
+            ("/users/{id}", "GET", "200", ok),
+            ("/users/{id}", "GET", "500", failed),
+            ("/checkout", "POST", "200", bought),
+            ("/checkout", "POST", "500", broken),
+        ] {
+            if count > 0 || (path != "/checkout" && status == "200") {
                 line(format_args!(
-                    "http_requests_total{{method=\"GET\",path=\"/users/{{id}}\",\
+                    "http_requests_total{{method=\"{method}\",path=\"{path}\",\
                      status=\"{status}\"}} {count}\n"
                 ));
             }

@@ -170,7 +170,10 @@ fn serve(
     let is_itself = at >= later(process.runs_since, seconds(behaviour.after_s));
     let (error_share, slow_share) =
         if is_itself { (behaviour.error_share, behaviour.slow_share) } else { (0.0, 0.0) };
-    let failed = rng.binomial(requests, error_share);
+    let (checkout, broken) = checkout(behaviour, is_itself, requests, rng);
+    process.checkout.0 += checkout - broken;
+    process.checkout.1 += broken;
+    let failed = rng.binomial(requests - checkout, error_share) + broken;
     let slow = rng.binomial(requests, slow_share);
     process.failed += failed;
     process.ok += requests - failed;
@@ -178,6 +181,16 @@ fn serve(
     *process.slow.entry(bucket).or_default() += slow;
     process.seconds += wide(requests - slow) * FAST_S + wide(slow) * behaviour.slow_ms / 1000.0;
     (failed, slow)
+}
+
+/// How many requests are for `/checkout`, and how many of those fail.
+fn checkout(behaviour: &Behaviour, is_itself: bool, requests: u64, rng: &mut Rng) -> (u64, u64) {
+    if behaviour.checkout_share <= 0.0 {
+        return (0, 0);
+    }
+    let asked = rng.binomial(requests, behaviour.checkout_share);
+    let share = if is_itself { behaviour.checkout_error_share } else { 0.0 };
+    (asked, rng.binomial(asked, share))
 }
 
 /// How long a request takes on the average.

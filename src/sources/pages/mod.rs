@@ -197,7 +197,10 @@ impl Source for Scraper {
 }
 
 /// Where a machine's page is: what the policy says before what the machine says.
-fn target(app: &AppName, machine: &Machine, policy: &Policy) -> Result<ScrapeTarget, String> {
+///
+/// # Errors
+/// What neither of them says; for people.
+pub fn target(app: &AppName, machine: &Machine, policy: &Policy) -> Result<ScrapeTarget, String> {
     let own = machine.metrics.as_ref();
     let id = &machine.id;
     let port = policy.metrics_port.or(own.map(|page| page.port)).ok_or_else(|| {

@@ -263,7 +263,14 @@ fn policy(kind: ThresholdKind) -> Policy {
 
 fn failures() -> Policy {
     let (bad, total) = (Selector::metric("bad_total"), Selector::metric("all_total"));
-    policy(ThresholdKind::Ratio(Ratio { bad, total, max: 0.1, strict: false, from: Origin::PAGES }))
+    policy(ThresholdKind::Ratio(Ratio {
+        bad,
+        total,
+        max: 0.1,
+        strict: false,
+        by: Vec::new(),
+        from: Origin::PAGES,
+    }))
 }
 
 /// Reads one machine's page as a round does.

@@ -109,6 +109,8 @@ impl State {
 /// What is looked for, and by whom.
 struct Asked {
     selection: Selection,
+    /// Labels by which its counts are told apart.
+    by: Vec<String>,
     apps: BTreeMap<AppName, Instant>,
     tracks: Tracks,
     /// Where an expression is looked for.
@@ -196,8 +198,8 @@ impl Server {
     fn begin(&self, question: Question<'_>, now: Instant) -> bool {
         let mut state = lock(&self.state);
         for one in question.wanted {
-            let asked = state.asked.entry(key(&one.selection));
-            let asked = asked.or_insert_with(|| Asked::new(&one.selection));
+            let asked = state.asked.entry(key(one));
+            let asked = asked.or_insert_with(|| Asked::new(one));
             asked.apps.insert(question.app.clone(), now);
         }
         for asked in state.asked.values_mut() {
@@ -255,7 +257,9 @@ impl Server {
             answer.extend(self.ask(port, &query::of(selection, &self.settings, some)).await?);
         }
         if let Some(asked) = lock(&self.state).asked.get_mut(key) {
-            asked.tracks.absorb((selection, &self.settings), apps, &answer, Instant::now());
+            let what = (selection, &self.settings);
+            let Asked { tracks, by, .. } = asked;
+            tracks.absorb(what, by, apps, &answer, Instant::now());
         }
         Ok(())
     }
@@ -349,7 +353,7 @@ impl Server {
         // What two thresholds want alike is taken once, and told to both.
         let mut alike: BTreeMap<String, Vec<&Wanted>> = BTreeMap::new();
         for one in question.wanted {
-            alike.entry(key(&one.selection)).or_default().push(one);
+            alike.entry(key(one)).or_default().push(one);
         }
         let mut told: BTreeMap<&MachineId, Readings> = BTreeMap::new();
         for (key, thresholds) in &alike {
@@ -376,11 +380,8 @@ impl Server {
     fn stale(&self, state: &State, question: Question<'_>, started: &[&Machine]) -> Option<String> {
         let late = LATE_MAX + self.settings.scrape_every * LATE_SCRAPES;
         let oldest = earlier(question.listed, late);
-        let asked: Vec<&Asked> = question
-            .wanted
-            .iter()
-            .filter_map(|one| state.asked.get(&key(&one.selection)))
-            .collect();
+        let asked: Vec<&Asked> =
+            question.wanted.iter().filter_map(|one| state.asked.get(&key(one))).collect();
         let newest = asked.iter().filter_map(|asked| asked.tracks.newest()).max()?;
         let serves = |machine: &&&Machine| {
             let id = machine.id.as_str();
@@ -397,9 +398,10 @@ impl Server {
 }
 
 impl Asked {
-    fn new(selection: &Selection) -> Self {
+    fn new(wanted: &Wanted) -> Self {
         Self {
-            selection: selection.clone(),
+            selection: wanted.selection.clone(),
+            by: wanted.by.clone(),
             apps: BTreeMap::new(),
             tracks: Tracks::default(),
             values: Values::default(),
@@ -417,10 +419,10 @@ impl Asked {
         told: &mut Readings,
     ) {
         let (id, began) = (machine.id.as_str(), began(machine));
-        let (mut count, mut gauge, mut whole_app) = (None, None, false);
+        let (mut counted, mut gauge, mut whole_app) = (None, None, false);
         match &self.selection {
             Selection::Share { .. } | Selection::Slow { .. } => {
-                count = self.tracks.count(app, id, began, until);
+                counted = self.tracks.count(app, id, began, until);
             }
             Selection::Largest { .. } => gauge = self.tracks.gauge(app, id, began),
             Selection::Answer(_) => {}
@@ -436,8 +438,11 @@ impl Asked {
         let nothing = self.tracks.nothing_for(now).is_some_and(|time| time >= NOTHING_FOR);
         for one in thresholds {
             let name = || one.threshold.clone();
-            if let Some(count) = count {
-                told.counts.insert(name(), count);
+            if let Some((count, series)) = &counted {
+                told.counts.insert(name(), *count);
+                if !series.is_empty() {
+                    told.series.insert(name(), series.clone());
+                }
             }
             if let Some(value) = gauge {
                 told.gauges.insert(name(), value);
@@ -466,14 +471,16 @@ fn earlier(at: Timestamp, by: Duration) -> Timestamp {
 }
 
 /// What is looked for, told apart from everything else.
-fn key(selection: &Selection) -> String {
-    match selection {
+fn key(wanted: &Wanted) -> String {
+    let by = wanted.by.join(",");
+    let what = match &wanted.selection {
         Selection::Share { bad, total } => format!("{bad} of {total}"),
         Selection::Slow { histogram, bound_s } => format!("{histogram} above {bound_s}"),
         Selection::Largest { gauge } => format!("largest {gauge}"),
         Selection::Value { expression } => format!("value of {expression}"),
         Selection::Answer(request) => request.to_string(),
-    }
+    };
+    format!("{what} by {by}")
 }
 
 #[cfg(test)]

@@ -92,8 +92,8 @@ impl Past {
     ) -> Self {
         let mut alike: BTreeMap<String, (Asked, Vec<Wanted>)> = BTreeMap::new();
         for one in wanted {
-            let fresh = || (Asked::new(&one.selection), Vec::new());
-            alike.entry(key(&one.selection)).or_insert_with(fresh).1.push(one.clone());
+            let fresh = || (Asked::new(one), Vec::new());
+            alike.entry(key(one)).or_insert_with(fresh).1.push(one.clone());
         }
         Self {
             port,
@@ -132,7 +132,9 @@ impl Past {
                 asked.values.absorb(&self.settings, &self.app, &chunk.now, now);
             } else {
                 let what = (&asked.selection, &self.settings);
-                asked.tracks.absorb(what, std::slice::from_ref(&self.app), &chunk.now, now);
+                let app = std::slice::from_ref(&self.app);
+                let Asked { tracks, by, .. } = asked;
+                tracks.absorb(what, by, app, &chunk.now, now);
             }
             let thresholds: Vec<&Wanted> = wanted.iter().collect();
             for machine in self.machines.values() {

@@ -74,7 +74,8 @@ fn machine(id: &str) -> Machine {
 
 fn threshold(name: &str, from: Origin) -> Threshold {
     let (bad, total) = (Selector::metric("bad"), Selector::metric("all"));
-    let kind = ThresholdKind::Ratio(Ratio { bad, total, max: 0.02, strict: false, from });
+    let kind =
+        ThresholdKind::Ratio(Ratio { bad, total, max: 0.02, strict: false, by: Vec::new(), from });
     Threshold { name: name.into(), kind, no_data: NoData::Hold, on_breach: OnBreach::Rollback }
 }
 
@@ -97,6 +98,7 @@ fn config(servers: &[MetricsServer]) -> Config {
         organization: "acme".to_owned(),
         listen: ([127, 0, 0, 1], 0).into(),
         data_dir: "data".into(),
+        page_url: None,
         keep_history: Duration::from_secs(1),
         receivers: BTreeMap::new(),
         metrics_servers: servers.iter().map(|one| (one.name.clone(), one.clone())).collect(),

@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +19,9 @@ use tokio::time::Instant;
 use super::query::{bucket_name, count_name};
 use crate::{
     config::MetricsServer,
-    model::{AppName, Count, Matcher, Oddity, Selection, Selector, Since},
+    model::{
+        AppName, Count, Matcher, Oddity, Selection, Selector, Since, Tally, busiest, series_name,
+    },
     ports::SampledSeries,
 };
 
@@ -31,22 +34,26 @@ const GONE_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// Series of one machine; what is beyond is not followed.
 const SERIES_MAX: usize = 2000;
 /// Increments that wait for somebody to ask.
-const WAITING_MAX: usize = 500;
+const WAITING_MAX: usize = 4000;
 /// A new counter may hold this many events, and so many times what its machine's pace explains.
 const NEW_MAX: f64 = 10.0;
 const NEW_PACE_MAX: f64 = 4.0;
+/// Series told apart of one machine at a time, the busiest.
+const PARTS_TOLD: usize = 200;
 /// A bound may miss a bucket boundary by this share.
 const SAME_BOUNDARY: f64 = 1e-9;
 /// Most label names shown where one is missing.
 const LABELS_SHOWN: usize = 12;
 
 /// Events between two samples of a machine's series.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Increment {
     from: Timestamp,
     to: Timestamp,
     n: f64,
     k: f64,
+    /// Which of those that are told apart.
+    part: Option<Arc<str>>,
 }
 
 /// What is followed of one machine.
@@ -84,6 +91,7 @@ pub(super) struct Tracks {
 /// Samples of what counts as one series.
 struct Points {
     key: u64,
+    part: Option<Arc<str>>,
     samples: Vec<(Timestamp, Values)>,
 }
 
@@ -94,16 +102,21 @@ impl Tracks {
     pub(super) fn absorb(
         &mut self,
         (selection, server): (&Selection, &MetricsServer),
+        by: &[String],
         apps: &[AppName],
         answer: &[SampledSeries],
         now: Instant,
     ) {
         let by_machine = match selection {
             Selection::Share { bad, total } => {
-                self.oddity = without_label(bad, total, answer);
-                shares(server, answer, bad, total)
+                self.oddity = not_by(by, total, &total.metric, answer);
+                self.oddity = self.oddity.take().or_else(|| without_label(bad, total, answer));
+                shares(server, answer, (bad, total), by)
             }
-            Selection::Slow { histogram, bound_s } => slow(server, answer, histogram, *bound_s),
+            Selection::Slow { histogram, bound_s } => {
+                self.oddity = not_by(by, histogram, &count_name(histogram), answer);
+                slow(server, answer, (histogram, *bound_s), by)
+            }
             Selection::Largest { gauge } => gauges(server, answer, gauge),
             // What is evaluated has values and no series.
             Selection::Value { .. } | Selection::Answer(_) => ByMachine::new(),
@@ -157,7 +170,7 @@ impl Tracks {
             let first = points.samples.first().map(|(at, _)| *at);
             let before = first.filter(|first| known.is_none_or(|known| *first > known));
             let before = before.and_then(|first| times.range(..first).next_back().copied());
-            machine.take(points, before.max(known.filter(|_| before.is_some())), (counts, slow));
+            machine.take(&points, before.max(known.filter(|_| before.is_some())), (counts, slow));
         }
         while machine.waiting.len() > WAITING_MAX {
             machine.waiting.pop_front();
@@ -179,19 +192,24 @@ impl Tracks {
         machine: &str,
         started: Timestamp,
         until: Timestamp,
-    ) -> Option<Count> {
+    ) -> Option<(Count, BTreeMap<String, Tally>)> {
         let machine = self.machines.get_mut(&(app.clone(), machine.to_owned()))?;
         machine.waiting.retain(|one| one.from >= started);
         let (mut n, mut k) = (0.0, 0.0);
+        let mut parts: BTreeMap<String, Tally> = BTreeMap::new();
         machine.waiting.retain(|one| {
             let ripe = one.to <= until;
             if ripe {
                 n += one.n;
                 k += one.k;
+                if let Some(part) = &one.part {
+                    parts.entry(part.to_string()).or_default().add(one.n, one.k);
+                }
             }
             !ripe
         });
-        Some(Count { n, k, since: Since::LastScrape })
+        parts.retain(|_, part| part.n > 0.0);
+        Some((Count { n, k, since: Since::LastScrape }, busiest(parts, PARTS_TOLD)))
     }
 
     /// The largest value of a machine's gauge, if there is one that was not told yet.
@@ -239,11 +257,11 @@ impl Tracks {
 impl Machine {
     /// Takes the samples of one series that are newer than what is known of it. `before`: when the
     /// machine's others were read last before its first one, if it was not there then.
-    fn take(&mut self, points: Points, before: Option<Timestamp>, (counts, slow): (bool, bool)) {
+    fn take(&mut self, points: &Points, before: Option<Timestamp>, (counts, slow): (bool, bool)) {
         if !self.has_room(points.key) {
             return;
         }
-        let mut samples = points.samples.into_iter();
+        let mut samples = points.samples.iter().copied();
         let mut last = match self.series.get(&points.key).copied() {
             Some(last) => last,
             None => {
@@ -251,7 +269,7 @@ impl Machine {
                 if let Some(before) = before.filter(|_| counts)
                     && self.explains(first, before)
                 {
-                    self.add(first, (before, [0.0; 2]), slow);
+                    self.add(first, (before, [0.0; 2]), slow, &points.part);
                 }
                 first
             }
@@ -265,7 +283,7 @@ impl Machine {
                 let anew = sample.1.iter().zip(last.1).any(|(now, before)| *now < before);
                 let base = if anew { [0.0; 2] } else { last.1 };
                 self.pace = self.pace.max(per_second(sample.1[0] - base[0], last.0, sample.0));
-                self.add(sample, (last.0, base), slow);
+                self.add(sample, (last.0, base), slow, &points.part);
             }
             last = sample;
         }
@@ -293,11 +311,13 @@ impl Machine {
         (to, now): (Timestamp, Values),
         (from, base): (Timestamp, Values),
         slow: bool,
+        part: &Option<Arc<str>>,
     ) {
         let (n, other) = (now[0] - base[0], now[1] - base[1]);
         let k = if slow { (n - other).max(0.0) } else { other };
         if n > 0.0 || k > 0.0 {
-            self.waiting.push_back(Increment { from, to, n, k });
+            let part = part.clone();
+            self.waiting.push_back(Increment { from, to, n, k, part });
         }
     }
 }
@@ -326,8 +346,8 @@ fn counted(series: &SampledSeries) -> impl Iterator<Item = (Timestamp, f64)> {
 fn shares(
     server: &MetricsServer,
     answer: &[SampledSeries],
-    bad: &Selector,
-    total: &Selector,
+    (bad, total): (&Selector, &Selector),
+    by: &[String],
 ) -> ByMachine {
     let mut found = ByMachine::new();
     for series in answer {
@@ -337,7 +357,8 @@ fn shares(
         let part = |is_of_it: bool, value: f64| if is_of_it { value } else { 0.0 };
         let samples =
             counted(series).map(|(at, value)| (at, [part(of_all, value), part(of_bad, value)]));
-        let points = Points { key: key(&series.labels), samples: samples.collect() };
+        let (key, part) = (key(&series.labels), part_of(by, series));
+        let points = Points { key, part, samples: samples.collect() };
         found.entry(whose).or_default().push(points);
     }
     found
@@ -354,8 +375,8 @@ struct Histogram<'a> {
 fn slow(
     server: &MetricsServer,
     answer: &[SampledSeries],
-    histogram: &Selector,
-    bound_s: f64,
+    (histogram, bound_s): (&Selector, f64),
+    by: &[String],
 ) -> ByMachine {
     let (count, bucket) = (count_name(histogram), bucket_name(histogram));
     let mut histograms: BTreeMap<BTreeMap<&str, &str>, Histogram<'_>> = BTreeMap::new();
@@ -383,7 +404,8 @@ fn slow(
         // Only what was read together can be compared.
         let below: BTreeMap<Timestamp, f64> = counted(within).collect();
         let samples = counted(count).filter_map(|(at, all)| Some((at, [all, *below.get(&at)?])));
-        let points = Points { key: key(&count.labels), samples: samples.collect() };
+        let (key, part) = (key(&count.labels), part_of(by, count));
+        let points = Points { key, part, samples: samples.collect() };
         found.entry(whose).or_default().push(points);
     }
     found
@@ -395,9 +417,37 @@ fn gauges(server: &MetricsServer, answer: &[SampledSeries], gauge: &Selector) ->
         let Some(whose) = whose(server, series) else { continue };
         let samples = series.samples.iter().filter(|(_, value)| !value.is_nan());
         let samples = samples.map(|(at, value)| (*at, [*value, 0.0])).collect();
-        found.entry(whose).or_default().push(Points { key: key(&series.labels), samples });
+        let key = key(&series.labels);
+        found.entry(whose).or_default().push(Points { key, part: None, samples });
     }
     found
+}
+
+/// Which of those that are told apart a series belongs to.
+fn part_of(by: &[String], series: &SampledSeries) -> Option<Arc<str>> {
+    let label = |name: &str| series.labels.get(name).map(String::as_str);
+    (!by.is_empty()).then(|| series_name(by, label).into())
+}
+
+/// A label by which series are to be told apart and that none of them has.
+fn not_by(
+    by: &[String],
+    selector: &Selector,
+    metric: &str,
+    answer: &[SampledSeries],
+) -> Option<Oddity> {
+    let all: Vec<&SampledSeries> =
+        answer.iter().filter(|series| selects(selector, metric, series)).collect();
+    let missing = |label: &&String| all.iter().all(|one| !one.labels.contains_key(*label));
+    let label = by.iter().find(missing).filter(|_| !all.is_empty())?;
+    Some(Oddity::NotBy { label: label.clone(), seen: labels_of(all.iter().copied()) })
+}
+
+/// The labels that series have, but for their name; not too many.
+fn labels_of<'a>(series: impl Iterator<Item = &'a SampledSeries>) -> Vec<String> {
+    let names: BTreeSet<&String> = series.flat_map(|series| series.labels.keys()).collect();
+    let names = names.into_iter().filter(|name| *name != "__name__");
+    names.take(LABELS_SHOWN).cloned().collect()
 }
 
 /// A label that the bad events' selector asks for and that no series of their metric has: nothing
@@ -409,9 +459,7 @@ fn without_label(bad: &Selector, total: &Selector, answer: &[SampledSeries]) -> 
     let missing =
         |one: &&Matcher| answer.iter().all(|series| !series.labels.contains_key(&one.label));
     let label = bad.matchers.iter().find(missing)?;
-    let names = answer.iter().flat_map(|series| series.labels.keys());
-    let seen: BTreeSet<&String> = names.filter(|name| *name != "__name__").collect();
-    let seen = seen.into_iter().take(LABELS_SHOWN).cloned().collect();
+    let seen = labels_of(answer.iter());
     Some(Oddity::NoLabel { label: label.label.clone(), seen })
 }
 

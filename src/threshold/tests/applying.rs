@@ -9,6 +9,7 @@ fn told(ids: &[&str]) -> Told {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: false,
+        by: Vec::new(),
         from: Origin::PAGES,
     });
     Told::of(kind, ids)

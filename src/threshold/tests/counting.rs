@@ -9,6 +9,7 @@ fn ratio(max: f64) -> ThresholdKind {
         total: Selector::metric("requests"),
         max,
         strict: false,
+        by: Vec::new(),
         from: Origin::PAGES,
     })
 }
@@ -19,6 +20,7 @@ fn latency(bound_s: f64, quantile: f64) -> Latency {
         quantile,
         bound_s,
         strict: false,
+        by: Vec::new(),
         from: Origin::PAGES,
     }
 }
@@ -251,6 +253,7 @@ fn another_limit_or_question_begins_anew() {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: false,
+        by: Vec::new(),
         from: Origin::PAGES,
     };
     let strict = Ratio { bad: Selector::metric("bad"), strict: true, ..other.clone() };
@@ -366,7 +369,9 @@ fn the_first_block_begins_with_the_process_and_of_what_ran_before_us_with_the_lo
 fn requests_are_called_so_and_other_events_are_not() {
     let unit = |bad: &str, total: &str| {
         let (bad, total) = (Selector::metric(bad), Selector::metric(total));
-        Ratio { bad, total, max: 0.02, strict: false, from: Origin::PAGES }.terms().1
+        Ratio { bad, total, max: 0.02, strict: false, by: Vec::new(), from: Origin::PAGES }
+            .terms()
+            .1
     };
     assert_eq!(unit("bad", "requests"), Unit::Requests);
     assert_eq!(unit("http_errors", "all"), Unit::Requests);

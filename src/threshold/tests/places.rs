@@ -14,6 +14,7 @@ fn told() -> Told {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: false,
+        by: Vec::new(),
         from: Origin::PAGES,
     };
     let mut told = Told::of(ThresholdKind::Ratio(ratio), &PLACES.map(|(id, _)| id));

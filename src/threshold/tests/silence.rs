@@ -14,6 +14,7 @@ fn told() -> Told {
         max: 0.02,
         strict: false,
         from: Origin::PAGES,
+        by: Vec::new(),
     };
     let mut told = Told::of(ThresholdKind::Ratio(ratio), &["m1"]);
     told.state.expect(&usual(20.0));

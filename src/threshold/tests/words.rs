@@ -32,6 +32,7 @@ fn each_kind_says_its_limit_in_words() {
         total: Selector::metric("requests"),
         max: 0.02,
         strict: true,
+        by: Vec::new(),
         from: Origin::PAGES,
     };
     assert_eq!(described(&ThresholdKind::Ratio(ratio)), "at most 2% bad of requests (strict)");
@@ -40,6 +41,7 @@ fn each_kind_says_its_limit_in_words() {
         quantile: 0.95,
         bound_s: 0.5,
         strict: false,
+        by: Vec::new(),
         from: Origin::PAGES,
     };
     assert_eq!(

@@ -10,7 +10,7 @@ use super::{
     timeline::{self, Events},
 };
 use crate::{
-    config::PolicyFile,
+    config::{self, Lines, PolicyFile},
     model::{AppName, Mode, OnBreach, event::ReleaseInfo},
     numbers::share,
     web::{
@@ -35,6 +35,8 @@ pub(super) struct Shown {
     explained: Option<Explained>,
     releases: Vec<ReleaseView>,
     policy: Option<PolicyFile>,
+    /// Where its keys stand; only known where the policy is shown.
+    lines: Lines,
     events: Events,
 }
 
@@ -52,8 +54,16 @@ impl Shown {
             explained: state.board.explained(app),
             releases: state.board.releases(app).unwrap_or_default(),
             policy: (state.policies)(app),
+            lines: Lines::new(),
             events,
         })
+    }
+
+    /// The same, with the lines of the policy's file.
+    pub(super) async fn with_lines(self) -> Self {
+        let Some(path) = self.policy.as_ref().map(|file| file.path.clone()) else { return self };
+        let read = tokio::task::spawn_blocking(move || config::lines(&path)).await;
+        Self { lines: read.unwrap_or_default(), ..self }
     }
 
     /// The parts that change, by the ids of their elements.
@@ -178,6 +188,16 @@ impl Shown {
         }
     }
 
+    /// ` (line 12)`, or that a preset brought it.
+    fn line(&self, threshold: &str) -> String {
+        let of = |key: &str| self.lines.get(key);
+        match (of(&format!("threshold {threshold:?}")), of("use")) {
+            (Some(line), _) => format!(" (line {line})"),
+            (None, Some(line)) => format!(" (line {line}, by a preset)"),
+            (None, None) => String::new(),
+        }
+    }
+
     fn policy(&self) -> Markup {
         let Some(file) = &self.policy else { return html! {} };
         html! {
@@ -190,7 +210,7 @@ impl Shown {
             }
             ul {
                 @for threshold in &file.policy.thresholds {
-                    li { b { (threshold.name) } ": " (threshold.room().describe())
+                    li { b { (threshold.name) } (self.line(&threshold.name)) ": " (threshold.room().describe())
                         @if threshold.on_breach == OnBreach::Alert { ", alerts only" }
                     }
                 }

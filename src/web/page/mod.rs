@@ -129,7 +129,7 @@ async fn app(
         Err(why) => return problem(&state, StatusCode::SERVICE_UNAVAILABLE, &why),
     };
     match app::Shown::of(&state, &name, events) {
-        Some(shown) => page(&app::page(&shown, query.before)),
+        Some(shown) => page(&app::page(&shown.with_lines().await, query.before)),
         None => problem(&state, StatusCode::NOT_FOUND, &format!("app {name} is not watched")),
     }
 }

@@ -7,7 +7,9 @@ use std::{
 
 use super::{Reading, bucket_name, count_name};
 use crate::{
-    model::{Count, Matcher, Oddity, Selection, Selector, Since, Wanted},
+    model::{
+        Count, Matcher, Oddity, Selection, Selector, Since, Tally, Wanted, busiest, series_name,
+    },
     sources::pages::parse::Series,
 };
 
@@ -19,6 +21,9 @@ const SAME_BOUNDARY: f64 = 1e-9;
 
 /// Most label names shown where one is missing.
 const LABELS_SHOWN: usize = 12;
+
+/// Series told apart on one page, the busiest; some more than are judged.
+const SERIES_TOLD: usize = 200;
 
 /// A bucket boundary farther than this share above the bound is worth a note.
 const NEAR_BOUNDARY: f64 = 0.1;
@@ -117,18 +122,24 @@ impl<'a> Page<'a> {
             let (series, value) = (series.name.clone(), series.value.to_string());
             reading.readings.oddities.insert(name.clone(), Oddity::NoCounter { series, value });
             return before;
+        } else if let Some(oddity) = not_by(&wanted.by, &groups) {
+            reading.readings.oddities.insert(name.clone(), oddity);
         } else if let Some(oddity) = self.without_label(&wanted.selection) {
             reading.readings.oddities.insert(name.clone(), oddity);
         }
         // A threshold new to a process that is not has its starting point in this page.
         let starts_here = before.is_none() && self.past == Past::Known;
         let mut track = before.unwrap_or(Track { question, values: BTreeMap::new() });
-        let count = self.count(&groups, &mut track);
+        let (count, series) = self.count(&groups, &mut track, &wanted.by);
         if !count.n.is_finite() || !count.k.is_finite() {
             let oddity = Oddity::Overflow { series: track.question.clone() };
             reading.readings.oddities.insert(name.clone(), oddity);
         } else if !groups.is_empty() && !starts_here {
             reading.readings.counts.insert(name.clone(), count);
+            if !series.is_empty() {
+                let series = busiest(series, SERIES_TOLD);
+                reading.readings.series.insert(name.clone(), series);
+            }
         }
         Some(track)
     }
@@ -181,26 +192,40 @@ impl<'a> Page<'a> {
         }
     }
 
-    fn count(&self, groups: &[Group<'_>], track: &mut Track) -> Count {
+    /// What was added, of all and series by series.
+    fn count(
+        &self,
+        groups: &[Group<'_>],
+        track: &mut Track,
+        by: &[String],
+    ) -> (Count, BTreeMap<String, Tally>) {
         let (mut n, mut k, mut now) = (0.0, 0.0, BTreeMap::new());
+        let mut parts: BTreeMap<String, Tally> = BTreeMap::new();
         for group in groups {
             // A histogram shrinks as a whole, even if one of its counters is past its old value.
             let anew = !group.within.is_empty() && group.shrank(&track.values);
-            let mut added = |found: &Found<'_>| {
+            // `add`: what one more event of it adds to all events, and to the bad ones.
+            let mut added = |found: &Found<'_>, add: (f64, f64)| {
                 let mut sum = 0.0;
                 for (key, series) in found {
                     let before = if anew { None } else { track.values.get(key).copied() };
                     let base = before.filter(|before| series.value >= *before);
-                    sum += series.value - base.unwrap_or(0.0);
+                    let more = series.value - base.unwrap_or(0.0);
+                    sum += more;
                     now.insert(*key, series.value);
+                    if !by.is_empty() && more > 0.0 {
+                        let name = series_name(by, |label| series.label(label));
+                        parts.entry(name).or_default().add(add.0 * more, add.1 * more);
+                    }
                 }
                 sum
             };
-            let all = added(&group.all);
+            let is_histogram = !group.within.is_empty();
+            let all = added(&group.all, (1.0, if is_histogram { 1.0 } else { 0.0 }));
             n += all;
-            k += added(&group.bad);
-            if !group.within.is_empty() {
-                k += (all - added(&group.within)).max(0.0);
+            k += added(&group.bad, (0.0, 1.0));
+            if is_histogram {
+                k += (all - added(&group.within, (0.0, -1.0))).max(0.0);
             }
         }
         track.remember(now);
@@ -208,7 +233,11 @@ impl<'a> Page<'a> {
             Past::None => Since::ProcessStart,
             Past::Restarted | Past::Known => Since::LastScrape,
         };
-        Count { n, k: k.max(0.0), since }
+        parts.retain(|_, part| part.n > 0.0);
+        for part in parts.values_mut() {
+            part.k = part.k.clamp(0.0, part.n);
+        }
+        (Count { n, k: k.max(0.0), since }, parts)
     }
 
     /// Slow is what is in no bucket up to the smallest boundary at or above the bound: a request
@@ -267,6 +296,15 @@ impl<'a> Page<'a> {
         }
         found
     }
+}
+
+/// A label by which series are to be told apart and that none of them has.
+fn not_by(by: &[String], groups: &[Group<'_>]) -> Option<Oddity> {
+    let all = || groups.iter().flat_map(|group| group.all.values());
+    let label = by.iter().find(|label| all().all(|one| one.label(label).is_none()))?;
+    let seen: BTreeSet<String> = all().flat_map(|one| one.labels.keys().cloned()).collect();
+    let seen = seen.into_iter().take(LABELS_SHOWN).collect();
+    Some(Oddity::NotBy { label: label.clone(), seen })
 }
 
 impl<'a> Group<'a> {

@@ -1,5 +1,7 @@
 //! Pages in a row, as scenarios: what each adds to a threshold's count.
 
+mod series;
+
 use jiff::Timestamp;
 use regex::Regex;
 
@@ -14,7 +16,7 @@ use crate::{
 };
 
 fn wanted(threshold: &str, selection: Selection) -> Wanted {
-    Wanted { threshold: threshold.to_owned(), selection }
+    Wanted { threshold: threshold.to_owned(), selection, by: Vec::new() }
 }
 
 /// `http_requests_total{code=~"5.."}` of `http_requests_total`.

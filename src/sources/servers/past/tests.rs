@@ -63,7 +63,7 @@ fn earlier(until: Timestamp) -> Timestamp {
 fn share(threshold: &str) -> Wanted {
     let selection =
         Selection::Share { bad: Selector::metric("bad"), total: Selector::metric("all") };
-    Wanted { threshold: threshold.to_owned(), selection }
+    Wanted { threshold: threshold.to_owned(), selection, by: Vec::new() }
 }
 
 fn past(port: &Arc<Fake>, wanted: &[Wanted]) -> Past {
@@ -107,7 +107,8 @@ async fn an_expression_is_asked_for_all_its_moments_at_once_and_may_tell_of_the_
     let port = Arc::new(Fake::default());
     let expression = "max(age{app=\"$app\"})".to_owned();
     let selection = Selection::Value { expression };
-    let mut past = past(&port, &[Wanted { threshold: "age".to_owned(), selection }]);
+    let mut past =
+        past(&port, &[Wanted { threshold: "age".to_owned(), selection, by: Vec::new() }]);
     for second in [15, 30, 45] {
         let read = past.read(at(second)).await.unwrap();
         let told: Vec<f64> = read.iter().map(|(_, readings)| readings.gauges["age"]).collect();

@@ -59,7 +59,7 @@ impl Told {
 
     fn hears(&mut self, answer: &[SampledSeries]) {
         let question = (&self.selection, &MetricsServer::fly());
-        self.tracks.absorb(question, &[APP.into()], answer, self.now);
+        self.tracks.absorb(question, &[], &[APP.into()], answer, self.now);
     }
 
     /// What was counted on a machine that has been up for long.
@@ -68,7 +68,7 @@ impl Told {
     }
 
     fn count_of(&mut self, machine: &str, from: Timestamp, until: Timestamp) -> Option<(f64, f64)> {
-        let count = self.tracks.count(&APP.into(), machine, from, until)?;
+        let (count, _) = self.tracks.count(&APP.into(), machine, from, until)?;
         assert_eq!(count.since, Since::LastScrape);
         Some((count.n, count.k))
     }
@@ -302,8 +302,8 @@ async fn what_lies_before_an_app_is_asked_for_is_told_to_nobody() {
     let mut hears = |apps: &[&str], samples: &[(i64, f64)]| {
         let apps: Vec<AppName> = apps.iter().map(|app| AppName::new(*app)).collect();
         let question = (&selection, &MetricsServer::fly());
-        tracks.absorb(question, &apps, &[responses("m1", "500", samples)], Instant::now());
-        tracks.count(&APP.into(), "m1", at(-1000), far()).map(|count| count.n)
+        tracks.absorb(question, &[], &apps, &[responses("m1", "500", samples)], Instant::now());
+        tracks.count(&APP.into(), "m1", at(-1000), far()).map(|(count, _)| count.n)
     };
     // Another daemon, or this one before its restart, may have told it already.
     assert_eq!(hears(&["api"], &[(0, 10.0), (15, 90.0)]), Some(0.0));
@@ -332,4 +332,31 @@ async fn series_of_proxies_that_are_gone_make_room_for_new_ones() {
     told.hears(&[of(SERIES_MAX, &[(915, 12.0), (930, 19.0)])]);
     assert_eq!(told.count("m1"), Some((7.0, 0.0)));
     assert_eq!(told.tracks.machines.len(), 1);
+}
+
+#[tokio::test]
+async fn series_are_told_apart_by_their_labels_and_added_up_over_the_rest() {
+    let by = ["path".to_owned()];
+    let question = (&failures(), &MetricsServer::fly());
+    let one = |path: &str, status: &str, samples: &[(i64, f64)]| {
+        series("m1", "responses", &[("path", path), ("status", status)], samples)
+    };
+    let mut tracks = Tracks::default();
+    let (app, now) = (AppName::from(APP), Instant::now());
+    tracks.absorb(question, &by, std::slice::from_ref(&app), &[], now);
+    let answer = [
+        one("/", "200", &[(0, 100.0), (15, 190.0)]),
+        one("/", "500", &[(0, 0.0), (15, 10.0)]),
+        one("/pay", "500", &[(0, 7.0), (15, 12.0)]),
+    ];
+    tracks.absorb(question, &by, std::slice::from_ref(&app), &answer, now);
+    let (count, parts) = tracks.count(&app, "m1", at(-1000), far()).unwrap();
+    assert_eq!((count.n, count.k), (105.0, 15.0));
+    let of = |name: &str| parts.get(name).map(|part| (part.n, part.k));
+    assert_eq!(of("path=\"/\""), Some((100.0, 10.0)));
+    assert_eq!(of("path=\"/pay\""), Some((5.0, 5.0)));
+    let by = ["route".to_owned()];
+    tracks.absorb(question, &by, std::slice::from_ref(&app), &answer, now);
+    let told = tracks.oddity().cloned();
+    assert!(matches!(told, Some(Oddity::NotBy { label, .. }) if label == "route"));
 }

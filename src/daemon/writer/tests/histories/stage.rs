@@ -43,6 +43,7 @@ pub fn policy(dice: &mut Rng) -> Policy {
         total: Selector::metric("requests_total"),
         max: 0.02,
         strict: false,
+        by: Vec::new(),
         from: Origin::PAGES,
     };
     Policy {

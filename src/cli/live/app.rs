@@ -1,0 +1,345 @@
+//! One app: its machines, what each threshold finds of them, and the image that runs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::time::timeout;
+
+use super::{
+    PATIENCE,
+    finding::{Finding, Grade},
+    late, series,
+};
+use crate::{
+    config::{Config, MetricsServer, PolicyFile},
+    fly::{Fly, FlySettings},
+    model::{
+        AppName, CheckStatus, Machine, MachineState, Origin, Policy, Probe, Promql, SourceName,
+        ThresholdKind,
+    },
+    ports::{
+        ImagePresence, MetricsPages as _, MetricsServers as _, PageError, PageReader,
+        Platform as _, ProbeTarget, Probed, Probes as _, Registry as _, SampledSeries, ServerQuery,
+    },
+    sources::{
+        pages::{
+            HttpPages,
+            parse::{Series, parse},
+            select::KeptLine,
+            target,
+        },
+        probes::HttpProbes,
+        servers::{HttpServers, PlatformServer},
+    },
+};
+
+/// Bytes of a page that are looked at.
+const PAGE_MAX: usize = 16 << 20;
+
+/// What apps are looked at with.
+pub(super) struct Ground {
+    fly: Arc<Fly>,
+    pages: HttpPages,
+    servers: HttpServers,
+    /// By name.
+    known: BTreeMap<String, MetricsServer>,
+}
+
+/// A whole page.
+#[derive(Default)]
+struct Whole(Vec<u8>);
+
+impl PageReader for Whole {
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), PageError> {
+        if self.0.len() + bytes.len() > PAGE_MAX {
+            return Err(PageError(format!("is larger than {} MiB", PAGE_MAX >> 20)));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Ground {
+    pub(super) fn new(
+        config: &Config,
+        fly: Arc<Fly>,
+        settings: &FlySettings,
+    ) -> anyhow::Result<Self> {
+        let (url, authorization) = settings.prometheus()?;
+        Ok(Self {
+            fly,
+            pages: HttpPages::new()?,
+            servers: HttpServers::new(PlatformServer { url, authorization })?,
+            known: config.metrics_servers.clone(),
+        })
+    }
+
+    pub(super) async fn look(&self, app: &AppName, file: &PolicyFile) -> Vec<Finding> {
+        let machines = match timeout(PATIENCE, self.fly.machines(app)).await {
+            Ok(Ok(machines)) => machines,
+            Ok(Err(error)) => {
+                return vec![Finding::wrong("machines", error.to_string(), String::new())];
+            }
+            Err(_) => return vec![late("machines")],
+        };
+        let judged: Vec<&Machine> = machines.iter().filter(|one| !one.is_ephemeral()).collect();
+        let up: Vec<&Machine> =
+            judged.iter().copied().filter(|one| one.state == MachineState::Started).collect();
+        let says = format!("{} of {} are started", up.len(), judged.len());
+        let mut findings = vec![if up.is_empty() {
+            let next = "what can only be seen of running machines is not looked at".to_owned();
+            Finding::new(Grade::Look, "machines", says, next)
+        } else {
+            Finding::ok("machines", says)
+        }];
+        let page = match needs_page(&file.policy) {
+            true => self.page(app, &up, &file.policy).await,
+            false => Ok((String::new(), Vec::new())),
+        };
+        for threshold in &file.policy.thresholds {
+            let what = threshold.name.as_str();
+            if let Some(finding) = self.threshold(what, &threshold.kind, app, &judged, &page).await
+            {
+                findings.push(finding);
+            }
+        }
+        findings.extend(self.image(&judged).await);
+        findings
+    }
+
+    /// The first page that can be read, and whose it is; or why none can.
+    async fn page(
+        &self,
+        app: &AppName,
+        up: &[&Machine],
+        policy: &Policy,
+    ) -> Result<(String, Vec<Series>), String> {
+        let mut first = None;
+        for machine in up {
+            let read = async {
+                let target = target(app, machine, policy)?;
+                let mut whole = Whole::default();
+                self.pages.read(&target, &mut whole).await.map_err(|error| error.to_string())?;
+                every_series(&whole.0)
+            };
+            match read.await {
+                Ok(series) => return Ok((machine.id.to_string(), series)),
+                Err(why) => first = first.or(Some(why)),
+            }
+        }
+        Err(first.unwrap_or_else(|| "no machine is started".to_owned()))
+    }
+
+    /// What a threshold finds; `None`: nothing of it can be looked at.
+    async fn threshold(
+        &self,
+        what: &str,
+        kind: &ThresholdKind,
+        app: &AppName,
+        machines: &[&Machine],
+        page: &Result<(String, Vec<Series>), String>,
+    ) -> Option<Finding> {
+        let (origin, metrics) = match kind {
+            ThresholdKind::Ratio(one) => {
+                (&one.from, vec![one.bad.metric.clone(), one.total.metric.clone()])
+            }
+            ThresholdKind::Latency(one) => {
+                let base = &one.histogram.metric;
+                (&one.from, vec![format!("{base}_bucket"), format!("{base}_count"), base.clone()])
+            }
+            ThresholdKind::Gauge(one) => (&one.from, vec![one.gauge.metric.clone()]),
+            ThresholdKind::Promql(one) => return Some(self.expression(what, one, app).await),
+            ThresholdKind::Probe(one) => return Some(probe(what, one, app, machines).await),
+            ThresholdKind::Checks(_) => return Some(checks(what, machines)),
+            ThresholdKind::Crashes(_) => return None,
+        };
+        let (whose, seen) = match &origin.source {
+            SourceName::Server(_) => match self.series(origin, app, &metrics).await {
+                Ok(seen) if seen.is_empty() => {
+                    let says = format!("there is no such series{} of the app now", origin.told());
+                    let next = "series come half a minute after the first request, and stay away \
+                                where there are none";
+                    return Some(Finding::new(Grade::Look, what, says, next.to_owned()));
+                }
+                Ok(seen) => (origin.told(), seen),
+                Err(why) => return Some(Finding::wrong(what, why, String::new())),
+            },
+            SourceName::Pages | SourceName::Probes => match page {
+                Ok((machine, seen)) => (format!(" on the page of {machine}"), seen.clone()),
+                Err(why) => {
+                    let next = "or read it with from = \"fly\"".to_owned();
+                    return Some(Finding::wrong(what, why.clone(), next));
+                }
+            },
+        };
+        let finding = match kind {
+            ThresholdKind::Ratio(one) => series::ratio(what, one, &seen),
+            ThresholdKind::Latency(one) => series::latency(what, one, &seen),
+            ThresholdKind::Gauge(one) => series::gauge(what, one, &seen),
+            _ => return None,
+        };
+        Some(Finding { says: format!("{}{whose}", finding.says), ..finding })
+    }
+
+    /// What a metrics server has of these metrics of an app.
+    async fn series(
+        &self,
+        origin: &Origin,
+        app: &AppName,
+        metrics: &[String],
+    ) -> Result<Vec<Series>, String> {
+        let label = match &origin.source {
+            SourceName::Server(name) => {
+                self.known.get(name).map(|server| server.app_label.as_str())
+            }
+            SourceName::Pages | SourceName::Probes => None,
+        };
+        let names = metrics.join("|");
+        let query = format!("{{__name__=~\"{names}\",{}=\"{app}\"}}", label.unwrap_or("app"));
+        let answer = self.ask(origin, &query).await?;
+        let one = |mut series: SampledSeries| {
+            let name = series.labels.remove("__name__")?;
+            let value = series.samples.last()?.1;
+            Some(Series { name, labels: series.labels, value })
+        };
+        Ok(answer.into_iter().filter_map(one).collect())
+    }
+
+    async fn ask(&self, origin: &Origin, query: &str) -> Result<Vec<SampledSeries>, String> {
+        let SourceName::Server(name) = &origin.source else { return Ok(Vec::new()) };
+        let Some(server) = self.known.get(name) else {
+            return Err(format!("there is no metrics server {name}"));
+        };
+        let query = ServerQuery {
+            server: name,
+            url: server.url.as_deref(),
+            token: server.token.as_ref().map(|token| token.expose()),
+            query,
+            at: None,
+        };
+        match timeout(PATIENCE, self.servers.ask(query)).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("{name} did not answer within {} s", PATIENCE.as_secs())),
+        }
+    }
+
+    async fn expression(&self, what: &str, promql: &Promql, app: &AppName) -> Finding {
+        let query = promql.expression.replace("$app", app.as_str());
+        match self.ask(&promql.from, &query).await {
+            Ok(answer) if answer.is_empty() => {
+                let says = "it has no value now".to_owned();
+                let next = "if that is so while all is well, write no_data = \"ignore\"".to_owned();
+                Finding::new(Grade::Look, what, says, next)
+            }
+            Ok(answer) => {
+                let values = answer.iter().filter_map(|one| one.samples.last()).map(|(_, v)| *v);
+                let largest = values.fold(f64::MIN, f64::max);
+                let says =
+                    format!("{} values, the largest is {largest} of {}", answer.len(), promql.max);
+                Finding::ok(what, says)
+            }
+            Err(why) => Finding::wrong(what, why, String::new()),
+        }
+    }
+
+    /// Whether the registry has what runs.
+    async fn image(&self, machines: &[&Machine]) -> Option<Finding> {
+        let image = machines.iter().find(|one| one.digest().is_some()).map(|one| &one.image)?;
+        let what = "image";
+        Some(match timeout(PATIENCE, self.fly.presence(image)).await {
+            Ok(Ok(ImagePresence::Present)) => {
+                Finding::ok(what, format!("{} has {}", image.registry, image.reference()))
+            }
+            Ok(Ok(ImagePresence::Missing)) => {
+                let says = format!("{} does not have {}", image.registry, image.reference());
+                let next =
+                    "a release that is gone cannot be gone back to; think of `mirror`".to_owned();
+                Finding::new(Grade::Look, what, says, next)
+            }
+            Ok(Err(error)) => Finding::wrong(what, error.to_string(), String::new()),
+            Err(_) => late(what),
+        })
+    }
+}
+
+fn needs_page(policy: &Policy) -> bool {
+    policy.thresholds.iter().any(|threshold| match &threshold.kind {
+        ThresholdKind::Ratio(one) => one.from == Origin::PAGES,
+        ThresholdKind::Latency(one) => one.from == Origin::PAGES,
+        ThresholdKind::Gauge(one) => one.from == Origin::PAGES,
+        ThresholdKind::Promql(_)
+        | ThresholdKind::Probe(_)
+        | ThresholdKind::Checks(_)
+        | ThresholdKind::Crashes(_) => false,
+    })
+}
+
+/// Every series of a page.
+fn every_series(page: &[u8]) -> Result<Vec<Series>, String> {
+    let text = String::from_utf8_lossy(page);
+    let lines: Vec<KeptLine> = text
+        .lines()
+        .zip(1..)
+        .filter(|(line, _)| !line.trim().is_empty() && !line.starts_with('#'))
+        .map(|(line, number)| KeptLine { number, text: line.to_owned() })
+        .collect();
+    parse(&lines).map_err(|error| error.to_string())
+}
+
+fn checks(what: &str, machines: &[&Machine]) -> Finding {
+    let configured: usize = machines.iter().map(|one| one.checks_configured).sum();
+    if configured == 0 {
+        let says = "the app has no health checks: nothing can fail".to_owned();
+        let next = "give it [checks] in its fly.toml, or a `probe`".to_owned();
+        return Finding::new(Grade::Look, what, says, next);
+    }
+    let failing = machines
+        .iter()
+        .flat_map(|one| &one.checks)
+        .filter(|check| check.status != CheckStatus::Passing);
+    let failing = failing.count();
+    let says =
+        format!("{configured} checks on {} machines, {failing} of them failing", machines.len());
+    Finding::ok(what, says)
+}
+
+/// One request to one machine.
+async fn probe(what: &str, probe: &Probe, app: &AppName, machines: &[&Machine]) -> Finding {
+    let request = &probe.request;
+    let asked = machines.iter().filter(|one| one.state == MachineState::Started).find_map(|one| {
+        let port = request.port.or(one.service_port)?;
+        let address = one.private_ip?;
+        Some(ProbeTarget { app: app.clone(), machine: one.id.clone(), address, port })
+    });
+    let Some(target) = asked else {
+        let says = "no machine that is started has a service".to_owned();
+        return Finding::wrong(what, says, "name a `port`".to_owned());
+    };
+    let at = format!("{} at port {}", target.machine, target.port);
+    match HttpProbes::default().probe(&target, request).await {
+        Probed::Answered { status, has_text } if request.expects(status) && has_text => {
+            Finding::ok(what, format!("{at} answers {status}"))
+        }
+        Probed::Answered { status, .. } if !request.expects(status) => {
+            let next = "write it in `status`, if it is well".to_owned();
+            Finding::wrong(what, format!("{at} answers {status}"), next)
+        }
+        Probed::Answered { .. } => {
+            Finding::wrong(what, format!("{at} answers without the text"), String::new())
+        }
+        Probed::Refused => Finding::wrong(
+            what,
+            format!("nobody listens on {at}"),
+            "have it listen on the private network ([::]), or name its `port`".to_owned(),
+        ),
+        Probed::TimedOut => {
+            Finding::wrong(what, format!("{at} does not answer in time"), String::new())
+        }
+        Probed::Broken => {
+            Finding::wrong(what, format!("{at} does not answer as HTTP does"), String::new())
+        }
+        Probed::Unreachable(why) => {
+            let next = "is this host in the organization's private network?".to_owned();
+            Finding::wrong(what, format!("{at}: {why}"), next)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a threshold's selectors find among real series: pure, so that every mistake has its test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::finding::{Finding, Grade};
+use crate::{
+    model::{Gauge, Latency, Ratio, Selector},
+    numbers::plain,
+    sources::pages::parse::Series,
+};
+
+/// Names and values shown, at most.
+const SHOWN: usize = 8;
+/// A bucket is the one of a bound when it is so near to it.
+const SAME: f64 = 1e-9;
+/// Names are taken for one that was misspelt from so much likeness on.
+const ALIKE: f64 = 0.93;
+
+fn number(value: f64) -> String {
+    plain(value, 6)
+}
+
+/// The series that a ratio reads.
+pub(super) fn ratio(what: &str, ratio: &Ratio, seen: &[Series]) -> Finding {
+    let total = match chosen(&ratio.total, seen) {
+        Ok(total) => total,
+        Err((why, next)) => return Finding::wrong(what, why, next),
+    };
+    let bad = match chosen(&ratio.bad, seen) {
+        Ok(bad) => bad,
+        // A series of errors comes with the first of them.
+        Err(_) if ratio.bad.metric == ratio.total.metric => Vec::new(),
+        Err((why, next)) => return Finding::wrong(what, why, next),
+    };
+    if let Some(label) = lacking(&ratio.bad, seen) {
+        let has = labels(&ratio.bad.metric, seen);
+        let why = format!("no series of {} has a label {label}", ratio.bad.metric);
+        return Finding::wrong(what, why, format!("they have {has}"));
+    }
+    let of = |series: &[&Series]| series.iter().map(|one| one.value).sum::<f64>();
+    let (k, n) = (of(&bad), of(&total));
+    if k > n {
+        let why = format!(
+            "`bad` counts {} and `total` {}, which should hold them all",
+            number(k),
+            number(n)
+        );
+        return Finding::wrong(what, why, "write the selector of all events as `total`".to_owned());
+    }
+    let has = labels(&ratio.bad.metric, seen);
+    let counted = format!("{} of {} so far are bad", number(k), number(n));
+    Finding::ok(what, format!("{} of {} series: {counted}; {has}", bad.len(), total.len()))
+}
+
+/// The buckets that a latency reads.
+pub(super) fn latency(what: &str, latency: &Latency, seen: &[Series]) -> Finding {
+    let base = &latency.histogram.metric;
+    let bucket = Selector { metric: format!("{base}_bucket"), ..latency.histogram.clone() };
+    let buckets = match chosen(&bucket, seen) {
+        Ok(buckets) => buckets,
+        Err(_) if seen.iter().any(|s| s.name == *base && s.labels.contains_key("quantile")) => {
+            let why = format!("{base} is a summary, which has no buckets");
+            let next = "have the app count it in a histogram, or use a gauge on its quantile";
+            return Finding::wrong(what, why, next.to_owned());
+        }
+        Err(_) if base.ends_with("_bucket") => {
+            let name = base.trim_end_matches("_bucket");
+            let why = format!("a histogram goes by its base name, and {base} is its buckets'");
+            return Finding::wrong(what, why, format!("write {name}"));
+        }
+        Err((why, next)) => return Finding::wrong(what, why, next),
+    };
+    let mut ends: Vec<f64> = buckets
+        .iter()
+        .filter_map(|series| series.label("le")?.parse::<f64>().ok())
+        .filter(|end| end.is_finite())
+        .collect();
+    ends.sort_by(f64::total_cmp);
+    ends.dedup();
+    let shown: Vec<String> = ends.iter().map(|end| number(*end)).collect();
+    let shown = shown.join(", ");
+    let bound = latency.bound_s;
+    match ends.iter().find(|end| **end >= bound * (1.0 - SAME)) {
+        None => {
+            let last = ends.last().map_or("none".to_owned(), |last| format!("{} s", number(*last)));
+            let why = format!(
+                "max = {} s is above the last bucket ({last}): what is slower cannot be told apart",
+                number(bound)
+            );
+            Finding::wrong(what, why, format!("write one of the ends, in seconds: {shown}"))
+        }
+        Some(end) if *end > bound * (1.0 + SAME) => {
+            let why = format!(
+                "no bucket ends at {} s: what counts as slow is slower than {} s",
+                number(bound),
+                number(*end)
+            );
+            Finding::new(Grade::Look, what, why, format!("the buckets end at {shown} s"))
+        }
+        Some(_) => Finding::ok(what, format!("a bucket ends there; all end at {shown} s")),
+    }
+}
+
+/// The series of a gauge.
+pub(super) fn gauge(what: &str, gauge: &Gauge, seen: &[Series]) -> Finding {
+    match chosen(&gauge.gauge, seen) {
+        Ok(series) => {
+            let largest = series.iter().map(|one| one.value).fold(f64::MIN, f64::max);
+            let (largest, limit) = (number(largest), number(gauge.max));
+            Finding::ok(
+                what,
+                format!("{} series, the largest is {largest} of {limit}", series.len()),
+            )
+        }
+        Err((why, next)) => Finding::wrong(what, why, next),
+    }
+}
+
+/// The series that a selector selects; otherwise why there are none, and what there is.
+fn chosen<'a>(
+    selector: &Selector,
+    seen: &'a [Series],
+) -> Result<Vec<&'a Series>, (String, String)> {
+    let named: Vec<&Series> = seen.iter().filter(|one| one.name == selector.metric).collect();
+    if named.is_empty() {
+        let why = format!("there is no series {}", selector.metric);
+        return Err((why, near(&selector.metric, seen)));
+    }
+    let chosen: Vec<&Series> =
+        named.into_iter().filter(|one| selector.matches(|label| one.label(label))).collect();
+    if chosen.is_empty() {
+        let has = labels(&selector.metric, seen);
+        return Err((format!("no series is as {selector} wants it"), format!("they have {has}")));
+    }
+    Ok(chosen)
+}
+
+/// A label that a selector asks for and that no series of its metric has.
+fn lacking<'a>(selector: &'a Selector, seen: &[Series]) -> Option<&'a str> {
+    let mut asked = selector.matchers.iter().map(|matcher| matcher.label.as_str());
+    asked.find(|label| {
+        let mut named = seen.iter().filter(|one| one.name == selector.metric).peekable();
+        named.peek().is_some() && named.all(|one| !one.labels.contains_key(*label))
+    })
+}
+
+/// `status 200, 404; method GET`: the labels of a metric and their values.
+fn labels(metric: &str, seen: &[Series]) -> String {
+    let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for series in seen.iter().filter(|one| one.name == metric) {
+        for (name, value) in series.labels.iter().filter(|(name, _)| *name != "le") {
+            labels.entry(name).or_default().insert(value);
+        }
+    }
+    if labels.is_empty() {
+        return "no labels".to_owned();
+    }
+    let list = |values: &BTreeSet<&str>| {
+        let mut shown: Vec<&str> = values.iter().take(SHOWN).copied().collect();
+        if values.len() > SHOWN {
+            shown.push("…");
+        }
+        shown.join(", ")
+    };
+    let all: Vec<String> = labels
+        .iter()
+        .take(SHOWN)
+        .map(|(name, values)| format!("{name} {}", list(values)))
+        .collect();
+    all.join("; ")
+}
+
+/// What is there and has a name like it.
+fn near(metric: &str, seen: &[Series]) -> String {
+    let names: BTreeSet<&str> = seen.iter().map(|one| one.name.as_str()).collect();
+    if names.is_empty() {
+        return "the page has no series at all".to_owned();
+    }
+    let mut by_likeness: Vec<(&str, f64)> =
+        names.iter().map(|name| (*name, strsim::jaro_winkler(name, metric))).collect();
+    by_likeness.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let near: Vec<&str> = by_likeness.iter().take(3).map(|(name, _)| *name).collect();
+    match by_likeness.first() {
+        Some((name, likeness)) if *likeness > ALIKE => format!("did you mean {name}?"),
+        _ => format!("of the {} names there, the likeliest are {}", names.len(), near.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Who is told of what.
+
+use super::*;
+use crate::{
+    config::Secret,
+    model::{Evidence, HoldReason, Kind, OperatorHold, Severity, Unit, Verdict},
+};
+
+fn receiver(format: Format) -> Receiver {
+    Receiver {
+        name: "ops".to_owned(),
+        format,
+        url: Secret::new("https://example.com"),
+        secrets: Vec::new(),
+        events: Vec::new(),
+        apps: Vec::new(),
+        severity: Severity::Info,
+        max_age: std::time::Duration::from_secs(60),
+    }
+}
+
+fn event(kind: EventKind) -> Event {
+    let at = "2026-03-01T02:03:04Z".parse().unwrap();
+    Event { mode: Some(Mode::Rollback), ..Event::new(kind, at, Some("api".into())) }
+}
+
+fn evidence(share: f64) -> Evidence {
+    Evidence {
+        threshold: "5xx".to_owned(),
+        kind: Kind::Ratio,
+        verdict: Verdict::Breach,
+        value: Some(share),
+        limit: 0.02,
+        unit: Unit::Requests,
+        source: String::new(),
+        bad: share * 100.0,
+        total: 100.0,
+        lately: None,
+        ln_odds: None,
+        ln_odds_needed: None,
+        blocks: 1,
+        last_blocks: Vec::new(),
+        control: None,
+        note: None,
+        may_roll_back: true,
+        applies: true,
+        raised: None,
+    }
+}
+
+/// A rollback as it goes, from the first bad request to its end.
+fn rollback() -> Vec<Event> {
+    [
+        EventKind::ReleaseDegraded,
+        EventKind::RollbackPlanned,
+        EventKind::RollbackStarted,
+        EventKind::RollbackRegionConfirmed,
+        EventKind::RollbackRegionConfirmed,
+        EventKind::RollbackRegionConfirmed,
+        EventKind::RollbackCompleted,
+    ]
+    .map(|kind| Event { evidence: vec![evidence(0.3)], ..event(kind) })
+    .into()
+}
+
+#[test]
+fn a_chat_is_told_of_a_rollback_twice_and_programs_of_everything() {
+    for (format, told) in [
+        (Format::Slack, vec!["rollback.started", "rollback.completed"]),
+        (Format::Discord, vec!["rollback.started", "rollback.completed"]),
+    ] {
+        let events = rollback();
+        let wanted = events.iter().filter(|event| wants(&receiver(format), event));
+        assert_eq!(wanted.map(|event| event.kind.as_str()).collect::<Vec<_>>(), told);
+    }
+    assert!(rollback().iter().all(|event| wants(&receiver(Format::Standard), event)));
+    let asked =
+        Receiver { events: vec![EventKind::RollbackRegionConfirmed], ..receiver(Format::Slack) };
+    assert_eq!(rollback().iter().filter(|event| wants(&asked, event)).count(), 3, "as asked for");
+}
+
+#[test]
+fn a_chat_is_told_of_a_breach_that_nothing_is_done_about() {
+    let mut alert = event(EventKind::ReleaseDegraded);
+    alert.evidence = vec![Evidence { may_roll_back: false, ..evidence(0.3) }];
+    assert!(wants(&receiver(Format::Slack), &alert));
+    let waits = Event { mode: Some(Mode::Approve), ..event(EventKind::RollbackPlanned) };
+    assert!(wants(&receiver(Format::Slack), &waits), "it waits for a yes");
+}
+
+#[test]
+fn who_asks_for_certain_apps_is_told_of_them_and_of_what_is_of_none() {
+    let some = Receiver {
+        apps: vec![crate::config::AppGlob::new("shop-*").unwrap()],
+        ..receiver(Format::Standard)
+    };
+    let mut one = event(EventKind::HoldPlaced);
+    assert!(!wants(&some, &one));
+    one.app = Some("shop-eu".into());
+    assert!(wants(&some, &one));
+    one.app = None;
+    assert!(wants(&some, &one));
+}
+
+#[test]
+fn who_asks_for_the_worst_is_told_of_that_and_of_its_end() {
+    let worst = Receiver { severity: Severity::Critical, ..receiver(Format::Standard) };
+    let mut stuck = event(EventKind::RollbackFailed);
+    stuck.evidence = vec![evidence(0.3)];
+    assert!(!wants(&worst, &stuck));
+    stuck.evidence = vec![evidence(0.9)];
+    assert!(wants(&worst, &stuck));
+    assert!(wants(&worst, &event(EventKind::RollbackCompleted)));
+    assert!(!wants(&worst, &event(EventKind::RollbackStarted)));
+}
+
+#[test]
+fn what_stays_bad_is_worse_than_what_is_undone_and_what_a_person_did_is_no_alarm() {
+    let severity = |kind, mode, reason| Event { mode, reason, ..event(kind) }.severity();
+    let held = |hold| Some(crate::model::Reason::Held { hold });
+    let at = "2026-03-01T02:03:04Z".parse().unwrap();
+    let hold = OperatorHold { by: "dana".into(), reason: "x".into(), since: at, until: None };
+    let by_hand = held(HoldReason::Operator { hold });
+    assert_eq!(severity(EventKind::RollbackPlanned, Some(Mode::Rollback), None), Severity::Warning);
+    assert_eq!(severity(EventKind::RollbackPlanned, Some(Mode::Approve), None), Severity::Error);
+    assert_eq!(
+        severity(EventKind::HoldPlaced, None, held(HoldReason::Migrations)),
+        Severity::Error
+    );
+    assert_eq!(severity(EventKind::HoldPlaced, None, by_hand), Severity::Info);
+    assert_eq!(severity(EventKind::MonitorJournal, None, None), Severity::Critical);
+    assert_eq!(severity(EventKind::RollbackCompleted, None, None), Severity::Info);
+}
+
+#[test]
+fn a_link_leads_to_the_page_of_the_app() {
+    let sender = Sender { organization: "acme", page_url: Some("http://waveoff.internal:8080") };
+    let mut one = event(EventKind::HoldPlaced);
+    assert_eq!(sender.page(&one).unwrap(), "http://waveoff.internal:8080/apps/api");
+    one.app = Some("a/b".into());
+    assert_eq!(sender.page(&one).unwrap(), "http://waveoff.internal:8080/apps/a%2Fb");
+    one.app = None;
+    assert_eq!(sender.page(&one).unwrap(), "http://waveoff.internal:8080/");
+    assert_eq!(Sender::new("acme").page(&one), None);
+}
