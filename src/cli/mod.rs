@@ -8,6 +8,8 @@ mod act;
 mod check;
 mod client;
 mod demo;
+#[cfg(test)]
+mod documented;
 mod explain;
 mod follow;
 pub mod history;
@@ -22,6 +24,7 @@ mod schema;
 mod sim;
 pub mod status;
 mod text;
+mod webhook;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -67,7 +70,7 @@ enum Command {
     /// apps, each selector among the series that a machine or a metrics server shows, the image that
     /// runs, each receiver, the clock. Nothing is changed, and no message is sent. Exit code 1 when
     /// something is not as the configuration says. Metrics pages are reached from inside the
-    /// organization's private network alone: `fly ssh console -C "waveoff check --live"`.
+    /// organization's private network alone: `fly ssh console -C "/waveoff check --live --config /config"`.
     Check {
         /// Directory with waveoff.toml and thresholds/*.toml.
         #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
@@ -131,6 +134,9 @@ enum Command {
     Replay(Box<replay::Replay>),
     #[command(flatten)]
     Act(act::Act),
+    /// Receivers of messages: try one out, list what was not delivered, send it again.
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// Hold an app, or all of them: nothing is rolled back, at once and at any moment of a rollback.
     ///
     /// Needs `WAVEOFF_OPERATOR_TOKEN`, with the value that the daemon has.
@@ -290,6 +296,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         }
         Command::Replay(what) => replay::run(*what, Clock::system().now(), &mut out).await,
         Command::Act(act) => act::run(act, &mut out).await,
+        Command::Webhook(command) => webhook::run(command, &mut out).await,
         Command::Hold { app, all: _, reason, length, by, url, token, json } => {
             let wish = hold::Wish::Hold { app, reason, length, by };
             hold::run(&url, token.as_deref(), wish, json, &mut out).await

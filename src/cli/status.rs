@@ -73,6 +73,15 @@ fn headline(status: &OrgView) -> String {
     if let Some(hold) = &status.hold {
         let _ = writeln!(text, "every app is held by {}", held_by(hold));
     }
+    for receiver in status.receivers.iter().filter(|one| one.failing_since.is_some()) {
+        let _ = writeln!(text, "receiver {} {}", receiver.name, super::webhook::how(receiver));
+    }
+    for receiver in status.receivers.iter().filter(|one| one.given_up.is_some_and(|n| n > 0)) {
+        let count = receiver.given_up.unwrap_or_default();
+        let what =
+            if count == 1 { "1 message was".to_owned() } else { format!("{count} messages were") };
+        let _ = writeln!(text, "{what} given up for {}: waveoff webhook list", receiver.name);
+    }
     if !status.feed.error_regions.is_empty() {
         let regions: Vec<_> = status.feed.error_regions.iter().map(Region::as_str).collect();
         let _ = writeln!(text, "the feed cannot speak for {}", regions.join(", "));
@@ -392,7 +401,9 @@ mod tests {
             apps_watched: apps.len(),
             feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
             hold: None,
+            receivers: Vec::new(),
             apps,
+            next_after: None,
         }
     }
 

@@ -48,9 +48,15 @@ pub(super) fn expression(entry: &Entry<'_>) -> Option<(String, Duration)> {
     Some((text.to_owned(), longest_range(text)))
 }
 
-/// The longest `[5m]`, a subquery's `[1h:1m]` included; ranges in ranges are added up by nobody.
+/// The longest `[5m]`, a subquery's `[1h:1m]` included; ranges in ranges are added up by nobody. A
+/// range with an `offset` is meant to tell of before.
 fn longest_range(text: &str) -> Duration {
-    let ranges = text.split('[').skip(1).filter_map(|rest| rest.split([']', ':']).next());
+    let is_of_now = |rest: &&str| {
+        let after = rest.split_once(']').map_or("", |(_, after)| after.trim_start());
+        !after.starts_with("offset")
+    };
+    let ranges = text.split('[').skip(1).filter(is_of_now);
+    let ranges = ranges.filter_map(|rest| rest.split([']', ':']).next());
     let spans = ranges.filter_map(|range| promql_parser::util::parse_duration(range.trim()).ok());
     spans.max().unwrap_or(Duration::ZERO)
 }
@@ -66,6 +72,7 @@ mod tests {
             ("rate(a[90s])", 90),
             ("rate(a[1m]) / rate(b[5m])", 300),
             ("max_over_time(rate(a[1m])[1h:1m])", 3600),
+            ("rate(a[1m]) / rate(a[10m] offset 10m)", 60),
         ] {
             assert_eq!(longest_range(text), Duration::from_secs(seconds), "{text}");
         }

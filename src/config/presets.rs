@@ -23,6 +23,28 @@ latency = { histogram = 'fly_app_http_response_time_seconds', quantile = 0.95 }
 max = "2.5s"
 "#;
 
+/// A release that takes requests and answers none: how long each of them waits, by Little's law
+/// (those at work over those answered in a second), beside how long that was twenty to ten minutes ago.
+pub(super) const HANG: &str = r#"[[threshold]]
+name = "hang"
+promql = '''
+  sum by (instance) (fly_app_concurrency{app="$app"})
+/
+  clamp_min(
+    sum by (instance) (rate(fly_app_http_responses_count{app="$app"}[1m]))
+      or 0 * sum by (instance) (fly_app_concurrency{app="$app"}),
+    0.2)
+/ on() group_left()
+  clamp_min(
+    sum(avg_over_time(fly_app_concurrency{app="$app"}[10m] offset 10m))
+      / clamp_min(sum(rate(fly_app_http_responses_count{app="$app"}[10m] offset 10m)), 0.2),
+    1)
+'''
+max = 30
+for = "30s"
+no_data = "ignore"
+"#;
+
 /// What a word stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Preset {
@@ -35,7 +57,8 @@ pub(super) enum Preset {
 /// The presets by their words.
 pub(super) fn all() -> Vec<(&'static str, Preset)> {
     let kinds = kinds().map(|kind| (kind.as_str(), Preset::Kind(kind)));
-    std::iter::once(("fly-http", Preset::Written(FLY_HTTP))).chain(kinds).collect()
+    let written = [("fly-http", Preset::Written(FLY_HTTP)), ("hang", Preset::Written(HANG))];
+    written.into_iter().chain(kinds).collect()
 }
 
 fn kinds() -> impl Iterator<Item = Kind> {

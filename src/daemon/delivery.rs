@@ -25,6 +25,7 @@ use crate::{
     notify::{Sender, discord, pagerduty, payload, signing, slack},
     ports::{Clock, Delivery as Request, DeliveryOutcome, Notifier},
     store::{Attempt, Journal, Queued, StoreError},
+    web::Board,
 };
 
 /// The first wait after a failure; it doubles with every further one.
@@ -54,6 +55,8 @@ pub struct Delivery {
     pub config: watch::Receiver<Arc<Config>>,
     pub notifier: Arc<dyn Notifier>,
     pub clock: Clock,
+    /// Shows how receivers take it.
+    pub board: Board,
     /// To be told after every commit that queued something.
     pub wake: Arc<Notify>,
 }
@@ -101,6 +104,7 @@ impl Delivery {
                 Ok((due, mut wait)) => {
                     let config = Arc::clone(&self.config.borrow_and_update());
                     gone.look(&config);
+                    self.board.keep_receivers(|name| config.receivers.contains_key(name));
                     for queued in due {
                         if gone.is_doubtful(&queued.entry.receiver, &config) {
                             wait = wait.min(LOOK_AGAIN);
@@ -172,7 +176,7 @@ impl Delivery {
         config: Arc<Config>,
     ) -> impl Future<Output = (String, i64, u32)> + Send + use<> {
         let (journal, notifier) = (Arc::clone(&self.journal), Arc::clone(&self.notifier));
-        let clock = self.clock.clone();
+        let (clock, board) = (self.clock.clone(), self.board.clone());
         async move {
             let name = turn.queued.entry.receiver.clone();
             let attempt = match config.receivers.get(&name) {
@@ -184,6 +188,13 @@ impl Delivery {
             };
             let queued = turn.queued;
             report(&queued, &attempt);
+            let outcome = match &attempt {
+                Attempt::Delivered => Ok(()),
+                Attempt::RetryAt { reason, .. } | Attempt::Dead { reason } => Err(reason.as_str()),
+            };
+            if config.receivers.contains_key(&name) {
+                board.sent(&name, clock.now(), outcome);
+            }
             // Not noted: the message stays due and goes out again under the same id. Staying
             // busy for a moment keeps that from becoming a flood.
             if let Err(error) = journal.attempted(queued.sequence, &attempt, clock.now()).await {

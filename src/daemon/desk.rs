@@ -4,16 +4,21 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tokio::time::timeout;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
-use super::{Orders, Ports, orders::holding};
+use super::{Orders, Ports, delivery, orders::holding};
 use crate::{
+    config::{Config, Receiver},
     model::{
-        Act, AppName, Digest, ImageRef, Order, Refusal, Release, Reply, Signed, event::ReleaseInfo,
-        name::Named,
+        Act, AppName, Digest, Event, EventKind, ImageRef, Order, Reason, Refusal, Release, Reply,
+        Signed, event::ReleaseInfo, name::Named,
     },
-    notify::text,
-    ports::{ImagePresence, PlatformError},
+    notify::{Sender, text},
+    ports::{DeliveryOutcome, ImagePresence, PlatformError},
+    store::{OutboxEntry, Queued},
     web::{
         Desk, OrderError,
         operator::Answer,
@@ -26,11 +31,16 @@ const LEDGER_SHOWN: u32 = 25;
 const LOOKED_UP_MAX: usize = 25;
 /// How long the ledger, and each registry, may take.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a receiver may take that is tried out: less than who asks waits.
+const TEST_PATIENCE: Duration = Duration::from_secs(8);
 
 /// What the API gives orders to, and asks.
 pub(super) struct TaskDesk {
     pub(super) orders: Arc<Orders>,
     pub(super) ports: Arc<Ports>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
+    /// Wakes who empties the outbox.
+    pub(super) mail: Arc<Notify>,
 }
 
 #[async_trait]
@@ -75,6 +85,24 @@ impl Desk for TaskDesk {
         };
         let facts = facts.map_err(|error| OrderError::NotNoted(error.to_string()))?;
         Ok(Answer { done, text, facts })
+    }
+
+    async fn resend(&self, receiver: &str, message: Option<&str>) -> Result<u64, OrderError> {
+        let ports = &self.ports;
+        let revived = ports.journal.revive(receiver, message, ports.clock.now()).await;
+        let count = revived.map_err(|error| OrderError::NotNoted(error.to_string()))?;
+        tracing::info!(receiver, "{count} messages that were given up are sent again");
+        self.mail.notify_one();
+        Ok(count)
+    }
+
+    async fn test(&self, receiver: &str, by: &str) -> Result<Result<(), String>, OrderError> {
+        let config = self.config.borrow().clone();
+        let Some(receiver) = config.receivers.get(receiver) else {
+            return Err(OrderError::NoReceiver(receiver.to_owned()));
+        };
+        tracing::info!(receiver = receiver.name, "a test message, ordered by {by}");
+        Ok(tried(receiver, &config, &self.ports, by).await)
     }
 
     async fn releases(&self, app: AppName) -> Result<ReleasesView, OrderError> {
@@ -203,6 +231,38 @@ impl TaskDesk {
                 release.image_state = *state;
             }
         }
+    }
+}
+
+/// Sends a message that says that it is a test, past the outbox and once.
+async fn tried(
+    receiver: &Receiver,
+    config: &Config,
+    ports: &Ports,
+    by: &str,
+) -> Result<(), String> {
+    let now = ports.clock.now();
+    let mut event = Event::new(EventKind::OperatorOrder, now, None);
+    let text =
+        format!("a test of the receiver {}, ordered by {by}: nothing happened", receiver.name);
+    event.reason = Some(Reason::Told { text });
+    let message_id = format!("test-{}-{}", receiver.name, now.as_millisecond());
+    let queued = Queued {
+        sequence: 0,
+        entry: OutboxEntry { receiver: receiver.name.clone(), message_id, event },
+        attempts: 0,
+        queued_at: now,
+    };
+    let request = delivery::request(&queued, receiver, &Sender::of(config), now)
+        .map_err(|error| error.to_string())?;
+    match timeout(TEST_PATIENCE, ports.notifier.send(&request)).await {
+        Ok(DeliveryOutcome::Accepted) => Ok(()),
+        Ok(
+            DeliveryOutcome::Refused { reason }
+            | DeliveryOutcome::Unfit { reason }
+            | DeliveryOutcome::Retry { reason, .. },
+        ) => Err(reason),
+        Err(_) => Err("no answer in time".to_owned()),
     }
 }
 

@@ -195,6 +195,7 @@ impl House<'_> {
             config: self.config.clone(),
             notifier: self.ports.notifier.clone(),
             clock: self.ports.clock.clone(),
+            board: self.ports.board.clone(),
             wake: self.mail.clone(),
         };
         let ends = self.ends();
@@ -222,7 +223,12 @@ impl House<'_> {
                 policies.borrow().file_for(app).map(|(file, _)| file.clone())
             }),
             live: web::Live::default(),
-            desk: Arc::new(desk::TaskDesk { orders: orders.clone(), ports: self.ports.clone() }),
+            desk: Arc::new(desk::TaskDesk {
+                orders: orders.clone(),
+                ports: self.ports.clone(),
+                config: self.config.clone(),
+                mail: self.mail.clone(),
+            }),
             operator_token,
         };
         let (ends, live) = (self.ends(), state.live.clone());

@@ -302,6 +302,36 @@ async fn a_message_given_up_is_kept_with_every_reason() {
 }
 
 #[tokio::test]
+async fn what_was_given_up_is_sent_again_when_somebody_says_so() {
+    for shelf in shelves() {
+        shelf.commit(0, commit("one", &["m-1", "m-2", "m-3"], &["ops", "chat"])).await.unwrap();
+        for second in [1, 2] {
+            shelf.attempted("ops", second, Attempt::Dead { reason: "too late".to_owned() }).await;
+        }
+        let waiting = shelf.journal.waiting_letters(10).await.unwrap();
+        let of_ops: Vec<&str> = waiting
+            .iter()
+            .filter(|letter| letter.receiver == "ops")
+            .map(|letter| letter.message_id.as_str())
+            .collect();
+        assert_eq!((of_ops, waiting.len()), (vec!["m-3"], 4));
+        assert_eq!(shelf.journal.waiting_letters(1).await.unwrap().len(), 1);
+
+        let one = shelf.journal.revive("ops", Some("m-2"), at(100)).await.unwrap();
+        assert_eq!(one, 1);
+        assert_eq!(shelf.journal.revive("ops", Some("m-2"), at(100)).await.unwrap(), 0, "it waits");
+        assert_eq!(shelf.journal.revive("chat", None, at(100)).await.unwrap(), 0, "of others");
+        assert_eq!(shelf.journal.revive("ops", None, at(100)).await.unwrap(), 1);
+        // In their old places, and as new as if they had just been told.
+        let due = shelf.journal.due(at(100)).await.unwrap();
+        let first = due.iter().find(|queued| queued.entry.receiver == "ops").unwrap();
+        assert_eq!(first.entry.message_id, "m-1");
+        assert_eq!((first.attempts, first.queued_at), (0, at(100)));
+        assert!(shelf.journal.dead_letters(10).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn an_announcement_is_made_once_however_often_it_is_tried() {
     for shelf in shelves() {
         let told = Event::new(EventKind::ConfigReloaded, at(0), None);

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Attempt, DeadLetter, StoreError, StoredApp, Term};
+use super::{Attempt, DeadLetter, StoreError, StoredApp, Term, WaitingLetter};
 use crate::model::AppName;
 
 /// An event as it is stored.
@@ -126,6 +126,15 @@ pub trait Engine: Send + Sync {
     async fn outbox_counts(&self) -> Result<Vec<(String, u64, u64)>, StoreError>;
     /// The messages given up last, newest first.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
+    /// The waiting messages, the oldest first.
+    async fn waiting_letters(&self, limit: u32) -> Result<Vec<WaitingLetter>, StoreError>;
+    /// Makes given-up messages of a receiver new ones in their old places; says how many.
+    async fn revive(
+        &self,
+        receiver: &str,
+        message_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
     /// Forgets events and given-up messages older than `before`, at most `limit` of each.
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }

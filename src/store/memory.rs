@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Attempt, DeadLetter, StoreError, StoredApp, Term,
+    Attempt, DeadLetter, StoreError, StoredApp, Term, WaitingLetter,
     engine::{Batch, Engine, Letter, Room, Row, Taken, Waiting},
     records::Records,
 };
@@ -370,6 +370,42 @@ impl Engine for Memory {
             reason: one.reason.clone().unwrap_or_default(),
         });
         Ok(letters.collect())
+    }
+
+    async fn waiting_letters(&self, limit: u32) -> Result<Vec<WaitingLetter>, StoreError> {
+        let stored = self.stored();
+        let waiting = stored.outbox.values().filter(|one| one.given_up_at.is_none());
+        let letters = waiting.take(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(letters
+            .map(|one| WaitingLetter {
+                receiver: one.letter.receiver.clone(),
+                message_id: one.letter.message_id.clone(),
+                attempts: one.attempts,
+                queued_at: one.queued_at,
+                due_at: one.due_at,
+                reason: one.reason.clone().unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    async fn revive(
+        &self,
+        receiver: &str,
+        message_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut stored = self.stored();
+        let mut revived = 0;
+        for one in stored.outbox.values_mut() {
+            let is_meant = one.letter.receiver == receiver
+                && message_id.is_none_or(|id| one.letter.message_id == id);
+            if is_meant && one.given_up_at.take().is_some() {
+                (one.attempts, one.failed_since, one.reason) = (0, None, None);
+                (one.queued_at, one.due_at) = (now, now);
+                revived += 1;
+            }
+        }
+        Ok(revived)
     }
 
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -137,6 +137,19 @@ pub struct DeadLetter {
     pub reason: String,
 }
 
+/// A message that waits for its receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingLetter {
+    pub receiver: String,
+    pub message_id: String,
+    pub attempts: u32,
+    pub queued_at: Timestamp,
+    /// When it is tried next.
+    pub due_at: Timestamp,
+    /// Why the last attempt failed; empty before the first.
+    pub reason: String,
+}
+
 /// One remembered event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryEntry {
@@ -196,6 +209,16 @@ pub trait Journal: Send + Sync {
     async fn outbox_counts(&self) -> Result<Vec<(String, u64, u64)>, StoreError>;
     /// The messages given up last, newest first, at most `limit`.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
+    /// The messages that wait, the oldest first, at most `limit`.
+    async fn waiting_letters(&self, limit: u32) -> Result<Vec<WaitingLetter>, StoreError>;
+    /// Has messages of a receiver that were given up sent again, all of them or the one with this id;
+    /// answers with how many.
+    async fn revive(
+        &self,
+        receiver: &str,
+        message_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
     /// Forgets what is older than `before`, except undelivered messages.
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Attempt, Commit, DeadLetter, HistoryEntry, Journal, OutboxEntry, Queued, StoreError, StoredApp,
-    encoding,
+    WaitingLetter, encoding,
     engine::{Batch, Engine, Letter, Room, Row},
     turns::{self, Turns},
 };
@@ -228,6 +228,21 @@ impl<E: Engine> Journal for Records<E> {
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         self.engine.dead_letters(limit).await
+    }
+
+    async fn waiting_letters(&self, limit: u32) -> Result<Vec<WaitingLetter>, StoreError> {
+        self.engine.waiting_letters(limit).await
+    }
+
+    async fn revive(
+        &self,
+        receiver: &str,
+        message_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let revived = self.engine.revive(receiver, message_id, now).await?;
+        self.bound(&BTreeSet::from([receiver.to_owned()]), now).await?;
+        Ok(revived)
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
 
 use super::{
-    Attempt, DeadLetter, StoreError, StoredApp, Term,
+    Attempt, DeadLetter, StoreError, StoredApp, Term, WaitingLetter,
     engine::{Batch, Engine, Letter, Room, Row, Taken, Waiting},
     records::Records,
 };
@@ -198,6 +198,20 @@ impl Engine for Sqlite {
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         self.run(move |connection| outbox::dead_letters(connection, limit)).await
+    }
+
+    async fn waiting_letters(&self, limit: u32) -> Result<Vec<WaitingLetter>, StoreError> {
+        self.run(move |connection| outbox::waiting_letters(connection, limit)).await
+    }
+
+    async fn revive(
+        &self,
+        receiver: &str,
+        message_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (receiver, id) = (receiver.to_owned(), message_id.map(str::to_owned));
+        self.run(move |connection| outbox::revive(connection, &receiver, id.as_deref(), now)).await
     }
 
     async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -1,5 +1,6 @@
 //! Counted events: what ratio and latency have in common.
 
+mod own;
 mod reconcile;
 mod verdict;
 
@@ -8,8 +9,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::own::{absorb, failures, fits, judge, onset};
 use super::{
-    Case, Look, Onset, Own, Round, Took,
+    Look, Round, Took,
     apart::Apart,
     beside::Beside,
     blocks::Blocks,
@@ -25,9 +27,7 @@ use super::{
     signed,
     silent::{Answered, Silent},
 };
-use crate::model::{
-    Alone, Evidence, MachineId, Oddity, Origin, ProbeFailure, Raised, Region, Since, Tally,
-};
+use crate::model::{Alone, MachineId, Oddity, Origin, Raised, Region, Since, Tally};
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -388,52 +388,6 @@ impl Counted {
         }
         over
     }
-}
-
-/// Whether a counting threshold's state was made for this question, share and mode.
-pub(super) fn fits(own: &Own, question: &str, (share, strict): (f64, bool)) -> bool {
-    matches!(own, Own::Counted(counted)
-        if counted.detector.judges(counted.limit(share), strict) && counted.question == question)
-}
-
-pub(super) fn absorb(
-    name: &str,
-    own: &mut Own,
-    round: &Round<'_>,
-    from: (&Origin, &[String]),
-) -> Took {
-    match own {
-        Own::Counted(counted) => counted.absorb(name, round, from),
-        Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Took::default(),
-    }
-}
-
-/// Why probes failed.
-pub(super) fn failures(own: &Own) -> &[(ProbeFailure, u32)] {
-    match own {
-        Own::Counted(counted) => counted.failures.all(),
-        Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => &[],
-    }
-}
-
-pub(super) fn onset(own: &Own) -> Onset {
-    match own {
-        Own::Counted(counted) => counted.onset(),
-        Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => Onset::Own,
-    }
-}
-
-pub(super) fn judge(own: &Own, case: &Case<'_>, by: &[String], evidence: &mut Evidence) {
-    let mut settings = case.policy.settings();
-    if let Own::Counted(counted) = own {
-        counted.judge(evidence);
-        if matches!(counted.found, Some(Found::Alone(_))) {
-            settings = series::of_each(&settings);
-        } else if !by.is_empty() {
-            settings = series::of_whole(&settings);
-        }
-    }
-    evidence.ln_odds_needed = Some(RatioDetector::needed(settings.alpha));
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{
     Json, Router,
     extract::{
-        Path, Query, Request, State,
+        DefaultBodyLimit, Path, Query, Request, State,
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -18,13 +18,16 @@ use tokio::time::timeout;
 
 use super::{
     ApiState,
+    answers::{BODY_MAX, Places, Refusal, in_places, problem, tagged},
     explain::{self, ExplainView, Unexplained},
     metrics,
-    operator::{
-        self, ActProblem, ActRequest, ActView, HoldRequest, OrderError, OrderView, UnholdRequest,
-    },
+    operator::{self, ActProblem, ActRequest, ActView, HoldRequest, OrderView, UnholdRequest},
     process::Process,
-    view::{AppView, ErrorView, EventView, HistoryView, OrgView, RefusedView, ReleasesView},
+    receivers::{
+        self, DeliveriesView, LetterView, ReceiverView, ResendRequest, ResentView, TestRequest,
+        TestedView,
+    },
+    view::{AppView, EventView, HistoryView, OrgView, ReleasesView},
 };
 use crate::{
     model::{AppName, OperatorHold, Order},
@@ -39,54 +42,17 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 const HISTORY_DEFAULT: u32 = 20;
 const HISTORY_MAX: u32 = 200;
 
-/// A refusal: a status and why.
-struct Refusal(StatusCode, String);
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.0, Json(ErrorView { error: self.1 })).into_response()
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-    }
-}
-
-impl From<PathRejection> for Refusal {
-    fn from(rejection: PathRejection) -> Self {
-        Self(StatusCode::BAD_REQUEST, rejection.body_text())
-    }
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        Self(StatusCode::BAD_REQUEST, rejection.body_text())
-    }
-}
-
-impl From<OrderError> for Refusal {
-    fn from(error: OrderError) -> Self {
-        let status = match error {
-            OrderError::NotWatched(_) => StatusCode::NOT_FOUND,
-            OrderError::NotNoted(_) | OrderError::NoAnswer(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Self(status, error.to_string())
-    }
-}
-
-impl From<QueryRejection> for Refusal {
-    fn from(rejection: QueryRejection) -> Self {
-        Self(StatusCode::BAD_REQUEST, rejection.body_text())
-    }
-}
+/// Apps per page of the status, at most.
+const APPS_MAX: u32 = 1000;
+/// What the API is, for programs.
+const DESCRIPTION: &str = include_str!("openapi.json");
 
 pub(super) fn routes(state: ApiState) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(own_metrics))
+        .route("/api/v1/openapi.json", get(description))
         .route("/api/v1/status", get(status))
         .route("/api/v1/apps/{app}", get(app))
         .route("/api/v1/apps/{app}/history", get(history))
@@ -94,6 +60,9 @@ pub(super) fn routes(state: ApiState) -> Router {
         .route("/api/v1/apps/{app}/explain", get(explanation))
         .route("/api/v1/apps/{app}/{act}", post(act))
         .route("/api/v1/hold", post(hold).delete(unhold))
+        .route("/api/v1/deliveries", get(deliveries))
+        .route("/api/v1/deliveries/resend", post(resend))
+        .route("/api/v1/receivers/{receiver}/test", post(test_receiver))
         .merge(super::page::routes())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()) })
         .method_not_allowed_fallback(|| async {
@@ -103,7 +72,10 @@ pub(super) fn routes(state: ApiState) -> Router {
                     .to_owned(),
             )
         })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn(tagged))
         .layer(middleware::from_fn(within_deadline))
+        .layer(middleware::from_fn_with_state(Places::new(), in_places))
         .with_state(state)
 }
 
@@ -177,8 +149,74 @@ async fn own_metrics(State(state): State<ApiState>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
 
-async fn status(State(state): State<ApiState>) -> Json<OrgView> {
-    Json(state.board.status(state.clock.now()))
+async fn description() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION).into_response()
+}
+
+#[derive(Deserialize)]
+struct StatusQuery {
+    /// Apps wanted; silently at most [`APPS_MAX`]. Without it all of them.
+    limit: Option<u32>,
+    /// Only apps that come after this name.
+    after: Option<String>,
+}
+
+async fn status(
+    State(state): State<ApiState>,
+    query: Result<Query<StatusQuery>, QueryRejection>,
+) -> Result<Json<OrgView>, Refusal> {
+    let Query(query) = query?;
+    let most = query.limit.map(|limit| limit.clamp(1, APPS_MAX));
+    let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let mut view = state.board.page(state.clock.now(), query.after.as_deref(), most);
+    view.receivers = receivers(&state).await;
+    Ok(Json(view))
+}
+
+/// How the receivers are; without what waits when the journal does not say it in time.
+async fn receivers(state: &ApiState) -> Vec<ReceiverView> {
+    let counts = match timeout(JOURNAL_DEADLINE, state.journal.outbox_counts()).await {
+        Ok(Ok(counts)) => Some(counts),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    receivers::views((state.receivers)(), counts, &state.board.receivers())
+}
+
+async fn deliveries(State(state): State<ApiState>) -> Result<Json<DeliveriesView>, Refusal> {
+    let (journal, most) = (&state.journal, receivers::LISTED_MAX);
+    let read = async {
+        let dead = journal.dead_letters(most).await?;
+        Ok::<_, StoreError>((dead, journal.waiting_letters(most).await?))
+    };
+    let (dead, waiting) =
+        timeout(JOURNAL_DEADLINE, read).await.map_err(|_| late("the journal"))??;
+    let letters = dead.into_iter().map(LetterView::from);
+    let letters = letters.chain(waiting.into_iter().map(LetterView::from)).collect();
+    Ok(Json(DeliveriesView { receivers: receivers(&state).await, letters }))
+}
+
+async fn resend(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    request: Result<Json<ResendRequest>, JsonRejection>,
+) -> Result<Json<ResentView>, Refusal> {
+    admit(&state, &headers)?;
+    let Json(request) = request?;
+    let resent = state.desk.resend(&request.receiver, request.message.as_deref()).await?;
+    Ok(Json(ResentView { resent }))
+}
+
+async fn test_receiver(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    name: Result<Path<String>, PathRejection>,
+    request: Result<Json<TestRequest>, JsonRejection>,
+) -> Result<Json<TestedView>, Refusal> {
+    admit(&state, &headers)?;
+    let (Path(name), Json(request)) = (name?, request?);
+    let by = operator::who(request.by.as_deref());
+    let why = state.desk.test(&name, &by).await?.err();
+    Ok(Json(TestedView { accepted: why.is_none(), why }))
 }
 
 async fn app(
@@ -246,8 +284,7 @@ async fn act(
         })?;
     let answer = state.desk.act(app.clone(), act, signed).await?;
     if !answer.done {
-        let view = RefusedView { error: answer.text, refusal: answer.facts };
-        return Ok((StatusCode::CONFLICT, Json(view)).into_response());
+        return Ok(problem(StatusCode::CONFLICT, answer.text, Some(answer.facts)));
     }
     let view = ActView { app, act: word, text: answer.text, effect: answer.facts };
     Ok(Json(view).into_response())

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use tokio::{
 
 use super::{
     explain::Explained,
+    receivers::Health,
     view::{AppView, FeedView, MirrorState, OrgView, ReleaseView},
 };
 use crate::{
@@ -108,6 +110,8 @@ pub(super) struct Counters {
 struct State {
     /// Shared with those who show them; the same as long as nothing changes.
     apps: BTreeMap<AppName, Arc<AppView>>,
+    /// How receivers took what was sent to them.
+    receivers: BTreeMap<String, Health>,
     /// How many events of each app were recorded since the start.
     told: BTreeMap<AppName, u64>,
     /// What is known of each app's releases.
@@ -228,6 +232,25 @@ impl Board {
     /// Says whether the changed configuration was refused.
     pub fn config_refused(&self, refused: bool) {
         self.state().counters.config_refused = refused;
+    }
+
+    /// Notes that a receiver took a message, or why it did not.
+    pub fn sent(&self, receiver: &str, at: Timestamp, outcome: Result<(), &str>) {
+        let mut state = self.state();
+        let health = state.receivers.entry(receiver.to_owned()).or_default();
+        match outcome {
+            Ok(()) => health.takes(at),
+            Err(why) => health.fails(at, why),
+        }
+    }
+
+    /// Forgets how receivers are that are not among these any more.
+    pub fn keep_receivers(&self, is_configured: impl Fn(&str) -> bool) {
+        self.state().receivers.retain(|name, _| is_configured(name));
+    }
+
+    pub(super) fn receivers(&self) -> BTreeMap<String, Health> {
+        self.state().receivers.clone()
     }
 
     /// Shows an operator's hold of every app, or that there is none.
@@ -378,9 +401,18 @@ impl Board {
 
     /// Everything, for `GET /api/v1/status`.
     pub fn status(&self, now: Timestamp) -> OrgView {
+        self.page(now, None, usize::MAX)
+    }
+
+    /// The same of so many apps that come after a name.
+    pub(super) fn page(&self, now: Timestamp, after: Option<&str>, most: usize) -> OrgView {
         let mut view = self.headline(now);
         let state = self.state();
-        view.apps = state.apps.values().map(|view| state.with_progress(view)).collect();
+        let begin = after.map_or(Bound::Unbounded, |name| Bound::Excluded(AppName::new(name)));
+        let mut apps = state.apps.range((begin, Bound::Unbounded)).map(|(_, view)| view);
+        view.apps = apps.by_ref().take(most).map(|view| state.with_progress(view)).collect();
+        let last = view.apps.last().map(|view| view.app.clone());
+        view.next_after = last.filter(|_| apps.next().is_some());
         view
     }
 
@@ -405,7 +437,9 @@ impl Board {
                 error_regions: state.error_regions.clone(),
             },
             hold: state.held.clone().filter(|hold| hold.is_on(now)),
+            receivers: super::receivers::views(Vec::new(), None, &state.receivers),
             apps: Vec::new(),
+            next_after: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! requests read them without waiting for a round. History comes from the journal. Operators
 //! give their orders over HTTP as well, with a token.
 
+mod answers;
 mod api;
 mod board;
 pub mod explain;
@@ -12,6 +13,7 @@ pub mod operator;
 mod page;
 mod patience;
 mod process;
+pub mod receivers;
 mod releases;
 #[cfg(test)]
 mod tests;

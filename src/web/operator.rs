@@ -34,6 +34,8 @@ pub enum OrderError {
     NotWatched(AppName),
     #[error("the task of app {0} did not answer in time; status and history tell what it did")]
     NoAnswer(AppName),
+    #[error("no receiver is called {0}")]
+    NoReceiver(String),
     #[error("the order cannot be written down, and was not carried out: {0}")]
     NotNoted(String),
 }
@@ -45,6 +47,10 @@ pub trait Desk: Send + Sync {
     async fn give(&self, app: Option<AppName>, order: Order) -> Result<Vec<AppName>, OrderError>;
     /// Has one app do something once.
     async fn act(&self, app: AppName, act: Act, signed: Signed) -> Result<Answer, OrderError>;
+    /// Has messages that were given up sent again, all of a receiver or one; answers with how many.
+    async fn resend(&self, receiver: &str, message: Option<&str>) -> Result<u64, OrderError>;
+    /// Sends a receiver a message that says that it is a test; an inner error: it was not taken.
+    async fn test(&self, receiver: &str, by: &str) -> Result<Result<(), String>, OrderError>;
     /// The releases of an app, and what is known of each.
     async fn releases(&self, app: AppName) -> Result<ReleasesView, OrderError>;
 }
@@ -101,8 +107,7 @@ pub(super) fn act(
     now: Timestamp,
 ) -> Result<(Act, Signed), ActProblem> {
     let ActRequest { by, reason, release, to, regions, strategy, force, dry_run } = request;
-    let by = tidy(by.as_deref().unwrap_or_default(), NAME_MAX);
-    let by = if by.is_empty() { "an operator".to_owned() } else { by };
+    let by = who(by.as_deref());
     let reason = tidy(reason.as_deref().unwrap_or_default(), REASON_MAX);
     let signed = Signed { by, reason, at: now };
     let release = release.map(|text| tidy(&text, NAME_OF_RELEASE_MAX));
@@ -232,9 +237,14 @@ pub(super) fn hold(request: &HoldRequest, now: Timestamp) -> Result<OperatorHold
             now.checked_add(length).ok()
         }
     };
-    let by = tidy(request.by.as_deref().unwrap_or_default(), NAME_MAX);
-    let by = if by.is_empty() { "an operator".to_owned() } else { by };
+    let by = who(request.by.as_deref());
     Ok(OperatorHold { by, reason, since: now, until })
+}
+
+/// Who says so, as far as they say it.
+pub(super) fn who(by: Option<&str>) -> String {
+    let by = tidy(by.unwrap_or_default(), NAME_MAX);
+    if by.is_empty() { "an operator".to_owned() } else { by }
 }
 
 /// One line, cut to its bound.

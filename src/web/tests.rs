@@ -1,5 +1,8 @@
 //! The API as a client sees it: real requests to a served board.
 
+mod description;
+mod receivers;
+
 use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
@@ -15,7 +18,9 @@ use super::{
 use crate::{
     model::{Act, AppName, EventKind, Evidence, Kind, Mode, Order, Signed, Unit, Verdict},
     ports::PlatformError,
-    store::{Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp},
+    store::{
+        Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp, WaitingLetter,
+    },
 };
 
 /// Takes orders for `api`, and writes none down for `full`.
@@ -40,6 +45,18 @@ impl Desk for Clerk {
             "api" => Ok(Answer { done: act != Act::Unpin, text, facts: json!({ "effect": "x" }) }),
             "full" => Err(OrderError::NoAnswer(app)),
             _ => Err(OrderError::NotWatched(app)),
+        }
+    }
+
+    async fn resend(&self, receiver: &str, message: Option<&str>) -> Result<u64, OrderError> {
+        Ok(if receiver == "ops" { message.map_or(7, |_| 1) } else { 0 })
+    }
+
+    async fn test(&self, receiver: &str, _: &str) -> Result<Result<(), String>, OrderError> {
+        match receiver {
+            "ops" => Ok(Ok(())),
+            "chat" => Ok(Err("answered 404".to_owned())),
+            other => Err(OrderError::NoReceiver(other.to_owned())),
         }
     }
 
@@ -89,7 +106,29 @@ impl Journal for Shelf {
         unreachable!("reading only")
     }
     async fn dead_letters(&self, _: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        unreachable!("reading only")
+        let letter = DeadLetter {
+            receiver: "ops".to_owned(),
+            message_id: "m-1".to_owned(),
+            attempts: 40,
+            queued_at: noon(),
+            given_up_at: noon(),
+            reason: "not delivered within 24 h".to_owned(),
+        };
+        Ok(vec![letter])
+    }
+    async fn waiting_letters(&self, _: u32) -> Result<Vec<WaitingLetter>, StoreError> {
+        let letter = WaitingLetter {
+            receiver: "ops".to_owned(),
+            message_id: "m-2".to_owned(),
+            attempts: 3,
+            queued_at: noon(),
+            due_at: noon(),
+            reason: "answered 503".to_owned(),
+        };
+        Ok(vec![letter])
+    }
+    async fn revive(&self, _: &str, _: Option<&str>, _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!("the desk does it")
     }
     async fn load(&self, _: &AppName) -> Result<Option<StoredApp>, StoreError> {
         unreachable!("reading only")
@@ -130,8 +169,8 @@ pub(super) fn noon() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-pub(super) fn view(app: &str, phase: Phase) -> AppView {
-    let evidence = Evidence {
+fn evidence() -> Evidence {
+    Evidence {
         threshold: "5xx".to_owned(),
         kind: Kind::Ratio,
         verdict: Verdict::Breach,
@@ -151,7 +190,16 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
         may_roll_back: true,
         applies: true,
         raised: None,
-    };
+    }
+}
+
+fn block() -> crate::model::Block {
+    let tally = crate::model::Tally { n: 10.0, k: 1.0 };
+    crate::model::Block { at: noon(), tally, ln_odds: 1.0, control: tally }
+}
+
+pub(super) fn view(app: &str, phase: Phase) -> AppView {
+    let evidence = evidence();
     AppView {
         app: app.into(),
         policy: "web".to_owned(),
@@ -309,7 +357,7 @@ async fn history_is_bounded_and_says_what_is_wrong_with_a_request() {
 async fn a_journal_that_refuses_costs_history_and_outbox_series_and_nothing_else() {
     let served = Served::with(None).await;
     served.board.publish(view("api", Phase::Steady));
-    let refusal: ErrorView = served.json("/api/v1/apps/api/history", 500).await;
+    let refusal: ErrorView = served.json("/api/v1/apps/api/history", 503).await;
     assert!(refusal.error.contains("disk full"), "{refusal:?}");
     let (status, page) = served.get("/metrics").await;
     assert_eq!(status, 200);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::receivers::ReceiverView;
 pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -309,7 +310,13 @@ pub struct OrgView {
     /// An operator's hold of every app.
     #[serde(default)]
     pub hold: Option<OperatorHold>,
+    /// Who is told, and how that goes.
+    #[serde(default)]
+    pub receivers: Vec<ReceiverView>,
     pub apps: Vec<AppView>,
+    /// `after` of the next page; `null` on the last one.
+    #[serde(default)]
+    pub next_after: Option<AppName>,
 }
 
 /// One remembered event.
@@ -367,15 +374,22 @@ pub struct HistoryView {
     pub next_before: Option<i64>,
 }
 
-/// What an order's refusal looks like.
+/// What every refusal looks like: a problem of RFC 9457.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RefusedView {
+pub struct ProblemView {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// The same as `detail`.
     pub error: String,
-    /// The same as facts.
-    pub refusal: serde_json::Value,
+    /// Of an order that something stands against: what, as facts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<serde_json::Value>,
 }
 
-/// What every refusal looks like.
+/// What of a refusal is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorView {
     pub error: String,

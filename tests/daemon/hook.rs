@@ -1,7 +1,10 @@
 //! A webhook receiver with manners of its own choice.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ pub enum Manner {
     NeverAnswers,
     /// Answers with 500.
     Fails,
+    /// Answers with 410, until it is mended.
+    Declines,
 }
 
 /// A message as it came.
@@ -53,6 +58,7 @@ impl Message {
 #[derive(Clone)]
 struct Desk {
     manner: Manner,
+    mended: Arc<AtomicBool>,
     secret: Secret,
     clock: Clock,
     messages: Arc<Mutex<Vec<Message>>>,
@@ -71,6 +77,7 @@ impl Hook {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let desk = Desk {
             manner,
+            mended: Arc::default(),
             secret: Secret::new(secret),
             clock: Clock::system(),
             messages: Arc::default(),
@@ -78,6 +85,11 @@ impl Hook {
         let router = Router::new().route("/{*path}", post(take)).with_state(desk.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, desk }
+    }
+
+    /// From now on it takes what comes.
+    pub fn mend(&self) {
+        self.desk.mended.store(true, Ordering::Relaxed);
     }
 
     /// Everything that came, in its order, repeated messages too.
@@ -147,7 +159,9 @@ async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Stat
     };
     desk.messages.lock().unwrap().push(message);
     match desk.manner {
+        _ if desk.mended.load(Ordering::Relaxed) => StatusCode::NO_CONTENT,
         Manner::Takes => StatusCode::NO_CONTENT,
+        Manner::Declines => StatusCode::GONE,
         Manner::Fails => StatusCode::INTERNAL_SERVER_ERROR,
         Manner::NeverAnswers => std::future::pending().await,
     }

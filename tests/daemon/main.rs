@@ -18,6 +18,7 @@
 #[path = "../support/browser.rs"]
 mod browser;
 mod copying;
+mod description;
 mod endings;
 mod heartbeat;
 mod hook;

@@ -4,8 +4,8 @@ use tokio::net::TcpListener;
 
 use crate::{
     hook::{Hook, Manner},
-    stage::{Stage, receiver, receiver_url, signing_secret},
-    wait::s,
+    stage::{OPERATOR_TOKEN, Stage, receiver, receiver_url, signing_secret},
+    wait::{s, until},
 };
 
 #[tokio::test]
@@ -62,5 +62,59 @@ async fn a_receiver_that_fails_costs_the_others_nothing() {
         let pending = page[&format!("waveoff_outbox_pending{{receiver=\"{name}\"}}")];
         assert!(pending > 5.0, "{name}: {pending}");
     }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_a_receiver_declined_is_listed_and_sent_again_once_it_works() {
+    // Given a receiver that wants no message, beside one that takes all
+    let mut stage = Stage::set().await;
+    stage.variable("WAVEOFF_OPERATOR_TOKEN", OPERATOR_TOKEN);
+    let declining = Hook::open(Manner::Declines, &signing_secret()).await;
+    stage.variables.push(receiver_url("late", &declining.url));
+    let settings = format!("organization = \"acme\"\n{}{}", receiver("ops"), receiver("late"));
+    stage.write("waveoff.toml", &settings);
+    stage.start().await;
+    stage.trusted().await;
+    until("it is given up", s(20), async || {
+        let (_, status, _) = stage.waveoff(&["status"]).await;
+        status.contains("given up for late: waveoff webhook list").then_some(())
+    })
+    .await;
+
+    // When somebody looks, and tries it out
+    let (code, list, _) = stage.waveoff(&["webhook", "list"]).await;
+    assert!(code == 0 && list.contains("answered 410"), "{list}");
+    let order = async |arguments: &[&str]| stage.waveoff_as(OPERATOR_TOKEN, arguments).await;
+    let (code, said, _) = order(&["webhook", "test", "late", "--by", "dana"]).await;
+    assert!(code == 1 && said.contains("did not take the message: answered 410"), "{said}");
+    let (code, _, said) = order(&["webhook", "test", "nobody"]).await;
+    assert!(code == 1 && said.contains("no receiver is called nobody"), "{said}");
+
+    // and mends it
+    declining.mend();
+    let (code, said, _) = order(&["webhook", "test", "late", "--by", "dana"]).await;
+    assert!(code == 0 && said == "late took the message\n", "{said}");
+    let told = declining.raw().pop().unwrap();
+    assert!(
+        told.text().contains("a test of the receiver late, ordered by dana"),
+        "{}",
+        told.text()
+    );
+    let (code, said, _) = order(&["webhook", "resend", "late"]).await;
+    assert!(code == 0 && said.contains("sent again to late"), "{said}");
+
+    // Then it gets all that it missed, under the same ids, and nothing is left
+    let missed = stage.hook.messages().first().unwrap().id.clone();
+    until("it came again", s(20), async || {
+        let came = declining.raw().iter().filter(|message| message.id == missed).count();
+        (came == 2).then_some(())
+    })
+    .await;
+    until("nothing is left", s(20), async || {
+        let (_, status, _) = stage.waveoff(&["status"]).await;
+        (!status.contains("late")).then_some(())
+    })
+    .await;
     stage.end().await;
 }

@@ -229,6 +229,40 @@ async fn an_expression_is_evaluated_by_the_server_and_one_that_it_does_not_take_
     stage.end().await;
 }
 
+/// What the documentation shows of the preset, with windows that are made for a test.
+fn hang() -> String {
+    let documentation = include_str!("../../docs/configuration.md");
+    let (_, rest) = documentation.split_once("name = \"hang\"\n").expect("it is shown");
+    let (keys, _) = rest.split_once("```").expect("blocks end");
+    let keys = keys.replace("[10m] offset 10m", "[10s] offset 10s").replace("[1m]", "[5s]");
+    let keys = keys.replace("for = \"30s\"", "for = \"3s\"");
+    format!("\n[[threshold]]\nname = \"hang\"\n{keys}")
+}
+
+#[tokio::test]
+async fn a_release_that_answers_nobody_is_undone_by_what_victoriametrics_has_read() {
+    // Given a policy of errors and hangs, by what the proxy counts, and half a minute of past
+    let mut stage = Stage::with_fleet(&fleet()).await;
+    let server = Server::victoria(&stage.platform.url).await;
+    server.reads().await;
+    stage.write("waveoff.toml", &server.as_fly());
+    let policy = POLICY.replace("bake = \"3s\"", "bake = \"25s\"");
+    stage.write("thresholds/all.toml", &format!("{policy}{}", hang()));
+    stage.start().await;
+    stage.trusted().await;
+
+    // When somebody ships one that hangs
+    stage.platform.ship("hangs").await;
+
+    // Then it is undone, and people read by what
+    stage.hook.about_api("rollback.completed", s(60)).await;
+    assert_eq!(stage.platform.tags().await, ["v41"]);
+    let (_, history, _) = stage.waveoff(&["history", "api"]).await;
+    let degraded = history.lines().find(|line| line.contains("degraded after"));
+    assert!(degraded.is_some_and(|line| line.contains("hang")), "{history}");
+    stage.end().await;
+}
+
 /// With the daemon's own token and nothing else, as on Fly.
 #[tokio::test]
 async fn the_platforms_own_server_is_asked_where_it_is_and_with_the_daemons_token() {

@@ -14,6 +14,7 @@ mod brake;
 mod capacity;
 mod changes;
 mod chaos;
+mod defaults;
 mod drift;
 mod endpoints;
 mod gates;

@@ -21,7 +21,7 @@ use waveoff::{
     sim::ports::SimPlatform,
     store::{
         Attempt, Commit, DeadLetter, HistoryEntry, Journal, Queued, SqliteJournal, StoreError,
-        StoredApp,
+        StoredApp, WaitingLetter,
     },
 };
 
@@ -366,6 +366,17 @@ impl Journal for MortalJournal {
     }
     async fn dead_letters(&self, limit: u32) -> Stored<Vec<DeadLetter>> {
         self.inner.dead_letters(limit).await
+    }
+    async fn waiting_letters(&self, limit: u32) -> Result<Vec<WaitingLetter>, StoreError> {
+        self.inner.waiting_letters(limit).await
+    }
+    async fn revive(
+        &self,
+        receiver: &str,
+        message_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.inner.revive(receiver, message_id, now).await
     }
     async fn prune(&self, before: Timestamp) -> Stored<u64> {
         self.inner.prune(before).await

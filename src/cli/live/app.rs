@@ -10,12 +10,13 @@ use super::{
     late, series,
 };
 use crate::{
-    config::{Config, MetricsServer, PolicyFile},
+    config::{Config, MetricsServer, PolicyFile, Secret},
     fly::{Fly, FlySettings},
     model::{
-        AppName, CheckStatus, Machine, MachineState, Origin, Policy, Probe, Promql, SourceName,
-        ThresholdKind,
+        AppName, CheckStatus, Machine, MachineState, Policy, ProbeRequest, Selection, SourceName,
+        Want,
     },
+    numbers::plain,
     ports::{
         ImagePresence, MetricsPages as _, MetricsServers as _, PageError, PageReader,
         Platform as _, ProbeTarget, Probed, Probes as _, Registry as _, SampledSeries, ServerQuery,
@@ -91,16 +92,22 @@ impl Ground {
         } else {
             Finding::ok("machines", says)
         }];
-        let page = match needs_page(&file.policy) {
+        let page = match file.policy.wants_pages() {
             true => self.page(app, &up, &file.policy).await,
             false => Ok((String::new(), Vec::new())),
         };
+        let mut wants_machines = false;
         for threshold in &file.policy.thresholds {
             let what = threshold.name.as_str();
-            if let Some(finding) = self.threshold(what, &threshold.kind, app, &judged, &page).await
-            {
-                findings.push(finding);
+            match threshold.room().want() {
+                Want::Machines => wants_machines = true,
+                Want::Series(source, selection) => {
+                    findings.push(self.one(what, &source, &selection, app, &judged, &page).await);
+                }
             }
+        }
+        if wants_machines {
+            findings.push(checks(&judged));
         }
         findings.extend(self.image(&judged).await);
         findings
@@ -129,65 +136,68 @@ impl Ground {
         Err(first.unwrap_or_else(|| "no machine is started".to_owned()))
     }
 
-    /// What a threshold finds; `None`: nothing of it can be looked at.
-    async fn threshold(
+    /// What a threshold finds.
+    async fn one(
         &self,
         what: &str,
-        kind: &ThresholdKind,
+        source: &SourceName,
+        selection: &Selection,
         app: &AppName,
         machines: &[&Machine],
         page: &Result<(String, Vec<Series>), String>,
-    ) -> Option<Finding> {
-        let (origin, metrics) = match kind {
-            ThresholdKind::Ratio(one) => {
-                (&one.from, vec![one.bad.metric.clone(), one.total.metric.clone()])
+    ) -> Finding {
+        let metrics = match selection {
+            Selection::Share { bad, total } => vec![bad.metric.clone(), total.metric.clone()],
+            Selection::Slow { histogram, .. } => {
+                let base = &histogram.metric;
+                vec![format!("{base}_bucket"), format!("{base}_count"), base.clone()]
             }
-            ThresholdKind::Latency(one) => {
-                let base = &one.histogram.metric;
-                (&one.from, vec![format!("{base}_bucket"), format!("{base}_count"), base.clone()])
+            Selection::Largest { gauge } => vec![gauge.metric.clone()],
+            Selection::Value { expression } => {
+                return self.value(what, source, expression, app).await;
             }
-            ThresholdKind::Gauge(one) => (&one.from, vec![one.gauge.metric.clone()]),
-            ThresholdKind::Promql(one) => return Some(self.expression(what, one, app).await),
-            ThresholdKind::Probe(one) => return Some(probe(what, one, app, machines).await),
-            ThresholdKind::Checks(_) => return Some(checks(what, machines)),
-            ThresholdKind::Crashes(_) => return None,
+            Selection::Answer(request) => return probe(what, request, app, machines).await,
         };
-        let (whose, seen) = match &origin.source {
-            SourceName::Server(_) => match self.series(origin, app, &metrics).await {
+        let (whose, seen) = match source {
+            SourceName::Server(name) => match self.series(source, app, &metrics).await {
                 Ok(seen) if seen.is_empty() => {
-                    let says = format!("there is no such series{} of the app now", origin.told());
+                    let says = format!("{name} has no such series of the app now");
                     let next = "series come half a minute after the first request, and stay away \
                                 where there are none";
-                    return Some(Finding::new(Grade::Look, what, says, next.to_owned()));
+                    return Finding::new(Grade::Look, what, says, next.to_owned());
                 }
-                Ok(seen) => (origin.told(), seen),
-                Err(why) => return Some(Finding::wrong(what, why, String::new())),
+                Ok(seen) => (format!(" in {name}"), seen),
+                Err(why) => return Finding::wrong(what, why, String::new()),
             },
             SourceName::Pages | SourceName::Probes => match page {
                 Ok((machine, seen)) => (format!(" on the page of {machine}"), seen.clone()),
                 Err(why) => {
                     let next = "or read it with from = \"fly\"".to_owned();
-                    return Some(Finding::wrong(what, why.clone(), next));
+                    return Finding::wrong(what, why.clone(), next);
                 }
             },
         };
-        let finding = match kind {
-            ThresholdKind::Ratio(one) => series::ratio(what, one, &seen),
-            ThresholdKind::Latency(one) => series::latency(what, one, &seen),
-            ThresholdKind::Gauge(one) => series::gauge(what, one, &seen),
-            _ => return None,
+        let finding = match selection {
+            Selection::Share { bad, total } => series::share(what, bad, total, &seen),
+            Selection::Slow { histogram, bound_s } => {
+                series::slow(what, histogram, *bound_s, &seen)
+            }
+            Selection::Largest { gauge } => series::largest(what, gauge, &seen),
+            Selection::Value { .. } | Selection::Answer(_) => {
+                Finding::new(Grade::Look, what, "is not read as series".to_owned(), String::new())
+            }
         };
-        Some(Finding { says: format!("{}{whose}", finding.says), ..finding })
+        Finding { says: format!("{}{whose}", finding.says), ..finding }
     }
 
     /// What a metrics server has of these metrics of an app.
     async fn series(
         &self,
-        origin: &Origin,
+        source: &SourceName,
         app: &AppName,
         metrics: &[String],
     ) -> Result<Vec<Series>, String> {
-        let label = match &origin.source {
+        let label = match source {
             SourceName::Server(name) => {
                 self.known.get(name).map(|server| server.app_label.as_str())
             }
@@ -195,7 +205,7 @@ impl Ground {
         };
         let names = metrics.join("|");
         let query = format!("{{__name__=~\"{names}\",{}=\"{app}\"}}", label.unwrap_or("app"));
-        let answer = self.ask(origin, &query).await?;
+        let answer = self.ask(source, &query).await?;
         let one = |mut series: SampledSeries| {
             let name = series.labels.remove("__name__")?;
             let value = series.samples.last()?.1;
@@ -204,15 +214,15 @@ impl Ground {
         Ok(answer.into_iter().filter_map(one).collect())
     }
 
-    async fn ask(&self, origin: &Origin, query: &str) -> Result<Vec<SampledSeries>, String> {
-        let SourceName::Server(name) = &origin.source else { return Ok(Vec::new()) };
+    async fn ask(&self, source: &SourceName, query: &str) -> Result<Vec<SampledSeries>, String> {
+        let SourceName::Server(name) = source else { return Ok(Vec::new()) };
         let Some(server) = self.known.get(name) else {
             return Err(format!("there is no metrics server {name}"));
         };
         let query = ServerQuery {
             server: name,
             url: server.url.as_deref(),
-            token: server.token.as_ref().map(|token| token.expose()),
+            token: server.token.as_ref().map(Secret::expose),
             query,
             at: None,
         };
@@ -222,9 +232,14 @@ impl Ground {
         }
     }
 
-    async fn expression(&self, what: &str, promql: &Promql, app: &AppName) -> Finding {
-        let query = promql.expression.replace("$app", app.as_str());
-        match self.ask(&promql.from, &query).await {
+    async fn value(
+        &self,
+        what: &str,
+        source: &SourceName,
+        expression: &str,
+        app: &AppName,
+    ) -> Finding {
+        match self.ask(source, &expression.replace("$app", app.as_str())).await {
             Ok(answer) if answer.is_empty() => {
                 let says = "it has no value now".to_owned();
                 let next = "if that is so while all is well, write no_data = \"ignore\"".to_owned();
@@ -232,9 +247,8 @@ impl Ground {
             }
             Ok(answer) => {
                 let values = answer.iter().filter_map(|one| one.samples.last()).map(|(_, v)| *v);
-                let largest = values.fold(f64::MIN, f64::max);
-                let says =
-                    format!("{} values, the largest is {largest} of {}", answer.len(), promql.max);
+                let largest = plain(values.fold(f64::MIN, f64::max), 6);
+                let says = format!("{} values, the largest is {largest} now", answer.len());
                 Finding::ok(what, says)
             }
             Err(why) => Finding::wrong(what, why, String::new()),
@@ -261,18 +275,6 @@ impl Ground {
     }
 }
 
-fn needs_page(policy: &Policy) -> bool {
-    policy.thresholds.iter().any(|threshold| match &threshold.kind {
-        ThresholdKind::Ratio(one) => one.from == Origin::PAGES,
-        ThresholdKind::Latency(one) => one.from == Origin::PAGES,
-        ThresholdKind::Gauge(one) => one.from == Origin::PAGES,
-        ThresholdKind::Promql(_)
-        | ThresholdKind::Probe(_)
-        | ThresholdKind::Checks(_)
-        | ThresholdKind::Crashes(_) => false,
-    })
-}
-
 /// Every series of a page.
 fn every_series(page: &[u8]) -> Result<Vec<Series>, String> {
     let text = String::from_utf8_lossy(page);
@@ -285,7 +287,9 @@ fn every_series(page: &[u8]) -> Result<Vec<Series>, String> {
     parse(&lines).map_err(|error| error.to_string())
 }
 
-fn checks(what: &str, machines: &[&Machine]) -> Finding {
+/// The platform's health checks.
+fn checks(machines: &[&Machine]) -> Finding {
+    let what = "checks";
     let configured: usize = machines.iter().map(|one| one.checks_configured).sum();
     if configured == 0 {
         let says = "the app has no health checks: nothing can fail".to_owned();
@@ -303,8 +307,12 @@ fn checks(what: &str, machines: &[&Machine]) -> Finding {
 }
 
 /// One request to one machine.
-async fn probe(what: &str, probe: &Probe, app: &AppName, machines: &[&Machine]) -> Finding {
-    let request = &probe.request;
+async fn probe(
+    what: &str,
+    request: &ProbeRequest,
+    app: &AppName,
+    machines: &[&Machine],
+) -> Finding {
     let asked = machines.iter().filter(|one| one.state == MachineState::Started).find_map(|one| {
         let port = request.port.or(one.service_port)?;
         let address = one.private_ip?;

@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Grade};
-use crate::{
-    model::{Gauge, Latency, Ratio, Selector},
-    numbers::plain,
-    sources::pages::parse::Series,
-};
+use crate::{model::Selector, numbers::plain, sources::pages::parse::Series};
 
 /// Names and values shown, at most.
 const SHOWN: usize = 8;
@@ -20,21 +16,22 @@ fn number(value: f64) -> String {
     plain(value, 6)
 }
 
-/// The series that a ratio reads.
-pub(super) fn ratio(what: &str, ratio: &Ratio, seen: &[Series]) -> Finding {
-    let total = match chosen(&ratio.total, seen) {
+/// The series that a share is made of.
+pub(super) fn share(what: &str, bad: &Selector, total: &Selector, seen: &[Series]) -> Finding {
+    let (of_bad, of_total) = (bad, total);
+    let total = match chosen(of_total, seen) {
         Ok(total) => total,
         Err((why, next)) => return Finding::wrong(what, why, next),
     };
-    let bad = match chosen(&ratio.bad, seen) {
+    let bad = match chosen(of_bad, seen) {
         Ok(bad) => bad,
         // A series of errors comes with the first of them.
-        Err(_) if ratio.bad.metric == ratio.total.metric => Vec::new(),
+        Err(_) if of_bad.metric == of_total.metric => Vec::new(),
         Err((why, next)) => return Finding::wrong(what, why, next),
     };
-    if let Some(label) = lacking(&ratio.bad, seen) {
-        let has = labels(&ratio.bad.metric, seen);
-        let why = format!("no series of {} has a label {label}", ratio.bad.metric);
+    if let Some(label) = lacking(of_bad, seen) {
+        let has = labels(&of_bad.metric, seen);
+        let why = format!("no series of {} has a label {label}", of_bad.metric);
         return Finding::wrong(what, why, format!("they have {has}"));
     }
     let of = |series: &[&Series]| series.iter().map(|one| one.value).sum::<f64>();
@@ -47,15 +44,15 @@ pub(super) fn ratio(what: &str, ratio: &Ratio, seen: &[Series]) -> Finding {
         );
         return Finding::wrong(what, why, "write the selector of all events as `total`".to_owned());
     }
-    let has = labels(&ratio.bad.metric, seen);
+    let has = labels(&of_bad.metric, seen);
     let counted = format!("{} of {} so far are bad", number(k), number(n));
     Finding::ok(what, format!("{} of {} series: {counted}; {has}", bad.len(), total.len()))
 }
 
-/// The buckets that a latency reads.
-pub(super) fn latency(what: &str, latency: &Latency, seen: &[Series]) -> Finding {
-    let base = &latency.histogram.metric;
-    let bucket = Selector { metric: format!("{base}_bucket"), ..latency.histogram.clone() };
+/// The buckets by which slow requests are told apart; `bound` in seconds.
+pub(super) fn slow(what: &str, histogram: &Selector, bound: f64, seen: &[Series]) -> Finding {
+    let base = &histogram.metric;
+    let bucket = Selector { metric: format!("{base}_bucket"), ..histogram.clone() };
     let buckets = match chosen(&bucket, seen) {
         Ok(buckets) => buckets,
         Err(_) if seen.iter().any(|s| s.name == *base && s.labels.contains_key("quantile")) => {
@@ -79,7 +76,6 @@ pub(super) fn latency(what: &str, latency: &Latency, seen: &[Series]) -> Finding
     ends.dedup();
     let shown: Vec<String> = ends.iter().map(|end| number(*end)).collect();
     let shown = shown.join(", ");
-    let bound = latency.bound_s;
     match ends.iter().find(|end| **end >= bound * (1.0 - SAME)) {
         None => {
             let last = ends.last().map_or("none".to_owned(), |last| format!("{} s", number(*last)));
@@ -102,15 +98,12 @@ pub(super) fn latency(what: &str, latency: &Latency, seen: &[Series]) -> Finding
 }
 
 /// The series of a gauge.
-pub(super) fn gauge(what: &str, gauge: &Gauge, seen: &[Series]) -> Finding {
-    match chosen(&gauge.gauge, seen) {
+pub(super) fn largest(what: &str, gauge: &Selector, seen: &[Series]) -> Finding {
+    match chosen(gauge, seen) {
         Ok(series) => {
             let largest = series.iter().map(|one| one.value).fold(f64::MIN, f64::max);
-            let (largest, limit) = (number(largest), number(gauge.max));
-            Finding::ok(
-                what,
-                format!("{} series, the largest is {largest} of {limit}", series.len()),
-            )
+            let says = format!("{} series, the largest is {} now", series.len(), number(largest));
+            Finding::ok(what, says)
         }
         Err((why, next)) => Finding::wrong(what, why, next),
     }

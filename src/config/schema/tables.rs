@@ -211,7 +211,7 @@ pub(in crate::config) static POLICY: Table = Table {
             name: "use",
             takes: Takes::Several(presets),
             unsaid: Means("[]"),
-            doc: r#"presets, which need nothing from the app: `"fly-http"` ([its requests](#presets), by Fly's proxy), `"checks"`, `"crashes"` (as `checks = {}` and `crashes = {}` below)"#,
+            doc: r#"presets, which need nothing from the app: `"fly-http"` and `"hang"` ([its requests](#presets), by Fly's proxy), `"checks"`, `"crashes"` (as `checks = {}` and `crashes = {}` below). The file that ships uses all four"#,
         },
         Key {
             name: "watch",

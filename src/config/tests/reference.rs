@@ -257,6 +257,8 @@ fn the_preset_of_flys_requests_is_what_the_documentation_shows() {
     let documentation = fs::read_to_string(path).unwrap();
     let text = crate::config::presets::FLY_HTTP;
     assert!(documentation.contains(&format!("```toml\n{text}```")), "{text}");
+    let hang = crate::config::presets::HANG;
+    assert!(documentation.contains(&format!("```toml\n{hang}```")), "{hang}");
     let used = Place::policy("apps = [\"web\"]\nuse = [\"fly-http\", \"checks\"]\n").valid();
     let written = format!("apps = [\"web\"]\nuse = [\"checks\"]\n{text}");
     let written = Place::policy(&written).valid();

@@ -123,6 +123,7 @@ impl World {
             config: self.config.subscribe(),
             notifier: Arc::clone(&self.receivers) as Arc<dyn Notifier>,
             clock: self.clock.clone(),
+            board: crate::web::Board::new("acme", self.clock.now()),
             wake: Arc::clone(&self.wake),
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,5 +1,5 @@
 //! The platform's managed Prometheus: it reads the proxy now and then, and what it has read is seen a
-//! while later. It answers selectors, raw or over a range; functions it has none.
+//! while later. It answers selectors, raw or over a range, and some expressions (`evaluate`).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,10 +12,15 @@ use promql_parser::{
     parser::{self, Expr, VectorSelector},
 };
 
-use super::{machine::later, org::Org, proxied::ProxySeries};
+use super::{
+    evaluate::{self, Value},
+    machine::later,
+    org::Org,
+    proxied::ProxySeries,
+};
 
 /// How long samples are kept.
-const KEPT: SignedDuration = SignedDuration::from_mins(10);
+const KEPT: SignedDuration = SignedDuration::from_mins(25);
 /// A selector without a range finds samples of so long ago.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(5);
 
@@ -68,16 +73,13 @@ impl Org {
     /// A sentence, for what is not simulated.
     pub fn query_metrics(&mut self, query: &str) -> Result<Answered, String> {
         self.keep_metrics();
-        let (selector, range) = selector(query)?;
-        let seen_until = later_by(self.now, -signed(self.timing.metrics_late));
-        let from = later_by(self.now, -range.unwrap_or(LOOK_BACK));
-        let mut found: BTreeMap<Labels, Samples> = BTreeMap::new();
-        let taken = self.managed.iter().flat_map(|managed| &managed.taken);
-        for (at, all) in taken.filter(|(at, _)| *at > from && *at <= seen_until) {
-            for series in all.iter().filter(|series| selects(&selector, series)) {
-                found.entry(labels(series)).or_default().push((*at, series.value));
-            }
+        let expression = parser::parse(query).map_err(|error| format!("parse error: {error}"))?;
+        if !matches!(expression, Expr::VectorSelector(_) | Expr::MatrixSelector(_)) {
+            return self.evaluated(&expression);
         }
+        let (selector, range) = selector(expression)?;
+        let from = later_by(self.now, -range.unwrap_or(LOOK_BACK));
+        let mut found = self.samples(&selector, from, self.now);
         if range.is_none() {
             // An instant has the last sample alone, under its own time.
             for samples in found.values_mut() {
@@ -89,6 +91,40 @@ impl Org {
     }
 }
 
+impl Org {
+    /// What a selector finds between two times, the first of them left out.
+    fn samples(
+        &self,
+        selector: &VectorSelector,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> BTreeMap<Labels, Samples> {
+        let seen_until = later_by(self.now, -signed(self.timing.metrics_late)).min(until);
+        let mut found: BTreeMap<Labels, Samples> = BTreeMap::new();
+        let taken = self.managed.iter().flat_map(|managed| &managed.taken);
+        for (at, all) in taken.filter(|(at, _)| *at > from && *at <= seen_until) {
+            for series in all.iter().filter(|series| selects(selector, series)) {
+                found.entry(labels(series)).or_default().push((*at, series.value));
+            }
+        }
+        found
+    }
+
+    fn evaluated(&self, expression: &Expr) -> Result<Answered, String> {
+        let find = |selector: &VectorSelector, from, until| self.samples(selector, from, until);
+        let value = evaluate::evaluate(expression, self.now, &find)
+            .map_err(|what| format!("the simulated platform does not evaluate {what}"))?;
+        let series = match value {
+            Value::Number(number) => vec![(Labels::new(), vec![(self.now, number)])],
+            Value::Vector(all) => {
+                let one = |(labels, value)| (labels, vec![(self.now, value)]);
+                all.into_iter().map(one).collect()
+            }
+        };
+        Ok(Answered { is_range: false, series })
+    }
+}
+
 fn signed(time: Duration) -> SignedDuration {
     SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
@@ -97,18 +133,15 @@ fn later_by(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.checked_add(by).unwrap_or(at)
 }
 
-fn selector(query: &str) -> Result<(VectorSelector, Option<SignedDuration>), String> {
+fn selector(expression: Expr) -> Result<(VectorSelector, Option<SignedDuration>), String> {
     let refused = |what: &str| {
         Err(format!(
             "the simulated platform answers a selector, such as up or up{{app=\"web\"}}[90s], and not {what}"
         ))
     };
-    let expression = parser::parse(query).map_err(|error| format!("parse error: {error}"))?;
     let (selector, range) = match expression {
         Expr::VectorSelector(selector) => (selector, None),
         Expr::MatrixSelector(matrix) => (matrix.vs, Some(signed(matrix.range))),
-        Expr::Call(call) => return refused(&format!("{}()", call.func.name)),
-        Expr::Aggregate(_) => return refused("aggregations"),
         _ => return refused("calculations"),
     };
     if selector.offset.is_some() || selector.at.is_some() {

@@ -11,6 +11,7 @@ pub(super) mod blueprint;
 pub(super) mod change;
 pub(super) mod clock;
 pub(super) mod deploy;
+mod evaluate;
 pub(super) mod image;
 pub(super) mod lease;
 pub(super) mod ledger;

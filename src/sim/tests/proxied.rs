@@ -109,9 +109,10 @@ async fn the_managed_prometheus_shows_what_it_read_a_while_later() {
 async fn the_managed_prometheus_refuses_what_it_does_not_have_in_a_sentence() {
     let scene = Scene::new(Behaviour::default());
     for (query, want) in [
-        ("rate(a[1m])", "not rate()"),
-        ("sum(a)", "not aggregations"),
-        ("a / b", "not calculations"),
+        ("irate(a[1m])", "does not evaluate irate()"),
+        ("topk(2, a)", "does not evaluate topk"),
+        ("a > 2", "does not evaluate `>`"),
+        ("histogram_quantile(0.9, a)", "does not evaluate histogram_quantile()"),
         ("a offset 5m", "not other times"),
         ("a{", "parse error"),
     ] {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rows::{micros, time, unsigned, write};
 use crate::store::{
-    Attempt, DeadLetter, StoreError,
+    Attempt, DeadLetter, StoreError, WaitingLetter,
     engine::{Letter, Room, Taken, Waiting},
 };
 
@@ -189,4 +189,44 @@ pub(super) fn dead_letters(
         })?
         .collect::<Result<_, _>>()?;
     Ok(letters)
+}
+
+pub(super) fn waiting_letters(
+    connection: &Connection,
+    limit: u32,
+) -> Result<Vec<WaitingLetter>, StoreError> {
+    let letters = connection
+        .prepare_cached(
+            "SELECT receiver, message_id, attempts, queued_at, due_at, coalesce(reason, '')
+             FROM outbox WHERE given_up_at IS NULL ORDER BY sequence LIMIT ?1",
+        )?
+        .query_map([limit], |row| {
+            Ok(WaitingLetter {
+                receiver: row.get(0)?,
+                message_id: row.get(1)?,
+                attempts: row.get(2)?,
+                queued_at: time(row, 3)?,
+                due_at: time(row, 4)?,
+                reason: row.get(5)?,
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(letters)
+}
+
+pub(super) fn revive(
+    connection: &mut Connection,
+    receiver: &str,
+    message_id: Option<&str>,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let transaction = write(connection)?;
+    let revived = transaction.execute(
+        "UPDATE outbox SET given_up_at = NULL, attempts = 0, failed_since = NULL, reason = NULL,
+         queued_at = ?3, due_at = ?3
+         WHERE receiver = ?1 AND given_up_at IS NOT NULL AND (?2 IS NULL OR message_id = ?2)",
+        params![receiver, message_id, micros(now)],
+    )?;
+    transaction.commit()?;
+    Ok(u64::try_from(revived).unwrap_or(u64::MAX))
 }

@@ -193,6 +193,13 @@ pub(super) fn head(overview: &Overview, query: &ListQuery) -> Markup {
                 @if let Some(at) = headline.feed.read_at { (shell::time(at)) }
             }
         }
+        @for receiver in headline.receivers.iter().filter(|one| one.failing_since.is_some()) {
+            p.note.warn {
+                "The receiver " b { (receiver.name) } " takes no messages"
+                @if let Some(since) = receiver.failing_since { ": " (shell::lasting(since)) ", " }
+                (receiver.why.as_deref().unwrap_or_default())
+            }
+        }
         nav.phases aria-label="Phases" {
             a href="/" aria-current=[query.phase.is_none().then_some("page")] {
                 b { (overview.rows.len()) } " all"

@@ -1,5 +1,7 @@
+//! Every mistake about a selector, and what is said of it.
+
 use super::*;
-use crate::model::{LabelMatch, Matcher, Origin};
+use crate::model::{LabelMatch, Matcher};
 
 fn one(name: &str, labels: &[(&str, &str)], value: f64) -> Series {
     let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -28,51 +30,38 @@ fn selector(metric: &str, label: Option<(&str, &str)>) -> Selector {
     Selector { metric: metric.to_owned(), matchers: matchers.into_iter().collect(), text }
 }
 
-fn of_ratio(bad: Selector, total: Selector) -> Finding {
-    let one = Ratio { bad, total, max: 0.02, strict: false, from: Origin::PAGES, by: Vec::new() };
-    ratio("5xx", &one, &page())
+fn of_ratio(bad: &Selector, total: &Selector) -> Finding {
+    share("5xx", bad, total, &page())
 }
 
 fn of_latency(base: &str, bound_s: f64) -> Finding {
-    let histogram = selector(base, None);
-    let from = Origin::PAGES;
-    let one = Latency { histogram, quantile: 0.95, bound_s, strict: false, from, by: Vec::new() };
-    latency("p95", &one, &page())
+    slow("p95", &selector(base, None), bound_s, &page())
 }
 
 #[test]
 fn what_is_there_is_shown_with_its_labels() {
     let found = of_ratio(
-        selector("requests_total", Some(("status", "500"))),
-        selector("requests_total", None),
+        &selector("requests_total", Some(("status", "500"))),
+        &selector("requests_total", None),
     );
     assert_eq!(found.grade, Grade::Ok);
     assert_eq!(found.says, "1 of 2 series: 3 of 100 so far are bad; method GET; status 200, 500");
     // Errors that never came have no series yet.
     let found = of_ratio(
-        selector("requests_total", Some(("status", "503"))),
-        selector("requests_total", None),
+        &selector("requests_total", Some(("status", "503"))),
+        &selector("requests_total", None),
     );
     assert_eq!((found.grade, found.says.contains("0 of 100 so far")), (Grade::Ok, true));
-    let gauge_of = |metric: &str| {
-        let one = Gauge {
-            gauge: selector(metric, None),
-            max: 4e8,
-            sustain: std::time::Duration::ZERO,
-            quorum: 0.3,
-            from: Origin::PAGES,
-        };
-        gauge("memory", &one, &page())
-    };
-    assert_eq!(gauge_of("memory_bytes").says, "1 series, the largest is 80 000 000 of 400 000 000");
+    let gauge_of = |metric: &str| largest("memory", &selector(metric, None), &page());
+    assert_eq!(gauge_of("memory_bytes").says, "1 series, the largest is 80 000 000 now");
     assert_eq!(gauge_of("memory_byte").next, "did you mean memory_bytes?");
 }
 
 #[test]
 fn a_label_that_no_series_has_is_told_with_those_they_have() {
     let found = of_ratio(
-        selector("requests_total", Some(("code", "500"))),
-        selector("requests_total", None),
+        &selector("requests_total", Some(("code", "500"))),
+        &selector("requests_total", None),
     );
     assert_eq!(found.grade, Grade::Wrong);
     assert_eq!(found.says, "no series of requests_total has a label code");
@@ -81,18 +70,18 @@ fn a_label_that_no_series_has_is_told_with_those_they_have() {
 
 #[test]
 fn a_name_that_is_not_there_is_told_with_the_likeliest() {
-    let found = of_ratio(selector("requests_total", None), selector("request_total", None));
+    let found = of_ratio(&selector("requests_total", None), &selector("request_total", None));
     assert_eq!(found.says, "there is no series request_total");
     assert_eq!(found.next, "did you mean requests_total?");
-    let found = of_ratio(selector("requests_total", None), selector("xyz", None));
+    let found = of_ratio(&selector("requests_total", None), &selector("xyz", None));
     assert!(found.next.starts_with("of the 5 names there, the likeliest are "), "{}", found.next);
 }
 
 #[test]
 fn a_pair_that_is_swapped_is_told() {
     let found = of_ratio(
-        selector("requests_total", None),
-        selector("requests_total", Some(("status", "500"))),
+        &selector("requests_total", None),
+        &selector("requests_total", Some(("status", "500"))),
     );
     assert_eq!(found.grade, Grade::Wrong);
     assert_eq!(found.says, "`bad` counts 100 and `total` 3, which should hold them all");

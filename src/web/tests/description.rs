@@ -1,0 +1,258 @@
+//! That the description of the API says what the API is.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{super::view::ProblemView, *};
+use crate::{
+    model::{RegionReport, RegionStage, event::ReleaseInfo},
+    web::{
+        explain::{Explained, MachineView, ThresholdView},
+        view::{ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView, ReleaseView},
+    },
+};
+
+fn description() -> Value {
+    serde_json::from_str(include_str!("../openapi.json")).unwrap()
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap_or_else(|| panic!("no object: {value}")).keys().cloned().collect()
+}
+
+/// An app with everything that an app can have.
+fn full() -> AppView {
+    let release = ReleaseInfo {
+        version: None,
+        tag: None,
+        digest: "sha256:1".into(),
+        author: None,
+        created_at: None,
+    };
+    let signed = Signed { by: "d".into(), reason: "x".into(), at: noon() };
+    let held = crate::model::OperatorHold {
+        by: "d".into(),
+        reason: "x".into(),
+        since: noon(),
+        until: None,
+    };
+    let mut app = view("api", Phase::RollingBack);
+    app.release = Some(release.clone());
+    app.operator_hold = Some(held);
+    app.vetoed = Some(signed.clone());
+    app.pinned = Some(PinnedView { digest: "sha256:1".into(), version: None, signed });
+    app.quarantined =
+        vec![QuarantinedView { digest: "sha256:1".into(), version: None, tag: None, at: noon() }];
+    app.mirror = vec![MirrorView {
+        release,
+        image: String::new(),
+        reference: None,
+        state: MirrorState::Waiting,
+        done: None,
+        of: None,
+        why: None,
+        next: None,
+        only_copy: false,
+    }];
+    app.regions = vec![RegionReport {
+        region: "iad".into(),
+        phase: RegionStage::Waiting,
+        machines: BTreeMap::new(),
+    }];
+    app
+}
+
+fn explained(release: ReleaseInfo) -> Explained {
+    Explained {
+        release,
+        known_good: None,
+        thresholds: vec![ThresholdView::new(&super::evidence(), "v41", &[super::block()])],
+        machines: vec![MachineView {
+            machine: "m1".into(),
+            region: "iad".into(),
+            state: "started".to_owned(),
+            on: true,
+            version: None,
+            exits: 0,
+            failing: Vec::new(),
+        }],
+    }
+}
+
+/// Every field that is served is described, and every one that is described is served.
+#[tokio::test]
+async fn every_field_of_the_answers_is_described_and_no_other() {
+    let app = full();
+    let release = app.release.clone().unwrap();
+    let mut event = Event::new(EventKind::ReleaseDegraded, noon(), Some("api".into()));
+    event.release = Some(release.clone());
+    let entry = HistoryEntry { sequence: 1, message_id: "m-1".to_owned(), event };
+    let served = Served::with(Some(vec![entry])).await;
+    served.board.publish(app);
+    served.board.explain(&"api".into(), Some(explained(release)));
+    let json = async |path: &str| served.json::<Value>(path, 200).await;
+    let status = json("/api/v1/status").await;
+    let history = json("/api/v1/apps/api/history").await;
+    let explain = json("/api/v1/apps/api/explain").await;
+    let deliveries = json("/api/v1/deliveries").await;
+    let app = &status["apps"][0];
+    let mut known = ReleaseView::unknown("a:b", None);
+    known.image_state = ImageState::Missing;
+    let problem = ProblemView {
+        kind: String::new(),
+        title: String::new(),
+        status: 409,
+        detail: String::new(),
+        error: String::new(),
+        refusal: Some(json!({})),
+    };
+    let cases = [
+        ("Status", status.clone()),
+        ("Feed", status["feed"].clone()),
+        ("App", app.clone()),
+        ("Release", app["release"].clone()),
+        ("Protection", app["protection"].clone()),
+        ("OperatorHold", app["operator_hold"].clone()),
+        ("Signed", app["vetoed"].clone()),
+        ("Pinned", app["pinned"].clone()),
+        ("Quarantined", app["quarantined"][0].clone()),
+        ("MirrorCopy", app["mirror"][0].clone()),
+        ("Evidence", app["evidence"][0].clone()),
+        ("Counts", app["evidence"][0]["counts"].clone()),
+        ("RegionProgress", app["regions"][0].clone()),
+        ("History", history.clone()),
+        ("Event", history["events"][0].clone()),
+        ("Explanation", explain.clone()),
+        ("Told", explain["told"][0].clone()),
+        ("Threshold", explain["thresholds"][0].clone()),
+        ("Block", explain["thresholds"][0]["blocks"][0].clone()),
+        ("ListedMachine", explain["machines"][0].clone()),
+        ("Releases", json("/api/v1/apps/api/releases").await),
+        ("KnownRelease", serde_json::to_value(known).unwrap()),
+        ("Deliveries", deliveries.clone()),
+        ("Receiver", deliveries["receivers"][0].clone()),
+        ("Letter", deliveries["letters"][0].clone()),
+        ("Problem", serde_json::to_value(problem).unwrap()),
+    ];
+    let schemas = &description()["components"]["schemas"];
+    for (name, value) in cases {
+        assert_eq!(keys(&value), keys(&schemas[name]["properties"]), "{name}");
+    }
+}
+
+#[test]
+fn every_word_that_can_come_is_described() {
+    let schemas = &description()["components"]["schemas"];
+    let kinds: Vec<&str> = EventKind::ALL.into_iter().map(EventKind::as_str).collect();
+    assert_eq!(schemas["EventKind"]["enum"], json!(kinds));
+    let phases: Vec<&str> = Phase::ALL.into_iter().map(Phase::as_str).collect();
+    assert_eq!(schemas["Phase"]["enum"], json!(phases));
+    let states: Vec<&str> = MirrorState::ALL.into_iter().map(MirrorState::as_str).collect();
+    assert_eq!(schemas["MirrorCopy"]["properties"]["state"]["enum"], json!(states));
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_what_is_described_is_there() {
+    let description = description();
+    let served = Served::with(Some(Vec::new())).await;
+    assert_eq!(served.json::<Value>("/api/v1/openapi.json", 200).await, description);
+
+    // Those of the router, by its source.
+    let routes = include_str!("../api.rs").split(".route(\"").skip(1);
+    let routes = routes.map(|rest| rest.split('"').next().unwrap());
+    let described = keys(&description["paths"]);
+    for route in routes.filter(|route| route.starts_with("/api/") && !route.ends_with("json")) {
+        let is_there = described.iter().any(|path| {
+            path == route
+                || route == "/api/v1/apps/{app}/{act}" && path.starts_with("/api/v1/apps/")
+        });
+        assert!(is_there, "{route} is not described");
+    }
+
+    let client = reqwest::Client::new();
+    for path in described {
+        for method in keys(&description["paths"][&path]) {
+            let method: reqwest::Method = method.to_uppercase().parse().unwrap();
+            let url = path.replace("{app}", "api").replace("{receiver}", "ops");
+            let asked = client.request(method.clone(), format!("{}{url}", served.address));
+            let answer = asked.bearer_auth("wrong-token-wrong-token").send().await.unwrap();
+            let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+            let missing = text.contains("no such page") || text.contains("no such order");
+            assert!(!missing && status != 405, "{method} {path}: {status} {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_problem_and_says_the_same_twice_for_those_who_know_the_old_field() {
+    let served = Served::with(Some(Vec::new())).await;
+    let answer = reqwest::get(format!("{}/api/v1/apps/api", served.address)).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let problem: ProblemView = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(
+        (problem.kind.as_str(), problem.title.as_str(), problem.status),
+        ("about:blank", "Not Found", 404)
+    );
+    assert_eq!(problem.detail, "app api is not watched");
+    assert_eq!(problem.error, problem.detail);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_known_is_not_sent_again() {
+    let served = Served::with(Some(Vec::new())).await;
+    served.board.publish(view("api", Phase::Steady));
+    let client = reqwest::Client::new();
+    let url = format!("{}/api/v1/apps/api", served.address);
+    let ask = async |tag: Option<&str>| {
+        let request = client.get(&url);
+        let request = match tag {
+            Some(tag) => request.header("if-none-match", tag),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        let tag = answer.headers()["etag"].to_str().unwrap().to_owned();
+        (answer.status().as_u16(), tag, answer.text().await.unwrap().len())
+    };
+    let (status, tag, length) = ask(None).await;
+    assert!(status == 200 && length > 100);
+    assert_eq!(ask(Some(&tag)).await, (304, tag.clone(), 0));
+    assert_eq!(ask(Some(&format!("\"x\", W/{tag}"))).await.0, 304);
+    assert_eq!(ask(Some("\"x\"")).await.0, 200);
+    served.board.publish(view("api", Phase::Baking));
+    let (status, other, _) = ask(Some(&tag)).await;
+    assert!(status == 200 && other != tag);
+}
+
+#[tokio::test]
+async fn apps_come_page_by_page_for_who_asks_so() {
+    let served = Served::with(Some(Vec::new())).await;
+    for name in ["a", "b", "c"] {
+        served.board.publish(view(name, Phase::Steady));
+    }
+    let page = async |query: &str| {
+        let view: OrgView = served.json(&format!("/api/v1/status{query}"), 200).await;
+        let names: Vec<String> = view.apps.iter().map(|app| app.app.to_string()).collect();
+        (names.join(" "), view.next_after.map(|name| name.to_string()))
+    };
+    assert_eq!(page("").await, ("a b c".to_owned(), None));
+    assert_eq!(page("?limit=2").await, ("a b".to_owned(), Some("b".to_owned())));
+    assert_eq!(page("?limit=2&after=b").await, ("c".to_owned(), None));
+    assert_eq!(page("?after=zzz").await, (String::new(), None));
+    served.json::<ProblemView>("/api/v1/status?limit=many", 400).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_or_no_json_is_refused_as_what_it_is() {
+    let served = Served::with(Some(Vec::new())).await;
+    let client = reqwest::Client::new();
+    let post = async |kind: &str, body: String| {
+        let request = client.post(format!("{}/api/v1/hold", served.address));
+        let request = request.bearer_auth("a-token-of-the-operator").header("content-type", kind);
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    let long = json!({ "app": "api", "reason": "x".repeat(70_000) }).to_string();
+    assert_eq!(post("application/json", long).await, 413);
+    assert_eq!(post("text/plain", "{}".to_owned()).await, 415);
+    assert_eq!(post("application/json", "{".to_owned()).await, 400);
+}
