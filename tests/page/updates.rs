@@ -1,14 +1,14 @@
 //! What changes is shown without a reload.
 
 use waveoff::{
-    model::{MachineReport, RegionStage},
+    model::{MachineReport, OperatorHold, RegionStage},
     web::Phase,
 };
 
 use crate::{
     browser::Browser,
     looks::three,
-    stage::{explained, rolling_back, steady, story, watched},
+    stage::{ago, explained, rolling_back, steady, story, watched},
 };
 
 #[tokio::test]
@@ -73,6 +73,24 @@ async fn a_rollback_is_seen_as_it_goes_and_what_is_open_stays_open() {
     let told = "document.querySelectorAll('#timeline li p.when').length";
     browser.until("it was told twice", &format!("{told} === 8")).await;
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
+async fn a_hold_of_everything_is_shown_with_the_button_that_ends_it() {
+    let (stage, browser) = (three().await, Browser::start().await);
+    browser.open(&stage.url).await;
+    browser.until("it is live", "document.getElementById('link').innerText === 'live'").await;
+    let hold = OperatorHold {
+        by: "dana".to_owned(),
+        reason: "an incident".to_owned(),
+        since: ago(1),
+        until: None,
+    };
+    stage.board.held(Some(hold));
+    let said = "document.getElementById('head').innerText.includes('held by dana: an incident')";
+    browser.until("it is said", said).await;
+    let button = "!!document.querySelector('#acts button[data-act=unhold]:enabled')";
+    browser.until("it can be ended", button).await;
 }
 
 #[tokio::test]

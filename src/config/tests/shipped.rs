@@ -29,6 +29,7 @@ fn place(settings: &str, policies: &[(&str, &str)]) -> Place {
         .set("OPS_URL", "https://example.com/hook")
         .set("OPS_WEBHOOK_SECRET", SECRET)
         .set("SLACK_URL", "https://hooks.slack.com/services/x")
+        .set("PAGERDUTY_KEY", "0123456789abcdef0123456789abcdef")
 }
 
 fn default_policy(text: &str) -> Policy {
@@ -66,6 +67,7 @@ fn what_the_settings_call_a_default_is_one() {
     let chat = &config.receivers["slack"];
     assert_eq!(ops.max_age, chat.max_age, "said and unsaid are the same");
     assert_eq!(ops.events, chat.events);
+    assert_eq!((&ops.apps, ops.severity), (&chat.apps, chat.severity));
     for key in ["organization", "listen", "data_dir", "keep_history", "receiver"] {
         assert!(
             text.contains(&format!("\n{key} = ")) || text.contains(&format!("[[{key}]]")),

@@ -123,7 +123,6 @@ pub(super) fn for_all(is_held: bool) -> Markup {
                 p { "In a terminal: " code { @if is_held { "waveoff unhold --all" } @else { "waveoff hold --all --reason \"…\"" } } }
             }
         }
-        (dialog(&[]))
     }
 }
 

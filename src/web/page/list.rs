@@ -157,8 +157,8 @@ pub(super) fn page(overview: &Overview, query: &ListQuery) -> Markup {
                     @for row in &shown.rows { (shell::made(&row.html)) }
                 }
             }
-            div #foot { (foot(&shown, query)) }
-            (acts::for_all(overview.headline.hold.is_some()))
+            div #foot { (foot(overview, &shown, query)) }
+            (acts::dialog(&[]))
         }
     };
     let organization = &overview.headline.organization;
@@ -214,8 +214,8 @@ pub(super) fn head(overview: &Overview, query: &ListQuery) -> Markup {
     }
 }
 
-/// What is left out, and the way to it.
-pub(super) fn foot(shown: &Window<'_>, query: &ListQuery) -> Markup {
+/// What is left out and the way to it, and what can be ordered for all apps.
+pub(super) fn foot(overview: &Overview, shown: &Window<'_>, query: &ListQuery) -> Markup {
     html! {
         @if shown.found == 0 {
             @if query.q.is_some() || query.phase.is_some() {
@@ -231,6 +231,7 @@ pub(super) fn foot(shown: &Window<'_>, query: &ListQuery) -> Markup {
                 @if shown.page < shown.pages { a rel="next" href={ "/" (link(query, shown.page + 1)) } { "better →" } }
             }
         }
+        (acts::for_all(overview.headline.hold.is_some()))
     }
 }
 

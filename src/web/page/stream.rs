@@ -133,7 +133,7 @@ fn of_list(
     let shown = list::window(&overview, query);
     let now = Sent {
         head: list::head(&overview, query).0,
-        foot: list::foot(&shown, query).0,
+        foot: list::foot(&overview, &shown, query).0,
         rows: shown.rows.iter().map(|row| (row.view.app.clone(), row.revision)).collect(),
     };
     // The page itself has the rows of its time.
