@@ -9,7 +9,10 @@ use super::{
     state::{LeftOver, Phase, Revision},
     voucher, watch,
 };
-use crate::model::{EventKind, MachineId, Reason, ReleaseStatus};
+use crate::{
+    model::{EventKind, MachineId, Reason, ReleaseStatus},
+    threshold::{ThresholdState, silent::Answered},
+};
 
 /// How long the same machines may go on serving an image that was rolled back, while nobody's
 /// deploy is under way, before they are dealt with.
@@ -38,8 +41,9 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
         return phase;
     }
     let past = voucher::past(&phase, &cx.memory, cx.now);
+    let usual = usual(&phase, cx);
     leave(phase, cx, &newest);
-    begin_watch(cx, round, newest, Beginning { learning, quarantined, numbered, past })
+    begin_watch(cx, round, newest, Beginning { learning, quarantined, numbered, past, usual })
 }
 
 /// How a watch begins.
@@ -48,6 +52,25 @@ struct Beginning {
     quarantined: bool,
     numbered: bool,
     past: BTreeSet<String>,
+    /// What each machine answered until now, by threshold.
+    usual: BTreeMap<String, BTreeMap<MachineId, Answered>>,
+}
+
+/// What each machine answered under what ran until now.
+fn usual(phase: &Phase, cx: &Context<'_>) -> BTreeMap<String, BTreeMap<MachineId, Answered>> {
+    let watch = match phase {
+        Phase::Steady => cx.memory.vigil.watch(),
+        Phase::Watching(watch) => Some(&**watch),
+        Phase::Unseen
+        | Phase::CountingDown { .. }
+        | Phase::CheckingImage { .. }
+        | Phase::RollingBack(_)
+        | Phase::RolledBack(_)
+        | Phase::Held { .. }
+        | Phase::Stopped { .. } => None,
+    };
+    let states = watch.into_iter().flat_map(|watch| &watch.thresholds);
+    states.map(|(name, state)| (name.clone(), state.usual())).collect()
 }
 
 fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: Beginning) -> Phase {
@@ -55,6 +78,12 @@ fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: B
     watch.no_mercy = how.quarantined;
     watch.numbered = how.numbered;
     watch.past = how.past;
+    for threshold in &cx.policy.thresholds {
+        let Some(usual) = how.usual.get(&threshold.name) else { continue };
+        let mut state = ThresholdState::begin(threshold, watch.since);
+        state.expect(usual);
+        watch.thresholds.insert(threshold.name.clone(), state);
+    }
     let reason = if how.quarantined {
         Some(Reason::RolledBackBefore)
     } else {
@@ -121,7 +150,13 @@ fn look_for_left_overs(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>
         return phase;
     }
     let past = BTreeSet::new();
-    let how = Beginning { learning: false, quarantined: true, numbered: true, past };
+    let how = Beginning {
+        learning: false,
+        quarantined: true,
+        numbered: true,
+        past,
+        usual: BTreeMap::new(),
+    };
     begin_watch(cx, round, revision, how)
 }
 

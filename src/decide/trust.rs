@@ -19,6 +19,7 @@ use crate::model::{
     EventKind, Machine, MachineSample, MachineState, NoData, Obstacle, OnBreach, Policy,
     ProcessGroup, Reason, Region, SourceName, Threshold, Verdict,
 };
+use crate::threshold::{Applies, Proof};
 
 /// Two looks further apart than this, and than three rounds of the pace, did not see what was between
 /// them.
@@ -188,6 +189,30 @@ fn requests_agree(cx: &Context<'_>, watch: &Watch) -> bool {
         && verdict::bake_ends(cx.policy, watch).is_some_and(|end| cx.now >= end)
         && verdict::is_exercised(cx.policy, watch, cx.now)
         && !verdict::leans_against(&watch.evidence)
+        && proofs(cx, watch).all(|(_, proof)| proof.is_enough())
+}
+
+/// What requests say for the release, where they have to.
+fn proofs<'a>(cx: &'a Context<'_>, watch: &'a Watch) -> impl Iterator<Item = (&'a str, Proof)> {
+    let has_to = |one: &&Threshold| {
+        let applies = verdict::applies(cx.policy, watch, &one.name) == Applies::Yes;
+        one.room().kind().proves()
+            && applies
+            && one.on_breach == OnBreach::Rollback
+            && one.no_data != NoData::Ignore
+    };
+    let needed = cx.policy.thresholds.iter().filter(has_to);
+    needed.filter_map(|one| Some((one.name.as_str(), watch.thresholds.get(&one.name)?.proof()?)))
+}
+
+/// Why a release is only baked.
+fn why_only_baked(cx: &Context<'_>, watch: &Watch) -> Reason {
+    let missing = proofs(cx, watch).filter_map(|(name, proof)| Some((name, proof.missing?)));
+    let most = missing.filter(|(_, missing)| *missing > 0.0).max_by(|a, b| a.1.total_cmp(&b.1));
+    match most {
+        Some((name, missing)) => Reason::RequestsMissing { threshold: name.to_owned(), missing },
+        None => Reason::OnlyBaked,
+    }
 }
 
 fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
@@ -230,7 +255,8 @@ fn note_baked(watch: &mut Watch, cx: &mut Context<'_>, round: &Round<'_>) {
     let lasts = watch.baked_at.is_some_and(|at| cx.now.duration_since(at) >= BAKED_TOLD_AFTER);
     if lasts && !watch.baked_told && !is_trusted {
         watch.baked_told = true;
-        cx.tell(EventKind::ReleaseBaked, watch, Reason::OnlyBaked);
+        let why = why_only_baked(cx, watch);
+        cx.tell(EventKind::ReleaseBaked, watch, why);
     }
 }
 

@@ -158,6 +158,11 @@ pub enum Note {
     },
     /// A share: this machine fails alone, and is left out.
     Apart(Alone),
+    /// It answers nothing: what was due and answered, and the same on the machines beside it.
+    Silent {
+        due: Tally,
+        beside: Tally,
+    },
     /// A gauge: above its bound for this long, on so many machines.
     Above {
         machines: u32,

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::report::Unseen;
+
 use super::{
     evidence::{Alone, Note, Raised, Tally},
     ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
@@ -11,18 +13,6 @@ use super::{
     report::{MachineFailure, MachineReport, Shown, Unwell, Wait},
     setup::Drift,
 };
-
-/// What cannot be seen just now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unseen {
-    /// The platform's API.
-    Platform,
-    /// Every metrics page of the app.
-    Metrics,
-    /// The pages of the region in question.
-    RegionsPages,
-}
 
 /// How many machines of a group run one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +91,11 @@ pub enum Reason {
     RolledBackBefore,
     /// Seen healthy for its bake, without requests that say so too.
     OnlyBaked,
+    /// Seen healthy for its bake, and so many requests are missing that say so too.
+    RequestsMissing {
+        threshold: String,
+        missing: f64,
+    },
     /// Nothing of the app is baked or trusted yet: there is nothing to go back to.
     NothingProtects {
         obstacle: Obstacle,

@@ -8,8 +8,20 @@ use serde::{Deserialize, Serialize};
 use super::{
     evidence::Tally,
     ids::{Digest, MachineId, Region, ReleaseVersion},
-    reason::{HoldReason, Unseen},
+    reason::HoldReason,
 };
+
+/// What cannot be seen just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unseen {
+    /// The platform's API.
+    Platform,
+    /// Every metrics page of the app.
+    Metrics,
+    /// The pages of the region in question.
+    RegionsPages,
+}
 
 /// How far one region is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ use super::{
     detect::recent::{Recent, at_most},
     machines,
     onset::is_bad,
+    silent::Answered,
 };
 use crate::model::{Alone, InstanceId, Machine, MachineId, Tally};
 
@@ -83,6 +84,13 @@ impl Apart {
         self.one
             .as_ref()
             .is_some_and(|one| one.alone.machine == machine.id && one.instance == machine.instance)
+    }
+
+    /// What each machine answers, as far as that is remembered.
+    pub fn usual(&self) -> BTreeMap<MachineId, Answered> {
+        let seconds = HALF_S / std::f64::consts::LN_2;
+        let usual = |fading: &Fading| Answered { seconds, n: fading.tally.n };
+        self.machines.iter().map(|(id, fading)| (id.clone(), usual(fading))).collect()
     }
 
     /// Which one that is, and what it shows.

@@ -1,6 +1,8 @@
 //! Counted events: what ratio and latency have in common.
 
 mod own;
+mod reconcile;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::own::{absorb, failures, fits, judge, onset};
 use super::{
-    Look, Onset, Round, Took,
+    Look, Round, Took,
     apart::Apart,
     beside::Beside,
     blocks::Blocks,
@@ -20,23 +22,12 @@ use super::{
     onset::First,
     places::{Found, Places},
     probe::Failures,
+    proof::Proof,
     series::{self, Series},
     signed,
+    silent::{Answered, Silent},
 };
-use crate::model::{
-    Alone, Count, Evidence, Note, Oddity, Origin, Raised, Region, Since, Tally, Verdict,
-};
-
-/// Blocks with events in them before anything is said for a release.
-const BLOCKS_MIN: u32 = 3;
-/// Bad events that may be counted before the events they are among: a page is not made in an
-/// instant.
-const AHEAD_MAX: f64 = 5.0;
-const AHEAD_SHARE_MAX: f64 = 0.01;
-/// What is ahead by less than this share of the events is fed with them: all of them were bad.
-const AHEAD_FED_SHARE: f64 = 0.05;
-/// A share since it rose that is so many times that of the whole came late.
-const LATE_BY: f64 = 1.5;
+use crate::model::{Alone, MachineId, Oddity, Origin, Raised, Region, Since, Tally};
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +68,9 @@ pub struct Counted {
     /// Machines one by one, and the one that fails alone.
     #[serde(default)]
     apart: Apart,
+    /// What it does not answer.
+    #[serde(default)]
+    silent: Silent,
     /// When the share rose above its limit, as the alarm saw it.
     #[serde(default)]
     risen_at: Option<Timestamp>,
@@ -108,6 +102,7 @@ impl Counted {
             control: Tally::default(),
             beside: Beside::default(),
             apart: Apart::default(),
+            silent: Silent::default(),
             risen_at: None,
             blocks: Blocks::default(),
             failures: Failures::default(),
@@ -133,6 +128,12 @@ impl Counted {
         self.recent.is_above(self.detector.p0())
     }
 
+    /// What its requests say for it.
+    pub(super) fn proof(&self) -> Proof {
+        let (n, k) = self.detector.totals();
+        Proof::of(Tally { n, k }, &self.recent, self.detector.p0())
+    }
+
     /// When what is clearly above the limit now rose above it.
     pub(super) fn rose_at(&self) -> Option<Timestamp> {
         let is = self.found.is_some() || self.is_suspicious();
@@ -142,6 +143,16 @@ impl Counted {
     /// Whether the breach is far less than it was.
     pub(super) fn is_easing(&self) -> bool {
         self.risen_at.is_some_and(|at| self.accused().1.is_easing(at))
+    }
+
+    /// What each machine answered before the release came.
+    pub(super) fn expect(&mut self, usual: &BTreeMap<MachineId, Answered>) {
+        self.silent.expect(usual);
+    }
+
+    /// What each machine answers.
+    pub(super) fn usual(&self) -> BTreeMap<MachineId, Answered> {
+        self.apart.usual()
     }
 
     /// The machine that fails alone, and is left out.
@@ -193,7 +204,7 @@ impl Counted {
                 .series
                 .get(series)
                 .map_or((&self.detector, &self.recent), |one| (&one.detector, &one.recent)),
-            Some(Found::Whole) | None => (&self.detector, &self.recent),
+            Some(Found::Whole | Found::Silent) | None => (&self.detector, &self.recent),
         }
     }
 
@@ -205,29 +216,9 @@ impl Counted {
         self.found = None;
         self.first.is_over();
         self.beside.begin_anew();
+        self.silent.begin_anew();
         self.risen_at = None;
         self.failures = Failures::default();
-    }
-
-    /// Takes in one machine's count; `None`: it must not be fed to the detector.
-    fn reconcile(&mut self, count: &Count) -> Option<Tally> {
-        // A count is finite, and so many of them that their sum is not are beyond any service.
-        let sum = Tally { n: self.raw.n + count.n, k: self.raw.k + count.k };
-        if !sum.n.is_finite() || !sum.k.is_finite() {
-            return None;
-        }
-        self.raw = sum;
-        self.waiting.add(count.n, count.k);
-        let ahead = self.waiting.k - self.waiting.n;
-        if ahead > AHEAD_MAX + AHEAD_SHARE_MAX * self.raw.n {
-            self.inconsistent = true;
-        }
-        if self.inconsistent || ahead > (AHEAD_FED_SHARE * self.waiting.n).max(1.0) {
-            return None;
-        }
-        let fed = Tally { n: self.waiting.n, k: self.waiting.k.min(self.waiting.n) };
-        self.waiting = Tally { n: 0.0, k: ahead.max(0.0) };
-        Some(fed)
     }
 
     fn absorb(
@@ -292,6 +283,7 @@ impl Counted {
         }
         self.series.compare(name, round);
         self.compare(round, &settings, (release, control));
+        self.silent.add(name, round, &settings);
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);
@@ -302,11 +294,14 @@ impl Counted {
             self.found = self.found.take().or_else(|| self.series.found(&each).map(Found::Alone));
         }
         if took.closed
-            && self.found.is_some()
+            && matches!(self.found, Some(Found::Whole | Found::In(_)))
             && self.apart.set(round.on, self.detector.p0(), round.now)
         {
             // It is judged without that machine, as if it had never been.
             self.begin_anew(round.now);
+        }
+        if self.found.is_none() && self.silent.is_found(&settings) {
+            self.found = Some(Found::Silent);
         }
         if self.found.is_some() && self.risen_at.is_none() {
             let (_, recent) = self.accused();
@@ -378,8 +373,14 @@ impl Counted {
 
     /// An alarm whose cause is clearly over is taken back: the detector begins anew.
     fn forgive(&mut self, now: Timestamp) -> bool {
-        if self.found.is_none() {
-            return false;
+        match self.found {
+            None => return false,
+            Some(Found::Silent) if !self.silent.serves() => return false,
+            Some(Found::Silent) => {
+                self.begin_anew(now);
+                return true;
+            }
+            Some(Found::Whole | Found::In(_) | Found::Alone(_)) => {}
         }
         let (detector, recent) = self.accused();
         let (n, k) = detector.totals();
@@ -391,80 +392,6 @@ impl Counted {
             self.begin_anew(now);
         }
         over
-    }
-
-    /// The last while, where it is much worse than the whole.
-    fn lately(&self, n: f64, k: f64) -> Option<Tally> {
-        let (_, recent) = self.accused();
-        let (late, bad) = recent.since_it_rose(self.detector.p0())?;
-        let much_worse = bad * n >= LATE_BY * k * late;
-        much_worse.then_some(Tally { n: late, k: bad })
-    }
-
-    /// Whether the release is worse than the known-good one over the same seconds.
-    pub(super) fn control_is_well(&self) -> bool {
-        self.risen_at.is_some_and(|at| self.beside.vouches(self.detector.p0(), at))
-    }
-
-    fn onset(&self) -> Onset {
-        let (n, k) = self.accused().0.totals();
-        let at_once = self.first.is_bad(self.detector.p0()) && self.lately(n, k).is_none();
-        if at_once { Onset::AtOnce } else { Onset::Later }
-    }
-
-    /// Whether too little was counted, or it leans against the release without proof.
-    fn is_undecided(&self, n: f64, k: f64) -> bool {
-        let leans = k > self.detector.p0() * n && self.ln_odds().is_some_and(|e| e > 0.0);
-        self.detector.blocks() < BLOCKS_MIN || leans
-    }
-
-    fn judge(&self, evidence: &mut Evidence) {
-        if let Some(raised) = &self.raised {
-            evidence.limit = raised.to;
-            evidence.raised = Some(raised.clone());
-        }
-        evidence.control = Some(self.control).filter(|c| c.n > 0.0).map(|c| (c.k, c.n));
-        let (n, k) = self.accused().0.totals();
-        evidence.bad = k;
-        evidence.total = n;
-        evidence.value = (n > 0.0).then(|| k / n);
-        evidence.ln_odds = self.ln_odds();
-        evidence.blocks = self.detector.blocks();
-        if self.inconsistent {
-            let Tally { n: total, k: bad } = self.raw;
-            (evidence.bad, evidence.total, evidence.value) = (bad, total, None);
-            evidence.note = Some(Note::Inconsistent { bad, total });
-            evidence.ln_odds = None;
-            return;
-        }
-        evidence.verdict = if self.found.is_some() {
-            evidence.lately = self.lately(n, k);
-            evidence.last_blocks = self.blocks.iter().copied().collect();
-            Verdict::Breach
-        } else if self.odd.is_some() || n <= 0.0 || self.is_undecided(n, k) {
-            Verdict::Inconclusive
-        } else {
-            Verdict::Pass
-        };
-        // Events may have come of which no block is complete yet: that is little, and not nothing.
-        let undecided = self.raw.n > 0.0 && evidence.verdict == Verdict::Inconclusive;
-        evidence.note = self.odd.clone().map(Note::Odd).or(undecided.then_some(Note::Undecided));
-        if let Some(alone) = self.alone() {
-            evidence.note = Some(Note::Apart(alone.clone()));
-        }
-        match &self.found {
-            Some(Found::In(region)) => {
-                evidence.note = Some(Note::InRegion { region: region.clone() });
-            }
-            Some(Found::Alone(series)) => {
-                let one = self.series.get(series);
-                evidence.ln_odds = one.and_then(|one| one.detector.ln_odds());
-                evidence.control = one.and_then(series::One::control);
-                evidence.last_blocks.clear();
-                evidence.note = Some(Note::InSeries { series: series.clone() });
-            }
-            Some(Found::Whole) | None => {}
-        }
     }
 }
 

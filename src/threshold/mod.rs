@@ -24,9 +24,11 @@ mod onset;
 mod places;
 pub mod probe;
 pub mod promql;
+mod proof;
 pub mod ratio;
 pub mod seen;
 mod series;
+pub mod silent;
 pub mod speak;
 mod state;
 pub mod watched;
@@ -38,6 +40,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::{
     crashes::CrashCount,
     onset::{Onset, is_bad},
+    proof::Proof,
     seen::{MachineSeen, started},
     speak::{limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
@@ -94,6 +97,14 @@ impl Kind {
         match self {
             Self::Ratio | Self::Latency | Self::Probe => true,
             Self::Gauge | Self::Promql | Self::Checks | Self::Crashes => false,
+        }
+    }
+
+    /// Whether its events are what users asked for: enough of them say that a release is well.
+    pub fn proves(self) -> bool {
+        match self {
+            Self::Ratio | Self::Latency => true,
+            Self::Gauge | Self::Promql | Self::Probe | Self::Checks | Self::Crashes => false,
         }
     }
 

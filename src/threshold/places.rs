@@ -38,6 +38,8 @@ pub struct Places(BTreeMap<Region, Place>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Found {
     Whole,
+    /// It answers nothing.
+    Silent,
     In(Region),
     /// One series, by its name.
     Alone(String),

@@ -96,6 +96,11 @@ pub fn remark(note: &Note, source: &str) -> String {
             whole(counted.k),
             whole(counted.n)
         ),
+        Note::Silent { due, beside } => format!(
+            "it answers nothing where some {} requests were due, and {} were answered beside it",
+            whole(due.n),
+            whole(beside.k)
+        ),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Round, checks::ChecksState, counted::Counted, crashes::CrashesState, gauge::GaugeState,
-    watched::Sight,
+    proof::Proof, silent::Answered, watched::Sight,
 };
-use crate::model::{Alone, Block, Count, Raised, Region, Selection, Tally, Threshold, Want};
+use crate::model::{
+    Alone, Block, Count, MachineId, Raised, Region, Selection, Tally, Threshold, Want,
+};
 
 /// One threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +74,21 @@ impl ThresholdState {
         };
         if has_data {
             self.data_at = Some(round.now);
+        }
+    }
+
+    /// What each machine answered before the release came, where it counts requests.
+    pub fn expect(&mut self, usual: &BTreeMap<MachineId, Answered>) {
+        if let Own::Counted(counted) = &mut self.own {
+            counted.expect(usual);
+        }
+    }
+
+    /// What each machine answers.
+    pub fn usual(&self) -> BTreeMap<MachineId, Answered> {
+        match &self.own {
+            Own::Counted(counted) => counted.usual(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => BTreeMap::new(),
         }
     }
 
@@ -159,6 +176,14 @@ impl ThresholdState {
     pub fn alone(&self) -> Option<&Alone> {
         match &self.own {
             Own::Counted(counted) => counted.alone(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
+        }
+    }
+
+    /// What its requests say for the release; `None`: it counts none.
+    pub fn proof(&self) -> Option<Proof> {
+        match &self.own {
+            Own::Counted(counted) => Some(counted.proof()),
             Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
         }
     }

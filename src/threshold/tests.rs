@@ -18,6 +18,7 @@ mod gauges;
 mod hosts;
 mod places;
 mod series;
+mod silence;
 mod words;
 
 fn at(second: i64) -> Timestamp {

@@ -268,10 +268,41 @@ fn requests_at_the_beginning_alone_do_not() {
 #[test]
 fn requests_that_stopped_a_moment_ago_do() {
     let mut stage = by_requests(&["m1"]);
-    stage.serves = vec![("m1", 10.0, 0.0)];
+    stage.serves = vec![("m1", 20.0, 0.0)];
     stage.pass(46);
     stage.serves = vec![("m1", 0.0, 0.0)];
     stage.pass(18);
+    assert_eq!(trusted(&stage), 2);
+}
+
+/// Two requests a round, all of them answered: that they are within the limit is not 20 to 1 before some
+/// three hundred came.
+#[test]
+fn with_little_traffic_it_is_baked_and_said_how_many_requests_are_missing() {
+    let mut stage = by_requests(&["m1"]);
+    stage.serves = vec![("m1", 2.0, 0.0)];
+    stage.pass(130);
+    assert_eq!((trusted(&stage), is_baked(&stage)), (1, true));
+    let baked = stage.told(EventKind::ReleaseBaked);
+    let Some(Reason::RequestsMissing { threshold, missing }) = &baked[0].reason else {
+        panic!("{baked:?}");
+    };
+    assert!(threshold == "5xx" && (100.0..220.0).contains(missing), "{missing}");
+    stage.pass(200);
+    assert_eq!((trusted(&stage), is_baked(&stage)), (2, false));
+}
+
+/// It was well for most of its bake, and is not at its end: the whole is within the limit all the same.
+#[test]
+fn what_was_well_before_does_not_speak_for_what_is_bad_now() {
+    let mut stage = by_requests(&["m1"]);
+    stage.serves = vec![("m1", 20.0, 0.0)];
+    stage.pass(40);
+    stage.serves = vec![("m1", 20.0, 0.5)];
+    stage.pass(60);
+    assert_eq!(trusted(&stage), 1);
+    stage.serves = vec![("m1", 20.0, 0.0)];
+    stage.pass(90);
     assert_eq!(trusted(&stage), 2);
 }
 

@@ -42,6 +42,11 @@ pub fn reason(reason: &Reason) -> String {
                               after a failure of everything it is gone back to"
                 .to_owned()
         }
+        Reason::RequestsMissing { threshold, missing } => format!(
+            "seen healthy for its whole bake, and too few requests to say so too: some {} more are \
+             needed ({threshold}); after a failure of everything it is gone back to",
+            whole(*missing)
+        ),
         Reason::NothingProtects { obstacle } => format!(
             "nothing of this app is trusted or baked yet, so a bad release would not be undone: {}",
             self::obstacle(obstacle)

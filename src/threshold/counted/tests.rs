@@ -1,6 +1,7 @@
-//! What is fed to the detector, and what is not.
+//! What is taken in, and what contradicts itself.
 
 use super::*;
+use crate::model::Count;
 
 fn counted() -> Counted {
     Counted::new("bad / total".to_owned(), (0.02, false), Timestamp::UNIX_EPOCH)

@@ -52,6 +52,19 @@ impl Recent {
         lately.fold((0.0, 0.0), |(n, k), (_, all, bad)| (n + all, k + bad))
     }
 
+    /// The last `least` events and bad events, in whole rounds; `None`: so many are not remembered.
+    pub fn last(&self, least: f64) -> Option<(f64, f64)> {
+        let (mut n, mut k) = (0.0, 0.0);
+        for (_, all, bad) in self.0.iter().rev() {
+            n += all;
+            k += bad;
+            if n >= least {
+                return Some((n, k));
+            }
+        }
+        None
+    }
+
     /// Events and bad events since the share rose above `limit`: of all spans up to now the one of
     /// which it is the most unlikely that the limit holds (the largest likelihood ratio, as where
     /// a change is looked for in a series; Page, Biometrika 1954). `None`: none is above.
