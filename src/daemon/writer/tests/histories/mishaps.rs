@@ -266,12 +266,12 @@ impl World {
                 let regions = region.iter().map(|&region| region.to_owned()).collect();
                 let options = ShipOptions { strategy, regions, ..ShipOptions::default() };
                 if let Ok(release) = self.sim.ship(&app, &image(&app, tag), options) {
-                    self.courses[of].truth.released.insert(release.version, self.t);
+                    self.released(of, release.version);
                 }
             }
             Mishap::Secrets => {
                 if let Ok(release) = self.sim.ship_secrets(&app, ShipOptions::default()) {
-                    self.courses[of].truth.released.insert(release.version, self.t);
+                    self.released(of, release.version);
                 }
             }
             Mishap::Scale { region } => {
@@ -358,6 +358,20 @@ impl World {
             | Mishap::Scale { .. }
             | Mishap::ByHand
             | Mishap::Clone => {}
+        }
+    }
+
+    /// Notes a release of somebody. Whoever is deployed in an outage is no witness of it any more.
+    fn released(&mut self, of: usize, version: u64) {
+        let was_steady = self.courses[of].truth.released.insert(version, self.t).is_none()
+            && self.courses[of].truth.released.len() == 1;
+        for (other, course) in self.courses.iter_mut().enumerate() {
+            if let Some((_, witnesses)) = &mut course.truth.outage
+                && was_steady
+                && other != of
+            {
+                *witnesses = witnesses.saturating_sub(1);
+            }
         }
     }
 
