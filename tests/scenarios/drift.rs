@@ -42,6 +42,8 @@ async fn a_rollback_says_what_else_changed_and_that_it_stays() {
     });
     ship_changed(&world, "errors", &options);
     world.until(RollbackCompleted).await;
+    // Messages follow what is recorded.
+    world.run_for(5).await;
     for kind in [RollbackPlanned, RollbackStarted, RollbackCompleted] {
         let told = world.last(kind).await.unwrap();
         assert_eq!(
