@@ -95,3 +95,19 @@ fn what_check_refuses_is_marked_in_an_editor_too() {
         assert!(said.contains(what), "{what} is not in {said:?}");
     }
 }
+
+#[test]
+fn who_reads_only_the_beginning_is_told_nothing() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_waveoff"))
+        .args(["completions", "bash"])
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // As `head` does: more is written than a pipe holds, and nobody is there to read it.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+}
