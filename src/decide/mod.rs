@@ -11,6 +11,7 @@
 
 mod arrivals;
 pub mod command;
+mod compared;
 pub mod distress;
 mod door;
 mod fleet;

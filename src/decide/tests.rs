@@ -306,6 +306,7 @@ mod pauses;
 mod phases;
 mod places;
 mod regions;
+mod relative;
 mod servers;
 mod setups;
 mod sight;

@@ -7,7 +7,7 @@ use super::{
     ids::{MachineId, Region},
     machine::{MachineState, Transition},
     observation::Oddity,
-    policy::Kind,
+    policy::{Kind, Relative},
     probe::ProbeFailure,
 };
 
@@ -148,6 +148,8 @@ pub enum Note {
     NotFed(NotFed),
     /// Counted, and not enough of it to tell.
     Undecided,
+    /// Too little is known of what ran before to compare it with.
+    NothingBefore,
     /// A share: the whole is within the limit, and this region, whose numbers these are, is not.
     InRegion {
         region: Region,
@@ -234,7 +236,8 @@ pub struct Evidence {
     pub raised: Option<Raised>,
 }
 
-/// A limit that was raised, because the app stood above it before.
+/// A limit in force that is not the written one: it was raised, because the app stood above it before,
+/// or it follows from what the known-good release showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Raised {
     /// What it was, and is now.
@@ -243,6 +246,9 @@ pub struct Raised {
     /// What ran then, and with what share.
     pub by: String,
     pub share: f64,
+    /// How it follows from that; `None`: it was raised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative: Option<Relative>,
 }
 
 fn yes() -> bool {

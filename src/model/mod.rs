@@ -40,8 +40,8 @@ pub use observation::{
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
     Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule, Mode, NoData,
-    OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy,
-    Threshold, ThresholdKind, WatchPolicy,
+    OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, Relative, RollbackPolicy,
+    Strategy, Threshold, ThresholdKind, WatchPolicy,
 };
 pub use probe::{ProbeFailure, ProbeMethod, ProbeRequest, Statuses};
 pub use reason::{HoldReason, MirrorTrouble, Obstacle, Reason};

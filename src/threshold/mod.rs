@@ -26,6 +26,7 @@ pub mod probe;
 pub mod promql;
 mod proof;
 pub mod ratio;
+pub mod relative;
 pub mod seen;
 mod series;
 pub mod silent;
@@ -47,8 +48,8 @@ pub use self::{
     watched::Applies,
 };
 use crate::model::{
-    Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, SourceName, Tally,
-    Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
+    Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, Relative,
+    SourceName, Tally, Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
 };
 use detect::ratio::RatioSettings;
 
@@ -211,6 +212,10 @@ pub trait Room {
     }
     /// The share of bad events that it allows, and whether strictly; `None`: it counts no events.
     fn allowed_share(&self) -> Option<(f64, bool)> {
+        None
+    }
+    /// How much worse than the known-good release it may be; `None`: that is not asked.
+    fn relative(&self) -> Option<Relative> {
         None
     }
     /// Labels by which its counts are told apart as well.
