@@ -75,8 +75,8 @@ impl Past {
             let set = self.bases.get(&threshold.name)?.of(release)?;
             let cap = raised.map_or(written, |raised| raised.to);
             let to = relative::limit(relative, set.at_most, cap);
-            let relative = Some(relative);
-            (to < cap).then(|| Raised { from: written, to, by: set.by, share: set.share, relative })
+            let (by, share, relative) = (set.by, set.share, Some(relative));
+            (to < cap).then_some(Raised { from: written, to, by, share, relative })
         });
         compared.or_else(|| raised.cloned())
     }
