@@ -25,7 +25,7 @@ mod phases;
 pub mod rival;
 pub mod rollback;
 mod setup;
-mod sight;
+pub mod sight;
 pub mod state;
 mod suspects;
 pub mod trust;

@@ -314,6 +314,7 @@ mod stage;
 mod steps;
 mod suspects;
 mod trusting;
+mod unknowns;
 mod vouchers;
 mod vouching;
 mod watching;

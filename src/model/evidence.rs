@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::{MachineId, Region},
     machine::{MachineState, Transition},
-    observation::Oddity,
+    observation::{Oddity, SourceName},
     policy::{Kind, Relative},
     probe::ProbeFailure,
 };
@@ -91,6 +91,85 @@ pub enum NotFed {
     NoSeries,
     /// The machines have no metrics page.
     NoPage,
+}
+
+/// Why nothing is known of what a threshold looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The platform cannot be read.
+    PlatformDown,
+    /// What it is read from tells nothing at all.
+    MonitorDown {
+        source: SourceName,
+    },
+    /// It can say nothing about this app.
+    NotFed(NotFed),
+    /// Its selector matches no series of any machine.
+    NoSeries,
+    /// No bucket of its histogram ends at the limit or above it.
+    NoBucket,
+    /// No series has a label that it asks for.
+    NoLabel {
+        label: String,
+    },
+    /// A metrics server does not take its expression.
+    Refused,
+    /// Its numbers contradict themselves.
+    Contradiction,
+    /// Its series are there, and not one event was counted since the release came.
+    NeverExercised,
+    /// Events were counted until then, and no more.
+    NoTraffic {
+        since: Timestamp,
+    },
+    /// A gauge or an expression without a value, since then or from the beginning.
+    NoValue {
+        since: Option<Timestamp>,
+    },
+    /// No machine of the release is started.
+    NothingStarted,
+    NoChecks,
+    NoFreshResult,
+}
+
+impl Unknown {
+    /// The word for it in JSON and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::PlatformDown => "platform_down",
+            Self::MonitorDown { .. } => "monitor_down",
+            Self::NotFed(_) => "does_not_apply",
+            Self::NoSeries => "no_series",
+            Self::NoBucket => "no_bucket",
+            Self::NoLabel { .. } => "no_label",
+            Self::Refused => "query_refused",
+            Self::Contradiction => "contradiction",
+            Self::NeverExercised => "never_exercised",
+            Self::NoTraffic { .. } => "no_traffic",
+            Self::NoValue { .. } => "no_value",
+            Self::NothingStarted => "nothing_started",
+            Self::NoChecks => "no_checks",
+            Self::NoFreshResult => "no_fresh_result",
+        }
+    }
+
+    /// All of these words.
+    pub const WORDS: [&'static str; 14] = [
+        "platform_down",
+        "monitor_down",
+        "does_not_apply",
+        "no_series",
+        "no_bucket",
+        "no_label",
+        "query_refused",
+        "contradiction",
+        "never_exercised",
+        "no_traffic",
+        "no_value",
+        "nothing_started",
+        "no_checks",
+        "no_fresh_result",
+    ];
 }
 
 /// One machine that counts against the release, and why.

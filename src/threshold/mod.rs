@@ -32,6 +32,7 @@ mod series;
 pub mod silent;
 pub mod speak;
 mod state;
+pub mod unknown;
 pub mod watched;
 
 use std::collections::BTreeSet;

@@ -151,6 +151,17 @@ fn odd(oddity: &Oddity) -> String {
             "no series has the label `{label}` of `by`; they have {}",
             if seen.is_empty() { "no labels".to_owned() } else { seen.join(", ") }
         ),
+        Oddity::NoBucket { bound_s, last_s } => {
+            let last = last_s.map_or_else(
+                || "none ends anywhere".to_owned(),
+                |last| format!("the last ends at {}", seconds(last)),
+            );
+            format!(
+                "no bucket ends at {} or above ({last}): what is slower cannot be told apart; write max = \
+                 the end of a bucket",
+                seconds(*bound_s)
+            )
+        }
         Oddity::Refused { detail } => detail.clone(),
         Oddity::NoLabel { label, seen } if seen.is_empty() => {
             format!("no series of the bad events has the label `{label}`; they have no labels")
