@@ -279,6 +279,7 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod arrivals;
+mod audit;
 mod beginning;
 mod by_hand;
 mod capacity;

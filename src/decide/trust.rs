@@ -104,7 +104,9 @@ fn obstacle(policy: &Policy, watch: &Watch, round: &Round<'_>, now: Timestamp) -
     if started().next().is_none() {
         return Some(Obstacle::NothingUp);
     }
-    if let Some(unread) = unread(&watch.fed_groups, started(), round) {
+    if decides(policy, &SourceName::Pages)
+        && let Some(unread) = unread(&watch.fed_groups, started(), round)
+    {
         return Some(unread);
     }
     if let Some(source) = silent(policy, round) {
@@ -177,8 +179,7 @@ fn silent<'a>(policy: &Policy, round: &'a Round<'_>) -> Option<&'a SourceName> {
 fn decides(policy: &Policy, source: &SourceName) -> bool {
     let needed =
         |one: &Threshold| one.on_breach == OnBreach::Rollback && one.no_data != NoData::Ignore;
-    *source == SourceName::Pages
-        || policy.thresholds.iter().any(|one| one.source() == Some(source) && needed(one))
+    policy.thresholds.iter().any(|one| one.source() == Some(source) && needed(one))
 }
 
 /// Whether the requests say that the release is well: they came to the end of the bake, in several

@@ -242,6 +242,14 @@ pub trait Room {
     fn must_last(&self) -> Option<(&'static str, std::time::Duration)> {
         None
     }
+    /// Whether a round has anything of what it looks at on the platform's list of machines.
+    fn sees(&self, _round: &Round<'_>) -> bool {
+        false
+    }
+    /// For how long a machine that starts says nothing.
+    fn starts_for(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
     /// The same as it would be read from elsewhere, with a limit so many times as high; `None`: it is
     /// read from nothing that keeps its past.
     fn elsewhere(&self, _origin: &Origin, _times: f64) -> Option<ThresholdKind> {
@@ -346,6 +354,9 @@ pub fn absorb(threshold: &Threshold, state: &mut ThresholdState, round: &Round<'
     let want = room.want();
     state.sight.look(&threshold.name, &want, round);
     state.notice(&threshold.name, want, round);
+    if room.sees(round) {
+        state.data_at = Some(round.now);
+    }
     room.absorb(&threshold.name, &mut state.own, round)
 }
 
@@ -404,9 +415,15 @@ fn without_data(
     let stale_after = signed(case.policy.watch.scrape_every * STALE_AFTER_SCRAPES);
     let every = threshold.room().origin().map(|origin| origin.every);
     let stale_after = stale_after.max(signed(every.unwrap_or_default() * STALE_AFTER_SCRAPES));
-    // What was counted stays counted; what is shown as it is now has to be of now.
+    // What was counted stays counted, unless its absence is to count; what is shown as it is now has to
+    // be of now.
+    let of_now = threshold.room().allowed_share().is_none() || threshold.no_data == NoData::Breach;
+    let stale_after = match threshold.room().allowed_share() {
+        Some(_) => stale_after.max(NO_DATA_BREACH_AFTER),
+        None => stale_after,
+    };
     let stale = every.is_some()
-        && threshold.room().allowed_share().is_none()
+        && of_now
         && evidence.verdict == Verdict::Pass
         && state.data_at.is_none_or(|at| since(at) > stale_after);
     if stale {
@@ -426,7 +443,10 @@ fn without_data(
         NoData::Hold => {}
         NoData::Ignore => evidence.verdict = Verdict::Pass,
         NoData::Breach => {
-            if since(state.data_at.unwrap_or(case.since)) >= NO_DATA_BREACH_AFTER {
+            // What may not be judged yet is not missing.
+            let first = case.policy.watch.warm_up.max(threshold.room().starts_for());
+            let from = state.data_at.unwrap_or(case.since).max(later(case.since, first));
+            if since(from) >= NO_DATA_BREACH_AFTER {
                 evidence.verdict = Verdict::Breach;
                 let seconds = whole_seconds(NO_DATA_BREACH_AFTER);
                 evidence.note = Some(Note::NoDataIsBreach { seconds });
