@@ -80,9 +80,7 @@ async fn ask(
     if !status.is_success() {
         match serde_json::from_str::<ErrorView>(&body) {
             Ok(refusal) if conflict => {
-                return Err(
-                    Refused { text: super::status::clean_lines(&refusal.error), body }.into()
-                );
+                return Err(Refused { text: super::text::clean_lines(&refusal.error), body }.into());
             }
             Ok(refusal) => bail!("{}", super::text::clean(&refusal.error)),
             Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?"),

@@ -148,6 +148,8 @@ pub enum Note {
     NotFed(NotFed),
     /// Counted, and not enough of it to tell.
     Undecided,
+    /// The same where `no_data = "ignore"`: nothing has to be told.
+    UndecidedIgnored,
     /// A share: the whole is within the limit, and this region, whose numbers these are, is not.
     InRegion {
         region: Region,

@@ -418,7 +418,13 @@ fn without_data(
     }
     match threshold.no_data {
         NoData::Hold => {}
-        NoData::Ignore => evidence.verdict = Verdict::Pass,
+        NoData::Ignore => {
+            evidence.verdict = Verdict::Pass;
+            // It passes, and not for what was counted.
+            if evidence.note == Some(Note::Undecided) {
+                evidence.note = Some(Note::UndecidedIgnored);
+            }
+        }
         NoData::Breach => {
             if since(state.data_at.unwrap_or(case.since)) >= NO_DATA_BREACH_AFTER {
                 evidence.verdict = Verdict::Breach;
