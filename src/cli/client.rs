@@ -105,7 +105,7 @@ async fn ask(
                 return Err(Refused { text: super::text::clean_lines(&refusal.error), body }.into());
             }
             // Of a configuration each problem has a line.
-            Ok(refusal) => bail!("{}", super::status::clean_lines(&refusal.error)),
+            Ok(refusal) => bail!("{}", super::text::clean_lines(&refusal.error)),
             Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?"),
         }
     }
