@@ -16,6 +16,7 @@ mod follow;
 pub mod history;
 mod hold;
 mod in_force;
+mod init;
 mod live;
 mod receiver;
 mod releases;
@@ -65,6 +66,11 @@ enum Command {
         #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "WAVEOFF_LOG_FORMAT")]
         log_format: LogFormat,
     },
+    /// Write a first configuration, with limits that fit what the apps were like in the last 14 days.
+    ///
+    /// Asks the platform, with `FLY_API_TOKEN`, which organization and which apps there are, and its managed
+    /// Prometheus what was counted of them. Nothing is written over, and nothing is rolled back by what it writes.
+    Init(init::Init),
     /// Validate the configuration. Exit code 2 when it is wrong.
     ///
     /// With --live it is also looked whether what it names is there: the token's rights, each policy's
@@ -263,6 +269,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
     let mut out = std::io::stdout();
     match command {
         Command::Run { config, log_format } => run::run(&config, log_format).await,
+        Command::Init(init) => init::run(init, Clock::system().now(), &mut out).await,
         Command::Check { config, live: true, app, json } => {
             live::run(&config, app.as_deref(), json, &mut out).await
         }

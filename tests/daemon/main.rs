@@ -22,6 +22,7 @@ mod description;
 mod endings;
 mod heartbeat;
 mod hook;
+mod init;
 mod input;
 mod live;
 mod monitoring;
