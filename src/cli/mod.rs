@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod configuration;
 mod demo;
+mod doctor;
 #[cfg(test)]
 mod documented;
 mod explain;
@@ -92,6 +93,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the platform itself what nobody has written down about it, on an app that is made for it and
+    /// removed: leases, updates, waiting, events, the change feed, rate limits, the release ledger.
+    ///
+    /// Takes two minutes, one small machine, and `FLY_API_TOKEN`. Each answer stands beside what the daemon
+    /// assumes; no names and no secrets are in it. Exit code 1: something is not as the daemon needs it.
+    Doctor(doctor::Doctor),
     /// Show every watched app: phase, known-good release, evidence so far.
     Status {
         /// Where the daemon's API is.
@@ -276,6 +283,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         Command::Check { config, live: false, app: _, json } => {
             Ok(check::run(&config, json, &mut out))
         }
+        Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
         Command::Status { url, json } => status::run(&url, json, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, app.as_deref(), limit, json, &mut out).await

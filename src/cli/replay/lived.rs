@@ -117,6 +117,7 @@ impl App {
             vouched: None,
             mirror: None,
             setup: None,
+            revoked: None,
         }];
         self.state.phase = Phase::Steady;
     }
