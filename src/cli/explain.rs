@@ -60,6 +60,13 @@ fn page(view: &ExplainView) -> String {
     let control = view.known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
     for threshold in &view.thresholds {
         let _ = writeln!(text, "\n{}: {}", threshold.evidence.verdict.as_str(), threshold.text);
+        if let Some(missing) = threshold.missing {
+            let _ = writeln!(
+                text,
+                "  some {} requests are missing until they say that it is well",
+                whole(missing)
+            );
+        }
         text.push_str(&blocks(threshold, &control));
         text.push_str(&regions(&threshold.regions));
         text.push_str(&series(&threshold.series));
@@ -256,6 +263,7 @@ mod tests {
         let mut threshold = ThresholdView::new(&evidence, "v41", &evidence.last_blocks);
         let lately = Tally { n: 60.0, k: 30.0 };
         let all = Tally { n: 130.0, k: 35.0 };
+        threshold.missing = Some(220.0);
         threshold.regions = vec![RegionCounts::new(&"iad".into(), all, Some(lately))];
         let view = ExplainView {
             app: "api".into(),
@@ -285,6 +293,7 @@ mod tests {
         2026-03-01 12:00:16  v42 degrades
 
         breach: 5xx 10.0 % (41 of 410 requests), limit 2 %, odds 2000:1; v41 at the same time 0.4 % (5 of 1250)
+          some 220 requests are missing until they say that it is well
           BLOCK     REQUESTS  BAD  SHARE   LN E   ODDS    1:1                        1000:1         v41 MEANWHILE
           12:00:05  130       3    2.3 %   -0.40  -                                       │         1 of 250 (0.4 %)
           12:00:10  140       18   12.9 %  3.20   25:1    ██████████████                  │         1 of 250 (0.4 %)

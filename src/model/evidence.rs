@@ -200,6 +200,22 @@ pub struct Alone {
     /// Equals that were clearly well then, and what all others counted.
     pub beside: f64,
     pub rest: Tally,
+    /// By what it fails.
+    #[serde(default)]
+    pub ailment: Ailment,
+}
+
+/// By what a machine fails alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ailment {
+    /// What it counts.
+    #[default]
+    Counts,
+    /// Its checks, or it does not come up.
+    Checks(Trouble),
+    /// Its process ends.
+    Exits(Exits),
 }
 
 /// Why a threshold has no verdict, or what tripped it.

@@ -44,7 +44,7 @@ pub use self::{
     onset::{Onset, is_bad},
     proof::Proof,
     seen::{MachineSeen, started},
-    speak::{limit, note, phrase, remark, value},
+    speak::{ailment, limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
     watched::Applies,
 };
