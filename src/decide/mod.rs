@@ -12,6 +12,7 @@
 mod arrivals;
 pub mod changes;
 pub mod command;
+mod compared;
 pub mod distress;
 mod door;
 mod fleet;
@@ -26,7 +27,7 @@ mod phases;
 pub mod rival;
 pub mod rollback;
 mod setup;
-mod sight;
+pub mod sight;
 pub mod silence;
 pub mod state;
 mod suspects;

@@ -187,6 +187,9 @@ pub struct AppView {
     pub hold: Option<String>,
     /// What cannot be seen, while that is so.
     pub blind: Option<String>,
+    /// What is not known of what its thresholds look at, and why.
+    #[serde(default)]
+    pub unknown: Vec<UnknownView>,
     /// Machines whose metrics could not be read in the last round, and why.
     #[serde(default)]
     pub unread: BTreeMap<MachineId, String>,
@@ -195,6 +198,16 @@ pub struct AppView {
     pub regions: Vec<RegionReport>,
     /// When the phase ends by itself: bake over, countdown over, confirmation due.
     pub next_deadline: Option<Timestamp>,
+}
+
+/// A threshold that has nothing to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownView {
+    pub threshold: String,
+    /// One word for it: `monitor_down`, `no_traffic`, `never_exercised`, `no_series`, `no_bucket`, …
+    pub why: String,
+    /// The same for people, with what helps.
+    pub text: String,
 }
 
 /// A release that a person pinned.

@@ -8,6 +8,7 @@ fn ratio(max: f64) -> ThresholdKind {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -19,6 +20,7 @@ fn latency(bound_s: f64, quantile: f64) -> Latency {
         histogram: Selector::metric("took"),
         quantile,
         bound_s,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -104,6 +106,26 @@ fn too_little_is_undecided() {
         assert!(told.second < 30);
     }
     assert_eq!((told.judged().verdict, told.judged().note), (Verdict::Pass, None));
+}
+
+/// A bake may be over before there are three blocks: it passes then, and says why.
+#[test]
+fn too_little_passes_where_no_data_is_ignored_and_says_that_it_need_not_tell() {
+    let mut told = told();
+    told.policy.thresholds[0].no_data = NoData::Ignore;
+    told.look();
+    told.serves("m1", 1.0, 0.0);
+    let mut seen = 0;
+    while told.judged().blocks < 3 {
+        let evidence = told.look();
+        if evidence.blocks < 3 && evidence.total > 0.0 {
+            seen += 1;
+            assert_eq!(evidence.verdict, Verdict::Pass);
+            assert_eq!(evidence.note, Some(Note::UndecidedIgnored));
+        }
+    }
+    assert!(seen > 0);
+    assert_eq!(told.judged().note, None);
 }
 
 /// Above the limit, and the odds rise: no proof, and no health.
@@ -252,6 +274,7 @@ fn another_limit_or_question_begins_anew() {
         bad: Selector::metric("worse"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -369,9 +392,17 @@ fn the_first_block_begins_with_the_process_and_of_what_ran_before_us_with_the_lo
 fn requests_are_called_so_and_other_events_are_not() {
     let unit = |bad: &str, total: &str| {
         let (bad, total) = (Selector::metric(bad), Selector::metric(total));
-        Ratio { bad, total, max: 0.02, strict: false, by: Vec::new(), from: Origin::PAGES }
-            .terms()
-            .1
+        Ratio {
+            bad,
+            total,
+            max: 0.02,
+            relative: None,
+            strict: false,
+            by: Vec::new(),
+            from: Origin::PAGES,
+        }
+        .terms()
+        .1
     };
     assert_eq!(unit("bad", "requests"), Unit::Requests);
     assert_eq!(unit("http_errors", "all"), Unit::Requests);
