@@ -262,6 +262,11 @@ pub enum Note {
         due: Tally,
         beside: Tally,
     },
+    /// It answers nothing for so long; the longest that it was silent in the last days before.
+    Quiet {
+        seconds: u64,
+        longest: u64,
+    },
     /// A gauge: above its bound for this long, on so many machines.
     Above {
         machines: u32,

@@ -114,6 +114,12 @@ pub fn remark(note: &Note, source: &str) -> String {
             whole(due.n),
             whole(beside.k)
         ),
+        Note::Quiet { seconds, longest } => format!(
+            "nothing was answered for {}; before, it never was silent for longer than {}: either it hangs, or \
+             nobody asks any more",
+            duration(*seconds as f64),
+            duration(*longest as f64)
+        ),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }
