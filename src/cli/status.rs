@@ -7,11 +7,13 @@ use std::{fmt::Write as _, io::Write};
 use jiff::Timestamp;
 
 use super::{
+    board::live,
     client,
-    text::{clean_lines, duration, seconds_between, table},
+    terminal::{Look, Tone, toned},
+    text::{clean_lines, duration, paragraph, seconds_between, table_in},
 };
 use crate::{
-    model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, event::ReleaseInfo},
+    model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, Verdict, event::ReleaseInfo},
     numbers::{odds, plain, share},
     threshold,
     web::view::{AppView, EvidenceView, OrgView, Phase, Protection, ProtectionLevel},
@@ -31,22 +33,22 @@ pub async fn run(url: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<i
     if json {
         writeln!(out, "{}", body.trim_end())?;
     } else {
-        out.write_all(page(&client::parse(url, &body)?).as_bytes())?;
+        out.write_all(page(&client::parse(url, &body)?, Look::of_stdout()).as_bytes())?;
     }
     Ok(0)
 }
 
 /// The whole page.
-fn page(status: &OrgView) -> String {
+fn page(status: &OrgView, look: Look) -> String {
     let mut text = headline(status);
     for app in &status.apps {
         text.push('\n');
-        text.push_str(&section(app, status.at));
+        text.push_str(&section(app, status.at, look.width));
     }
     if status.apps.is_empty() {
         text.push_str("\nNo app has had a round yet, or no policy names one.\n");
     }
-    clean_lines(&text)
+    look.paint(&clean_lines(&text))
 }
 
 fn headline(status: &OrgView) -> String {
@@ -126,9 +128,9 @@ fn said_by(signed: &Signed) -> String {
     format!("by {}{why}", signed.by)
 }
 
-fn section(app: &AppView, now: Timestamp) -> String {
+fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     let mut facts = vec![
-        app.phase.words().to_owned(),
+        toned(live::tone(app), app.phase.words()),
         format!("for {}", duration(seconds_between(app.since, now))),
     ];
     if let Some(deadline) = app.next_deadline.filter(|deadline| *deadline > now) {
@@ -140,7 +142,8 @@ fn section(app: &AppView, now: Timestamp) -> String {
         Mode::Rollback => "rolls back".to_owned(),
     });
     facts.push(format!("policy {}", app.policy));
-    let mut text = format!("{}  {}\n", app.app, facts.join(" · "));
+    let name = toned(Tone::Strong, app.app.as_str());
+    let mut text = paragraph(&format!("{name}  {}", facts.join(" · ")), 0, width);
 
     let mut releases = Vec::new();
     if let Some(release) = &app.release {
@@ -188,20 +191,22 @@ fn section(app: &AppView, now: Timestamp) -> String {
     if let Some(more) = app.unread.len().checked_sub(UNREAD_SHOWN).filter(|more| *more > 0) {
         releases.push(vec!["unread".to_owned(), format!("metrics of {more} more machines")]);
     }
-    text.push_str(&labelled(&releases));
-    text.push_str(&table(&app.evidence.iter().map(evidence_row).collect::<Vec<_>>(), 4));
-    text.push_str(&table(&app.regions.iter().map(region_row).collect::<Vec<_>>(), 4));
+    text.push_str(&labelled(&releases, width));
+    let evidence: Vec<_> = app.evidence.iter().map(evidence_row).collect();
+    text.push_str(&table_in(&evidence, 4, width));
+    let regions: Vec<_> = app.regions.iter().map(region_row).collect();
+    text.push_str(&table_in(&regions, 4, width));
     text
 }
 
 /// Label and text; texts are long, so only the labels are aligned.
-fn labelled(rows: &[Vec<String>]) -> String {
+fn labelled(rows: &[Vec<String>], width: Option<usize>) -> String {
     let rows: Vec<_> = rows
         .iter()
         .filter_map(|row| row.split_first())
         .map(|(label, rest)| vec![label.clone(), rest.join("  ")])
         .collect();
-    table(&rows, 2)
+    table_in(&rows, 2, width)
 }
 
 /// What the app's release is in this phase.
@@ -255,7 +260,12 @@ pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
         }
         (None, _) => String::new(),
     };
-    let mut verdict = evidence.verdict.as_str().to_owned();
+    let tone = match evidence.verdict {
+        Verdict::Breach => Tone::Bad,
+        Verdict::Inconclusive => Tone::Warn,
+        Verdict::Pass => Tone::Good,
+    };
+    let mut verdict = toned(tone, evidence.verdict.as_str());
     if !evidence.may_roll_back {
         verdict.push_str(" (alert only)");
     }
@@ -292,7 +302,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion, Verdict},
+        model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion},
         web::view::{Counts, FeedView, QuarantinedView, UnknownView},
     };
 
@@ -423,7 +433,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_rollback_under_way_is_shown_with_its_reasons() {
-        let text = page(&organization(vec![rolling_back()]));
+        let text = page(&organization(vec![rolling_back()]), Look::plain(None));
         let expected = "\
 acme · waveoff 0.1.0 · up 2 h 5 min · 1 app watched · feed read 2 s ago
 
@@ -445,6 +455,22 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
     }
 
     #[test]
+    fn in_eighty_columns_what_is_long_is_broken_between_words() {
+        let text = page(&organization(vec![rolling_back()]), Look::plain(Some(80)));
+        assert!(text.lines().skip(2).all(|line| line.chars().count() <= 80), "{text}");
+        let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(joined.contains("a redeploy is watched without a warm-up"), "{text}");
+    }
+
+    #[test]
+    fn a_breach_is_red_where_colours_are_wanted() {
+        let look = Look { width: None, colours: true };
+        let text = page(&organization(vec![rolling_back()]), look);
+        assert!(text.contains("\u{1b}[1;31mbreach\u{1b}[0m"), "{text:?}");
+        assert!(!text.contains("\u{1b}[31m42"), "what an app wrote: {text:?}");
+    }
+
+    #[test]
     fn an_app_that_is_still_learning_has_no_known_good_release() {
         let app = AppView {
             phase: Phase::Learning,
@@ -460,7 +486,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
             next_deadline: None,
             ..rolling_back()
         };
-        let text = page(&organization(vec![app]));
+        let text = page(&organization(vec![app]), Look::plain(None));
         assert!(text.contains("api  learning · for 48 s · observes only · policy web\n"), "{text}");
         assert!(text.contains("  known good   none yet\n"), "{text}");
         assert!(text.contains("  held         nothing is trusted yet\n"), "{text}");
@@ -472,7 +498,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
         status.ready = false;
         status.waiting_for = vec!["the organization's apps: not allowed".to_owned()];
         status.feed = FeedView::default();
-        let text = page(&status);
+        let text = page(&status, Look::plain(None));
         assert!(text.contains("feed not read yet · not ready\n"), "{text}");
         assert!(text.contains("waits for the organization's apps: not allowed\n"), "{text}");
         assert!(text.contains("No app has had a round yet"), "{text}");

@@ -57,7 +57,8 @@ fn urgency(app: &AppView) -> u8 {
     }
 }
 
-fn tone(app: &AppView) -> Tone {
+/// The tone of an app's phase.
+pub(in crate::cli) fn tone(app: &AppView) -> Tone {
     match app.phase {
         Phase::Steady | Phase::RolledBack => Tone::Good,
         Phase::RollingBack | Phase::CountingDown | Phase::AwaitingApproval => Tone::Bad,
