@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod configuration;
 mod demo;
+mod doctor;
 #[cfg(test)]
 mod documented;
 mod explain;
@@ -28,12 +29,13 @@ mod sim;
 pub mod status;
 mod terminal;
 mod text;
+mod variables;
 mod watch;
 mod webhook;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{ports::Clock, sim::serve::Options, web::operator::TOKEN_VARIABLE};
 
@@ -97,6 +99,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the platform itself what nobody has written down about it, on an app that is made for it and
+    /// removed: leases, updates, waiting, events, the change feed, rate limits, the release ledger.
+    ///
+    /// Takes two minutes, one small machine, and `FLY_API_TOKEN`. Each answer stands beside what the daemon
+    /// assumes; no names and no secrets are in it. Exit code 1: something is not as the daemon needs it.
+    Doctor(doctor::Doctor),
     /// Show every watched app: phase, known-good release, evidence so far.
     ///
     /// With --watch a board is drawn anew in its place until Ctrl-C: machines, evidence on its way to the
@@ -256,7 +264,11 @@ pub(crate) enum LogFormat {
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = variables::named(Arguments::command()).get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
             Ok(runtime) => runtime,
@@ -281,6 +293,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         }
         Command::Status { url, watch: true, json: _ } => watch::run(&url, &mut out).await,
         Command::Status { url, watch: false, json } => status::run(&url, json, &mut out).await,
+        Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, app.as_deref(), limit, json, &mut out).await
         }

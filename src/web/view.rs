@@ -24,6 +24,8 @@ pub enum Phase {
     Learning,
     /// Every machine runs the trusted release.
     Steady,
+    /// The trusted release degrades, and is not being undone.
+    Degraded,
     /// A new release is being rolled out.
     Deploying,
     /// The new release runs everywhere and is still watched.
@@ -41,9 +43,10 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Learning,
         Self::Steady,
+        Self::Degraded,
         Self::Deploying,
         Self::Baking,
         Self::CountingDown,
@@ -59,6 +62,7 @@ impl Phase {
         match self {
             Self::Learning => "learning",
             Self::Steady => "steady",
+            Self::Degraded => "degraded after it was trusted",
             Self::Deploying => "deploying",
             Self::Baking => "baking",
             Self::CountingDown => "counting down to a rollback",
@@ -75,6 +79,7 @@ impl Phase {
         match self {
             Self::Learning => "learning",
             Self::Steady => "steady",
+            Self::Degraded => "degraded",
             Self::Deploying => "deploying",
             Self::Baking => "baking",
             Self::CountingDown => "counting_down",

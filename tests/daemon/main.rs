@@ -19,6 +19,7 @@
 mod browser;
 mod copying;
 mod description;
+mod doctor;
 mod endings;
 mod heartbeat;
 mod hook;
