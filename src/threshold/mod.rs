@@ -459,13 +459,7 @@ fn without_data(
     }
     match threshold.no_data {
         NoData::Hold => {}
-        NoData::Ignore => {
-            evidence.verdict = Verdict::Pass;
-            // It passes, and not for what was counted.
-            if evidence.note == Some(Note::Undecided) {
-                evidence.note = Some(Note::UndecidedIgnored);
-            }
-        }
+        NoData::Ignore => evidence.let_pass(),
         // A night without requests is no degradation.
         NoData::Breach if case.span == Span::Month => {}
         NoData::Breach => {

@@ -32,6 +32,7 @@ pub(in crate::cli) fn is_drawn(app: &AppView, now: Timestamp) -> bool {
         Phase::Steady => false,
         Phase::RolledBack => seconds_between(app.since, now) < OVER_SHOWN_S,
         Phase::Learning
+        | Phase::Degraded
         | Phase::Deploying
         | Phase::Baking
         | Phase::CountingDown
@@ -48,7 +49,7 @@ fn urgency(app: &AppView) -> u8 {
     match app.phase {
         Phase::RollingBack | Phase::Confirming => 0,
         Phase::CountingDown | Phase::AwaitingApproval => 1,
-        Phase::Held => 2,
+        Phase::Held | Phase::Degraded => 2,
         Phase::Deploying | Phase::Baking | Phase::Learning if breaches => 2,
         Phase::Deploying | Phase::Baking => 3,
         Phase::RolledBack => 4,
@@ -61,7 +62,9 @@ fn urgency(app: &AppView) -> u8 {
 pub(in crate::cli) fn tone(app: &AppView) -> Tone {
     match app.phase {
         Phase::Steady | Phase::RolledBack => Tone::Good,
-        Phase::RollingBack | Phase::CountingDown | Phase::AwaitingApproval => Tone::Bad,
+        Phase::Degraded | Phase::RollingBack | Phase::CountingDown | Phase::AwaitingApproval => {
+            Tone::Bad
+        }
         Phase::Held => Tone::Warn,
         Phase::Learning | Phase::Deploying | Phase::Baking | Phase::Confirming => Tone::Busy,
     }
@@ -188,7 +191,10 @@ fn releases(app: &AppView) -> String {
 }
 
 fn is_counting(phase: Phase) -> bool {
-    matches!(phase, Phase::Learning | Phase::Deploying | Phase::Baking | Phase::CountingDown)
+    matches!(
+        phase,
+        Phase::Learning | Phase::Degraded | Phase::Deploying | Phase::Baking | Phase::CountingDown
+    )
 }
 
 fn regions(app: &AppView, more: Option<&ExplainView>) -> Vec<Region> {
