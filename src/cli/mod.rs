@@ -291,9 +291,9 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         Command::Check { config, live: false, app: _, json } => {
             Ok(check::run(&config, json, &mut out))
         }
+        Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
         Command::Status { url, watch: true, json: _ } => watch::run(&url, &mut out).await,
         Command::Status { url, watch: false, json } => status::run(&url, json, &mut out).await,
-        Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, app.as_deref(), limit, json, &mut out).await
         }
