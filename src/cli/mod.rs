@@ -86,6 +86,9 @@ enum Command {
         json: bool,
     },
     /// Show every watched app: phase, known-good release, evidence so far.
+    ///
+    /// Where the daemon has a token for reading: `WAVEOFF_READ_TOKEN` or `WAVEOFF_OPERATOR_TOKEN`, with
+    /// the value that it has. The same is true of `history`, `releases` and `explain`.
     Status {
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]

@@ -47,7 +47,7 @@ pub use opening::{Audience, await_journal, tell_opened};
 pub use orders::Orders;
 
 use crate::{
-    config::{Config, Secret},
+    config::Config,
     ports::{Clock, Notifier, Platform, Registry},
     sources::Source,
     store::Journal,
@@ -103,8 +103,8 @@ pub struct Settings {
     pub listener: Option<TcpListener>,
     /// How often the change feed is read.
     pub feed_every: Duration,
-    /// What an operator has to show to give orders; `None`: no orders are taken.
-    pub operator_token: Option<Secret>,
+    /// What people have to show to read and to give orders.
+    pub tokens: web::Tokens,
     /// The way of orders to the apps' tasks.
     pub orders: Arc<Orders>,
 }
@@ -131,7 +131,7 @@ pub async fn run(
     let house = House { ports: &ports, config: &config, mail: &mail, stopped: &stopped };
     house.serve_receivers(&mut tasks);
     if let Some(listener) = settings.listener {
-        house.serve_api(&mut tasks, listener, &settings.orders, settings.operator_token);
+        house.serve_api(&mut tasks, listener, &settings.orders, settings.tokens);
     }
     house.watch_config(&mut tasks, settings.source, publish, installation.clone());
     house.keep_history(&mut tasks);
@@ -210,7 +210,7 @@ impl House<'_> {
         tasks: &mut Tasks,
         listener: TcpListener,
         orders: &Arc<Orders>,
-        operator_token: Option<Secret>,
+        tokens: web::Tokens,
     ) {
         let (receivers, policies) = (self.config.clone(), self.config.clone());
         let state = ApiState {
@@ -229,7 +229,7 @@ impl House<'_> {
                 config: self.config.clone(),
                 mail: self.mail.clone(),
             }),
-            operator_token,
+            tokens,
         };
         let (ends, live) = (self.ends(), state.live.clone());
         let ends = async move {

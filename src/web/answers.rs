@@ -26,9 +26,10 @@ const AT_ONCE_MAX: usize = 64;
 /// Longest answer that is tagged: of longer ones the sum would cost more than it saves.
 const TAGGED_MAX: u64 = 256 << 10;
 /// What every answer about health has to get through, whatever else is asked.
-const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
+pub(super) const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
 
 /// A refusal: a status and why.
+#[derive(Debug)]
 pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Refusal {

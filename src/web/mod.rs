@@ -4,10 +4,13 @@
 //! requests read them without waiting for a round. History comes from the journal. Operators
 //! give their orders over HTTP as well, with a token.
 
+pub mod acts;
 mod answers;
 mod api;
 mod board;
+mod description;
 pub mod explain;
+mod gate;
 mod metrics;
 pub mod operator;
 mod page;
@@ -32,12 +35,13 @@ use tokio::{net::TcpListener, sync::Notify};
 
 pub use api::out_of_order;
 pub use board::{Board, CallOutcome, Readiness, RollbackOutcome};
+pub use gate::{READ_VARIABLE, TOKEN_VARIABLE, Tokens};
 pub use operator::{Desk, OrderError};
 pub use page::Live;
 pub use view::{AppView, Phase};
 
 use crate::{
-    config::{PolicyFile, Secret},
+    config::PolicyFile,
     model::{AppName, Event},
     ports::Clock,
     store::Journal,
@@ -65,8 +69,8 @@ pub struct ApiState {
     pub live: Live,
     /// Carries out what operators order, and knows an app's releases.
     pub desk: Arc<dyn Desk>,
-    /// What an operator has to show; `None`: no orders are taken.
-    pub operator_token: Option<Secret>,
+    /// What people have to show.
+    pub tokens: Tokens,
 }
 
 /// All routes: the status page, `/healthz`, `/readyz`, `/metrics` and `/api/v1/…`.

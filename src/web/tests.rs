@@ -1,6 +1,7 @@
 //! The API as a client sees it: real requests to a served board.
 
 mod description;
+mod reading;
 mod receivers;
 
 use std::{collections::BTreeMap, sync::Mutex};
@@ -232,6 +233,12 @@ struct Served {
 
 impl Served {
     async fn with(history: Option<Vec<HistoryEntry>>) -> Self {
+        Self::guarded(history, None).await
+    }
+
+    /// The same, where reading takes this token.
+    async fn guarded(history: Option<Vec<HistoryEntry>>, reader: Option<&str>) -> Self {
+        let reader = reader.map(Secret::new);
         let board = Board::new("acme", noon());
         let state = ApiState {
             board: board.clone(),
@@ -242,7 +249,7 @@ impl Served {
             policies: Arc::new(|_| None),
             live: Live::default(),
             desk: Arc::new(Clerk),
-            operator_token: Some(Secret::new("a-token-of-the-operator")),
+            tokens: Tokens { operator: Some(Secret::new("a-token-of-the-operator")), reader },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

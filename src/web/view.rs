@@ -7,6 +7,7 @@ use super::receivers::ReceiverView;
 pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     model::{
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// Where an app is in the life of a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Nothing is trusted yet.
@@ -88,14 +89,15 @@ impl Phase {
 }
 
 /// Bad events and all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Counts {
     pub bad: f64,
     pub total: f64,
 }
 
 /// One threshold's numbers. Numbers that are not finite are `null`: JSON has no others.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Evidence)]
 pub struct EvidenceView {
     pub threshold: String,
     pub kind: Kind,
@@ -148,7 +150,8 @@ impl From<&Evidence> for EvidenceView {
 }
 
 /// One watched app, as of its last round.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = App)]
 pub struct AppView {
     pub app: AppName,
     /// Name of the policy that watches it.
@@ -193,7 +196,8 @@ pub struct AppView {
 }
 
 /// A release that a person pinned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Pinned)]
 pub struct PinnedView {
     pub digest: Digest,
     pub version: Option<ReleaseVersion>,
@@ -201,7 +205,7 @@ pub struct PinnedView {
 }
 
 /// How a trusted image and the mirror stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MirrorState {
     /// The mirror has it.
@@ -228,7 +232,8 @@ impl MirrorState {
 }
 
 /// A trusted image's copy in the mirror.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = MirrorCopy)]
 pub struct MirrorView {
     pub release: ReleaseInfo,
     /// Where the copy is, or will be.
@@ -248,7 +253,8 @@ pub struct MirrorView {
 }
 
 /// An image that was rolled back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Quarantined)]
 pub struct QuarantinedView {
     pub digest: Digest,
     /// The release under which it was.
@@ -259,7 +265,7 @@ pub struct QuarantinedView {
 }
 
 /// How well the app is protected against a bad release.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProtectionLevel {
     /// Nothing would be undone.
@@ -272,7 +278,7 @@ pub enum ProtectionLevel {
 }
 
 /// What a bad release would be undone with, or why it would not be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Protection {
     pub level: ProtectionLevel,
     /// What would be gone back to.
@@ -282,7 +288,8 @@ pub struct Protection {
 }
 
 /// The change feed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Feed)]
 pub struct FeedView {
     /// When it was last read in full; `null` before the first time.
     pub read_at: Option<Timestamp>,
@@ -292,8 +299,9 @@ pub struct FeedView {
     pub error_regions: Vec<Region>,
 }
 
-/// `GET /api/v1/status`: the organization and every watched app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The organization and every watched app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Status)]
 pub struct OrgView {
     pub organization: String,
     /// Version of the daemon.
@@ -319,8 +327,17 @@ pub struct OrgView {
     pub next_after: Option<AppName>,
 }
 
+/// A cause as facts: its `kind`, and the numbers that belong to it.
+#[derive(ToSchema)]
+pub struct Facts {
+    /// Which cause it is.
+    #[expect(dead_code, reason = "it is described by this, and made by the cause itself")]
+    kind: String,
+}
+
 /// One remembered event.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventView {
     /// Position in the journal: what `before` refers to.
     pub sequence: i64,
@@ -333,6 +350,7 @@ pub struct EventView {
     pub text: String,
     pub reason: Option<String>,
     /// The reason as a fact, with its numbers.
+    #[schema(value_type = Option<Facts>)]
     pub cause: Option<Reason>,
     pub mode: Option<Mode>,
     pub release: Option<ReleaseInfo>,
@@ -365,8 +383,9 @@ impl EventView {
     }
 }
 
-/// `GET /api/v1/apps/{app}/history`: the newest event first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Events of an app, the newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = History)]
 pub struct HistoryView {
     pub app: AppName,
     pub events: Vec<EventView>,
@@ -374,18 +393,22 @@ pub struct HistoryView {
     pub next_before: Option<i64>,
 }
 
-/// What every refusal looks like: a problem of RFC 9457.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A refusal: a problem of RFC 9457.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct ProblemView {
+    /// Always `about:blank`: the status says which kind of problem it is.
     #[serde(rename = "type")]
     pub kind: String,
     pub title: String,
     pub status: u16,
+    /// What is wrong, for people.
     pub detail: String,
     /// The same as `detail`.
     pub error: String,
-    /// Of an order that something stands against: what, as facts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Of an order that something stands against: what, as facts; else `null`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub refusal: Option<serde_json::Value>,
 }
 

@@ -17,7 +17,7 @@ use waveoff::{
     ports::Clock,
     store::{Commit, Journal, MemoryJournal},
     web::{
-        self, ApiState, AppView, Board, Desk, Live, OrderError, Phase,
+        self, ApiState, AppView, Board, Desk, Live, OrderError, Phase, Tokens,
         explain::{Explained, MachineView, RegionCounts, ThresholdView},
         operator::Answer,
         view::{
@@ -90,6 +90,12 @@ pub struct Stage {
 
 impl Stage {
     pub async fn set() -> Self {
+        Self::guarded(None).await
+    }
+
+    /// The same, where reading takes this token.
+    pub async fn guarded(reader: Option<&str>) -> Self {
+        let tokens = Tokens { operator: Some(Secret::new(TOKEN)), reader: reader.map(Secret::new) };
         let board = Board::new("acme", now());
         let (journal, clerk): (_, Arc<Clerk>) = (Arc::new(MemoryJournal::new()), Arc::default());
         let live = Live::default();
@@ -102,7 +108,7 @@ impl Stage {
             policies: Arc::new(|_| None),
             live: live.clone(),
             desk: clerk.clone(),
-            operator_token: Some(Secret::new(TOKEN)),
+            tokens,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -22,7 +22,7 @@ use waveoff::{
     sim::{Fleet, Sim, ports::SimPlatform},
     sources::{pages::Scraper, probes::Prober, servers::Servers},
     store::{Journal, SqliteJournal},
-    web::{AppView, Board},
+    web::{AppView, Board, Tokens},
 };
 
 use crate::mortal::{Fate, MortalJournal, MortalPlatform};
@@ -184,7 +184,7 @@ impl World {
             }),
             listener: None,
             feed_every: Duration::from_secs(2),
-            operator_token: None,
+            tokens: Tokens::default(),
             orders: self.orders.clone(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
