@@ -17,6 +17,7 @@ use super::{
     *,
 };
 use crate::{
+    config::Secret,
     model::{Act, AppName, EventKind, Evidence, Kind, Mode, Order, Signed, Unit, Verdict},
     ports::PlatformError,
     store::{
@@ -225,7 +226,6 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
     }
 }
 
-/// A served API; it ends with the test's runtime.
 struct Served {
     board: Board,
     address: String,
@@ -236,7 +236,6 @@ impl Served {
         Self::guarded(history, None).await
     }
 
-    /// The same, where reading takes this token.
     async fn guarded(history: Option<Vec<HistoryEntry>>, reader: Option<&str>) -> Self {
         let reader = reader.map(Secret::new);
         let board = Board::new("acme", noon());

@@ -18,7 +18,7 @@ use waveoff::{
     daemon::{self, ConfigSource, Orders, Ports, Settings},
     model::{Act, AppName, Event, EventKind, Order, RegionStage, Reply, Signed},
     notify::{signing, text},
-    ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
+    ports::{Answered, Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry, Verb},
     sim::{Fleet, Sim, ports::SimPlatform},
     sources::{pages::Scraper, probes::Prober, servers::Servers},
     store::{Journal, SqliteJournal},
@@ -44,6 +44,10 @@ pub struct Inbox {
 
 #[async_trait]
 impl Notifier for Inbox {
+    async fn ask(&self, _: Verb, _: &Delivery) -> Result<Answered, String> {
+        unreachable!("no receiver here answers with more than a status")
+    }
+
     async fn send(&self, delivery: &Delivery) -> DeliveryOutcome {
         if *self.refusing.lock().unwrap() {
             return DeliveryOutcome::Retry { reason: "503".to_owned(), after: None };

@@ -91,21 +91,35 @@ pub(super) static RECEIVER: Table = Table {
         },
         Key {
             name: "format",
-            takes: Takes::Words(&["standard", "slack", "discord", "pagerduty"]),
+            takes: Takes::Words(&["standard", "slack", "discord", "teams", "pagerduty", "grafana"]),
             unsaid: Required,
-            doc: r#"`"standard"` ([signed JSON](webhooks.md)), `"slack"`, `"discord"` or `"pagerduty"`"#,
+            doc: r#"`"standard"` ([signed JSON](webhooks.md)), `"slack"`, `"discord"`, `"teams"`, `"pagerduty"` or `"grafana"`"#,
         },
         Key {
             name: "url_env",
             takes: Takes::Text,
             unsaid: Is("this or `url`"),
-            doc: "the variable that holds the URL; one of Slack or Discord is a secret and must be given so. PagerDuty needs none, but `https://events.eu.pagerduty.com/v2/enqueue` in Europe",
+            doc: "the variable that holds the URL; an incoming webhook's of Slack, Discord or Teams is a secret and must be given so. PagerDuty needs none, but `https://events.eu.pagerduty.com/v2/enqueue` in Europe; a Slack bot needs none",
         },
         Key {
             name: "url",
             takes: Takes::Text,
             unsaid: Is("this or `url_env`"),
-            doc: "the URL itself, `https://` or `http://`",
+            doc: "the URL itself, `https://` or `http://`; Grafana's address",
+        },
+        Key {
+            name: "token_env",
+            takes: Takes::Text,
+            unsaid: Is(
+                "required for `grafana`; `slack` with it is [a bot](webhooks.md#one-message-of-a-rollback)",
+            ),
+            doc: "the variable that holds a token: a Slack bot's (`xoxb-…`), or of a service account of Grafana",
+        },
+        Key {
+            name: "channel",
+            takes: Takes::Text,
+            unsaid: Is("required for a Slack bot"),
+            doc: "the channel that a Slack bot writes into: its id (`C0123456789`), or its name",
         },
         Key {
             name: "secrets_env",
