@@ -16,7 +16,7 @@ use utoipa::{
     },
 };
 
-use super::{acts, api, view::ProblemView};
+use super::{acts, api, configuration, view::ProblemView};
 use crate::model::AppName;
 
 #[derive(OpenApi)]
@@ -29,7 +29,8 @@ use crate::model::AppName;
     ),
     paths(
         api::status, api::app, api::history, api::releases, api::explanation, api::deliveries,
-        api::hold, api::unhold, api::resend, api::test_receiver,
+        api::whole_history, configuration::read, configuration::versions, configuration::push,
+        configuration::reset, api::hold, api::unhold, api::resend, api::test_receiver,
         acts::rollback, acts::approve, acts::veto, acts::resume, acts::pin, acts::unpin,
         acts::quarantine, acts::unquarantine, acts::trust,
     ),
@@ -56,7 +57,7 @@ fn written(guarded: bool) -> String {
 /// Reading takes one of the tokens.
 fn guard(api: &mut openapi::OpenApi) {
     for item in api.paths.paths.values_mut() {
-        if let Some(read) = &mut item.get {
+        if let Some(read) = item.get.as_mut().filter(|read| read.security.is_none()) {
             let with = ["reader", "operator"];
             read.security = Some(with.map(|who| SecurityRequirement::new(who, [""; 0])).to_vec());
             refuses(read, OF_READERS.iter());
@@ -91,7 +92,7 @@ const OF_ORDERS: [(&str, &str); 5] = [
     ("401", "Without the operator's token, or with a wrong one."),
     ("403", "The daemon takes no orders."),
     ("409", "Something stands against it; `refusal` says what, as facts."),
-    ("413", "The body is longer than 64 KiB."),
+    ("413", "The body is longer than 64 KiB, or than a configuration may be."),
     ("415", "The body is not JSON."),
 ];
 
@@ -104,8 +105,11 @@ impl Modify for Everywhere {
                 finish(read, is_about_app);
                 is_tagged(read);
                 refuses(read, OF_ALL.iter().chain(OF_NAMED.iter().filter(|_| is_named)));
+                // Not everything that is read is for those who may read.
+                let is_for_operators = read.security.is_some();
+                refuses(read, OF_ORDERS.iter().take(2).filter(|_| is_for_operators));
             }
-            for order in [&mut item.post, &mut item.delete].into_iter().flatten() {
+            for order in [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten() {
                 finish(order, is_about_app);
                 order.security = Some(vec![SecurityRequirement::new("operator", [""; 0])]);
                 refuses(order, OF_ALL.iter().chain(&OF_NAMED).chain(&OF_ORDERS));
@@ -158,7 +162,9 @@ fn refuses<'a>(operation: &mut Operation, with: impl Iterator<Item = &'a (&'a st
         let mut refusal = Response::new(*why);
         let problem = Content::new(Some(Ref::from_schema_name("Problem")));
         refusal.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
-        operation.responses.responses.insert((*status).to_owned(), RefOr::T(refusal));
+        // What a handler says itself, it knows better.
+        let responses = &mut operation.responses.responses;
+        responses.entry((*status).to_owned()).or_insert(RefOr::T(refusal));
     }
 }
 

@@ -8,6 +8,7 @@ pub mod acts;
 mod answers;
 mod api;
 mod board;
+pub mod configuration;
 mod description;
 pub mod explain;
 mod gate;
@@ -69,6 +70,8 @@ pub struct ApiState {
     pub live: Live,
     /// Carries out what operators order, and knows an app's releases.
     pub desk: Arc<dyn Desk>,
+    /// Who has the configuration, and takes another one.
+    pub configuration: Arc<dyn configuration::ConfigDesk>,
     /// What people have to show.
     pub tokens: Tokens,
 }

@@ -9,7 +9,6 @@ use std::{collections::BTreeMap, sync::Mutex};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::{
     operator::Answer,
@@ -248,6 +247,7 @@ impl Served {
             policies: Arc::new(|_| None),
             live: Live::default(),
             desk: Arc::new(Clerk),
+            configuration: Arc::new(configuration::NoFiles),
             tokens: Tokens { operator: Some(Secret::new("a-token-of-the-operator")), reader },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -432,7 +432,7 @@ async fn own_metrics_are_read_back_by_a_prometheus_parser() {
 #[tokio::test]
 async fn told_to_stop_it_stops_serving() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(serve(listener, Router::new(), async {
         let _ = stopped.await;
     }));

@@ -109,6 +109,7 @@ impl Stage {
             live: live.clone(),
             desk: clerk.clone(),
             tokens,
+            configuration: Arc::new(web::configuration::NoFiles),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
