@@ -80,7 +80,8 @@ fn read(table: &Reader<'_>, name: Option<String>, context: &mut Context<'_>) -> 
             entry.choice(&words, &[])
         });
     let talk = talk::read(table, format, context);
-    let url = url(table, format, talk.channel.is_some(), context);
+    let has_bot = talk.takes_token && format == Some(Format::Slack);
+    let url = url(table, format, has_bot, context);
     let routing_key = table.get("routing_key_env");
     if let Some(entry) =
         routing_key.as_ref().filter(|_| format.is_some_and(|format| format != Format::PagerDuty))

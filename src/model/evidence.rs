@@ -236,7 +236,7 @@ pub struct Evidence {
 }
 
 /// A limit that was raised, because the app stood above it before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Raised {
     /// What it was, and is now.
     pub from: f64,

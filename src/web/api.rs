@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 
 use super::{
     ApiState, acts,
-    answers::{BODY_MAX, Places, Refusal, in_places, tagged},
+    answers::{BODY_MAX, Places, Refusal, in_places, is_known, tagged},
     configuration,
     explain::{self, ExplainView, Unexplained},
     gate::reading,
@@ -188,14 +188,31 @@ pub(super) struct StatusQuery {
     responses((status = 200, description = "The organization and its apps.", body = OrgView)))]
 pub(super) async fn status(
     State(state): State<ApiState>,
+    headers: HeaderMap,
     query: Result<Query<StatusQuery>, QueryRejection>,
-) -> Result<Json<OrgView>, Refusal> {
+) -> Result<Response, Refusal> {
     let Query(query) = query?;
     let most = query.limit.map(|limit| limit.clamp(1, APPS_MAX));
     let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-    let mut view = state.board.page(state.clock.now(), query.after.as_deref(), most);
-    view.receivers = receivers(&state).await;
-    Ok(Json(view))
+    let mut listing = state.board.listing(state.clock.now(), query.after.as_deref(), most);
+    listing.head.receivers = receivers(&state).await;
+    let tag = listing.tag();
+    if is_known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, weak(&tag)).into_response());
+    }
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((json, weak(&tag), listing.json()).into_response())
+}
+
+/// A tag of what says the same, if not in the same bytes.
+fn weak(tag: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(tag) = HeaderValue::try_from(format!("W/{tag}")) {
+        headers.insert(header::ETAG, tag);
+    }
+    // It may be kept, and has to be asked about each time.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers
 }
 
 /// How the receivers are; without what waits when the journal does not say it in time.

@@ -148,7 +148,7 @@ fn is_tagged(read: &mut Operation) {
     add(read, known.build());
     let responses = &mut read.responses.responses;
     if let Some(RefOr::T(answer)) = responses.get_mut("200") {
-        let why = "Changes with the answer. Answers of more than 256 KiB have none.";
+        let why = "Changes with what the answer says. Answers of more than 256 KiB have none, but for the status.";
         let tag: Header =
             HeaderBuilder::new().schema(Some(a_text())).description(Some(why)).build();
         answer.headers.insert("ETag".to_owned(), RefOr::T(tag));

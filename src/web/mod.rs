@@ -12,6 +12,7 @@ pub mod configuration;
 mod description;
 pub mod explain;
 mod gate;
+mod listing;
 mod metrics;
 pub mod operator;
 mod page;

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 use crate::{
     model::{
         AppName, Digest, Event, EventKind, Evidence, ImageRef, Kind, MachineId, Mode, OperatorHold,
-        Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict, event::ReleaseInfo,
+        Raised, Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict,
+        event::ReleaseInfo,
     },
     threshold,
 };
@@ -117,6 +118,9 @@ pub struct EvidenceView {
     pub lately: Option<Counts>,
     /// The same on the machines that still run the known-good release.
     pub control: Option<Counts>,
+    /// What the limit was raised from, because the app stood above it before; `null`: it was not.
+    #[serde(default)]
+    pub raised: Option<Raised>,
     pub note: Option<String>,
     /// `false`: a breach is told and nothing else.
     pub may_roll_back: bool,
@@ -143,6 +147,9 @@ impl From<&Evidence> for EvidenceView {
             ln_odds_needed: evidence.ln_odds_needed.and_then(finite),
             lately: evidence.lately.map(|lately| counts(lately.k, lately.n)),
             control: evidence.control.map(|(bad, total)| counts(bad, total)),
+            raised: evidence.raised.clone().filter(|raised| {
+                [raised.from, raised.to, raised.share].into_iter().all(f64::is_finite)
+            }),
             note: threshold::note(evidence),
             may_roll_back: evidence.may_roll_back,
         }

@@ -19,6 +19,7 @@
 mod browser;
 mod copying;
 mod description;
+mod documented_api;
 mod endings;
 mod heartbeat;
 mod hook;

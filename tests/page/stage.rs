@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use waveoff::{
     config::Secret,
     model::{
-        Act, AppName, Block, Event, EventKind, Evidence, Kind, MachineReport, Mode, Order,
+        Act, AppName, Block, Event, EventKind, Evidence, Kind, MachineReport, Mode, Order, Raised,
         RegionReport, RegionStage, ReleaseVersion, Signed, Tally, Unit, Verdict,
         event::ReleaseInfo,
     },
@@ -18,7 +18,7 @@ use waveoff::{
     store::{Commit, Journal, MemoryJournal},
     web::{
         self, ApiState, AppView, Board, Desk, Live, OrderError, Phase, Tokens,
-        explain::{Explained, MachineView, RegionCounts, ThresholdView},
+        explain::{Explained, MachineView, NeighbourView, RegionCounts, ThresholdView},
         operator::Answer,
         view::{
             EvidenceView, Protection, ProtectionLevel, ReleaseStanding, ReleaseView, ReleasesView,
@@ -52,7 +52,10 @@ impl Desk for Clerk {
                 let to = wish.to.as_deref().unwrap_or("-");
                 format!("rollback {app} to {to}, dry run {}", wish.dry_run)
             }
-            Act::Pin { release } => format!("pin {app} {release}"),
+            act @ (Act::Pin { release }
+            | Act::Quarantine { release }
+            | Act::Unquarantine { release }
+            | Act::Trust { release }) => format!("{} {app} {release}", act.word()),
             act => format!("{} {app}", act.word()),
         };
         self.0.lock().unwrap().push(format!("{what} by {}: {}", signed.by, signed.reason));
@@ -279,6 +282,8 @@ pub fn rolling_back(app: &str) -> AppView {
 /// What is held of the bad release of [`rolling_back`].
 pub fn explained() -> Explained {
     let mut errors = ThresholdView::new(&evidence("5xx", Verdict::Breach), "v41", &blocks());
+    errors.evidence.raised =
+        Some(Raised { from: 0.005, to: 0.02, by: "v40".to_owned(), share: 0.0092 });
     errors.regions = ["iad", "lhr", "syd"]
         .map(|region| {
             let lately = Tally { n: 200.0, k: 31.0 };
@@ -326,7 +331,14 @@ pub fn explained() -> Explained {
             ThresholdView::new(&slow, "v41", &quiet),
             ThresholdView::new(&memory, "v41", &[]),
         ],
-        neighbours: Vec::new(),
+        neighbours: [("api", None, false), ("blog", Some(ago(240)), false), ("new", None, true)]
+            .map(|(app, degraded_since, deployed)| NeighbourView {
+                app: app.into(),
+                degraded_since,
+                deployed,
+                regions: vec!["iad".into(), "lhr".into()],
+            })
+            .into(),
         machines: vec![machine("148e21ea7d1100", "iad"), machine("148e21ea7d1200", "lhr")],
     }
 }
