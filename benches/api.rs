@@ -129,6 +129,7 @@ fn view(number: usize, phase: Phase) -> AppView {
         operator_hold: None,
         hold: None,
         blind: None,
+        unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
         evidence: thresholds
             .map(|threshold| EvidenceView::from(&evidence(threshold, Verdict::Pass)))

@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod configuration;
 mod demo;
+mod doctor;
 #[cfg(test)]
 mod documented;
 mod explain;
@@ -16,6 +17,7 @@ mod follow;
 pub mod history;
 mod hold;
 mod in_force;
+mod init;
 mod live;
 mod receiver;
 mod releases;
@@ -65,6 +67,11 @@ enum Command {
         #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "WAVEOFF_LOG_FORMAT")]
         log_format: LogFormat,
     },
+    /// Write a first configuration, with limits that fit what the apps were like in the last 14 days.
+    ///
+    /// Asks the platform, with `FLY_API_TOKEN`, which organization and which apps there are, and its managed
+    /// Prometheus what was counted of them. Nothing is written over, and nothing is rolled back by what it writes.
+    Init(init::Init),
     /// Validate the configuration. Exit code 2 when it is wrong.
     ///
     /// With --live it is also looked whether what it names is there: the token's rights, each policy's
@@ -86,6 +93,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the platform itself what nobody has written down about it, on an app that is made for it and
+    /// removed: leases, updates, waiting, events, the change feed, rate limits, the release ledger.
+    ///
+    /// Takes two minutes, one small machine, and `FLY_API_TOKEN`. Each answer stands beside what the daemon
+    /// assumes; no names and no secrets are in it. Exit code 1: something is not as the daemon needs it.
+    Doctor(doctor::Doctor),
     /// Show every watched app: phase, known-good release, evidence so far.
     ///
     /// Where the daemon has a token for reading: `WAVEOFF_READ_TOKEN` or `WAVEOFF_OPERATOR_TOKEN`, with
@@ -266,12 +279,14 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
     let mut out = std::io::stdout();
     match command {
         Command::Run { config, log_format } => run::run(&config, log_format).await,
+        Command::Init(init) => init::run(init, Clock::system().now(), &mut out).await,
         Command::Check { config, live: true, app, json } => {
             live::run(&config, app.as_deref(), json, &mut out).await
         }
         Command::Check { config, live: false, app: _, json } => {
             Ok(check::run(&config, json, &mut out))
         }
+        Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
         Command::Status { url, json } => status::run(&url, json, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, app.as_deref(), limit, json, &mut out).await

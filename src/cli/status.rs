@@ -178,6 +178,10 @@ fn section(app: &AppView, now: Timestamp) -> String {
     if let Some(blind) = &app.blind {
         releases.push(vec!["blind".to_owned(), blind.clone()]);
     }
+    for unknown in &app.unknown {
+        let text = format!("{}: {}", unknown.threshold, unknown.text);
+        releases.push(vec!["unknown".to_owned(), text]);
+    }
     for (machine, reason) in app.unread.iter().take(UNREAD_SHOWN) {
         releases.push(vec!["unread".to_owned(), format!("metrics of {machine}: {reason}")]);
     }
@@ -299,7 +303,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion, Verdict},
-        web::view::{Counts, FeedView, QuarantinedView},
+        web::view::{Counts, FeedView, QuarantinedView, UnknownView},
     };
 
     fn at(seconds: i64) -> Timestamp {
@@ -330,6 +334,7 @@ mod tests {
             ln_odds: None,
             ln_odds_needed: None,
             control: None,
+            raised: None,
             note: None,
             may_roll_back: true,
         }
@@ -389,6 +394,11 @@ mod tests {
             operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),
+            unknown: vec![UnknownView {
+                threshold: "p95".to_owned(),
+                why: "never_exercised".to_owned(),
+                text: "never exercised: nothing was counted since the release came".to_owned(),
+            }],
             unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
             evidence: vec![errors, evidence("checks", Kind::Checks, Unit::Machines), silent],
             regions: vec![
@@ -434,6 +444,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
   protected   by v41 (deploy-41), which is trusted
   undone      v40  winter  dddddddddddd  a redeploy is watched without a warm-up
   blind       metrics of 2 machines
+  unknown     p95: never exercised: nothing was counted since the release came
   unread      metrics of m4: it is an HTML page
     5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5000:1 needed  breach
     checks  25.0 %   limit 30 %  1 of 4                                                      pass
@@ -451,6 +462,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
             mode: Mode::Observe,
             known_good: None,
             blind: None,
+            unknown: Vec::new(),
             unread: BTreeMap::new(),
             operator_hold: None,
             hold: Some("nothing is trusted yet".to_owned()),

@@ -64,7 +64,7 @@ pub(super) fn go_on_with(cx: &mut Context<'_>, mut watch: Box<Watch>) {
 
 impl Vigil {
     /// What is kept of what runs.
-    pub(super) fn watch(&self) -> Option<&Watch> {
+    pub fn watch(&self) -> Option<&Watch> {
         self.watch.as_deref()
     }
 

@@ -11,6 +11,7 @@
 
 mod arrivals;
 pub mod command;
+mod compared;
 pub mod distress;
 mod door;
 mod fleet;
@@ -24,7 +25,7 @@ mod phases;
 pub mod rival;
 pub mod rollback;
 mod setup;
-mod sight;
+pub mod sight;
 pub mod state;
 mod suspects;
 pub mod trust;

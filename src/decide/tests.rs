@@ -279,6 +279,7 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod arrivals;
+mod audit;
 mod beginning;
 mod by_hand;
 mod capacity;
@@ -306,6 +307,7 @@ mod pauses;
 mod phases;
 mod places;
 mod regions;
+mod relative;
 mod servers;
 mod setups;
 mod sight;
@@ -313,6 +315,7 @@ mod stage;
 mod steps;
 mod suspects;
 mod trusting;
+mod unknowns;
 mod vouchers;
 mod vouching;
 mod watching;

@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, distress, floor, images, later, setup, signed,
+    Context, Round, distress, floor, images, later, setup, sight, signed,
     state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
 };
 use crate::model::{
     EventKind, Machine, MachineSample, MachineState, NoData, Obstacle, OnBreach, Policy,
-    ProcessGroup, Reason, Region, SourceName, Threshold, Verdict,
+    ProcessGroup, Reason, Region, SourceName, Threshold, Unknown, Verdict,
 };
 use crate::threshold::{Applies, Proof};
 
@@ -104,7 +104,9 @@ fn obstacle(policy: &Policy, watch: &Watch, round: &Round<'_>, now: Timestamp) -
     if started().next().is_none() {
         return Some(Obstacle::NothingUp);
     }
-    if let Some(unread) = unread(&watch.fed_groups, started(), round) {
+    if decides(policy, &SourceName::Pages)
+        && let Some(unread) = unread(&watch.fed_groups, started(), round)
+    {
         return Some(unread);
     }
     if let Some(source) = silent(policy, round) {
@@ -177,8 +179,7 @@ fn silent<'a>(policy: &Policy, round: &'a Round<'_>) -> Option<&'a SourceName> {
 fn decides(policy: &Policy, source: &SourceName) -> bool {
     let needed =
         |one: &Threshold| one.on_breach == OnBreach::Rollback && one.no_data != NoData::Ignore;
-    *source == SourceName::Pages
-        || policy.thresholds.iter().any(|one| one.source() == Some(source) && needed(one))
+    policy.thresholds.iter().any(|one| one.source() == Some(source) && needed(one))
 }
 
 /// Whether the requests say that the release is well: they came to the end of the bake, in several
@@ -205,8 +206,27 @@ fn proofs<'a>(cx: &'a Context<'_>, watch: &'a Watch) -> impl Iterator<Item = (&'
     needed.filter_map(|one| Some((one.name.as_str(), watch.thresholds.get(&one.name)?.proof()?)))
 }
 
+/// A threshold of which nothing is counted, and for how many seconds if anything was before.
+fn without_requests(cx: &Context<'_>, watch: &Watch, name: &str) -> Option<(String, Option<u64>)> {
+    let unknown = sight::unknown(cx.policy, &cx.memory, watch, cx.now);
+    let (name, unknown) = unknown.into_iter().find(|(one, _)| one == name)?;
+    match unknown {
+        Unknown::NeverExercised => Some((name, None)),
+        Unknown::NoTraffic { since } => {
+            Some((name, u64::try_from(cx.now.duration_since(since).as_secs()).ok()))
+        }
+        _ => None,
+    }
+}
+
 /// Why a release is only baked.
 fn why_only_baked(cx: &Context<'_>, watch: &Watch) -> Reason {
+    let mut needed = proofs(cx, watch);
+    if let Some((threshold, seconds)) =
+        needed.find_map(|(name, _)| without_requests(cx, watch, name))
+    {
+        return Reason::NoRequests { threshold, seconds };
+    }
     let missing = proofs(cx, watch).filter_map(|(name, proof)| Some((name, proof.missing?)));
     let most = missing.filter(|(_, missing)| *missing > 0.0).max_by(|a, b| a.1.total_cmp(&b.1));
     match most {

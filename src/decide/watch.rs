@@ -110,6 +110,7 @@ pub(super) fn absorb(
         .map(|source| hear(policy, watch, machines, known_good, (observation, source), now))
         .collect();
     let mut took = threshold::Took::default();
+    let digest = watch.revision.digest.clone();
     watch.thresholds.retain(|name, _| policy.thresholds.iter().any(|one| one.name == *name));
     for one in &policy.thresholds {
         let source = one.source().unwrap_or(&SourceName::Pages);
@@ -120,7 +121,8 @@ pub(super) fn absorb(
         let round = Round { policy, now, learning: watch.learning, on, control };
         let fresh = || ThresholdState::begin(one, watch.since);
         let state = watch.thresholds.entry(one.name.clone()).or_insert_with(fresh);
-        state.raise(past.raised.get(&one.name), one.room().allowed_share(), now);
+        let in_force = past.in_force(one, &digest);
+        state.raise(in_force.as_ref(), one.room().allowed_share(), now);
         state.remember_series(past.series.get(&one.name));
         let took_in = threshold::absorb(one, state, &round);
         took.events |= took_in.events;

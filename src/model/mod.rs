@@ -24,7 +24,8 @@ pub mod setup;
 
 pub use event::{Event, EventKind, Severity};
 pub use evidence::{
-    Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Verdict,
+    Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Unknown,
+    Verdict,
 };
 pub use freeze::{Calendar, Freeze};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
@@ -40,8 +41,8 @@ pub use observation::{
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
     Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule, Mode, NoData,
-    OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy,
-    Threshold, ThresholdKind, WatchPolicy,
+    OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, Relative, RollbackPolicy,
+    Strategy, Threshold, ThresholdKind, WatchPolicy,
 };
 pub use probe::{ProbeFailure, ProbeMethod, ProbeRequest, Statuses};
 pub use reason::{HoldReason, MirrorTrouble, Obstacle, Reason};

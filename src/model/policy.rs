@@ -81,12 +81,21 @@ pub enum ThresholdKind {
     Crashes(Crashes),
 }
 
+/// How much worse than the known-good release may be: so many times its share, and so much more.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Relative {
+    pub times: f64,
+    pub plus: f64,
+}
+
 /// Share of bad events among all, from two counters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratio {
     pub bad: Selector,
     pub total: Selector,
+    /// One half where only `relative` is written.
     pub max: f64,
+    pub relative: Option<Relative>,
     pub strict: bool,
     /// Labels by which series are judged one by one as well.
     pub by: Vec<String>,
@@ -100,6 +109,7 @@ pub struct Latency {
     pub histogram: Selector,
     pub quantile: f64,
     pub bound_s: f64,
+    pub relative: Option<Relative>,
     pub strict: bool,
     /// Labels by which series are judged one by one as well.
     pub by: Vec<String>,

@@ -96,6 +96,11 @@ pub enum Reason {
         threshold: String,
         missing: f64,
     },
+    /// Seen healthy for its bake, and nothing was counted since it came, or for so many seconds.
+    NoRequests {
+        threshold: String,
+        seconds: Option<u64>,
+    },
     /// Nothing of the app is baked or trusted yet: there is nothing to go back to.
     NothingProtects {
         obstacle: Obstacle,
@@ -272,6 +277,10 @@ pub enum Reason {
         threshold: String,
         source: String,
         note: Note,
+    },
+    /// What a threshold reads can be judged again.
+    Judgeable {
+        threshold: String,
     },
     /// The selectors of a threshold match no series on any machine of the release.
     Unmatched {

@@ -12,7 +12,7 @@ mod report;
 pub use commands::{commands, message};
 pub use name::unresolved;
 pub use order::{effect, refusal};
-pub use reason::{hold, obstacle, reason};
+pub use reason::{hold, obstacle, reason, unknown};
 pub use report::machine;
 
 use super::numbers::{cut, duration};

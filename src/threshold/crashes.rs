@@ -177,6 +177,10 @@ impl Room for Crashes {
         Took::default()
     }
 
+    fn sees(&self, round: &Round<'_>) -> bool {
+        round.on.iter().any(|look| !look.machine.state.is_at_rest())
+    }
+
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
         let Own::Crashes(state) = own else { return };
         let count =

@@ -26,11 +26,13 @@ pub mod probe;
 pub mod promql;
 mod proof;
 pub mod ratio;
+pub mod relative;
 pub mod seen;
 mod series;
 pub mod silent;
 pub mod speak;
 mod state;
+pub mod unknown;
 pub mod watched;
 
 use std::collections::BTreeSet;
@@ -47,8 +49,8 @@ pub use self::{
     watched::Applies,
 };
 use crate::model::{
-    Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, SourceName, Tally,
-    Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
+    Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, Relative,
+    SourceName, Tally, Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
 };
 use detect::ratio::RatioSettings;
 
@@ -213,6 +215,10 @@ pub trait Room {
     fn allowed_share(&self) -> Option<(f64, bool)> {
         None
     }
+    /// How much worse than the known-good release it may be; `None`: that is not asked.
+    fn relative(&self) -> Option<Relative> {
+        None
+    }
     /// Labels by which its counts are told apart as well.
     fn by(&self) -> &[String] {
         &[]
@@ -235,6 +241,14 @@ pub trait Room {
     /// time.
     fn must_last(&self) -> Option<(&'static str, std::time::Duration)> {
         None
+    }
+    /// Whether a round has anything of what it looks at on the platform's list of machines.
+    fn sees(&self, _round: &Round<'_>) -> bool {
+        false
+    }
+    /// For how long a machine that starts says nothing.
+    fn starts_for(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
     }
     /// The same as it would be read from elsewhere, with a limit so many times as high; `None`: it is
     /// read from nothing that keeps its past.
@@ -340,6 +354,9 @@ pub fn absorb(threshold: &Threshold, state: &mut ThresholdState, round: &Round<'
     let want = room.want();
     state.sight.look(&threshold.name, &want, round);
     state.notice(&threshold.name, want, round);
+    if room.sees(round) {
+        state.data_at = Some(round.now);
+    }
     room.absorb(&threshold.name, &mut state.own, round)
 }
 
@@ -398,9 +415,15 @@ fn without_data(
     let stale_after = signed(case.policy.watch.scrape_every * STALE_AFTER_SCRAPES);
     let every = threshold.room().origin().map(|origin| origin.every);
     let stale_after = stale_after.max(signed(every.unwrap_or_default() * STALE_AFTER_SCRAPES));
-    // What was counted stays counted; what is shown as it is now has to be of now.
+    // What was counted stays counted, unless its absence is to count; what is shown as it is now has to
+    // be of now.
+    let of_now = threshold.room().allowed_share().is_none() || threshold.no_data == NoData::Breach;
+    let stale_after = match threshold.room().allowed_share() {
+        Some(_) => stale_after.max(NO_DATA_BREACH_AFTER),
+        None => stale_after,
+    };
     let stale = every.is_some()
-        && threshold.room().allowed_share().is_none()
+        && of_now
         && evidence.verdict == Verdict::Pass
         && state.data_at.is_none_or(|at| since(at) > stale_after);
     if stale {
@@ -420,7 +443,10 @@ fn without_data(
         NoData::Hold => {}
         NoData::Ignore => evidence.verdict = Verdict::Pass,
         NoData::Breach => {
-            if since(state.data_at.unwrap_or(case.since)) >= NO_DATA_BREACH_AFTER {
+            // What may not be judged yet is not missing.
+            let first = case.policy.watch.warm_up.max(threshold.room().starts_for());
+            let from = state.data_at.unwrap_or(case.since).max(later(case.since, first));
+            if since(from) >= NO_DATA_BREACH_AFTER {
                 evidence.verdict = Verdict::Breach;
                 let seconds = whole_seconds(NO_DATA_BREACH_AFTER);
                 evidence.note = Some(Note::NoDataIsBreach { seconds });

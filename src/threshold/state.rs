@@ -26,6 +26,9 @@ pub struct ThresholdState {
     pub unmatched_told: bool,
     /// People know that its numbers cannot be judged.
     pub odd_told: bool,
+    /// People know that it judges again.
+    #[serde(default)]
+    pub end_told: bool,
     /// How much of it was seen, and where.
     pub sight: Sight,
     pub own: Own,
@@ -48,6 +51,7 @@ impl ThresholdState {
             rounds: 0,
             unmatched_told: false,
             odd_told: false,
+            end_told: false,
             sight: Sight::default(),
             own: threshold.room().begin(now),
         }

@@ -215,7 +215,7 @@ pub(super) async fn read(
             Which::Pushed(text.parse().map_err(wrong)?)
         }
     };
-    Ok(Json(state.configuration.read(which).await.map_err(refused)?))
+    Ok(Json(state.configuration.read(which).await.map_err(|error| refused(&error))?))
 }
 
 /// Every configuration that is kept
@@ -223,7 +223,7 @@ pub(super) async fn read(
     responses((status = 200, description = "What is in force, and what was pushed.", body = VersionsView),
         (status = 409, description = "The daemon's configuration comes from no files.", body = ProblemView, content_type = "application/problem+json")))]
 pub(super) async fn versions(State(state): State<ApiState>) -> Result<Json<VersionsView>, Refusal> {
-    Ok(Json(state.configuration.versions().await.map_err(refused)?))
+    Ok(Json(state.configuration.versions().await.map_err(|error| refused(&error))?))
 }
 
 /// Put a configuration in force
@@ -258,7 +258,7 @@ pub(super) async fn push(
             let text = ConfigError::Changed(version).to_string();
             Ok(problem(StatusCode::PRECONDITION_FAILED, text, Some(facts)))
         }
-        Err(error) => Err(refused(error)),
+        Err(error) => Err(refused(&error)),
     }
 }
 
@@ -282,7 +282,7 @@ pub(super) async fn reset(
     state.tokens.admit(&headers)?;
     let Json(request) = request?;
     let by = operator::who(request.by.as_deref());
-    Ok(Json(state.configuration.reset(by).await.map_err(refused)?))
+    Ok(Json(state.configuration.reset(by).await.map_err(|error| refused(&error))?))
 }
 
 /// The fingerprint that `If-Match` names.
@@ -303,8 +303,8 @@ fn expected(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         .ok_or_else(wrong)
 }
 
-fn refused(error: ConfigError) -> Refusal {
-    let status = match &error {
+fn refused(error: &ConfigError) -> Refusal {
+    let status = match error {
         ConfigError::NotKept => StatusCode::CONFLICT,
         ConfigError::Unknown(_) => StatusCode::NOT_FOUND,
         ConfigError::Changed(_) => StatusCode::PRECONDITION_FAILED,

@@ -7,12 +7,15 @@ pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView
 use super::{configuration::VersionView, receivers::ReceiverView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Object, ObjectBuilder, Type},
+};
 
 use crate::{
     model::{
         AppName, Digest, Event, EventKind, Evidence, ImageRef, Kind, MachineId, Mode, OperatorHold,
-        Raised, Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict,
+        Raised, Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Unknown, Verdict,
         event::ReleaseInfo,
     },
     threshold,
@@ -118,9 +121,9 @@ pub struct EvidenceView {
     pub lately: Option<Counts>,
     /// The same on the machines that still run the known-good release.
     pub control: Option<Counts>,
-    /// What the limit was raised from, because the app stood above it before; `null`: it was not.
+    /// Where the limit in force comes from; `null`: it is the one that is written.
     #[serde(default)]
-    pub raised: Option<Raised>,
+    pub raised: Option<RaisedView>,
     pub note: Option<String>,
     /// `false`: a breach is told and nothing else.
     pub may_roll_back: bool,
@@ -147,12 +150,37 @@ impl From<&Evidence> for EvidenceView {
             ln_odds_needed: evidence.ln_odds_needed.and_then(finite),
             lately: evidence.lately.map(|lately| counts(lately.k, lately.n)),
             control: evidence.control.map(|(bad, total)| counts(bad, total)),
-            raised: evidence.raised.clone().filter(|raised| {
-                [raised.from, raised.to, raised.share].into_iter().all(f64::is_finite)
-            }),
+            raised: evidence.raised.as_ref().and_then(RaisedView::of),
             note: threshold::note(evidence),
             may_roll_back: evidence.may_roll_back,
         }
+    }
+}
+
+/// A limit that is not the one that is written: the app stood above that before, or the limit
+/// follows from what the known-good release shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Raised)]
+pub struct RaisedView {
+    /// What is written.
+    pub from: f64,
+    /// What is in force.
+    pub to: f64,
+    /// What ran then.
+    pub by: String,
+    /// And with what share.
+    pub share: f64,
+    /// `true`: it follows from the known-good release; `false`: it was raised.
+    pub relative: bool,
+}
+
+impl RaisedView {
+    /// `None`: with numbers that JSON has not.
+    fn of(raised: &Raised) -> Option<Self> {
+        let Raised { from, to, by, share, relative } = raised;
+        let is_finite = [*from, *to, *share].into_iter().all(f64::is_finite);
+        let (by, relative) = (by.clone(), relative.is_some());
+        is_finite.then_some(Self { from: *from, to: *to, by, share: *share, relative })
     }
 }
 
@@ -192,6 +220,9 @@ pub struct AppView {
     pub hold: Option<String>,
     /// What cannot be seen, while that is so.
     pub blind: Option<String>,
+    /// What is not known of what its thresholds look at, and why.
+    #[serde(default)]
+    pub unknown: Vec<UnknownView>,
     /// Machines whose metrics could not be read in the last round, and why.
     #[serde(default)]
     pub unread: BTreeMap<MachineId, String>,
@@ -200,6 +231,22 @@ pub struct AppView {
     pub regions: Vec<RegionReport>,
     /// When the phase ends by itself: bake over, countdown over, confirmation due.
     pub next_deadline: Option<Timestamp>,
+}
+
+fn unknown_words() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Unknown::WORDS)).build()
+}
+
+/// A threshold that has nothing to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Unknown)]
+pub struct UnknownView {
+    pub threshold: String,
+    /// One word for it: `monitor_down`, `no_traffic`, `never_exercised`, `no_series`, `no_bucket`, …
+    #[schema(schema_with = unknown_words)]
+    pub why: String,
+    /// The same for people, with what helps.
+    pub text: String,
 }
 
 /// A release that a person pinned.

@@ -19,10 +19,12 @@
 mod browser;
 mod copying;
 mod description;
+mod doctor;
 mod documented_api;
 mod endings;
 mod heartbeat;
 mod hook;
+mod init;
 mod input;
 mod live;
 mod monitoring;

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use waveoff::{
     config::Secret,
     model::{
-        Act, AppName, Block, Event, EventKind, Evidence, Kind, MachineReport, Mode, Order, Raised,
+        Act, AppName, Block, Event, EventKind, Evidence, Kind, MachineReport, Mode, Order,
         RegionReport, RegionStage, ReleaseVersion, Signed, Tally, Unit, Verdict,
         event::ReleaseInfo,
     },
@@ -21,7 +21,8 @@ use waveoff::{
         explain::{Explained, MachineView, NeighbourView, RegionCounts, ThresholdView},
         operator::Answer,
         view::{
-            EvidenceView, Protection, ProtectionLevel, ReleaseStanding, ReleaseView, ReleasesView,
+            EvidenceView, Protection, ProtectionLevel, RaisedView, ReleaseStanding, ReleaseView,
+            ReleasesView,
         },
     },
 };
@@ -232,6 +233,7 @@ pub fn steady(app: &str) -> AppView {
         operator_hold: None,
         hold: None,
         blind: None,
+        unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
         evidence: Vec::new(),
         regions: Vec::new(),
@@ -282,8 +284,9 @@ pub fn rolling_back(app: &str) -> AppView {
 /// What is held of the bad release of [`rolling_back`].
 pub fn explained() -> Explained {
     let mut errors = ThresholdView::new(&evidence("5xx", Verdict::Breach), "v41", &blocks());
-    errors.evidence.raised =
-        Some(Raised { from: 0.005, to: 0.02, by: "v40".to_owned(), share: 0.0092 });
+    let floor =
+        RaisedView { from: 0.005, to: 0.02, by: "v40".to_owned(), share: 0.0092, relative: false };
+    errors.evidence.raised = Some(floor);
     errors.regions = ["iad", "lhr", "syd"]
         .map(|region| {
             let lately = Tally { n: 200.0, k: 31.0 };

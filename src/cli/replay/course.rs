@@ -223,6 +223,7 @@ mod tests {
             bad: Selector::metric("bad"),
             total: Selector::metric("requests"),
             max: 0.02,
+            relative: None,
             strict: false,
             by: Vec::new(),
             from: Origin::PAGES,

@@ -8,6 +8,7 @@ fn ratio(max: f64) -> ThresholdKind {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -19,6 +20,7 @@ fn latency(bound_s: f64, quantile: f64) -> Latency {
         histogram: Selector::metric("took"),
         quantile,
         bound_s,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -252,6 +254,7 @@ fn another_limit_or_question_begins_anew() {
         bad: Selector::metric("worse"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -369,9 +372,17 @@ fn the_first_block_begins_with_the_process_and_of_what_ran_before_us_with_the_lo
 fn requests_are_called_so_and_other_events_are_not() {
     let unit = |bad: &str, total: &str| {
         let (bad, total) = (Selector::metric(bad), Selector::metric(total));
-        Ratio { bad, total, max: 0.02, strict: false, by: Vec::new(), from: Origin::PAGES }
-            .terms()
-            .1
+        Ratio {
+            bad,
+            total,
+            max: 0.02,
+            relative: None,
+            strict: false,
+            by: Vec::new(),
+            from: Origin::PAGES,
+        }
+        .terms()
+        .1
     };
     assert_eq!(unit("bad", "requests"), Unit::Requests);
     assert_eq!(unit("http_errors", "all"), Unit::Requests);

@@ -113,9 +113,14 @@ pub(super) fn chart(view: &ThresholdView, control: &str) -> Option<Markup> {
         (legend(blocks, control))
         @if let Some(raised) = raised {
             p.legend { span.floor {
-                "the floor: " (raised.by) " ran at " (share(raised.share)) " before, so that the limit is "
-                (threshold::limit(raised.to, Unit::Requests)) " and not "
-                (threshold::limit(raised.from, Unit::Requests))
+                @if raised.relative {
+                    (raised.by) " shows " (share(raised.share)) ", from which the limit follows: "
+                    (threshold::limit(raised.to, Unit::Requests))
+                } @else {
+                    "the floor: " (raised.by) " ran at " (share(raised.share)) " before, so that the limit is "
+                    (threshold::limit(raised.to, Unit::Requests)) " and not "
+                    (threshold::limit(raised.from, Unit::Requests))
+                }
             } }
         }
     })

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{super::view::ProblemView, *};
 use crate::{
-    model::{RegionReport, RegionStage, Tally, event::ReleaseInfo},
+    model::{Raised, RegionReport, RegionStage, Tally, Unknown, event::ReleaseInfo},
     web::{
         configuration::{ConfigView, PushedView, VersionView, VersionsView},
         explain::{Explained, MachineView, NeighbourView, SeriesView, ThresholdView},
@@ -65,7 +65,9 @@ fn full() -> AppView {
 }
 
 fn threshold() -> ThresholdView {
-    let mut view = ThresholdView::new(&super::evidence(), "v41", &[super::block()]);
+    let raised = Raised { from: 0.01, to: 0.02, by: "v40".to_owned(), share: 0.01, relative: None };
+    let evidence = crate::model::Evidence { raised: Some(raised), ..super::evidence() };
+    let mut view = ThresholdView::new(&evidence, "v41", &[super::block()]);
     view.series = vec![SeriesView::new((String::new(), Tally::default(), None))];
     view
 }
@@ -147,6 +149,7 @@ async fn every_field_of_the_answers_is_described_and_no_other() {
         ("Explanation", explain.clone()),
         ("Told", explain["told"][0].clone()),
         ("Threshold", explain["thresholds"][0].clone()),
+        ("Raised", explain["thresholds"][0]["raised"].clone()),
         ("Block", explain["thresholds"][0]["blocks"][0].clone()),
         ("SeriesCounts", explain["thresholds"][0]["series"][0].clone()),
         ("Neighbour", explain["neighbours"][0].clone()),
@@ -178,6 +181,7 @@ fn every_word_that_can_come_is_described() {
     assert_eq!(schemas["Phase"]["enum"], json!(phases));
     let states: Vec<&str> = MirrorState::ALL.into_iter().map(MirrorState::as_str).collect();
     assert_eq!(schemas["MirrorState"]["enum"], json!(states));
+    assert_eq!(schemas["Unknown"]["properties"]["why"]["enum"], json!(Unknown::WORDS));
 }
 
 #[tokio::test]
