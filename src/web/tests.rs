@@ -195,11 +195,6 @@ fn evidence() -> Evidence {
     }
 }
 
-fn block() -> crate::model::Block {
-    let tally = crate::model::Tally { n: 10.0, k: 1.0 };
-    crate::model::Block { at: noon(), tally, ln_odds: 1.0, control: tally }
-}
-
 pub(super) fn view(app: &str, phase: Phase) -> AppView {
     let evidence = evidence();
     AppView {

@@ -64,10 +64,15 @@ fn full() -> AppView {
     app
 }
 
+fn block() -> crate::model::Block {
+    let tally = crate::model::Tally { n: 10.0, k: 1.0 };
+    crate::model::Block { at: noon(), tally, ln_odds: 1.0, control: tally }
+}
+
 fn threshold() -> ThresholdView {
     let raised = Raised { from: 0.01, to: 0.02, by: "v40".to_owned(), share: 0.01, relative: None };
     let evidence = crate::model::Evidence { raised: Some(raised), ..super::evidence() };
-    let mut view = ThresholdView::new(&evidence, "v41", &[super::block()]);
+    let mut view = ThresholdView::new(&evidence, "v41", &[block()]);
     view.series = vec![SeriesView::new((String::new(), Tally::default(), None))];
     view
 }
