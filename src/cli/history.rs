@@ -102,6 +102,7 @@ fn is_about_acting(kind: EventKind) -> bool {
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
+        | EventKind::ReleaseRecovered
         | EventKind::MachineSuspect
         | EventKind::HoldPlaced
         | EventKind::HoldCleared

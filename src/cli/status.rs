@@ -209,7 +209,8 @@ fn release_words(phase: Phase) -> &'static str {
     match phase {
         Phase::Steady => "running",
         Phase::Learning | Phase::Deploying | Phase::Baking | Phase::Held => "under watch",
-        Phase::CountingDown
+        Phase::Degraded
+        | Phase::CountingDown
         | Phase::AwaitingApproval
         | Phase::RollingBack
         | Phase::Confirming

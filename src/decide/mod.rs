@@ -10,6 +10,7 @@
 //! of the app, to the next phase. Every way to a rollback leads through one door (`door`).
 
 mod arrivals;
+pub mod changes;
 pub mod command;
 mod compared;
 pub mod distress;
@@ -19,6 +20,7 @@ mod floor;
 mod guards;
 pub mod hands;
 mod images;
+mod late;
 mod mirror;
 pub mod name;
 mod phases;
@@ -116,13 +118,14 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     }
     sight::platform_seen(cx);
     cx.memory.org.clone_from(&observation.org);
-    setup::note_secrets(&mut cx.memory, observation.secrets.as_ref());
+    setup::note_secrets(cx, observation.secrets.as_ref());
     let round = Round { machines: &machines, observation };
     sight::sees_metrics(cx, &round);
     verdict::learn_jobs(&mut cx.memory, &machines);
     let phase = arrivals::take_in(phase, cx, &round);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
+    changes::note(cx, &phase, &round);
     floor::keep(cx, &phase, &round);
     setup::keep(cx, &machines);
     images::look_daily(cx);
@@ -257,7 +260,8 @@ impl Context<'_> {
     }
 
     fn is_trusted(&self, target: &Revision) -> bool {
-        self.memory.trusted.iter().any(|trusted| trusted.revision.digest == target.digest)
+        let mut trusted = self.memory.trusted.iter();
+        trusted.any(|one| one.revision.digest == target.digest && one.revoked.is_none())
     }
 }
 

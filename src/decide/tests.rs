@@ -295,6 +295,7 @@ mod guards;
 mod hands;
 mod holds;
 mod images;
+mod late;
 mod ledger;
 mod left_down;
 mod left_overs;

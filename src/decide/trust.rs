@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, distress, floor, images, later, setup, sight, signed,
-    state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
+    Context, Round, floor, images, late, later, setup, sight, signed,
+    state::{Phase, Trusted, Watch},
     verdict,
     watch::is_on,
 };
@@ -65,7 +65,7 @@ fn add_round(cx: &Context<'_>, watch: &mut Watch, round: &Round<'_>) {
     watch.obstacle = obstacle(cx.policy, watch, round, cx.now);
     let Some(before) = before else { return };
     let passed = cx.now.duration_since(before);
-    let closely = cx.now.duration_since(watch.since) < WATCHED_CLOSELY;
+    let closely = watch.is_close(cx.now);
     let pace =
         if closely { cx.policy.watch.scrape_every } else { cx.policy.watch.idle_scrape_every };
     let contiguous = signed(pace * CONTIGUOUS_ROUNDS).max(CONTIGUOUS);
@@ -247,18 +247,20 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         vouched: None,
         mirror: None,
         setup: Some(setup::of_trusted(cx, round.machines, |machine| is_on(watch, machine))),
+        revoked: None,
     }
 }
 
 fn trusted(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
-    cx.tell(EventKind::ReleaseTrusted, &watch, None);
+    let again = watch.late.is_some().then_some(Reason::TrustedAgain);
+    cx.tell(EventKind::ReleaseTrusted, &watch, again);
     let credentials = credentials(&watch, cx, round);
     cx.trust(credentials);
     // Whatever was baked is older now.
     cx.memory.baked = None;
     images::check(cx, watch.revision.image.clone(), false);
     floor::trusted(cx, &watch);
-    distress::go_on_with(cx, watch);
+    late::go_on_with(cx, watch);
     Phase::Steady
 }
 
@@ -266,7 +268,7 @@ fn trusted(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase 
 fn note_baked(watch: &mut Watch, cx: &mut Context<'_>, round: &Round<'_>) {
     let digest = &watch.revision.digest;
     let is_noted = cx.memory.baked.as_ref().is_some_and(|baked| baked.revision.digest == *digest);
-    let is_trusted = cx.memory.trusted.iter().any(|old| old.revision.digest == *digest);
+    let is_trusted = cx.is_trusted(&watch.revision);
     if !is_noted && !is_trusted {
         let credentials = credentials(watch, cx, round);
         cx.memory.baked = Some(credentials);

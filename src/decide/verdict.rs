@@ -38,7 +38,15 @@ pub(super) fn refresh(
         .collect();
     let usual_exits = known_good.map_or(0.0, |trusted| trusted.crashes_per_machine);
     let first_look = watch.looks < 2;
-    let case = Case { policy, now, since: watch.since, first_look, on: &on, usual_exits };
+    let case = Case {
+        policy,
+        now,
+        span: watch.span(),
+        since: watch.since,
+        first_look,
+        on: &on,
+        usual_exits,
+    };
     let judged = policy.thresholds.iter().filter_map(|one| {
         let state = watch.thresholds.get(&one.name)?;
         Some(threshold::judge(one, state, &case))

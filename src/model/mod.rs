@@ -4,9 +4,11 @@
 //! so that whatever is computed from it is the same on every run. The words are those of the
 //! glossary at the top of ARCHITECTURE.md.
 
+pub mod change;
 pub mod event;
 pub mod evidence;
 pub mod freeze;
+pub mod hold;
 pub mod ids;
 pub mod machine;
 pub mod name;

@@ -239,6 +239,10 @@ pub struct OrgContext {
     /// Other apps that are well, where that may matter. It is of the moment, and not recorded.
     #[serde(skip)]
     pub well: BTreeMap<AppName, Well>,
+    /// Other apps' releases of the last hour, where that may matter: since when, and what. It is of the
+    /// moment, and not recorded.
+    #[serde(skip)]
+    pub deploys: BTreeMap<AppName, (Timestamp, String)>,
     /// The daemon has just started, and not every app has spoken yet.
     pub listening: bool,
     /// That the platform cannot be read is told of for the whole organization: no app need say so.

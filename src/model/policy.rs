@@ -181,6 +181,10 @@ pub struct WatchPolicy {
     pub unvouched_countdown: Duration,
     /// Whether limits that the app always stood above are raised.
     pub floor: bool,
+    /// What a degradation after trust may cause.
+    pub late: OnBreach,
+    /// False alarms after trust per app and 30 days, over all thresholds together.
+    pub false_late_alarms: f64,
     /// How long a person's yes is waited for, in mode `approve`.
     pub approve_within: Duration,
 }
@@ -197,6 +201,8 @@ impl Default for WatchPolicy {
             countdown: Duration::ZERO,
             unvouched_countdown: Duration::from_secs(30),
             floor: true,
+            late: OnBreach::Alert,
+            false_late_alarms: 0.001,
             approve_within: Duration::from_secs(1800),
         }
     }

@@ -46,7 +46,10 @@ pub fn is_told(kind: EventKind) -> bool {
     ongoing::is_part(kind) && kind != EventKind::RollbackPlanned
         || matches!(
             kind,
-            EventKind::ReleaseDetected | EventKind::ReleaseTrusted | EventKind::ReleaseDegraded
+            EventKind::ReleaseDetected
+                | EventKind::ReleaseTrusted
+                | EventKind::ReleaseDegraded
+                | EventKind::ReleaseRecovered
         )
 }
 

@@ -72,6 +72,7 @@ pub fn is_part(kind: EventKind) -> bool {
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
+        | EventKind::ReleaseRecovered
         | EventKind::MachineSuspect
         | EventKind::HoldPlaced
         | EventKind::HoldCleared

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 mod commands;
 mod drift;
+mod late;
 mod name;
 mod order;
 mod reason;
@@ -56,6 +57,7 @@ pub fn sentence(event: &Event) -> String {
             text.numbers(event, Verdict::Breach);
             text.reason(event);
         }
+        EventKind::ReleaseRecovered => text.said(event, "well again"),
         EventKind::MachineSuspect => text.said(event, "one of its machines fails alone"),
         EventKind::RollbackPlanned => {
             text.push(match event.mode {
@@ -138,6 +140,7 @@ fn head(event: &Event) -> String {
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
+        | EventKind::ReleaseRecovered
         | EventKind::MachineSuspect
         | EventKind::HoldPlaced
         | EventKind::HoldCleared

@@ -60,6 +60,8 @@ const STALE_AFTER_SCRAPES: u32 = 5;
 const NO_DATA_BREACH_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// The part of a watch over which the detectors spread their stakes, at least.
 pub const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
+/// The time for which the rate of false alarms after trust is promised.
+pub const MONTH: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
 impl Kind {
     pub const ALL: [Self; 7] = [
@@ -128,10 +130,20 @@ impl Kind {
     }
 }
 
+/// For what a promised rate of false alarms holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// A release, until it is trusted.
+    Release,
+    /// An app's month, whatever releases it has in it: what was trusted is watched on.
+    Month,
+}
+
 /// What is the same for all thresholds of a watch in one round.
 pub struct Round<'a> {
     pub policy: &'a Policy,
     pub now: Timestamp,
+    pub span: Span,
     /// The release ran before us: nothing of its past is its evidence.
     pub learning: bool,
     /// Machines that run the release.
@@ -176,6 +188,7 @@ pub struct Took {
 pub struct Case<'a> {
     pub policy: &'a Policy,
     pub now: Timestamp,
+    pub span: Span,
     /// When the watch began.
     pub since: Timestamp,
     /// The first look at the release: nobody is blamed by it alone.
@@ -323,23 +336,28 @@ impl Policy {
         self.thresholds.iter().find(|one| one.name == threshold)?.source()
     }
 
-    /// The detectors' settings: the promised rate of false rollbacks, split over what can cause
-    /// one.
-    pub fn settings(&self) -> RatioSettings {
+    /// The detectors' settings: the promised rate of false rollbacks, or of false alarms after trust,
+    /// split over what can cause one.
+    pub fn settings(&self, span: Span) -> RatioSettings {
         let counting = self.thresholds.iter().filter(|t| t.room().allowed_share().is_some());
         let parts = f64::from(u32::try_from(counting.count().max(1)).unwrap_or(u32::MAX));
+        let (rate, watch) = match span {
+            Span::Release => (self.watch.false_rollbacks, WATCH_HORIZON.max(self.watch.bake)),
+            Span::Month => (self.watch.false_late_alarms, MONTH),
+        };
         RatioSettings {
-            alpha: self.watch.false_rollbacks / parts,
-            watch: WATCH_HORIZON.max(self.watch.bake),
+            alpha: rate / parts,
+            watch,
             block: self.watch.block.max(self.watch.scrape_every),
+            from_start: span == Span::Release,
         }
     }
 
     /// The settings for what is read from `origin`. What happens at one moment is in the readings of
     /// all machines, which come one after the other for as long as a metrics server takes: it has to
     /// be one vote.
-    pub fn settings_for(&self, origin: &Origin) -> RatioSettings {
-        let settings = self.settings();
+    pub fn settings_for(&self, span: Span, origin: &Origin) -> RatioSettings {
+        let settings = self.settings(span);
         RatioSettings { block: settings.block.max(origin.every), ..settings }
     }
 }
@@ -442,6 +460,8 @@ fn without_data(
     match threshold.no_data {
         NoData::Hold => {}
         NoData::Ignore => evidence.verdict = Verdict::Pass,
+        // A night without requests is no degradation.
+        NoData::Breach if case.span == Span::Month => {}
         NoData::Breach => {
             // What may not be judged yet is not missing.
             let first = case.policy.watch.warm_up.max(threshold.room().starts_for());

@@ -136,6 +136,21 @@ impl ThresholdState {
         self.own.regions().into_iter().flatten().map(|(region, tally)| (region, *tally))
     }
 
+    /// What was counted until now says nothing of what comes.
+    pub fn begin_anew(&mut self, now: Timestamp) {
+        if let Own::Counted(counted) = &mut self.own {
+            counted.go_on(now);
+        }
+    }
+
+    /// Whether the last moments lean towards a breach, though far from certain.
+    pub fn leans(&self) -> bool {
+        match &self.own {
+            Own::Counted(counted) => counted.leans(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => false,
+        }
+    }
+
     /// After a while in which nothing was seen, an alarm of before says nothing of now.
     pub fn forget_alarms(&mut self, now: Timestamp) {
         if let Own::Counted(counted) = &mut self.own {

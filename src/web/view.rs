@@ -29,6 +29,8 @@ pub enum Phase {
     Learning,
     /// Every machine runs the trusted release.
     Steady,
+    /// The trusted release degrades, and is not being undone.
+    Degraded,
     /// A new release is being rolled out.
     Deploying,
     /// The new release runs everywhere and is still watched.
@@ -46,9 +48,10 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Learning,
         Self::Steady,
+        Self::Degraded,
         Self::Deploying,
         Self::Baking,
         Self::CountingDown,
@@ -64,6 +67,7 @@ impl Phase {
         match self {
             Self::Learning => "learning",
             Self::Steady => "steady",
+            Self::Degraded => "degraded after it was trusted",
             Self::Deploying => "deploying",
             Self::Baking => "baking",
             Self::CountingDown => "counting down to a rollback",
@@ -80,6 +84,7 @@ impl Phase {
         match self {
             Self::Learning => "learning",
             Self::Steady => "steady",
+            Self::Degraded => "degraded",
             Self::Deploying => "deploying",
             Self::Baking => "baking",
             Self::CountingDown => "counting_down",

@@ -66,6 +66,11 @@ pub(super) async fn ask(api: &Api, fly: &Fly, scratch: &Scratch) -> anyhow::Resu
         for (name, stands_for) in names {
             finding.platform = finding.platform.replace(name, stands_for);
         }
+        // Whose lease it is can be somebody's address.
+        let words = finding.platform.split(' ');
+        let words: Vec<&str> =
+            words.map(|word| if word.contains('@') { "OWNER" } else { word }).collect();
+        finding.platform = words.join(" ");
     }
     Ok(findings)
 }

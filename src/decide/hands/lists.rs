@@ -170,6 +170,7 @@ pub(super) fn trust(
         vouched: Some(signed.clone()),
         mirror: None,
         setup: Some(setup),
+        revoked: None,
     });
     images::check(cx, image, false);
     let phase = leave(phase, cx, &release, signed);

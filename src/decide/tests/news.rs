@@ -22,6 +22,7 @@ fn memory() -> Memory {
         vouched: None,
         mirror: None,
         setup: None,
+        revoked: None,
     }];
     memory.quarantined = vec![Quarantined {
         digest: Digest::new("sha256:2"),

@@ -1,6 +1,6 @@
 //! Why something happened, as a phrase that can stand after a colon.
 
-use super::{drift, report};
+use super::{drift, late, report};
 use crate::{
     model::{
         Alone, AppName, HoldReason, MachineId, MirrorTrouble, NotFed, Obstacle, OperatorHold,
@@ -54,6 +54,9 @@ pub fn reason(reason: &Reason) -> String {
         Reason::OnlyAlerts { thresholds } => {
             format!("{} only alerts: nothing is done", thresholds.join(", "))
         }
+        Reason::DegradesLate { late } => late::degrades(late),
+        Reason::WellAgain { after_s, revoked } => late::well_again(*after_s, *revoked),
+        Reason::TrustedAgain => "it degraded after it was trusted, and is trusted again".to_owned(),
         Reason::FailsAlone { threshold, alone } => fails_alone(threshold, alone),
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
         Reason::CountsDown { seconds, together, unvouched: true } if together.is_empty() => {
@@ -319,6 +322,10 @@ pub fn hold(reason: &HoldReason) -> String {
             "nothing is rolled back by itself until {}: {reason}",
             until.strftime("%Y-%m-%d %H:%M UTC")
         ),
+        HoldReason::Late { stays } => late::stays(*stays).to_owned(),
+        HoldReason::DegradedBefore { threshold, by, share } => {
+            late::degraded_before(threshold, by, *share)
+        }
         HoldReason::Vetoed { by } => signed("vetoed", by),
         HoldReason::NotApproved => "nobody approved the rollback in time".to_owned(),
         HoldReason::AlreadyRolledBack => "this release was rolled back once already".to_owned(),

@@ -398,7 +398,7 @@ fn the_promised_rate_is_split_over_what_counts() {
         oom: 1,
         failing: 0.3,
     })));
-    let settings = told.policy.settings();
+    let settings = told.policy.settings(Span::Release);
     let rate = told.policy.watch.false_rollbacks;
     assert_eq!(Some(settings.alpha), Some(rate / 2.0));
     assert_eq!(settings.watch, WATCH_HORIZON);
@@ -408,7 +408,7 @@ fn the_promised_rate_is_split_over_what_counts() {
     assert!(!told.policy.wants_pages());
     told.policy.watch.bake = Duration::from_secs(7200);
     told.policy.watch.scrape_every = Duration::from_secs(30);
-    let settings = told.policy.settings();
+    let settings = told.policy.settings(Span::Release);
     assert_eq!(Some(settings.alpha), Some(rate), "none that counts: never by zero");
     assert_eq!(
         (settings.watch, settings.block),

@@ -6,8 +6,12 @@ use super::*;
 
 mod promises;
 
-const SETTINGS: RatioSettings =
-    RatioSettings { alpha: 1e-3, watch: Duration::from_secs(1800), block: Duration::from_secs(5) };
+const SETTINGS: RatioSettings = RatioSettings {
+    alpha: 1e-3,
+    watch: Duration::from_secs(1800),
+    block: Duration::from_secs(5),
+    from_start: true,
+};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
