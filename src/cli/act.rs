@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Serialize;
 
-use super::{EXIT_REFUSED, client, follow, history::escaped, status::clean_lines};
+use super::{EXIT_REFUSED, client, follow, history::escaped, text::clean_lines};
 use crate::{
     model::{Region, Strategy},
     web::{

@@ -5,6 +5,7 @@
 //! watched ended without being completed.
 
 mod act;
+mod board;
 mod check;
 mod client;
 mod configuration;
@@ -26,7 +27,9 @@ mod run;
 mod schema;
 mod sim;
 pub mod status;
+mod terminal;
 mod text;
+mod watch;
 mod webhook;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -41,6 +44,8 @@ const EXIT_IN_USE: i32 = 3;
 const EXIT_REFUSED: i32 = 4;
 /// A rollback that was followed ended without being completed.
 const EXIT_NOT_COMPLETED: i32 = 5;
+/// Ended by a signal from the keyboard, as shells count it.
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// Watches every release of a Fly.io organization and puts the last known-good image back, region
 /// by region, when one degrades.
@@ -101,12 +106,18 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Show every watched app: phase, known-good release, evidence so far.
     ///
+    /// With --watch a board is drawn anew in its place until Ctrl-C: machines, evidence on its way to the
+    /// limit, what happened. Into a pipe it is a line for each app whose phase changes.
+    ///
     /// Where the daemon has a token for reading: `WAVEOFF_READ_TOKEN` or `WAVEOFF_OPERATOR_TOKEN`, with
     /// the value that it has. The same is true of `history`, `releases` and `explain`.
     Status {
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
         url: String,
+        /// Go on showing it, until Ctrl-C.
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -218,17 +229,9 @@ enum Command {
     },
     /// Run the real daemon against the embedded simulated platform: ship a good release, then a
     /// bad one, and watch it being undone.
-    Demo {
-        /// What is wrong with the bad release.
-        #[arg(long, value_enum, default_value_t = demo::Bad::Errors)]
-        bad: demo::Bad,
-        /// Print JSON lines.
-        #[arg(long)]
-        json: bool,
-        /// Stay up afterwards, for poking at.
-        #[arg(long)]
-        keep_running: bool,
-    },
+    ///
+    /// On a terminal it is a board that is drawn anew in its place; into a pipe, and with --plain, lines.
+    Demo(demo::Demo),
     /// The simulated platform.
     Sim {
         #[command(subcommand)]
@@ -287,7 +290,8 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             Ok(check::run(&config, json, &mut out))
         }
         Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
-        Command::Status { url, json } => status::run(&url, json, &mut out).await,
+        Command::Status { url, watch: true, json: _ } => watch::run(&url, &mut out).await,
+        Command::Status { url, watch: false, json } => status::run(&url, json, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, app.as_deref(), limit, json, &mut out).await
         }
@@ -314,7 +318,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             out.write_all(&script)?;
             Ok(0)
         }
-        Command::Demo { bad, json, keep_running } => demo::run(bad, json, keep_running).await,
+        Command::Demo(demo) => demo::run(demo).await,
         Command::Sim { command: SimCommand::Serve { fleet, listen, metrics_port, no_limits } } => {
             let options = Options { limits: !no_limits };
             sim::serve(fleet.as_deref(), listen, metrics_port, options).await

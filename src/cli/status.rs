@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     client,
-    text::{clean, duration, seconds_between, table},
+    text::{clean_lines, duration, seconds_between, table},
 };
 use crate::{
     model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, event::ReleaseInfo},
@@ -287,18 +287,8 @@ pub(super) fn region_row(region: &RegionReport) -> Vec<String> {
     vec![region.region.to_string(), region.phase.word().replace('_', " "), standing.join(", ")]
 }
 
-/// Control characters out, line breaks kept.
-pub(super) fn clean_lines(text: &str) -> String {
-    text.split_inclusive('\n')
-        .map(|line| match line.strip_suffix('\n') {
-            Some(line) => format!("{}\n", clean(line)),
-            None => clean(line),
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
@@ -307,11 +297,11 @@ mod tests {
         web::view::{Counts, FeedView, QuarantinedView, UnknownView},
     };
 
-    fn at(seconds: i64) -> Timestamp {
+    pub(in crate::cli) fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_772_366_400 + seconds).unwrap()
     }
 
-    fn release(version: u64, tag: &str) -> ReleaseInfo {
+    pub(in crate::cli) fn release(version: u64, tag: &str) -> ReleaseInfo {
         ReleaseInfo {
             version: Some(ReleaseVersion(version)),
             tag: Some(tag.to_owned()),
@@ -321,7 +311,7 @@ mod tests {
         }
     }
 
-    fn evidence(threshold: &str, kind: Kind, unit: Unit) -> EvidenceView {
+    pub(in crate::cli) fn evidence(threshold: &str, kind: Kind, unit: Unit) -> EvidenceView {
         EvidenceView {
             threshold: threshold.to_owned(),
             kind,
@@ -341,7 +331,7 @@ mod tests {
         }
     }
 
-    fn rolling_back() -> AppView {
+    pub(in crate::cli) fn rolling_back() -> AppView {
         let errors = EvidenceView {
             verdict: Verdict::Breach,
             value: Some(0.09),
@@ -414,7 +404,7 @@ mod tests {
         }
     }
 
-    fn organization(apps: Vec<AppView>) -> OrgView {
+    pub(in crate::cli) fn organization(apps: Vec<AppView>) -> OrgView {
         OrgView {
             organization: "acme".to_owned(),
             version: "0.1.0".to_owned(),

@@ -228,6 +228,8 @@ pub enum Note {
     NotFed(NotFed),
     /// Counted, and not enough of it to tell.
     Undecided,
+    /// The same where `no_data = "ignore"`: nothing has to be told.
+    UndecidedIgnored,
     /// Too little is known of what ran before to compare it with.
     NothingBefore,
     /// A share: the whole is within the limit, and this region, whose numbers these are, is not.

@@ -459,7 +459,13 @@ fn without_data(
     }
     match threshold.no_data {
         NoData::Hold => {}
-        NoData::Ignore => evidence.verdict = Verdict::Pass,
+        NoData::Ignore => {
+            evidence.verdict = Verdict::Pass;
+            // It passes, and not for what was counted.
+            if evidence.note == Some(Note::Undecided) {
+                evidence.note = Some(Note::UndecidedIgnored);
+            }
+        }
         // A night without requests is no degradation.
         NoData::Breach if case.span == Span::Month => {}
         NoData::Breach => {

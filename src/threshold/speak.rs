@@ -131,6 +131,9 @@ pub fn remark(note: &Note, source: &str) -> String {
             "too little is known of what ran before to compare it with".to_owned()
         }
         Note::Undecided => "not enough was counted yet to tell".to_owned(),
+        Note::UndecidedIgnored => {
+            "too little to tell, and with no_data = \"ignore\" it need not".to_owned()
+        }
         Note::NoChecks => "the machines have no health checks".to_owned(),
         Note::NoStartedMachine => "no started machine".to_owned(),
         Note::NoFreshResult => "no fresh result yet".to_owned(),
