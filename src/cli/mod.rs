@@ -29,12 +29,13 @@ mod sim;
 pub mod status;
 mod terminal;
 mod text;
+mod variables;
 mod watch;
 mod webhook;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{ports::Clock, sim::serve::Options, web::operator::TOKEN_VARIABLE};
 
@@ -108,9 +109,6 @@ enum Command {
     ///
     /// With --watch a board is drawn anew in its place until Ctrl-C: machines, evidence on its way to the
     /// limit, what happened. Into a pipe it is a line for each app whose phase changes.
-    ///
-    /// Where the daemon has a token for reading: `WAVEOFF_READ_TOKEN` or `WAVEOFF_OPERATOR_TOKEN`, with
-    /// the value that it has. The same is true of `history`, `releases` and `explain`.
     Status {
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
@@ -266,7 +264,11 @@ pub(crate) enum LogFormat {
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = variables::named(Arguments::command()).get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
             Ok(runtime) => runtime,
