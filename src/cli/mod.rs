@@ -109,9 +109,6 @@ enum Command {
     ///
     /// With --watch a board is drawn anew in its place until Ctrl-C: machines, evidence on its way to the
     /// limit, what happened. Into a pipe it is a line for each app whose phase changes.
-    ///
-    /// Where the daemon has a token for reading: `WAVEOFF_READ_TOKEN` or `WAVEOFF_OPERATOR_TOKEN`, with
-    /// the value that it has. The same is true of `history`, `releases` and `explain`.
     Status {
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
