@@ -131,9 +131,9 @@ mod tests {
             finding(Grade::Differs, "granted: 200\u{1b}[31m"),
         ]);
         insta::assert_snapshot!(page, @r"
-                   QUESTION        THE PLATFORM        THE DAEMON
-        ok         a second lease  refused: 409        expects 409
-        DIFFERENT  a second lease  granted: 200 [31m   expects 409
+                   QUESTION        THE PLATFORM       THE DAEMON
+        ok         a second lease  refused: 409       expects 409
+        DIFFERENT  a second lease  granted: 200 [31m  expects 409
 
         waveoff 0.1.0: 2 answers, 1 not as it needs them, 0 without an answer
         Please report this page: it has no names and no secrets in it.

@@ -5,6 +5,7 @@
 //! watched ended without being completed.
 
 mod act;
+mod board;
 mod check;
 mod client;
 mod configuration;
@@ -26,12 +27,15 @@ mod run;
 mod schema;
 mod sim;
 pub mod status;
+mod terminal;
 mod text;
+mod variables;
+mod watch;
 mod webhook;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{ports::Clock, sim::serve::Options, web::operator::TOKEN_VARIABLE};
 
@@ -41,6 +45,8 @@ const EXIT_IN_USE: i32 = 3;
 const EXIT_REFUSED: i32 = 4;
 /// A rollback that was followed ended without being completed.
 const EXIT_NOT_COMPLETED: i32 = 5;
+/// Ended by a signal from the keyboard, as shells count it.
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// Watches every release of a Fly.io organization and puts the last known-good image back, region
 /// by region, when one degrades.
@@ -100,10 +106,16 @@ enum Command {
     /// assumes; no names and no secrets are in it. Exit code 1: something is not as the daemon needs it.
     Doctor(doctor::Doctor),
     /// Show every watched app: phase, known-good release, evidence so far.
+    ///
+    /// With --watch a board is drawn anew in its place until Ctrl-C: machines, evidence on its way to the
+    /// limit, what happened. Into a pipe it is a line for each app whose phase changes.
     Status {
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
         url: String,
+        /// Go on showing it, until Ctrl-C.
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -215,17 +227,9 @@ enum Command {
     },
     /// Run the real daemon against the embedded simulated platform: ship a good release, then a
     /// bad one, and watch it being undone.
-    Demo {
-        /// What is wrong with the bad release.
-        #[arg(long, value_enum, default_value_t = demo::Bad::Errors)]
-        bad: demo::Bad,
-        /// Print JSON lines.
-        #[arg(long)]
-        json: bool,
-        /// Stay up afterwards, for poking at.
-        #[arg(long)]
-        keep_running: bool,
-    },
+    ///
+    /// On a terminal it is a board that is drawn anew in its place; into a pipe, and with --plain, lines.
+    Demo(demo::Demo),
     /// The simulated platform.
     Sim {
         #[command(subcommand)]
@@ -260,7 +264,11 @@ pub(crate) enum LogFormat {
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = variables::named(Arguments::command()).get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
             Ok(runtime) => runtime,
@@ -284,7 +292,8 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             Ok(check::run(&config, json, &mut out))
         }
         Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
-        Command::Status { url, json } => status::run(&url, json, &mut out).await,
+        Command::Status { url, watch: true, json: _ } => watch::run(&url, &mut out).await,
+        Command::Status { url, watch: false, json } => status::run(&url, json, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, app.as_deref(), limit, json, &mut out).await
         }
@@ -311,7 +320,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             out.write_all(&script)?;
             Ok(0)
         }
-        Command::Demo { bad, json, keep_running } => demo::run(bad, json, keep_running).await,
+        Command::Demo(demo) => demo::run(demo).await,
         Command::Sim { command: SimCommand::Serve { fleet, listen, metrics_port, no_limits } } => {
             let options = Options { limits: !no_limits };
             sim::serve(fleet.as_deref(), listen, metrics_port, options).await

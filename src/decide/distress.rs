@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState, Context, Round,
     changes::Fleet,
+    silence,
     state::{Phase, RegionWork, Watch},
     suspects, verdict, watch,
 };
@@ -137,6 +138,7 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
     let before = seen.looked_at;
     watch::absorb(cx.policy, &mut seen, round, (None, &cx.memory.past), cx.now);
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
+    silence::judge(cx.policy, &cx.memory.silence, &cx.memory.org, &mut seen, cx.now);
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, &seen, cx.now);
     suspects::tell(cx, &mut seen);

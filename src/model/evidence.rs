@@ -243,6 +243,8 @@ pub enum Note {
     NotFed(NotFed),
     /// Counted, and not enough of it to tell.
     Undecided,
+    /// The same where `no_data = "ignore"`: nothing has to be told.
+    UndecidedIgnored,
     /// Too little is known of what ran before to compare it with.
     NothingBefore,
     /// A share: the whole is within the limit, and this region, whose numbers these are, is not.
@@ -259,6 +261,11 @@ pub enum Note {
     Silent {
         due: Tally,
         beside: Tally,
+    },
+    /// It answers nothing for so long; the longest that it was silent in the last days before.
+    Quiet {
+        seconds: u64,
+        longest: u64,
     },
     /// A gauge: above its bound for this long, on so many machines.
     Above {
@@ -354,6 +361,14 @@ impl Evidence {
     /// The measured share of bad events, when there were any events.
     pub fn share(&self) -> Option<f64> {
         (self.total > 0.0).then(|| self.bad / self.total)
+    }
+
+    /// It passes because nothing has to be told (`no_data = "ignore"`), and not for what was counted.
+    pub fn let_pass(&mut self) {
+        self.verdict = Verdict::Pass;
+        if self.note == Some(Note::Undecided) {
+            self.note = Some(Note::UndecidedIgnored);
+        }
     }
 
     /// The series whose numbers these are, where a part breaches alone.

@@ -114,6 +114,12 @@ pub fn remark(note: &Note, source: &str) -> String {
             whole(due.n),
             whole(beside.k)
         ),
+        Note::Quiet { seconds, longest } => format!(
+            "nothing was answered for {}; before, it never was silent for longer than {}: either it hangs, or \
+             nobody asks any more",
+            duration(*seconds as f64),
+            duration(*longest as f64)
+        ),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
         }
@@ -132,6 +138,9 @@ pub fn remark(note: &Note, source: &str) -> String {
             "too little is known of what ran before to compare it with".to_owned()
         }
         Note::Undecided => "not enough was counted yet to tell".to_owned(),
+        Note::UndecidedIgnored => {
+            "too little to tell, and with no_data = \"ignore\" it need not".to_owned()
+        }
         Note::NoChecks => "the machines have no health checks".to_owned(),
         Note::NoStartedMachine => "no started machine".to_owned(),
         Note::NoFreshResult => "no fresh result yet".to_owned(),

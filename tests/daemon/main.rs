@@ -42,4 +42,5 @@ mod servers;
 mod stage;
 mod start;
 mod status_page;
+mod terminal;
 mod wait;

@@ -90,7 +90,10 @@ pub(super) async fn run(
     };
     let app = AppName::new(&replay.app);
     let Some(policy) = config.policy_for(&app) else {
-        bail!("no policy in {} names the app {app}", replay.config.display());
+        bail!(
+            "no policy in {} names the app {app}; `waveoff config show {app}` says why",
+            replay.config.display()
+        );
     };
     let (course, lived) = match &replay.pages {
         Some(pages) => of_pages(&replay, (&app, &policy), pages)?,
@@ -204,7 +207,9 @@ fn server(replay: &Replay, config: &Config) -> anyhow::Result<MetricsServer> {
         settings.url = Some(url.trim_end_matches('/').to_owned());
     }
     if let Some(name) = &replay.token_env {
-        let token = std::env::var(name).with_context(|| format!("read {name}"))?;
+        let token = std::env::var(name).with_context(|| {
+            format!("read {name}: set it, or name another variable with --token-env")
+        })?;
         settings.token = Some(Secret::new(token));
     }
     Ok(settings)

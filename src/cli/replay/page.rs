@@ -7,8 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::{
-    status::clean_lines,
-    text::{duration, seconds_between, table, time, time_of_day},
+    text::{clean_lines, duration, seconds_between, table, time, time_of_day},
 };
 use super::{
     course::{Breach, Course, Ladder, Rung},

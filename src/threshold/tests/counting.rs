@@ -108,6 +108,26 @@ fn too_little_is_undecided() {
     assert_eq!((told.judged().verdict, told.judged().note), (Verdict::Pass, None));
 }
 
+/// A bake may be over before there are three blocks: it passes then, and says why.
+#[test]
+fn too_little_passes_where_no_data_is_ignored_and_says_that_it_need_not_tell() {
+    let mut told = told();
+    told.policy.thresholds[0].no_data = NoData::Ignore;
+    told.look();
+    told.serves("m1", 1.0, 0.0);
+    let mut seen = 0;
+    while told.judged().blocks < 3 {
+        let evidence = told.look();
+        if evidence.blocks < 3 && evidence.total > 0.0 {
+            seen += 1;
+            assert_eq!(evidence.verdict, Verdict::Pass);
+            assert_eq!(evidence.note, Some(Note::UndecidedIgnored));
+        }
+    }
+    assert!(seen > 0);
+    assert_eq!(told.judged().note, None);
+}
+
 /// Above the limit, and the odds rise: no proof, and no health.
 #[test]
 fn what_leans_against_a_release_is_undecided() {
