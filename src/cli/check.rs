@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     in_force::{mirror, policy_json, texts},
+    terminal::Look,
     text,
 };
 use crate::{
@@ -83,7 +84,7 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
     ];
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
-    write!(out, "{}", text::table(&rows, 0))?;
+    write!(out, "{}", text::table_in(&rows, 0, Look::of_stdout().width))?;
     for receiver in config.receivers.values() {
         let events: Vec<&str> = receiver.events.iter().map(|kind| kind.as_str()).collect();
         let mut events = match receiver.format {
@@ -151,14 +152,14 @@ fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
     }
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
-    write!(out, "{}", text::table(&rows, 2))?;
+    write!(out, "{}", text::table_in(&rows, 2, Look::of_stdout().width))?;
     let rows: Vec<Vec<String>> = policy
         .thresholds
         .iter()
         .map(|threshold| vec![text::clean(&threshold.name), meaning(threshold)])
         .collect();
     writeln!(out, "  thresholds")?;
-    write!(out, "{}", text::table(&rows, 4))
+    write!(out, "{}", text::table_in(&rows, 4, Look::of_stdout().width))
 }
 
 fn watch(policy: &Policy) -> String {

@@ -10,6 +10,8 @@ use reqwest::{
 
 use crate::web::view::ErrorView;
 
+/// What to do about an address that is another's.
+const ELSEWHERE: &str = "Give the daemon's address with --url or WAVEOFF_URL.";
 /// How long the daemon may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More than any status page; an answer beyond it comes from something else.
@@ -91,14 +93,15 @@ async fn ask(
         response.chunk().await.map_err(|error| unreachable_at(&address, &error))?
     {
         if body.len().saturating_add(chunk.len()) > MAX_BODY {
-            bail!("{address} answers without end; this is not a waveoff daemon");
+            bail!("{address} answers without end; this is not a waveoff daemon\n{ELSEWHERE}");
         }
         body.extend_from_slice(&chunk);
     }
     let status = response.status();
     let conflict = status == StatusCode::CONFLICT;
-    let body = String::from_utf8(body)
-        .map_err(|_| anyhow::anyhow!("{address} answers with something that is not text"))?;
+    let body = String::from_utf8(body).map_err(|_| {
+        anyhow::anyhow!("{address} answers with something that is not text\n{ELSEWHERE}")
+    })?;
     if !status.is_success() {
         match serde_json::from_str::<ErrorView>(&body) {
             Ok(refusal) if conflict => {
@@ -106,7 +109,7 @@ async fn ask(
             }
             // Of a configuration each problem has a line.
             Ok(refusal) => bail!("{}", super::text::clean_lines(&refusal.error)),
-            Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?"),
+            Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?\n{ELSEWHERE}"),
         }
     }
     Ok(body)
@@ -115,7 +118,11 @@ async fn ask(
 /// Reads an answer as what it should be.
 pub(super) fn parse<T: serde::de::DeserializeOwned>(url: &str, body: &str) -> anyhow::Result<T> {
     serde_json::from_str(body).with_context(|| {
-        format!("{url} answers with something this version of waveoff cannot read")
+        format!(
+            "{url} answers with something this version of waveoff ({}) cannot read: take the version that \
+             the daemon has, which {url}/api/v1/status says, or --json",
+            env!("CARGO_PKG_VERSION")
+        )
     })
 }
 

@@ -167,8 +167,9 @@ fn in_use(error: &LockError) -> anyhow::Result<i32> {
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
-    let listener =
-        std::net::TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
+    let listener = std::net::TcpListener::bind(address).with_context(|| {
+        format!("listen on {address} (`listen` in waveoff.toml or WAVEOFF_LISTEN says where)")
+    })?;
     listener.set_nonblocking(true).with_context(|| format!("listen on {address}"))?;
     Ok(listener)
 }

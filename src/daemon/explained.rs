@@ -59,6 +59,8 @@ fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -
     view.regions = regions
         .map(|(region, tally)| RegionCounts::new(region, tally, state.sight.lately(region, now)))
         .collect();
+    let proof = state.proof().filter(|_| evidence.kind.proves() && evidence.applies);
+    view.missing = proof.and_then(|proof| proof.missing).filter(|missing| *missing > 0.0);
     view.series = state.worst_series().into_iter().map(SeriesView::new).collect();
     view
 }

@@ -200,6 +200,22 @@ pub struct Alone {
     /// Equals that were clearly well then, and what all others counted.
     pub beside: f64,
     pub rest: Tally,
+    /// By what it fails.
+    #[serde(default)]
+    pub ailment: Ailment,
+}
+
+/// By what a machine fails alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ailment {
+    /// What it counts.
+    #[default]
+    Counts,
+    /// Its checks, or it does not come up.
+    Checks(Trouble),
+    /// Its process ends.
+    Exits(Exits),
 }
 
 /// Why a threshold has no verdict, or what tripped it.
@@ -345,6 +361,14 @@ impl Evidence {
     /// The measured share of bad events, when there were any events.
     pub fn share(&self) -> Option<f64> {
         (self.total > 0.0).then(|| self.bad / self.total)
+    }
+
+    /// It passes because nothing has to be told (`no_data = "ignore"`), and not for what was counted.
+    pub fn let_pass(&mut self) {
+        self.verdict = Verdict::Pass;
+        if self.note == Some(Note::Undecided) {
+            self.note = Some(Note::UndecidedIgnored);
+        }
     }
 
     /// The series whose numbers these are, where a part breaches alone.

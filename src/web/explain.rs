@@ -76,6 +76,10 @@ pub struct ThresholdView {
     /// The worst of the series that are judged one by one, the worst first.
     #[serde(default)]
     pub series: Vec<SeriesView>,
+    /// Requests that are missing until they say that the release is well; `null`: none are, they do
+    /// not speak for it, or they need not.
+    #[serde(default)]
+    pub missing: Option<f64>,
 }
 
 /// A machine of the app, as it was listed last.
@@ -169,6 +173,7 @@ impl ThresholdView {
             blocks: blocks.iter().map(BlockView::from).collect(),
             regions: Vec::new(),
             series: Vec::new(),
+            missing: None,
         }
     }
 }

@@ -3,16 +3,19 @@
 
 use std::fmt::Write as _;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::{
-    text::clean_lines,
-    text::{duration, seconds_between, table, time},
+    text::{clean_lines, duration, seconds_between, table, time, time_of_day},
 };
-use super::course::{Breach, Course, Ladder, Rung};
+use super::{
+    course::{Breach, Course, Ladder, Rung},
+    lived::{Deploy, Lived},
+};
 use crate::{
-    model::{AppName, Policy},
+    model::{AppName, EventKind, Policy},
+    notify::text::sentence,
     threshold,
 };
 
@@ -21,7 +24,7 @@ const SHOWN: usize = 30;
 /// A release is watched for so long at least; what comes later is no longer its fault alone.
 const SOON: SignedDuration = SignedDuration::from_mins(30);
 
-pub(super) fn text(app: &AppName, policy: &Policy, course: &Course) -> String {
+pub(super) fn text(app: &AppName, policy: &Policy, course: &Course, lived: &Lived) -> String {
     let mut text = format!("{app}, policy {}", policy.name);
     if let (Some(from), Some(until)) = (course.from, course.until) {
         let length = duration(seconds_between(from, until));
@@ -43,7 +46,26 @@ pub(super) fn text(app: &AppName, policy: &Policy, course: &Course) -> String {
         text.push('\n');
         one(&mut text, ladder);
     }
+    for deploy in &lived.deploys {
+        text.push('\n');
+        of_deploy(&mut text, deploy);
+    }
     clean_lines(&text)
+}
+
+/// What the daemon would have done about a deploy, and told of it.
+fn of_deploy(text: &mut String, deploy: &Deploy) {
+    let after = |at: Timestamp| duration(seconds_between(deploy.at, at));
+    let trusted = deploy.events.iter().find(|event| event.kind == EventKind::ReleaseTrusted);
+    let would = match (deploy.undone, trusted) {
+        (Some(undone), _) => format!("would have been rolled back after {}", after(undone)),
+        (None, Some(trusted)) => format!("would have been trusted after {}", after(trusted.at)),
+        (None, None) => "would have been left as it is, and not trusted in an hour".to_owned(),
+    };
+    let _ = writeln!(text, "the deploy of {} {would}", time(deploy.at));
+    for event in &deploy.events {
+        let _ = writeln!(text, "  {}  {}", time_of_day(event.at), sentence(event));
+    }
 }
 
 fn one(text: &mut String, ladder: &Ladder) {
@@ -123,7 +145,14 @@ fn minutes(rung: &Rung) -> f64 {
     rung.breaches.iter().map(length).sum()
 }
 
-pub(super) fn json(app: &AppName, policy: &Policy, course: &Course) -> Value {
+pub(super) fn json(app: &AppName, policy: &Policy, course: &Course, lived: &Lived) -> Value {
+    let deploys = lived.deploys.iter().map(|deploy| {
+        let told = deploy
+            .events
+            .iter()
+            .map(|event| json!({ "at": event.at, "event": event.kind, "text": sentence(event) }));
+        json!({ "at": deploy.at, "rolled_back": deploy.undone, "told": told.collect::<Vec<_>>() })
+    });
     let thresholds = course.ladders.iter().map(|ladder| {
         json!({
             "threshold": ladder.name,
@@ -140,6 +169,7 @@ pub(super) fn json(app: &AppName, policy: &Policy, course: &Course) -> Value {
         "readings": course.readings(),
         "left_out": course.left_out,
         "thresholds": thresholds.collect::<Vec<_>>(),
+        "deploys": deploys.collect::<Vec<_>>(),
     })
 }
 
