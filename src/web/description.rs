@@ -1,4 +1,4 @@
-//! The description of the API, made from its handlers and their types: OpenAPI 3.1.
+//! The description of the API, made from its handlers and their types: `OpenAPI` 3.1.
 //!
 //! Handlers say what they are for, what they take and what they answer with. What holds for all of
 //! them, as `answers` has it, is added here: refusals, tags of what is read, who may give orders,
