@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::super::{
-    text::{clean_lines, duration, seconds_between, table, time, time_of_day},
-};
+use super::super::text::{clean_lines, duration, seconds_between, table, time, time_of_day};
 use super::{
     course::{Breach, Course, Ladder, Rung},
     lived::{Deploy, Lived},
