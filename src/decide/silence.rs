@@ -16,7 +16,7 @@ use super::{
     state::{Memory, Watch},
     voucher,
 };
-use crate::model::{MachineState, Note, OrgContext, Policy, Verdict};
+use crate::model::{MachineSample, MachineState, Note, OrgContext, Policy, Since, Verdict};
 
 /// Days of which the longest silence is remembered.
 const DAYS_MAX: usize = 7;
@@ -99,17 +99,16 @@ impl Silence {
 /// Notes what the app answered since the last round, whatever it runs.
 pub(super) fn note(policy: &Policy, memory: &mut Memory, round: &Round<'_>, now: Timestamp) {
     let started = || round.machines.iter().filter(|one| one.state == MachineState::Started);
+    // The first reading of a process says nothing of now.
+    let counts = |sample: &MachineSample, threshold: &str| {
+        let count = sample.readings.as_ref().ok().and_then(|one| one.counts.get(threshold));
+        count.is_some_and(|count| count.since == Since::LastScrape)
+    };
     let is_read = |threshold: &str| {
         started().next().is_some()
             && started().all(|machine| {
                 let mut samples = round.observation.samples.iter();
-                samples.any(|sample| {
-                    sample.instance == machine.instance
-                        && sample
-                            .readings
-                            .as_ref()
-                            .is_ok_and(|one| one.counts.contains_key(threshold))
-                })
+                samples.any(|one| one.instance == machine.instance && counts(one, threshold))
             })
     };
     let counting = policy.thresholds.iter().filter(|one| one.room().kind().proves());
