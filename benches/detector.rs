@@ -9,8 +9,12 @@ use waveoff::threshold::detect::{RatioDetector, RatioSettings};
 
 const BLOCKS: u32 = 360;
 
-const SETTINGS: RatioSettings =
-    RatioSettings { alpha: 1e-3, watch: Duration::from_secs(1800), block: Duration::from_secs(5) };
+const SETTINGS: RatioSettings = RatioSettings {
+    alpha: 1e-3,
+    watch: Duration::from_secs(1800),
+    block: Duration::from_secs(5),
+    early: Duration::ZERO,
+};
 
 fn main() {
     divan::main();

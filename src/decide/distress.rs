@@ -118,7 +118,10 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
         // What it counted before is its past.
         .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
     let before = seen.looked_at;
-    watch::absorb(cx.policy, &mut seen, round, (None, &cx.memory.past), cx.now);
+    let memory = &cx.memory;
+    let known =
+        watch::Known { known_good: None, measured: memory.known_good(), past: &memory.past };
+    watch::absorb(cx.policy, &mut seen, round, known, cx.now);
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, &seen, cx.now);

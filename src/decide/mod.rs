@@ -11,6 +11,7 @@
 
 mod arrivals;
 pub mod command;
+mod dispersion;
 pub mod distress;
 mod door;
 mod fleet;
@@ -123,6 +124,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
     floor::keep(cx, &phase, &round);
+    dispersion::keep(cx, &phase);
     setup::keep(cx, &machines);
     images::look_daily(cx);
     mirror::keep_copied(cx);

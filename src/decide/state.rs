@@ -28,7 +28,7 @@ use crate::{
         OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Secrets,
         Setups, Signed, SourceName, Strategy, Tally, event::ReleaseInfo,
     },
-    threshold::{MachineSeen, Onset, ThresholdState},
+    threshold::{MachineSeen, Onset, ThresholdState, detect::Dispersion},
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -101,6 +101,9 @@ pub struct Trusted {
     /// How its machines are configured besides the image.
     #[serde(default)]
     pub setup: Option<Setups>,
+    /// How far its counts spread, by threshold.
+    #[serde(default)]
+    pub dispersions: BTreeMap<String, Dispersion>,
 }
 
 impl Trusted {

@@ -286,6 +286,7 @@ mod confirming;
 mod control;
 mod copies;
 mod credentials;
+mod dispersions;
 mod easing;
 mod families;
 mod floors;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, distress, floor, images, later, setup, signed,
+    Context, Round, dispersion, distress, floor, images, later, setup, signed,
     state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
     verdict,
     watch::is_on,
@@ -227,6 +227,7 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         vouched: None,
         mirror: None,
         setup: Some(setup::of_trusted(cx, round.machines, |machine| is_on(watch, machine))),
+        dispersions: dispersion::of(cx, watch),
     }
 }
 

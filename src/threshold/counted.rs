@@ -16,7 +16,8 @@ use super::{
     beside::Beside,
     blocks::Blocks,
     detect::{
-        ratio::{RatioDetector, RatioSettings},
+        dispersion::{Dispersion, Minutes},
+        ratio::{DEFAULT_PHI, RatioDetector, RatioSettings},
         recent::Recent,
     },
     onset::First,
@@ -35,6 +36,12 @@ pub struct Counted {
     /// What is looked for: another question has other answers.
     question: String,
     detector: RatioDetector,
+    /// What it counts minute by minute, which says how far its own counts spread.
+    #[serde(default)]
+    minutes: Minutes,
+    /// How far those of the known-good release do.
+    #[serde(default)]
+    measured: Option<Dispersion>,
     /// The same region by region, and where a breach was found.
     #[serde(default)]
     places: Places,
@@ -91,6 +98,8 @@ impl Counted {
             inconsistent: false,
             odd: None,
             detector: RatioDetector::new(share, strict),
+            minutes: Minutes::default(),
+            measured: None,
             places: Places::default(),
             series: Series::default(),
             found: None,
@@ -182,10 +191,34 @@ impl Counted {
         self.raised = raised.cloned();
         let limit = raised.map_or(written, |raised| raised.to);
         let has_begun = self.detector.is_started();
-        self.detector = RatioDetector::new(limit, self.detector.is_strict());
+        self.detector =
+            RatioDetector::new(limit, self.detector.is_strict()).with_phi(self.detector.phi());
         if has_begun {
             self.begin_anew(now);
         }
+    }
+
+    /// Takes what was measured of the known-good release; a detector that has begun keeps what it
+    /// began with.
+    pub(super) fn measured(&mut self, measured: Option<Dispersion>) {
+        self.measured = measured.or(self.measured);
+        if !self.detector.is_started() {
+            self.detector = self.detector.anew().with_phi(self.phi());
+        }
+    }
+
+    fn phi(&self) -> f64 {
+        self.measured.map_or(DEFAULT_PHI, |measured| measured.phi)
+    }
+
+    /// How many failures count as one, and where that was measured.
+    pub(super) fn bundles(&self) -> (f64, Option<Dispersion>) {
+        (self.detector.phi(), self.measured)
+    }
+
+    /// How far its own counts spread.
+    pub(super) fn dispersion(&self, now: Timestamp) -> Option<Dispersion> {
+        self.minutes.dispersion(now)
     }
 
     /// ln E of the whole and its regions together.
@@ -209,7 +242,7 @@ impl Counted {
     }
 
     fn begin_anew(&mut self, now: Timestamp) {
-        self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
+        self.detector = self.detector.anew().with_phi(self.phi());
         self.detector.start(now);
         self.places.begin_anew();
         self.series.begin_anew();
@@ -254,10 +287,9 @@ impl Counted {
             }
             let region = &look.machine.region;
             self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
-            let limit = (self.detector.p0(), self.detector.is_strict());
-            self.places.add(region, (began, round.now), fed, limit);
+            self.places.add(region, (began, round.now), fed, &self.detector);
             if let Some(parts) = series::of(look, name).filter(|_| !by.is_empty()) {
-                self.series.add(parts, round.now, limit);
+                self.series.add(parts, round.now, &self.detector);
             }
             if count.since == Since::LastScrape {
                 release.add(fed.n, fed.k);
@@ -265,6 +297,7 @@ impl Counted {
             if fed.n > 0.0 {
                 took.events = true;
                 self.recent.add(round.now, fed.n, fed.k);
+                self.minutes.add(round.now, fed.n, fed.k);
                 self.first.add(round.now, fed.n, fed.k, signed(origin.every));
             }
         }
@@ -283,7 +316,7 @@ impl Counted {
         }
         self.series.compare(name, round);
         self.compare(round, &settings, (release, control));
-        self.silent.add(name, round, &settings);
+        self.silent.add((name, origin), round, &settings);
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);

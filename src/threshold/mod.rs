@@ -56,6 +56,8 @@ use detect::ratio::RatioSettings;
 const STALE_AFTER_SCRAPES: u32 = 5;
 /// How long a threshold with `no_data = "breach"` may be without data.
 const NO_DATA_BREACH_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// A look may come so much of the time between two of them early, and still be the next one.
+const EARLY_PART: u32 = 4;
 /// The part of a watch over which the detectors spread their stakes, at least.
 pub const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
 
@@ -317,7 +319,8 @@ impl Policy {
         RatioSettings {
             alpha: self.watch.false_rollbacks / parts,
             watch: WATCH_HORIZON.max(self.watch.bake),
-            block: self.watch.block.max(self.watch.scrape_every),
+            block: self.watch.block_of(self.watch.scrape_every),
+            early: self.watch.scrape_every / EARLY_PART,
         }
     }
 
@@ -326,7 +329,8 @@ impl Policy {
     /// be one vote.
     pub fn settings_for(&self, origin: &Origin) -> RatioSettings {
         let settings = self.settings();
-        RatioSettings { block: settings.block.max(origin.every), ..settings }
+        let every = origin.every.max(self.watch.scrape_every);
+        RatioSettings { block: self.watch.block_of(every), ..settings }
     }
 }
 

@@ -48,6 +48,15 @@ pub struct RatioSettings {
     pub watch: Duration,
     /// Shortest block.
     pub block: Duration,
+    /// Readings are never quite as far apart as they are meant to be: a block may be over so much early.
+    pub early: Duration,
+}
+
+impl RatioSettings {
+    /// Whether a block of this age is long enough.
+    pub fn is_over(&self, age: Duration) -> bool {
+        age + self.early >= self.block
+    }
 }
 
 /// One ratio or latency threshold of one release.
@@ -103,6 +112,17 @@ impl RatioDetector {
         self
     }
 
+    /// One that has seen nothing yet, for the same question and traffic.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.p0, self.strict).with_phi(self.phi)
+    }
+
+    /// How many events count as one, in the event-level half.
+    pub fn phi(&self) -> f64 {
+        self.phi
+    }
+
     /// Opens the first block. Later calls change nothing.
     pub fn start(&mut self, now: Timestamp) {
         self.opened_at.get_or_insert(now);
@@ -134,7 +154,7 @@ impl RatioDetector {
             self.opened_at = Some(now);
             return None;
         };
-        if age < settings.block || self.pending_n < 1.0 {
+        if !settings.is_over(age) || self.pending_n < 1.0 {
             return None;
         }
         let ln_e = self.step(age, settings);

@@ -6,8 +6,12 @@ use super::*;
 
 mod promises;
 
-const SETTINGS: RatioSettings =
-    RatioSettings { alpha: 1e-3, watch: Duration::from_secs(1800), block: Duration::from_secs(5) };
+const SETTINGS: RatioSettings = RatioSettings {
+    alpha: 1e-3,
+    watch: Duration::from_secs(1800),
+    block: Duration::from_secs(5),
+    early: Duration::ZERO,
+};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -213,4 +217,26 @@ proptest! {
         }
         prop_assert_eq!(straight, restarted);
     }
+}
+
+#[test]
+fn a_block_is_over_with_the_look_that_comes_a_little_early() {
+    let settings = RatioSettings {
+        block: Duration::from_secs(4),
+        early: Duration::from_millis(500),
+        ..SETTINGS
+    };
+    let later = |millis: i64| at(0) + jiff::SignedDuration::from_millis(millis);
+    let mut detector = RatioDetector::new(0.02, false);
+    detector.start(at(0));
+    detector.add(10.0, 0.0);
+    assert_eq!(detector.close_if_due(later(3499), &settings), None);
+    assert!(detector.close_if_due(later(3500), &settings).is_some());
+}
+
+#[test]
+fn one_that_begins_anew_asks_the_same_of_the_same_traffic() {
+    let mut detector = RatioDetector::new(0.02, true).with_phi(3.0);
+    run(&mut detector, &[(100.0, 100.0, 5); 2]);
+    assert_eq!(detector.anew(), RatioDetector::new(0.02, true).with_phi(3.0));
 }
