@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use reqwest::{Client, Method, RequestBuilder, StatusCode, header::CONTENT_TYPE};
+use reqwest::{
+    Client, Method, RequestBuilder, StatusCode,
+    header::{CONTENT_TYPE, IF_MATCH},
+};
 
 use crate::web::view::ErrorView;
 
@@ -48,6 +51,25 @@ pub(super) async fn order(
     .await
 }
 
+/// Replaces something with the operator's token, unless it is not `instead_of` any more.
+///
+/// # Errors
+/// As [`get`].
+pub(super) async fn replace(
+    url: &str,
+    path: &str,
+    token: &str,
+    instead_of: &str,
+    body: String,
+) -> anyhow::Result<String> {
+    ask(url, path, |client, address| {
+        let request = client.put(address).bearer_auth(token);
+        let request = request.header(IF_MATCH, format!("\"{instead_of}\""));
+        request.header(CONTENT_TYPE, "application/json").body(body)
+    })
+    .await
+}
+
 async fn ask(
     url: &str,
     path: &str,
@@ -84,7 +106,8 @@ async fn ask(
                     Refused { text: super::status::clean_lines(&refusal.error), body }.into()
                 );
             }
-            Ok(refusal) => bail!("{}", super::text::clean(&refusal.error)),
+            // Of a configuration each problem has a line.
+            Ok(refusal) => bail!("{}", super::status::clean_lines(&refusal.error)),
             Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?"),
         }
     }

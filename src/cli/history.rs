@@ -1,4 +1,4 @@
-//! `waveoff history APP`: what happened to an app, and why, newest first.
+//! `waveoff history`: what happened to an app, or to all of them and to the daemon, and why; newest first.
 
 use std::{fmt::Write as _, io::Write};
 
@@ -12,21 +12,21 @@ use crate::{
     web::view::{EventView, HistoryView},
 };
 
-/// Asks the daemon at `url` for the newest `limit` events of `app` and writes them; `json` passes
-/// its answer on unchanged.
+/// Asks the daemon at `url` for the newest `limit` events of `app` (`None`: of all, and its own) and
+/// writes them; `json` passes its answer on unchanged.
 ///
 /// # Errors
 /// When the daemon cannot be reached or understood, does not know the app, or `out` cannot be
 /// written.
 pub async fn run(
     url: &str,
-    app: &str,
+    app: Option<&str>,
     limit: u32,
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<i32> {
-    let name = escaped(app);
-    let body = client::get(url, &format!("/api/v1/apps/{name}/history?limit={limit}")).await?;
+    let whose = app.map_or_else(String::new, |app| format!("/apps/{}", escaped(app)));
+    let body = client::get(url, &format!("/api/v1{whose}/history?limit={limit}")).await?;
     if json {
         writeln!(out, "{}", body.trim_end())?;
     } else {
@@ -53,7 +53,8 @@ fn page(history: &HistoryView) -> String {
         text.push_str(&entry(event));
     }
     if history.events.is_empty() {
-        let _ = writeln!(text, "{}: nothing has happened yet", history.app);
+        let whose = history.app.as_ref().map_or_else(String::new, |app| format!("{app}: "));
+        let _ = writeln!(text, "{whose}nothing has happened yet");
     }
     if history.next_before.is_some() {
         text.push_str("(older events exist; ask for more with --limit)\n");
@@ -135,7 +136,7 @@ mod tests {
     }
 
     fn history(events: Vec<EventView>, next_before: Option<i64>) -> HistoryView {
-        HistoryView { app: AppName::new("api"), events, next_before }
+        HistoryView { app: Some(AppName::new("api")), events, next_before }
     }
 
     fn breach(threshold: &str, verdict: Verdict) -> Evidence {

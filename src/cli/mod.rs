@@ -7,6 +7,7 @@
 mod act;
 mod check;
 mod client;
+mod configuration;
 mod demo;
 #[cfg(test)]
 mod documented;
@@ -94,9 +95,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what happened to an app, and why.
+    /// Show what happened to an app, and why; without one, to all of them and to the daemon itself.
     History {
-        app: String,
+        app: Option<String>,
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
         url: String,
@@ -184,13 +185,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what is in force for an app, and which line of which file says so.
-    ///
-    /// Exit code 1: no policy watches it, and why. 2: the configuration is wrong.
-    Config {
-        #[command(subcommand)]
-        command: ConfigCommand,
-    },
+    /// The configuration: show what is in force for an app; push files to the daemon, pull them, compare.
+    #[command(subcommand)]
+    Config(configuration::ConfigCommand),
     /// Print the JSON Schema of a configuration file, for editors: `#:schema` in its first line.
     Schema {
         /// Which file.
@@ -220,20 +217,6 @@ enum Command {
     Sim {
         #[command(subcommand)]
         command: SimCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Show what is in force for an app, and which line of which file says so.
-    Show {
-        app: String,
-        /// Directory with waveoff.toml and thresholds/*.toml.
-        #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
-        config: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -288,7 +271,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
         }
         Command::Status { url, json } => status::run(&url, json, &mut out).await,
         Command::History { app, url, limit, json } => {
-            history::run(&url, &app, limit, json, &mut out).await
+            history::run(&url, app.as_deref(), limit, json, &mut out).await
         }
         Command::Releases { app, url, json } => releases::run(&url, &app, json, &mut out).await,
         Command::Explain { app, release, url, json } => {
@@ -305,9 +288,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             let wish = hold::Wish::Unhold { app };
             hold::run(&url, token.as_deref(), wish, json, &mut out).await
         }
-        Command::Config { command: ConfigCommand::Show { app, config, json } } => {
-            in_force::run(&config, &app, json, &mut out)
-        }
+        Command::Config(command) => configuration::run(command, &mut out).await,
         Command::Schema { file } => schema::run(file, &mut out),
         Command::Completions { shell } => {
             let mut script = Vec::new();

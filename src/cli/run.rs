@@ -41,19 +41,20 @@ pub(super) const FEED_EVERY: Duration = Duration::from_secs(2);
 pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     start_log(log)?;
     let environment = |name: &str| std::env::var(name).ok();
-    let config = match config::load(dir, environment) {
-        Ok(config) => config,
+    let start = match config::start(dir, environment) {
+        Ok(start) => start,
         Err(errors) => {
             writeln!(std::io::stderr(), "{errors}")?;
             return Ok(2);
         }
     };
     // What `check` would say besides; every variable is set, or there would be no `config`.
-    if let Ok(checked) = config::check(dir, environment) {
+    if let Ok(checked) = config::check(&start.dir, environment) {
         for warning in checked.warnings {
             tracing::warn!("{warning}");
         }
     }
+    let config::Start { config, dir: in_force, label, shelf, refused } = start;
     let settings = FlySettings::from_env(config.organization.clone(), environment)
         .context("read FLY_… and WAVEOFF_MIRROR_… from the environment")?;
     let servers = metrics_servers(&settings, &config)?;
@@ -105,8 +106,12 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     let settings = Settings {
         config,
         source: Some(ConfigSource {
-            dir: dir.to_owned(),
+            dir: in_force,
+            image: dir.to_owned(),
             environment: Arc::new(|name| std::env::var(name).ok()),
+            shelf: Some(shelf),
+            label,
+            refused,
         }),
         listener: Some(listener),
         feed_every: FEED_EVERY,

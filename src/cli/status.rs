@@ -73,6 +73,19 @@ fn headline(status: &OrgView) -> String {
     if let Some(hold) = &status.hold {
         let _ = writeln!(text, "every app is held by {}", held_by(hold));
     }
+    if let Some(version) = status.config.as_ref().filter(|version| version.number.is_some()) {
+        let by = version.by.as_deref().unwrap_or("an operator");
+        let at =
+            version.at.map_or_else(String::new, |at| at.strftime(", %Y-%m-%d %H:%M").to_string());
+        let note = version.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+        let _ = writeln!(text, "{}, pushed by {by}{at}{note}", version.name());
+    }
+    if status.config_refused {
+        let _ = writeln!(
+            text,
+            "a changed configuration was refused: `waveoff history` and the log say why"
+        );
+    }
     for receiver in status.receivers.iter().filter(|one| one.failing_since.is_some()) {
         let _ = writeln!(text, "receiver {} {}", receiver.name, super::webhook::how(receiver));
     }
@@ -401,6 +414,8 @@ mod tests {
             apps_watched: apps.len(),
             feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
             hold: None,
+            config: None,
+            config_refused: false,
             receivers: Vec::new(),
             apps,
             next_after: None,

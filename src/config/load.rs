@@ -18,6 +18,8 @@ pub struct Checked {
     pub config: Config,
     /// What is allowed and probably not meant.
     pub warnings: Vec<Problem>,
+    /// Those of them that are about variables which are not set here, and may be elsewhere.
+    pub missing: Vec<Problem>,
 }
 
 /// Reads and validates everything.
@@ -44,7 +46,7 @@ pub fn check(
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Checked, ConfigErrors> {
     let mut read = Read::all(dir, &environment);
-    read.warnings.append(&mut read.missing);
+    read.warnings.extend(read.missing.iter().cloned());
     read.finish()
 }
 
@@ -327,6 +329,6 @@ impl Read {
             own_app,
             policies,
         };
-        Ok(Checked { config, warnings })
+        Ok(Checked { config, warnings, missing: self.missing })
     }
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod apps;
+pub mod bundle;
 mod entry;
 mod expression;
 mod files;
@@ -24,6 +25,8 @@ mod rollback;
 pub mod schema;
 mod selector;
 mod settings;
+pub mod shelf;
+mod start;
 mod syntax;
 mod threshold;
 mod units;
@@ -31,11 +34,14 @@ mod units;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 pub use apps::AppGlob;
+pub use bundle::Bundle;
 pub use files::Fingerprint;
 pub use load::{Checked, check, load};
 pub use metrics_server::{FLY, MetricsServer};
 pub use places::{Lines, lines};
 pub use problem::{ConfigErrors, Problem};
+pub use shelf::Shelf;
+pub use start::{Start, start};
 pub use units::{duration_text, share_text};
 
 /// Reads a duration as it is written everywhere: `90s`, `2h`, `1h30m`.

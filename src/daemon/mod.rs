@@ -47,7 +47,7 @@ pub use opening::{Audience, await_journal, tell_opened};
 pub use orders::Orders;
 
 use crate::{
-    config::{Config, Secret},
+    config::{Config, Secret, Shelf, shelf::Label},
     ports::{Clock, Notifier, Platform, Registry},
     sources::Source,
     store::Journal,
@@ -90,8 +90,24 @@ pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// Where the configuration comes from.
 #[derive(Clone)]
 pub struct ConfigSource {
+    /// The directory that the configuration in force was read from.
     pub dir: PathBuf,
+    /// The one that the image brings: the same, unless another one was pushed.
+    pub image: PathBuf,
     pub environment: Environment,
+    /// Where pushed ones are kept; `None`: none can be pushed.
+    pub shelf: Option<Shelf>,
+    /// What was pushed and is in force.
+    pub label: Option<Label>,
+    /// Why what was pushed is not in force.
+    pub refused: Option<String>,
+}
+
+impl ConfigSource {
+    /// Files that are read again when they change, and nothing is pushed.
+    pub fn files(dir: PathBuf, environment: Environment) -> Self {
+        Self { image: dir.clone(), dir, environment, shelf: None, label: None, refused: None }
+    }
 }
 
 /// What to run with.
@@ -130,10 +146,12 @@ pub async fn run(
 
     let house = House { ports: &ports, config: &config, mail: &mail, stopped: &stopped };
     house.serve_receivers(&mut tasks);
+    let (counter, wishes) = reload::counter();
     if let Some(listener) = settings.listener {
-        house.serve_api(&mut tasks, listener, &settings.orders, settings.operator_token);
+        let token = settings.operator_token;
+        house.serve_api(&mut tasks, listener, &settings.orders, token, counter);
     }
-    house.watch_config(&mut tasks, settings.source, publish, installation.clone());
+    house.watch_config(&mut tasks, settings.source, publish, installation.clone(), wishes);
     house.keep_history(&mut tasks);
     let shared: Arc<shared::Shared> = Arc::default();
     let lookout = lookout::Lookout {
@@ -211,6 +229,7 @@ impl House<'_> {
         listener: TcpListener,
         orders: &Arc<Orders>,
         operator_token: Option<Secret>,
+        counter: reload::Counter,
     ) {
         let (receivers, policies) = (self.config.clone(), self.config.clone());
         let state = ApiState {
@@ -229,6 +248,7 @@ impl House<'_> {
                 config: self.config.clone(),
                 mail: self.mail.clone(),
             }),
+            configuration: Arc::new(counter),
             operator_token,
         };
         let (ends, live) = (self.ends(), state.live.clone());
@@ -247,6 +267,7 @@ impl House<'_> {
         source: Option<ConfigSource>,
         publish: watch::Sender<Arc<Config>>,
         installation: String,
+        wishes: reload::Wishes,
     ) {
         let ends = self.ends();
         let Some(source) = source else {
@@ -259,7 +280,7 @@ impl House<'_> {
             return;
         };
         let (ports, mail) = (self.ports.clone(), self.mail.clone());
-        let reload = reload::Reload { source, publish, ports, installation, mail };
+        let reload = reload::Reload { source, publish, ports, installation, mail, wishes };
         tasks.spawn(async move { reload.run(ends).await });
     }
 

@@ -2,9 +2,12 @@
 //! old one stays.
 //!
 //! The files are polled: a few small files every few seconds cost nothing, and polling sees every
-//! way in which a file can be replaced (editors, mounted volumes, symbolic links).
+//! way in which a file can be replaced (editors, mounted volumes, symbolic links). What is pushed by
+//! operators comes the other way (`pushed`), and one task sees to both.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+mod pushed;
+
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -13,11 +16,14 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+pub(super) use pushed::{Counter, Wishes, counter};
+
 use super::{ConfigSource, Ports};
 use crate::{
-    config::{self, Config, ConfigErrors, Fingerprint},
+    config::{self, Bundle, Config, ConfigErrors, Fingerprint, Problem, shelf::Label},
     model::{Event, EventKind, Reason},
     notify::recipients,
+    web::configuration::VersionView,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -38,45 +44,87 @@ pub(super) struct Reload {
     pub(super) ports: Arc<Ports>,
     pub(super) installation: String,
     pub(super) mail: Arc<Notify>,
+    /// What operators want with the configuration.
+    pub(super) wishes: Wishes,
 }
 
 /// What is under way with the configuration.
-#[derive(Default)]
 struct Course {
+    /// Where the one in force was read from.
+    dir: PathBuf,
+    /// What was pushed; `None`: it is what the image brings.
+    label: Option<Label>,
+    /// The files in force; the error: why they cannot be shown.
+    bundle: Result<Arc<Bundle>, String>,
+    /// What the files looked like last.
+    seen: Option<Fingerprint>,
     /// What the files say, without what vanished from them, and since when that is so.
     wanted: Option<(Config, Instant)>,
     untold: VecDeque<Event>,
 }
 
 impl Reload {
-    pub(super) async fn run(self, ends: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub(super) async fn run(mut self, ends: impl Future<Output = ()>) -> anyhow::Result<()> {
         let mut ends = std::pin::pin!(ends);
-        let mut seen = self.look().await;
-        let mut course = Course::default();
+        let mut course = self.begin().await;
         loop {
+            self.settle(&mut course);
+            self.tell(&mut course).await;
             tokio::select! {
                 () = &mut ends => return Ok(()),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
+                Some(wish) = self.wishes.recv() => {
+                    self.grant(&mut course, wish).await;
+                    continue;
+                }
             }
-            self.settle(&mut course);
-            self.tell(&mut course).await;
-            let now = self.look().await;
-            if now.is_none() || now == seen {
+            let now = self.look(&course.dir).await;
+            if now.is_none() || now == course.seen {
                 continue;
             }
-            seen = now;
+            course.seen = now;
             self.reload(&mut course).await?;
-            self.tell(&mut course).await;
+        }
+    }
+
+    /// Begins with what the daemon was started with, and says what is odd about it.
+    async fn begin(&self) -> Course {
+        let (dir, label) = (self.source.dir.clone(), self.source.label.clone());
+        let seen = self.look(&dir).await;
+        let bundle = read(&dir).await;
+        let mut course = Course { dir, label, bundle, seen, wanted: None, untold: VecDeque::new() };
+        if let Some(why) = &self.source.refused {
+            error!(event = EventKind::ConfigRejected.as_str(), "{why}");
+            self.ports.board.config_refused(true);
+            self.note(&mut course, EventKind::ConfigRejected, why.clone());
+        }
+        self.set_aside(&mut course).await;
+        self.show(&course);
+        course
+    }
+
+    /// Shows which configuration is in force.
+    fn show(&self, course: &Course) {
+        self.ports.board.configured(version(course));
+    }
+
+    fn note(&self, course: &mut Course, kind: EventKind, text: String) {
+        let mut event = Event::new(kind, self.ports.clock.now(), None);
+        event.reason = Some(Reason::Told { text });
+        course.untold.push_back(event);
+        while course.untold.len() > UNTOLD_MAX {
+            course.untold.pop_front();
         }
     }
 
     /// `None`: the files cannot be read just now; what was loaded stays.
-    async fn look(&self) -> Option<Fingerprint> {
-        let dir = self.source.dir.clone();
+    async fn look(&self, dir: &std::path::Path) -> Option<Fingerprint> {
+        let dir = dir.to_owned();
+        let shown = dir.display().to_string();
         match tokio::task::spawn_blocking(move || Fingerprint::of(&dir)).await {
             Ok(Ok(fingerprint)) => Some(fingerprint),
             Ok(Err(error)) => {
-                warn!("the configuration in {} cannot be read: {error}", self.source.dir.display());
+                warn!("the configuration in {shown} cannot be read: {error}");
                 None
             }
             Err(error) => {
@@ -143,44 +191,72 @@ impl Reload {
     }
 
     async fn reload(&self, course: &mut Course) -> anyhow::Result<()> {
-        let source = self.source.clone();
-        let load = move || config::load(&source.dir, |name| (source.environment)(name));
+        let (dir, environment) = (course.dir.clone(), self.source.environment.clone());
+        let load = move || config::load(&dir, |name| environment(name));
         let loaded =
             tokio::task::spawn_blocking(load).await.context("read the changed configuration")?;
-        let refused = |all: &str| {
-            let event = EventKind::ConfigRejected.as_str();
-            error!(event, "configuration refused, the old one stays: {all}");
-        };
+        let loaded = loaded.map_err(|errors| (errors.to_string(), first(&errors)));
+        let loaded = loaded.and_then(|config| {
+            let fixed = fixed(&self.publish.borrow(), &config);
+            let Some(problem) = fixed.first() else { return Ok(config) };
+            Err((problem.message.clone(), problem.message.clone()))
+        });
         let (kind, reason) = match loaded {
             Ok(config) => {
-                let old = self.publish.borrow().clone();
-                if config.organization != old.organization {
-                    let reason = "the organization cannot change while running: restart the daemon";
-                    refused(reason);
-                    (EventKind::ConfigRejected, reason.to_owned())
-                } else {
-                    let reason = format!("{} policies are in force", config.policies.len());
-                    self.put_in_force(course, config);
-                    let kind = EventKind::ConfigReloaded;
-                    info!(event = kind.as_str(), "configuration reloaded: {reason}");
-                    (kind, reason)
-                }
+                let reason = format!("{} policies are in force", config.policies.len());
+                self.put_in_force(course, config);
+                course.bundle = read(&course.dir).await;
+                self.show(course);
+                let kind = EventKind::ConfigReloaded;
+                info!(event = kind.as_str(), "configuration reloaded: {reason}");
+                (kind, reason)
             }
-            Err(errors) => {
-                refused(&errors.to_string());
-                (EventKind::ConfigRejected, first(&errors))
+            Err((all, reason)) => {
+                let event = EventKind::ConfigRejected.as_str();
+                error!(event, "configuration refused, the old one stays: {all}");
+                (EventKind::ConfigRejected, reason)
             }
         };
-        let now = self.ports.clock.now();
-        let mut event = Event::new(kind, now, None);
-        event.reason = Some(Reason::Told { text: reason });
         self.ports.board.config_refused(kind == EventKind::ConfigRejected);
-        course.untold.push_back(event);
-        while course.untold.len() > UNTOLD_MAX {
-            course.untold.pop_front();
-        }
+        self.note(course, kind, reason);
         Ok(())
     }
+}
+
+/// What cannot change while the daemon runs.
+fn fixed(old: &Config, new: &Config) -> Vec<Problem> {
+    let keys = [
+        ("organization", old.organization == new.organization),
+        ("listen", old.listen == new.listen),
+        ("data_dir", old.data_dir == new.data_dir),
+    ];
+    let changed = keys.into_iter().filter(|(_, is_same)| !is_same);
+    let problem = |(key, _): (&str, bool)| Problem {
+        file: "waveoff.toml".to_owned(),
+        line: None,
+        key: key.to_owned(),
+        message: format!("the {key} cannot change while running: restart the daemon"),
+        suggestion: None,
+    };
+    changed.map(problem).collect()
+}
+
+/// Which configuration is in force.
+fn version(course: &Course) -> VersionView {
+    let fingerprint = course.bundle.as_ref().map(|bundle| bundle.fingerprint());
+    match &course.label {
+        Some(label) => VersionView::pushed(label),
+        None => {
+            VersionView { fingerprint: fingerprint.unwrap_or_default(), ..VersionView::default() }
+        }
+    }
+}
+
+/// The files of a directory.
+async fn read(dir: &std::path::Path) -> Result<Arc<Bundle>, String> {
+    let dir = dir.to_owned();
+    let read = tokio::task::spawn_blocking(move || Bundle::read(&dir)).await;
+    read.map_err(|error| error.to_string())?.map(Arc::new)
 }
 
 /// The first problems, one a line: people read messages on a telephone.

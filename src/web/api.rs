@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::{
     ApiState,
     answers::{BODY_MAX, Places, Refusal, in_places, problem, tagged},
+    configuration,
     explain::{self, ExplainView, Unexplained},
     metrics,
     operator::{self, ActProblem, ActRequest, ActView, HoldRequest, OrderView, UnholdRequest},
@@ -59,7 +60,16 @@ pub(super) fn routes(state: ApiState) -> Router {
         .route("/api/v1/apps/{app}/releases", get(releases))
         .route("/api/v1/apps/{app}/explain", get(explanation))
         .route("/api/v1/apps/{app}/{act}", post(act))
+        .route("/api/v1/history", get(whole_history))
         .route("/api/v1/hold", post(hold).delete(unhold))
+        .route(
+            "/api/v1/config",
+            get(configuration::read)
+                .put(configuration::push)
+                .delete(configuration::reset)
+                .layer(DefaultBodyLimit::max(configuration::BODY_MAX)),
+        )
+        .route("/api/v1/config/versions", get(configuration::versions))
         .route("/api/v1/deliveries", get(deliveries))
         .route("/api/v1/deliveries/resend", post(resend))
         .route("/api/v1/receivers/{receiver}/test", post(test_receiver))
@@ -68,7 +78,8 @@ pub(super) fn routes(state: ApiState) -> Router {
         .method_not_allowed_fallback(|| async {
             Refusal(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "this API is read with GET; orders are given with POST, and a hold is ended with DELETE"
+                "this API is read with GET; orders are given with POST, a hold is ended with DELETE, and a \
+                 configuration is pushed with PUT"
                     .to_owned(),
             )
         })
@@ -344,20 +355,39 @@ async fn history(
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<HistoryView>, Refusal> {
     let (Path(app), Query(query)) = (name?, query?);
-    let limit = query.limit.unwrap_or(HISTORY_DEFAULT).clamp(1, HISTORY_MAX);
-    // One more than wanted tells whether there is another page.
-    let asked = state.journal.history(Some(&app), query.before, limit.saturating_add(1));
-    let mut entries = timeout(JOURNAL_DEADLINE, asked).await.map_err(|_| late("the journal"))??;
+    let is_first = query.before.is_none();
+    let view = past(&state, Some(app.clone()), &query).await?;
     // An app that is watched no longer keeps its history.
-    if entries.is_empty() && query.before.is_none() && state.board.app(&app).is_none() {
+    if view.events.is_empty() && is_first && state.board.app(&app).is_none() {
         return Err(unwatched(&app));
     }
+    Ok(Json(view))
+}
+
+async fn whole_history(
+    State(state): State<ApiState>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Json<HistoryView>, Refusal> {
+    let Query(query) = query?;
+    Ok(Json(past(&state, None, &query).await?))
+}
+
+/// What happened to one app, or to all and to the daemon.
+async fn past(
+    state: &ApiState,
+    app: Option<AppName>,
+    query: &HistoryQuery,
+) -> Result<HistoryView, Refusal> {
+    let limit = query.limit.unwrap_or(HISTORY_DEFAULT).clamp(1, HISTORY_MAX);
+    // One more than wanted tells whether there is another page.
+    let asked = state.journal.history(app.as_ref(), query.before, limit.saturating_add(1));
+    let mut entries = timeout(JOURNAL_DEADLINE, asked).await.map_err(|_| late("the journal"))??;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let events: Vec<_> = entries.into_iter().map(|entry| event(&state, entry)).collect();
+    let events: Vec<_> = entries.into_iter().map(|entry| event(state, entry)).collect();
     let next_before = events.last().filter(|_| more).map(|event| event.sequence);
-    Ok(Json(HistoryView { app, events, next_before }))
+    Ok(HistoryView { app, events, next_before })
 }
 
 fn event(state: &ApiState, entry: HistoryEntry) -> EventView {

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    configuration::VersionView,
     explain::Explained,
     receivers::Health,
     view::{AppView, FeedView, MirrorState, OrgView, ReleaseView},
@@ -110,6 +111,8 @@ pub(super) struct Counters {
 struct State {
     /// Shared with those who show them; the same as long as nothing changes.
     apps: BTreeMap<AppName, Arc<AppView>>,
+    /// Which configuration is in force.
+    configuration: Option<VersionView>,
     /// How receivers took what was sent to them.
     receivers: BTreeMap<String, Health>,
     /// How many events of each app were recorded since the start.
@@ -232,6 +235,11 @@ impl Board {
     /// Says whether the changed configuration was refused.
     pub fn config_refused(&self, refused: bool) {
         self.state().counters.config_refused = refused;
+    }
+
+    /// Shows which configuration is in force.
+    pub fn configured(&self, version: VersionView) {
+        self.state().configuration = Some(version);
     }
 
     /// Notes that a receiver took a message, or why it did not.
@@ -437,6 +445,8 @@ impl Board {
                 error_regions: state.error_regions.clone(),
             },
             hold: state.held.clone().filter(|hold| hold.is_on(now)),
+            config: state.configuration.clone(),
+            config_refused: state.counters.config_refused,
             receivers: super::receivers::views(Vec::new(), None, &state.receivers),
             apps: Vec::new(),
             next_after: None,

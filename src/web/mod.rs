@@ -7,6 +7,7 @@
 mod answers;
 mod api;
 mod board;
+pub mod configuration;
 pub mod explain;
 mod metrics;
 pub mod operator;
@@ -65,6 +66,8 @@ pub struct ApiState {
     pub live: Live,
     /// Carries out what operators order, and knows an app's releases.
     pub desk: Arc<dyn Desk>,
+    /// Who has the configuration, and takes another one.
+    pub configuration: Arc<dyn configuration::ConfigDesk>,
     /// What an operator has to show; `None`: no orders are taken.
     pub operator_token: Option<Secret>,
 }

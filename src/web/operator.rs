@@ -248,7 +248,7 @@ pub(super) fn who(by: Option<&str>) -> String {
 }
 
 /// One line, cut to its bound.
-fn tidy(text: &str, most: usize) -> String {
+pub(super) fn tidy(text: &str, most: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().filter(|char| !char.is_control()).take(most).collect()
 }

@@ -242,6 +242,7 @@ impl Served {
             policies: Arc::new(|_| None),
             live: Live::default(),
             desk: Arc::new(Clerk),
+            configuration: Arc::new(configuration::NoFiles),
             operator_token: Some(Secret::new("a-token-of-the-operator")),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

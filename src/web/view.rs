@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::receivers::ReceiverView;
 pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
+use super::{configuration::VersionView, receivers::ReceiverView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -310,6 +310,12 @@ pub struct OrgView {
     /// An operator's hold of every app.
     #[serde(default)]
     pub hold: Option<OperatorHold>,
+    /// Which configuration is in force; `null`: it comes from no files.
+    #[serde(default)]
+    pub config: Option<VersionView>,
+    /// `true`: what was meant to be in force instead was refused.
+    #[serde(default)]
+    pub config_refused: bool,
     /// Who is told, and how that goes.
     #[serde(default)]
     pub receivers: Vec<ReceiverView>,
@@ -368,7 +374,8 @@ impl EventView {
 /// `GET /api/v1/apps/{app}/history`: the newest event first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryView {
-    pub app: AppName,
+    /// `null`: of all apps, and of the daemon itself.
+    pub app: Option<AppName>,
     pub events: Vec<EventView>,
     /// `before` of the next page; `null` on the last one.
     pub next_before: Option<i64>,

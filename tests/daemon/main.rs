@@ -30,6 +30,7 @@ mod page;
 mod platform;
 mod probes;
 mod process;
+mod pushing;
 mod receivers;
 #[path = "../support/registry.rs"]
 mod registry;

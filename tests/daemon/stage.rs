@@ -230,6 +230,18 @@ impl Stage {
         (status, text)
     }
 
+    /// What an operator gets who replaces something, if it is still what they think.
+    pub async fn put(&self, path: &str, instead_of: &str, body: &str) -> (u16, String) {
+        let request = self.client.put(format!("{}{path}", self.url)).bearer_auth(OPERATOR_TOKEN);
+        let request = request.header("content-type", "application/json");
+        let request = request.header("if-match", instead_of).body(body.to_owned());
+        let response = request.send().await.expect("the daemon answers");
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        self.heard.lock().unwrap().push(text.clone());
+        (status, text)
+    }
+
     /// The daemon's view of an app.
     pub async fn view(&self, app: &str) -> Option<Value> {
         let (status, text) = self.get(&format!("/api/v1/apps/{app}")).await;

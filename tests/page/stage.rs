@@ -102,6 +102,7 @@ impl Stage {
             policies: Arc::new(|_| None),
             live: live.clone(),
             desk: clerk.clone(),
+            configuration: Arc::new(web::configuration::NoFiles),
             operator_token: Some(Secret::new(TOKEN)),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -178,10 +178,10 @@ impl World {
         };
         let settings = Settings {
             config: self.config.clone(),
-            source: Some(ConfigSource {
-                dir: self.dir.path().join("config"),
-                environment: Arc::new(environment),
-            }),
+            source: Some(ConfigSource::files(
+                self.dir.path().join("config"),
+                Arc::new(environment),
+            )),
             listener: None,
             feed_every: Duration::from_secs(2),
             operator_token: None,

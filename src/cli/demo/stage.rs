@@ -157,10 +157,7 @@ impl Stage {
         };
         let settings = Settings {
             config,
-            source: Some(ConfigSource {
-                dir: scratch.path().join("config"),
-                environment: Arc::new(secrets),
-            }),
+            source: Some(ConfigSource::files(scratch.path().join("config"), Arc::new(secrets))),
             listener: Some(listener),
             feed_every: super::super::run::FEED_EVERY,
             operator_token: None,

@@ -1,6 +1,6 @@
 //! That the description of the API says what the API is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -8,6 +8,7 @@ use super::{super::view::ProblemView, *};
 use crate::{
     model::{RegionReport, RegionStage, Tally, event::ReleaseInfo},
     web::{
+        configuration::{ConfigView, PushedView, VersionView, VersionsView},
         explain::{Explained, MachineView, NeighbourView, SeriesView, ThresholdView},
         view::{ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView, ReleaseView},
     },
@@ -119,7 +120,15 @@ async fn every_field_of_the_answers_is_described_and_no_other() {
         error: String::new(),
         refusal: Some(json!({})),
     };
+    let version = VersionView { number: Some(1), ..VersionView::default() };
+    let pushed = PushedView { version: version.clone(), policies: 1, changed: true };
+    let versions = VersionsView { in_force: version.clone(), pushed: Vec::new() };
+    let configuration = ConfigView { version, files: BTreeMap::new() };
     let cases = [
+        ("Configuration", serde_json::to_value(&configuration).unwrap()),
+        ("Version", serde_json::to_value(&configuration.version).unwrap()),
+        ("Versions", serde_json::to_value(versions).unwrap()),
+        ("Pushed", serde_json::to_value(pushed).unwrap()),
         ("Status", status.clone()),
         ("Feed", status["feed"].clone()),
         ("App", app.clone()),
