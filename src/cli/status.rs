@@ -372,6 +372,7 @@ mod tests {
             since: at(0),
             release: Some(release(42, "deploy-\u{1b}[31m42")),
             known_good: Some(release(41, "deploy-41")),
+            dispersions: std::collections::BTreeMap::new(),
             protection: Protection {
                 level: ProtectionLevel::Trusted,
                 against: Some(release(41, "deploy-41")),

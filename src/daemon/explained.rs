@@ -54,6 +54,9 @@ fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -
     view.regions = regions
         .map(|(region, tally)| RegionCounts::new(region, tally, state.sight.lately(region, now)))
         .collect();
+    if let Some((phi, measured)) = state.bundles() {
+        (view.phi, view.dispersion) = (Some(phi), measured);
+    }
     view.series = state.worst_series().into_iter().map(SeriesView::new).collect();
     view
 }

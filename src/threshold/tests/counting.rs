@@ -426,7 +426,7 @@ fn failures_count_in_bundles_as_large_as_were_measured() {
         let mut told = told();
         let measured = |phi| Dispersion { phi, minutes: 40, at: at(0) };
         told.state.measured(phi.map(measured));
-        told.serves("m1", 2000.0, 110.0);
+        told.serves("m1", 600.0, 33.0);
         let took = told.breaches_within(600).unwrap();
         (took, told.state.bundles().map(|(phi, _)| phi))
     };

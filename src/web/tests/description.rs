@@ -66,6 +66,8 @@ fn full() -> AppView {
 
 fn threshold() -> ThresholdView {
     let mut view = ThresholdView::new(&super::evidence(), "v41", &[super::block()]);
+    view.phi = Some(2.5);
+    view.dispersion = super::view("api", Phase::Baking).dispersions.remove("5xx");
     view.series = vec![SeriesView::new((String::new(), Tally::default(), None))];
     view
 }
