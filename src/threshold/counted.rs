@@ -6,7 +6,7 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::own::{absorb, failures, fits, judge, onset};
@@ -29,6 +29,15 @@ use super::{
     silent::{Answered, Silent},
 };
 use crate::model::{Alone, MachineId, Oddity, Origin, Raised, Region, Since, Tally};
+
+/// A process is young for so long.
+const YOUNG: SignedDuration = SignedDuration::from_secs(10);
+
+/// Whether what is told now of a process was counted in its first moments. A metrics server does not tell
+/// them: what comes before its first reading of a process is not counted.
+fn is_young(started: Timestamp, origin: &Origin, now: Timestamp) -> bool {
+    origin.every.is_zero() && now.duration_since(started) < YOUNG
+}
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -280,16 +289,21 @@ impl Counted {
             let began = if round.learning { round.now } else { started.min(round.now) };
             let Some(fed) = self.reconcile(count) else { continue };
             self.detector.start(began);
-            self.detector.add(fed.n, fed.k);
+            let young = !round.learning && is_young(started, origin, round.now);
+            if young {
+                self.detector.add_young(fed.n, fed.k);
+            } else {
+                self.detector.add(fed.n, fed.k);
+            }
             let failure = look.readings.and_then(|readings| readings.failures.get(name));
             if let Some(failure) = failure {
                 self.failures.note(*failure);
             }
             let region = &look.machine.region;
             self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
-            self.places.add(region, (began, round.now), fed, &self.detector);
+            self.places.add(region, (began, round.now), (fed, young), &self.detector);
             if let Some(parts) = series::of(look, name).filter(|_| !by.is_empty()) {
-                self.series.add(parts, round.now, &self.detector);
+                self.series.add((parts, young), round.now, &self.detector);
             }
             if count.since == Since::LastScrape {
                 release.add(fed.n, fed.k);

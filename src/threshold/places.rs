@@ -52,7 +52,7 @@ impl Places {
         &mut self,
         region: &Region,
         (began, now): (Timestamp, Timestamp),
-        Tally { n, k }: Tally,
+        (Tally { n, k }, young): (Tally, bool),
         whole: &RatioDetector,
     ) {
         if !self.0.contains_key(region) && self.0.len() >= REGIONS_MAX {
@@ -63,7 +63,11 @@ impl Places {
             .entry(region.clone())
             .or_insert_with(|| Place { detector: whole.anew(), recent: Recent::default() });
         place.detector.start(began);
-        place.detector.add(n, k);
+        if young {
+            place.detector.add_young(n, k);
+        } else {
+            place.detector.add(n, k);
+        }
         if n > 0.0 {
             place.recent.add(now, n, k);
             place.recent.keep(ROUNDS);

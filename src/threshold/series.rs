@@ -83,7 +83,7 @@ impl Series {
     /// Adds what one machine counted of its series, each of which is asked what the whole is asked.
     pub(super) fn add(
         &mut self,
-        parts: &BTreeMap<String, Tally>,
+        (parts, young): (&BTreeMap<String, Tally>, bool),
         now: Timestamp,
         whole: &RatioDetector,
     ) {
@@ -98,7 +98,11 @@ impl Series {
             }
             let one = self.judged.entry(name.clone()).or_insert_with(|| One::new(whole));
             one.detector.start(now);
-            one.detector.add(n, k);
+            if young {
+                one.detector.add_young(n, k);
+            } else {
+                one.detector.add(n, k);
+            }
             one.recent.add(now, n, k);
             one.recent.keep(ROUNDS);
             one.lately += n;

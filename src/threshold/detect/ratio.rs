@@ -16,6 +16,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::Tally;
+
 /// How many events may stand or fall together (a retry storm, a batch) before the event-level
 /// half counts them as independent evidence.
 pub const DEFAULT_PHI: f64 = 20.0;
@@ -35,6 +37,9 @@ const LARGEST_SHARE: f64 = 0.9;
 /// Share of the starting stake that bets on "bad from the start"; the rest is spread over the
 /// watch, for regressions that begin later.
 const STAKE_AT_START: f64 = 0.5;
+
+/// Of the bad events of a process's first moments this part is left out of a block's share.
+const YOUNG_PART: f64 = 0.35;
 
 /// More events in one block than this are counted as this many.
 const MAX_EVENTS: f64 = 1e15;
@@ -73,6 +78,9 @@ pub struct RatioDetector {
     opened_at: Option<Timestamp>,
     pending_n: f64,
     pending_k: f64,
+    /// Of these, what processes counted in their first moments.
+    #[serde(default)]
+    pending_young: Tally,
     blocks: u32,
     total_n: f64,
     total_k: f64,
@@ -95,6 +103,7 @@ impl RatioDetector {
             opened_at: None,
             pending_n: 0.0,
             pending_k: 0.0,
+            pending_young: Tally::default(),
             blocks: 0,
             total_n: 0.0,
             total_k: 0.0,
@@ -143,6 +152,15 @@ impl RatioDetector {
         let k = k.clamp(0.0, n);
         self.pending_n = (self.pending_n + n).min(MAX_EVENTS);
         self.pending_k = (self.pending_k + k).min(self.pending_n);
+    }
+
+    /// Adds what a process counted in its first moments, in which its events stand or fall together
+    /// whatever was measured of one that has run for long: connections are made, caches are empty. So many
+    /// of them as are usual, or as many as were measured, count as one.
+    pub fn add_young(&mut self, n: f64, k: f64) {
+        let (all, bad) = self.pending();
+        self.add(n, k);
+        self.pending_young.add(self.pending_n - all, self.pending_k - bad);
     }
 
     /// Closes the open block when it is old enough and holds an event, and answers with the new
@@ -220,9 +238,10 @@ impl RatioDetector {
     fn step(&mut self, age: Duration, settings: &RatioSettings) -> f64 {
         let (n, k) = (self.pending_n, self.pending_k);
         (self.pending_n, self.pending_k) = (0.0, 0.0);
+        let young = std::mem::take(&mut self.pending_young);
         let ln_stake = self.next_stake(age, settings.watch).ln();
         let mut ln_e = f64::NEG_INFINITY;
-        let gamblers = self.gamblers(n, k, settings);
+        let gamblers = self.gamblers((n, k), young, settings);
         for (wealth, (weight, gain)) in self.wealth.iter_mut().zip(gamblers) {
             let held = wealth.unwrap_or(f64::NEG_INFINITY);
             let grown = log_add_exp(held, ln_stake) + gain;
@@ -249,11 +268,17 @@ impl RatioDetector {
     }
 
     /// Weight and log gain of every gambler for one block.
-    fn gamblers(&self, n: f64, k: f64, settings: &RatioSettings) -> Vec<(f64, f64)> {
+    fn gamblers(
+        &self,
+        (n, k): (f64, f64),
+        young: Tally,
+        settings: &RatioSettings,
+    ) -> Vec<(f64, f64)> {
         let p0 = self.p0;
         let against = alternatives(p0, self.strict);
         let event_share = if self.strict { 0.0 } else { 0.5 };
-        let excess = (k / n - p0) / p0;
+        // Betting on less than there was is never unfair to the release.
+        let excess = ((k - YOUNG_PART * young.k) / n - p0) / p0;
         let bet_weight = (1.0 - event_share) / count(BETS.len());
         let mut gamblers: Vec<_> =
             BETS.iter().map(|bet| (bet_weight, (bet * excess).ln_1p())).collect();
@@ -262,8 +287,10 @@ impl RatioDetector {
         let fewest = if settings.block < Duration::from_secs(15) { 3.0 } else { 2.0 };
         let cap = (Self::needed(settings.alpha) - STAKE_AT_START.ln() - event_weight.ln()) / fewest;
         gamblers.extend(against.iter().map(|q| {
-            let gain = k * (q / p0).ln() + (n - k) * ((1.0 - q) / (1.0 - p0)).ln();
-            (event_weight, (gain / self.phi).min(cap))
+            let gain = |n: f64, k: f64| k * (q / p0).ln() + (n - k) * ((1.0 - q) / (1.0 - p0)).ln();
+            let gain = gain(n - young.n, k - young.k) / self.phi
+                + gain(young.n, young.k) / self.phi.max(DEFAULT_PHI);
+            (event_weight, gain.min(cap))
         }));
         gamblers
     }

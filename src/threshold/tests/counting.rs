@@ -462,3 +462,20 @@ fn its_own_minutes_say_how_far_its_counts_spread() {
     let phi = told.state.dispersion(at(told.second)).unwrap().phi;
     assert!((20.0..40.0).contains(&phi), "{phi}");
 }
+
+/// Connections are made, caches are empty: 20 %, and less by half every 3 s.
+#[test]
+fn a_cold_start_is_no_regression_and_what_stays_is_one() {
+    let breaches = |fades: bool| {
+        let mut told = told();
+        told.state.measured(Some(Dispersion { phi: 1.0, minutes: 40, at: at(0) }));
+        (0..20).find_map(|round| {
+            let age = f64::from(2 * round);
+            let share = if fades { 0.2 * (-age / 5.0).exp() } else { 0.2 };
+            told.serves("m1", 34.0, 34.0 * (0.005 + share));
+            (told.look().verdict == Verdict::Breach).then_some(told.second)
+        })
+    };
+    assert_eq!(breaches(true), None);
+    assert!(breaches(false).is_some_and(|took| took <= 20));
+}
