@@ -9,8 +9,8 @@ WORKDIR /src
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 # .dockerignore lets in what the build reads and nothing else.
 COPY . .
-RUN cargo build --release --locked --bin waveoff --target x86_64-unknown-linux-gnu \
- && mv target/x86_64-unknown-linux-gnu/release/waveoff /waveoff \
+RUN cargo build --profile dist --locked --bin waveoff --target x86_64-unknown-linux-gnu \
+ && mv target/x86_64-unknown-linux-gnu/dist/waveoff /waveoff \
  && mkdir -p /empty
 
 FROM scratch

@@ -14,6 +14,7 @@ const SETTINGS: RatioSettings = RatioSettings {
     watch: Duration::from_secs(1800),
     block: Duration::from_secs(5),
     early: Duration::ZERO,
+    from_start: true,
 };
 
 fn main() {

@@ -3,7 +3,7 @@
 use super::{
     dice::Dice,
     families::{Family, Nature, late},
-    scene::{From, Incident, Noise, Place, Scene, bursts},
+    scene::{DAY_S, From, Incident, Noise, Place, Scene, bursts},
 };
 
 const fn family(name: &'static str, what: &'static str, draw: fn(&mut Dice) -> Scene) -> Family {
@@ -24,6 +24,11 @@ fn bursting(rate: f64, dice: &mut Dice) -> Scene {
 
 fn with(incident: Incident, rate: f64) -> Scene {
     Scene { incidents: vec![incident], ..Scene::calm(rate) }
+}
+
+/// It is looked at for a day.
+fn day(scene: Scene) -> Scene {
+    Scene { ends: DAY_S, ..scene }
 }
 
 /// A short failure, and the clients that come again.
@@ -135,6 +140,19 @@ pub const FAMILIES: &[Family] = &[
     own("region-outage-100", "a region's machines fail for 45 s, all of it", |dice| {
         let (from, region) = (late(dice), dice.roll(3));
         with(Incident { place: Place::Region(region), ..Incident::outage(from, 45.0, 1.0) }, 100.0)
+    }),
+    own("day-100", "0.5 % fail, for a whole day", |_| day(Scene::calm(100.0))),
+    own("day-bursts-100", "the same with bursts of 30 % for some 3 s", |dice| {
+        day(Scene { incidents: bursts(dice, DAY_S), ..Scene::calm(100.0) })
+    }),
+    own("day-ou60-100", "the same with a share that wanders within a minute", |_| {
+        day(wandering(100.0, 60.0))
+    }),
+    own("day-near-limit-100", "the same with 1.5 % under a limit of 2 %", |_| {
+        day(Scene { base: 0.015, ..Scene::calm(100.0) })
+    }),
+    own("night-20", "a day with hardly any traffic in its night, 20/s", |_| {
+        day(Scene { nights: true, ..Scene::calm(20.0) })
     }),
     own("unread-100", "a third of the pages cannot be read", |_| Scene {
         unread: 0.33,

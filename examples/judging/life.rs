@@ -35,9 +35,9 @@ const LEDGER_S: f64 = 10.0;
 /// What came of one life.
 #[derive(Clone, Debug, Default)]
 pub struct Lived {
-    /// When it was undone, and when people were told first that it degrades.
+    /// When it was undone, and when people were told that it degrades.
     pub undone: Option<f64>,
-    pub told: Option<f64>,
+    pub told: Vec<f64>,
     /// A hold was placed; it lasts in the end.
     pub held: bool,
     pub held_in_the_end: bool,
@@ -85,7 +85,7 @@ pub fn learn(scene: &Scene, seed: u64) -> Vec<AppState> {
 /// The life of v42.
 pub fn live(scene: &Scene, seed: u64, learned: &[AppState]) -> Lived {
     let mut stage = Stage::new(scene, seed, learned, true);
-    stage.pass(BEGINS, ENDS);
+    stage.pass(BEGINS, scene.ends);
     let state = &stage.courses[0].state;
     stage.lived.held_in_the_end = state.phase.word() == "held";
     stage.lived
@@ -298,7 +298,7 @@ impl Lived {
                 self.undone.get_or_insert(t);
             }
             EventKind::ReleaseDegraded | EventKind::MachineSuspect => {
-                self.told.get_or_insert(t);
+                self.told.push(t);
             }
             EventKind::HoldPlaced => self.held = true,
             EventKind::ReleaseTrusted => {

@@ -35,6 +35,7 @@ pub fn policy(from: From, by_path: bool) -> Policy {
         bad: Selector::metric("errors_total"),
         total: Selector::metric("requests_total"),
         max: LIMIT,
+        relative: None,
         strict: false,
         by: if by_path { vec!["path".to_owned()] } else { Vec::new() },
         from: match from {

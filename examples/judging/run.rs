@@ -14,7 +14,7 @@ use waveoff::decide::AppState;
 use super::{
     dice::Dice,
     families::{Family, Nature},
-    life::{self, ENDS},
+    life::{self, ENDS, Lived},
     rules,
 };
 
@@ -48,6 +48,8 @@ pub struct Result {
     pub held_in_the_end: u32,
     /// Lives in which it told of a degradation and undid nothing.
     pub told: u32,
+    /// How long that took, in seconds.
+    pub told_after: Vec<f64>,
     /// Lives in which the release was trusted after all.
     pub trusted: u32,
 }
@@ -58,7 +60,7 @@ struct Life {
     undone: Vec<Option<f64>>,
     held: bool,
     held_in_the_end: bool,
-    told: bool,
+    told: Option<f64>,
     trusted: bool,
 }
 
@@ -89,9 +91,15 @@ fn one(family: &Family, seed: u64, learned: &[Vec<AppState>], number: u32) -> Li
         undone,
         held: lived.held,
         held_in_the_end: lived.held_in_the_end,
-        told: lived.told.is_some() && lived.undone.is_none(),
+        told: first_told(&lived, scene.turns_bad()),
         trusted: lived.trusted.is_some(),
     }
+}
+
+/// When people were told of one that was not undone; of a bad one, once it was bad.
+fn first_told(lived: &Lived, bad: Option<f64>) -> Option<f64> {
+    let told = lived.told.iter().filter(|_| lived.undone.is_none());
+    told.copied().find(|at| bad.is_none_or(|bad| *at >= bad))
 }
 
 fn sum_up(family: &Family, lives: &[Life]) -> Result {
@@ -122,9 +130,18 @@ fn sum_up(family: &Family, lives: &[Life]) -> Result {
         judged: judged.collect(),
         held: count(&|life| life.held),
         held_in_the_end: count(&|life| life.held_in_the_end),
-        told: count(&|life| life.told),
+        told: count(&|life| life.told.is_some()),
+        told_after: told_after(lives),
         trusted: count(&|life| life.trusted && life.undone[0].is_none()),
     }
+}
+
+/// Seconds until people were told of those that were not undone, in order.
+fn told_after(lives: &[Life]) -> Vec<f64> {
+    let after = lives.iter().filter_map(|life| Some(life.told? - life.began.unwrap_or(0.0)));
+    let mut after: Vec<f64> = after.collect();
+    after.sort_by(f64::total_cmp);
+    after
 }
 
 /// Does it for 0, 1, 2… on every core; the answers in order.
@@ -164,7 +181,9 @@ mod tests {
     /// Every family plays, and the plainest ones come out as they must.
     #[test]
     fn every_family_plays_and_the_plain_ones_come_out_right() {
-        for one in families::all() {
+        // Those that last a day take too long here.
+        let lasts = |one: &Family| one.name.starts_with("day-") || one.name.starts_with("night-");
+        for one in families::all().into_iter().filter(|one| !lasts(one)) {
             let runs = 2;
             let result = family(&one, runs, 1, &ProgressBar::hidden());
             assert_eq!(result.runs, runs, "{}", one.name);

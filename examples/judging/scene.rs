@@ -6,6 +6,10 @@ use super::dice::Dice;
 /// How long a machine takes to boot.
 pub const BOOT_S: f64 = 4.0;
 
+/// A day, and the part of its traffic that is left in the middle of the night.
+pub const DAY_S: f64 = 86_400.0;
+const NIGHT: f64 = 0.01;
+
 /// Machines, in three regions.
 pub const MACHINES: usize = 6;
 pub const REGIONS: [&str; 3] = ["ams", "iad", "lhr"];
@@ -165,6 +169,10 @@ pub struct Scene {
     pub neighbours: bool,
     /// What befalls them besides.
     pub theirs: Vec<Incident>,
+    /// When it is over.
+    pub ends: f64,
+    /// By night there is hardly any traffic.
+    pub nights: bool,
 }
 
 impl Scene {
@@ -184,7 +192,18 @@ impl Scene {
             unread: 0.0,
             neighbours: false,
             theirs: Vec::new(),
+            ends: super::life::ENDS,
+            nights: false,
         }
+    }
+
+    /// The part of the usual traffic at a moment.
+    pub fn tide(&self, t: f64) -> f64 {
+        if !self.nights {
+            return 1.0;
+        }
+        let day = (t / DAY_S * std::f64::consts::TAU).cos();
+        NIGHT + (1.0 - NIGHT) * (1.0 + day) / 2.0
     }
 
     /// When every machine has been replaced.

@@ -55,15 +55,15 @@ pub fn text(results: &[Result]) -> String {
     }
     if of(&[Nature::Bad]).next().is_some() {
         text.push_str(
-            "Bad releases: undone, in %, after median/95th percentile in seconds (only told, and trusted, in %)\n",
+            "Bad releases: undone, in %, after median/95th percentile in seconds (only told, and trusted, in %; told likewise)\n",
         );
-        heading(&mut text, "told  trusted");
+        heading(&mut text, "trusted  told");
         for result in of(&[Nature::Bad]) {
             let cell = |judged: &Judged| found(judged, result.runs);
             let extra = format!(
-                "{:>5.0} {:>8.0}",
-                thousand(result.told, result.runs) / 10.0,
-                thousand(result.trusted, result.runs) / 10.0
+                "{:>8.0}  {}",
+                thousand(result.trusted, result.runs) / 10.0,
+                after(result.told, &result.told_after, result.runs)
             );
             line(&mut text, result, cell, &extra);
         }
@@ -95,9 +95,13 @@ fn line(text: &mut String, result: &Result, cell: impl Fn(&Judged) -> String, ex
 
 /// `99.5 22/30`.
 fn found(judged: &Judged, runs: u32) -> String {
-    let share = thousand(judged.undone, runs) / 10.0;
+    after(judged.undone, &judged.seconds, runs)
+}
+
+fn after(lives: u32, seconds: &[f64], runs: u32) -> String {
+    let share = thousand(lives, runs) / 10.0;
     let share = if share.fract() == 0.0 { format!("{share:.0}") } else { format!("{share:.1}") };
-    match (at(&judged.seconds, 0.5), at(&judged.seconds, 0.95)) {
+    match (at(seconds, 0.5), at(seconds, 0.95)) {
         (Some(median), Some(p95)) => format!("{share} {median:.0}/{p95:.0}"),
         _ => share,
     }

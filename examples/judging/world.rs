@@ -60,7 +60,7 @@ impl World {
         self.wander();
         let strength: Vec<f64> =
             self.scene.incidents.iter().map(|incident| incident.strength(t)).collect();
-        let mut rate = self.scene.rate;
+        let mut rate = self.scene.rate * self.scene.tide(t);
         let mut extra = 0.0;
         for (incident, strength) in self.scene.incidents.iter().zip(&strength) {
             rate *= 1.0 + (incident.rate - 1.0) * strength;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 
-use super::{EXIT_REFUSED, client, follow, history::escaped, status::clean_lines};
+use super::{EXIT_REFUSED, client, follow, history::escaped, text::clean_lines};
 use crate::{
     model::{Region, Strategy},
     web::operator::{ActRequest, ActView, TOKEN_VARIABLE},

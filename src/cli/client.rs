@@ -102,12 +102,10 @@ async fn ask(
     if !status.is_success() {
         match serde_json::from_str::<ErrorView>(&body) {
             Ok(refusal) if conflict => {
-                return Err(
-                    Refused { text: super::status::clean_lines(&refusal.error), body }.into()
-                );
+                return Err(Refused { text: super::text::clean_lines(&refusal.error), body }.into());
             }
             // Of a configuration each problem has a line.
-            Ok(refusal) => bail!("{}", super::status::clean_lines(&refusal.error)),
+            Ok(refusal) => bail!("{}", super::text::clean_lines(&refusal.error)),
             Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?"),
         }
     }

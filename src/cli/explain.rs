@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::Write};
 use super::{
     client,
     history::escaped,
-    status::clean_lines,
+    text::clean_lines,
     text::{table, time, time_of_day},
 };
 use crate::{

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     EXIT_NOT_COMPLETED, client,
     history::escaped,
-    status::clean_lines,
+    text::clean_lines,
     text::{clean, time},
 };
 use crate::{

@@ -4,8 +4,8 @@ use std::{fmt::Write as _, io::Write};
 
 use super::{
     client,
-    status::{clean_lines, evidence_row, region_row},
-    text::{table, time},
+    status::{evidence_row, region_row},
+    text::{clean_lines, table, time},
 };
 use crate::{
     model::{EventKind, Mode, Verdict},
@@ -102,6 +102,7 @@ fn is_about_acting(kind: EventKind) -> bool {
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
+        | EventKind::ReleaseRecovered
         | EventKind::MachineSuspect
         | EventKind::HoldPlaced
         | EventKind::HoldCleared
@@ -182,7 +183,7 @@ mod tests {
 2026-03-01 12:00:05  rollback.planned  (observe: not done)
   api v42 → v41: 5xx 9.0 %
   because 5xx breached
-    5xx  9.0 %  limit 2 %  37 of 410    breach
+    5xx  9.0 %  limit 2 %  37 of 410  breach
     iad  waiting  1 waiting
     | panic : at the disco
 (older events exist; ask for more with --limit)

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use super::{check, text};
 use crate::{
     config::{self, AppGlob, Config, PolicyFile, duration_text, lines, schema, share_text},
-    model::{AppName, MaxUnavailable, MirrorRule, Policy, RegionOrder, RegionsAtOnce, Threshold},
+    model::{
+        AppName, MaxUnavailable, MirrorRule, OnBreach, Policy, RegionOrder, RegionsAtOnce,
+        Threshold,
+    },
 };
 
 const WRONG: i32 = 2;
@@ -197,6 +200,11 @@ fn watch_json(policy: &Policy) -> Value {
         "unvouched_countdown": duration_text(watch.unvouched_countdown),
         "approve_within": duration_text(watch.approve_within),
         "floor": watch.floor,
+        "late": match watch.late {
+            OnBreach::Alert => "alert",
+            OnBreach::Rollback => "rollback",
+        },
+        "false_late_alarms": format!("1 in {}", (1.0 / watch.false_late_alarms).round()),
     })
 }
 

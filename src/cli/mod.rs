@@ -5,10 +5,12 @@
 //! watched ended without being completed.
 
 mod act;
+mod board;
 mod check;
 mod client;
 mod configuration;
 mod demo;
+mod doctor;
 #[cfg(test)]
 mod documented;
 mod explain;
@@ -16,6 +18,7 @@ mod follow;
 pub mod history;
 mod hold;
 mod in_force;
+mod init;
 mod live;
 mod receiver;
 mod releases;
@@ -24,7 +27,9 @@ mod run;
 mod schema;
 mod sim;
 pub mod status;
+mod terminal;
 mod text;
+mod watch;
 mod webhook;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -39,6 +44,8 @@ const EXIT_IN_USE: i32 = 3;
 const EXIT_REFUSED: i32 = 4;
 /// A rollback that was followed ended without being completed.
 const EXIT_NOT_COMPLETED: i32 = 5;
+/// Ended by a signal from the keyboard, as shells count it.
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// Watches every release of a Fly.io organization and puts the last known-good image back, region
 /// by region, when one degrades.
@@ -65,6 +72,11 @@ enum Command {
         #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "WAVEOFF_LOG_FORMAT")]
         log_format: LogFormat,
     },
+    /// Write a first configuration, with limits that fit what the apps were like in the last 14 days.
+    ///
+    /// Asks the platform, with `FLY_API_TOKEN`, which organization and which apps there are, and its managed
+    /// Prometheus what was counted of them. Nothing is written over, and nothing is rolled back by what it writes.
+    Init(init::Init),
     /// Validate the configuration. Exit code 2 when it is wrong.
     ///
     /// With --live it is also looked whether what it names is there: the token's rights, each policy's
@@ -86,11 +98,23 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the platform itself what nobody has written down about it, on an app that is made for it and
+    /// removed: leases, updates, waiting, events, the change feed, rate limits, the release ledger.
+    ///
+    /// Takes two minutes, one small machine, and `FLY_API_TOKEN`. Each answer stands beside what the daemon
+    /// assumes; no names and no secrets are in it. Exit code 1: something is not as the daemon needs it.
+    Doctor(doctor::Doctor),
     /// Show every watched app: phase, known-good release, evidence so far.
+    ///
+    /// With --watch a board is drawn anew in its place until Ctrl-C: machines, evidence on its way to the
+    /// limit, what happened. Into a pipe it is a line for each app whose phase changes.
     Status {
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
         url: String,
+        /// Go on showing it, until Ctrl-C.
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -202,17 +226,9 @@ enum Command {
     },
     /// Run the real daemon against the embedded simulated platform: ship a good release, then a
     /// bad one, and watch it being undone.
-    Demo {
-        /// What is wrong with the bad release.
-        #[arg(long, value_enum, default_value_t = demo::Bad::Errors)]
-        bad: demo::Bad,
-        /// Print JSON lines.
-        #[arg(long)]
-        json: bool,
-        /// Stay up afterwards, for poking at.
-        #[arg(long)]
-        keep_running: bool,
-    },
+    ///
+    /// On a terminal it is a board that is drawn anew in its place; into a pipe, and with --plain, lines.
+    Demo(demo::Demo),
     /// The simulated platform.
     Sim {
         #[command(subcommand)]
@@ -263,13 +279,16 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
     let mut out = std::io::stdout();
     match command {
         Command::Run { config, log_format } => run::run(&config, log_format).await,
+        Command::Init(init) => init::run(init, Clock::system().now(), &mut out).await,
         Command::Check { config, live: true, app, json } => {
             live::run(&config, app.as_deref(), json, &mut out).await
         }
         Command::Check { config, live: false, app: _, json } => {
             Ok(check::run(&config, json, &mut out))
         }
-        Command::Status { url, json } => status::run(&url, json, &mut out).await,
+        Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
+        Command::Status { url, watch: true, json: _ } => watch::run(&url, &mut out).await,
+        Command::Status { url, watch: false, json } => status::run(&url, json, &mut out).await,
         Command::History { app, url, limit, json } => {
             history::run(&url, app.as_deref(), limit, json, &mut out).await
         }
@@ -296,7 +315,7 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             out.write_all(&script)?;
             Ok(0)
         }
-        Command::Demo { bad, json, keep_running } => demo::run(bad, json, keep_running).await,
+        Command::Demo(demo) => demo::run(demo).await,
         Command::Sim { command: SimCommand::Serve { fleet, listen, metrics_port, no_limits } } => {
             let options = Options { limits: !no_limits };
             sim::serve(fleet.as_deref(), listen, metrics_port, options).await

@@ -54,7 +54,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
             tracing::warn!("{warning}");
         }
     }
-    let config::Start { config, dir: in_force, label, shelf, refused } = start;
+    let (config, source) = apart(start, dir);
     let settings = FlySettings::from_env(config.organization.clone(), environment)
         .context("read FLY_… and WAVEOFF_MIRROR_… from the environment")?;
     let servers = metrics_servers(&settings, &config)?;
@@ -105,14 +105,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     });
     let settings = Settings {
         config,
-        source: Some(ConfigSource {
-            dir: in_force,
-            image: dir.to_owned(),
-            environment: Arc::new(|name| std::env::var(name).ok()),
-            shelf: Some(shelf),
-            label,
-            refused,
-        }),
+        source: Some(source),
         listener: Some(listener),
         feed_every: FEED_EVERY,
         operator_token: std::env::var(operator::TOKEN_VARIABLE).ok().map(Secret::new),
@@ -120,6 +113,20 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     };
     daemon::run(settings, ports, stop).await?;
     Ok(0)
+}
+
+/// A configuration, and where it and the next ones come from.
+fn apart(start: config::Start, image: &Path) -> (config::Config, ConfigSource) {
+    let config::Start { config, dir, label, shelf, refused } = start;
+    let source = ConfigSource {
+        dir,
+        image: image.to_owned(),
+        environment: Arc::new(|name| std::env::var(name).ok()),
+        shelf: Some(shelf),
+        label,
+        refused,
+    };
+    (config, source)
 }
 
 /// What thresholds are read from.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     client,
-    text::{clean, duration, seconds_between, table},
+    text::{clean_lines, duration, seconds_between, table},
 };
 use crate::{
     model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, event::ReleaseInfo},
@@ -178,6 +178,10 @@ fn section(app: &AppView, now: Timestamp) -> String {
     if let Some(blind) = &app.blind {
         releases.push(vec!["blind".to_owned(), blind.clone()]);
     }
+    for unknown in &app.unknown {
+        let text = format!("{}: {}", unknown.threshold, unknown.text);
+        releases.push(vec!["unknown".to_owned(), text]);
+    }
     for (machine, reason) in app.unread.iter().take(UNREAD_SHOWN) {
         releases.push(vec!["unread".to_owned(), format!("metrics of {machine}: {reason}")]);
     }
@@ -205,7 +209,8 @@ fn release_words(phase: Phase) -> &'static str {
     match phase {
         Phase::Steady => "running",
         Phase::Learning | Phase::Deploying | Phase::Baking | Phase::Held => "under watch",
-        Phase::CountingDown
+        Phase::Degraded
+        | Phase::CountingDown
         | Phase::AwaitingApproval
         | Phase::RollingBack
         | Phase::Confirming
@@ -282,31 +287,21 @@ pub(super) fn region_row(region: &RegionReport) -> Vec<String> {
     vec![region.region.to_string(), region.phase.word().replace('_', " "), standing.join(", ")]
 }
 
-/// Control characters out, line breaks kept.
-pub(super) fn clean_lines(text: &str) -> String {
-    text.split_inclusive('\n')
-        .map(|line| match line.strip_suffix('\n') {
-            Some(line) => format!("{}\n", clean(line)),
-            None => clean(line),
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::{
         model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion, Verdict},
-        web::view::{Counts, FeedView, QuarantinedView},
+        web::view::{Counts, FeedView, QuarantinedView, UnknownView},
     };
 
-    fn at(seconds: i64) -> Timestamp {
+    pub(in crate::cli) fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_772_366_400 + seconds).unwrap()
     }
 
-    fn release(version: u64, tag: &str) -> ReleaseInfo {
+    pub(in crate::cli) fn release(version: u64, tag: &str) -> ReleaseInfo {
         ReleaseInfo {
             version: Some(ReleaseVersion(version)),
             tag: Some(tag.to_owned()),
@@ -316,7 +311,7 @@ mod tests {
         }
     }
 
-    fn evidence(threshold: &str, kind: Kind, unit: Unit) -> EvidenceView {
+    pub(in crate::cli) fn evidence(threshold: &str, kind: Kind, unit: Unit) -> EvidenceView {
         EvidenceView {
             threshold: threshold.to_owned(),
             kind,
@@ -335,7 +330,7 @@ mod tests {
         }
     }
 
-    fn rolling_back() -> AppView {
+    pub(in crate::cli) fn rolling_back() -> AppView {
         let errors = EvidenceView {
             verdict: Verdict::Breach,
             value: Some(0.09),
@@ -390,6 +385,11 @@ mod tests {
             operator_hold: None,
             hold: None,
             blind: Some("metrics of 2 machines".to_owned()),
+            unknown: vec![UnknownView {
+                threshold: "p95".to_owned(),
+                why: "never_exercised".to_owned(),
+                text: "never exercised: nothing was counted since the release came".to_owned(),
+            }],
             unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
             evidence: vec![errors, evidence("checks", Kind::Checks, Unit::Machines), silent],
             regions: vec![
@@ -404,7 +404,7 @@ mod tests {
         }
     }
 
-    fn organization(apps: Vec<AppView>) -> OrgView {
+    pub(in crate::cli) fn organization(apps: Vec<AppView>) -> OrgView {
         OrgView {
             organization: "acme".to_owned(),
             version: "0.1.0".to_owned(),
@@ -435,6 +435,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
   protected   by v41 (deploy-41), which is trusted
   undone      v40  winter  dddddddddddd  a redeploy is watched without a warm-up
   blind       metrics of 2 machines
+  unknown     p95: never exercised: nothing was counted since the release came
   unread      metrics of m4: it is an HTML page
     5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5000:1 needed  breach
     checks  25.0 %   limit 30 %  1 of 4                                                      pass
@@ -452,6 +453,7 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
             mode: Mode::Observe,
             known_good: None,
             blind: None,
+            unknown: Vec::new(),
             unread: BTreeMap::new(),
             operator_hold: None,
             hold: Some("nothing is trusted yet".to_owned()),

@@ -1,36 +1,36 @@
-//! Numbers, times and tables for a terminal. Whatever came from outside is cleaned first.
+//! Times and tables for a terminal.
 
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use jiff::Timestamp;
 
-/// Text without control characters: names, tags and log lines come from apps, and a terminal obeys
-/// what it is sent.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
-}
+pub(super) use super::terminal::{clean, clean_lines};
 
 /// Rows with their columns aligned, each line starting with `indent` spaces and ending in its text.
 pub(super) fn table(rows: &[Vec<String>], indent: usize) -> String {
-    let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            let width = cell.chars().count();
-            match widths.get_mut(column) {
-                Some(widest) => *widest = (*widest).max(width),
-                None => widths.push(width),
-            }
-        }
+    table_in(rows, indent, None)
+}
+
+/// The same in `width` columns, if that is given: cells that do not fit are broken between words.
+pub(super) fn table_in(rows: &[Vec<String>], indent: usize, width: Option<usize>) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(width) = width {
+        let columns = u16::try_from(width.saturating_sub(indent)).unwrap_or(u16::MAX);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
     }
-    let mut text = String::new();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let is_used = |column: &usize| {
+        rows.iter().any(|row| row.get(*column).is_some_and(|cell| !cell.is_empty()))
+    };
+    // A column in which nothing stands takes no room.
+    let used: Vec<usize> = (0..columns).filter(is_used).collect();
     for row in rows {
-        let mut line = " ".repeat(indent);
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(cell);
-            line.push_str(&" ".repeat(width.saturating_sub(cell.chars().count()) + 2));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
+        table.add_row(used.iter().map(|column| row.get(*column).map_or("", String::as_str)));
     }
-    text
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| format!("{}{}\n", " ".repeat(indent), line.trim_end())).collect()
 }
 
 /// `45 s`, `2 min 5 s`, `3 h 4 min`, `2 d 3 h`: the two largest units.
@@ -92,7 +92,16 @@ mod tests {
     }
 
     #[test]
-    fn nothing_from_outside_can_steer_the_terminal() {
-        assert_eq!(clean("v1\u{1b}[2J\n\u{9b}x"), "v1 [2J  x");
+    fn what_does_not_fit_is_broken_between_words_and_nothing_is_lost() {
+        let long = "not copied to the mirror because it does not answer".to_owned();
+        let rows = [vec!["mirror".into(), long], vec!["x".into(), "short".into()]];
+        let text = table_in(&rows, 2, Some(30));
+        assert!(text.lines().all(|line| line.chars().count() <= 30), "{text}");
+        insta::assert_snapshot!(text, @r"
+        mirror  not copied to the
+                mirror because it
+                does not answer
+        x       short
+        ");
     }
 }

@@ -128,7 +128,7 @@ fn page(view: &DeliveriesView) -> String {
         text.push('\n');
         text.push_str(&table(&rows, 0));
     }
-    super::status::clean_lines(&text)
+    super::text::clean_lines(&text)
 }
 
 fn receiver(one: &ReceiverView) -> Vec<String> {

@@ -2,8 +2,11 @@
 
 use super::{entry::Entry, problem::Wrong};
 use crate::{
-    model::Statuses,
-    threshold::keys::{Given, Key, Takes},
+    model::{Relative, Statuses},
+    threshold::{
+        keys::{Given, Key, SHARE_MAX, SHARE_MIN, Takes},
+        relative,
+    },
 };
 
 const PATH_MAX: usize = 500;
@@ -96,6 +99,50 @@ fn status(entry: &Entry<'_>) -> Option<Statuses> {
         "write a class such as \"2xx\", or a number from 100 to 599",
     ));
     None
+}
+
+/// How much worse than the known-good release is fine; `None`: what is written is wrong.
+pub(super) fn relative(entry: &Entry<'_>) -> Option<Relative> {
+    let table = entry.table(Some("relative = { times = 1.5, plus = \"0.2%\" }"))?;
+    let (times, plus) = (table.get("times"), table.get("plus"));
+    table.finish();
+    if times.is_none() && plus.is_none() {
+        table.missing("times", "write how many times the known-good release's share is fine");
+        return None;
+    }
+    let times = times.map_or(Some(relative::USUAL.times), |entry| at_least_once(&entry))?;
+    let plus = plus.map_or(Some(relative::USUAL.plus), |entry| more(&entry))?;
+    Some(Relative { times, plus })
+}
+
+fn at_least_once(entry: &Entry<'_>) -> Option<f64> {
+    let Some(times) = entry.as_number() else {
+        let meant =
+            entry.as_text().and_then(|text| text.trim_matches(['x', '×', ' ']).parse().ok());
+        let meant = meant.map(|number: f64| format!("write {number} without quotes"));
+        entry.mistyped("a number such as 1.5", meant);
+        return None;
+    };
+    if !(1.0..=relative::TIMES_MAX).contains(&times) {
+        entry.wrong(Wrong::but(
+            format!("`{}` is outside 1 to {}", entry.written(), relative::TIMES_MAX),
+            "write how many times as bad as the known-good release is still fine, such as 1.5",
+        ));
+        return None;
+    }
+    Some(times)
+}
+
+fn more(entry: &Entry<'_>) -> Option<f64> {
+    let share = entry.share()?;
+    if !(SHARE_MIN..SHARE_MAX).contains(&share) {
+        entry.wrong(Wrong::but(
+            format!("`{}` is no room that can be told from bad luck", entry.written()),
+            "write what comes on top of that, such as \"0.2%\"",
+        ));
+        return None;
+    }
+    Some(share)
 }
 
 /// Names of labels. What is wrong is left out.

@@ -20,6 +20,8 @@ const PLACES: [(&str, &[&str]); 7] = [
             "countdown",
             "unvouched_countdown",
             "floor",
+            "late",
+            "false_late_alarms",
             "approve_within",
         ],
     ),

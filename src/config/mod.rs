@@ -39,6 +39,7 @@ pub use files::Fingerprint;
 pub use load::{Checked, check, load};
 pub use metrics_server::{FLY, MetricsServer};
 pub use places::{Lines, lines};
+pub use presets::fly_http;
 pub use problem::{ConfigErrors, Problem};
 pub use shelf::Shelf;
 pub use start::{Start, start};

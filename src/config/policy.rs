@@ -148,8 +148,18 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
     let unvouched = Duration::ZERO..=seconds(600);
     read("unvouched_countdown", &mut watch.unvouched_countdown, unvouched);
     read("approve_within", &mut watch.approve_within, seconds(60)..=seconds(7 * 86_400));
-    if let Some(odds) = table.get("false_rollbacks").and_then(|entry| false_rollbacks(&entry)) {
-        watch.false_rollbacks = odds;
+    let rates = [
+        ("false_rollbacks", &mut watch.false_rollbacks),
+        ("false_late_alarms", &mut watch.false_late_alarms),
+    ];
+    for (key, slot) in rates {
+        if let Some(odds) = table.get(key).and_then(|entry| odds(&entry)) {
+            *slot = odds;
+        }
+    }
+    let late = [("alert", OnBreach::Alert), ("rollback", OnBreach::Rollback)];
+    if let Some(late) = table.get("late").and_then(|entry| entry.choice(&late, &[])) {
+        watch.late = late;
     }
     table.finish();
     if watch.idle_scrape_every < watch.scrape_every {
@@ -184,7 +194,7 @@ fn watch(table: &Reader<'_>) -> WatchPolicy {
     watch
 }
 
-fn false_rollbacks(entry: &Entry<'_>) -> Option<f64> {
+fn odds(entry: &Entry<'_>) -> Option<f64> {
     if let Some(number) = entry.as_number() {
         let guess = if number > 0.0 && number < 1.0 { 1.0 / number } else { number };
         let suggestion = if (10.0..=1e9).contains(&guess) {

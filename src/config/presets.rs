@@ -23,6 +23,13 @@ latency = { histogram = 'fly_app_http_response_time_seconds', quantile = 0.95 }
 max = "2.5s"
 "#;
 
+/// The thresholds of `fly-http` with other limits, as a file has them.
+pub fn fly_http(share: Option<&str>, latency: Option<&str>) -> String {
+    let share = format!("max = \"{}\"", share.unwrap_or("2%"));
+    let latency = format!("max = \"{}\"", latency.unwrap_or("2.5s"));
+    FLY_HTTP.replace("max = \"2%\"", &share).replace("max = \"2.5s\"", &latency)
+}
+
 /// A release that takes requests and answers none: how long each of them waits, by Little's law
 /// (those at work over those answered in a second), beside how long that was twenty to ten minutes ago.
 pub(super) const HANG: &str = r#"[[threshold]]

@@ -5,8 +5,7 @@
 
 use super::problem::Wrong;
 
-const KEYS: [(&str, &str); 4] = [
-    ("relative", "give an absolute limit with `max`"),
+const KEYS: [(&str, &str); 3] = [
     ("freeze_windows", "write a [[freeze]] with at, for and zone"),
     ("control", "leave it out"),
     ("query", "write an expression with `promql`, or read a metric with `gauge`"),

@@ -55,7 +55,7 @@ pub fn start(
         Ok(Some(pushed)) => pushed,
         Err(error) => {
             let why = format!("the pushed configuration cannot be read: {error}");
-            return observing(brought, image, shelf, why);
+            return observing(brought, image, shelf, &why);
         }
     };
     let Shelved { dir, label } = pushed;
@@ -67,7 +67,7 @@ pub fn start(
                     "configuration {} is for the organization {}, and the image's for {}",
                     label.number, config.organization, brought.organization
                 );
-                return observing(Ok(brought.clone()), image, shelf, why);
+                return observing(Ok(brought.clone()), image, shelf, &why);
             }
             // The journal stays where it is, whatever was pushed.
             config.data_dir = data_dir;
@@ -78,7 +78,7 @@ pub fn start(
                 "configuration {}, pushed by {}, cannot be used any more: {errors}",
                 label.number, label.by
             );
-            observing(brought, image, shelf, why)
+            observing(brought, image, shelf, &why)
         }
     }
 }
@@ -88,9 +88,9 @@ fn observing(
     brought: Result<Config, ConfigErrors>,
     image: &Path,
     shelf: Shelf,
-    why: String,
+    why: &str,
 ) -> Result<Start, ConfigErrors> {
-    let mut config = brought.map_err(|errors| with(errors, image, &why))?;
+    let mut config = brought.map_err(|errors| with(&errors, image, why))?;
     only_observe(&mut config);
     let why = format!("{why}\nThe image's is in force meanwhile, and only observes.");
     Ok(Start { config, dir: image.to_owned(), label: None, shelf, refused: Some(why) })
@@ -103,7 +103,7 @@ pub(crate) fn only_observe(config: &mut Config) {
     }
 }
 
-fn with(errors: ConfigErrors, image: &Path, why: &str) -> ConfigErrors {
+fn with(errors: &ConfigErrors, image: &Path, why: &str) -> ConfigErrors {
     let mut problems = errors.problems().to_vec();
     problems.push(Problem {
         file: image.display().to_string(),

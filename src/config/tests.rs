@@ -101,6 +101,8 @@ false_rollbacks = "1 in 500"
 countdown = "5s"
 unvouched_countdown = "20s"
 floor = false
+late = "rollback"
+false_late_alarms = "1 in 100"
 [rollback]
 order = ["lhr", "*", "iad"]
 confirm = "20s"
@@ -192,6 +194,8 @@ fn every_key_of_a_policy_is_understood() {
             countdown: seconds(5),
             unvouched_countdown: seconds(20),
             floor: false,
+            late: OnBreach::Rollback,
+            false_late_alarms: 0.01,
             approve_within: seconds(1800),
         }
     );

@@ -86,8 +86,7 @@ fn name(table: &Reader<'_>) -> Option<String> {
 
 /// Says why a threshold has no kind: a key of another version, or nothing at all.
 fn none(table: &Reader<'_>) {
-    let is_reserved = ["relative", "query"].iter().any(|key| table.peek(key).is_some());
-    if !is_reserved {
+    if table.peek("query").is_none() {
         table.wrong(Wrong::but(
             "measures nothing",
             format!("give it one of {}", alternatives(Kind::ALL.map(Kind::as_str))),
@@ -160,12 +159,11 @@ fn in_braces(schema: &Schema, word: &Entry<'_>, given: &mut Given) -> Option<()>
 /// A key's entry; it is reported when it is missing and must not be.
 fn entry<'a>(table: &Reader<'a>, key: &Key) -> Option<Entry<'a>> {
     match key.unsaid {
-        // Its place is taken by a key that is refused anyway.
-        Unsaid::Wrong(_) if key.name == "max" && table.peek("relative").is_some() => {
-            table.get(key.name)
+        Unsaid::WrongWithout(other, write) if table.peek(other).is_none() => {
+            table.require(key.name, write)
         }
         Unsaid::Wrong(write) => table.require(key.name, write),
-        Unsaid::Means(_) | Unsaid::Nothing(_) => table.get(key.name),
+        Unsaid::Means(_) | Unsaid::Nothing(_) | Unsaid::WrongWithout(..) => table.get(key.name),
     }
 }
 
@@ -212,6 +210,12 @@ fn put(given: &mut Given, key: &Key, entry: Option<&Entry<'_>>) {
         Takes::Path | Takes::Text { .. } => {
             if let Some(text) = answer::text(key.takes, entry) {
                 given.write(key, text);
+            }
+            return;
+        }
+        Takes::Relative => {
+            if let Some(relative) = answer::relative(entry) {
+                given.compare(relative);
             }
             return;
         }

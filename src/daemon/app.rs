@@ -340,6 +340,12 @@ impl AppTask {
         if matches!(input, Input::Observed(_)) {
             let state = &course.state;
             self.shared.hear(&self.app, distress::of(state), distress::wellness(state));
+            let memory = &state.memory;
+            if let Some((runs, since)) = memory.current.as_ref().zip(memory.current_since)
+                && memory.previous.is_some()
+            {
+                self.shared.runs(&self.app, since, &runs.label());
+            }
         }
         let mut view = super::view::app_view(&course.state, policy, now);
         view.unread.clone_from(&course.unread);

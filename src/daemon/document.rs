@@ -12,7 +12,7 @@ use crate::{decide::AppState, model::AppName};
 /// The format written, and the newest one read. To be raised whenever an older version would
 /// misunderstand a state, as with a new phase or command; a new field alone does not need it if it
 /// is one of the app itself, or has a default.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_whatever_it_looks_like() {
         for document in [
-            json!({ "format": 4, "state": steady() }),
+            json!({ "format": 5, "state": steady() }),
             json!({ "format": 7, "state": {}, "more": [1] }),
             json!({ "format": 7 }),
         ] {

@@ -38,7 +38,12 @@ pub(super) fn explained(
             let of_breach = |one: &Evidence| ThresholdView::new(one, &control, &one.last_blocks);
             (&rollback.bad, rollback.evidence.iter().map(of_breach).collect())
         }
-        Phase::Unseen | Phase::Steady => return None,
+        Phase::Steady => {
+            let watch = state.memory.vigil.watch()?;
+            let all = watch.evidence.iter().map(|one| of_watch(watch, one, &control, now));
+            (&watch.revision, all.collect())
+        }
+        Phase::Unseen => return None,
     };
     let machines = machines.iter().map(|machine| view(machine, release)).collect();
     let neighbours = neighbours(&state.memory.org);

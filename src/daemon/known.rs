@@ -44,6 +44,11 @@ fn stands(view: &mut ReleaseView, phase: &Phase, memory: &Memory) {
     } else if let Some(good) = trusted.find(|one| one.revision.digest == digest) {
         view.standing = ReleaseStanding::Trusted;
         view.since = Some(good.at);
+        if let Some(revoked) = good.revoked {
+            view.standing = ReleaseStanding::Degraded;
+            view.since = Some(revoked);
+            return;
+        }
         if let Some(signed) = &good.vouched {
             view.standing = ReleaseStanding::VouchedFor;
             view.by = Some(signed.by.clone());

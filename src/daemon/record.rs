@@ -109,6 +109,7 @@ impl AppTask {
             EventKind::ReleaseDetected
             | EventKind::ReleaseTrusted
             | EventKind::ReleaseBaked
+            | EventKind::ReleaseRecovered
             | EventKind::RollbackPlanned
             | EventKind::RollbackStarted
             | EventKind::RollbackResumed

@@ -15,6 +15,9 @@ use crate::{
     ports::PlatformError,
 };
 
+/// Releases of other apps that may be why one degrades: since when, and how many are named.
+const DEPLOYED_LATELY: SignedDuration = SignedDuration::from_hours(1);
+const DEPLOYS_TOLD: usize = 10;
 /// What counts for the organization's budget.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How long after the start nothing is begun before every app has spoken.
@@ -24,6 +27,8 @@ const LISTENING: Duration = Duration::from_secs(10);
 pub struct Shared {
     distress: Mutex<BTreeMap<AppName, Distress>>,
     well: Mutex<BTreeMap<AppName, Well>>,
+    /// What each app runs, and since when.
+    deploys: Mutex<BTreeMap<AppName, (Timestamp, String)>>,
     /// Counts alarms: whoever waits on it looks at once.
     alarms: watch::Sender<u64>,
     /// Apps that are watched and have not told yet how they are.
@@ -39,6 +44,7 @@ impl Default for Shared {
         Self {
             distress: Mutex::default(),
             well: Mutex::default(),
+            deploys: Mutex::default(),
             alarms: watch::Sender::new(0),
             silent: Mutex::default(),
             started: Instant::now(),
@@ -148,6 +154,28 @@ impl Shared {
         u32::try_from(lately).unwrap_or(u32::MAX)
     }
 
+    /// Notes what an app runs, and since when.
+    pub(super) fn runs(&self, app: &AppName, since: Timestamp, label: &str) {
+        let mut all = self.deploys.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(app).is_none_or(|(at, known)| *at != since || known != label) {
+            all.insert(app.clone(), (since, label.to_owned()));
+        }
+    }
+
+    /// Releases of other apps in the last hour, the newest of them.
+    fn deploys_of_others(
+        &self,
+        app: &AppName,
+        now: Timestamp,
+    ) -> BTreeMap<AppName, (Timestamp, String)> {
+        let all = self.deploys.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |at: &Timestamp| now.duration_since(*at) < DEPLOYED_LATELY;
+        let others = all.iter().filter(|(name, (at, _))| *name != app && is_new(at));
+        let mut newest: Vec<_> = others.collect();
+        newest.sort_by_key(|(_, (at, _))| std::cmp::Reverse(*at));
+        newest.into_iter().take(DEPLOYS_TOLD).map(|(a, b)| (a.clone(), b.clone())).collect()
+    }
+
     /// Changes whenever an app begins to be in distress.
     pub(super) fn alarms(&self) -> watch::Receiver<u64> {
         self.alarms.subscribe()
@@ -162,6 +190,7 @@ impl Shared {
         OrgContext {
             neighbours,
             well: if in_distress { self.those_that_are_well() } else { BTreeMap::new() },
+            deploys: if in_distress { self.deploys_of_others(app, now) } else { BTreeMap::new() },
             listening: silent && self.started.elapsed() < LISTENING,
             platform_told: self.is_platform_told(),
             // What is told of sources is known where they are asked.
@@ -195,6 +224,7 @@ impl Shared {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
         self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
         self.well.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        self.deploys.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
     }
 
     /// Whether the platform answers nobody, since when, and why.

@@ -8,15 +8,18 @@ use crate::{
     decide::{
         AppState, bake_ends,
         rollback::report,
+        sight::unknown,
         state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Trusted},
     },
-    model::{HoldReason, Mode, Obstacle, Policy, Reason, SourceName, event::ReleaseInfo, freeze},
-    notify::text::{hold, obstacle, reason},
+    model::{
+        HoldReason, Mode, Obstacle, Policy, Reason, SourceName, Unknown, event::ReleaseInfo, freeze,
+    },
+    notify::text::{self, hold, obstacle, reason},
     web::{
         AppView, Phase as Shown,
         view::{
             EvidenceView, MirrorState, MirrorView, PinnedView, Protection, ProtectionLevel,
-            QuarantinedView,
+            QuarantinedView, UnknownView,
         },
     },
 };
@@ -44,6 +47,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         operator_hold: memory.operator_hold.clone(),
         hold: None,
         blind: blind(memory),
+        unknown: not_known(state, policy, now),
         unread: BTreeMap::new(),
         evidence: Vec::new(),
         regions: Vec::new(),
@@ -100,6 +104,27 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         }
     }
     view
+}
+
+/// What is not known of what the thresholds look at.
+fn not_known(state: &AppState, policy: &Policy, now: Timestamp) -> Vec<UnknownView> {
+    let watch = match &state.phase {
+        Phase::Watching(watch)
+        | Phase::CountingDown { watch, .. }
+        | Phase::CheckingImage { watch, .. }
+        | Phase::Held { watch, .. } => Some(&**watch),
+        Phase::Steady => state.memory.vigil.watch(),
+        Phase::Unseen | Phase::RollingBack(_) | Phase::RolledBack(_) | Phase::Stopped { .. } => {
+            None
+        }
+    };
+    let all = watch.map(|watch| unknown(policy, &state.memory, watch, now)).unwrap_or_default();
+    let view = |(threshold, unknown): (String, Unknown)| UnknownView {
+        threshold,
+        why: unknown.as_str().to_owned(),
+        text: text::unknown(&unknown),
+    };
+    all.into_iter().map(view).collect()
 }
 
 fn pinned_view(memory: &Memory, pinned: &Pinned) -> PinnedView {

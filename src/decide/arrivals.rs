@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, fleet, rollback,
-    state::{LeftOver, Phase, Revision},
+    Context, Round, fleet, late, rollback,
+    state::{Before, LeftOver, Phase, Revision},
     voucher, watch,
 };
 use crate::{
@@ -42,8 +42,10 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
     }
     let past = voucher::past(&phase, &cx.memory, cx.now);
     let usual = usual(&phase, cx);
+    let before = late::before(&phase, &cx.memory);
     leave(phase, cx, &newest);
-    begin_watch(cx, round, newest, Beginning { learning, quarantined, numbered, past, usual })
+    let how = Beginning { learning, quarantined, numbered, past, usual, before };
+    begin_watch(cx, round, newest, how)
 }
 
 /// How a watch begins.
@@ -54,6 +56,8 @@ struct Beginning {
     past: BTreeSet<String>,
     /// What each machine answered until now, by threshold.
     usual: BTreeMap<String, BTreeMap<MachineId, Answered>>,
+    /// What ran until now was degraded.
+    before: Option<Before>,
 }
 
 /// What each machine answered under what ran until now.
@@ -78,6 +82,7 @@ fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: B
     watch.no_mercy = how.quarantined;
     watch.numbered = how.numbered;
     watch.past = how.past;
+    watch.before = how.before;
     for threshold in &cx.policy.thresholds {
         let Some(usual) = how.usual.get(&threshold.name) else { continue };
         let mut state = ThresholdState::begin(threshold, watch.since);
@@ -156,6 +161,7 @@ fn look_for_left_overs(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>
         numbered: true,
         past,
         usual: BTreeMap::new(),
+        before: None,
     };
     begin_watch(cx, round, revision, how)
 }
@@ -196,7 +202,10 @@ fn is_being_deployed(cx: &Context<'_>, watch: &super::state::Watch) -> bool {
 /// Whether a release with a number of its own is being dealt with.
 fn is_occupied(phase: &Phase) -> bool {
     match phase {
-        Phase::Watching(watch) | Phase::Held { watch, .. } => watch.numbered,
+        // What was trusted is nobody's deploy, however it is.
+        Phase::Watching(watch) | Phase::Held { watch, .. } => {
+            watch.numbered && watch.late.is_none()
+        }
         Phase::CountingDown { .. } | Phase::CheckingImage { .. } | Phase::RollingBack(_) => true,
         Phase::Unseen | Phase::Steady | Phase::RolledBack(_) | Phase::Stopped { .. } => false,
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AppState, Context, Round,
+    changes::Fleet,
     state::{Phase, RegionWork, Watch},
     suspects, verdict, watch,
 };
@@ -40,6 +41,10 @@ const SERVED_MIN: f64 = 10.0;
 #[derive(Clone, Debug, Default)]
 pub struct Vigil {
     watch: Option<Box<Watch>>,
+    /// When it last leaned towards a breach.
+    leant: Option<Timestamp>,
+    /// The machines of the last round.
+    pub fleet: Option<Fleet>,
     served: BTreeMap<Region, VecDeque<(Timestamp, f64)>>,
 }
 
@@ -56,16 +61,26 @@ pub struct Suspicion {
     pub last: Timestamp,
 }
 
-/// A release that earned trust is looked at on: what was counted of it until now is its past.
-pub(super) fn go_on_with(cx: &mut Context<'_>, mut watch: Box<Watch>) {
-    watch.learning = true;
-    cx.memory.vigil.watch = Some(watch);
-}
-
 impl Vigil {
     /// What is kept of what runs.
-    pub(super) fn watch(&self) -> Option<&Watch> {
+    pub fn watch(&self) -> Option<&Watch> {
         self.watch.as_deref()
+    }
+
+    /// A release that earned trust is looked at on: what was counted of it until now is its past.
+    pub(super) fn begin(&mut self, watch: Box<Watch>) {
+        *self = Self { watch: Some(watch), ..Self::default() };
+    }
+
+    /// It is dealt with elsewhere from now on.
+    pub(super) fn end(&mut self) -> Option<Box<Watch>> {
+        self.served.clear();
+        self.watch.take()
+    }
+
+    /// Whether it leaned towards trouble lately, and is looked at faster for that.
+    pub fn is_uneasy(&self, now: Timestamp) -> bool {
+        self.leant.is_some_and(|at| now.duration_since(at) < OVER_AFTER)
     }
 
     /// Takes in what each region served since the look of `from`.
@@ -115,8 +130,10 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
     let kept = cx.memory.vigil.watch.take();
     let mut seen = kept
         .filter(|kept| kept.revision.digest == current.digest)
+        .filter(|kept| kept.revision.version == current.version)
         // What it counted before is its past.
         .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
+    seen.is_vigil = true;
     let before = seen.looked_at;
     let memory = &cx.memory;
     let known =
@@ -126,6 +143,9 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, &seen, cx.now);
     suspects::tell(cx, &mut seen);
+    if seen.thresholds.values().any(ThresholdState::leans) {
+        cx.memory.vigil.leant = Some(cx.now);
+    }
     cx.memory.vigil.watch = Some(seen);
     if let Some(from) = before {
         cx.memory.vigil.serve(cx.policy, round, from);
@@ -188,7 +208,10 @@ pub fn of(state: &AppState) -> Option<Distress> {
         let suspicion = watch.suspicion.as_ref();
         let since = suspicion.map(|one| one.since).or(certain.then_some(watch.since))?;
         let regions = failing_regions(watch, suspicion.map_or(since, |one| one.last));
-        Some(Distress { since, regions, deployed: !watch.learning })
+        // What ran before it degraded already, and goes on: what that saw is no release's.
+        let before = watch.before.as_ref().filter(|before| before.is_witness);
+        let since = before.map_or(since, |before| before.since);
+        Some(Distress { since, regions, deployed: watch.is_deployed() && before.is_none() })
     };
     match &state.phase {
         Phase::Watching(watch) => watched(watch, false),
@@ -256,6 +279,21 @@ impl Neighbourhood {
     pub(super) fn is_incident(&self) -> bool {
         self.witnesses.len() >= WITNESSES_MIN
     }
+}
+
+/// How many apps that nobody deployed serve their requests in a region in which this one fails its own, since
+/// it does: the most of all such regions.
+pub(super) fn well_beside(
+    org: &OrgContext,
+    watch: &Watch,
+    since: Timestamp,
+    now: Timestamp,
+) -> usize {
+    let in_region = |region: &Region| {
+        let neighbours = org.well.values();
+        neighbours.filter(|well| well.since.get(region).is_some_and(|at| *at >= since)).count()
+    };
+    failing_regions(watch, now).iter().map(in_region).max().unwrap_or(0)
 }
 
 /// The neighbours of a release whose distress began when its watch says.

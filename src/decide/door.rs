@@ -101,6 +101,9 @@ pub(super) fn enter(watch: Box<Watch>, target: &Revision, cx: &mut Context<'_>) 
         return cancel_countdown(watch, cx, Reason::NothingLeft);
     }
     if let Some(reason) = refusal(cx, &watch) {
+        if let HoldReason::Late { .. } = reason {
+            return cancel_countdown(watch, cx, reason.into());
+        }
         return hold(watch, cx, reason);
     }
     if watch.registry_told {

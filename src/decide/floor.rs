@@ -12,10 +12,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Context, Round, distress,
+    Context, Round,
+    compared::{self, Base},
+    distress,
     state::{Phase, Watch},
 };
-use crate::model::{Digest, EventKind, Policy, Raised, Reason, Since, Tally};
+use crate::{
+    model::{Digest, EventKind, Policy, Raised, Reason, Since, Tally},
+    threshold::keys::SHARE_MAX,
+};
 
 /// Minutes kept of each threshold, and how many of them with events say something.
 const MINUTES_MAX: usize = 60;
@@ -47,6 +52,9 @@ pub struct Past {
     pub series: BTreeMap<String, BTreeMap<String, Tally>>,
     /// Limits that are raised.
     pub raised: BTreeMap<String, Raised>,
+    /// What releases are compared with, by threshold.
+    #[serde(default)]
+    pub(super) bases: BTreeMap<String, Base>,
     recorded_at: Option<Timestamp>,
 }
 
@@ -59,8 +67,17 @@ impl PartialEq for Past {
 
 /// Takes in what this round counted, and raises what has to be.
 pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
+    compared::keep(cx, phase, round);
+    let past = &mut cx.memory.past;
+    let due = past.recorded_at.is_none_or(|at| cx.now.duration_since(at) >= RECORDED_EVERY);
+    let is_counted = cx.policy.watch.floor || !past.bases.is_empty();
+    if due && is_counted {
+        past.recorded_at = Some(cx.now);
+    }
     if !cx.policy.watch.floor {
-        cx.memory.past = Past::default();
+        let bases = std::mem::take(&mut past.bases);
+        *past =
+            Past { bases, recorded_at: past.recorded_at.filter(|_| is_counted), ..Past::default() };
         return;
     }
     let Some(current) = cx.memory.current.clone() else { return };
@@ -84,10 +101,6 @@ pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
         return;
     }
     past.count(cx.policy, round, cx.now);
-    let due = past.recorded_at.is_none_or(|at| cx.now.duration_since(at) >= RECORDED_EVERY);
-    if due {
-        past.recorded_at = Some(cx.now);
-    }
     for threshold in &cx.policy.thresholds {
         let Some((limit, _)) = threshold.room().allowed_share() else { continue };
         let name = &threshold.name;
@@ -96,7 +109,8 @@ pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
         }
         let minutes = cx.memory.past.minutes.get(name);
         let Some((share, to)) = minutes.and_then(|minutes| level(minutes, limit)) else { continue };
-        let raised = Raised { from: limit, to, by: current.info().name(), share };
+        let by = current.info().name();
+        let raised = Raised { from: limit, to, by, share, relative: None };
         cx.memory.past.raised.insert(name.clone(), raised.clone());
         cx.say(EventKind::ConfigWarning, Reason::LimitRaised { threshold: name.clone(), raised });
     }
@@ -136,8 +150,6 @@ impl Past {
     }
 
     fn count(&mut self, policy: &Policy, round: &Round<'_>, now: Timestamp) {
-        let minute = now.as_second() - now.as_second().rem_euclid(60);
-        let minute = Timestamp::from_second(minute).unwrap_or(now);
         self.minutes.retain(|name, _| policy.thresholds.iter().any(|one| one.name == *name));
         for threshold in &policy.thresholds {
             if threshold.room().allowed_share().is_none() {
@@ -150,17 +162,7 @@ impl Past {
             let sum = counted
                 .values()
                 .fold(Tally::default(), |sum, one| Tally { n: sum.n + one.n, k: sum.k + one.k });
-            if sum.n <= 0.0 {
-                continue;
-            }
-            let minutes = self.minutes.entry(threshold.name.clone()).or_default();
-            match minutes.back_mut() {
-                Some((at, tally)) if *at == minute => tally.add(sum.n, sum.k),
-                _ => minutes.push_back((minute, sum)),
-            }
-            if minutes.len() > MINUTES_MAX {
-                minutes.pop_front();
-            }
+            add_minute(self.minutes.entry(threshold.name.clone()).or_default(), sum, now);
         }
     }
 }
@@ -190,29 +192,70 @@ impl Past {
     }
 }
 
+/// Adds what was counted to the minute of `now`.
+pub(super) fn add_minute(
+    minutes: &mut VecDeque<(Timestamp, Tally)>,
+    counted: Tally,
+    now: Timestamp,
+) {
+    if counted.n <= 0.0 {
+        return;
+    }
+    let minute = now.as_second() - now.as_second().rem_euclid(60);
+    let minute = Timestamp::from_second(minute).unwrap_or(now);
+    match minutes.back_mut() {
+        Some((at, tally)) if *at == minute => tally.add(counted.n, counted.k),
+        _ => minutes.push_back((minute, counted)),
+    }
+    if minutes.len() > MINUTES_MAX {
+        minutes.pop_front();
+    }
+}
+
+/// What some minutes show: the share of bad events, and how far it may be from what is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Level {
+    n: f64,
+    pub(super) share: f64,
+    deviation: f64,
+}
+
+impl Level {
+    /// Of these minutes without the worst of them, one in so many; `None`: they say too little.
+    pub(super) fn of(minutes: &VecDeque<(Timestamp, Tally)>, worst_part: usize) -> Option<Self> {
+        // The minute that runs is not over.
+        let over = minutes.iter().rev().skip(1).map(|(_, tally)| *tally);
+        let mut over: Vec<Tally> = over.filter(|one| one.n > 0.0).collect();
+        if over.len() < MINUTES_MIN {
+            return None;
+        }
+        over.sort_by(|a, b| (a.k / a.n).total_cmp(&(b.k / b.n)));
+        over.truncate(over.len() - over.len() / worst_part.max(1));
+        let sum = |of: fn(&Tally) -> f64| over.iter().map(of).sum::<f64>();
+        let (n, k) = (sum(|one| one.n), sum(|one| one.k));
+        if n < EVENTS_MIN {
+            return None;
+        }
+        let share = k / n;
+        let spread: f64 = over.iter().map(|one| (one.k - one.n * share).powi(2)).sum();
+        let deviation = (spread.max(share * (1.0 - share) * n) + 1.0).sqrt() / n;
+        Some(Self { n, share, deviation })
+    }
+
+    /// The most that the share may be.
+    pub(super) fn at_most(&self) -> f64 {
+        self.share + AT_MOST * self.deviation + 4.0 / self.n
+    }
+}
+
 /// Where these minutes stand above the limit beyond doubt: their share, and what is clearly worse.
 fn level(minutes: &VecDeque<(Timestamp, Tally)>, limit: f64) -> Option<(f64, f64)> {
-    // The minute that runs is not over.
-    let mut over: Vec<Tally> =
-        minutes.iter().rev().skip(1).map(|(_, tally)| *tally).filter(|one| one.n > 0.0).collect();
-    if over.len() < MINUTES_MIN {
+    let level = Level::of(minutes, WORST_PART)?;
+    if level.share - ABOVE * level.deviation <= limit {
         return None;
     }
-    over.sort_by(|a, b| (a.k / a.n).total_cmp(&(b.k / b.n)));
-    over.truncate(over.len() - over.len() / WORST_PART);
-    let sum = |of: fn(&Tally) -> f64| over.iter().map(of).sum::<f64>();
-    let (n, k) = (sum(|one| one.n), sum(|one| one.k));
-    if n < EVENTS_MIN {
-        return None;
-    }
-    let share = k / n;
-    let spread: f64 = over.iter().map(|one| (one.k - one.n * share).powi(2)).sum();
-    let deviation = (spread.max(share * (1.0 - share) * n) + 1.0).sqrt() / n;
-    if share - ABOVE * deviation <= limit {
-        return None;
-    }
-    let at_most = share + AT_MOST * deviation + 4.0 / n;
-    Some((share, (WORSE * at_most).min(TIMES_MAX * limit).min(0.5)))
+    let to = (WORSE * level.at_most()).min(TIMES_MAX * limit).min(SHARE_MAX);
+    (to > limit).then_some((level.share, to))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     distress::neighbourhood,
-    setup,
+    late, setup,
     state::{Memory, Revision, Watch},
     voucher,
 };
@@ -27,12 +27,16 @@ enum When {
     Beginning,
 }
 
+/// How much worse than what ran before it a release must be to be blamed where that was degraded.
+const WORSE: f64 = 1.5;
+
 type Guard = fn(&Asked<'_>) -> Option<HoldReason>;
 
 /// The guards in the order in which they are asked; the first that refuses is the reason.
-const GUARDS: [(When, Guard); 13] = [
+const GUARDS: [(When, Guard); 15] = [
     (When::Always, |asked| held_by_an_operator(asked.memory, asked.now)),
     (When::Always, is_vetoed),
+    (When::Beginning, stays_as_it_is),
     (When::Always, has_no_target),
     (When::Always, is_the_same_image),
     (When::Always, ran_migrations),
@@ -44,6 +48,7 @@ const GUARDS: [(When, Guard); 13] = [
     (When::Beginning, was_not_approved),
     (When::Always, platform_incident),
     (When::Always, control_too),
+    (When::Always, was_degraded_before),
 ];
 
 /// Why the watched release may not be rolled back now; `None`: it may.
@@ -76,6 +81,32 @@ pub(super) fn held_by_an_operator(memory: &Memory, now: Timestamp) -> Option<Hol
 
 fn is_vetoed(asked: &Asked<'_>) -> Option<HoldReason> {
     asked.watch.vetoed.clone().map(|by| HoldReason::Vetoed { by })
+}
+
+/// What degraded after it was trusted, where it is not to be undone for that.
+fn stays_as_it_is(asked: &Asked<'_>) -> Option<HoldReason> {
+    let stays = late::stays(asked.policy, asked.memory, asked.watch, asked.now)?;
+    Some(HoldReason::Late { stays })
+}
+
+/// What ran before it failed as much, without anybody having deployed it: whatever the cause is, it was there
+/// before this release.
+fn was_degraded_before(asked: &Asked<'_>) -> Option<HoldReason> {
+    let before = asked.watch.before.as_ref()?;
+    let breaching = asked.watch.evidence.iter();
+    let mut breaching =
+        breaching.filter(|one| one.may_roll_back && one.verdict == Verdict::Breach).peekable();
+    let first = breaching.peek()?.threshold.clone();
+    let as_before = |one: &Evidence| match before.breached.get(&one.threshold) {
+        Some(Some(then)) => one.share_lately().is_some_and(|share| share <= WORSE * then),
+        Some(None) => true,
+        None => false,
+    };
+    if !breaching.all(as_before) {
+        return None;
+    }
+    let share = before.breached.get(&first).copied().flatten();
+    Some(HoldReason::DegradedBefore { threshold: first, by: before.label.clone(), share })
 }
 
 /// A yes that was waited for and did not come.

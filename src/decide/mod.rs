@@ -10,7 +10,9 @@
 //! of the app, to the next phase. Every way to a rollback leads through one door (`door`).
 
 mod arrivals;
+pub mod changes;
 pub mod command;
+mod compared;
 mod dispersion;
 pub mod distress;
 mod door;
@@ -19,13 +21,14 @@ mod floor;
 mod guards;
 pub mod hands;
 mod images;
+mod late;
 mod mirror;
 pub mod name;
 mod phases;
 pub mod rival;
 pub mod rollback;
 mod setup;
-mod sight;
+pub mod sight;
 pub mod state;
 mod suspects;
 pub mod trust;
@@ -116,13 +119,14 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     }
     sight::platform_seen(cx);
     cx.memory.org.clone_from(&observation.org);
-    setup::note_secrets(&mut cx.memory, observation.secrets.as_ref());
+    setup::note_secrets(cx, observation.secrets.as_ref());
     let round = Round { machines: &machines, observation };
     sight::sees_metrics(cx, &round);
     verdict::learn_jobs(&mut cx.memory, &machines);
     let phase = arrivals::take_in(phase, cx, &round);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
+    changes::note(cx, &phase, &round);
     floor::keep(cx, &phase, &round);
     dispersion::keep(cx, &phase);
     setup::keep(cx, &machines);
@@ -258,7 +262,8 @@ impl Context<'_> {
     }
 
     fn is_trusted(&self, target: &Revision) -> bool {
-        self.memory.trusted.iter().any(|trusted| trusted.revision.digest == target.digest)
+        let mut trusted = self.memory.trusted.iter();
+        trusted.any(|one| one.revision.digest == target.digest && one.revoked.is_none())
     }
 }
 

@@ -2,7 +2,7 @@
 //! and compared.
 
 use super::{
-    Context,
+    Context, changes,
     state::{Memory, Revision, Trusted, Watch},
     watch::is_on,
 };
@@ -15,9 +15,11 @@ const UNDONE_MAX: usize = 50;
 const TEXTS_MAX: usize = 3;
 
 /// Notes the secrets' digests when they were read.
-pub(super) fn note_secrets(memory: &mut Memory, secrets: Option<&Secrets>) {
+pub(super) fn note_secrets(cx: &mut Context<'_>, secrets: Option<&Secrets>) {
     if let Some(secrets) = secrets {
-        memory.secrets = Some(setup::bounded(secrets));
+        let read = setup::bounded(secrets);
+        changes::secrets(&mut cx.memory, &read, cx.now);
+        cx.memory.secrets = Some(read);
     }
 }
 

@@ -4,17 +4,21 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Context, Round, fleet,
     phases::cancel_countdown,
     rollback, signed,
-    state::{Blind, Phase, Watch},
+    state::{Blind, Memory, Phase, Watch},
     trust, verdict,
 };
-use crate::model::{
-    EventKind, Evidence, Machine, Note, OrgContext, Reason, SourceName, reason::Unseen,
+use crate::{
+    model::{
+        EventKind, Evidence, Machine, Note, OrgContext, Policy, Reason, SourceName, Threshold,
+        Unknown, reason::Unseen,
+    },
+    threshold,
 };
 
 /// How long the platform may be unreadable before people are told.
@@ -176,6 +180,50 @@ pub(super) fn notices_unmatched(cx: &mut Context<'_>, watch: &mut Watch) {
     for (threshold, source) in unmatched {
         cx.tell(EventKind::MonitorBlind, watch, Reason::Unmatched { threshold, source });
     }
+    notices_judgeable(cx, watch);
+}
+
+/// Says once per watch that a threshold which judged nothing judges again.
+fn notices_judgeable(cx: &mut Context<'_>, watch: &mut Watch) {
+    let mut again = Vec::new();
+    for evidence in &watch.evidence {
+        let Some(state) = watch.thresholds.get_mut(&evidence.threshold) else { continue };
+        let odd = matches!(evidence.note, Some(Note::Inconsistent { .. } | Note::Odd(_)));
+        let was_told = state.unmatched_told || state.odd_told;
+        let judges = was_told && !state.unmatched && !odd && state.data_at == Some(cx.now);
+        if judges && !state.end_told {
+            state.end_told = true;
+            again.push(evidence.threshold.clone());
+        }
+    }
+    for threshold in again {
+        cx.tell(EventKind::MonitorRecovered, watch, Reason::Judgeable { threshold });
+    }
+}
+
+/// What is not known of what the thresholds of a watch look at, by their names.
+pub fn unknown(
+    policy: &Policy,
+    memory: &Memory,
+    watch: &Watch,
+    now: Timestamp,
+) -> Vec<(String, Unknown)> {
+    let one = |threshold: &Threshold| {
+        let name = &threshold.name;
+        let unknown = match threshold.source() {
+            _ if memory.platform_blind.is_some() => Some(Unknown::PlatformDown),
+            Some(source) if memory.blind.contains_key(source) => {
+                Some(Unknown::MonitorDown { source: source.clone() })
+            }
+            Some(_) | None => {
+                let state = watch.thresholds.get(name)?;
+                let evidence = watch.evidence.iter().find(|one| one.threshold == *name)?;
+                threshold::unknown::unknown(threshold, state, evidence, now)
+            }
+        };
+        Some((name.clone(), unknown?))
+    };
+    policy.thresholds.iter().filter_map(one).collect()
 }
 
 pub(super) fn notices_mixed_images(phase: &Phase, cx: &mut Context<'_>, machines: &[&Machine]) {

@@ -5,13 +5,15 @@
 //! a bound.
 
 mod phase;
+mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use super::floor::Past;
+pub use super::late::{Before, Late};
 pub use super::mirror::Mirror;
 pub use super::rollback::left_down::LeftDown;
 pub use super::rollback::work::{
@@ -26,7 +28,7 @@ use crate::{
     model::{
         AppName, Digest, Evidence, HoldReason, ImageRef, InstanceId, MachineId, Obstacle,
         OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Secrets,
-        Setups, Signed, SourceName, Strategy, Tally, event::ReleaseInfo,
+        Setups, Signed, SourceName, Strategy, event::ReleaseInfo, reason::Change,
     },
     threshold::{MachineSeen, Onset, ThresholdState, detect::Dispersion},
 };
@@ -104,6 +106,9 @@ pub struct Trusted {
     /// How far its counts spread, by threshold.
     #[serde(default)]
     pub dispersions: BTreeMap<String, Dispersion>,
+    /// Since when it is nothing to go back to, because it degraded.
+    #[serde(default)]
+    pub revoked: Option<Timestamp>,
 }
 
 impl Trusted {
@@ -189,6 +194,9 @@ pub struct Watch {
     pub registry_told: bool,
     /// The app's first release we see: it ran before us, and there is nothing to go back to.
     pub learning: bool,
+    /// It is trusted, and looked at on.
+    #[serde(default)]
+    pub is_vigil: bool,
     /// Whether it has a release number of its own: an image put on machines by hand has not.
     pub numbered: bool,
     /// A digest that was rolled back before: no warm-up.
@@ -250,26 +258,12 @@ pub struct Watch {
     /// How its machines are configured; read when it breaches.
     #[serde(default)]
     pub setup: Option<Setups>,
-}
-
-impl Watch {
-    /// It is well again: its bake counts from now, and what was said about undoing it is over.
-    pub(super) fn recovers(&mut self, now: Timestamp) {
-        self.recovered_at = Some(now);
-        self.seen_s = 0.0;
-        self.approved = None;
-        self.lapsed = false;
-    }
-
-    /// What was counted in a region of what this evidence tells: all of it, or, where that began
-    /// late, the last two minutes.
-    pub fn tally(&self, evidence: &Evidence, region: &Region, now: Timestamp) -> Option<Tally> {
-        let threshold = self.thresholds.get(&evidence.threshold)?;
-        match evidence.lately {
-            Some(_) => threshold.sight.lately(region, now),
-            None => threshold.region(region),
-        }
-    }
+    /// It was trusted, and degraded.
+    #[serde(default)]
+    pub late: Option<Late>,
+    /// What ran before it was degraded when it came.
+    #[serde(default)]
+    pub before: Option<Before>,
 }
 
 /// Where an app is in the life of a release.
@@ -401,6 +395,12 @@ pub struct Memory {
     /// What the app's own past makes of its limits.
     #[serde(default)]
     pub past: Past,
+    /// When people were told lately that what was trusted degrades, the oldest first.
+    #[serde(default)]
+    pub degraded_late: Vec<Timestamp>,
+    /// What changed in the app lately while nobody made a release, the oldest first.
+    #[serde(default)]
+    pub changes: VecDeque<Change>,
     /// Digests of the app's secrets, as they were read last.
     pub secrets: Option<Secrets>,
     /// What the rest of the organization was doing in the last round.
@@ -445,6 +445,8 @@ impl Memory {
             vigil: Vigil::default(),
             undone: BTreeSet::new(),
             past: Past::default(),
+            degraded_late: Vec::new(),
+            changes: VecDeque::new(),
             secrets: None,
             org: OrgContext::default(),
             next_command: 1,
@@ -466,7 +468,8 @@ impl Memory {
             .trusted
             .iter()
             .filter(|trusted| wanted.is_none_or(|digest| trusted.revision.digest == *digest));
-        fitting.find(|trusted| trusted.is_available())
+        // What a person pinned stays what is gone back to.
+        fitting.find(|one| one.is_available() && (one.revoked.is_none() || wanted.is_some()))
     }
 
     /// The baked release, unless its image is known to be gone, or a person pinned another one.

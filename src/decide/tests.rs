@@ -279,6 +279,7 @@ fn a_gap_between_two_looks_earns_no_bake() {
 }
 
 mod arrivals;
+mod audit;
 mod beginning;
 mod by_hand;
 mod capacity;
@@ -295,6 +296,7 @@ mod guards;
 mod hands;
 mod holds;
 mod images;
+mod late;
 mod ledger;
 mod left_down;
 mod left_overs;
@@ -307,6 +309,7 @@ mod pauses;
 mod phases;
 mod places;
 mod regions;
+mod relative;
 mod servers;
 mod setups;
 mod sight;
@@ -314,6 +317,7 @@ mod stage;
 mod steps;
 mod suspects;
 mod trusting;
+mod unknowns;
 mod vouchers;
 mod vouching;
 mod watching;

@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, dispersion, distress, floor, images, later, setup, signed,
-    state::{Phase, Trusted, WATCHED_CLOSELY, Watch},
+    Context, Round, dispersion, floor, images, late, later, setup, sight, signed,
+    state::{Phase, Trusted, Watch},
     verdict,
     watch::is_on,
 };
 use crate::model::{
     EventKind, Machine, MachineSample, MachineState, NoData, Obstacle, OnBreach, Policy,
-    ProcessGroup, Reason, Region, SourceName, Threshold, Verdict,
+    ProcessGroup, Reason, Region, SourceName, Threshold, Unknown, Verdict,
 };
 use crate::threshold::{Applies, Proof};
 
@@ -65,7 +65,7 @@ fn add_round(cx: &Context<'_>, watch: &mut Watch, round: &Round<'_>) {
     watch.obstacle = obstacle(cx.policy, watch, round, cx.now);
     let Some(before) = before else { return };
     let passed = cx.now.duration_since(before);
-    let closely = cx.now.duration_since(watch.since) < WATCHED_CLOSELY;
+    let closely = watch.is_close(cx.now);
     let pace =
         if closely { cx.policy.watch.scrape_every } else { cx.policy.watch.idle_scrape_every };
     let contiguous = signed(pace * CONTIGUOUS_ROUNDS).max(CONTIGUOUS);
@@ -104,7 +104,9 @@ fn obstacle(policy: &Policy, watch: &Watch, round: &Round<'_>, now: Timestamp) -
     if started().next().is_none() {
         return Some(Obstacle::NothingUp);
     }
-    if let Some(unread) = unread(&watch.fed_groups, started(), round) {
+    if decides(policy, &SourceName::Pages)
+        && let Some(unread) = unread(&watch.fed_groups, started(), round)
+    {
         return Some(unread);
     }
     if let Some(source) = silent(policy, round) {
@@ -177,8 +179,7 @@ fn silent<'a>(policy: &Policy, round: &'a Round<'_>) -> Option<&'a SourceName> {
 fn decides(policy: &Policy, source: &SourceName) -> bool {
     let needed =
         |one: &Threshold| one.on_breach == OnBreach::Rollback && one.no_data != NoData::Ignore;
-    *source == SourceName::Pages
-        || policy.thresholds.iter().any(|one| one.source() == Some(source) && needed(one))
+    policy.thresholds.iter().any(|one| one.source() == Some(source) && needed(one))
 }
 
 /// Whether the requests say that the release is well: they came to the end of the bake, in several
@@ -205,8 +206,27 @@ fn proofs<'a>(cx: &'a Context<'_>, watch: &'a Watch) -> impl Iterator<Item = (&'
     needed.filter_map(|one| Some((one.name.as_str(), watch.thresholds.get(&one.name)?.proof()?)))
 }
 
+/// A threshold of which nothing is counted, and for how many seconds if anything was before.
+fn without_requests(cx: &Context<'_>, watch: &Watch, name: &str) -> Option<(String, Option<u64>)> {
+    let unknown = sight::unknown(cx.policy, &cx.memory, watch, cx.now);
+    let (name, unknown) = unknown.into_iter().find(|(one, _)| one == name)?;
+    match unknown {
+        Unknown::NeverExercised => Some((name, None)),
+        Unknown::NoTraffic { since } => {
+            Some((name, u64::try_from(cx.now.duration_since(since).as_secs()).ok()))
+        }
+        _ => None,
+    }
+}
+
 /// Why a release is only baked.
 fn why_only_baked(cx: &Context<'_>, watch: &Watch) -> Reason {
+    let mut needed = proofs(cx, watch);
+    if let Some((threshold, seconds)) =
+        needed.find_map(|(name, _)| without_requests(cx, watch, name))
+    {
+        return Reason::NoRequests { threshold, seconds };
+    }
     let missing = proofs(cx, watch).filter_map(|(name, proof)| Some((name, proof.missing?)));
     let most = missing.filter(|(_, missing)| *missing > 0.0).max_by(|a, b| a.1.total_cmp(&b.1));
     match most {
@@ -228,18 +248,20 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         mirror: None,
         setup: Some(setup::of_trusted(cx, round.machines, |machine| is_on(watch, machine))),
         dispersions: dispersion::of(cx, watch),
+        revoked: None,
     }
 }
 
 fn trusted(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
-    cx.tell(EventKind::ReleaseTrusted, &watch, None);
+    let again = watch.late.is_some().then_some(Reason::TrustedAgain);
+    cx.tell(EventKind::ReleaseTrusted, &watch, again);
     let credentials = credentials(&watch, cx, round);
     cx.trust(credentials);
     // Whatever was baked is older now.
     cx.memory.baked = None;
     images::check(cx, watch.revision.image.clone(), false);
     floor::trusted(cx, &watch);
-    distress::go_on_with(cx, watch);
+    late::go_on_with(cx, watch);
     Phase::Steady
 }
 
@@ -247,7 +269,7 @@ fn trusted(watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase 
 fn note_baked(watch: &mut Watch, cx: &mut Context<'_>, round: &Round<'_>) {
     let digest = &watch.revision.digest;
     let is_noted = cx.memory.baked.as_ref().is_some_and(|baked| baked.revision.digest == *digest);
-    let is_trusted = cx.memory.trusted.iter().any(|old| old.revision.digest == *digest);
+    let is_trusted = cx.is_trusted(&watch.revision);
     if !is_noted && !is_trusted {
         let credentials = credentials(watch, cx, round);
         cx.memory.baked = Some(credentials);

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        Activity, CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Note, Policy,
-        ProcessGroup, Region, SourceName, Verdict,
+        Activity, CheckStatus, Evidence, ExitEvent, Machine, MachineState, NoData, Note, OnBreach,
+        Policy, ProcessGroup, Region, SourceName, Verdict,
     },
     threshold::{self, Applies, Case, Judged, Onset, ThresholdState},
 };
@@ -38,7 +38,15 @@ pub(super) fn refresh(
         .collect();
     let usual_exits = known_good.map_or(0.0, |trusted| trusted.crashes_per_machine);
     let first_look = watch.looks < 2;
-    let case = Case { policy, now, since: watch.since, first_look, on: &on, usual_exits };
+    let case = Case {
+        policy,
+        now,
+        span: watch.span(),
+        since: watch.since,
+        first_look,
+        on: &on,
+        usual_exits,
+    };
     let judged = policy.thresholds.iter().filter_map(|one| {
         let state = watch.thresholds.get(&one.name)?;
         Some(threshold::judge(one, state, &case))
@@ -68,10 +76,11 @@ pub(super) fn overall(evidence: &[Evidence]) -> Verdict {
         .unwrap_or(Verdict::Inconclusive)
 }
 
-/// Whom the breaches were read from, when there are any and none was read from the platform's list
+/// Whom the breaches that decide were read from, when there are any and none was read from the platform's list
 /// of machines.
 pub(super) fn rests_on(policy: &Policy, evidence: &[Evidence]) -> BTreeSet<SourceName> {
-    let mut breaching = evidence.iter().filter(|evidence| evidence.verdict == Verdict::Breach);
+    let breaches = |one: &&Evidence| one.may_roll_back && one.verdict == Verdict::Breach;
+    let mut breaching = evidence.iter().filter(breaches);
     if breaching.clone().any(|evidence| !evidence.kind.reads_series()) {
         return BTreeSet::new();
     }
@@ -103,10 +112,11 @@ pub(super) fn is_exercised(policy: &Policy, watch: &Watch, now: Timestamp) -> bo
         && watch.traffic_at.is_some_and(|at| now.duration_since(at) <= lately)
 }
 
-/// Whether a threshold that applies counts requests and does not ignore their absence.
+/// Whether a threshold that applies and decides counts requests and does not ignore their absence.
 fn demands_traffic(policy: &Policy, watch: &Watch) -> bool {
     policy.thresholds.iter().any(|threshold| {
         threshold.room().allowed_share().is_some()
+            && threshold.on_breach == OnBreach::Rollback
             && threshold.no_data != NoData::Ignore
             && applies(policy, watch, &threshold.name) == Applies::Yes
     })
@@ -177,7 +187,11 @@ pub(super) fn applies(policy: &Policy, watch: &Watch, threshold: &str) -> Applie
 /// A region that fails by itself, and by which threshold: the whole may be within its limit, and it
 /// is no health all the same.
 pub(super) fn sick_region(watch: &Watch, now: Timestamp) -> Option<(Region, String)> {
-    watch.thresholds.iter().find_map(|(name, state)| {
+    // What only alerts decides nothing.
+    let deciding = watch.evidence.iter().filter(|one| one.may_roll_back && one.applies);
+    deciding.into_iter().find_map(|one| {
+        let name = &one.threshold;
+        let state = watch.thresholds.get(name)?;
         let (region, _) = state.sight.sick_region(now)?;
         Some((region.clone(), name.clone()))
     })

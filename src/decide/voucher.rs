@@ -12,11 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Context,
-    distress::{WITNESSES_MIN, failing_regions},
+    distress::{WITNESSES_MIN, well_beside},
     state::{Memory, Phase, Watch},
 };
 use crate::{
-    model::{Evidence, Region, Verdict},
+    model::{Evidence, OrgContext, Verdict},
     threshold::{Onset, ThresholdState},
 };
 
@@ -39,7 +39,7 @@ pub(super) fn vouches(cx: &Context<'_>, watch: &Watch) -> bool {
     breaching.any(|evidence| is_vouched(watch, evidence))
         || relapses(watch, cx.now) >= RELAPSES
         || control_vouches(watch, cx.now)
-        || neighbours_are_well(cx, watch, since)
+        || neighbours_are_well(&cx.memory.org, watch, since, cx.now)
 }
 
 /// Whether machines of the known-good release are well over the same seconds.
@@ -123,10 +123,11 @@ pub(super) fn past(phase: &Phase, memory: &Memory, now: Timestamp) -> BTreeSet<S
 
 /// Whether apps that nobody deployed serve their requests in a region in which the release fails its
 /// own, since it does.
-fn neighbours_are_well(cx: &Context<'_>, watch: &Watch, since: Timestamp) -> bool {
-    let in_region = |region: &Region| {
-        let neighbours = cx.memory.org.well.values();
-        neighbours.filter(|well| well.since.get(region).is_some_and(|at| *at >= since)).count()
-    };
-    failing_regions(watch, cx.now).iter().any(|region| in_region(region) >= WITNESSES_MIN)
+pub(super) fn neighbours_are_well(
+    org: &OrgContext,
+    watch: &Watch,
+    since: Timestamp,
+    now: Timestamp,
+) -> bool {
+    well_beside(org, watch, since, now) >= WITNESSES_MIN
 }

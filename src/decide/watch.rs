@@ -47,6 +47,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         in_ledger: false,
         registry_told: false,
         learning,
+        is_vigil: false,
         numbered: true,
         no_mercy: false,
         machines: BTreeMap::new(),
@@ -74,6 +75,8 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         lapsed: false,
         any_number: false,
         setup: None,
+        late: None,
+        before: None,
     }
 }
 
@@ -121,6 +124,7 @@ pub(super) fn absorb(
         .map(|source| hear(policy, watch, machines, known_good, (observation, source), now))
         .collect();
     let mut took = threshold::Took::default();
+    let digest = watch.revision.digest.clone();
     watch.thresholds.retain(|name, _| policy.thresholds.iter().any(|one| one.name == *name));
     for one in &policy.thresholds {
         let source = one.source().unwrap_or(&SourceName::Pages);
@@ -128,10 +132,12 @@ pub(super) fn absorb(
         else {
             continue;
         };
-        let round = Round { policy, now, learning: watch.learning, on, control };
+        let span = watch.span();
+        let round = Round { policy, now, span, learning: watch.learning, on, control };
         let fresh = || ThresholdState::begin(one, watch.since);
         let state = watch.thresholds.entry(one.name.clone()).or_insert_with(fresh);
-        state.raise(past.raised.get(&one.name), one.room().allowed_share(), now);
+        let in_force = past.in_force(one, &digest);
+        state.raise(in_force.as_ref(), one.room().allowed_share(), now);
         state.measured(dispersions.and_then(|all| all.get(&one.name)).copied());
         state.remember_series(past.series.get(&one.name));
         let took_in = threshold::absorb(one, state, &round);
@@ -184,7 +190,7 @@ fn hear<'a>(
         let readings = samples.get(&machine.id).and_then(|sample| readings(machine, sample));
         if is_on(watch, machine) {
             on.push(look(policy, watch, machine, readings, now));
-        } else if is_control(watch, known_good, machine) {
+        } else if is_control(watch, known_good, machine) || ran_before(watch, machine) {
             let exits_since = watch.since;
             control.push(Look { machine, readings, past_counts: false, exits_since });
         }
@@ -269,6 +275,13 @@ fn forget_old_alarms(policy: &Policy, watch: &mut Watch, now: Timestamp) {
 fn is_control(watch: &Watch, known_good: Option<&Digest>, machine: &Machine) -> bool {
     known_good.is_some()
         && machine.digest() == known_good
+        && (watch.groups.is_empty() || watch.groups.contains(&machine.group))
+}
+
+/// Whether a machine runs what was degraded already when the release came, and shows the same cause.
+fn ran_before(watch: &Watch, machine: &Machine) -> bool {
+    let before = watch.before.as_ref().filter(|before| !before.breached.is_empty());
+    before.is_some_and(|before| machine.digest() == Some(&before.digest))
         && (watch.groups.is_empty() || watch.groups.contains(&machine.group))
 }
 

@@ -121,6 +121,15 @@ impl FlySettings {
 }
 
 impl FlySettings {
+    /// Where the Machines API is, and the header that it wants.
+    ///
+    /// # Errors
+    /// When the token is none.
+    pub fn machines(&self) -> Result<(String, Secret), FlyError> {
+        let (_, authorization) = self.prometheus()?;
+        Ok((self.flaps_url.clone(), authorization))
+    }
+
     /// The platform's managed Prometheus of the organization, and the header that it wants.
     ///
     /// # Errors

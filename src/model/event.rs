@@ -28,6 +28,8 @@ pub enum EventKind {
     ReleaseUntrusted,
     #[serde(rename = "release.degraded")]
     ReleaseDegraded,
+    #[serde(rename = "release.recovered")]
+    ReleaseRecovered,
     #[serde(rename = "machine.suspect")]
     MachineSuspect,
     #[serde(rename = "rollback.planned")]
@@ -80,12 +82,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::ReleaseDetected,
         Self::ReleaseTrusted,
         Self::ReleaseBaked,
         Self::ReleaseUntrusted,
         Self::ReleaseDegraded,
+        Self::ReleaseRecovered,
         Self::MachineSuspect,
         Self::RollbackPlanned,
         Self::RollbackStarted,
@@ -119,6 +122,7 @@ impl EventKind {
             Self::ReleaseBaked => "release.baked",
             Self::ReleaseUntrusted => "release.untrusted",
             Self::ReleaseDegraded => "release.degraded",
+            Self::ReleaseRecovered => "release.recovered",
             Self::MachineSuspect => "machine.suspect",
             Self::RollbackPlanned => "rollback.planned",
             Self::RollbackStarted => "rollback.started",
@@ -164,6 +168,7 @@ impl EventKind {
             | Self::ReleaseBaked
             | Self::ReleaseUntrusted
             | Self::ReleaseDegraded
+            | Self::ReleaseRecovered
             | Self::MachineSuspect
             | Self::OperatorOrder
             | Self::MonitorBlind
@@ -342,6 +347,7 @@ impl Event {
             }
             // Nobody does anything about it, unless somebody says so.
             EventKind::RollbackPlanned if self.mode != Some(Mode::Rollback) => unattended,
+            EventKind::ReleaseDegraded if self.is_left_degraded() => unattended,
             EventKind::MonitorJournal => Severity::Critical,
             EventKind::MonitorToken if self.reason == Some(Reason::TokenSuffices) => Severity::Info,
             EventKind::MonitorClock if self.reason == Some(Reason::ClockRight) => Severity::Info,
@@ -363,6 +369,7 @@ impl Event {
             EventKind::ReleaseDetected
             | EventKind::ReleaseTrusted
             | EventKind::ReleaseBaked
+            | EventKind::ReleaseRecovered
             | EventKind::RollbackResumed
             | EventKind::RollbackRegionConfirmed
             | EventKind::RollbackCompleted
@@ -377,6 +384,11 @@ impl Event {
     pub fn is_by_a_person(&self) -> bool {
         let Some(Reason::Held { hold }) = &self.reason else { return false };
         matches!(hold, HoldReason::Operator { .. } | HoldReason::Vetoed { .. })
+    }
+
+    /// Whether it is about a release that was trusted, degrades, and is left as it is.
+    pub fn is_left_degraded(&self) -> bool {
+        matches!(&self.reason, Some(Reason::DegradesLate { late }) if late.stays.is_some())
     }
 
     /// Whether a threshold is exceeded by most of what is counted.

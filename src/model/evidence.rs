@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::{MachineId, Region},
     machine::{MachineState, Transition},
-    observation::Oddity,
-    policy::Kind,
+    observation::{Oddity, SourceName},
+    policy::{Kind, Relative},
     probe::ProbeFailure,
 };
 
@@ -93,6 +93,85 @@ pub enum NotFed {
     NoPage,
 }
 
+/// Why nothing is known of what a threshold looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The platform cannot be read.
+    PlatformDown,
+    /// What it is read from tells nothing at all.
+    MonitorDown {
+        source: SourceName,
+    },
+    /// It can say nothing about this app.
+    NotFed(NotFed),
+    /// Its selector matches no series of any machine.
+    NoSeries,
+    /// No bucket of its histogram ends at the limit or above it.
+    NoBucket,
+    /// No series has a label that it asks for.
+    NoLabel {
+        label: String,
+    },
+    /// A metrics server does not take its expression.
+    Refused,
+    /// Its numbers contradict themselves.
+    Contradiction,
+    /// Its series are there, and not one event was counted since the release came.
+    NeverExercised,
+    /// Events were counted until then, and no more.
+    NoTraffic {
+        since: Timestamp,
+    },
+    /// A gauge or an expression without a value, since then or from the beginning.
+    NoValue {
+        since: Option<Timestamp>,
+    },
+    /// No machine of the release is started.
+    NothingStarted,
+    NoChecks,
+    NoFreshResult,
+}
+
+impl Unknown {
+    /// The word for it in JSON and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::PlatformDown => "platform_down",
+            Self::MonitorDown { .. } => "monitor_down",
+            Self::NotFed(_) => "does_not_apply",
+            Self::NoSeries => "no_series",
+            Self::NoBucket => "no_bucket",
+            Self::NoLabel { .. } => "no_label",
+            Self::Refused => "query_refused",
+            Self::Contradiction => "contradiction",
+            Self::NeverExercised => "never_exercised",
+            Self::NoTraffic { .. } => "no_traffic",
+            Self::NoValue { .. } => "no_value",
+            Self::NothingStarted => "nothing_started",
+            Self::NoChecks => "no_checks",
+            Self::NoFreshResult => "no_fresh_result",
+        }
+    }
+
+    /// All of these words.
+    pub const WORDS: [&'static str; 14] = [
+        "platform_down",
+        "monitor_down",
+        "does_not_apply",
+        "no_series",
+        "no_bucket",
+        "no_label",
+        "query_refused",
+        "contradiction",
+        "never_exercised",
+        "no_traffic",
+        "no_value",
+        "nothing_started",
+        "no_checks",
+        "no_fresh_result",
+    ];
+}
+
 /// One machine that counts against the release, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Troubled {
@@ -148,6 +227,10 @@ pub enum Note {
     NotFed(NotFed),
     /// Counted, and not enough of it to tell.
     Undecided,
+    /// The same where `no_data = "ignore"`: nothing has to be told.
+    UndecidedIgnored,
+    /// Too little is known of what ran before to compare it with.
+    NothingBefore,
     /// A share: the whole is within the limit, and this region, whose numbers these are, is not.
     InRegion {
         region: Region,
@@ -234,7 +317,8 @@ pub struct Evidence {
     pub raised: Option<Raised>,
 }
 
-/// A limit that was raised, because the app stood above it before.
+/// A limit in force that is not the written one: it was raised, because the app stood above it before,
+/// or it follows from what the known-good release showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Raised {
     /// What it was, and is now.
@@ -243,6 +327,9 @@ pub struct Raised {
     /// What ran then, and with what share.
     pub by: String,
     pub share: f64,
+    /// How it follows from that; `None`: it was raised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative: Option<Relative>,
 }
 
 fn yes() -> bool {

@@ -4,9 +4,11 @@
 //! so that whatever is computed from it is the same on every run. The words are those of the
 //! glossary at the top of ARCHITECTURE.md.
 
+pub mod change;
 pub mod event;
 pub mod evidence;
 pub mod freeze;
+pub mod hold;
 pub mod ids;
 pub mod machine;
 pub mod name;
@@ -24,7 +26,8 @@ pub mod setup;
 
 pub use event::{Event, EventKind, Severity};
 pub use evidence::{
-    Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Verdict,
+    Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Unknown,
+    Verdict,
 };
 pub use freeze::{Calendar, Freeze};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};
@@ -40,8 +43,8 @@ pub use observation::{
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
     Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule, Mode, NoData,
-    OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, RollbackPolicy, Strategy,
-    Threshold, ThresholdKind, WatchPolicy,
+    OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, Relative, RollbackPolicy,
+    Strategy, Threshold, ThresholdKind, WatchPolicy,
 };
 pub use probe::{ProbeFailure, ProbeMethod, ProbeRequest, Statuses};
 pub use reason::{HoldReason, MirrorTrouble, Obstacle, Reason};

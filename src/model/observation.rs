@@ -146,7 +146,7 @@ pub fn busiest(series: BTreeMap<String, Tally>, most: usize) -> BTreeMap<String,
 }
 
 /// Why the numbers of a page cannot be judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Oddity {
     /// A series whose value no counter can have; the value is as the page has it.
@@ -157,6 +157,8 @@ pub enum Oddity {
     Refused { detail: String },
     /// No series of the bad events' metric has a label that their selector asks for.
     NoLabel { label: String, seen: Vec<String> },
+    /// No bucket of a histogram ends at the bound or above it: it, and the last end below, in seconds.
+    NoBucket { bound_s: f64, last_s: Option<f64> },
     /// No series has a label by which they are to be told apart.
     NotBy { label: String, seen: Vec<String> },
 }
@@ -237,6 +239,10 @@ pub struct OrgContext {
     /// Other apps that are well, where that may matter. It is of the moment, and not recorded.
     #[serde(skip)]
     pub well: BTreeMap<AppName, Well>,
+    /// Other apps' releases of the last hour, where that may matter: since when, and what. It is of the
+    /// moment, and not recorded.
+    #[serde(skip)]
+    pub deploys: BTreeMap<AppName, (Timestamp, String)>,
     /// The daemon has just started, and not every app has spoken yet.
     pub listening: bool,
     /// That the platform cannot be read is told of for the whole organization: no app need say so.

@@ -80,12 +80,21 @@ pub enum ThresholdKind {
     Crashes(Crashes),
 }
 
+/// How much worse than the known-good release may be: so many times its share, and so much more.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Relative {
+    pub times: f64,
+    pub plus: f64,
+}
+
 /// Share of bad events among all, from two counters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratio {
     pub bad: Selector,
     pub total: Selector,
+    /// One half where only `relative` is written.
     pub max: f64,
+    pub relative: Option<Relative>,
     pub strict: bool,
     /// Labels by which series are judged one by one as well.
     pub by: Vec<String>,
@@ -99,6 +108,7 @@ pub struct Latency {
     pub histogram: Selector,
     pub quantile: f64,
     pub bound_s: f64,
+    pub relative: Option<Relative>,
     pub strict: bool,
     /// Labels by which series are judged one by one as well.
     pub by: Vec<String>,
@@ -170,6 +180,10 @@ pub struct WatchPolicy {
     pub unvouched_countdown: Duration,
     /// Whether limits that the app always stood above are raised.
     pub floor: bool,
+    /// What a degradation after trust may cause.
+    pub late: OnBreach,
+    /// False alarms after trust per app and 30 days, over all thresholds together.
+    pub false_late_alarms: f64,
     /// How long a person's yes is waited for, in mode `approve`.
     pub approve_within: Duration,
 }
@@ -196,6 +210,8 @@ impl Default for WatchPolicy {
             countdown: Duration::ZERO,
             unvouched_countdown: Duration::from_secs(30),
             floor: true,
+            late: OnBreach::Alert,
+            false_late_alarms: 0.001,
             approve_within: Duration::from_secs(1800),
         }
     }

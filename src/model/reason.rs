@@ -3,15 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::change::{Change, Changed, Degradation, Stays};
+pub use super::hold::HoldReason;
 pub use super::report::Unseen;
 
 use super::{
-    evidence::{Alone, Note, Raised, Tally},
-    ids::{AppName, Digest, MachineId, ProcessGroup, Region, ReleaseVersion},
+    evidence::{Alone, Note, Raised},
+    ids::{AppName, Digest, MachineId, ProcessGroup, Region},
     observation::SourceName,
     operator::Signed,
-    report::{MachineFailure, MachineReport, Shown, Unwell, Wait},
-    setup::Drift,
+    report::{MachineFailure, MachineReport, Shown, Wait},
 };
 
 /// How many machines of a group run one image.
@@ -96,6 +97,11 @@ pub enum Reason {
         threshold: String,
         missing: f64,
     },
+    /// Seen healthy for its bake, and nothing was counted since it came, or for so many seconds.
+    NoRequests {
+        threshold: String,
+        seconds: Option<u64>,
+    },
     /// Nothing of the app is baked or trusted yet: there is nothing to go back to.
     NothingProtects {
         obstacle: Obstacle,
@@ -104,6 +110,18 @@ pub enum Reason {
     OnlyAlerts {
         thresholds: Vec<String>,
     },
+    /// It was trusted, and degrades.
+    DegradesLate {
+        late: Box<Degradation>,
+    },
+    /// What degraded after it was trusted is well again, after so many seconds; whether it has to earn
+    /// its trust anew.
+    WellAgain {
+        after_s: f64,
+        revoked: bool,
+    },
+    /// It degraded after it was trusted, and has earned its trust anew.
+    TrustedAgain,
     /// One machine fails while its equals serve: it is left out of what is judged.
     FailsAlone {
         threshold: String,
@@ -273,6 +291,10 @@ pub enum Reason {
         source: String,
         note: Note,
     },
+    /// What a threshold reads can be judged again.
+    Judgeable {
+        threshold: String,
+    },
     /// The selectors of a threshold match no series on any machine of the release.
     Unmatched {
         threshold: String,
@@ -380,115 +402,5 @@ impl MirrorTrouble {
             | Self::NoRepository
             | Self::Refused => false,
         }
-    }
-}
-
-/// Why nothing is done about a release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum HoldReason {
-    /// The policy only observes.
-    ObserveMode,
-    /// An operator said so.
-    Operator {
-        hold: super::operator::OperatorHold,
-    },
-    NothingTrusted,
-    /// Only a baked release is there, and the failure is a partial one.
-    OnlyBaked,
-    /// The image is that of the known-good release; what changed instead, where that is known.
-    SameImage {
-        #[serde(default)]
-        drift: Option<Drift>,
-    },
-    /// The release ran migrations.
-    Migrations,
-    /// A release after the known-good one ran migrations.
-    MigrationsSince {
-        version: ReleaseVersion,
-    },
-    /// The ledger has not told yet whether the release ran migrations.
-    MigrationsUnknown,
-    DailyBudget {
-        max: u32,
-    },
-    /// So many rollbacks of all apps are the most in 24 hours.
-    OrganizationBudget {
-        max: u32,
-    },
-    /// A time in which nothing is rolled back by itself.
-    Frozen {
-        reason: String,
-        until: jiff::Timestamp,
-    },
-    /// A person does not want this release to be rolled back.
-    Vetoed {
-        by: super::operator::Signed,
-    },
-    /// A person's yes was waited for, and did not come.
-    NotApproved,
-    AlreadyRolledBack,
-    /// The machines that still run the known-good release do no better at the same time.
-    ControlToo {
-        threshold: String,
-        control: Tally,
-    },
-    /// So many other apps degraded in one region at the same time.
-    PlatformIncident {
-        region: Region,
-        apps: u32,
-    },
-    ImagesMissing,
-    RegistryUnavailable {
-        detail: String,
-    },
-    /// The first region is no better on the known-good release.
-    NoImprovement {
-        region: Region,
-        detail: Unwell,
-    },
-    /// After a long pause the release does not show its breach again.
-    NoFreshBreach,
-    /// The policy that watched the app is gone.
-    NotWatched,
-}
-
-impl HoldReason {
-    /// Whether the hold is expected to end by itself soon: the app is watched as closely as before.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::MigrationsUnknown
-            | Self::ControlToo { .. }
-            | Self::PlatformIncident { .. }
-            | Self::RegistryUnavailable { .. } => true,
-            Self::ObserveMode
-            | Self::Operator { .. }
-            | Self::NothingTrusted
-            | Self::OnlyBaked
-            | Self::SameImage { .. }
-            | Self::Migrations
-            | Self::MigrationsSince { .. }
-            | Self::DailyBudget { .. }
-            | Self::OrganizationBudget { .. }
-            | Self::Frozen { .. }
-            | Self::Vetoed { .. }
-            | Self::NotApproved
-            | Self::AlreadyRolledBack
-            | Self::ImagesMissing
-            | Self::NoImprovement { .. }
-            | Self::NoFreshBreach
-            | Self::NotWatched => false,
-        }
-    }
-
-    /// Whether two reasons are the same one, whatever their numbers are by now.
-    pub fn is_same_kind(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-}
-
-impl From<HoldReason> for Reason {
-    fn from(hold: HoldReason) -> Self {
-        Self::Held { hold }
     }
 }

@@ -13,7 +13,7 @@ pub mod text;
 
 use crate::{
     config::{Config, Format, Receiver},
-    model::{Event, EventKind, Mode},
+    model::{Event, EventKind, Mode, Reason},
     numbers,
 };
 
@@ -85,7 +85,8 @@ fn wants(receiver: &Receiver, event: &Event) -> bool {
 fn ends_something(event: &Event) -> bool {
     matches!(
         event.kind,
-        EventKind::RollbackCompleted
+        EventKind::ReleaseRecovered
+            | EventKind::RollbackCompleted
             | EventKind::RollbackStopped
             | EventKind::HoldCleared
             | EventKind::MonitorRecovered
@@ -97,11 +98,15 @@ fn ends_something(event: &Event) -> bool {
 fn matters(event: &Event) -> bool {
     match event.kind {
         // What is done about it follows at once.
-        EventKind::ReleaseDegraded => !event.evidence.iter().any(|one| one.may_roll_back),
+        EventKind::ReleaseDegraded => {
+            event.is_left_degraded() || !event.evidence.iter().any(|one| one.may_roll_back)
+        }
+        // That it is well again was told.
+        EventKind::ReleaseTrusted => event.reason != Some(Reason::TrustedAgain),
         EventKind::RollbackPlanned => event.mode != Some(Mode::Rollback),
         EventKind::RollbackRegionConfirmed | EventKind::RollbackResumed => false,
         EventKind::ReleaseDetected
-        | EventKind::ReleaseTrusted
+        | EventKind::ReleaseRecovered
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::RollbackStarted

@@ -76,9 +76,10 @@ fn incident(event: &Event) -> Option<(Action, About)> {
         | EventKind::RollbackStopped
         | EventKind::RollbackFailed
         | EventKind::HoldPlaced => (Action::Trigger, About::Release),
-        EventKind::RollbackCompleted | EventKind::ReleaseTrusted | EventKind::HoldCleared => {
-            (Action::Resolve, About::Release)
-        }
+        EventKind::RollbackCompleted
+        | EventKind::ReleaseTrusted
+        | EventKind::ReleaseRecovered
+        | EventKind::HoldCleared => (Action::Resolve, About::Release),
         EventKind::MonitorBlind => (Action::Trigger, About::Sight),
         EventKind::MonitorRecovered if event.reason == Some(Reason::JournalWritable) => {
             (Action::Resolve, About::Journal)

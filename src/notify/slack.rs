@@ -57,6 +57,7 @@ fn symbol(kind: EventKind) -> &'static str {
         | EventKind::ConfigReloaded => ":information_source:",
         EventKind::ReleaseTrusted
         | EventKind::ReleaseBaked
+        | EventKind::ReleaseRecovered
         | EventKind::RollbackCompleted
         | EventKind::RollbackResumed
         | EventKind::RollbackRegionConfirmed => ":white_check_mark:",

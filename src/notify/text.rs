@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 mod commands;
 mod drift;
+mod late;
 mod name;
 mod order;
 mod reason;
@@ -12,7 +13,7 @@ mod report;
 pub use commands::{commands, message};
 pub use name::unresolved;
 pub use order::{effect, refusal};
-pub use reason::{hold, obstacle, reason};
+pub use reason::{hold, obstacle, reason, unknown};
 pub use report::machine;
 
 use super::numbers::{cut, duration};
@@ -56,6 +57,7 @@ pub fn sentence(event: &Event) -> String {
             text.numbers(event, Verdict::Breach);
             text.reason(event);
         }
+        EventKind::ReleaseRecovered => text.said(event, "well again"),
         EventKind::MachineSuspect => text.said(event, "one of its machines fails alone"),
         EventKind::RollbackPlanned => {
             text.push(match event.mode {
@@ -138,6 +140,7 @@ fn head(event: &Event) -> String {
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
+        | EventKind::ReleaseRecovered
         | EventKind::MachineSuspect
         | EventKind::HoldPlaced
         | EventKind::HoldCleared

@@ -129,6 +129,7 @@ pub(super) fn importance(kind: EventKind) -> i64 {
         | EventKind::RollbackRegionConfirmed
         | EventKind::ConfigReloaded => 1,
         EventKind::ReleaseDegraded
+        | EventKind::ReleaseRecovered
         | EventKind::MachineSuspect
         | EventKind::ReleaseUntrusted
         | EventKind::RollbackPaused

@@ -161,6 +161,14 @@ impl Room for Checks {
         Took::default()
     }
 
+    fn sees(&self, round: &Round<'_>) -> bool {
+        let has_result = |machine: &Machine| {
+            machine.state == MachineState::Started
+                && machine.checks.iter().any(|check| machine.is_fresh(check, round.now))
+        };
+        round.on.iter().any(|look| has_result(look.machine))
+    }
+
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
         let Own::Checks(state) = own else { return };
         let mut troubled: Vec<Troubled> =

@@ -183,6 +183,17 @@ impl Counted {
         self.beside.alike(self.detector.p0(), self.risen_at?)
     }
 
+    /// Detects anew from now on; what was seen of the last rounds stays known.
+    pub(super) fn go_on(&mut self, now: Timestamp) {
+        self.begin_anew(now);
+        self.detecting_since = now;
+    }
+
+    /// Whether the last half minute is above the limit by more than usual chance.
+    pub(super) fn leans(&self) -> bool {
+        self.recent.leans_above(self.detector.p0())
+    }
+
     pub(super) fn forget_alarms(&mut self, now: Timestamp) {
         // What leans against it would be an alarm with the next block, however well it is by then.
         let leans = self.ln_odds().is_some_and(|odds| odds > 0.0);
@@ -323,7 +334,7 @@ impl Counted {
                 control.add(count.n, count.k);
             }
         }
-        let mut settings = round.policy.settings_for(origin);
+        let mut settings = round.policy.settings_for(round.span, origin);
         let each = (!by.is_empty()).then_some(settings);
         if each.is_some() {
             settings = series::of_whole(&settings);

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Judged, Own, Room, Round, Took,
+    Case, Judged, Own, Room, Round, Span, Took,
     detect::runs::quorum,
     keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
     machines,
@@ -70,6 +70,8 @@ const SOON: SignedDuration = SignedDuration::from_secs(60);
 const ENDED_FOR: SignedDuration = SignedDuration::from_secs(10);
 /// Machines remembered before those that are gone are forgotten.
 const MACHINES_REMEMBERED: usize = 2000;
+/// Kills for lack of memory, one soon after the other, of a release that was trusted.
+const OFTEN: u32 = 2;
 /// Most machines named in the evidence.
 const NAMED_MAX: usize = 5;
 
@@ -86,6 +88,13 @@ pub struct CrashCount {
 }
 
 impl CrashCount {
+    /// Forgets exits of long ago, where a release is looked at for months: only what comes together counts.
+    fn fade(&mut self, now: Timestamp) {
+        if self.counted_to.is_some_and(|at| now.duration_since(at) >= FADE_AFTER) {
+            *self = Self { counted_to: self.counted_to, ..Self::default() };
+        }
+    }
+
     /// Adds the processes that ended by themselves since `since` and were not counted yet.
     pub fn count(&mut self, machine: &Machine, since: Timestamp) {
         let counted_to = self.counted_to;
@@ -169,12 +178,19 @@ impl Room for Crashes {
         let Own::Crashes(state) = own else { return Took::default() };
         for look in round.on {
             let count = state.machines.entry(look.machine.id.clone()).or_default();
+            if round.span == Span::Month {
+                count.fade(round.now);
+            }
             count.count(look.machine, look.exits_since);
         }
         if state.machines.len() > MACHINES_REMEMBERED {
             state.machines.retain(|id, _| round.on.iter().any(|look| look.machine.id == *id));
         }
         Took::default()
+    }
+
+    fn sees(&self, round: &Round<'_>) -> bool {
+        round.on.iter().any(|look| !look.machine.state.is_at_rest())
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
@@ -205,7 +221,9 @@ impl Room for Crashes {
             }
             let too_often =
                 f64::from(count.exits) - case.usual_exits >= f64::from(self.exits.max(1));
-            let out_of_memory = self.oom > 0 && count.oom >= self.oom;
+            // In months a single one comes to the best.
+            let least = if case.span == Span::Month { OFTEN } else { 1 };
+            let out_of_memory = self.oom > 0 && count.oom >= self.oom.max(least);
             if too_often || out_of_memory || *keeps_ending {
                 let ends = if *keeps_ending { count.ends.max(1) } else { 0 };
                 let machine = machine.id.clone();

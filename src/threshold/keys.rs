@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{checks, crashes, gauge, latency, probe, promql, ratio};
-use crate::model::{Kind, Origin, Selector, Statuses, ThresholdKind};
+use crate::model::{Kind, Origin, Relative, Selector, Statuses, ThresholdKind};
 
 /// A share of requests below this is beyond what they can show.
 pub const SHARE_MIN: f64 = 1e-6;
@@ -101,6 +101,8 @@ pub enum Takes {
     Path,
     /// Statuses of an answer, by number or class; one, or a list.
     Statuses,
+    /// So many times what the known-good release shows, and so much more.
+    Relative,
     /// Names of labels, in a list.
     Labels {
         most: usize,
@@ -118,6 +120,8 @@ pub enum Takes {
 pub enum Unsaid {
     /// It has to be; with what to write.
     Wrong(&'static str),
+    /// It has to be where this other key is not written.
+    WrongWithout(&'static str, &'static str),
     Means(Value),
     /// It may be left out; with what holds then.
     Nothing(&'static str),
@@ -144,6 +148,7 @@ pub struct Given {
     texts: BTreeMap<&'static str, String>,
     statuses: Vec<Statuses>,
     labels: Vec<String>,
+    relative: Option<Relative>,
 }
 
 impl Given {
@@ -178,6 +183,15 @@ impl Given {
     /// Labels by which series are told apart.
     pub fn tell_apart(&mut self, labels: Vec<String>) {
         self.labels = labels;
+    }
+
+    /// How much worse than the known-good release is still fine.
+    pub fn compare(&mut self, relative: Relative) {
+        self.relative = Some(relative);
+    }
+
+    pub(super) fn relative(&self) -> Option<Relative> {
+        self.relative
     }
 
     /// Takes out a selector that cannot be meant.
@@ -268,7 +282,7 @@ impl Kind {
             match key.unsaid {
                 Unsaid::Means(value) => given.put(key, value),
                 Unsaid::Nothing(_) => {}
-                Unsaid::Wrong(_) => return None,
+                Unsaid::Wrong(_) | Unsaid::WrongWithout(..) => return None,
             }
         }
         (schema.make)(&given)

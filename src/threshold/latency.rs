@@ -8,9 +8,12 @@ use super::{
     Case, Onset, Own, Room, Round, Took,
     counted::{self, Counted},
     keys::{BY, FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
+    relative::{self, RELATIVE},
     speak,
 };
-use crate::model::{Evidence, Kind, Latency, Origin, Selection, ThresholdKind, Unit, Want};
+use crate::model::{
+    Evidence, Kind, Latency, Origin, Relative, Selection, ThresholdKind, Unit, Want,
+};
 
 pub(super) const SCHEMA: Schema = Schema {
     kind: Kind::Latency,
@@ -45,6 +48,7 @@ pub const KEYS: &[Key] = &[
         unsaid: Unsaid::Wrong("write the longest time that is still fine, such as max = \"500ms\""),
         doc: "the longest time that is still fine",
     },
+    RELATIVE,
     STRICT,
     BY,
     FROM,
@@ -55,6 +59,7 @@ fn make(given: &Given) -> Option<ThresholdKind> {
         histogram: given.selector("histogram")?.clone(),
         quantile: given.number("quantile")?,
         bound_s: given.span("max")?.as_secs_f64(),
+        relative: given.relative(),
         strict: given.flag("strict")?,
         by: given.labels().to_vec(),
         from: given.origin(),
@@ -88,6 +93,10 @@ impl Room for Latency {
         Some(self.share())
     }
 
+    fn relative(&self) -> Option<Relative> {
+        self.relative
+    }
+
     fn by(&self) -> &[String] {
         &self.by
     }
@@ -106,6 +115,7 @@ impl Room for Latency {
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
         counted::judge(own, case, &self.by, evidence);
+        relative::note(self.relative, evidence);
     }
 
     fn onset(&self, own: &Own, _case: &Case<'_>) -> Onset {
@@ -126,8 +136,9 @@ impl Room for Latency {
 
     fn describe(&self) -> String {
         format!(
-            "at most {} of {}{}{} slower than {}{}",
-            speak::written(self.share().0),
+            "{} {}{}{}{} slower than {}{}",
+            speak::allowed(Some(self.share().0), self.relative),
+            if self.relative.is_some() { "" } else { "of " },
             self.histogram,
             self.from.told(),
             speak::by(&self.by),

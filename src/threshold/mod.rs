@@ -26,11 +26,13 @@ pub mod probe;
 pub mod promql;
 mod proof;
 pub mod ratio;
+pub mod relative;
 pub mod seen;
 mod series;
 pub mod silent;
 pub mod speak;
 mod state;
+pub mod unknown;
 pub mod watched;
 
 use std::collections::BTreeSet;
@@ -47,8 +49,8 @@ pub use self::{
     watched::Applies,
 };
 use crate::model::{
-    Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, SourceName, Tally,
-    Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
+    Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, Relative,
+    SourceName, Tally, Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
 };
 use detect::ratio::RatioSettings;
 
@@ -60,6 +62,8 @@ const NO_DATA_BREACH_AFTER: SignedDuration = SignedDuration::from_secs(60);
 const EARLY_PART: u32 = 4;
 /// The part of a watch over which the detectors spread their stakes, at least.
 pub const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
+/// The time for which the rate of false alarms after trust is promised.
+pub const MONTH: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
 impl Kind {
     pub const ALL: [Self; 7] = [
@@ -128,10 +132,20 @@ impl Kind {
     }
 }
 
+/// For what a promised rate of false alarms holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// A release, until it is trusted.
+    Release,
+    /// An app's month, whatever releases it has in it: what was trusted is watched on.
+    Month,
+}
+
 /// What is the same for all thresholds of a watch in one round.
 pub struct Round<'a> {
     pub policy: &'a Policy,
     pub now: Timestamp,
+    pub span: Span,
     /// The release ran before us: nothing of its past is its evidence.
     pub learning: bool,
     /// Machines that run the release.
@@ -176,6 +190,7 @@ pub struct Took {
 pub struct Case<'a> {
     pub policy: &'a Policy,
     pub now: Timestamp,
+    pub span: Span,
     /// When the watch began.
     pub since: Timestamp,
     /// The first look at the release: nobody is blamed by it alone.
@@ -215,6 +230,10 @@ pub trait Room {
     fn allowed_share(&self) -> Option<(f64, bool)> {
         None
     }
+    /// How much worse than the known-good release it may be; `None`: that is not asked.
+    fn relative(&self) -> Option<Relative> {
+        None
+    }
     /// Labels by which its counts are told apart as well.
     fn by(&self) -> &[String] {
         &[]
@@ -237,6 +256,14 @@ pub trait Room {
     /// time.
     fn must_last(&self) -> Option<(&'static str, std::time::Duration)> {
         None
+    }
+    /// Whether a round has anything of what it looks at on the platform's list of machines.
+    fn sees(&self, _round: &Round<'_>) -> bool {
+        false
+    }
+    /// For how long a machine that starts says nothing.
+    fn starts_for(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
     }
     /// The same as it would be read from elsewhere, with a limit so many times as high; `None`: it is
     /// read from nothing that keeps its past.
@@ -311,24 +338,29 @@ impl Policy {
         self.thresholds.iter().find(|one| one.name == threshold)?.source()
     }
 
-    /// The detectors' settings: the promised rate of false rollbacks, split over what can cause
-    /// one.
-    pub fn settings(&self) -> RatioSettings {
+    /// The detectors' settings: the promised rate of false rollbacks, or of false alarms after trust,
+    /// split over what can cause one.
+    pub fn settings(&self, span: Span) -> RatioSettings {
         let counting = self.thresholds.iter().filter(|t| t.room().allowed_share().is_some());
         let parts = f64::from(u32::try_from(counting.count().max(1)).unwrap_or(u32::MAX));
+        let (rate, watch) = match span {
+            Span::Release => (self.watch.false_rollbacks, WATCH_HORIZON.max(self.watch.bake)),
+            Span::Month => (self.watch.false_late_alarms, MONTH),
+        };
         RatioSettings {
-            alpha: self.watch.false_rollbacks / parts,
-            watch: WATCH_HORIZON.max(self.watch.bake),
+            alpha: rate / parts,
+            watch,
             block: self.watch.block_of(self.watch.scrape_every),
             early: self.watch.scrape_every / EARLY_PART,
+            from_start: span == Span::Release,
         }
     }
 
     /// The settings for what is read from `origin`. What happens at one moment is in the readings of
     /// all machines, which come one after the other for as long as a metrics server takes: it has to
     /// be one vote.
-    pub fn settings_for(&self, origin: &Origin) -> RatioSettings {
-        let settings = self.settings();
+    pub fn settings_for(&self, span: Span, origin: &Origin) -> RatioSettings {
+        let settings = self.settings(span);
         let every = origin.every.max(self.watch.scrape_every);
         RatioSettings { block: self.watch.block_of(every), ..settings }
     }
@@ -344,6 +376,9 @@ pub fn absorb(threshold: &Threshold, state: &mut ThresholdState, round: &Round<'
     let want = room.want();
     state.sight.look(&threshold.name, &want, round);
     state.notice(&threshold.name, want, round);
+    if room.sees(round) {
+        state.data_at = Some(round.now);
+    }
     room.absorb(&threshold.name, &mut state.own, round)
 }
 
@@ -402,9 +437,15 @@ fn without_data(
     let stale_after = signed(case.policy.watch.scrape_every * STALE_AFTER_SCRAPES);
     let every = threshold.room().origin().map(|origin| origin.every);
     let stale_after = stale_after.max(signed(every.unwrap_or_default() * STALE_AFTER_SCRAPES));
-    // What was counted stays counted; what is shown as it is now has to be of now.
+    // What was counted stays counted, unless its absence is to count; what is shown as it is now has to
+    // be of now.
+    let of_now = threshold.room().allowed_share().is_none() || threshold.no_data == NoData::Breach;
+    let stale_after = match threshold.room().allowed_share() {
+        Some(_) => stale_after.max(NO_DATA_BREACH_AFTER),
+        None => stale_after,
+    };
     let stale = every.is_some()
-        && threshold.room().allowed_share().is_none()
+        && of_now
         && evidence.verdict == Verdict::Pass
         && state.data_at.is_none_or(|at| since(at) > stale_after);
     if stale {
@@ -422,9 +463,20 @@ fn without_data(
     }
     match threshold.no_data {
         NoData::Hold => {}
-        NoData::Ignore => evidence.verdict = Verdict::Pass,
+        NoData::Ignore => {
+            evidence.verdict = Verdict::Pass;
+            // It passes, and not for what was counted.
+            if evidence.note == Some(Note::Undecided) {
+                evidence.note = Some(Note::UndecidedIgnored);
+            }
+        }
+        // A night without requests is no degradation.
+        NoData::Breach if case.span == Span::Month => {}
         NoData::Breach => {
-            if since(state.data_at.unwrap_or(case.since)) >= NO_DATA_BREACH_AFTER {
+            // What may not be judged yet is not missing.
+            let first = case.policy.watch.warm_up.max(threshold.room().starts_for());
+            let from = state.data_at.unwrap_or(case.since).max(later(case.since, first));
+            if since(from) >= NO_DATA_BREACH_AFTER {
                 evidence.verdict = Verdict::Breach;
                 let seconds = whole_seconds(NO_DATA_BREACH_AFTER);
                 evidence.note = Some(Note::NoDataIsBreach { seconds });

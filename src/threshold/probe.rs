@@ -172,6 +172,10 @@ impl Room for Probe {
         Some(&self.from)
     }
 
+    fn starts_for(&self) -> Duration {
+        self.request.grace
+    }
+
     fn allowed_share(&self) -> Option<(f64, bool)> {
         Some((self.max, false))
     }

@@ -6,9 +6,10 @@ use super::{
     Case, Onset, Own, Room, Round, Took,
     counted::{self, Counted},
     keys::{BY, FROM, Given, Key, Place, SHARE_MAX, SHARE_MIN, STRICT, Schema, Takes, Unsaid},
+    relative::{self, RELATIVE},
     speak,
 };
-use crate::model::{Evidence, Kind, Origin, Ratio, Selection, ThresholdKind, Unit, Want};
+use crate::model::{Evidence, Kind, Origin, Ratio, Relative, Selection, ThresholdKind, Unit, Want};
 
 pub(super) const SCHEMA: Schema = Schema {
     kind: Kind::Ratio,
@@ -41,19 +42,26 @@ pub const KEYS: &[Key] = &[
         name: "max",
         place: Place::Beside,
         takes: Takes::Share { least: SHARE_MIN, below: SHARE_MAX },
-        unsaid: Unsaid::Wrong("write the share that is still fine, such as max = \"2%\""),
+        unsaid: Unsaid::WrongWithout(
+            "relative",
+            "write the share that is still fine, such as max = \"2%\", or relative = { times = 1.5, \
+             plus = \"0.2%\" }",
+        ),
         doc: "the share of bad events that is still fine",
     },
+    RELATIVE,
     STRICT,
     BY,
     FROM,
 ];
 
 fn make(given: &Given) -> Option<ThresholdKind> {
+    let relative = given.relative();
     Some(ThresholdKind::Ratio(Ratio {
         bad: given.selector("bad")?.clone(),
         total: given.selector("total")?.clone(),
-        max: given.number("max")?,
+        max: given.number("max").or_else(|| relative.map(|_| SHARE_MAX))?,
+        relative,
         strict: given.flag("strict")?,
         by: given.labels().to_vec(),
         from: given.origin(),
@@ -80,6 +88,10 @@ impl Room for Ratio {
         Some((self.max, self.strict))
     }
 
+    fn relative(&self) -> Option<Relative> {
+        self.relative
+    }
+
     fn by(&self) -> &[String] {
         &self.by
     }
@@ -98,6 +110,7 @@ impl Room for Ratio {
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
         counted::judge(own, case, &self.by, evidence);
+        relative::note(self.relative, evidence);
     }
 
     fn onset(&self, own: &Own, _case: &Case<'_>) -> Onset {
@@ -113,14 +126,15 @@ impl Room for Ratio {
 
     fn elsewhere(&self, origin: &Origin, times: f64) -> Option<ThresholdKind> {
         let max = (self.max * times).min(SHARE_MAX);
-        Some(ThresholdKind::Ratio(Self { max, from: origin.clone(), ..self.clone() }))
+        let relative = self.relative.map(|one| relative::scaled(one, times));
+        Some(ThresholdKind::Ratio(Self { max, relative, from: origin.clone(), ..self.clone() }))
     }
 
     fn describe(&self) -> String {
-        let limit = speak::written(self.max);
+        let limit = speak::allowed((self.max < SHARE_MAX).then_some(self.max), self.relative);
         let (strictly, from) = (speak::strictly(self.strict), self.from.told());
         let by = speak::by(&self.by);
-        format!("at most {limit} {} of {}{from}{by}{strictly}", self.bad, self.total)
+        format!("{limit} {} of {}{from}{by}{strictly}", self.bad, self.total)
     }
 }
 

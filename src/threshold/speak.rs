@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{checks, crashes, gauge, latency, probe, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
-    model::{Alone, Evidence, Kind, NotFed, Note, Oddity, Raised, Tally, Unit},
+    model::{Alone, Evidence, Kind, NotFed, Note, Oddity, Raised, Relative, Tally, Unit},
     numbers::{bytes, cut, odds, plain, whole},
 };
 
@@ -53,10 +53,22 @@ pub fn phrase(evidence: &Evidence, control: &str) -> String {
         let counts = format!("{} of {}", whole(k), whole(n));
         let _infallible = write!(text, ", since it rose {} ({counts})", share(k / n));
     }
-    let _infallible = write!(text, ", limit {}", limit(evidence.limit, evidence.unit));
-    if let Some(Raised { from, by, share: then, .. }) = &evidence.raised {
+    let in_force = match &evidence.raised {
+        // Nobody wrote this number.
+        Some(_) => share(evidence.limit),
+        None => limit(evidence.limit, evidence.unit),
+    };
+    let _infallible = write!(text, ", limit {in_force}");
+    if let Some(Raised { from, by, share: then, relative, .. }) = &evidence.raised {
         let from = limit(*from, evidence.unit);
-        let _infallible = write!(text, " (raised from {from}: {by} ran at {})", share(*then));
+        let then = share(*then);
+        let _infallible = match relative {
+            None => write!(text, " (raised from {from}: {by} ran at {then})"),
+            Some(Relative { times, plus }) => {
+                let (times, plus) = (plain(*times, 3), share_limit(*plus));
+                write!(text, " ({times} times {by}'s and {plus}: that ran at {then})")
+            }
+        };
     }
     if let Some(odds) = evidence.ln_odds.and_then(odds) {
         let _infallible = write!(text, ", odds {odds}");
@@ -115,7 +127,13 @@ pub fn remark(note: &Note, source: &str) -> String {
             NotFed::NoPage => "does not apply: the machines have no metrics page",
         }
         .to_owned(),
+        Note::NothingBefore => {
+            "too little is known of what ran before to compare it with".to_owned()
+        }
         Note::Undecided => "not enough was counted yet to tell".to_owned(),
+        Note::UndecidedIgnored => {
+            "too little to tell, and with no_data = \"ignore\" it need not".to_owned()
+        }
         Note::NoChecks => "the machines have no health checks".to_owned(),
         Note::NoStartedMachine => "no started machine".to_owned(),
         Note::NoFreshResult => "no fresh result yet".to_owned(),
@@ -136,6 +154,17 @@ fn odd(oddity: &Oddity) -> String {
             "no series has the label `{label}` of `by`; they have {}",
             if seen.is_empty() { "no labels".to_owned() } else { seen.join(", ") }
         ),
+        Oddity::NoBucket { bound_s, last_s } => {
+            let last = last_s.map_or_else(
+                || "none ends anywhere".to_owned(),
+                |last| format!("the last ends at {}", seconds(last)),
+            );
+            format!(
+                "no bucket ends at {} or above ({last}): what is slower cannot be told apart; write max = \
+                 the end of a bucket",
+                seconds(*bound_s)
+            )
+        }
         Oddity::Refused { detail } => detail.clone(),
         Oddity::NoLabel { label, seen } if seen.is_empty() => {
             format!("no series of the bad events has the label `{label}`; they have no labels")
@@ -164,6 +193,23 @@ pub(super) fn written(share: f64) -> String {
 /// The labels by which series are judged one by one.
 pub(super) fn by(labels: &[String]) -> String {
     if labels.is_empty() { String::new() } else { format!(" by {}", labels.join(", ")) }
+}
+
+/// How much worse than the known-good release is still fine.
+pub fn compared(Relative { times, plus }: Relative) -> String {
+    format!("{} times the known-good release's share and {}", plain(times, 3), share_limit(plus))
+}
+
+/// What is allowed, as it is written: a share, a comparison, or the lower of both.
+pub(super) fn allowed(max: Option<f64>, relative: Option<Relative>) -> String {
+    match (max, relative) {
+        (Some(max), None) => format!("at most {}", written(max)),
+        (Some(max), Some(relative)) => {
+            format!("at most {}, and at most {}, of", written(max), compared(relative))
+        }
+        (None, Some(relative)) => format!("at most {} of", compared(relative)),
+        (None, None) => String::new(),
+    }
 }
 
 pub(super) fn strictly(strict: bool) -> &'static str {

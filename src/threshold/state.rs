@@ -26,6 +26,9 @@ pub struct ThresholdState {
     pub unmatched_told: bool,
     /// People know that its numbers cannot be judged.
     pub odd_told: bool,
+    /// People know that it judges again.
+    #[serde(default)]
+    pub end_told: bool,
     /// How much of it was seen, and where.
     pub sight: Sight,
     pub own: Own,
@@ -48,6 +51,7 @@ impl ThresholdState {
             rounds: 0,
             unmatched_told: false,
             odd_told: false,
+            end_told: false,
             sight: Sight::default(),
             own: threshold.room().begin(now),
         }
@@ -154,6 +158,21 @@ impl ThresholdState {
     /// What was counted, region by region.
     pub fn regions(&self) -> impl Iterator<Item = (&Region, Tally)> {
         self.own.regions().into_iter().flatten().map(|(region, tally)| (region, *tally))
+    }
+
+    /// What was counted until now says nothing of what comes.
+    pub fn begin_anew(&mut self, now: Timestamp) {
+        if let Own::Counted(counted) = &mut self.own {
+            counted.go_on(now);
+        }
+    }
+
+    /// Whether the last moments lean towards a breach, though far from certain.
+    pub fn leans(&self) -> bool {
+        match &self.own {
+            Own::Counted(counted) => counted.leans(),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => false,
+        }
     }
 
     /// After a while in which nothing was seen, an alarm of before says nothing of now.

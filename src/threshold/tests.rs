@@ -55,6 +55,7 @@ struct Told {
     stays_up: bool,
     usual_exits: f64,
     learning: bool,
+    span: Span,
     past_counts: bool,
     last: Took,
 }
@@ -86,6 +87,7 @@ impl Told {
             stays_up: false,
             usual_exits: 0.0,
             learning: false,
+            span: Span::Release,
             past_counts: false,
             last: Took::default(),
         }
@@ -133,6 +135,7 @@ impl Told {
         let round = Round {
             policy: &self.policy,
             now,
+            span: self.span,
             learning: self.learning,
             on: &on,
             control: &control,
@@ -149,6 +152,7 @@ impl Told {
         let case = Case {
             policy: &self.policy,
             now: at(self.second),
+            span: self.span,
             since: at(0),
             first_look: self.looks < 2,
             on: &on,

@@ -200,11 +200,11 @@ pub(super) async fn read(
             Which::Pushed(text.parse().map_err(wrong)?)
         }
     };
-    Ok(Json(state.configuration.read(which).await.map_err(refused)?))
+    Ok(Json(state.configuration.read(which).await.map_err(|error| refused(&error))?))
 }
 
 pub(super) async fn versions(State(state): State<ApiState>) -> Result<Json<VersionsView>, Refusal> {
-    Ok(Json(state.configuration.versions().await.map_err(refused)?))
+    Ok(Json(state.configuration.versions().await.map_err(|error| refused(&error))?))
 }
 
 pub(super) async fn push(
@@ -231,7 +231,7 @@ pub(super) async fn push(
             let text = ConfigError::Changed(version).to_string();
             Ok(problem(StatusCode::PRECONDITION_FAILED, text, Some(facts)))
         }
-        Err(error) => Err(refused(error)),
+        Err(error) => Err(refused(&error)),
     }
 }
 
@@ -252,7 +252,7 @@ pub(super) async fn reset(
     admit(&state, &headers)?;
     let Json(request) = request?;
     let by = operator::who(request.by.as_deref());
-    Ok(Json(state.configuration.reset(by).await.map_err(refused)?))
+    Ok(Json(state.configuration.reset(by).await.map_err(|error| refused(&error))?))
 }
 
 /// The fingerprint that `If-Match` names.
@@ -278,8 +278,8 @@ fn admit(state: &ApiState, headers: &HeaderMap) -> Result<(), Refusal> {
         .map_err(|(status, text)| Refusal(status, text))
 }
 
-fn refused(error: ConfigError) -> Refusal {
-    let status = match &error {
+fn refused(error: &ConfigError) -> Refusal {
+    let status = match error {
         ConfigError::NotKept => StatusCode::CONFLICT,
         ConfigError::Unknown(_) => StatusCode::NOT_FOUND,
         ConfigError::Changed(_) => StatusCode::PRECONDITION_FAILED,

@@ -107,6 +107,21 @@ fn apps(page: &mut Page, status: &OrgView) {
         page.sample("waveoff_app_blind", &[("app", app.app.as_str())], blind);
     }
     page.family(
+        "waveoff_threshold_unknown",
+        "gauge",
+        "1 while nothing is known of what a threshold looks at, by why.",
+    );
+    for app in &status.apps {
+        for unknown in &app.unknown {
+            let labels = [
+                ("app", app.app.as_str()),
+                ("threshold", unknown.threshold.as_str()),
+                ("why", unknown.why.as_str()),
+            ];
+            page.count("waveoff_threshold_unknown", &labels, 1);
+        }
+    }
+    page.family(
         "waveoff_app_protected",
         "gauge",
         "1 while there is a release to go back to, for what is at least so bad.",

@@ -219,6 +219,7 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
         operator_hold: None,
         hold: None,
         blind: None,
+        unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
         evidence: vec![(&evidence).into()],
         regions: Vec::new(),

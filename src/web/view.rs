@@ -24,6 +24,8 @@ pub enum Phase {
     Learning,
     /// Every machine runs the trusted release.
     Steady,
+    /// The trusted release degrades, and is not being undone.
+    Degraded,
     /// A new release is being rolled out.
     Deploying,
     /// The new release runs everywhere and is still watched.
@@ -41,9 +43,10 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Learning,
         Self::Steady,
+        Self::Degraded,
         Self::Deploying,
         Self::Baking,
         Self::CountingDown,
@@ -59,6 +62,7 @@ impl Phase {
         match self {
             Self::Learning => "learning",
             Self::Steady => "steady",
+            Self::Degraded => "degraded after it was trusted",
             Self::Deploying => "deploying",
             Self::Baking => "baking",
             Self::CountingDown => "counting down to a rollback",
@@ -75,6 +79,7 @@ impl Phase {
         match self {
             Self::Learning => "learning",
             Self::Steady => "steady",
+            Self::Degraded => "degraded",
             Self::Deploying => "deploying",
             Self::Baking => "baking",
             Self::CountingDown => "counting_down",
@@ -186,6 +191,9 @@ pub struct AppView {
     pub hold: Option<String>,
     /// What cannot be seen, while that is so.
     pub blind: Option<String>,
+    /// What is not known of what its thresholds look at, and why.
+    #[serde(default)]
+    pub unknown: Vec<UnknownView>,
     /// Machines whose metrics could not be read in the last round, and why.
     #[serde(default)]
     pub unread: BTreeMap<MachineId, String>,
@@ -194,6 +202,16 @@ pub struct AppView {
     pub regions: Vec<RegionReport>,
     /// When the phase ends by itself: bake over, countdown over, confirmation due.
     pub next_deadline: Option<Timestamp>,
+}
+
+/// A threshold that has nothing to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownView {
+    pub threshold: String,
+    /// One word for it: `monitor_down`, `no_traffic`, `never_exercised`, `no_series`, `no_bucket`, …
+    pub why: String,
+    /// The same for people, with what helps.
+    pub text: String,
 }
 
 /// A release that a person pinned.

@@ -4,6 +4,7 @@
 
 mod schema;
 mod show;
+mod workflows;
 
 use std::{
     fs,

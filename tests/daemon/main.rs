@@ -19,9 +19,11 @@
 mod browser;
 mod copying;
 mod description;
+mod doctor;
 mod endings;
 mod heartbeat;
 mod hook;
+mod init;
 mod input;
 mod live;
 mod monitoring;
@@ -40,4 +42,5 @@ mod servers;
 mod stage;
 mod start;
 mod status_page;
+mod terminal;
 mod wait;

@@ -116,6 +116,13 @@ impl Platform {
         apps.find(|app| app["name"] == name).expect("the app is there").clone()
     }
 
+    /// Names of the apps that are there.
+    pub async fn apps(&self) -> Vec<String> {
+        let state = self.control("GET", "state", Value::Null).await;
+        let apps = state["apps"].as_array().unwrap().iter();
+        apps.map(|app| app["name"].as_str().unwrap().to_owned()).collect()
+    }
+
     pub async fn machines(&self) -> Vec<Value> {
         self.app("api").await["machines"].as_array().unwrap().clone()
     }

@@ -224,6 +224,7 @@ pub fn steady(app: &str) -> AppView {
         operator_hold: None,
         hold: None,
         blind: None,
+        unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
         evidence: Vec::new(),
         regions: Vec::new(),

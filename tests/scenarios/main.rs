@@ -20,6 +20,7 @@ mod endpoints;
 mod gates;
 mod guards;
 mod hands;
+mod late;
 mod left_overs;
 mod life;
 mod lists;

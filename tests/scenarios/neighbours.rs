@@ -14,7 +14,7 @@ use waveoff::{
 use crate::world::{QUICK, World, policy, why};
 
 /// Some apps in one region, each with an image for every one of these tags.
-fn apps(names: &[&str]) -> fleet::Fleet {
+pub fn apps(names: &[&str]) -> fleet::Fleet {
     let mut fleet = fleet::demo();
     fleet.apps.clear();
     for name in names {
@@ -38,7 +38,7 @@ async fn trusted(names: &[&str]) -> World {
     world
 }
 
-fn ship(world: &World, name: &str) {
+pub fn ship(world: &World, name: &str) {
     let image = format!("registry.fly.io/{name}:v42");
     world.sim.ship(name, &image, ShipOptions::default()).unwrap();
 }

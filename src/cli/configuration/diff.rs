@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use similar::TextDiff;
 
-use crate::cli::status::clean_lines;
+use crate::cli::text::clean_lines;
 
 /// Lines around a change.
 const CONTEXT: usize = 3;

@@ -30,7 +30,8 @@ pub(super) fn run(
     let olds = old.iter().flat_map(Bundle::files);
     let surplus: Vec<&str> =
         olds.filter(|(name, _)| new.file(name).is_none()).map(|(name, _)| name).collect();
-    if !force && !(differing.is_empty() && surplus.is_empty()) {
+    let is_lost = !differing.is_empty() || !surplus.is_empty();
+    if is_lost && !force {
         let names: Vec<&str> = differing.iter().chain(&surplus).copied().collect();
         bail!(
             "{} in {}: nothing was written\n\

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{mpsc, oneshot},
@@ -19,6 +20,8 @@ use super::{
         sim,
     },
     Bad,
+    show::Standing,
+    twin,
 };
 use crate::{
     config::{self, Config, Secret},
@@ -28,7 +31,7 @@ use crate::{
     notify::http::HttpNotifier,
     ports::Clock,
     sim::{
-        ShipOptions, Sim, fleet,
+        ShipOptions, Sim, State, Totals, fleet,
         serve::{self, Options},
     },
     sources::{
@@ -108,6 +111,7 @@ pub(super) struct Stage {
     pub(super) api_url: String,
     pub(super) platform_url: String,
     sim: Sim,
+    clock: Clock,
     board: Board,
     stop: oneshot::Sender<()>,
     others: Vec<JoinHandle<()>>,
@@ -153,7 +157,7 @@ impl Stage {
             notifier: Arc::new(HttpNotifier::new(clock.clone())?),
             journal: Arc::new(journal),
             board: board.clone(),
-            clock,
+            clock: clock.clone(),
         };
         let settings = Settings {
             config,
@@ -175,6 +179,7 @@ impl Stage {
             api_url,
             platform_url,
             sim,
+            clock,
             board,
             stop,
             others,
@@ -209,10 +214,30 @@ impl Stage {
         !running.is_empty() && running.values().all(|image| image.contains(":good@"))
     }
 
-    /// Requests of the app's users, and how many of them failed.
-    pub(super) fn totals(&self, app: &str) -> (u64, u64) {
-        let totals = self.sim.totals(app);
-        (totals.requests, totals.failed)
+    /// What the app's users got so far.
+    pub(super) fn totals(&self, app: &str) -> Totals {
+        self.sim.totals(app)
+    }
+
+    /// How many machines of the story's app run the bad image, of how many.
+    pub(super) fn on_bad(&self, bad: Bad) -> (usize, usize) {
+        twin::on(&self.sim, super::story::fault(bad))
+    }
+
+    /// The app's machines as the platform has them.
+    pub(super) fn standings(&self, app: &str) -> Vec<Standing> {
+        self.sim.with(|org| {
+            let machines = org.standings(app).map(|machine| Standing {
+                region: machine.region.to_owned(),
+                digest: machine.digest.map(str::to_owned),
+                is_up: machine.state == State::Started && machine.passes,
+            });
+            machines.collect()
+        })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Calls that the daemon made to the platform.

@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{APP, Bad, line, stage::Stage};
-use crate::{
-    cli::receiver::Received,
-    web::{AppView, Phase},
-};
+use super::{APP, Bad, stage::Stage, twin};
+use crate::{cli::receiver::Received, sim::Totals};
 
 /// The fault's name.
 pub(super) fn fault(bad: Bad) -> &'static str {
@@ -32,11 +29,30 @@ pub(super) fn described(bad: Bad) -> &'static str {
     }
 }
 
+/// What the fault does to users' requests.
+pub(super) fn harm(bad: Bad) -> &'static str {
+    match bad {
+        Bad::Latency => "slow",
+        Bad::Errors | Bad::Crash | Bad::Unhealthy => "failed",
+    }
+}
+
+/// How many requests it did that to.
+pub(super) fn hurt(bad: Bad, users: Totals) -> u64 {
+    match bad {
+        Bad::Latency => users.slow,
+        Bad::Errors | Bad::Crash | Bad::Unhealthy => users.failed,
+    }
+}
+
 /// The messages of the app the story is about, in order, with the time they came.
 #[derive(Default)]
 pub(super) struct Story {
     messages: Vec<(Instant, Received)>,
     pub(super) verified: u32,
+    /// What users had got when the bad release was shipped, and when it was undone.
+    pub(super) before: Option<Totals>,
+    pub(super) after: Option<Totals>,
 }
 
 impl Story {
@@ -59,6 +75,11 @@ impl Story {
                     && version_of(&message.body) == release
             })
             .map(|(at, _)| *at)
+    }
+
+    /// What users got from the bad release on until it was undone, if it was.
+    pub(super) fn cost(&self) -> Option<Totals> {
+        Some(twin::since(self.before?, self.after?))
     }
 
     fn position(&self, kind: &str) -> Option<usize> {
@@ -103,11 +124,11 @@ impl Story {
     }
 }
 
-fn text<'a>(body: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(body: &'a Value, key: &str) -> &'a str {
     body.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
-fn app_of(body: &Value) -> &str {
+pub(super) fn app_of(body: &Value) -> &str {
     body.pointer("/data/app").and_then(Value::as_str).unwrap_or("")
 }
 
@@ -119,7 +140,7 @@ fn version_of(body: &Value) -> &str {
 }
 
 /// What a message says, without the numbers that the messages of one rollback have in common.
-fn told(kind: &str, body: &Value) -> String {
+pub(super) fn told(kind: &str, body: &Value) -> String {
     let sentence = body.pointer("/data/text").and_then(Value::as_str).unwrap_or("").to_owned();
     let label = |whose: &str| {
         body.pointer(&format!("/data/{whose}/label")).and_then(Value::as_str).unwrap_or("?")
@@ -149,154 +170,5 @@ fn told(kind: &str, body: &Value) -> String {
         }
         "rollback.completed" => format!("in {seconds:.0} s"),
         _ => sentence,
-    }
-}
-
-/// Writes the story down, for people or as JSON lines.
-pub(super) struct Teller {
-    json: bool,
-    start: Instant,
-    last_evidence: String,
-}
-
-impl Teller {
-    pub(super) fn new(json: bool, start: Instant) -> Self {
-        Self { json, start, last_evidence: String::new() }
-    }
-
-    fn at(&self) -> f64 {
-        (self.start.elapsed().as_secs_f64() * 10.0).round() / 10.0
-    }
-
-    pub(super) fn intro(&self, stage: &Stage) -> anyhow::Result<()> {
-        if self.json {
-            return self.json_line("demo.started", json!({"api": stage.api_url}));
-        }
-        line("A simulated Fly organization is up: api in iad, lhr and syd, web, and worker.")?;
-        line("The daemon watches it over real sockets. From another terminal:")?;
-        line(&format!("  waveoff status --url {}", stage.api_url))?;
-        line("")
-    }
-
-    /// Something the demo itself did.
-    pub(super) fn note(&self, event: &str, text: &str, fields: Value) -> anyhow::Result<()> {
-        if self.json {
-            return self.json_line(event, fields);
-        }
-        line(&format!("{:>6.1} s  == {text}", self.at()))
-    }
-
-    /// A verified webhook.
-    pub(super) fn tell(&self, message: &Received) -> anyhow::Result<()> {
-        let kind = text(&message.body, "type");
-        if self.json {
-            let data = message.body.get("data").cloned().unwrap_or(Value::Null);
-            return self.json_line(kind, data);
-        }
-        if app_of(&message.body) != APP {
-            // The other apps only learn; one line each would hide the story.
-            return Ok(());
-        }
-        line(&format!("{:>6.1} s  {kind:<25} {}", self.at(), told(kind, &message.body)))
-    }
-
-    /// The evidence so far, when it moved.
-    pub(super) fn evidence(&mut self, view: &AppView) -> anyhow::Result<()> {
-        if self.json || !matches!(view.phase, Phase::Deploying | Phase::Baking) {
-            return Ok(());
-        }
-        let worst = view
-            .evidence
-            .iter()
-            .filter(|evidence| evidence.counts.bad > 0.0)
-            .max_by(|a, b| a.ln_odds.unwrap_or(0.0).total_cmp(&b.ln_odds.unwrap_or(0.0)));
-        let Some(worst) = worst else { return Ok(()) };
-        let odds = match (worst.ln_odds, worst.ln_odds_needed) {
-            (Some(odds), Some(needed)) => {
-                format!(", odds {:.1}:1, needed {:.0}:1", odds.exp(), needed.exp())
-            }
-            _ => String::new(),
-        };
-        let text = format!(
-            "{}: {:.0} of {:.0}{odds}",
-            worst.threshold, worst.counts.bad, worst.counts.total
-        );
-        if text == self.last_evidence {
-            return Ok(());
-        }
-        line(&format!("{:>6.1} s    evidence so far        {text}", self.at()))?;
-        self.last_evidence = text;
-        Ok(())
-    }
-
-    /// The summary; answers with the exit code.
-    pub(super) async fn finish(
-        &self,
-        stage: &Stage,
-        story: &Story,
-        shipped: Instant,
-        result: anyhow::Result<()>,
-    ) -> anyhow::Result<i32> {
-        let since = |kind: &str| {
-            story.when(kind, "v43").map(|at| ((at - shipped).as_secs_f64() * 10.0).round() / 10.0)
-        };
-        let (detect, recover) = (since("release.degraded"), since("rollback.completed"));
-        let totals = stage.totals(APP);
-        let calls = stage.platform_calls();
-        let outcome = if result.is_ok() { "rolled_back" } else { "failed" };
-        if self.json {
-            let fields = json!({
-                "outcome": outcome,
-                "error": result.as_ref().err().map(|error| format!("{error:#}")),
-                "detect_s": detect,
-                "recover_s": recover,
-                "requests": totals.0,
-                "requests_failed": totals.1,
-                "platform_calls": calls,
-                "webhooks_verified": story.verified,
-            });
-            self.json_line("demo.finished", fields)?;
-        } else {
-            let seconds =
-                |time: Option<f64>| time.map_or("never".to_owned(), |time| format!("{time:.1} s"));
-            line("")?;
-            if let Err(error) = &result {
-                line(&format!("NOT what should have happened: {error:#}"))?;
-            } else {
-                line("The bad release was undone; every machine runs the good image.")?;
-            }
-            line(&format!("  time to detect    {}", seconds(detect)))?;
-            line(&format!("  time to recover   {}", seconds(recover)))?;
-            line(&format!("  requests failed   {} of {}", totals.1, totals.0))?;
-            line(&format!("  platform calls    {calls}"))?;
-            line(&format!(
-                "  webhooks          {} received, all signatures right",
-                story.verified
-            ))?;
-        }
-        Ok(i32::from(result.is_err()))
-    }
-
-    pub(super) fn stay(&self, stage: &Stage) -> anyhow::Result<()> {
-        if self.json {
-            return Ok(());
-        }
-        line("")?;
-        line("Staying up; Ctrl-C ends it. To poke at it:")?;
-        line(&format!("  waveoff status --url {}", stage.api_url))?;
-        line(&format!("  waveoff history {APP} --url {}", stage.api_url))?;
-        line(&format!("  curl {}/_sim", stage.platform_url))
-    }
-
-    fn json_line(&self, event: &str, fields: Value) -> anyhow::Result<()> {
-        let mut object = Map::new();
-        object.insert("at".to_owned(), json!(self.at()));
-        object.insert("event".to_owned(), json!(event));
-        if let Value::Object(fields) = fields {
-            for (key, value) in fields {
-                object.entry(key).or_insert(value);
-            }
-        }
-        line(&Value::Object(object).to_string())
     }
 }

@@ -102,7 +102,9 @@ impl Ground {
             match threshold.room().want() {
                 Want::Machines => wants_machines = true,
                 Want::Series(source, selection) => {
-                    findings.push(self.one(what, &source, &selection, app, &judged, &page).await);
+                    let by = threshold.room().by();
+                    let of = (&source, &selection, by);
+                    findings.push(self.one(what, of, app, &judged, &page).await);
                 }
             }
         }
@@ -140,8 +142,7 @@ impl Ground {
     async fn one(
         &self,
         what: &str,
-        source: &SourceName,
-        selection: &Selection,
+        (source, selection, by): (&SourceName, &Selection, &[String]),
         app: &AppName,
         machines: &[&Machine],
         page: &Result<(String, Vec<Series>), String>,
@@ -177,6 +178,16 @@ impl Ground {
                 }
             },
         };
+        let counted = match selection {
+            Selection::Share { total, .. } => total.metric.clone(),
+            Selection::Slow { histogram, .. } => format!("{}_bucket", histogram.metric),
+            Selection::Largest { .. } | Selection::Value { .. } | Selection::Answer(_) => {
+                String::new()
+            }
+        };
+        if let Some(finding) = series::apart(what, by, &counted, &seen) {
+            return Finding { says: format!("{}{whose}", finding.says), ..finding };
+        }
         let finding = match selection {
             Selection::Share { bad, total } => series::share(what, bad, total, &seen),
             Selection::Slow { histogram, bound_s } => {

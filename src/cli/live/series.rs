@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Grade};
-use crate::{model::Selector, numbers::plain, sources::pages::parse::Series};
+use crate::{
+    model::{Note, Oddity, Selector},
+    numbers::plain,
+    sources::pages::parse::Series,
+    threshold::remark,
+};
 
 /// Names and values shown, at most.
 const SHOWN: usize = 8;
@@ -78,11 +83,9 @@ pub(super) fn slow(what: &str, histogram: &Selector, bound: f64, seen: &[Series]
     let shown = shown.join(", ");
     match ends.iter().find(|end| **end >= bound * (1.0 - SAME)) {
         None => {
-            let last = ends.last().map_or("none".to_owned(), |last| format!("{} s", number(*last)));
-            let why = format!(
-                "max = {} s is above the last bucket ({last}): what is slower cannot be told apart",
-                number(bound)
-            );
+            // As the daemon says it.
+            let oddity = Oddity::NoBucket { bound_s: bound, last_s: ends.last().copied() };
+            let why = remark(&Note::Odd(oddity), what);
             Finding::wrong(what, why, format!("write one of the ends, in seconds: {shown}"))
         }
         Some(end) if *end > bound * (1.0 + SAME) => {
@@ -95,6 +98,18 @@ pub(super) fn slow(what: &str, histogram: &Selector, bound: f64, seen: &[Series]
         }
         Some(_) => Finding::ok(what, format!("a bucket ends there; all end at {shown} s")),
     }
+}
+
+/// Whether the labels are there by which series are told apart; `None`: they are.
+pub(super) fn apart(what: &str, by: &[String], metric: &str, seen: &[Series]) -> Option<Finding> {
+    let named = || seen.iter().filter(|one| one.name == metric);
+    named().next()?;
+    let label = by.iter().find(|label| named().all(|one| !one.labels.contains_key(*label)))?;
+    let names: BTreeSet<&String> = named().flat_map(|one| one.labels.keys()).collect();
+    let seen_labels = names.into_iter().take(SHOWN).cloned().collect();
+    let oddity = Oddity::NotBy { label: label.clone(), seen: seen_labels };
+    let next = format!("they have {}", labels(metric, seen));
+    Some(Finding::wrong(what, remark(&Note::Odd(oddity), what), next))
 }
 
 /// The series of a gauge.

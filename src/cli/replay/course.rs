@@ -8,7 +8,7 @@ use crate::{
     model::{
         Evidence, Machine, NoData, Origin, Policy, Readings, SourceName, Threshold, Verdict, Wanted,
     },
-    threshold::{self, Case, Look, Round, ThresholdState},
+    threshold::{self, Case, Look, Round, Span, ThresholdState},
 };
 
 /// The limits that are tried, as multiples of what the policy has.
@@ -140,7 +140,14 @@ impl Course {
             })
             .collect();
         let policy = &self.policy;
-        let round = Round { policy, now: at, learning: false, on: &looks, control: &[] };
+        let round = Round {
+            policy,
+            now: at,
+            span: Span::Release,
+            learning: false,
+            on: &looks,
+            control: &[],
+        };
         for rung in self.ladders.iter_mut().flat_map(|ladder| &mut ladder.rungs) {
             if is_new {
                 rung.state = ThresholdState::begin(&rung.threshold, at);
@@ -165,6 +172,7 @@ impl Rung {
         let case = Case {
             policy: round.policy,
             now: round.now,
+            span: round.span,
             since: round.now,
             first_look: false,
             on: &[],
@@ -223,6 +231,7 @@ mod tests {
             bad: Selector::metric("bad"),
             total: Selector::metric("requests"),
             max: 0.02,
+            relative: None,
             strict: false,
             by: Vec::new(),
             from: Origin::PAGES,

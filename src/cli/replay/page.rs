@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::super::{
-    status::clean_lines,
+    text::clean_lines,
     text::{duration, seconds_between, table, time},
 };
 use super::course::{Breach, Course, Ladder, Rung};

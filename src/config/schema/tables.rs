@@ -303,6 +303,18 @@ pub(super) static WATCH: Table = Table {
             doc: "whether a limit that the app [always stood above](#a-limit-that-is-never-met) is raised; `false`: the limit is the one that is written",
         },
         Key {
+            name: "late",
+            takes: Takes::Words(&["alert", "rollback"]),
+            unsaid: Means(r#""alert""#),
+            doc: r#"what is done when a release degrades [after it was trusted](#after-trust): `"alert"`: tell people; `"rollback"`: go back to the release that it replaced as well, within 24 hours, while two apps beside it are well"#,
+        },
+        Key {
+            name: "false_late_alarms",
+            takes: Takes::Odds,
+            unsaid: Means(r#""1 in 1000""#),
+            doc: "how often an app that is well may be told of as degraded after trust, over all counting thresholds together, in 30 days, however many releases it has in them",
+        },
+        Key {
             name: "approve_within",
             takes: span(MINUTE, 7 * DAY),
             unsaid: Means(r#""30m""#),

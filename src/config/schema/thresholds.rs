@@ -6,7 +6,10 @@ use super::json::{plain, share, span};
 use crate::{
     config::{duration_text, share_text},
     model::Kind,
-    threshold::keys::{Key, Place, Schema, Takes, Unsaid, Value as Written},
+    threshold::{
+        keys::{Key, Place, SHARE_MAX, SHARE_MIN, Schema, Takes, Unsaid, Value as Written},
+        relative,
+    },
 };
 
 /// One threshold: its name, and exactly one kind.
@@ -51,11 +54,27 @@ pub(super) fn one() -> Value {
         let schema = if ways.len() > 1 { json!({ "anyOf": ways }) } else { json!(ways.pop()) };
         properties.insert(name.to_owned(), schema);
     }
-    let kinds: Vec<Value> = schemas().map(|schema| json!({ "required": needs(schema) })).collect();
+    let kinds: Vec<Value> = schemas().map(one_of).collect();
     json!({
         "type": "object", "properties": properties, "additionalProperties": false,
         "required": ["name"], "oneOf": kinds,
     })
+}
+
+/// What makes a threshold one of a kind.
+fn one_of(schema: &Schema) -> Value {
+    let required = needs(schema);
+    let either = schema.keys.iter().find_map(|key| match key.unsaid {
+        Unsaid::WrongWithout(other, _) => Some([key.name, other]),
+        Unsaid::Wrong(_) | Unsaid::Means(_) | Unsaid::Nothing(_) => None,
+    });
+    match either {
+        Some(either) => {
+            let any = either.map(|key| json!({ "required": [key] }));
+            json!({ "required": required, "anyOf": any })
+        }
+        None => json!({ "required": required }),
+    }
 }
 
 /// Keys without which a kind is not one.
@@ -118,6 +137,14 @@ fn shape(takes: Takes) -> Value {
         Takes::Labels { most } => {
             let name = json!({ "type": "string", "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$" });
             json!({ "type": "array", "minItems": 1, "maxItems": most, "items": name })
+        }
+        Takes::Relative => {
+            let times = json!({ "type": "number", "minimum": 1, "maximum": relative::TIMES_MAX });
+            let plus = share(SHARE_MIN, SHARE_MAX);
+            json!({
+                "type": "object", "properties": { "times": times, "plus": plus },
+                "additionalProperties": false, "minProperties": 1,
+            })
         }
         Takes::OneOf(words) => json!({ "enum": words }),
         Takes::Path => json!({ "type": "string", "pattern": "^/" }),

@@ -4,7 +4,10 @@ use super::*;
 use crate::{
     config::{duration_text, share_text},
     model::Kind,
-    threshold::keys::{Key, Place as At, Schema, Takes, Unsaid, Value},
+    threshold::{
+        keys::{Key, Place as At, Schema, Takes, Unsaid, Value},
+        relative,
+    },
 };
 
 const BEGIN: &str =
@@ -39,6 +42,7 @@ fn reference() -> String {
     for (name, key, kinds) in rows {
         let default = match key.unsaid {
             Unsaid::Wrong(_) => "required".to_owned(),
+            Unsaid::WrongWithout(other, _) => format!("required, or `{other}`"),
             Unsaid::Means(value) => format!("`{}`", written(value)),
             Unsaid::Nothing(then) => then.to_owned(),
         };
@@ -55,7 +59,7 @@ fn form(schema: &Schema) -> String {
         (Unsaid::Means(value), _) => written(value),
         (Unsaid::Wrong(_), Takes::Quantile { .. }) => "0.95".to_owned(),
         (Unsaid::Wrong(_), Takes::Path) => "\"/healthz\"".to_owned(),
-        (Unsaid::Wrong(_), _) => "SELECTOR".to_owned(),
+        (Unsaid::Wrong(_) | Unsaid::WrongWithout(..), _) => "SELECTOR".to_owned(),
         (Unsaid::Nothing(_), _) => "…".to_owned(),
     };
     // What may be left out besides its path is left out here.
@@ -108,6 +112,10 @@ fn takes(takes: Takes) -> String {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")
         }
         Takes::Labels { most } => format!("list of 1 to {most} labels"),
+        Takes::Relative => format!(
+            "`{{ times = 1.5, plus = \"0.2%\" }}`, one of them or both: 1 to {}, and a share",
+            relative::TIMES_MAX
+        ),
         Takes::Path => "path, with a slash in front".to_owned(),
         Takes::Statuses => "a class such as `\"2xx\"`, a number, or a list of them".to_owned(),
         Takes::Text { most } => format!("text of 1 to {most} characters"),
@@ -144,7 +152,8 @@ fn file(schema: &Schema, one: &Key, value: Option<&str>) -> String {
         _ => "'m'",
     };
     let pair = |key: &Key| {
-        let needed = matches!(key.unsaid, Unsaid::Wrong(_)).then(|| needed(key));
+        let is_needed = matches!(key.unsaid, Unsaid::Wrong(_) | Unsaid::WrongWithout(..));
+        let needed = is_needed.then(|| needed(key));
         let value = if key.name == one.name { value } else { needed };
         Some(format!("{} = {}", key.name, value?))
     };
@@ -187,6 +196,23 @@ fn edges(takes: Takes) -> (Vec<String>, Vec<String>) {
         Takes::OneOf(words) => (
             words.iter().map(|word| format!("\"{word}\"")).collect(),
             vec!["\"PUT\"".to_owned(), "1".to_owned()],
+        ),
+        Takes::Relative => (
+            vec![
+                "{ times = 1, plus = \"0.0001%\" }".to_owned(),
+                "{ times = 100 }".to_owned(),
+                "{ plus = \"49.9%\" }".to_owned(),
+            ],
+            vec![
+                "{ times = 0.9 }".to_owned(),
+                "{ times = 101 }".to_owned(),
+                "{ times = 2, plus = \"0%\" }".to_owned(),
+                "{ plus = \"50%\" }".to_owned(),
+                "{ times = \"2\" }".to_owned(),
+                "{ by = 2 }".to_owned(),
+                "{}".to_owned(),
+                "1.5".to_owned(),
+            ],
         ),
         Takes::Labels { .. } => (
             vec!["['path']".to_owned(), "['path', 'method']".to_owned()],
@@ -234,7 +260,9 @@ fn every_default_and_limit_of_the_tables_is_in_force() {
         };
         let name = format!("{}.{}", schema.kind.as_str(), key.name);
         match key.unsaid {
-            Unsaid::Wrong(_) => assert_eq!(read(None), None, "{name} is required"),
+            Unsaid::Wrong(_) | Unsaid::WrongWithout(..) => {
+                assert_eq!(read(None), None, "{name} is required");
+            }
             Unsaid::Nothing(_) => assert!(read(None).is_some(), "{name} may be left out"),
             Unsaid::Means(value) => {
                 assert!(read(None).is_some(), "{name} may be left out");

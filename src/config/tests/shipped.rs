@@ -91,6 +91,8 @@ fn what_the_policy_calls_a_default_is_one() {
         "countdown",
         "unvouched_countdown",
         "floor",
+        "late",
+        "false_late_alarms",
         "approve_within",
         "order",
         "confirm",
@@ -158,7 +160,7 @@ fn what_the_documentation_calls_a_default_is_one() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 10 + 14, "every key of the two tables");
+    assert_eq!(keys, 12 + 14, "every key of the two tables");
     let [said, unsaid] = [policy.as_str(), PLAIN].map(default_policy);
     assert_eq!(said, Policy { name: said.name.clone(), ..unsaid });
 }

@@ -179,6 +179,7 @@ pub(super) fn trust(
         mirror: None,
         setup: Some(setup),
         dispersions,
+        revoked: None,
     });
     images::check(cx, image, false);
     let phase = leave(phase, cx, &release, signed);

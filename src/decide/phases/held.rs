@@ -20,6 +20,10 @@ pub(in crate::decide) fn hold(
     cx: &mut Context<'_>,
     reason: HoldReason,
 ) -> Phase {
+    if let HoldReason::Late { .. } = reason {
+        // It was told that it degrades, and that nothing is undone.
+        return Phase::Watching(watch);
+    }
     let is_registry = matches!(reason, HoldReason::RegistryUnavailable { .. });
     // A registry that stays silent is asked quietly.
     if !(is_registry && watch.registry_told) {

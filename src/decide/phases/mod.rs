@@ -12,7 +12,7 @@ pub(super) use held::{clear_hold, hold};
 use watching::watching;
 
 use super::{
-    Context, Round, distress, fleet, rollback, setup,
+    Context, Round, distress, fleet, late, rollback, setup,
     state::{Phase, Watch},
     verdict, watch,
 };
@@ -26,11 +26,9 @@ const GONE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     match phase {
         Phase::Unseen => Phase::Unseen,
-        Phase::Steady => {
-            distress::keep_vigil(cx, round);
-            Phase::Steady
-        }
+        Phase::Steady => late::steady(cx, round),
         Phase::Watching(watch) => match runs_still(watch, cx, round, None) {
+            Some(watch) if watch.late.is_some() => late::watching(watch, cx, round),
             Some(watch) => watching(watch, cx, round),
             None => Phase::Steady,
         },
@@ -52,7 +50,10 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
             Phase::CheckingImage { watch, target, by_hand }
         }
         Phase::RollingBack(work) => rollback::rolling_back(work, cx, round),
-        Phase::RolledBack(work) => rollback::mopping_up(work, cx, round),
+        Phase::RolledBack(work) => match rollback::mopping_up(work, cx, round) {
+            Phase::RolledBack(work) => late::rolled_back(work, cx, round),
+            other => other,
+        },
         Phase::Stopped { rollback, reason, since } => {
             held::stopped(rollback, reason, since, cx, round)
         }
@@ -98,6 +99,7 @@ pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>)
         setup::look(watch, &cx.memory, round.machines);
     }
     distress::suspect(watch, cx.now);
+    late::forget_before(watch);
 }
 
 /// No policy names the app any more: what was begun ends here, and people are told.

@@ -107,6 +107,8 @@ pub(super) fn begin(
                 setup::note_undone(cx, &bad);
             } else {
                 cx.quarantine(&bad);
+                // What was trusted once is not any more.
+                cx.memory.trusted.retain(|one| one.revision.digest != bad.digest);
             }
             remember_for_the_budget(cx);
         }

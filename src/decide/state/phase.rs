@@ -2,13 +2,16 @@
 
 use jiff::Timestamp;
 
-use super::{Memory, Phase, Revision, WATCHED_CLOSELY};
+use super::{Memory, Phase, Revision};
 
 impl Phase {
     /// The word for the phase, as people and the API are shown it.
     pub fn word(&self) -> &'static str {
         match self {
             Phase::Unseen => "learning",
+            Phase::Watching(watch) if watch.late.as_ref().is_some_and(|late| !late.is_over) => {
+                "degraded"
+            }
             Phase::Watching(watch) if watch.learning => "learning",
             Phase::Watching(watch) if watch.settled_at.is_none() => "deploying",
             Phase::Watching(_) => "baking",
@@ -55,15 +58,23 @@ impl Phase {
     pub fn is_active(&self, memory: &Memory, now: Timestamp) -> bool {
         match self {
             // A release that waits for traffic for hours is looked at as seldom as a steady one.
-            Phase::Watching(watch) => now.duration_since(watch.since) < WATCHED_CLOSELY,
+            Phase::Watching(watch) => watch.is_close(now),
             Phase::CountingDown { .. } | Phase::CheckingImage { .. } | Phase::RollingBack(_) => {
                 true
             }
             Phase::Held { reason, .. } => reason.is_passing(),
             // Its word may be wanted.
-            Phase::Steady => !memory.org.neighbours.is_empty() || memory.suspicion.is_some(),
+            Phase::Steady => {
+                !memory.org.neighbours.is_empty()
+                    || memory.suspicion.is_some()
+                    || memory.vigil.is_uneasy(now)
+            }
             Phase::Unseen | Phase::Stopped { .. } => false,
-            Phase::RolledBack(_) => memory.pending.values().any(|command| !command.is_beside()),
+            Phase::RolledBack(_) => {
+                memory.vigil.is_uneasy(now)
+                    || memory.suspicion.is_some()
+                    || memory.pending.values().any(|command| !command.is_beside())
+            }
         }
     }
 }

@@ -61,6 +61,7 @@ fn baked(version: u64, digest: &str, seconds: i64) -> state::Trusted {
         mirror: None,
         setup: None,
         dispersions: std::collections::BTreeMap::new(),
+        revoked: None,
     }
 }
 

@@ -23,6 +23,7 @@ fn memory() -> Memory {
         mirror: None,
         setup: None,
         dispersions: std::collections::BTreeMap::new(),
+        revoked: None,
     }];
     memory.quarantined = vec![Quarantined {
         digest: Digest::new("sha256:2"),

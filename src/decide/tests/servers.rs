@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::{Evidence, Obstacle, Origin, SourceName, Verdict},
-    threshold::ThresholdState,
+    threshold::{Span, ThresholdState},
 };
 
 fn fly() -> SourceName {
@@ -66,8 +66,11 @@ fn a_bad_release_of_an_app_without_a_page_is_undone_by_what_the_server_counts() 
 fn a_block_is_as_long_as_the_server_takes_to_read_every_machine() {
     let origin = |seconds| Origin::server("fly", Duration::from_secs(seconds));
     let policy = Stage::trusted(&["m1"]).policy;
-    assert_eq!(policy.settings_for(&origin(15)).block, Duration::from_secs(15));
-    assert_eq!(policy.settings_for(&origin(1)).block, policy.settings().block);
+    assert_eq!(policy.settings_for(Span::Release, &origin(15)).block, Duration::from_secs(15));
+    assert_eq!(
+        policy.settings_for(Span::Release, &origin(1)).block,
+        policy.settings(Span::Release).block
+    );
     let mut stage = by_fly(&["m1"]);
     stage.serves = vec![("m1", 10.0, 0.0)];
     stage.pass(46);

@@ -346,6 +346,7 @@ pub(super) fn ratio() -> Threshold {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,

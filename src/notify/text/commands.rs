@@ -100,11 +100,15 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
             Some(Reason::FailsAlone { alone, .. }) => restarts(app, alone),
             _ => Vec::new(),
         },
+        EventKind::ReleaseDegraded if event.is_left_degraded() => {
+            goes_to(app, Purpose::GoOn, event.known_good.as_ref(), "").into_iter().collect()
+        }
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::ReleaseDegraded
+        | EventKind::ReleaseRecovered
         | EventKind::HoldCleared
         | EventKind::OperatorOrder
         | EventKind::MonitorBlind
@@ -161,6 +165,8 @@ fn after_hold(event: &Event, app: &AppName, hold: &HoldReason) -> Vec<(Purpose, 
         | HoldReason::DailyBudget { .. }
         | HoldReason::AlreadyRolledBack
         | HoldReason::ControlToo { .. }
+        | HoldReason::Late { .. }
+        | HoldReason::DegradedBefore { .. }
         | HoldReason::PlatformIncident { .. } => go_back(""),
         HoldReason::NothingTrusted => {
             vec![(Purpose::GoOn, format!("waveoff releases {app}"))]

@@ -1,10 +1,10 @@
 //! Why something happened, as a phrase that can stand after a colon.
 
-use super::{drift, report};
+use super::{drift, late, report};
 use crate::{
     model::{
-        Alone, AppName, HoldReason, MachineId, MirrorTrouble, Obstacle, OperatorHold, Reason,
-        Signed, SourceName, Tally,
+        Alone, AppName, HoldReason, MachineId, MirrorTrouble, NotFed, Obstacle, OperatorHold,
+        Reason, Signed, SourceName, Tally, Unknown,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{cut, duration, share, share_limit, whole},
@@ -54,6 +54,9 @@ pub fn reason(reason: &Reason) -> String {
         Reason::OnlyAlerts { thresholds } => {
             format!("{} only alerts: nothing is done", thresholds.join(", "))
         }
+        Reason::DegradesLate { late } => late::degrades(late),
+        Reason::WellAgain { after_s, revoked } => late::well_again(*after_s, *revoked),
+        Reason::TrustedAgain => "it degraded after it was trusted, and is trusted again".to_owned(),
         Reason::FailsAlone { threshold, alone } => fails_alone(threshold, alone),
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
         Reason::CountsDown { seconds, together, unvouched: true } if together.is_empty() => {
@@ -166,6 +169,14 @@ pub fn reason(reason: &Reason) -> String {
         Reason::Unjudgeable { threshold, source, note } => {
             format!("threshold {threshold:?} judges nothing: {}", remark(note, source))
         }
+        Reason::Judgeable { threshold } => format!("threshold {threshold:?} judges again"),
+        Reason::NoRequests { threshold, seconds: None } => format!(
+            "{threshold}: not one request was counted since it came, so that nobody knows how it serves them"
+        ),
+        Reason::NoRequests { threshold, seconds: Some(seconds) } => format!(
+            "{threshold}: no request was counted for {}, so that nobody knows how it serves them",
+            duration(f64::from(u32::try_from(*seconds).unwrap_or(u32::MAX)))
+        ),
         Reason::Unmatched { threshold, source } => format!(
             "threshold {threshold:?} judges nothing: {source} matches no series on any machine of \
              the release"
@@ -311,6 +322,10 @@ pub fn hold(reason: &HoldReason) -> String {
             "nothing is rolled back by itself until {}: {reason}",
             until.strftime("%Y-%m-%d %H:%M UTC")
         ),
+        HoldReason::Late { stays } => late::stays(*stays).to_owned(),
+        HoldReason::DegradedBefore { threshold, by, share } => {
+            late::degraded_before(threshold, by, *share)
+        }
         HoldReason::Vetoed { by } => signed("vetoed", by),
         HoldReason::NotApproved => "nobody approved the rollback in time".to_owned(),
         HoldReason::AlreadyRolledBack => "this release was rolled back once already".to_owned(),
@@ -351,6 +366,52 @@ fn lack(lack: &TokenLack) -> String {
         }
         TokenLack::OtherApps { has } => format!("it reaches only {}", has.join(", ")),
         TokenLack::OneMachine { machine } => format!("it works on machine {machine} only"),
+    }
+}
+
+/// Why nothing is known of what a threshold looks at, and what helps.
+pub fn unknown(unknown: &Unknown) -> String {
+    match unknown {
+        Unknown::PlatformDown => "the platform cannot be read".to_owned(),
+        Unknown::MonitorDown { source: SourceName::Pages } => {
+            "no metrics page can be read".to_owned()
+        }
+        Unknown::MonitorDown { source: SourceName::Probes } => {
+            "no machine can be reached with a probe".to_owned()
+        }
+        Unknown::MonitorDown { source } => {
+            format!("nothing can be read from {}", server_name(source.as_str()))
+        }
+        Unknown::NotFed(NotFed::NoSeries) => {
+            "does not apply: no machine has such a series or takes requests".to_owned()
+        }
+        Unknown::NotFed(NotFed::NoPage) => {
+            "does not apply: the machines have no metrics page".to_owned()
+        }
+        Unknown::NoSeries => {
+            "its selector matches no series on any machine: `waveoff check --live` shows what is there".to_owned()
+        }
+        Unknown::NoBucket => {
+            "no bucket ends at the limit or above: write max = the end of a bucket".to_owned()
+        }
+        Unknown::NoLabel { label } => format!(
+            "no series has the label `{label}`: `waveoff check --live` shows which they have"
+        ),
+        Unknown::Refused => "the metrics server does not take the expression".to_owned(),
+        Unknown::Contradiction => "its numbers contradict themselves".to_owned(),
+        Unknown::NeverExercised => {
+            "never exercised: nothing was counted since the release came".to_owned()
+        }
+        Unknown::NoTraffic { since } => {
+            format!("no traffic since {}", since.strftime("%H:%M:%S UTC"))
+        }
+        Unknown::NoValue { since: Some(since) } => {
+            format!("no value since {}", since.strftime("%H:%M:%S UTC"))
+        }
+        Unknown::NoValue { since: None } => "no value yet".to_owned(),
+        Unknown::NothingStarted => "no machine of the release is started".to_owned(),
+        Unknown::NoChecks => "the machines have no health checks".to_owned(),
+        Unknown::NoFreshResult => "no check has a fresh result yet".to_owned(),
     }
 }
 

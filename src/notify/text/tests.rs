@@ -90,6 +90,9 @@ fn event(kind: EventKind) -> Event {
             event.evidence = errors;
             event.after_s = Some(14.0);
         }
+        EventKind::ReleaseRecovered => {
+            event.reason = Some(Reason::WellAgain { after_s: 1260.0, revoked: true });
+        }
         EventKind::MachineSuspect => {
             let alone = Alone {
                 machine: "148e".into(),
@@ -227,6 +230,8 @@ fn every_kind_has_its_sentence() {
       api v42: not protected: nothing of this app is trusted or baked yet, so a bad release would not be undone: the metrics of 2 of its 6 started machines cannot be read.
     release.degraded
       api v42: degraded after 14 s: 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
+    release.recovered
+      api v42: well again: it was degraded for 21 min; it has to earn trust anew.
     machine.suspect
       api v42: one of its machines fails alone: 148e in iad: 5xx 31.0 % (310 of 1000), those beside it 0.5 % (25 of 5000). It is left out, and nothing is undone; if a restart does not help, replace it: its host may be to blame.
     rollback.planned
@@ -289,6 +294,7 @@ fn every_kind_has_a_sentence_even_when_nothing_else_is_known() {
     waveoff: baked.
     waveoff: not protected.
     waveoff: degraded.
+    waveoff: well again.
     waveoff: one of its machines fails alone.
     waveoff: will be rolled back.
     waveoff: rolling back.

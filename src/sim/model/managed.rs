@@ -67,24 +67,28 @@ impl Org {
         }
     }
 
-    /// Answers a query as of now.
+    /// Answers a query as of `at`; `None`: as of now.
     ///
     /// # Errors
     /// A sentence, for what is not simulated.
-    pub fn query_metrics(&mut self, query: &str) -> Result<Answered, String> {
+    pub fn query_metrics(
+        &mut self,
+        query: &str,
+        at: Option<Timestamp>,
+    ) -> Result<Answered, String> {
         self.keep_metrics();
+        let at = at.unwrap_or(self.now).min(self.now);
         let expression = parser::parse(query).map_err(|error| format!("parse error: {error}"))?;
         if !matches!(expression, Expr::VectorSelector(_) | Expr::MatrixSelector(_)) {
-            return self.evaluated(&expression);
+            return self.evaluated(&expression, at);
         }
         let (selector, range) = selector(expression)?;
-        let from = later_by(self.now, -range.unwrap_or(LOOK_BACK));
-        let mut found = self.samples(&selector, from, self.now);
+        let from = later_by(at, -range.unwrap_or(LOOK_BACK));
+        let mut found = self.samples(&selector, from, at);
         if range.is_none() {
             // An instant has the last sample alone, under its own time.
             for samples in found.values_mut() {
-                *samples =
-                    samples.last().map(|(_, value)| (self.now, *value)).into_iter().collect();
+                *samples = samples.last().map(|(_, value)| (at, *value)).into_iter().collect();
             }
         }
         Ok(Answered { is_range: range.is_some(), series: found.into_iter().collect() })
@@ -110,14 +114,14 @@ impl Org {
         found
     }
 
-    fn evaluated(&self, expression: &Expr) -> Result<Answered, String> {
+    fn evaluated(&self, expression: &Expr, at: Timestamp) -> Result<Answered, String> {
         let find = |selector: &VectorSelector, from, until| self.samples(selector, from, until);
-        let value = evaluate::evaluate(expression, self.now, &find)
+        let value = evaluate::evaluate(expression, at, &find)
             .map_err(|what| format!("the simulated platform does not evaluate {what}"))?;
         let series = match value {
-            Value::Number(number) => vec![(Labels::new(), vec![(self.now, number)])],
+            Value::Number(number) => vec![(Labels::new(), vec![(at, number)])],
             Value::Vector(all) => {
-                let one = |(labels, value)| (labels, vec![(self.now, value)]);
+                let one = |(labels, value)| (labels, vec![(at, value)]);
                 all.into_iter().map(one).collect()
             }
         };

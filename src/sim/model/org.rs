@@ -38,6 +38,8 @@ pub struct Totals {
     pub requests: u64,
     /// Answered with an error, or not at all because no machine was there.
     pub failed: u64,
+    /// Answered as slowly as the image's slow requests are.
+    pub slow: u64,
 }
 
 #[derive(Clone, Debug)]

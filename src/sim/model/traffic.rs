@@ -61,6 +61,7 @@ impl Org {
                 let arrived = arrived - hung;
                 let (failed, slow) = serve(process, behaviour, arrived, to, &mut self.rng);
                 totals.failed += failed;
+                totals.slow += slow;
                 let slow = (slow, behaviour.slow_ms / 1000.0);
                 proxied::add(&mut machine.proxied, arrived, failed, slow);
             }
@@ -68,6 +69,7 @@ impl Org {
                 let unserved = arrivals(&mut app.carry, lost * requests);
                 app.totals.requests += totals.requests + unserved;
                 app.totals.failed += totals.failed + unserved;
+                app.totals.slow += totals.slow;
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::{
 impl MetricsServers for SimPlatform {
     async fn ask(&self, query: ServerQuery<'_>) -> Result<Vec<SampledSeries>, ServerError> {
         let asked = self.call(About::org(CallKind::Query), |org| {
-            org.query_metrics(query.query).map_err(Refusal::Invalid)
+            org.query_metrics(query.query, query.at).map_err(Refusal::Invalid)
         });
         let answered = asked.await.map_err(|error| ServerError {
             query_refused: matches!(error, PlatformError::Refused(_)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
@@ -19,8 +19,9 @@ pub fn answer(sim: &Sim, call: &Call) -> Answer {
         return Err(Reply::not_simulated(&what));
     }
     let query = call.parameter("query").ok_or_else(|| refused("the query is missing"))?;
+    let at = call.parameter("time").map(time).transpose()?;
     let answered = sim
-        .with(|org| org.query_metrics(query))
+        .with(|org| org.query_metrics(query, at))
         .map_err(|why| Reply { unknown: Some(why.clone()), ..refused(&why) })?;
     let kind = if answered.is_range { "matrix" } else { "vector" };
     let series = answered.series.iter();
@@ -29,6 +30,15 @@ pub fn answer(sim: &Sim, call: &Call) -> Answer {
     Ok(Reply::ok(json!({
         "status": "success", "data": {"resultType": kind, "result": result},
     })))
+}
+
+/// Seconds since 1970, or a time as RFC 3339 has it.
+fn time(text: &str) -> Result<Timestamp, Reply> {
+    let seconds = text.parse().ok().and_then(|seconds: f64| {
+        let since = SignedDuration::try_from_secs_f64(seconds).ok()?;
+        Timestamp::UNIX_EPOCH.checked_add(since).ok()
+    });
+    seconds.map_or_else(|| text.parse().map_err(|_| refused("the time is none")), Ok)
 }
 
 fn refused(why: &str) -> Reply {

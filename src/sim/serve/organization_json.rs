@@ -140,7 +140,7 @@ impl Org {
     pub(super) fn show_totals(&self) -> Value {
         let apps = self.apps.values().map(|app| {
             let totals = json!({
-                "requests": app.totals.requests, "failed": app.totals.failed,
+                "requests": app.totals.requests, "failed": app.totals.failed, "slow": app.totals.slow,
             });
             (app.name.clone(), totals)
         });

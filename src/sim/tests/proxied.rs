@@ -83,7 +83,7 @@ async fn the_proxys_page_has_its_responses_their_times_and_how_many_are_under_wa
 #[tokio::test(start_paused = true)]
 async fn the_managed_prometheus_shows_what_it_read_a_while_later() {
     let scene = Scene::new(Behaviour::default());
-    let ask = |query: &str| scene.sim.with(|org| org.query_metrics(query));
+    let ask = |query: &str| scene.sim.with(|org| org.query_metrics(query, None));
     let id = scene.ids[0].as_str();
     let query = format!("{{__name__=~\"fly_app_http_responses_count\",instance=\"{id}\"}}[90s]");
     assert!(ask(&query).unwrap().series.is_empty(), "it begins when somebody asks");
@@ -116,7 +116,7 @@ async fn the_managed_prometheus_refuses_what_it_does_not_have_in_a_sentence() {
         ("a offset 5m", "not other times"),
         ("a{", "parse error"),
     ] {
-        let said = scene.sim.with(|org| org.query_metrics(query)).unwrap_err();
+        let said = scene.sim.with(|org| org.query_metrics(query, None)).unwrap_err();
         assert!(said.contains(want), "{query}: {said}");
     }
 }

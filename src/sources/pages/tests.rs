@@ -267,6 +267,7 @@ fn failures() -> Policy {
         bad,
         total,
         max: 0.1,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,

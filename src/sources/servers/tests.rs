@@ -74,8 +74,15 @@ fn machine(id: &str) -> Machine {
 
 fn threshold(name: &str, from: Origin) -> Threshold {
     let (bad, total) = (Selector::metric("bad"), Selector::metric("all"));
-    let kind =
-        ThresholdKind::Ratio(Ratio { bad, total, max: 0.02, strict: false, by: Vec::new(), from });
+    let kind = ThresholdKind::Ratio(Ratio {
+        bad,
+        total,
+        max: 0.02,
+        relative: None,
+        strict: false,
+        by: Vec::new(),
+        from,
+    });
     Threshold { name: name.into(), kind, no_data: NoData::Hold, on_breach: OnBreach::Rollback }
 }
 

@@ -115,6 +115,7 @@ impl Tracks {
             }
             Selection::Slow { histogram, bound_s } => {
                 self.oddity = not_by(by, histogram, &count_name(histogram), answer);
+                self.oddity = self.oddity.take().or_else(|| no_bucket(histogram, *bound_s, answer));
                 slow(server, answer, (histogram, *bound_s), by)
             }
             Selection::Largest { gauge } => gauges(server, answer, gauge),
@@ -409,6 +410,17 @@ fn slow(
         found.entry(whose).or_default().push(points);
     }
     found
+}
+
+/// No bucket of any of these histograms ends at the bound or above it.
+fn no_bucket(histogram: &Selector, bound_s: f64, answer: &[SampledSeries]) -> Option<Oddity> {
+    let bucket = bucket_name(histogram);
+    let of_it = answer.iter().filter(|series| selects(histogram, &bucket, series));
+    let ends: Vec<f64> =
+        of_it.filter_map(|series| series.labels.get("le")?.parse::<f64>().ok()).collect();
+    let last = ends.iter().copied().filter(|end| end.is_finite()).reduce(f64::max);
+    let reaches = last.is_some_and(|last| last >= bound_s * (1.0 - SAME_BOUNDARY));
+    (!ends.is_empty() && !reaches).then_some(Oddity::NoBucket { bound_s, last_s: last })
 }
 
 fn gauges(server: &MetricsServer, answer: &[SampledSeries], gauge: &Selector) -> ByMachine {

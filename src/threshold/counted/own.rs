@@ -46,7 +46,7 @@ pub(in crate::threshold) fn judge(
     by: &[String],
     evidence: &mut Evidence,
 ) {
-    let mut settings = case.policy.settings();
+    let mut settings = case.policy.settings(case.span);
     if let Own::Counted(counted) = own {
         counted.judge(evidence);
         if matches!(counted.found, Some(Found::Alone(_))) {

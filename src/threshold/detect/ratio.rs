@@ -55,6 +55,9 @@ pub struct RatioSettings {
     pub block: Duration,
     /// Readings are never quite as far apart as they are meant to be: a block may be over so much early.
     pub early: Duration,
+    /// Whether half of the stakes bet on "bad from the start". Without it all of them are spread evenly
+    /// over `watch`, so that detectors that follow each other stake no more than one that lasts.
+    pub from_start: bool,
 }
 
 impl RatioSettings {
@@ -239,7 +242,7 @@ impl RatioDetector {
         let (n, k) = (self.pending_n, self.pending_k);
         (self.pending_n, self.pending_k) = (0.0, 0.0);
         let young = std::mem::take(&mut self.pending_young);
-        let ln_stake = self.next_stake(age, settings.watch).ln();
+        let ln_stake = self.next_stake(age, settings).ln();
         let mut ln_e = f64::NEG_INFINITY;
         let gamblers = self.gamblers((n, k), young, settings);
         for (wealth, (weight, gain)) in self.wealth.iter_mut().zip(gamblers) {
@@ -260,11 +263,12 @@ impl RatioDetector {
     }
 
     /// The stake placed before this block: known without looking into it, at most 1 altogether.
-    fn next_stake(&mut self, age: Duration, watch: Duration) -> f64 {
-        let share = age.as_secs_f64() / watch.as_secs_f64().max(f64::MIN_POSITIVE);
+    fn next_stake(&mut self, age: Duration, settings: &RatioSettings) -> f64 {
+        let share = age.as_secs_f64() / settings.watch.as_secs_f64().max(f64::MIN_POSITIVE);
         let late = ((1.0 - STAKE_AT_START) * share).min(self.stake_left);
         self.stake_left -= late;
-        if self.blocks == 0 { late + STAKE_AT_START } else { late }
+        let is_start = self.blocks == 0 && settings.from_start;
+        if is_start { late + STAKE_AT_START } else { late }
     }
 
     /// Weight and log gain of every gambler for one block.

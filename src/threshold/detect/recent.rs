@@ -113,6 +113,25 @@ impl Recent {
         false
     }
 
+    /// Whether some span up to now is above `limit` by more than two standard deviations: one in some
+    /// thirty looks at what is at the limit, and hardly one at what is well within it.
+    pub fn leans_above(&self, limit: f64) -> bool {
+        let Some((newest, ..)) = self.0.back() else { return false };
+        let (mut n, mut k) = (0.0, 0.0);
+        for (at, all, bad) in self.0.iter().rev() {
+            if newest.duration_since(*at) > ABOVE_SPAN {
+                return false;
+            }
+            n += all;
+            k += bad;
+            let expected = limit * n;
+            if k >= ABOVE_MIN && k > expected + 2.0 * expected.sqrt() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Whether the share of the last moments is far below what it was since `rose`.
     pub fn is_easing(&self, rose: Timestamp) -> bool {
         let Some((newest, ..)) = self.0.back() else { return false };

@@ -8,6 +8,7 @@ fn told(ids: &[&str]) -> Told {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,

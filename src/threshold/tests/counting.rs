@@ -9,6 +9,7 @@ fn ratio(max: f64) -> ThresholdKind {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -20,6 +21,7 @@ fn latency(bound_s: f64, quantile: f64) -> Latency {
         histogram: Selector::metric("took"),
         quantile,
         bound_s,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -105,6 +107,26 @@ fn too_little_is_undecided() {
         assert!(told.second < 30);
     }
     assert_eq!((told.judged().verdict, told.judged().note), (Verdict::Pass, None));
+}
+
+/// A bake may be over before there are three blocks: it passes then, and says why.
+#[test]
+fn too_little_passes_where_no_data_is_ignored_and_says_that_it_need_not_tell() {
+    let mut told = told();
+    told.policy.thresholds[0].no_data = NoData::Ignore;
+    told.look();
+    told.serves("m1", 1.0, 0.0);
+    let mut seen = 0;
+    while told.judged().blocks < 3 {
+        let evidence = told.look();
+        if evidence.blocks < 3 && evidence.total > 0.0 {
+            seen += 1;
+            assert_eq!(evidence.verdict, Verdict::Pass);
+            assert_eq!(evidence.note, Some(Note::UndecidedIgnored));
+        }
+    }
+    assert!(seen > 0);
+    assert_eq!(told.judged().note, None);
 }
 
 /// Above the limit, and the odds rise: no proof, and no health.
@@ -253,6 +275,7 @@ fn another_limit_or_question_begins_anew() {
         bad: Selector::metric("worse"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -370,9 +393,17 @@ fn the_first_block_begins_with_the_process_and_of_what_ran_before_us_with_the_lo
 fn requests_are_called_so_and_other_events_are_not() {
     let unit = |bad: &str, total: &str| {
         let (bad, total) = (Selector::metric(bad), Selector::metric(total));
-        Ratio { bad, total, max: 0.02, strict: false, by: Vec::new(), from: Origin::PAGES }
-            .terms()
-            .1
+        Ratio {
+            bad,
+            total,
+            max: 0.02,
+            relative: None,
+            strict: false,
+            by: Vec::new(),
+            from: Origin::PAGES,
+        }
+        .terms()
+        .1
     };
     assert_eq!(unit("bad", "requests"), Unit::Requests);
     assert_eq!(unit("http_errors", "all"), Unit::Requests);
@@ -388,7 +419,7 @@ fn the_promised_rate_is_split_over_what_counts() {
         oom: 1,
         failing: 0.3,
     })));
-    let settings = told.policy.settings();
+    let settings = told.policy.settings(Span::Release);
     let rate = told.policy.watch.false_rollbacks;
     assert_eq!(Some(settings.alpha), Some(rate / 2.0));
     assert_eq!(settings.watch, WATCH_HORIZON);
@@ -398,7 +429,7 @@ fn the_promised_rate_is_split_over_what_counts() {
     assert!(!told.policy.wants_pages());
     told.policy.watch.bake = Duration::from_secs(7200);
     told.policy.watch.scrape_every = Duration::from_secs(30);
-    let settings = told.policy.settings();
+    let settings = told.policy.settings(Span::Release);
     assert_eq!(Some(settings.alpha), Some(rate), "none that counts: never by zero");
     assert_eq!(
         (settings.watch, settings.block),
@@ -410,13 +441,13 @@ fn the_promised_rate_is_split_over_what_counts() {
 #[test]
 fn a_block_is_as_many_whole_readings_as_it_has_room_for() {
     let mut told = told();
-    let block = |told: &Told| told.policy.settings().block.as_secs();
+    let block = |told: &Told| told.policy.settings(Span::Release).block.as_secs();
     assert_eq!(block(&told), 4);
     told.policy.watch.block = Duration::from_secs(1);
     assert_eq!(block(&told), 2, "never less than one");
     told.policy.watch.block = Duration::from_secs(40);
     let origin = Origin::server("fly", Duration::from_secs(15));
-    assert_eq!(told.policy.settings_for(&origin).block, Duration::from_secs(30));
+    assert_eq!(told.policy.settings_for(Span::Release, &origin).block, Duration::from_secs(30));
     assert_eq!(block(&told), 40);
 }
 

@@ -9,6 +9,7 @@ fn told(machines: &[(&str, &str)]) -> Told {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,

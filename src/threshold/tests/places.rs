@@ -13,6 +13,7 @@ fn told() -> Told {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,

@@ -16,6 +16,7 @@ fn told() -> Told {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max: LIMIT,
+        relative: None,
         strict: false,
         by: vec!["path".to_owned()],
         from: Origin::PAGES,

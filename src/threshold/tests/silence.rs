@@ -12,6 +12,7 @@ fn told() -> Told {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: false,
         from: Origin::PAGES,
         by: Vec::new(),

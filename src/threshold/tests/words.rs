@@ -1,7 +1,7 @@
 //! What thresholds say for people.
 
 use super::*;
-use crate::model::{Crashes, Gauge, Latency, Oddity, Origin, Ratio, Selector};
+use crate::model::{Crashes, Gauge, Latency, Oddity, Origin, Raised, Ratio, Relative, Selector};
 
 fn described(kind: &ThresholdKind) -> String {
     room(kind).describe()
@@ -31,6 +31,7 @@ fn each_kind_says_its_limit_in_words() {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),
         max: 0.02,
+        relative: None,
         strict: true,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -40,6 +41,7 @@ fn each_kind_says_its_limit_in_words() {
         histogram: Selector::metric("took"),
         quantile: 0.95,
         bound_s: 0.5,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
@@ -127,6 +129,38 @@ fn evidence_is_told_beside_what_the_known_good_release_showed() {
     assert_eq!(phrase(&evidence, "v41"), text);
     evidence.value = None;
     assert!(phrase(&evidence, "v41").starts_with("one without data, limit 2 %"));
+}
+
+#[test]
+fn a_limit_that_follows_from_what_ran_before_is_told_with_it() {
+    let mut evidence = evidence(Kind::Ratio, Unit::Requests);
+    evidence.limit = 0.0173;
+    let relative = Some(Relative { times: 1.5, plus: 0.002 });
+    let raised = Raised { from: 0.5, to: 0.0173, by: "v41".to_owned(), share: 0.0098, relative };
+    evidence.raised = Some(raised.clone());
+    let text = "one 10.0 % (10 of 100 requests), limit 1.7 % (1.5 times v41's and 0.2 %: that ran at 1.0 %)";
+    assert_eq!(phrase(&evidence, "v41"), text);
+    evidence.raised = Some(Raised { from: 0.01, relative: None, ..raised });
+    let text = "one 10.0 % (10 of 100 requests), limit 1.7 % (raised from 1 %: v41 ran at 1.0 %)";
+    assert_eq!(phrase(&evidence, "v41"), text);
+}
+
+#[test]
+fn what_is_allowed_beside_the_known_good_release_is_said() {
+    let ratio = Ratio {
+        bad: Selector::metric("bad"),
+        total: Selector::metric("requests"),
+        max: 0.02,
+        relative: Some(Relative { times: 1.5, plus: 0.002 }),
+        strict: false,
+        by: Vec::new(),
+        from: Origin::PAGES,
+    };
+    let text = "at most 2%, and at most 1.5 times the known-good release's share and 0.2 %, of bad of requests";
+    assert_eq!(described(&ThresholdKind::Ratio(ratio.clone())), text);
+    let alone = Ratio { max: super::keys::SHARE_MAX, ..ratio };
+    let text = "at most 1.5 times the known-good release's share and 0.2 % of bad of requests";
+    assert_eq!(described(&ThresholdKind::Ratio(alone)), text);
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn offered(view: &AppView) -> Vec<Act> {
         Phase::Learning
         | Phase::Deploying
         | Phase::Baking
+        | Phase::Degraded
         | Phase::CountingDown
         | Phase::AwaitingApproval
         | Phase::Held => true,

@@ -109,6 +109,12 @@ impl Shown {
                 p.note.warn { b { "Vetoed by " (part::signed(vetoed)) ": " } "it is not rolled back by itself." }
             }
             @if let Some(blind) = &view.blind { p.note.warn { b { "Blind: " } (blind) } }
+            @if !view.unknown.is_empty() {
+                p.note {
+                    b { "Not known: " }
+                    @for unknown in &view.unknown { (unknown.threshold) ": " (unknown.text) ". " }
+                }
+            }
             @if !view.unread.is_empty() {
                 p.note.warn {
                     b { "Metrics of " (view.unread.len()) " machines cannot be read: " }

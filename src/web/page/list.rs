@@ -53,6 +53,7 @@ pub(super) fn rank(view: &AppView) -> Rank {
     match view.phase {
         Phase::Held | Phase::AwaitingApproval => Rank::NeedsSomebody,
         Phase::CountingDown | Phase::RollingBack | Phase::Confirming => Rank::BeingUndone,
+        Phase::Degraded => Rank::Degraded,
         Phase::Deploying | Phase::Baking | Phase::Learning if breaches => Rank::Degraded,
         _ if view.blind.is_some() => Rank::Blind,
         Phase::RolledBack => Rank::Undone,

@@ -38,6 +38,7 @@ impl Tone {
 pub(super) fn phase_tone(phase: Phase) -> Tone {
     match phase {
         Phase::Held
+        | Phase::Degraded
         | Phase::AwaitingApproval
         | Phase::CountingDown
         | Phase::RollingBack

@@ -142,6 +142,7 @@ fn tone(kind: EventKind) -> Tone {
         | EventKind::MonitorRecovered
         | EventKind::ConfigReloaded => Tone::Calm,
         EventKind::ReleaseTrusted
+        | EventKind::ReleaseRecovered
         | EventKind::ReleaseBaked
         | EventKind::RollbackRegionConfirmed
         | EventKind::RollbackCompleted => Tone::Good,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{super::view::ProblemView, *};
 use crate::{
-    model::{RegionReport, RegionStage, Tally, event::ReleaseInfo},
+    model::{RegionReport, RegionStage, Tally, Unknown, event::ReleaseInfo},
     web::{
         configuration::{ConfigView, PushedView, VersionView, VersionsView},
         explain::{Explained, MachineView, NeighbourView, SeriesView, ThresholdView},
@@ -174,6 +174,7 @@ fn every_word_that_can_come_is_described() {
     let phases: Vec<&str> = Phase::ALL.into_iter().map(Phase::as_str).collect();
     assert_eq!(schemas["Phase"]["enum"], json!(phases));
     let states: Vec<&str> = MirrorState::ALL.into_iter().map(MirrorState::as_str).collect();
+    assert_eq!(schemas["Unknown"]["properties"]["why"]["enum"], json!(Unknown::WORDS));
     assert_eq!(schemas["MirrorCopy"]["properties"]["state"]["enum"], json!(states));
 }
 

@@ -97,7 +97,8 @@ fn a_limit_above_the_last_bucket_and_one_between_two_are_told() {
     assert_eq!(above.grade, Grade::Wrong);
     assert_eq!(
         above.says,
-        "max = 2 s is above the last bucket (1 s): what is slower cannot be told apart"
+        "no bucket ends at 2 s or above (the last ends at 1 s): what is slower cannot be told apart; write \
+         max = the end of a bucket"
     );
     assert_eq!(above.next, "write one of the ends, in seconds: 0.5, 1");
 }
@@ -106,4 +107,15 @@ fn a_limit_above_the_last_bucket_and_one_between_two_are_told() {
 fn what_is_no_histogram_is_called_what_it_is() {
     assert_eq!(of_latency("wait", 0.5).says, "wait is a summary, which has no buckets");
     assert_eq!(of_latency("took_bucket", 0.5).next, "write took");
+}
+
+#[test]
+fn a_label_by_which_series_are_told_apart_is_looked_for_among_them() {
+    let seen = page();
+    let by = |label: &str| apart("5xx", &[label.to_owned()], "requests_total", &seen);
+    assert_eq!(by("status"), None);
+    let missing = by("path").unwrap();
+    assert_eq!(missing.grade, Grade::Wrong);
+    assert!(missing.says.starts_with("no series has the label `path` of `by`; they have "));
+    assert_eq!(apart("5xx", &["path".to_owned()], "unheard_of", &seen), None);
 }

@@ -116,7 +116,7 @@ impl<'a> Page<'a> {
             }
         };
         let before = before.filter(|track| track.question == question);
-        if groups.is_empty() {
+        if groups.is_empty() && !reading.readings.oddities.contains_key(name) {
             reading.readings.unmatched.insert(name.clone());
         } else if let Some(series) = groups.iter().find_map(Group::unusable) {
             let (series, value) = (series.name.clone(), series.value.to_string());
@@ -254,9 +254,12 @@ impl<'a> Page<'a> {
         let buckets = self.matching(&bucket_name(of), of);
         let exist = !counts.is_empty() && !buckets.is_empty();
         let mut best: BTreeMap<_, (f64, u64, &'a Series)> = BTreeMap::new();
+        let mut last: Option<f64> = None;
         for (key, bucket) in buckets {
             let boundary = bucket.label("le").and_then(|le| le.parse::<f64>().ok());
-            let near = boundary.filter(|le| le.is_finite() && *le >= bound * (1.0 - SAME_BOUNDARY));
+            let boundary = boundary.filter(|le| le.is_finite());
+            last = last.into_iter().chain(boundary).reduce(f64::max);
+            let near = boundary.filter(|le| *le >= bound * (1.0 - SAME_BOUNDARY));
             let Some(boundary) = near else { continue };
             let chosen = best.entry(without_le(bucket)).or_insert((boundary, key, bucket));
             if boundary < chosen.0 {
@@ -276,8 +279,8 @@ impl<'a> Page<'a> {
             }
         }
         if exist && groups.is_empty() {
-            let note = format!("no bucket of {of} has a boundary at or above {bound} s");
-            reading.notes.insert(name.to_owned(), note);
+            let oddity = Oddity::NoBucket { bound_s: bound, last_s: last };
+            reading.readings.oddities.insert(name.to_owned(), oddity);
         } else if farthest > bound * (1.0 + NEAR_BOUNDARY) {
             let note = format!(
                 "the bound of {bound} s is judged at {farthest} s, the next bucket boundary of {of}"

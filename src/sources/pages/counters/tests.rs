@@ -285,9 +285,14 @@ fn a_boundary_may_be_written_in_any_way() {
 fn a_histogram_that_cannot_tell_is_no_evidence_of_health() {
     let mut rounds = Rounds::of(slow(2.0));
     let reading = rounds.page(HISTOGRAM);
-    assert!(reading.readings.counts.is_empty() && reading.readings.unmatched.contains("p95"));
-    assert_eq!(reading.notes["p95"], "no bucket of d has a boundary at or above 2 s");
-    for page in ["d_count 5\n", "d_bucket{le=\"2\"} 5\n", "d_bucket 5\nd_count 5\n", "other 1\n"] {
+    assert!(reading.readings.counts.is_empty() && reading.readings.unmatched.is_empty());
+    let last_s = Some(1.0);
+    let none_there = Oddity::NoBucket { bound_s: 2.0, last_s };
+    assert_eq!(reading.readings.oddities["p95"], none_there);
+    let without_ends = Rounds::of(slow(2.0)).page("d_bucket 5\nd_count 5\n");
+    let none_there = Oddity::NoBucket { bound_s: 2.0, last_s: None };
+    assert_eq!(without_ends.readings.oddities["p95"], none_there);
+    for page in ["d_count 5\n", "d_bucket{le=\"2\"} 5\n", "other 1\n"] {
         let reading = Rounds::of(slow(2.0)).page(page);
         assert!(reading.readings.counts.is_empty(), "{page}");
         assert!(reading.readings.unmatched.contains("p95"), "{page}");

@@ -249,6 +249,14 @@ async fn a_histogram_without_a_boundary_above_the_bound_tells_nothing() {
         series("m1", "took_count", &[], &[(0, 1.0), (15, 4.0)]),
     ]);
     assert_eq!(told.count("m1"), None);
+    let none_there = Oddity::NoBucket { bound_s: 5.0, last_s: Some(1.0) };
+    assert_eq!(told.tracks.oddity(), Some(&none_there));
+    told.hears(&[
+        series("m1", "took_bucket", &[("le", "5.0")], &[(15, 2.0), (30, 3.0)]),
+        series("m1", "took_bucket", &[("le", "+Inf")], &[(15, 4.0), (30, 8.0)]),
+        series("m1", "took_count", &[], &[(15, 4.0), (30, 8.0)]),
+    ]);
+    assert_eq!(told.tracks.oddity(), None, "it is there by now");
 }
 
 #[tokio::test]

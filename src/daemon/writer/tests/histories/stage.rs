@@ -42,6 +42,7 @@ pub fn policy(dice: &mut Rng) -> Policy {
         bad: Selector::metric("errors_total"),
         total: Selector::metric("requests_total"),
         max: 0.02,
+        relative: None,
         strict: false,
         by: Vec::new(),
         from: Origin::PAGES,
