@@ -13,6 +13,7 @@ const SETTINGS: RatioSettings = RatioSettings {
     alpha: 1e-3,
     watch: Duration::from_secs(1800),
     block: Duration::from_secs(5),
+    early: Duration::ZERO,
     from_start: true,
 };
 

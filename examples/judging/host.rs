@@ -57,6 +57,8 @@ pub struct Host {
     machine: Machine,
     number: usize,
     pub started: f64,
+    /// When it was given what it runs.
+    pub placed: f64,
     /// From when on it serves.
     up_from: f64,
     counts: Counts,
@@ -72,6 +74,7 @@ impl Host {
             machine: listed(number),
             number,
             started: LONG_AGO,
+            placed: LONG_AGO,
             up_from: LONG_AGO,
             counts: Counts::default(),
             scrapes: VecDeque::new(),
@@ -99,6 +102,7 @@ impl Host {
         self.machine.image = image(version);
         self.machine.instance = format!("{}-{version}", self.machine.id).as_str().into();
         self.machine.placed_at = Some(at(t));
+        self.placed = t;
         self.machine.exits.clear();
         self.start(t, up_from);
     }
@@ -182,7 +186,7 @@ impl Host {
     /// A metrics server reads it, each machine at a moment of its own.
     pub fn scraped(&mut self, t: f64) {
         let phase = 2.5 * super::world::to_f64(self.number);
-        if !self.is_up(t) || ((t - phase) / SERVER_EVERY_S).fract() >= 1.0 / SERVER_EVERY_S {
+        if !self.is_up(t) || (t - phase).rem_euclid(SERVER_EVERY_S) >= 1.0 {
             return;
         }
         let Counts { usual, rare } = self.counts;

@@ -29,6 +29,8 @@ pub const ENDS: f64 = 2400.0;
 pub const KNOWN_S: f64 = 3000.0;
 /// Nothing is before that.
 const ORIGIN: f64 = -200_000.0;
+/// How often the organization's change feed is read, which shows that a machine was replaced.
+const FEED_S: f64 = 2.0;
 /// How old the ledger may be that a round goes by.
 const LEDGER_S: f64 = 10.0;
 
@@ -126,6 +128,10 @@ impl Stage {
             }
             for (number, course) in self.courses.iter_mut().enumerate() {
                 let second = course.world.pass(t);
+                if course.world.was_replaced(t) {
+                    let read = t + 1.0 + course.dice.between(0.0, FEED_S).floor();
+                    course.next = course.next.min(read);
+                }
                 if number == 0 {
                     self.lived.seconds.push(second);
                 }

@@ -83,6 +83,11 @@ impl World {
         second
     }
 
+    /// Whether a machine was given the new release in the second that began at `t`.
+    pub fn was_replaced(&self, t: f64) -> bool {
+        self.hosts.iter().any(|host| host.is_new() && host.placed >= t)
+    }
+
     /// Replaces, restarts and ends what is due.
     fn happen(&mut self, t: f64) {
         let crashes = self.fault_is(How::Crashes, t);

@@ -71,6 +71,7 @@ fn page(view: &ExplainView, look: Look) -> String {
             );
         }
         text.push_str(&blocks(threshold, &control));
+        text.push_str(&bundles(threshold, &control));
         text.push_str(&regions(&threshold.regions, width));
         text.push_str(&series(&threshold.series, width));
     }
@@ -145,6 +146,17 @@ fn bar(block: &BlockView, needed: Option<f64>) -> String {
         .collect()
 }
 
+/// How many failures count as one, and whence that is known.
+fn bundles(threshold: &ThresholdView, control: &str) -> String {
+    let Some(phi) = threshold.phi else { return String::new() };
+    let whence = match &threshold.dispersion {
+        Some(measured) => format!("measured on {control} in {} minutes", measured.minutes),
+        None => "not measured yet".to_owned(),
+    };
+    let shown = if phi < 10.0 { format!("{phi:.1}") } else { whole(phi) };
+    format!("  so many failures count as one: {shown} ({whence})\n")
+}
+
 /// `37 of 410 (9.0 %)`.
 fn of(counts: &Counts) -> String {
     format!("{} of {} ({})", whole(counts.bad), whole(counts.total), shown_share(counts))
@@ -209,7 +221,7 @@ fn machines(machines: &[MachineView], width: Option<usize>) -> String {
 mod tests {
     use super::*;
     use crate::model::{Block, EventKind, Evidence, Kind, Tally, Unit, Verdict};
-    use crate::web::explain::ToldView;
+    use crate::{threshold::detect::Dispersion, web::explain::ToldView};
     use jiff::Timestamp;
 
     fn at(second: i64) -> Timestamp {
@@ -319,6 +331,21 @@ mod tests {
         assert_eq!([filled(-3.0), filled(3.5), filled(7.0), filled(1e6)], [0, 16, 32, CHART]);
         assert_eq!(bar(&blocks(f64::NAN), Some(7.0)), "");
         assert_eq!(bar(&blocks(1.0), None), "");
+    }
+
+    #[test]
+    fn it_says_how_many_failures_count_as_one_and_whence_that_is_known() {
+        let mut view = ThresholdView::new(&breach(), "v41", &[]);
+        assert_eq!(bundles(&view, "v41"), "", "of another time");
+        view.phi = Some(20.0);
+        assert_eq!(
+            bundles(&view, "v41"),
+            "  so many failures count as one: 20 (not measured yet)\n"
+        );
+        view.phi = Some(3.46);
+        view.dispersion = Some(Dispersion { phi: 3.46, minutes: 58, at: at(0) });
+        let says = "  so many failures count as one: 3.5 (measured on v41 in 58 minutes)\n";
+        assert_eq!(bundles(&view, "v41"), says);
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub(super) fn confirm_fits(table: &Reader<'_>, rollback: &RollbackPolicy, watch:
 
 /// The shortest time in which something can be judged.
 pub(super) fn vote(watch: &WatchPolicy) -> Duration {
-    watch.block.max(watch.scrape_every)
+    watch.block_of(watch.scrape_every)
 }
 
 /// The most, or a table with both ends.

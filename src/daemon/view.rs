@@ -38,6 +38,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         since: memory.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
         release: memory.current.as_ref().map(Revision::info),
         known_good: known_good(memory),
+        dispersions: memory.known_good().map(|one| one.dispersions.clone()).unwrap_or_default(),
         protection: protection(state, policy, now),
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
         vetoed: None,

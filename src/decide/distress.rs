@@ -136,7 +136,10 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
         .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
     seen.is_vigil = true;
     let before = seen.looked_at;
-    watch::absorb(cx.policy, &mut seen, round, (None, &cx.memory.past), cx.now);
+    let memory = &cx.memory;
+    let known =
+        watch::Known { known_good: None, measured: memory.known_good(), past: &memory.past };
+    watch::absorb(cx.policy, &mut seen, round, known, cx.now);
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
     silence::judge(cx.policy, &cx.memory.silence, &cx.memory.org, &mut seen, cx.now);
     let suspicion = cx.memory.suspicion.take();

@@ -13,6 +13,7 @@ mod arrivals;
 pub mod changes;
 pub mod command;
 mod compared;
+mod dispersion;
 pub mod distress;
 mod door;
 mod fleet;
@@ -129,6 +130,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     sight::notices_mixed_images(&phase, cx, &machines);
     changes::note(cx, &phase, &round);
     floor::keep(cx, &phase, &round);
+    dispersion::keep(cx, &phase);
     setup::keep(cx, &machines);
     images::look_daily(cx);
     mirror::keep_copied(cx);

@@ -31,7 +31,7 @@ use crate::{
         OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Secrets,
         Setups, Signed, SourceName, Strategy, event::ReleaseInfo, reason::Change,
     },
-    threshold::{MachineSeen, Onset, ThresholdState},
+    threshold::{MachineSeen, Onset, ThresholdState, detect::Dispersion},
 };
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
@@ -104,6 +104,9 @@ pub struct Trusted {
     /// How its machines are configured besides the image.
     #[serde(default)]
     pub setup: Option<Setups>,
+    /// How far its counts spread, by threshold.
+    #[serde(default)]
+    pub dispersions: BTreeMap<String, Dispersion>,
     /// Since when it is nothing to go back to, because it degraded.
     #[serde(default)]
     pub revoked: Option<Timestamp>,

@@ -287,6 +287,7 @@ mod confirming;
 mod control;
 mod copies;
 mod credentials;
+mod dispersions;
 mod easing;
 mod families;
 mod floors;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, floor, images, late, later, setup, sight, signed,
+    Context, Round, dispersion, floor, images, late, later, setup, sight, signed,
     state::{Phase, Trusted, Watch},
     verdict,
     watch::is_on,
@@ -247,6 +247,7 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         vouched: None,
         mirror: None,
         setup: Some(setup::of_trusted(cx, round.machines, |machine| is_on(watch, machine))),
+        dispersions: dispersion::of(cx, watch),
         revoked: None,
     }
 }

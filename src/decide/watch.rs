@@ -87,18 +87,29 @@ pub(super) fn is_on(watch: &Watch, machine: &Machine) -> bool {
     same_number && machine.digest() == Some(&watch.revision.digest)
 }
 
+/// What is known of the app besides the watch.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// The release that may run beside the watched one.
+    pub(super) known_good: Option<&'a Trusted>,
+    /// The release whose counts say how far they spread.
+    pub(super) measured: Option<&'a Trusted>,
+    pub(super) past: &'a Past,
+}
+
 /// Takes in one round.
 pub(super) fn absorb(
     policy: &Policy,
     watch: &mut Watch,
     seen: &super::Round<'_>,
-    (known_good, past): (Option<&Trusted>, &Past),
+    Known { known_good, measured, past }: Known<'_>,
     now: Timestamp,
 ) {
     let super::Round { machines, observation } = *seen;
     forget_old_alarms(policy, watch, now);
     settle(watch, machines, now);
     see(watch, machines, known_good, now);
+    let dispersions = measured.map(|trusted| &trusted.dispersions);
     let known_good = known_good.map(|trusted| &trusted.revision.digest);
     let on_it: Vec<&&Machine> = machines.iter().filter(|m| is_on(watch, m)).collect();
     for machine in on_it {
@@ -127,6 +138,7 @@ pub(super) fn absorb(
         let state = watch.thresholds.entry(one.name.clone()).or_insert_with(fresh);
         let in_force = past.in_force(one, &digest);
         state.raise(in_force.as_ref(), one.room().allowed_share(), now);
+        state.measured(dispersions.and_then(|all| all.get(&one.name)).copied());
         state.remember_series(past.series.get(&one.name));
         let took_in = threshold::absorb(one, state, &round);
         took.events |= took_in.events;

@@ -189,6 +189,16 @@ pub struct WatchPolicy {
     pub approve_within: Duration,
 }
 
+impl WatchPolicy {
+    /// How long a block is where readings are `every` so long apart: as many whole ones as `block` has
+    /// room for, and one at least. A block that ends between two readings would end with the next, and hold
+    /// one more than its neighbour.
+    pub fn block_of(&self, every: Duration) -> Duration {
+        let whole = self.block.as_millis().checked_div(every.as_millis()).unwrap_or(1);
+        every * u32::try_from(whole).unwrap_or(u32::MAX).max(1)
+    }
+}
+
 impl Default for WatchPolicy {
     fn default() -> Self {
         Self {

@@ -55,7 +55,7 @@ impl Beside {
     /// A round without one of the two: what the open block holds is compared with nothing more.
     pub fn interrupt(&mut self, now: Timestamp, settings: &RatioSettings) {
         if self.last.take().is_some() {
-            self.close(now, settings, Duration::ZERO);
+            self.close(now, settings, false);
             self.opened_at = None;
             self.open = Arms::default();
         }
@@ -63,17 +63,20 @@ impl Beside {
 
     /// Closes the open block when it is old enough, and holds events of both.
     pub fn close_if_due(&mut self, now: Timestamp, settings: &RatioSettings) {
-        self.close(now, settings, settings.block);
+        self.close(now, settings, true);
     }
 
-    fn close(&mut self, now: Timestamp, settings: &RatioSettings, least: Duration) {
+    fn close(&mut self, now: Timestamp, settings: &RatioSettings, whole: bool) {
         let Some(opened) = self.opened_at else { return };
         let Ok(age) = Duration::try_from(now.duration_since(opened)) else {
             // The clock went back.
             self.opened_at = Some(now);
             return;
         };
-        if age < least || self.open.release.n < 1.0 || self.open.control.n < 1.0 {
+        if (whole && !settings.is_over(age))
+            || self.open.release.n < 1.0
+            || self.open.control.n < 1.0
+        {
             return;
         }
         let arms = std::mem::take(&mut self.open);

@@ -6,7 +6,7 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::own::{absorb, failures, fits, judge, onset};
@@ -16,7 +16,8 @@ use super::{
     beside::Beside,
     blocks::Blocks,
     detect::{
-        ratio::{RatioDetector, RatioSettings},
+        dispersion::{Dispersion, Minutes},
+        ratio::{DEFAULT_PHI, RatioDetector, RatioSettings},
         recent::Recent,
     },
     onset::First,
@@ -29,12 +30,27 @@ use super::{
 };
 use crate::model::{Alone, MachineId, Oddity, Origin, Raised, Region, Since, Tally};
 
+/// A process is young for so long.
+const YOUNG: SignedDuration = SignedDuration::from_secs(10);
+
+/// Whether what is told now of a process was counted in its first moments. A metrics server does not tell
+/// them: what comes before its first reading of a process is not counted.
+fn is_young(started: Timestamp, origin: &Origin, now: Timestamp) -> bool {
+    origin.every.is_zero() && now.duration_since(started) < YOUNG
+}
+
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
     /// What is looked for: another question has other answers.
     question: String,
     detector: RatioDetector,
+    /// What it counts minute by minute, which says how far its own counts spread.
+    #[serde(default)]
+    minutes: Minutes,
+    /// How far those of the known-good release do.
+    #[serde(default)]
+    measured: Option<Dispersion>,
     /// The same region by region, and where a breach was found.
     #[serde(default)]
     places: Places,
@@ -91,6 +107,8 @@ impl Counted {
             inconsistent: false,
             odd: None,
             detector: RatioDetector::new(share, strict),
+            minutes: Minutes::default(),
+            measured: None,
             places: Places::default(),
             series: Series::default(),
             found: None,
@@ -193,10 +211,34 @@ impl Counted {
         self.raised = raised.cloned();
         let limit = raised.map_or(written, |raised| raised.to);
         let has_begun = self.detector.is_started();
-        self.detector = RatioDetector::new(limit, self.detector.is_strict());
+        self.detector =
+            RatioDetector::new(limit, self.detector.is_strict()).with_phi(self.detector.phi());
         if has_begun {
             self.begin_anew(now);
         }
+    }
+
+    /// Takes what was measured of the known-good release; a detector that has begun keeps what it
+    /// began with.
+    pub(super) fn measured(&mut self, measured: Option<Dispersion>) {
+        self.measured = measured.or(self.measured);
+        if !self.detector.is_started() {
+            self.detector = self.detector.anew().with_phi(self.phi());
+        }
+    }
+
+    fn phi(&self) -> f64 {
+        self.measured.map_or(DEFAULT_PHI, |measured| measured.phi)
+    }
+
+    /// How many failures count as one, and where that was measured.
+    pub(super) fn bundles(&self) -> (f64, Option<Dispersion>) {
+        (self.detector.phi(), self.measured)
+    }
+
+    /// How far its own counts spread.
+    pub(super) fn dispersion(&self, now: Timestamp) -> Option<Dispersion> {
+        self.minutes.dispersion(now)
     }
 
     /// ln E of the whole and its regions together.
@@ -220,7 +262,7 @@ impl Counted {
     }
 
     fn begin_anew(&mut self, now: Timestamp) {
-        self.detector = RatioDetector::new(self.detector.p0(), self.detector.is_strict());
+        self.detector = self.detector.anew().with_phi(self.phi());
         self.detector.start(now);
         self.places.begin_anew();
         self.series.begin_anew();
@@ -258,17 +300,21 @@ impl Counted {
             let began = if round.learning { round.now } else { started.min(round.now) };
             let Some(fed) = self.reconcile(count) else { continue };
             self.detector.start(began);
-            self.detector.add(fed.n, fed.k);
+            let young = !round.learning && is_young(started, origin, round.now);
+            if young {
+                self.detector.add_young(fed.n, fed.k);
+            } else {
+                self.detector.add(fed.n, fed.k);
+            }
             let failure = look.readings.and_then(|readings| readings.failures.get(name));
             if let Some(failure) = failure {
                 self.failures.note(*failure);
             }
             let region = &look.machine.region;
             self.regions.entry(region.clone()).or_default().add(fed.n, fed.k);
-            let limit = (self.detector.p0(), self.detector.is_strict());
-            self.places.add(region, (began, round.now), fed, limit);
+            self.places.add(region, (began, round.now), (fed, young), &self.detector);
             if let Some(parts) = series::of(look, name).filter(|_| !by.is_empty()) {
-                self.series.add(parts, round.now, limit);
+                self.series.add((parts, young), round.now, &self.detector);
             }
             if count.since == Since::LastScrape {
                 release.add(fed.n, fed.k);
@@ -276,6 +322,7 @@ impl Counted {
             if fed.n > 0.0 {
                 took.events = true;
                 self.recent.add(round.now, fed.n, fed.k);
+                self.minutes.add(round.now, fed.n, fed.k);
                 self.first.add(round.now, fed.n, fed.k, signed(origin.every));
             }
         }
@@ -294,7 +341,7 @@ impl Counted {
         }
         self.series.compare(name, round);
         self.compare(round, &settings, (release, control));
-        self.silent.add(name, round, &settings);
+        self.silent.add((name, origin), round, &settings);
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
         took.forgave = self.forgive(round.now);

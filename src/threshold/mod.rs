@@ -29,6 +29,7 @@ pub mod ratio;
 pub mod relative;
 pub mod seen;
 mod series;
+mod settings;
 pub mod silent;
 pub mod speak;
 mod state;
@@ -44,6 +45,7 @@ pub use self::{
     onset::{Onset, is_bad},
     proof::Proof,
     seen::{MachineSeen, started},
+    settings::{MONTH, WATCH_HORIZON},
     speak::{ailment, limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
     watched::Applies,
@@ -52,17 +54,11 @@ use crate::model::{
     Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, Relative,
     SourceName, Tally, Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
 };
-use detect::ratio::RatioSettings;
 
 /// Data older than this many scrapes is no data.
 const STALE_AFTER_SCRAPES: u32 = 5;
 /// How long a threshold with `no_data = "breach"` may be without data.
 const NO_DATA_BREACH_AFTER: SignedDuration = SignedDuration::from_secs(60);
-/// The part of a watch over which the detectors spread their stakes, at least.
-pub const WATCH_HORIZON: std::time::Duration = std::time::Duration::from_secs(1800);
-/// The time for which the rate of false alarms after trust is promised.
-pub const MONTH: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
-
 impl Kind {
     pub const ALL: [Self; 7] = [
         Self::Ratio,
@@ -334,31 +330,6 @@ impl Policy {
     /// Whom a threshold is read from, by its name.
     pub fn source_of(&self, threshold: &str) -> Option<&SourceName> {
         self.thresholds.iter().find(|one| one.name == threshold)?.source()
-    }
-
-    /// The detectors' settings: the promised rate of false rollbacks, or of false alarms after trust,
-    /// split over what can cause one.
-    pub fn settings(&self, span: Span) -> RatioSettings {
-        let counting = self.thresholds.iter().filter(|t| t.room().allowed_share().is_some());
-        let parts = f64::from(u32::try_from(counting.count().max(1)).unwrap_or(u32::MAX));
-        let (rate, watch) = match span {
-            Span::Release => (self.watch.false_rollbacks, WATCH_HORIZON.max(self.watch.bake)),
-            Span::Month => (self.watch.false_late_alarms, MONTH),
-        };
-        RatioSettings {
-            alpha: rate / parts,
-            watch,
-            block: self.watch.block.max(self.watch.scrape_every),
-            from_start: span == Span::Release,
-        }
-    }
-
-    /// The settings for what is read from `origin`. What happens at one moment is in the readings of
-    /// all machines, which come one after the other for as long as a metrics server takes: it has to
-    /// be one vote.
-    pub fn settings_for(&self, span: Span, origin: &Origin) -> RatioSettings {
-        let settings = self.settings(span);
-        RatioSettings { block: settings.block.max(origin.every), ..settings }
     }
 }
 

@@ -46,23 +46,28 @@ pub enum Found {
 }
 
 impl Places {
-    /// Adds what one machine of a region counted; its first process began at `began`.
+    /// Adds what one machine of a region counted; its first process began at `began`. It is asked what
+    /// the whole is asked.
     pub fn add(
         &mut self,
         region: &Region,
         (began, now): (Timestamp, Timestamp),
-        Tally { n, k }: Tally,
-        (limit, strict): (f64, bool),
+        (Tally { n, k }, young): (Tally, bool),
+        whole: &RatioDetector,
     ) {
         if !self.0.contains_key(region) && self.0.len() >= REGIONS_MAX {
             return;
         }
-        let place = self.0.entry(region.clone()).or_insert_with(|| Place {
-            detector: RatioDetector::new(limit, strict),
-            recent: Recent::default(),
-        });
+        let place = self
+            .0
+            .entry(region.clone())
+            .or_insert_with(|| Place { detector: whole.anew(), recent: Recent::default() });
         place.detector.start(began);
-        place.detector.add(n, k);
+        if young {
+            place.detector.add_young(n, k);
+        } else {
+            place.detector.add(n, k);
+        }
         if n > 0.0 {
             place.recent.add(now, n, k);
             place.recent.keep(ROUNDS);

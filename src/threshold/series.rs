@@ -80,12 +80,12 @@ pub(super) fn of_each(settings: &RatioSettings) -> RatioSettings {
 }
 
 impl Series {
-    /// Adds what one machine counted of its series.
+    /// Adds what one machine counted of its series, each of which is asked what the whole is asked.
     pub(super) fn add(
         &mut self,
-        parts: &BTreeMap<String, Tally>,
+        (parts, young): (&BTreeMap<String, Tally>, bool),
         now: Timestamp,
-        (limit, strict): (f64, bool),
+        whole: &RatioDetector,
     ) {
         for (name, tally) in parts {
             let (n, k) = (tally.n, tally.k.min(tally.n));
@@ -96,9 +96,13 @@ impl Series {
                 self.wait(name, n);
                 continue;
             }
-            let one = self.judged.entry(name.clone()).or_insert_with(|| One::new(limit, strict));
+            let one = self.judged.entry(name.clone()).or_insert_with(|| One::new(whole));
             one.detector.start(now);
-            one.detector.add(n, k);
+            if young {
+                one.detector.add_young(n, k);
+            } else {
+                one.detector.add(n, k);
+            }
             one.recent.add(now, n, k);
             one.recent.keep(ROUNDS);
             one.lately += n;
@@ -166,7 +170,7 @@ impl Series {
             let Some((name, _)) = least.filter(|(_, one)| n > BUSIER * one.lately) else { break };
             let name = name.clone();
             if let Some(One { detector, .. }) = self.judged.remove(&name) {
-                let one = One::new(detector.p0(), detector.is_strict());
+                let one = One::new(&detector);
                 self.judged.insert(busy, One { lately: n, ..one });
             }
         }
@@ -223,9 +227,9 @@ impl Series {
 }
 
 impl One {
-    fn new(limit: f64, strict: bool) -> Self {
+    fn new(alike: &RatioDetector) -> Self {
         Self {
-            detector: RatioDetector::new(limit, strict),
+            detector: alike.anew(),
             recent: Recent::default(),
             lately: 0.0,
             beside: Default::default(),

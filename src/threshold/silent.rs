@@ -19,7 +19,7 @@ use super::{
     },
     signed,
 };
-use crate::model::{CheckStatus, Count, Machine, MachineId, Since, Tally};
+use crate::model::{CheckStatus, Count, Machine, MachineId, Origin, Since, Tally};
 
 /// A release that answers a fifth of what is due is no hang.
 const LEAST: f64 = 5.0;
@@ -28,6 +28,10 @@ const MACHINES_MAX: usize = 500;
 const KNOWN_AFTER_S: f64 = 4.0;
 /// How long a machine is in service before it is asked for anything.
 const IN_SERVICE_FOR: SignedDuration = SignedDuration::from_secs(3);
+/// What a metrics server tells of a machine begins with what lies between its first two readings of it,
+/// and is late by this.
+const LATE: SignedDuration = SignedDuration::from_secs(60);
+const READINGS_UNTIL_TOLD: u32 = 2;
 /// Two looks further apart than this are not compared.
 const APART_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Requests after which one that was silent serves again.
@@ -68,9 +72,17 @@ fn answered(look: &Look<'_>, name: &str) -> Option<f64> {
     (count.since == Since::LastScrape).then_some(count.n)
 }
 
-/// Whether requests can be expected of a machine by now.
-fn is_in_service(machine: &Machine, now: Timestamp) -> bool {
-    let ripe = |at: Timestamp| now.duration_since(at) >= IN_SERVICE_FOR;
+/// For how long a machine has to be in service until what it answers must be known.
+fn known_after(origin: &Origin) -> SignedDuration {
+    if origin.every.is_zero() {
+        return IN_SERVICE_FOR;
+    }
+    signed(origin.every * READINGS_UNTIL_TOLD).saturating_add(LATE)
+}
+
+/// Whether requests can be expected of a machine by now, which is in service for so long.
+fn is_in_service(machine: &Machine, since: SignedDuration, now: Timestamp) -> bool {
+    let ripe = |at: Timestamp| now.duration_since(at) >= since;
     let passes = machine
         .checks
         .iter()
@@ -85,8 +97,13 @@ impl Silent {
         self.usual.clone_from(usual);
     }
 
-    /// Takes in a round.
-    pub fn add(&mut self, name: &str, round: &Round<'_>, settings: &RatioSettings) {
+    /// Takes in a round of what is read from `origin`.
+    pub fn add(
+        &mut self,
+        (name, origin): (&str, &Origin),
+        round: &Round<'_>,
+        settings: &RatioSettings,
+    ) {
         let Some(before) = self.last.replace(round.now) else { return };
         let apart = round.now.duration_since(before);
         if round.control.is_empty() || apart > APART_MAX || apart <= SignedDuration::ZERO {
@@ -109,7 +126,8 @@ impl Silent {
             }
         }
         let mut due = Tally::default();
-        for look in round.on.iter().filter(|look| is_in_service(look.machine, round.now)) {
+        let since = known_after(origin);
+        for look in round.on.iter().filter(|look| is_in_service(look.machine, since, round.now)) {
             let rate = self.usual.get(&look.machine.id).copied().and_then(Answered::rate);
             if let Some((n, rate)) = answered(look, name).zip(rate) {
                 due.add(rate * seconds, n);
@@ -126,13 +144,16 @@ impl Silent {
 
     fn close(&mut self, now: Timestamp, settings: &RatioSettings) {
         let Some(opened) = self.opened_at else { return };
-        let age = now.duration_since(opened);
-        if age < signed(settings.block) {
+        let Ok(age) = Duration::try_from(now.duration_since(opened)) else {
+            // The clock went back.
+            self.opened_at = None;
+            return;
+        };
+        if !settings.is_over(age) {
             return;
         }
         self.opened_at = None;
         let (due, beside) = (std::mem::take(&mut self.due), std::mem::take(&mut self.beside));
-        let age = Duration::try_from(age).unwrap_or_default();
         let how = ControlSettings { alpha: settings.alpha, rho: LEAST, watch: settings.watch };
         self.misses.step(&[Arms { release: beside, control: due }], age, &how);
         self.whole.0.add(due.n, due.k);

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Round, checks::ChecksState, counted::Counted, crashes::CrashesState, gauge::GaugeState,
-    proof::Proof, silent::Answered, watched::Sight,
+    Round, checks::ChecksState, counted::Counted, crashes::CrashesState, detect::Dispersion,
+    gauge::GaugeState, proof::Proof, silent::Answered, watched::Sight,
 };
 use crate::model::{
     Alone, Block, Count, MachineId, Raised, Region, Selection, Tally, Threshold, Want,
@@ -100,6 +100,30 @@ impl ThresholdState {
     pub fn raise(&mut self, raised: Option<&Raised>, written: Option<(f64, bool)>, now: Timestamp) {
         if let (Own::Counted(counted), Some((limit, _))) = (&mut self.own, written) {
             counted.raise(raised.filter(|one| one.from.to_bits() == limit.to_bits()), limit, now);
+        }
+    }
+
+    /// Takes how far the known-good release's counts spread.
+    pub fn measured(&mut self, measured: Option<Dispersion>) {
+        if let Own::Counted(counted) = &mut self.own {
+            counted.measured(measured);
+        }
+    }
+
+    /// How many failures count as one, and where that was measured (`None`: it is assumed); `None`: it
+    /// counts no events.
+    pub fn bundles(&self) -> Option<(f64, Option<Dispersion>)> {
+        match &self.own {
+            Own::Counted(counted) => Some(counted.bundles()),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
+        }
+    }
+
+    /// How far its own counts spread; `None`: too little was counted to tell.
+    pub fn dispersion(&self, now: Timestamp) -> Option<Dispersion> {
+        match &self.own {
+            Own::Counted(counted) => counted.dispersion(now),
+            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
         }
     }
 

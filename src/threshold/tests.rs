@@ -10,6 +10,7 @@ use crate::model::{
 };
 
 mod applying;
+mod bundles;
 mod counting;
 mod down;
 mod exits;

@@ -15,7 +15,7 @@ use crate::{
         name::{Named, Unresolved, resolve},
     },
     store::HistoryEntry,
-    threshold,
+    threshold::{self, detect::Dispersion},
 };
 
 /// Events of an app that are looked through, and of a release that are shown.
@@ -78,6 +78,14 @@ pub struct ThresholdView {
     /// The last blocks of its detector, the oldest first; empty where it counts no events.
     pub blocks: Vec<BlockView>,
     pub regions: Vec<RegionCounts>,
+    /// So many failures count as one where it matters how many there were; `null`: it counts no events, or
+    /// the numbers are not of now.
+    #[serde(default)]
+    pub phi: Option<f64>,
+    /// How far the known-good release's counts spread, which says that; `null`: that was not measured yet,
+    /// and 20 is assumed.
+    #[serde(default)]
+    pub dispersion: Option<Dispersion>,
     /// The worst of the series that are judged one by one, the worst first.
     #[serde(default)]
     pub series: Vec<SeriesView>,
@@ -180,6 +188,8 @@ impl ThresholdView {
             text: threshold::phrase(evidence, control),
             blocks: blocks.iter().map(BlockView::from).collect(),
             regions: Vec::new(),
+            phi: None,
+            dispersion: None,
             series: Vec::new(),
             missing: None,
         }

@@ -136,6 +136,17 @@ fn apps(page: &mut Page, status: &OrgView) {
             page.count("waveoff_app_protected", &labels, u64::from(is));
         }
     }
+    page.family(
+        "waveoff_dispersion",
+        "gauge",
+        "So many failures count as one, as far as the known-good release's counts spread.",
+    );
+    for app in &status.apps {
+        for (threshold, measured) in &app.dispersions {
+            let labels = [("app", app.app.as_str()), ("threshold", threshold.as_str())];
+            page.sample("waveoff_dispersion", &labels, measured.phi);
+        }
+    }
     page.family("waveoff_app_operator_hold", "gauge", "1 while an operator holds the app.");
     for app in &status.apps {
         let held = u64::from(app.operator_hold.is_some());

@@ -22,6 +22,7 @@ use crate::{
     store::{
         Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp, WaitingLetter,
     },
+    threshold::detect::Dispersion,
 };
 
 /// Takes orders for `api`, and writes none down for `full`.
@@ -205,6 +206,7 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
         since: noon(),
         release: None,
         known_good: None,
+        dispersions: [("5xx".to_owned(), Dispersion { phi: 2.5, minutes: 58, at: noon() })].into(),
         protection: crate::web::view::Protection::default(),
         quarantined: Vec::new(),
         vetoed: None,
@@ -407,6 +409,7 @@ async fn own_metrics_are_read_back_by_a_prometheus_parser() {
     for (series, value) in [
         ("waveoff_app_phase{app=\"api\",phase=\"confirming\"}", 1.0),
         ("waveoff_app_phase{app=\"api\",phase=\"steady\"}", 0.0),
+        ("waveoff_dispersion{app=\"api\",threshold=\"5xx\"}", 2.5),
         ("waveoff_threshold_value{app=\"api\",threshold=\"5xx\"}", 0.09),
         ("waveoff_threshold_limit{app=\"api\",threshold=\"5xx\"}", 0.02),
         ("waveoff_rollbacks_total{outcome=\"completed\"}", 2.0),

@@ -18,7 +18,7 @@ use crate::{
         Raised, Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Unknown, Verdict,
         event::ReleaseInfo,
     },
-    threshold,
+    threshold::{self, detect::Dispersion},
 };
 
 /// Where an app is in the life of a release.
@@ -203,6 +203,10 @@ pub struct AppView {
     /// The release under watch, or the one that runs.
     pub release: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
+    /// How far the known-good release's counts spread, by threshold: so many failures of the next one count
+    /// as one. What is missing was not measured yet, and 20 is assumed.
+    #[serde(default)]
+    pub dispersions: BTreeMap<String, Dispersion>,
     /// What a bad release would be undone with.
     #[serde(default)]
     pub protection: Protection,

@@ -221,6 +221,7 @@ pub fn steady(app: &str) -> AppView {
         since: ago(86_400),
         release: Some(release(41)),
         known_good: Some(release(41)),
+        dispersions: std::collections::BTreeMap::new(),
         protection: Protection {
             level: ProtectionLevel::Trusted,
             against: Some(release(41)),

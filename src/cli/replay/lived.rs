@@ -98,6 +98,8 @@ impl App {
     fn trust(&mut self, at: Timestamp) {
         let revision = self.revision();
         let memory = &mut self.state.memory;
+        // How far counts spread is measured on as it runs; what is known of that stays.
+        let dispersions = memory.known_good().map(|good| good.dispersions.clone());
         memory.current = Some(revision.clone());
         memory.current_since = Some(at);
         memory.seen_version = self.release;
@@ -113,6 +115,7 @@ impl App {
             image_missing: false,
             crashes_per_machine: 0.0,
             failing: BTreeMap::new(),
+            dispersions: dispersions.unwrap_or_default(),
             stayed_up: std::iter::once("app".into()).collect(),
             vouched: None,
             mirror: None,

@@ -79,6 +79,7 @@ pub(in crate::cli) fn rolling_back() -> AppView {
         since: at(0),
         release: Some(release(42, "deploy-\u{1b}[31m42")),
         known_good: Some(release(41, "deploy-41")),
+        dispersions: std::collections::BTreeMap::new(),
         protection: Protection {
             level: ProtectionLevel::Trusted,
             against: Some(release(41, "deploy-41")),

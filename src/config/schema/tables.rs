@@ -212,7 +212,7 @@ pub(super) static WATCH: Table = Table {
             name: "block",
             takes: span(1, 10 * MINUTE),
             unsaid: Means(r#""5s""#),
-            doc: "what happens inside one block is one vote; longer rides out longer hiccups and decides later: 1 second to 10 minutes",
+            doc: "what happens inside one block is one vote, in whole readings (4 s of pages that are read every 2 s); longer rides out longer hiccups and decides later: 1 second to 10 minutes",
         },
         Key {
             name: "false_rollbacks",

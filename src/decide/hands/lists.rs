@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Done;
 use crate::{
     decide::{
-        Context, fleet, images,
+        Context, dispersion, fleet, images,
         name::{self, Named},
         setup,
         state::{FailingChecks, Phase, Pinned, Revision, Trusted},
@@ -155,6 +155,14 @@ pub(super) fn trust(
     let runs: Vec<&&Machine> =
         judged.iter().filter(|machine| machine.digest() == Some(&release.digest)).collect();
     let setup = setup::of_trusted(cx, &judged, |one| one.digest() == Some(&release.digest));
+    let dispersions = match &phase {
+        Phase::Watching(watch) | Phase::Held { watch, .. }
+            if watch.revision.digest == release.digest =>
+        {
+            dispersion::of(cx, watch)
+        }
+        _ => known.map(|one| one.dispersions.clone()).unwrap_or_default(),
+    };
     cx.trust(Trusted {
         revision,
         at: cx.now,
@@ -170,6 +178,7 @@ pub(super) fn trust(
         vouched: Some(signed.clone()),
         mirror: None,
         setup: Some(setup),
+        dispersions,
         revoked: None,
     });
     images::check(cx, image, false);

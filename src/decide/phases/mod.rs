@@ -92,7 +92,8 @@ fn runs_still(
 /// Takes a round into a watch.
 pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
     let known_good = cx.memory.known_good();
-    watch::absorb(cx.policy, watch, round, (known_good, &cx.memory.past), cx.now);
+    let known = watch::Known { known_good, measured: known_good, past: &cx.memory.past };
+    watch::absorb(cx.policy, watch, round, known, cx.now);
     verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);
     silence::judge(cx.policy, &cx.memory.silence, &cx.memory.org, watch, cx.now);
     if verdict::overall(&watch.evidence) == Verdict::Breach {

@@ -60,6 +60,7 @@ fn baked(version: u64, digest: &str, seconds: i64) -> state::Trusted {
         vouched: None,
         mirror: None,
         setup: None,
+        dispersions: std::collections::BTreeMap::new(),
         revoked: None,
     }
 }

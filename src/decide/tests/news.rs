@@ -22,6 +22,7 @@ fn memory() -> Memory {
         vouched: None,
         mirror: None,
         setup: None,
+        dispersions: std::collections::BTreeMap::new(),
         revoked: None,
     }];
     memory.quarantined = vec![Quarantined {

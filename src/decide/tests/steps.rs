@@ -168,7 +168,7 @@ fn planned(served: &[(&'static str, f64, f64)], order: RegionOrder) -> Vec<Strin
     stage.policy.rollback.order = order;
     stage.policy.watch.warm_up = Duration::ZERO;
     // By so many rounds it is found out.
-    let rounds = 9.0;
+    let rounds = 6.0;
     stage.serves = served.iter().map(|(id, n, k)| (*id, n / rounds, k / rounds)).collect();
     stage.begin();
     let degraded = stage.told(EventKind::ReleaseDegraded)[0];

@@ -16,6 +16,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::Tally;
+
 /// How many events may stand or fall together (a retry storm, a batch) before the event-level
 /// half counts them as independent evidence.
 pub const DEFAULT_PHI: f64 = 20.0;
@@ -36,6 +38,9 @@ const LARGEST_SHARE: f64 = 0.9;
 /// watch, for regressions that begin later.
 const STAKE_AT_START: f64 = 0.5;
 
+/// Of the bad events of a process's first moments this part is left out of a block's share.
+const YOUNG_PART: f64 = 0.35;
+
 /// More events in one block than this are counted as this many.
 const MAX_EVENTS: f64 = 1e15;
 
@@ -48,9 +53,18 @@ pub struct RatioSettings {
     pub watch: Duration,
     /// Shortest block.
     pub block: Duration,
+    /// Readings are never quite as far apart as they are meant to be: a block may be over so much early.
+    pub early: Duration,
     /// Whether half of the stakes bet on "bad from the start". Without it all of them are spread evenly
     /// over `watch`, so that detectors that follow each other stake no more than one that lasts.
     pub from_start: bool,
+}
+
+impl RatioSettings {
+    /// Whether a block of this age is long enough.
+    pub fn is_over(&self, age: Duration) -> bool {
+        age + self.early >= self.block
+    }
 }
 
 /// One ratio or latency threshold of one release.
@@ -67,6 +81,9 @@ pub struct RatioDetector {
     opened_at: Option<Timestamp>,
     pending_n: f64,
     pending_k: f64,
+    /// Of these, what processes counted in their first moments.
+    #[serde(default)]
+    pending_young: Tally,
     blocks: u32,
     total_n: f64,
     total_k: f64,
@@ -89,6 +106,7 @@ impl RatioDetector {
             opened_at: None,
             pending_n: 0.0,
             pending_k: 0.0,
+            pending_young: Tally::default(),
             blocks: 0,
             total_n: 0.0,
             total_k: 0.0,
@@ -104,6 +122,17 @@ impl RatioDetector {
     pub fn with_phi(mut self, phi: f64) -> Self {
         self.phi = if phi.is_finite() { phi.max(1.0) } else { DEFAULT_PHI };
         self
+    }
+
+    /// One that has seen nothing yet, for the same question and traffic.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.p0, self.strict).with_phi(self.phi)
+    }
+
+    /// How many events count as one, in the event-level half.
+    pub fn phi(&self) -> f64 {
+        self.phi
     }
 
     /// Opens the first block. Later calls change nothing.
@@ -128,6 +157,15 @@ impl RatioDetector {
         self.pending_k = (self.pending_k + k).min(self.pending_n);
     }
 
+    /// Adds what a process counted in its first moments, in which its events stand or fall together
+    /// whatever was measured of one that has run for long: connections are made, caches are empty. So many
+    /// of them as are usual, or as many as were measured, count as one.
+    pub fn add_young(&mut self, n: f64, k: f64) {
+        let (all, bad) = self.pending();
+        self.add(n, k);
+        self.pending_young.add(self.pending_n - all, self.pending_k - bad);
+    }
+
     /// Closes the open block when it is old enough and holds an event, and answers with the new
     /// ln E; `None` when the block stays open.
     pub fn close_if_due(&mut self, now: Timestamp, settings: &RatioSettings) -> Option<f64> {
@@ -137,7 +175,7 @@ impl RatioDetector {
             self.opened_at = Some(now);
             return None;
         };
-        if age < settings.block || self.pending_n < 1.0 {
+        if !settings.is_over(age) || self.pending_n < 1.0 {
             return None;
         }
         let ln_e = self.step(age, settings);
@@ -203,9 +241,10 @@ impl RatioDetector {
     fn step(&mut self, age: Duration, settings: &RatioSettings) -> f64 {
         let (n, k) = (self.pending_n, self.pending_k);
         (self.pending_n, self.pending_k) = (0.0, 0.0);
+        let young = std::mem::take(&mut self.pending_young);
         let ln_stake = self.next_stake(age, settings).ln();
         let mut ln_e = f64::NEG_INFINITY;
-        let gamblers = self.gamblers(n, k, settings);
+        let gamblers = self.gamblers((n, k), young, settings);
         for (wealth, (weight, gain)) in self.wealth.iter_mut().zip(gamblers) {
             let held = wealth.unwrap_or(f64::NEG_INFINITY);
             let grown = log_add_exp(held, ln_stake) + gain;
@@ -233,11 +272,17 @@ impl RatioDetector {
     }
 
     /// Weight and log gain of every gambler for one block.
-    fn gamblers(&self, n: f64, k: f64, settings: &RatioSettings) -> Vec<(f64, f64)> {
+    fn gamblers(
+        &self,
+        (n, k): (f64, f64),
+        young: Tally,
+        settings: &RatioSettings,
+    ) -> Vec<(f64, f64)> {
         let p0 = self.p0;
         let against = alternatives(p0, self.strict);
         let event_share = if self.strict { 0.0 } else { 0.5 };
-        let excess = (k / n - p0) / p0;
+        // Betting on less than there was is never unfair to the release.
+        let excess = ((k - YOUNG_PART * young.k) / n - p0) / p0;
         let bet_weight = (1.0 - event_share) / count(BETS.len());
         let mut gamblers: Vec<_> =
             BETS.iter().map(|bet| (bet_weight, (bet * excess).ln_1p())).collect();
@@ -246,8 +291,10 @@ impl RatioDetector {
         let fewest = if settings.block < Duration::from_secs(15) { 3.0 } else { 2.0 };
         let cap = (Self::needed(settings.alpha) - STAKE_AT_START.ln() - event_weight.ln()) / fewest;
         gamblers.extend(against.iter().map(|q| {
-            let gain = k * (q / p0).ln() + (n - k) * ((1.0 - q) / (1.0 - p0)).ln();
-            (event_weight, (gain / self.phi).min(cap))
+            let gain = |n: f64, k: f64| k * (q / p0).ln() + (n - k) * ((1.0 - q) / (1.0 - p0)).ln();
+            let gain = gain(n - young.n, k - young.k) / self.phi
+                + gain(young.n, young.k) / self.phi.max(DEFAULT_PHI);
+            (event_weight, gain.min(cap))
         }));
         gamblers
     }

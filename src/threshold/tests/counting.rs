@@ -27,7 +27,7 @@ fn latency(bound_s: f64, quantile: f64) -> Latency {
     }
 }
 
-fn told() -> Told {
+pub(super) fn told() -> Told {
     Told::of(ratio(0.02), &["m1"])
 }
 

@@ -57,6 +57,29 @@ fn a_release_that_answers_nothing_while_the_one_before_serves_is_found() {
     assert!(told.last.forgave || told.look().verdict != Verdict::Breach);
 }
 
+/// A metrics server reads every 15 s, and shows it late: a new machine's first requests come after 45 s.
+#[test]
+fn what_is_told_late_is_no_silence() {
+    let mut told = told();
+    let ThresholdKind::Ratio(ratio) = &mut told.policy.thresholds[0].kind else { panic!() };
+    ratio.from = Origin::server("fly", Duration::from_secs(15));
+    told.state = ThresholdState::begin(&told.policy.thresholds[0], at(0));
+    told.state.expect(&usual(20.0));
+    let mut told_of = |seconds: std::ops::Range<i64>, m1: f64| {
+        for second in seconds.step_by(2) {
+            // In one round of each quarter of a minute.
+            let shows = if second % 15 < 2 { 1.0 } else { 0.0 };
+            told.serves("m1", m1 * shows, 0.0);
+            for id in ["m2", "m3"] {
+                told.control.insert(id.into(), counts(300.0 * shows, 0.0, Since::LastScrape));
+            }
+            assert_ne!(told.look().verdict, Verdict::Breach, "after {second} s");
+        }
+    };
+    told_of(0..46, 0.0);
+    told_of(46..300, 300.0);
+}
+
 #[test]
 fn a_release_that_answers_a_little_is_no_hang() {
     let mut told = told();

@@ -73,6 +73,8 @@ fn threshold() -> ThresholdView {
     let raised = Raised { from: 0.01, to: 0.02, by: "v40".to_owned(), share: 0.01, relative: None };
     let evidence = crate::model::Evidence { raised: Some(raised), ..super::evidence() };
     let mut view = ThresholdView::new(&evidence, "v41", &[block()]);
+    view.phi = Some(2.5);
+    view.dispersion = super::view("api", Phase::Baking).dispersions.remove("5xx");
     view.series = vec![SeriesView::new((String::new(), Tally::default(), None))];
     view
 }

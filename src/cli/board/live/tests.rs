@@ -67,6 +67,8 @@ fn explained(view: &AppView) -> ExplainView {
             text: String::new(),
             blocks: vec![block(0, 0.0), block(5, 10.0), block(10, 5.0)],
             regions: Vec::new(),
+            phi: None,
+            dispersion: None,
             series: Vec::new(),
             missing: None,
         }],

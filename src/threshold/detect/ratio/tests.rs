@@ -10,6 +10,7 @@ const SETTINGS: RatioSettings = RatioSettings {
     alpha: 1e-3,
     watch: Duration::from_secs(1800),
     block: Duration::from_secs(5),
+    early: Duration::ZERO,
     from_start: true,
 };
 
@@ -217,4 +218,58 @@ proptest! {
         }
         prop_assert_eq!(straight, restarted);
     }
+}
+
+#[test]
+fn a_block_is_over_with_the_look_that_comes_a_little_early() {
+    let settings = RatioSettings {
+        block: Duration::from_secs(4),
+        early: Duration::from_millis(500),
+        ..SETTINGS
+    };
+    let later = |millis: i64| at(0) + jiff::SignedDuration::from_millis(millis);
+    let mut detector = RatioDetector::new(0.02, false);
+    detector.start(at(0));
+    detector.add(10.0, 0.0);
+    assert_eq!(detector.close_if_due(later(3499), &settings), None);
+    assert!(detector.close_if_due(later(3500), &settings).is_some());
+}
+
+#[test]
+fn one_that_begins_anew_asks_the_same_of_the_same_traffic() {
+    let mut detector = RatioDetector::new(0.02, true).with_phi(3.0);
+    run(&mut detector, &[(100.0, 100.0, 5); 2]);
+    assert_eq!(detector.anew(), RatioDetector::new(0.02, true).with_phi(3.0));
+}
+
+/// A process's first moments are one event more than many.
+#[test]
+fn what_fails_in_the_first_moments_of_a_process_counts_less_and_a_total_failure_as_soon() {
+    let blocks_until = |young: bool, k: f64| {
+        let mut detector = RatioDetector::new(0.02, false).with_phi(1.0);
+        detector.start(at(0));
+        (1..=100).find(|block| {
+            if young {
+                detector.add_young(100.0, k);
+            } else {
+                detector.add(100.0, k);
+            }
+            detector.close_if_due(at(5 * block), &SETTINGS);
+            detector.alarmed()
+        })
+    };
+    let [old, young] = [false, true].map(|young| blocks_until(young, 10.0));
+    assert!(young > old.map(|old| old + 2), "{young:?} after {old:?}");
+    assert_eq!([false, true].map(|young| blocks_until(young, 100.0)), [Some(3); 2]);
+}
+
+#[test]
+fn what_a_process_counts_first_is_among_all_that_is_counted() {
+    let mut detector = RatioDetector::new(0.02, false);
+    detector.start(at(0));
+    detector.add(10.0, 1.0);
+    detector.add_young(5.0, 9.0);
+    assert_eq!(detector.pending(), (15.0, 6.0), "no more bad ones than all");
+    detector.close_if_due(at(5), &SETTINGS);
+    assert_eq!((detector.totals(), detector.pending()), ((15.0, 6.0), (0.0, 0.0)));
 }
