@@ -63,7 +63,6 @@ fn explained(view: &AppView) -> ExplainView {
             text: "web v42: new release\u{1b}[2J by ada@example.com".to_owned(),
         }],
         thresholds: vec![ThresholdView {
-            missing: None,
             evidence: view.evidence[0].clone(),
             text: String::new(),
             blocks: vec![block(0, 0.0), block(5, 10.0), block(10, 5.0)],
