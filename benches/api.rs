@@ -199,7 +199,7 @@ impl Client {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.stream.read_u8().await.unwrap());
         }
-        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let head = String::from_utf8(head).unwrap();
         let field = |name: &str| {
             head.lines().find_map(|line| line.strip_prefix(name)).map(|it| it.trim().to_owned())
         };
