@@ -281,7 +281,7 @@ impl Counted {
         (origin, by): (&Origin, &[String]),
     ) -> Took {
         let mut took = Took::default();
-        let (mut release, mut control) = (Tally::default(), Tally::default());
+        let mut release = Tally::default();
         let pages = round.on.iter().filter_map(|look| look.readings);
         self.odd = pages.filter_map(|page| page.oddities.get(name)).next().cloned();
         self.apart.look(round.on, self.detector.p0());
@@ -326,14 +326,7 @@ impl Counted {
                 self.first.add(round.now, fed.n, fed.k, signed(origin.every));
             }
         }
-        for look in round.control {
-            let count = look.readings.and_then(|readings| readings.counts.get(name));
-            let count =
-                count.filter(|count| count.since == Since::LastScrape && count.k <= count.n);
-            if let Some(count) = count {
-                control.add(count.n, count.k);
-            }
-        }
+        let control = beside_it(round, name);
         let mut settings = round.policy.settings_for(round.span, origin);
         let each = (!by.is_empty()).then_some(settings);
         if each.is_some() {
@@ -451,6 +444,19 @@ impl Counted {
         }
         over
     }
+}
+
+/// What the known-good release's machines counted since the last look.
+fn beside_it(round: &Round<'_>, name: &str) -> Tally {
+    let mut control = Tally::default();
+    for look in round.control {
+        let count = look.readings.and_then(|readings| readings.counts.get(name));
+        let count = count.filter(|count| count.since == Since::LastScrape && count.k <= count.n);
+        if let Some(count) = count {
+            control.add(count.n, count.k);
+        }
+    }
+    control
 }
 
 #[cfg(test)]

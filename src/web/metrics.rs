@@ -160,6 +160,10 @@ fn apps(page: &mut Page, status: &OrgView) {
             page.count("waveoff_mirror_images", &labels, images as u64);
         }
     }
+    thresholds(page, status);
+}
+
+fn thresholds(page: &mut Page, status: &OrgView) {
     let evidence =
         || status.apps.iter().flat_map(|app| app.evidence.iter().map(move |one| (&app.app, one)));
     page.family("waveoff_threshold_value", "gauge", "Measured value, in the limit's unit.");

@@ -111,7 +111,8 @@ async fn a_release_is_vouched_for_or_shut_out_and_only_what_makes_sense_can_be_c
     let all =
         browser.value("document.querySelectorAll('select[name=release] option').length").await;
     let (trust, pin) = (of("trust"), of("pin"));
-    assert_eq!(trust.split(',').count() + pin.split(',').count(), all.as_u64().unwrap() as usize);
+    let shown = trust.split(',').count() + pin.split(',').count();
+    assert_eq!(u64::try_from(shown).unwrap(), all.as_u64().unwrap());
     assert!(!of("quarantine").is_empty());
     assert_eq!(stage.ordered().len(), 3);
 }

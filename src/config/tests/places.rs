@@ -2,11 +2,25 @@
 
 use super::*;
 
+const WEB: &str = "format = \"standard\"\nurl = \"https://a.b\"\n";
+
+fn receiver(lines: &str) -> String {
+    format!("{ACME}[[receiver]]\nname = \"ops\"\n{lines}")
+}
+
+/// Each of these is wrong at one place of `waveoff.toml`.
+fn are_wrong(cases: &[(String, &str)]) {
+    for (text, want) in cases {
+        let place = Place::new(text, &[("web.toml", PLAIN)]).set("BAD", "nothing");
+        let place = place.set("BOT", "xoxb-1").set("URL", "https://a.b/secret");
+        assert_eq!(place.problems(), [format!("waveoff.toml:{want}")], "of\n{text}");
+    }
+}
+
 #[test]
 fn receivers_are_told_apart_and_keep_their_secrets_outside() {
-    let receiver = |lines: &str| format!("{ACME}[[receiver]]\nname = \"ops\"\n{lines}");
-    let web = "format = \"standard\"\nurl = \"https://a.b\"\n";
-    let cases = [
+    let web = WEB;
+    are_wrong(&[
         (
             format!("{}[[receiver]]\nname = \"ops\"\n{web}", receiver(web)),
             "7: receiver.name: there is another receiver `ops`; give it another name: deliveries are kept under it",
@@ -57,6 +71,13 @@ fn receivers_are_told_apart_and_keep_their_secrets_outside() {
             ),
             "7: receiver \"ops\".secrets_env: Grafana checks no signatures; leave it out",
         ),
+    ]);
+}
+
+#[test]
+fn what_a_receiver_lacks_or_has_too_much_is_named() {
+    let web = WEB;
+    are_wrong(&[
         (
             receiver("format = \"pagerduty\""),
             "2: receiver \"ops\".routing_key_env: is missing; name the variable that holds the integration key, such as routing_key_env = \"PAGERDUTY_KEY\"",
@@ -101,12 +122,7 @@ fn receivers_are_told_apart_and_keep_their_secrets_outside() {
             receiver(&format!("{web}secret = \"x\"")),
             "6: receiver \"ops\".secret: secrets do not belong in a file; put it into an environment variable and name that: secrets_env = [\"OPS_WEBHOOK_SECRET\"]",
         ),
-    ];
-    for (text, want) in cases {
-        let place = Place::new(&text, &[("web.toml", PLAIN)]).set("BAD", "nothing");
-        let place = place.set("BOT", "xoxb-1").set("URL", "https://a.b/secret");
-        assert_eq!(place.problems(), [format!("waveoff.toml:{want}")], "of\n{text}");
-    }
+    ]);
 }
 
 #[test]
