@@ -117,6 +117,7 @@ fn view(number: usize, phase: Phase) -> AppView {
         since: now(),
         release: Some(release(42)),
         known_good: Some(release(41)),
+        dispersions: std::collections::BTreeMap::new(),
         protection: Protection {
             level: ProtectionLevel::Trusted,
             against: Some(release(41)),
