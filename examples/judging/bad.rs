@@ -89,6 +89,14 @@ pub const FAMILIES: &[Family] = &[
         let from = late(dice);
         how(How::Hangs, from)
     }),
+    family("hang-late-near-100", "the same, with two apps beside it that are well", |dice| {
+        let from = late(dice);
+        Scene { neighbours: true, ..how(How::Hangs, from) }
+    }),
+    family("hang-late-known-100", "the same alone, of an app that is known for a day", |dice| {
+        let from = late(dice);
+        Scene { known_s: 90_000.0, ..how(How::Hangs, from) }
+    }),
     family("endpoint-10th-100", "an endpoint with a tenth of the traffic: 20 % fail", |_| {
         bad(100.0, Fault { endpoint: 0.1, ..Fault::errors(0.0, 0.2) })
     }),

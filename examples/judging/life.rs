@@ -25,10 +25,12 @@ use super::{
 /// When what is looked at before the deploy begins, and when the whole is over.
 pub const BEGINS: f64 = -600.0;
 pub const ENDS: f64 = 2400.0;
-/// The first release is learned from here on.
-const LEARNED_FROM: f64 = -3600.0;
 /// How often the organization's change feed is read, which shows that a machine was replaced.
 const FEED_S: f64 = 2.0;
+/// For how long the release before is known then.
+pub const KNOWN_S: f64 = 3000.0;
+/// Nothing is before that.
+const ORIGIN: f64 = -200_000.0;
 /// How old the ledger may be that a round goes by.
 const LEDGER_S: f64 = 10.0;
 
@@ -75,7 +77,7 @@ const APPS: [&str; 3] = ["api", "web", "shop"];
 pub fn learn(scene: &Scene, seed: u64) -> Vec<AppState> {
     let unknown = APPS.map(|app| AppState::new(app.into()));
     let mut stage = Stage::new(&scene.before(), seed, &unknown, false);
-    stage.pass(LEARNED_FROM, BEGINS);
+    stage.pass(BEGINS - scene.known_s, BEGINS);
     for one in 0..stage.courses.len() {
         stage.vouch(one);
     }
@@ -258,7 +260,7 @@ impl Course {
                 let counts = BTreeMap::from([(SHARE.to_owned(), count)]);
                 Ok(Readings { counts, ..Readings::default() })
             } else {
-                let now = origin + Duration::from_secs_f64(t - LEARNED_FROM);
+                let now = origin + Duration::from_secs_f64(t - ORIGIN);
                 let which = (&machine.instance, machine.started_at);
                 let read = self.counters.read(&machine.id, which, &host.page(), wanted, now);
                 Ok(read.readings)

@@ -171,6 +171,8 @@ pub struct Scene {
     pub theirs: Vec<Incident>,
     /// When it is over.
     pub ends: f64,
+    /// For how long the app is known before the deploy.
+    pub known_s: f64,
     /// By night there is hardly any traffic.
     pub nights: bool,
 }
@@ -193,6 +195,7 @@ impl Scene {
             neighbours: false,
             theirs: Vec::new(),
             ends: super::life::ENDS,
+            known_s: super::life::KNOWN_S,
             nights: false,
         }
     }

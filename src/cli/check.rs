@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     in_force::{mirror, policy_json, texts},
+    terminal::Look,
     text,
 };
 use crate::{
@@ -83,13 +84,14 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
     ];
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
-    write!(out, "{}", text::table(&rows, 0))?;
+    write!(out, "{}", text::table_in(&rows, 0, Look::of_stdout().width))?;
     for receiver in config.receivers.values() {
         let events: Vec<&str> = receiver.events.iter().map(|kind| kind.as_str()).collect();
         let mut events = match receiver.format {
             _ if !events.is_empty() => events.join(", "),
             format if format.is_chat() => "what matters".to_owned(),
             Format::PagerDuty => "what opens or closes an incident".to_owned(),
+            Format::Grafana => "releases, breaches and rollbacks".to_owned(),
             _ => "every event".to_owned(),
         };
         if receiver.severity > Severity::Info {
@@ -101,7 +103,11 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
         let signed = match receiver.format {
             Format::Standard if receiver.secrets.is_empty() => ", unsigned",
             Format::Standard => ", signed",
-            Format::Slack | Format::Discord | Format::PagerDuty => "",
+            Format::Slack
+            | Format::Discord
+            | Format::Teams
+            | Format::PagerDuty
+            | Format::Grafana => "",
         };
         let format = receiver.format.as_str();
         let age = duration_text(receiver.max_age);
@@ -151,14 +157,14 @@ fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
     }
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
-    write!(out, "{}", text::table(&rows, 2))?;
+    write!(out, "{}", text::table_in(&rows, 2, Look::of_stdout().width))?;
     let rows: Vec<Vec<String>> = policy
         .thresholds
         .iter()
         .map(|threshold| vec![text::clean(&threshold.name), meaning(threshold)])
         .collect();
     writeln!(out, "  thresholds")?;
-    write!(out, "{}", text::table(&rows, 4))
+    write!(out, "{}", text::table_in(&rows, 4, Look::of_stdout().width))
 }
 
 fn watch(policy: &Policy) -> String {

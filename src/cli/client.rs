@@ -8,8 +8,10 @@ use reqwest::{
     header::{CONTENT_TYPE, IF_MATCH},
 };
 
-use crate::web::view::ErrorView;
+use crate::web::{READ_VARIABLE, TOKEN_VARIABLE, view::ErrorView};
 
+/// What to do about an address that is another's.
+const ELSEWHERE: &str = "Give the daemon's address with --url or WAVEOFF_URL.";
 /// How long the daemon may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More than any status page; an answer beyond it comes from something else.
@@ -24,13 +26,24 @@ pub(super) struct Refused {
     pub(super) body: String,
 }
 
-/// The body that `{url}{path}` answers with.
+/// The body that `{url}{path}` answers with. With it goes the token for reading, or else the
+/// operator's, if the environment has one.
 ///
 /// # Errors
 /// When the daemon cannot be reached, refuses, or answers with something endless; the text says
 /// which address was tried and how to give another.
 pub(super) async fn get(url: &str, path: &str) -> anyhow::Result<String> {
-    ask(url, path, |client, address| client.get(address)).await
+    let set = |name| std::env::var(name).ok().map(|it| it.trim().to_owned());
+    let mut tokens = [READ_VARIABLE, TOKEN_VARIABLE].into_iter().filter_map(set);
+    let token = tokens.find(|token| !token.is_empty());
+    ask(url, path, |client, address| {
+        let request = client.get(address);
+        match &token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    })
+    .await
 }
 
 /// Gives an order with the operator's token, and answers with the body.
@@ -91,14 +104,15 @@ async fn ask(
         response.chunk().await.map_err(|error| unreachable_at(&address, &error))?
     {
         if body.len().saturating_add(chunk.len()) > MAX_BODY {
-            bail!("{address} answers without end; this is not a waveoff daemon");
+            bail!("{address} answers without end; this is not a waveoff daemon\n{ELSEWHERE}");
         }
         body.extend_from_slice(&chunk);
     }
     let status = response.status();
     let conflict = status == StatusCode::CONFLICT;
-    let body = String::from_utf8(body)
-        .map_err(|_| anyhow::anyhow!("{address} answers with something that is not text"))?;
+    let body = String::from_utf8(body).map_err(|_| {
+        anyhow::anyhow!("{address} answers with something that is not text\n{ELSEWHERE}")
+    })?;
     if !status.is_success() {
         match serde_json::from_str::<ErrorView>(&body) {
             Ok(refusal) if conflict => {
@@ -106,7 +120,7 @@ async fn ask(
             }
             // Of a configuration each problem has a line.
             Ok(refusal) => bail!("{}", super::text::clean_lines(&refusal.error)),
-            Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?"),
+            Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?\n{ELSEWHERE}"),
         }
     }
     Ok(body)
@@ -115,7 +129,11 @@ async fn ask(
 /// Reads an answer as what it should be.
 pub(super) fn parse<T: serde::de::DeserializeOwned>(url: &str, body: &str) -> anyhow::Result<T> {
     serde_json::from_str(body).with_context(|| {
-        format!("{url} answers with something this version of waveoff cannot read")
+        format!(
+            "{url} answers with something this version of waveoff ({}) cannot read: take the version that \
+             the daemon has, which {url}/api/v1/status says, or --json",
+            env!("CARGO_PKG_VERSION")
+        )
     })
 }
 

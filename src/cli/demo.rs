@@ -185,7 +185,10 @@ async fn play(
     };
     match timeout(limit, acting).await {
         Ok(result) => result,
-        Err(_) => anyhow::bail!("not within {} s", limit.as_secs()),
+        Err(_) => anyhow::bail!(
+            "not within {} s; its times fit a machine that is not busy: try again",
+            limit.as_secs()
+        ),
     }
 }
 

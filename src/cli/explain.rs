@@ -5,8 +5,8 @@ use std::{fmt::Write as _, io::Write};
 use super::{
     client,
     history::escaped,
-    text::clean_lines,
-    text::{table, time, time_of_day},
+    terminal::Look,
+    text::{clean_lines, paragraph, table, table_in, time, time_of_day},
 };
 use crate::{
     model::{ReleaseVersion, event::ReleaseInfo},
@@ -42,12 +42,13 @@ pub(super) async fn run(
     if json {
         writeln!(out, "{}", body.trim_end())?;
     } else {
-        out.write_all(page(&client::parse(url, &body)?).as_bytes())?;
+        out.write_all(page(&client::parse(url, &body)?, Look::of_stdout()).as_bytes())?;
     }
     Ok(0)
 }
 
-fn page(view: &ExplainView) -> String {
+fn page(view: &ExplainView, look: Look) -> String {
+    let width = look.width;
     let mut text = format!("{} {}", view.app, view.release.name());
     if let Some(good) = &view.known_good {
         let _ = write!(text, ", against {}", good.name());
@@ -55,28 +56,37 @@ fn page(view: &ExplainView) -> String {
     let now = if view.live { ", as of now" } else { "" };
     let _ = writeln!(text, "  ({}{now})", time(view.at));
     for told in &view.told {
-        let _ = writeln!(text, "{}  {}", time(told.at), told.text);
+        text.push_str(&paragraph(&format!("{}  {}", time(told.at), told.text), 0, width));
     }
     let control = view.known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
     for threshold in &view.thresholds {
-        let _ = writeln!(text, "\n{}: {}", threshold.evidence.verdict.as_str(), threshold.text);
+        let said = format!("{}: {}", threshold.evidence.verdict.as_str(), threshold.text);
+        text.push('\n');
+        text.push_str(&paragraph(&said, 0, width));
+        if let Some(missing) = threshold.missing {
+            let _ = writeln!(
+                text,
+                "  some {} requests are missing until they say that it is well",
+                whole(missing)
+            );
+        }
         text.push_str(&blocks(threshold, &control));
         text.push_str(&bundles(threshold, &control));
-        text.push_str(&regions(&threshold.regions));
-        text.push_str(&series(&threshold.series));
+        text.push_str(&regions(&threshold.regions, width));
+        text.push_str(&series(&threshold.series, width));
     }
     if view.thresholds.is_empty() {
         text.push_str("\nits numbers are not kept any more, or there were none\n");
     }
     if !view.machines.is_empty() {
         text.push('\n');
-        text.push_str(&machines(&view.machines));
+        text.push_str(&machines(&view.machines, width));
     }
     if !view.neighbours.is_empty() {
         text.push('\n');
-        text.push_str(&neighbours(&view.neighbours));
+        text.push_str(&neighbours(&view.neighbours, width));
     }
-    clean_lines(&text)
+    look.paint(&clean_lines(&text))
 }
 
 /// A line per block: what was counted, the odds after it, and how far that is from the line.
@@ -156,25 +166,25 @@ fn shown_share(counts: &Counts) -> String {
     if counts.total > 0.0 { share(counts.bad / counts.total) } else { "-".to_owned() }
 }
 
-fn regions(regions: &[RegionCounts]) -> String {
+fn regions(regions: &[RegionCounts], width: Option<usize>) -> String {
     let mut rows = vec![["REGION", "BAD", "LAST TWO MINUTES"].map(str::to_owned).to_vec()];
     for region in regions {
         let lately = region.lately.as_ref().map_or_else(|| "-".to_owned(), of);
         rows.push(vec![region.region.to_string(), of(&region.counts), lately]);
     }
-    if rows.len() > 1 { table(&rows, 2) } else { String::new() }
+    if rows.len() > 1 { table_in(&rows, 2, width) } else { String::new() }
 }
 
-fn series(series: &[SeriesView]) -> String {
+fn series(series: &[SeriesView], width: Option<usize>) -> String {
     let mut rows = vec![["SERIES", "BAD", "ODDS BY IT ALONE"].map(str::to_owned).to_vec()];
     for one in series {
         let odds = one.ln_odds.and_then(odds).unwrap_or_else(|| "-".to_owned());
         rows.push(vec![one.series.clone(), of(&one.counts), odds]);
     }
-    if rows.len() > 1 { table(&rows, 2) } else { String::new() }
+    if rows.len() > 1 { table_in(&rows, 2, width) } else { String::new() }
 }
 
-fn neighbours(neighbours: &[NeighbourView]) -> String {
+fn neighbours(neighbours: &[NeighbourView], width: Option<usize>) -> String {
     let mut rows = vec![["NEIGHBOUR", "STATE", "REGIONS"].map(str::to_owned).to_vec()];
     for one in neighbours {
         let state = match one.degraded_since {
@@ -187,10 +197,10 @@ fn neighbours(neighbours: &[NeighbourView]) -> String {
         let regions: Vec<String> = one.regions.iter().map(ToString::to_string).collect();
         rows.push(vec![one.app.to_string(), state, regions.join(", ")]);
     }
-    table(&rows, 0)
+    table_in(&rows, 0, width)
 }
 
-fn machines(machines: &[MachineView]) -> String {
+fn machines(machines: &[MachineView], width: Option<usize>) -> String {
     let head = ["MACHINE", "REGION", "RELEASE", "STATE", "EXITS", "CHECKS THAT FAIL"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for machine in machines {
@@ -204,14 +214,14 @@ fn machines(machines: &[MachineView]) -> String {
             if failing.is_empty() { "-".to_owned() } else { failing },
         ]);
     }
-    table(&rows, 0)
+    table_in(&rows, 0, width)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Block, EventKind, Evidence, Kind, Tally, Unit, Verdict};
-    use crate::{threshold::detect::Dispersion, web::explain::ToldView};
+    use crate::web::{explain::ToldView, view::DispersionView};
     use jiff::Timestamp;
 
     fn at(second: i64) -> Timestamp {
@@ -268,6 +278,7 @@ mod tests {
         let mut threshold = ThresholdView::new(&evidence, "v41", &evidence.last_blocks);
         let lately = Tally { n: 60.0, k: 30.0 };
         let all = Tally { n: 130.0, k: 35.0 };
+        threshold.missing = Some(220.0);
         threshold.regions = vec![RegionCounts::new(&"iad".into(), all, Some(lately))];
         let view = ExplainView {
             app: "api".into(),
@@ -292,11 +303,12 @@ mod tests {
                 failing: Vec::new(),
             }],
         };
-        insta::assert_snapshot!(page(&view), @r"
+        insta::assert_snapshot!(page(&view, Look::plain(None)), @r"
         api v42, against v41  (2026-03-01 12:00:20, as of now)
         2026-03-01 12:00:16  v42 degrades
 
         breach: 5xx 10.0 % (41 of 410 requests), limit 2 %, odds 2000:1; v41 at the same time 0.4 % (5 of 1250)
+          some 220 requests are missing until they say that it is well
           BLOCK     REQUESTS  BAD  SHARE   LN E   ODDS    1:1                        1000:1         v41 MEANWHILE
           12:00:05  130       3    2.3 %   -0.40  -                                       │         1 of 250 (0.4 %)
           12:00:10  140       18   12.9 %  3.20   25:1    ██████████████                  │         1 of 250 (0.4 %)
@@ -331,7 +343,7 @@ mod tests {
             "  so many failures count as one: 20 (not measured yet)\n"
         );
         view.phi = Some(3.46);
-        view.dispersion = Some(Dispersion { phi: 3.46, minutes: 58, at: at(0) });
+        view.dispersion = Some(DispersionView { phi: 3.46, minutes: 58, at: at(0) });
         let says = "  so many failures count as one: 3.5 (measured on v41 in 58 minutes)\n";
         assert_eq!(bundles(&view, "v41"), says);
     }
@@ -341,19 +353,21 @@ mod tests {
         let one = |name: &str, n, k, odds| {
             SeriesView::new((format!("path=\"{name}\""), Tally { n, k }, odds))
         };
-        let shown = series(&[one("/pay", 20.0, 18.0, Some(12.0)), one("/", 900.0, 1.0, None)]);
+        let shown =
+            series(&[one("/pay", 20.0, 18.0, Some(12.0)), one("/", 900.0, 1.0, None)], None);
         let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
         assert_eq!(lines.len(), 3, "{shown}");
         assert!(lines[1].contains("path=\"/pay\"") && lines[1].contains("18 of 20"), "{shown}");
         assert!(lines[2].ends_with('-'), "{shown}");
-        assert_eq!(series(&[]), "");
+        assert_eq!(series(&[], None), "");
         let beside = |app: &str, degraded_since, deployed| NeighbourView {
             app: app.into(),
             degraded_since,
             deployed,
             regions: vec!["iad".into(), "lhr".into()],
         };
-        let shown = neighbours(&[beside("web", None, false), beside("pay", Some(at(0)), true)]);
+        let shown =
+            neighbours(&[beside("web", None, false), beside("pay", Some(at(0)), true)], None);
         assert!(shown.contains("web") && shown.contains("well"), "{shown}");
         assert!(shown.contains("degrades since 12:00:00, deployed itself"), "{shown}");
         assert!(shown.contains("iad, lhr"), "{shown}");

@@ -5,7 +5,8 @@ use std::{fmt::Write as _, io::Write};
 use super::{
     client,
     status::{evidence_row, region_row},
-    text::{clean_lines, table, time},
+    terminal::{Look, Tone, toned},
+    text::{clean_lines, paragraph, table_in, time},
 };
 use crate::{
     model::{EventKind, Mode, Verdict},
@@ -30,7 +31,7 @@ pub async fn run(
     if json {
         writeln!(out, "{}", body.trim_end())?;
     } else {
-        out.write_all(page(&client::parse(url, &body)?).as_bytes())?;
+        out.write_all(page(&client::parse(url, &body)?, Look::of_stdout()).as_bytes())?;
     }
     Ok(0)
 }
@@ -47,10 +48,10 @@ pub(super) fn escaped(name: &str) -> String {
     })
 }
 
-fn page(history: &HistoryView) -> String {
+fn page(history: &HistoryView, look: Look) -> String {
     let mut text = String::new();
     for event in &history.events {
-        text.push_str(&entry(event));
+        text.push_str(&entry(event, look.width));
     }
     if history.events.is_empty() {
         let whose = history.app.as_ref().map_or_else(String::new, |app| format!("{app}: "));
@@ -59,18 +60,19 @@ fn page(history: &HistoryView) -> String {
     if history.next_before.is_some() {
         text.push_str("(older events exist; ask for more with --limit)\n");
     }
-    clean_lines(&text)
+    look.paint(&clean_lines(&text))
 }
 
-fn entry(event: &EventView) -> String {
-    let mut text = format!("{}  {}", time(event.at), event.event.as_str());
+fn entry(event: &EventView, width: Option<usize>) -> String {
+    let mut text = format!("{}  {}", time(event.at), toned(Tone::Strong, event.event.as_str()));
     if event.mode == Some(Mode::Observe) && is_about_acting(event.event) {
         text.push_str("  (observe: not done)");
     }
-    let _ = writeln!(text, "\n  {}", event.text);
+    text.push('\n');
+    text.push_str(&paragraph(&event.text, 2, width));
     // The sentence often gives the reason already.
     if let Some(reason) = event.reason.as_ref().filter(|reason| !event.text.contains(*reason)) {
-        let _ = writeln!(text, "  because {reason}");
+        text.push_str(&paragraph(&format!("because {reason}"), 2, width));
     }
     let telling: Vec<_> = event
         .evidence
@@ -78,8 +80,9 @@ fn entry(event: &EventView) -> String {
         .filter(|evidence| evidence.verdict != Verdict::Pass)
         .map(evidence_row)
         .collect();
-    text.push_str(&table(&telling, 4));
-    text.push_str(&table(&event.regions.iter().map(region_row).collect::<Vec<_>>(), 4));
+    text.push_str(&table_in(&telling, 4, width));
+    let regions: Vec<_> = event.regions.iter().map(region_row).collect();
+    text.push_str(&table_in(&regions, 4, width));
     for line in &event.log_lines {
         let _ = writeln!(text, "    | {}", line.replace('\n', " "));
     }
@@ -178,7 +181,7 @@ mod tests {
             event.log_lines = vec!["panic\u{7}: at the disco".to_owned()];
         });
         assert_eq!(
-            page(&history(vec![planned], Some(7))),
+            page(&history(vec![planned], Some(7)), Look::plain(None)),
             "\
 2026-03-01 12:00:05  rollback.planned  (observe: not done)
   api v42 → v41: 5xx 9.0 %
@@ -196,12 +199,15 @@ mod tests {
         let held = event(EventKind::HoldPlaced, |event| {
             event.reason = Some(Reason::Told { text: "5xx".to_owned() });
         });
-        assert!(!page(&history(vec![held], None)).contains("because"));
+        assert!(!page(&history(vec![held], None), Look::plain(None)).contains("because"));
     }
 
     #[test]
     fn an_app_without_a_past_says_so() {
-        assert_eq!(page(&history(Vec::new(), None)), "api: nothing has happened yet\n");
+        assert_eq!(
+            page(&history(Vec::new(), None), Look::plain(None)),
+            "api: nothing has happened yet\n"
+        );
     }
 
     #[test]

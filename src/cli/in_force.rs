@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{check, text};
+use super::{check, terminal::Look, text};
 use crate::{
     config::{self, AppGlob, Config, PolicyFile, duration_text, lines, schema, share_text},
     model::{
@@ -76,7 +76,7 @@ pub(super) fn run(dir: &Path, app: &str, json: bool, out: &mut dyn Write) -> any
         .into_iter()
         .map(|row| vec![row.key, row.from.unwrap_or_else(|| "default".to_owned()), row.value])
         .collect();
-    write!(out, "{}", text::table(&rows, 0))?;
+    write!(out, "{}", text::table_in(&rows, 0, Look::of_stdout().width))?;
     Ok(0)
 }
 

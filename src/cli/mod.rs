@@ -29,12 +29,13 @@ mod sim;
 pub mod status;
 mod terminal;
 mod text;
+mod variables;
 mod watch;
 mod webhook;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{ports::Clock, sim::serve::Options, web::operator::TOKEN_VARIABLE};
 
@@ -263,7 +264,11 @@ pub(crate) enum LogFormat {
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = variables::named(Arguments::command()).get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
             Ok(runtime) => runtime,

@@ -5,8 +5,8 @@ use std::{fmt::Write as _, io::Write};
 use super::{
     client,
     history::escaped,
-    text::clean_lines,
-    text::{table, time},
+    terminal::{Look, Tone, toned},
+    text::{clean_lines, table_in, time},
 };
 use crate::web::view::{ImageState, ReleaseView, ReleasesView};
 
@@ -25,12 +25,12 @@ pub(super) async fn run(
     if json {
         writeln!(out, "{}", body.trim_end())?;
     } else {
-        out.write_all(page(&client::parse(url, &body)?).as_bytes())?;
+        out.write_all(page(&client::parse(url, &body)?, Look::of_stdout()).as_bytes())?;
     }
     Ok(0)
 }
 
-fn page(view: &ReleasesView) -> String {
+fn page(view: &ReleasesView, look: Look) -> String {
     let mut text = String::new();
     if let Some(why) = &view.ledger_unread {
         let _ = writeln!(text, "the release ledger cannot be read ({why}): what is remembered");
@@ -41,7 +41,7 @@ fn page(view: &ReleasesView) -> String {
         let head = ["", "RELEASE", "IMAGE", "DIGEST", "WAVEOFF", "STATUS", "CREATED", "BY"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(view.releases.iter().map(row));
-        text.push_str(&table(&rows, 0));
+        text.push_str(&table_in(&rows, 0, look.width));
         match view.releases.iter().find(|one| one.is_target) {
             Some(target) => {
                 let label = label(target);
@@ -50,7 +50,7 @@ fn page(view: &ReleasesView) -> String {
             None => text.push_str("\nnothing is known that a rollback could go to\n"),
         }
     }
-    clean_lines(&text)
+    look.paint(&clean_lines(&text))
 }
 
 fn label(release: &ReleaseView) -> String {
@@ -63,9 +63,9 @@ fn label(release: &ReleaseView) -> String {
 
 fn row(release: &ReleaseView) -> Vec<String> {
     let mark = match (release.runs, release.is_target) {
-        (true, _) => "●",
-        (false, true) => "←",
-        (false, false) => "",
+        (true, _) => toned(Tone::Good, "●"),
+        (false, true) => toned(Tone::Busy, "←"),
+        (false, false) => String::new(),
     };
     let mut standing = vec![release.standing.words().to_owned()];
     standing.extend(release.by.iter().map(|by| format!("by {by}")));
@@ -79,7 +79,7 @@ fn row(release: &ReleaseView) -> Vec<String> {
     };
     let name = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
     vec![
-        mark.to_owned(),
+        mark,
         release.version.map_or_else(|| "-".to_owned(), |version| version.to_string()),
         format!("{}{gone}", release.tag.as_ref().map_or_else(|| release.image.clone(), name)),
         release.digest.as_ref().map_or_else(|| "-".to_owned(), |one| one.short().to_owned()),

@@ -50,10 +50,11 @@ pub(super) async fn serve(
     }
     anyhow::ensure!(
         listen.ip().is_loopback(),
-        "{listen} is not a loopback address: the simulated platform lets anybody in"
+        "{listen} is not a loopback address: the simulated platform lets anybody in; give --listen one, such as 127.0.0.1:4280"
     );
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("listen on {listen} (--listen says where; port 0 is one that is free)")
+    })?;
     let address = listener.local_addr().context("read the address that is listened on")?;
     // Told to stop before anybody is told where to look.
     let stop = super::run::told_to_stop()?;

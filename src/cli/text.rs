@@ -25,12 +25,23 @@ pub(super) fn table_in(rows: &[Vec<String>], indent: usize, width: Option<usize>
     // A column in which nothing stands takes no room.
     let used: Vec<usize> = (0..columns).filter(is_used).collect();
     for row in rows {
-        table.add_row(used.iter().map(|column| row.get(*column).map_or("", String::as_str)));
+        // A line break in a name would be a line of its own.
+        table.add_row(used.iter().map(|column| clean(row.get(*column).map_or("", String::as_str))));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     table.lines().map(|line| format!("{}{}\n", " ".repeat(indent), line.trim_end())).collect()
+}
+
+/// A sentence below a heading: every line starts with `indent` spaces, and with a `width` it is broken
+/// between words.
+pub(super) fn paragraph(text: &str, indent: usize, width: Option<usize>) -> String {
+    let lines = match width {
+        Some(width) => super::board::wrapped(text, width.saturating_sub(indent).max(10)),
+        None => vec![clean(text)],
+    };
+    lines.iter().map(|line| format!("{}{line}\n", " ".repeat(indent))).collect()
 }
 
 /// `45 s`, `2 min 5 s`, `3 h 4 min`, `2 d 3 h`: the two largest units.
@@ -89,6 +100,14 @@ mod tests {
     fn columns_are_aligned_and_lines_have_no_tail() {
         let rows = [vec!["a".into(), "é".into(), "x".into()], vec!["bbb".into(), "cc".into()]];
         assert_eq!(table(&rows, 2), "  a    é   x\n  bbb  cc\n");
+    }
+
+    #[test]
+    fn a_line_break_in_a_cell_makes_no_line() {
+        let rows = [vec!["evil\nall is well".into(), "x\u{1b}[2J".into()]];
+        assert_eq!(table(&rows, 0), "evil all is well  x [2J\n");
+        assert_eq!(paragraph("a\nb", 2, None), "  a b\n");
+        assert_eq!(paragraph("one two three", 2, Some(12)), "  one two\n  three\n");
     }
 
     #[test]

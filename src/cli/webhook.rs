@@ -10,7 +10,8 @@ use serde_json::json;
 use super::{
     client,
     history::escaped,
-    text::{clean, table},
+    terminal::Look,
+    text::{clean, clean_lines, table_in},
 };
 use crate::web::{
     operator::TOKEN_VARIABLE,
@@ -78,7 +79,8 @@ pub(super) async fn run(command: Webhook, out: &mut dyn Write) -> anyhow::Result
             if at.json {
                 writeln!(out, "{}", body.trim_end())?;
             } else {
-                out.write_all(page(&client::parse(&at.url, &body)?).as_bytes())?;
+                let look = Look::of_stdout();
+                out.write_all(page(&client::parse(&at.url, &body)?, look).as_bytes())?;
             }
             Ok(0)
         }
@@ -117,18 +119,18 @@ async fn order(at: &Where, path: &str, body: String) -> anyhow::Result<String> {
     client::order(&at.url, Method::POST, path, token, body).await
 }
 
-fn page(view: &DeliveriesView) -> String {
+fn page(view: &DeliveriesView, look: Look) -> String {
     let mut rows = vec![["RECEIVER", "WAITING", "GIVEN UP", ""].map(str::to_owned).to_vec()];
     rows.extend(view.receivers.iter().map(receiver));
-    let mut text = table(&rows, 0);
+    let mut text = table_in(&rows, 0, look.width);
     if !view.letters.is_empty() {
         let head = ["MESSAGE", "RECEIVER", "", "ATTEMPTS", "WHY"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(view.letters.iter().map(letter));
         text.push('\n');
-        text.push_str(&table(&rows, 0));
+        text.push_str(&table_in(&rows, 0, look.width));
     }
-    super::text::clean_lines(&text)
+    look.paint(&clean_lines(&text))
 }
 
 fn receiver(one: &ReceiverView) -> Vec<String> {
@@ -189,7 +191,7 @@ mod tests {
                 message("m-2", LetterState::Waiting),
             ],
         };
-        insta::assert_snapshot!(page(&view), @r"
+        insta::assert_snapshot!(page(&view, Look::plain(None)), @r"
         RECEIVER  WAITING  GIVEN UP
         chat      1        ?         took one at 2026-03-01 02:03:04
         ops       1        ?         takes nothing since 2026-03-01 02:03:04: answered 503

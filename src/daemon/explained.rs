@@ -60,8 +60,10 @@ fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -
         .map(|(region, tally)| RegionCounts::new(region, tally, state.sight.lately(region, now)))
         .collect();
     if let Some((phi, measured)) = state.bundles() {
-        (view.phi, view.dispersion) = (Some(phi), measured);
+        (view.phi, view.dispersion) = (Some(phi), measured.map(Into::into));
     }
+    let proof = state.proof().filter(|_| evidence.kind.proves() && evidence.applies);
+    view.missing = proof.and_then(|proof| proof.missing).filter(|missing| *missing > 0.0);
     view.series = state.worst_series().into_iter().map(SeriesView::new).collect();
     view
 }

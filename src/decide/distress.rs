@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState, Context, Round,
     changes::Fleet,
+    silence,
     state::{Phase, RegionWork, Watch},
     suspects, verdict, watch,
 };
@@ -140,6 +141,7 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
         watch::Known { known_good: None, measured: memory.known_good(), past: &memory.past };
     watch::absorb(cx.policy, &mut seen, round, known, cx.now);
     verdict::refresh(cx.policy, &mut seen, None, round.machines, cx.now);
+    silence::judge(cx.policy, &cx.memory.silence, &cx.memory.org, &mut seen, cx.now);
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, &seen, cx.now);
     suspects::tell(cx, &mut seen);

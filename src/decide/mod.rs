@@ -29,6 +29,7 @@ pub mod rival;
 pub mod rollback;
 mod setup;
 pub mod sight;
+pub mod silence;
 pub mod state;
 mod suspects;
 pub mod trust;
@@ -124,6 +125,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     sight::sees_metrics(cx, &round);
     verdict::learn_jobs(&mut cx.memory, &machines);
     let phase = arrivals::take_in(phase, cx, &round);
+    silence::note(cx.policy, &mut cx.memory, &round, cx.now);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
     changes::note(cx, &phase, &round);

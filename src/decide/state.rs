@@ -19,6 +19,7 @@ pub use super::rollback::left_down::LeftDown;
 pub use super::rollback::work::{
     Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
 };
+pub use super::silence::Silence;
 use super::{
     command::{Command, CommandId},
     distress::{Suspicion, Vigil},
@@ -401,6 +402,9 @@ pub struct Memory {
     /// What changed in the app lately while nobody made a release, the oldest first.
     #[serde(default)]
     pub changes: VecDeque<Change>,
+    /// How silent the app is, and was.
+    #[serde(default)]
+    pub silence: Silence,
     /// Digests of the app's secrets, as they were read last.
     pub secrets: Option<Secrets>,
     /// What the rest of the organization was doing in the last round.
@@ -447,6 +451,7 @@ impl Memory {
             past: Past::default(),
             degraded_late: Vec::new(),
             changes: VecDeque::new(),
+            silence: Silence::default(),
             secrets: None,
             org: OrgContext::default(),
             next_command: 1,

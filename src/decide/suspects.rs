@@ -2,15 +2,23 @@
 //! of what is judged (`threshold/apart`), and nothing is undone for it.
 
 use super::{Context, state::Watch};
-use crate::model::{Alone, EventKind, Reason};
+use crate::model::{Alone, EventKind, Note, Reason};
+
+/// Machines that fail alone, by threshold.
+fn alone(watch: &Watch) -> impl Iterator<Item = (String, Alone)> {
+    watch.evidence.iter().filter_map(|evidence| {
+        let counted = watch.thresholds.get(&evidence.threshold).and_then(|state| state.alone());
+        let alone = match &evidence.note {
+            Some(Note::Apart(alone)) => Some(alone),
+            _ => counted,
+        };
+        Some((evidence.threshold.clone(), alone?.clone()))
+    })
+}
 
 /// Tells of machines that were set apart since the last round.
 pub(super) fn tell(cx: &mut Context<'_>, watch: &mut Watch) {
-    let alone: Vec<(String, Alone)> = watch
-        .thresholds
-        .iter()
-        .filter_map(|(name, state)| Some((name.clone(), state.alone()?.clone())))
-        .collect();
+    let alone: Vec<(String, Alone)> = alone(watch).collect();
     watch.apart.retain(|id| alone.iter().any(|(_, one)| one.machine == *id));
     for (threshold, alone) in alone {
         if watch.apart.insert(alone.machine.clone()) {
@@ -21,9 +29,8 @@ pub(super) fn tell(cx: &mut Context<'_>, watch: &mut Watch) {
 
 /// Why a breach is none any more: it was one machine's, or it is over.
 pub(super) fn why_well(watch: &Watch) -> Reason {
-    let mut apart = watch.thresholds.iter().filter_map(|(name, state)| {
-        let alone = state.alone()?.clone();
-        Some(Reason::FailsAlone { threshold: name.clone(), alone })
-    });
-    apart.next().unwrap_or(Reason::Recovered)
+    let mut apart = alone(watch);
+    apart
+        .next()
+        .map_or(Reason::Recovered, |(threshold, alone)| Reason::FailsAlone { threshold, alone })
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     ids::{MachineId, Region},
@@ -12,7 +13,7 @@ use super::{
 };
 
 /// What a threshold, or a release, looks like now. Never inferred from absent data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Pass,
@@ -50,7 +51,7 @@ impl Tally {
 }
 
 /// In which unit a threshold's value and limit are, and what its counts count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// A share of requests.
@@ -200,6 +201,22 @@ pub struct Alone {
     /// Equals that were clearly well then, and what all others counted.
     pub beside: f64,
     pub rest: Tally,
+    /// By what it fails.
+    #[serde(default)]
+    pub ailment: Ailment,
+}
+
+/// By what a machine fails alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ailment {
+    /// What it counts.
+    #[default]
+    Counts,
+    /// Its checks, or it does not come up.
+    Checks(Trouble),
+    /// Its process ends.
+    Exits(Exits),
 }
 
 /// Why a threshold has no verdict, or what tripped it.
@@ -245,6 +262,11 @@ pub enum Note {
     Silent {
         due: Tally,
         beside: Tally,
+    },
+    /// It answers nothing for so long; the longest that it was silent in the last days before.
+    Quiet {
+        seconds: u64,
+        longest: u64,
     },
     /// A gauge: above its bound for this long, on so many machines.
     Above {
@@ -340,6 +362,14 @@ impl Evidence {
     /// The measured share of bad events, when there were any events.
     pub fn share(&self) -> Option<f64> {
         (self.total > 0.0).then(|| self.bad / self.total)
+    }
+
+    /// It passes because nothing has to be told (`no_data = "ignore"`), and not for what was counted.
+    pub fn let_pass(&mut self) {
+        self.verdict = Verdict::Pass;
+        if self.note == Some(Note::Undecided) {
+            self.note = Some(Note::UndecidedIgnored);
+        }
     }
 
     /// The series whose numbers these are, where a part breaches alone.

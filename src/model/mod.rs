@@ -26,8 +26,8 @@ pub mod setup;
 
 pub use event::{Event, EventKind, Severity};
 pub use evidence::{
-    Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit, Unknown,
-    Verdict,
+    Ailment, Alone, Block, Evidence, Exits, NotFed, Note, Raised, Tally, Trouble, Troubled, Unit,
+    Unknown, Verdict,
 };
 pub use freeze::{Calendar, Freeze};
 pub use ids::{AppName, Digest, InstanceId, MachineId, ProcessGroup, Region, ReleaseVersion};

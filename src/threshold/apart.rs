@@ -17,7 +17,7 @@ use super::{
     onset::is_bad,
     silent::Answered,
 };
-use crate::model::{Alone, InstanceId, Machine, MachineId, Tally};
+use crate::model::{Ailment, Alone, InstanceId, Machine, MachineId, Tally};
 
 /// What a machine counted fades by half in so many seconds.
 const HALF_S: f64 = 30.0;
@@ -47,6 +47,22 @@ struct Suspect {
     alone: Alone,
     instance: InstanceId,
     recent: Recent,
+}
+
+/// The only machine that fails, where enough of its equals are well: then it is its own trouble, and no
+/// release's. `failing` and `well` are machines of one release.
+pub(super) fn only_one(failing: &Machine, well: &[&Machine], ailment: Ailment) -> Option<Alone> {
+    let equals = || well.iter().filter(|one| one.group == failing.group);
+    let near = equals().any(|one| one.region == failing.region);
+    let beside = equals().count();
+    (near && beside >= WELL_MIN).then(|| Alone {
+        machine: failing.id.clone(),
+        region: failing.region.clone(),
+        counted: Tally { n: 1.0, k: 1.0 },
+        beside: machines(beside),
+        rest: Tally { n: machines(well.len()), k: 0.0 },
+        ailment,
+    })
 }
 
 impl Fading {
@@ -153,6 +169,7 @@ impl Apart {
                 counted: mine,
                 beside: machines(well.len()),
                 rest,
+                ailment: Ailment::Counts,
             },
             instance: worst.machine.instance.clone(),
             recent: Recent::default(),

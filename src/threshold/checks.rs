@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Judged, Onset, Own, Room, Round, Took,
+    Case, Judged, Onset, Own, Room, Round, Took, apart,
     detect::runs::{consecutive_failures, quorum},
     keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
     later, machines,
@@ -14,8 +14,9 @@ use super::{
     signed, speak,
 };
 use crate::model::{
-    Check, CheckStatus, Checks, Evidence, HostStatus, Kind, Machine, MachineId, MachineState, Note,
-    ThresholdKind, Trouble, Troubled, Unit, Verdict, Want, machine::UNTOLD_CHECK_INTERVAL,
+    Ailment, Alone, Check, CheckStatus, Checks, Evidence, HostStatus, Kind, Machine, MachineId,
+    MachineState, Note, ThresholdKind, Trouble, Troubled, Unit, Verdict, Want,
+    machine::UNTOLD_CHECK_INTERVAL,
 };
 
 pub(super) const SCHEMA: Schema = Schema {
@@ -217,6 +218,14 @@ impl Room for Checks {
         } else {
             Verdict::Pass
         };
+        if let [only] = troubled.as_slice()
+            && let Some(alone) = self.alone(case, only)
+        {
+            // It is its host's, or its own: people are told, and the release is not blamed.
+            evidence.verdict = Verdict::Pass;
+            evidence.note = Some(Note::Apart(alone));
+            return;
+        }
         evidence.note = if troubled.is_empty() {
             (with_result == 0).then_some(Note::NoFreshResult)
         } else {
@@ -248,6 +257,21 @@ impl Room for Checks {
             self.consecutive,
             speak::written(self.failing)
         )
+    }
+}
+
+impl Checks {
+    /// Whether the only machine that fails does so beside equals that pass all of their checks.
+    fn alone(&self, case: &Case<'_>, only: &Troubled) -> Option<Alone> {
+        let failing = case.on.iter().find(|one| one.machine.id == only.machine)?;
+        let is_well = |one: &&Judged<'_>| {
+            let machine = one.machine;
+            machine.state == MachineState::Started
+                && machine.checks.iter().all(|check| check.status == CheckStatus::Passing)
+                && machine.checks.iter().any(|check| machine.is_fresh(check, case.now))
+        };
+        let well: Vec<&Machine> = case.on.iter().filter(is_well).map(|one| one.machine).collect();
+        apart::only_one(failing.machine, &well, Ailment::Checks(only.trouble.clone()))
     }
 }
 

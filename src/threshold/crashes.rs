@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Judged, Own, Room, Round, Span, Took,
+    Case, Judged, Own, Room, Round, Span, Took, apart,
     detect::runs::quorum,
     keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
     machines,
@@ -14,8 +14,8 @@ use super::{
     speak,
 };
 use crate::model::{
-    Crashes, Evidence, ExitEvent, Exits, Kind, Machine, MachineId, MachineState, Note,
-    RestartPolicy, ThresholdKind, Unit, Verdict, Want,
+    Ailment, Alone, Crashes, Evidence, ExitEvent, Exits, Kind, Machine, MachineId, MachineState,
+    Note, RestartPolicy, ThresholdKind, Unit, Verdict, Want,
 };
 
 pub(super) const SCHEMA: Schema = Schema {
@@ -238,6 +238,13 @@ impl Room for Crashes {
         } else {
             Verdict::Pass
         };
+        if let [only] = tripped.as_slice()
+            && let Some(alone) = alone(&tried, only)
+        {
+            evidence.verdict = Verdict::Pass;
+            evidence.note = Some(Note::Apart(alone));
+            return;
+        }
         if !tripped.is_empty() {
             tripped.truncate(NAMED_MAX);
             evidence.note = Some(Note::Exits(tripped));
@@ -260,6 +267,23 @@ impl Room for Crashes {
             speak::written(self.failing)
         )
     }
+}
+
+/// Whether the only machine that ends does so beside equals that never did. Memory is the release's: what
+/// one of them reaches first the others reach later.
+fn alone(tried: &[(&Judged<'_>, CrashCount, bool)], only: &Exits) -> Option<Alone> {
+    if only.out_of_memory {
+        return None;
+    }
+    let (failing, ..) = tried.iter().find(|(one, ..)| one.machine.id == only.machine)?;
+    let is_well = |(one, count, keeps_ending): &&(&Judged<'_>, CrashCount, bool)| {
+        one.machine.state == MachineState::Started
+            && count.exits == 0
+            && count.ends == 0
+            && !keeps_ending
+    };
+    let well: Vec<&Machine> = tried.iter().filter(is_well).map(|(one, ..)| one.machine).collect();
+    apart::only_one(failing.machine, &well, Ailment::Exits(only.clone()))
 }
 
 pub(super) fn says(evidence: &Evidence) -> String {

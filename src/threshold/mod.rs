@@ -46,7 +46,7 @@ pub use self::{
     proof::Proof,
     seen::{MachineSeen, started},
     settings::{MONTH, WATCH_HORIZON},
-    speak::{limit, note, phrase, remark, value},
+    speak::{ailment, limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
     watched::Applies,
 };
@@ -415,12 +415,10 @@ fn without_data(
         && of_now
         && evidence.verdict == Verdict::Pass
         && state.data_at.is_none_or(|at| since(at) > stale_after);
-    if stale {
-        evidence.verdict = Verdict::Inconclusive;
-    }
-    if evidence.verdict != Verdict::Inconclusive {
+    if !stale && evidence.verdict != Verdict::Inconclusive {
         return;
     }
+    evidence.verdict = Verdict::Inconclusive;
     if evidence.note.is_none() {
         evidence.note = Some(match state.data_at {
             _ if state.unmatched => Note::Unmatched,
@@ -430,13 +428,7 @@ fn without_data(
     }
     match threshold.no_data {
         NoData::Hold => {}
-        NoData::Ignore => {
-            evidence.verdict = Verdict::Pass;
-            // It passes, and not for what was counted.
-            if evidence.note == Some(Note::Undecided) {
-                evidence.note = Some(Note::UndecidedIgnored);
-            }
-        }
+        NoData::Ignore => evidence.let_pass(),
         // A night without requests is no degradation.
         NoData::Breach if case.span == Span::Month => {}
         NoData::Breach => {

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use super::{checks, crashes, gauge, latency, probe, ratio};
 pub use crate::numbers::{duration, seconds, share, share_limit};
 use crate::{
-    model::{Alone, Evidence, Kind, NotFed, Note, Oddity, Raised, Relative, Tally, Unit},
+    model::{
+        Ailment, Alone, Evidence, Kind, NotFed, Note, Oddity, Raised, Relative, Tally, Troubled,
+        Unit,
+    },
     numbers::{bytes, cut, odds, plain, whole},
 };
 
@@ -103,15 +106,19 @@ pub fn remark(note: &Note, source: &str) -> String {
         Note::Unmatched => format!("{source} matches no series on any machine"),
         Note::InRegion { region } => format!("in {region}"),
         Note::InSeries { series } => format!("{series} alone"),
-        Note::Apart(Alone { machine, region, counted, .. }) => format!(
-            "{machine} in {region} fails alone and is left out: {} of {}",
-            whole(counted.k),
-            whole(counted.n)
-        ),
+        Note::Apart(alone @ Alone { machine, region, .. }) => {
+            format!("{machine} in {region} fails alone and is left out: {}", ailment(alone))
+        }
         Note::Silent { due, beside } => format!(
             "it answers nothing where some {} requests were due, and {} were answered beside it",
             whole(due.n),
             whole(beside.k)
+        ),
+        Note::Quiet { seconds, longest } => format!(
+            "nothing was answered for {}; before, it never was silent for longer than {}: either it hangs, or \
+             nobody asks any more",
+            duration(*seconds as f64),
+            duration(*longest as f64)
         ),
         Note::Above { machines, seconds } => {
             format!("above the limit for {seconds} s on {machines} machines")
@@ -141,6 +148,18 @@ pub fn remark(note: &Note, source: &str) -> String {
         Note::Exits(exits) => joined(exits.iter().map(crashes::ended)),
         Note::Probes(failures) => joined(failures.iter().map(probe::failed)),
         Note::Said(text) => text.clone(),
+    }
+}
+
+/// By what a machine fails alone.
+pub fn ailment(alone: &Alone) -> String {
+    let machine = alone.machine.clone();
+    match &alone.ailment {
+        Ailment::Counts => format!("{} of {}", whole(alone.counted.k), whole(alone.counted.n)),
+        Ailment::Checks(trouble) => {
+            checks::trouble(&Troubled { machine, trouble: trouble.clone() })
+        }
+        Ailment::Exits(exits) => crashes::ended(exits),
     }
 }
 

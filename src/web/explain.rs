@@ -5,8 +5,9 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::view::{Counts, EvidenceView};
+use super::view::{Counts, DispersionView, EvidenceView};
 use crate::{
     model::{
         AppName, Block, Event, EventKind, Evidence, MachineId, Region, ReleaseVersion, Tally,
@@ -14,7 +15,7 @@ use crate::{
         name::{Named, Unresolved, resolve},
     },
     store::HistoryEntry,
-    threshold::{self, detect::Dispersion},
+    threshold,
 };
 
 /// Events of an app that are looked through, and of a release that are shown.
@@ -22,7 +23,8 @@ pub(super) const LOOKED_THROUGH: u32 = 200;
 const EVENTS_SHOWN: usize = 20;
 
 /// One closed block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Block)]
 pub struct BlockView {
     /// When it was closed.
     pub at: Timestamp,
@@ -34,7 +36,7 @@ pub struct BlockView {
 }
 
 /// What was counted in a region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RegionCounts {
     pub region: Region,
     pub counts: Counts,
@@ -43,7 +45,8 @@ pub struct RegionCounts {
 }
 
 /// What was counted of one series, where they are judged one by one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SeriesCounts)]
 pub struct SeriesView {
     /// Its labels, such as `path="/checkout"`.
     pub series: String,
@@ -53,7 +56,8 @@ pub struct SeriesView {
 }
 
 /// Another app that may bear witness.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Neighbour)]
 pub struct NeighbourView {
     pub app: AppName,
     /// Since when it degrades; `null`: it serves its requests.
@@ -64,7 +68,8 @@ pub struct NeighbourView {
 }
 
 /// One threshold's numbers, and how it came to them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Threshold)]
 pub struct ThresholdView {
     #[serde(flatten)]
     pub evidence: EvidenceView,
@@ -80,14 +85,19 @@ pub struct ThresholdView {
     /// How far the known-good release's counts spread, which says that; `null`: that was not measured yet,
     /// and 20 is assumed.
     #[serde(default)]
-    pub dispersion: Option<Dispersion>,
+    pub dispersion: Option<DispersionView>,
     /// The worst of the series that are judged one by one, the worst first.
     #[serde(default)]
     pub series: Vec<SeriesView>,
+    /// Requests that are missing until they say that the release is well; `null`: none are, they do
+    /// not speak for it, or they need not.
+    #[serde(default)]
+    pub missing: Option<f64>,
 }
 
 /// A machine of the app, as it was listed last.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ListedMachine)]
 pub struct MachineView {
     pub machine: MachineId,
     pub region: Region,
@@ -112,15 +122,17 @@ pub struct Explained {
 }
 
 /// What was told of a release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Told)]
 pub struct ToldView {
     pub at: Timestamp,
     pub event: EventKind,
     pub text: String,
 }
 
-/// The whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How a release came to its verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Explanation)]
 pub struct ExplainView {
     pub app: AppName,
     pub release: ReleaseInfo,
@@ -179,6 +191,7 @@ impl ThresholdView {
             phi: None,
             dispersion: None,
             series: Vec::new(),
+            missing: None,
         }
     }
 }

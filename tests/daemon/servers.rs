@@ -3,6 +3,7 @@
 
 use std::process::Stdio;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -183,6 +184,17 @@ async fn is_replayed(stage: &Stage, server: &Server) {
     assert!(evidence["value"].as_f64().unwrap() > 0.02, "{evidence}");
     let (_, text, _) = stage.waveoff(&[&replay[..], &["--last", "10m"]].concat()).await;
     assert!(text.contains("would have been rolled back once"), "{text}");
+    // and the daemon would have undone what was deployed just before it
+    let found: jiff::Timestamp = serde_json::from_value(own["breaches"][0]["at"].clone()).unwrap();
+    let deploy = (found - SignedDuration::from_secs(8)).to_string();
+    let lived = ["--last", "10m", "--deploy", &deploy, "--json"];
+    let (code, text, complaint) = stage.waveoff(&[&replay[..], &lived].concat()).await;
+    assert_eq!(code, 0, "{complaint}");
+    let view: Value = serde_json::from_str(&text).unwrap();
+    let undone = view["deploys"][0]["rolled_back"].as_str();
+    assert!(undone.is_some_and(|at| at > deploy.as_str()), "{}", view["deploys"]);
+    let (_, text, _) = stage.waveoff(&[&replay[..], &lived[..4]].concat()).await;
+    assert!(text.contains("would have been rolled back after"), "{text}");
     assert!(text.contains("of ") && text.contains("requests"), "{text}");
 }
 

@@ -32,13 +32,13 @@ pub(in crate::cli) fn is_drawn(app: &AppView, now: Timestamp) -> bool {
         Phase::Steady => false,
         Phase::RolledBack => seconds_between(app.since, now) < OVER_SHOWN_S,
         Phase::Learning
+        | Phase::Degraded
         | Phase::Deploying
         | Phase::Baking
         | Phase::CountingDown
         | Phase::AwaitingApproval
         | Phase::RollingBack
         | Phase::Confirming
-        | Phase::Degraded
         | Phase::Held => true,
     }
 }
@@ -58,11 +58,14 @@ fn urgency(app: &AppView) -> u8 {
     }
 }
 
-fn tone(app: &AppView) -> Tone {
+/// The tone of an app's phase.
+pub(in crate::cli) fn tone(app: &AppView) -> Tone {
     match app.phase {
         Phase::Steady | Phase::RolledBack => Tone::Good,
-        Phase::RollingBack | Phase::CountingDown | Phase::AwaitingApproval => Tone::Bad,
-        Phase::Held | Phase::Degraded => Tone::Warn,
+        Phase::Degraded | Phase::RollingBack | Phase::CountingDown | Phase::AwaitingApproval => {
+            Tone::Bad
+        }
+        Phase::Held => Tone::Warn,
         Phase::Learning | Phase::Deploying | Phase::Baking | Phase::Confirming => Tone::Busy,
     }
 }
@@ -188,7 +191,10 @@ fn releases(app: &AppView) -> String {
 }
 
 fn is_counting(phase: Phase) -> bool {
-    matches!(phase, Phase::Learning | Phase::Deploying | Phase::Baking | Phase::CountingDown)
+    matches!(
+        phase,
+        Phase::Learning | Phase::Degraded | Phase::Deploying | Phase::Baking | Phase::CountingDown
+    )
 }
 
 fn regions(app: &AppView, more: Option<&ExplainView>) -> Vec<Region> {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::cli::terminal::Tone;
+
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -18,6 +20,14 @@ impl Grade {
             Self::Ok => "ok",
             Self::Look => "look",
             Self::Wrong => "WRONG",
+        }
+    }
+
+    pub(super) fn tone(self) -> Tone {
+        match self {
+            Self::Ok => Tone::Good,
+            Self::Look => Tone::Warn,
+            Self::Wrong => Tone::Bad,
         }
     }
 }

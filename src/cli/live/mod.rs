@@ -8,11 +8,15 @@ mod series;
 
 use std::{io::Write, path::Path, sync::Arc, time::Duration};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::timeout;
 
 use self::finding::{Finding, Grade};
-use super::text;
+use super::{
+    terminal::{Look, toned},
+    text,
+};
 use crate::{
     config::{self, Config},
     daemon::{described, lacking},
@@ -28,6 +32,8 @@ const NOT_THERE: i32 = 1;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How far the clocks may be apart without anybody's caring, in seconds.
 const CLOCK_S: i64 = 30;
+/// How often the sign of life moves.
+const TICK: Duration = Duration::from_millis(120);
 /// Names shown in a list, at most.
 const SHOWN: usize = 12;
 
@@ -52,9 +58,10 @@ pub(super) async fn run(
         }
     };
     let mut all = Vec::new();
+    let progress = progress();
     let mut tell = |section: Section| -> std::io::Result<()> {
         if !json {
-            show(&section, out)?;
+            progress.suspend(|| show(&section, out))?;
         }
         all.push(section);
         Ok(())
@@ -73,18 +80,23 @@ pub(super) async fn run(
         let (findings, apps) = platform(&fly, &config).await;
         tell(Section { name: "the platform".to_owned(), findings })?;
         let wanted = apps.iter().filter(|name| only.is_none_or(|only| name.as_str() == only));
+        let wanted: Vec<_> =
+            wanted.filter_map(|name| Some((name, config.file_for(name)?.0))).collect();
+        progress.inc_length(u64::try_from(wanted.len()).unwrap_or_default());
         let ground = app::Ground::new(&config, fly, &settings)?;
-        for name in wanted {
-            if let Some((file, _)) = config.file_for(name) {
-                let findings = ground.look(name, file).await;
-                tell(Section { name: format!("{name} ({})", file.path.display()), findings })?;
-            }
+        for (name, file) in wanted {
+            progress.set_message(text::clean(name.as_str()));
+            let findings = ground.look(name, file).await;
+            tell(Section { name: format!("{name} ({})", file.path.display()), findings })?;
+            progress.inc(1);
         }
     }
     if !config.receivers.is_empty() && only.is_none() {
+        progress.set_message("receivers");
         let findings = receivers::look(&config).await?;
         tell(Section { name: "receivers".to_owned(), findings })?;
     }
+    progress.finish_and_clear();
     let worst = all.iter().flat_map(|section| &section.findings).map(|one| one.grade).max();
     if json {
         let sections: Vec<_> =
@@ -104,6 +116,16 @@ pub(super) async fn run(
     Ok(if worst == Some(Grade::Wrong) { NOT_THERE } else { 0 })
 }
 
+/// How far it is, on standard error where that is a terminal.
+fn progress() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} of {len} apps  {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
 fn show(section: &Section, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "\n{}", text::clean(&section.name))?;
     let rows: Vec<Vec<String>> = section
@@ -112,10 +134,11 @@ fn show(section: &Section, out: &mut dyn Write) -> std::io::Result<()> {
         .map(|one| {
             let next = if one.next.is_empty() { String::new() } else { format!("; {}", one.next) };
             let says = text::clean(&format!("{}{next}", one.says));
-            vec![one.grade.word().to_owned(), text::clean(&one.what), says]
+            vec![toned(one.grade.tone(), one.grade.word()), text::clean(&one.what), says]
         })
         .collect();
-    write!(out, "{}", text::table(&rows, 2))
+    let look = Look::of_stdout();
+    write!(out, "{}", look.paint(&text::table_in(&rows, 2, look.width)))
 }
 
 /// The token, the clock, and which apps there are.

@@ -1,9 +1,11 @@
 //! `waveoff replay`: the thresholds over what was, as if a release had been watched all the time.
 //!
 //! The past is read from a metrics server, chunk by chunk, or from recorded pages; each reading goes
-//! the way that those of now go. `course` judges, `recorded` reads pages, `page` shows.
+//! the way that those of now go. `course` judges at each limit, `lived` decides as the daemon would have, `recorded`
+//! reads pages, `page` shows.
 
 mod course;
+mod lived;
 mod page;
 mod recorded;
 
@@ -19,7 +21,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 
-use self::{course::Course, recorded::Recorded};
+use self::{course::Course, lived::Lived, recorded::Recorded};
 use crate::{
     config::{self, Config, MetricsServer, Secret},
     fly::FlySettings,
@@ -56,6 +58,9 @@ pub(super) struct Replay {
     /// When a release came: what was counted before says nothing of it. May be given several times.
     #[arg(long, value_name = "TIME")]
     deploy: Vec<Timestamp>,
+    /// Another app whose past is read as well, as a neighbour that bears witness. May be given several times.
+    #[arg(long, value_name = "APP", requires = "prometheus")]
+    neighbour: Vec<String>,
     /// The variable that holds the server's token.
     #[arg(long, value_name = "NAME", requires = "prometheus")]
     token_env: Option<String>,
@@ -85,33 +90,46 @@ pub(super) async fn run(
     };
     let app = AppName::new(&replay.app);
     let Some(policy) = config.policy_for(&app) else {
-        bail!("no policy in {} names the app {app}", replay.config.display());
+        bail!(
+            "no policy in {} names the app {app}; `waveoff config show {app}` says why",
+            replay.config.display()
+        );
     };
-    let course = match &replay.pages {
-        Some(pages) => of_pages(&replay, &policy, pages)?,
+    let (course, lived) = match &replay.pages {
+        Some(pages) => of_pages(&replay, (&app, &policy), pages)?,
         None => of_server(&replay, &config, (&app, &policy), now).await?,
     };
     if course.readings() == 0 {
         bail!("nothing was found of {app} there: look at its name, the labels and the selectors");
     }
     if replay.json {
-        writeln!(out, "{}", page::json(&app, &policy, &course))?;
+        writeln!(out, "{}", page::json(&app, &policy, &course, &lived))?;
     } else {
-        out.write_all(page::text(&app, &policy, &course).as_bytes())?;
+        out.write_all(page::text(&app, &policy, &course, &lived).as_bytes())?;
     }
     Ok(0)
 }
 
-fn of_pages(replay: &Replay, policy: &Arc<Policy>, dir: &Path) -> anyhow::Result<Course> {
+fn of_pages(
+    replay: &Replay,
+    (app, policy): (&AppName, &Arc<Policy>),
+    dir: &Path,
+) -> anyhow::Result<(Course, Lived)> {
     let mut course = Course::new(policy, &Origin::PAGES, replay.deploy.clone());
-    let wanted = course.wants(&SourceName::Pages);
+    let deploys = replay.deploy.clone();
+    let mut lived = Lived::new((app, policy), &[], &Origin::PAGES, deploys, Timestamp::MIN);
+    let mut wanted = course.wants(&SourceName::Pages);
+    wanted.extend(lived.wants());
     let mut recorded = Recorded::open(dir, wanted)?;
     while let Some((at, machines)) = recorded.next()? {
         let looks: Vec<(&Machine, Readings)> =
             machines.iter().map(|(machine, readings)| (machine, readings.clone())).collect();
         course.round(at, &looks);
+        if !replay.deploy.is_empty() {
+            lived.round(at, &looks, &[]);
+        }
     }
-    Ok(course)
+    Ok((course, lived))
 }
 
 async fn of_server(
@@ -119,7 +137,7 @@ async fn of_server(
     config: &Config,
     (app, policy): (&AppName, &Arc<Policy>),
     now: Timestamp,
-) -> anyhow::Result<Course> {
+) -> anyhow::Result<(Course, Lived)> {
     let last = match &replay.last {
         Some(text) => config::duration(text).map_err(|why| anyhow::anyhow!("--last: {why}"))?,
         None => LAST,
@@ -133,9 +151,18 @@ async fn of_server(
     let settings = server(replay, config)?;
     let origin = settings.origin();
     let mut course = Course::new(policy, &origin, replay.deploy.clone());
-    let wanted = course.wants(&origin.source);
+    let neighbours = neighbours(replay, config)?;
+    let deploys = replay.deploy.clone();
+    let mut lived = Lived::new((app, policy), &neighbours, &origin, deploys, from);
+    let mut wanted = course.wants(&origin.source);
+    wanted.extend(lived.wants());
     let every = SignedDuration::try_from(settings.scrape_every.max(Duration::from_secs(1)))?;
     let port = port(&settings, config)?;
+    let mut beside: Vec<Past> = lived
+        .neighbours_want()
+        .iter()
+        .map(|(app, wanted)| Past::new(port.clone(), settings.clone(), app, wanted, from))
+        .collect();
     let mut past = Past::new(port, settings, app, &wanted, from);
     let bar = bar(last);
     let mut at = from;
@@ -143,10 +170,31 @@ async fn of_server(
         at = at.checked_add(every)?.min(until);
         let looks = past.read(at).await?;
         course.round(at, &looks);
+        if !replay.deploy.is_empty() {
+            let mut read = Vec::new();
+            for past in &mut beside {
+                read.push(past.read(at).await?);
+            }
+            lived.round(at, &looks, &read);
+        }
         bar.set_position(at.duration_since(from).unsigned_abs().as_secs());
     }
     bar.finish_and_clear();
-    Ok(course)
+    Ok((course, lived))
+}
+
+/// The apps that bear witness, each under its own policy.
+fn neighbours(replay: &Replay, config: &Config) -> anyhow::Result<Vec<(AppName, Arc<Policy>)>> {
+    if !replay.neighbour.is_empty() && replay.deploy.is_empty() {
+        bail!("--neighbour needs a --deploy: neighbours bear witness for a release");
+    }
+    let one = |name: &String| {
+        let app = AppName::new(name);
+        let policy = config.policy_for(&app);
+        let policy = policy.with_context(|| format!("no policy names the neighbour {app}"))?;
+        Ok((app, policy))
+    };
+    replay.neighbour.iter().map(one).collect()
 }
 
 /// The server as the configuration knows it, at the address that was given.
@@ -159,7 +207,9 @@ fn server(replay: &Replay, config: &Config) -> anyhow::Result<MetricsServer> {
         settings.url = Some(url.trim_end_matches('/').to_owned());
     }
     if let Some(name) = &replay.token_env {
-        let token = std::env::var(name).with_context(|| format!("read {name}"))?;
+        let token = std::env::var(name).with_context(|| {
+            format!("read {name}: set it, or name another variable with --token-env")
+        })?;
         settings.token = Some(Secret::new(token));
     }
     Ok(settings)

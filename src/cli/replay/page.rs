@@ -3,16 +3,17 @@
 
 use std::fmt::Write as _;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::super::{
-    text::clean_lines,
-    text::{duration, seconds_between, table, time},
+use super::super::text::{clean_lines, duration, seconds_between, table, time, time_of_day};
+use super::{
+    course::{Breach, Course, Ladder, Rung},
+    lived::{Deploy, Lived},
 };
-use super::course::{Breach, Course, Ladder, Rung};
 use crate::{
-    model::{AppName, Policy},
+    model::{AppName, EventKind, Policy},
+    notify::text::sentence,
     threshold,
 };
 
@@ -21,7 +22,7 @@ const SHOWN: usize = 30;
 /// A release is watched for so long at least; what comes later is no longer its fault alone.
 const SOON: SignedDuration = SignedDuration::from_mins(30);
 
-pub(super) fn text(app: &AppName, policy: &Policy, course: &Course) -> String {
+pub(super) fn text(app: &AppName, policy: &Policy, course: &Course, lived: &Lived) -> String {
     let mut text = format!("{app}, policy {}", policy.name);
     if let (Some(from), Some(until)) = (course.from, course.until) {
         let length = duration(seconds_between(from, until));
@@ -39,14 +40,40 @@ pub(super) fn text(app: &AppName, policy: &Policy, course: &Course) -> String {
             course.left_out.join(", ")
         );
     }
+    if !course.compared.is_empty() {
+        let _ = writeln!(
+            text,
+            "only compared with what ran before, so that --deploy tells of it: {}",
+            course.compared.join(", ")
+        );
+    }
     for ladder in &course.ladders {
         text.push('\n');
-        one(&mut text, ladder);
+        one(&mut text, ladder, course.until);
+    }
+    for deploy in &lived.deploys {
+        text.push('\n');
+        of_deploy(&mut text, deploy);
     }
     clean_lines(&text)
 }
 
-fn one(text: &mut String, ladder: &Ladder) {
+/// What the daemon would have done about a deploy, and told of it.
+fn of_deploy(text: &mut String, deploy: &Deploy) {
+    let after = |at: Timestamp| duration(seconds_between(deploy.at, at));
+    let trusted = deploy.events.iter().find(|event| event.kind == EventKind::ReleaseTrusted);
+    let would = match (deploy.undone, trusted) {
+        (Some(undone), _) => format!("would have been rolled back after {}", after(undone)),
+        (None, Some(trusted)) => format!("would have been trusted after {}", after(trusted.at)),
+        (None, None) => "would have been left as it is, and not trusted in an hour".to_owned(),
+    };
+    let _ = writeln!(text, "the deploy of {} {would}", time(deploy.at));
+    for event in &deploy.events {
+        let _ = writeln!(text, "  {}  {}", time_of_day(event.at), sentence(event));
+    }
+}
+
+fn one(text: &mut String, ladder: &Ladder, end: Option<Timestamp>) {
     let Some(as_it_is) = ladder.as_it_is() else { return };
     let times = as_it_is.breaches.len() + as_it_is.more;
     let often = match times {
@@ -67,7 +94,7 @@ fn one(text: &mut String, ladder: &Ladder) {
         let mark =
             if proposed == Some(rung.times.to_bits()) { "  ← nothing from here on" } else { "" };
         let count = rung.breaches.len() + rung.more;
-        rows.push(vec![limit(rung), count.to_string(), format!("{:.0}{mark}", minutes(rung))]);
+        rows.push(vec![limit(rung), count.to_string(), format!("{:.0}{mark}", minutes(rung, end))]);
     }
     text.push_str(&table(&rows, 2));
     let _ = writeln!(text, "  {}", proposal(ladder));
@@ -115,20 +142,27 @@ fn told(breach: &Breach, name: &str) -> String {
     format!("{}  {lasted}{deployed}: {}", time(breach.at), threshold::phrase(&evidence, ""))
 }
 
-/// For how long it was breached, in all.
-fn minutes(rung: &Rung) -> f64 {
+/// For how long it was breached, in all; what was not over counts to the end of what was read.
+fn minutes(rung: &Rung, end: Option<Timestamp>) -> f64 {
     let length = |breach: &Breach| {
-        breach.until.map_or(0.0, |until| seconds_between(breach.at, until) / 60.0)
+        breach.until.or(end).map_or(0.0, |until| seconds_between(breach.at, until) / 60.0)
     };
-    rung.breaches.iter().map(length).sum()
+    rung.breaches.iter().map(length).fold(0.0, |sum, minutes| sum + minutes)
 }
 
-pub(super) fn json(app: &AppName, policy: &Policy, course: &Course) -> Value {
+pub(super) fn json(app: &AppName, policy: &Policy, course: &Course, lived: &Lived) -> Value {
+    let deploys = lived.deploys.iter().map(|deploy| {
+        let told = deploy
+            .events
+            .iter()
+            .map(|event| json!({ "at": event.at, "event": event.kind, "text": sentence(event) }));
+        json!({ "at": deploy.at, "rolled_back": deploy.undone, "told": told.collect::<Vec<_>>() })
+    });
     let thresholds = course.ladders.iter().map(|ladder| {
         json!({
             "threshold": ladder.name,
             "proposed": ladder.quiet().map(limit_number),
-            "limits": ladder.rungs.iter().map(rung_json).collect::<Vec<_>>(),
+            "limits": ladder.rungs.iter().map(|rung| rung_json(rung, course.until)).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -139,7 +173,9 @@ pub(super) fn json(app: &AppName, policy: &Policy, course: &Course) -> Value {
         "machines": course.machines,
         "readings": course.readings(),
         "left_out": course.left_out,
+        "compared": course.compared,
         "thresholds": thresholds.collect::<Vec<_>>(),
+        "deploys": deploys.collect::<Vec<_>>(),
     })
 }
 
@@ -151,7 +187,7 @@ fn limit_number(rung: &Rung) -> f64 {
     }
 }
 
-fn rung_json(rung: &Rung) -> Value {
+fn rung_json(rung: &Rung, end: Option<Timestamp>) -> Value {
     let breaches = rung.breaches.iter().map(|breach| {
         json!({
             "at": breach.at,
@@ -164,7 +200,7 @@ fn rung_json(rung: &Rung) -> Value {
         "limit": limit_number(rung),
         "in_force": rung.times.to_bits() == 1.0_f64.to_bits(),
         "times": rung.breaches.len() + rung.more,
-        "minutes": minutes(rung),
+        "minutes": minutes(rung, end),
         "breaches": breaches.collect::<Vec<_>>(),
     })
 }

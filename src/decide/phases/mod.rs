@@ -12,7 +12,7 @@ pub(super) use held::{clear_hold, hold};
 use watching::watching;
 
 use super::{
-    Context, Round, distress, fleet, late, rollback, setup,
+    Context, Round, distress, fleet, late, rollback, setup, silence,
     state::{Phase, Watch},
     verdict, watch,
 };
@@ -95,6 +95,7 @@ pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>)
     let known = watch::Known { known_good, measured: known_good, past: &cx.memory.past };
     watch::absorb(cx.policy, watch, round, known, cx.now);
     verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);
+    silence::judge(cx.policy, &cx.memory.silence, &cx.memory.org, watch, cx.now);
     if verdict::overall(&watch.evidence) == Verdict::Breach {
         setup::look(watch, &cx.memory, round.machines);
     }

@@ -406,3 +406,42 @@ fn what_a_person_vouched_for_as_it_was_is_no_news() {
     serves(&mut stage, 20.0);
     assert_eq!(degrades(&mut stage).stays, Some(Stays::OnlyAlerts), "this it is");
 }
+
+/// Nothing fails: nothing is answered at all.
+#[test]
+fn what_answers_nothing_any_more_is_told_while_its_neighbours_serve() {
+    for (neighbours, is_told) in [(true, true), (false, false)] {
+        let mut stage = settled();
+        stage.pass(3600);
+        if neighbours {
+            neighbours_serve(&mut stage);
+        }
+        stage.serves = vec![("m1", 0.0, 0.0), ("m2", 0.0, 0.0)];
+        stage.pass(50);
+        assert_eq!(stage.events, [], "a moment of silence is nothing");
+        stage.pass(100);
+        assert_eq!(stage.told(EventKind::ReleaseDegraded).len(), usize::from(is_told));
+        if is_told {
+            let evidence = &stage.told(EventKind::ReleaseDegraded)[0].evidence[0];
+            assert!(
+                matches!(evidence.note, Some(crate::model::Note::Quiet { .. })),
+                "{evidence:?}"
+            );
+        }
+    }
+}
+
+/// The same in the bake of a release: it is undone where neighbours vouch for it that it hangs.
+#[test]
+fn a_release_that_falls_silent_in_its_bake_is_undone_while_its_neighbours_serve() {
+    let mut stage = settled();
+    stage.pass(3600);
+    stage.policy.watch.bake = Duration::from_secs(600);
+    stage.ship(3, "sha256:3");
+    stage.opens = Some(super::stage::opened(4));
+    stage.pass(60);
+    neighbours_serve(&mut stage);
+    stage.serves = vec![("m1", 0.0, 0.0), ("m2", 0.0, 0.0)];
+    stage.pass(100);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{:?}", stage.events);
+}

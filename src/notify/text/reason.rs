@@ -3,12 +3,12 @@
 use super::{drift, late, report};
 use crate::{
     model::{
-        Alone, AppName, HoldReason, MachineId, MirrorTrouble, NotFed, Obstacle, OperatorHold,
-        Reason, Signed, SourceName, Tally, Unknown,
+        Ailment, Alone, AppName, HoldReason, MachineId, MirrorTrouble, NotFed, Obstacle,
+        OperatorHold, Reason, Signed, SourceName, Tally, Unknown,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{cut, duration, share, share_limit, whole},
-    threshold::remark,
+    threshold::{ailment, remark},
 };
 
 /// What keeps an image from the mirror, and what helps.
@@ -270,11 +270,19 @@ fn fails_alone(threshold: &str, alone: &Alone) -> String {
         let all = share(one.share().unwrap_or_default());
         format!("{all} ({} of {})", whole(one.k), whole(one.n))
     };
+    let says = match &alone.ailment {
+        Ailment::Counts => {
+            format!("{threshold} {}, those beside it {}", of(counted), of(rest))
+        }
+        Ailment::Checks(_) | Ailment::Exits(_) => format!(
+            "{}, and {} others of its group are well ({threshold})",
+            ailment(alone),
+            whole(alone.beside)
+        ),
+    };
     format!(
-        "{machine} in {region}: {threshold} {}, those beside it {}. It is left out, and nothing is undone; if a \
-         restart does not help, replace it: its host may be to blame",
-        of(counted),
-        of(rest)
+        "{machine} in {region}: {says}. It is left out, and nothing is undone; if a restart does not help, \
+         replace it: its host may be to blame"
     )
 }
 

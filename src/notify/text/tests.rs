@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Alone, AppName, Exits, Kind, MachineFailure, MachineReport, MirrorTrouble, Note, Obstacle,
-    Reason, RegionStage, ReleaseVersion, Signed, Tally, Trouble, Troubled, Unit, Wait,
+    Ailment, Alone, AppName, Exits, Kind, MachineFailure, MachineReport, MirrorTrouble, Note,
+    Obstacle, Reason, RegionStage, ReleaseVersion, Signed, Tally, Trouble, Troubled, Unit, Wait,
 };
 
 fn release(version: u64) -> ReleaseInfo {
@@ -100,6 +100,7 @@ fn event(kind: EventKind) -> Event {
                 counted: Tally { n: 1000.0, k: 310.0 },
                 beside: 5.0,
                 rest: Tally { n: 5000.0, k: 25.0 },
+                ailment: Ailment::Counts,
             };
             event.reason = Some(Reason::FailsAlone { threshold: "5xx".to_owned(), alone });
         }

@@ -15,7 +15,7 @@ use waveoff::{
     web::view::Phase,
 };
 
-use super::told::tells;
+use super::told::{Late, tells};
 use crate::mortal::Witness;
 
 /// Whose leases and releases are ours.
@@ -81,6 +81,7 @@ struct Known {
     /// When somebody's releases were made.
     released: BTreeMap<u64, u64>,
     events: u32,
+    late: Late,
 }
 
 #[derive(Default)]
@@ -323,6 +324,7 @@ impl Known {
         let digest = event.release.as_ref().map(|release| release.digest.to_string());
         let digest = digest.unwrap_or_default();
         let label = event.release.as_ref().map(ReleaseInfo::label).unwrap_or_default();
+        wrong.extend(self.late.take(event, &digest));
         match event.kind {
             ReleaseTrusted | ReleaseBaked => {
                 let seen_ms = self.seen_ms.get(&digest).copied().unwrap_or_default();

@@ -70,6 +70,7 @@ fn explained(view: &AppView) -> ExplainView {
             phi: None,
             dispersion: None,
             series: Vec::new(),
+            missing: None,
         }],
         machines: vec![
             machine("m1", "iad", "started", true),

@@ -1,0 +1,218 @@
+//! What `status` shows, and what other tests draw.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion},
+    web::view::{Counts, FeedView, QuarantinedView, UnknownView},
+};
+
+pub(in crate::cli) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_772_366_400 + seconds).unwrap()
+}
+
+pub(in crate::cli) fn release(version: u64, tag: &str) -> ReleaseInfo {
+    ReleaseInfo {
+        version: Some(ReleaseVersion(version)),
+        tag: Some(tag.to_owned()),
+        digest: Digest::new(format!("sha256:{version:064}")),
+        author: Some("ada@example.com".to_owned()),
+        created_at: None,
+    }
+}
+
+pub(in crate::cli) fn evidence(threshold: &str, kind: Kind, unit: Unit) -> EvidenceView {
+    EvidenceView {
+        threshold: threshold.to_owned(),
+        kind,
+        unit,
+        verdict: Verdict::Pass,
+        value: Some(0.25),
+        limit: Some(0.3),
+        source: String::new(),
+        counts: Counts { bad: 1.0, total: 4.0 },
+        lately: None,
+        ln_odds: None,
+        ln_odds_needed: None,
+        control: None,
+        raised: None,
+        note: None,
+        may_roll_back: true,
+    }
+}
+
+pub(in crate::cli) fn rolling_back() -> AppView {
+    let errors = EvidenceView {
+        verdict: Verdict::Breach,
+        value: Some(0.09),
+        limit: Some(0.02),
+        counts: Counts { bad: 37.0, total: 410.0 },
+        lately: None,
+        ln_odds: Some(12_000_f64.ln()),
+        ln_odds_needed: Some(5_000_f64.ln()),
+        control: Some(Counts { bad: 5.0, total: 1250.0 }),
+        ..evidence("5xx", Kind::Ratio, Unit::Requests)
+    };
+    let silent = EvidenceView {
+        verdict: Verdict::Inconclusive,
+        value: None,
+        counts: Counts { bad: 0.0, total: 0.0 },
+        note: Some("no machine serves this metric".to_owned()),
+        may_roll_back: false,
+        ..evidence("memory", Kind::Gauge, Unit::Plain)
+    };
+    let on_target = MachineReport::OnTarget { at_rest: false };
+    let region = |name: &str, phase, machines: &[(&str, &MachineReport)]| RegionReport {
+        region: name.into(),
+        phase,
+        machines: machines
+            .iter()
+            .map(|(id, state)| ((*id).into(), (*state).clone()))
+            .collect::<BTreeMap<_, _>>(),
+    };
+    AppView {
+        app: "api".into(),
+        policy: "web".to_owned(),
+        mode: Mode::Rollback,
+        phase: Phase::RollingBack,
+        since: at(0),
+        release: Some(release(42, "deploy-\u{1b}[31m42")),
+        known_good: Some(release(41, "deploy-41")),
+        dispersions: BTreeMap::new(),
+        protection: Protection {
+            level: ProtectionLevel::Trusted,
+            against: Some(release(41, "deploy-41")),
+            why_not: None,
+        },
+        quarantined: vec![QuarantinedView {
+            digest: "sha256:ddddddddddddeeee".into(),
+            version: Some(ReleaseVersion(40)),
+            tag: Some("winter".to_owned()),
+            at: at(-9000),
+        }],
+        vetoed: None,
+        pinned: None,
+        mirror: Vec::new(),
+        operator_hold: None,
+        hold: None,
+        blind: Some("metrics of 2 machines".to_owned()),
+        unknown: vec![UnknownView {
+            threshold: "p95".to_owned(),
+            why: "never_exercised".to_owned(),
+            text: "never exercised: nothing was counted since the release came".to_owned(),
+        }],
+        unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
+        evidence: vec![errors, evidence("checks", Kind::Checks, Unit::Machines), silent],
+        regions: vec![
+            region("iad", RegionStage::Confirmed, &[("m1", &on_target), ("m2", &on_target)]),
+            region(
+                "syd",
+                RegionStage::RollingBack,
+                &[("m3", &on_target), ("m4", &MachineReport::Waiting)],
+            ),
+        ],
+        next_deadline: Some(at(78)),
+    }
+}
+
+pub(in crate::cli) fn organization(apps: Vec<AppView>) -> OrgView {
+    OrgView {
+        organization: "acme".to_owned(),
+        version: "0.1.0".to_owned(),
+        started_at: at(-7500),
+        at: at(48),
+        ready: true,
+        waiting_for: Vec::new(),
+        apps_watched: apps.len(),
+        feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
+        hold: None,
+        config: None,
+        config_refused: false,
+        receivers: Vec::new(),
+        apps,
+        next_after: None,
+    }
+}
+
+#[test]
+fn a_rollback_under_way_is_shown_with_its_reasons() {
+    let text = page(&organization(vec![rolling_back()]), Look::plain(None));
+    let expected = "\
+acme · waveoff 0.1.0 · up 2 h 5 min · 1 app watched · feed read 2 s ago
+
+api  rolling back · for 48 s · 30 s left · rolls back · policy web
+  degraded    v42  deploy- [31m42  000000000000  by ada@example.com
+  known good  v41  deploy-41  000000000000  by ada@example.com
+  protected   by v41 (deploy-41), which is trusted
+  undone      v40  winter  dddddddddddd  a redeploy is watched without a warm-up
+  blind       metrics of 2 machines
+  unknown     p95: never exercised: nothing was counted since the release came
+  unread      metrics of m4: it is an HTML page
+    5xx     9.0 %    limit 2 %   37 of 410 (known good 0.4 %)  odds 12 000:1, 5000:1 needed  breach
+    checks  25.0 %   limit 30 %  1 of 4                                                      pass
+    memory  no data  limit 0.3                                                               inconclusive (alert only): no machine serves this metric
+    iad  confirmed     2 on target
+    syd  rolling back  1 on target, 1 waiting
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn in_eighty_columns_what_is_long_is_broken_between_words() {
+    let text = page(&organization(vec![rolling_back()]), Look::plain(Some(80)));
+    assert!(text.lines().skip(2).all(|line| line.chars().count() <= 80), "{text}");
+    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(joined.contains("a redeploy is watched without a warm-up"), "{text}");
+}
+
+#[test]
+fn a_breach_is_red_where_colours_are_wanted() {
+    let look = Look { width: None, colours: true };
+    let text = page(&organization(vec![rolling_back()]), look);
+    assert!(text.contains("\u{1b}[1;31mbreach\u{1b}[0m"), "{text:?}");
+    assert!(!text.contains("\u{1b}[31m42"), "what an app wrote: {text:?}");
+}
+
+#[test]
+fn an_app_that_is_still_learning_has_no_known_good_release() {
+    let app = AppView {
+        phase: Phase::Learning,
+        mode: Mode::Observe,
+        known_good: None,
+        blind: None,
+        unknown: Vec::new(),
+        unread: BTreeMap::new(),
+        operator_hold: None,
+        hold: Some("nothing is trusted yet".to_owned()),
+        evidence: Vec::new(),
+        regions: Vec::new(),
+        next_deadline: None,
+        ..rolling_back()
+    };
+    let text = page(&organization(vec![app]), Look::plain(None));
+    assert!(text.contains("api  learning · for 48 s · observes only · policy web\n"), "{text}");
+    assert!(text.contains("  known good   none yet\n"), "{text}");
+    assert!(text.contains("  held         nothing is trusted yet\n"), "{text}");
+}
+
+#[test]
+fn a_daemon_that_has_only_just_started_says_so() {
+    let mut status = organization(Vec::new());
+    status.ready = false;
+    status.waiting_for = vec!["the organization's apps: not allowed".to_owned()];
+    status.feed = FeedView::default();
+    let text = page(&status, Look::plain(None));
+    assert!(text.contains("feed not read yet · not ready\n"), "{text}");
+    assert!(text.contains("waits for the organization's apps: not allowed\n"), "{text}");
+    assert!(text.contains("No app has had a round yet"), "{text}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_there_is_named_with_the_way_to_name_another() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let error = run(&url, false, &mut Vec::new()).await.unwrap_err().to_string();
+    assert!(error.contains(&url) && error.contains("WAVEOFF_URL"), "{error}");
+}

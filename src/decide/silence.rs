@@ -1,0 +1,254 @@
+//! An app that answers nothing any more, though nothing fails: it hangs, or nobody asks. Counters of answered
+//! requests cannot tell these apart, and the app's own past can: one that answered in every minute for days,
+//! by night as well, is not asked by nobody from one moment to the next.
+//!
+//! So the longest silence of each of the last days is remembered. One that is ten times as long as
+//! any of them is told of; where two apps beside it serve their requests meanwhile, it counts against a release.
+//! What falls silent each night has a long silence behind it, and is left alone.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Round, distress,
+    state::{Memory, Watch},
+    voucher,
+};
+use crate::model::{MachineSample, MachineState, Note, OrgContext, Policy, Since, Verdict};
+
+/// Days of which the longest silence is remembered.
+const DAYS_MAX: usize = 7;
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// How long the app has to be known before its silence says something: by itself, and while neighbours serve.
+const KNOWN_FOR: SignedDuration = SignedDuration::from_hours(24);
+const KNOWN_BESIDE: SignedDuration = SignedDuration::from_hours(1);
+/// A silence is told of when it is so many times as long as any before it, and at least this long.
+const LONGER: i32 = 10;
+const SILENT_MIN: SignedDuration = SignedDuration::from_secs(60);
+/// What it answered lately fades by half in so many seconds, and has to be so much.
+const HALF_S: f64 = 1200.0;
+const ANSWERED_MIN: f64 = 300.0;
+/// Two looks further apart than this did not see what was between them.
+const LOOKS_APART: SignedDuration = SignedDuration::from_secs(120);
+
+/// How silent an app is, and was.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Silence {
+    /// Since when it is known.
+    known_since: Option<Timestamp>,
+    /// The days, each since when, and its longest silence in seconds; the oldest first.
+    days: VecDeque<(Timestamp, i64)>,
+    /// What it answered lately, as of the last look.
+    answered: f64,
+    looked_at: Option<Timestamp>,
+    /// Since when it answers nothing.
+    since: Option<Timestamp>,
+}
+
+/// What fades is no reason to record anything.
+impl PartialEq for Silence {
+    fn eq(&self, other: &Self) -> bool {
+        self.known_since == other.known_since && self.days == other.days
+    }
+}
+
+impl Silence {
+    /// Takes in what a round counted; `None`: it could not be seen.
+    fn look(&mut self, answered: Option<f64>, now: Timestamp) {
+        let before = self.looked_at.replace(now);
+        let Some(n) = answered else {
+            self.since = None;
+            return;
+        };
+        self.known_since.get_or_insert(now);
+        let passed = before.map_or(SignedDuration::ZERO, |before| now.duration_since(before));
+        if passed > LOOKS_APART || passed < SignedDuration::ZERO {
+            self.since = None;
+        }
+        if self.days.back().is_none_or(|(day, _)| now.duration_since(*day) >= DAY) {
+            self.days.push_back((now, 0));
+            if self.days.len() > DAYS_MAX {
+                self.days.pop_front();
+            }
+        }
+        if n > 0.0 {
+            let silent = self.since.take().map_or(0, |since| now.duration_since(since).as_secs());
+            if let Some((_, longest)) = self.days.back_mut() {
+                *longest = (*longest).max(silent);
+            }
+            let left = (-passed.as_secs_f64().max(0.0) / HALF_S).exp2();
+            self.answered = self.answered * left + n;
+        } else {
+            self.since.get_or_insert(before.filter(|_| passed <= LOOKS_APART).unwrap_or(now));
+        }
+    }
+
+    /// Since when it is silent for much longer than ever, where that says something.
+    fn found(&self, known_for: SignedDuration, now: Timestamp) -> Option<(Timestamp, i64)> {
+        let since = self.since?;
+        let longest = self.days.iter().map(|(_, longest)| *longest).max()?;
+        let needed = (SignedDuration::from_secs(longest) * LONGER).max(SILENT_MIN);
+        let is_known = self.known_since.is_some_and(|at| since.duration_since(at) >= known_for);
+        let is_busy = self.answered >= ANSWERED_MIN;
+        (is_known && is_busy && now.duration_since(since) >= needed).then_some((since, longest))
+    }
+}
+
+/// Notes what the app answered since the last round, whatever it runs.
+pub(super) fn note(policy: &Policy, memory: &mut Memory, round: &Round<'_>, now: Timestamp) {
+    let started = || round.machines.iter().filter(|one| one.state == MachineState::Started);
+    // The first reading of a process says nothing of now.
+    let counts = |sample: &MachineSample, threshold: &str| {
+        let count = sample.readings.as_ref().ok().and_then(|one| one.counts.get(threshold));
+        count.is_some_and(|count| count.since == Since::LastScrape)
+    };
+    let is_read = |threshold: &str| {
+        started().next().is_some()
+            && started().all(|machine| {
+                let mut samples = round.observation.samples.iter();
+                samples.any(|one| one.instance == machine.instance && counts(one, threshold))
+            })
+    };
+    let counting = policy.thresholds.iter().filter(|one| one.room().kind().proves());
+    let read = counting.filter(|one| is_read(&one.name));
+    let sums = read
+        .map(|one| distress::counted(round, &one.name).values().map(|tally| tally.n).sum::<f64>());
+    memory.silence.look(sums.max_by(f64::total_cmp), now);
+}
+
+/// Says of a watch that its app is silent as it never was.
+pub(super) fn judge(
+    policy: &Policy,
+    silence: &Silence,
+    org: &OrgContext,
+    watch: &mut Watch,
+    now: Timestamp,
+) {
+    let beside = silence.found(KNOWN_BESIDE, now);
+    let vouched =
+        beside.is_some_and(|(since, _)| voucher::neighbours_are_well(org, watch, since, now));
+    let found = beside.filter(|_| vouched).or_else(|| silence.found(KNOWN_FOR, now));
+    let Some((since, longest)) = found else { return };
+    let proves = |name: &str| {
+        let mut thresholds = policy.thresholds.iter();
+        thresholds.any(|one| one.name == name && one.room().kind().proves())
+    };
+    let is_deployed = watch.is_deployed();
+    let mut evidence = watch.evidence.iter_mut();
+    let told = evidence.find(|one| one.applies && one.may_roll_back && proves(&one.threshold));
+    let Some(evidence) = told.filter(|one| one.verdict != Verdict::Breach) else { return };
+    let whole = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
+    evidence.verdict = Verdict::Breach;
+    // What was counted before says nothing of it.
+    evidence.ln_odds = None;
+    evidence.note = Some(Note::Quiet {
+        seconds: whole(now.duration_since(since).as_secs()),
+        longest: whole(longest),
+    });
+    // Of a release that somebody brought it is said, and nothing is undone by that alone.
+    evidence.may_roll_back = vouched || !is_deployed;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    /// Looks every 15 s from `from` on, with what `answers` says of each; whether it was found.
+    fn listen(
+        silence: &mut Silence,
+        seconds: std::ops::Range<i64>,
+        answers: impl Fn(i64) -> Option<f64>,
+    ) -> bool {
+        let mut found = false;
+        for second in seconds.step_by(15) {
+            silence.look(answers(second), at(second));
+            found |= silence.found(KNOWN_FOR, at(second)).is_some();
+        }
+        found
+    }
+
+    const HOUR: i64 = 3600;
+    const WEEK: i64 = 7 * 24 * HOUR;
+
+    #[test]
+    fn what_answered_for_days_and_answers_nothing_is_found_after_a_minute() {
+        let mut silence = Silence::default();
+        assert!(!listen(&mut silence, 0..25 * HOUR, |_| Some(20.0)));
+        assert!(!listen(&mut silence, 25 * HOUR..25 * HOUR + 45, |_| Some(0.0)));
+        assert!(listen(&mut silence, 25 * HOUR + 45..25 * HOUR + 90, |_| Some(0.0)));
+        // It answers again.
+        assert!(!listen(&mut silence, 25 * HOUR + 90..26 * HOUR, |_| Some(20.0)));
+    }
+
+    #[test]
+    fn what_is_known_for_less_than_a_day_says_nothing_by_itself() {
+        let mut silence = Silence::default();
+        assert!(!listen(&mut silence, 0..2 * HOUR, |_| Some(20.0)));
+        assert!(!listen(&mut silence, 2 * HOUR..3 * HOUR, |_| Some(0.0)));
+        assert!(silence.found(KNOWN_BESIDE, at(3 * HOUR)).is_some(), "beside neighbours it does");
+    }
+
+    #[test]
+    fn nights_without_requests_are_nothing_new() {
+        let mut silence = Silence::default();
+        let office = |second: i64| {
+            let hour = second / HOUR % 24;
+            Some(if (8..18).contains(&hour) { 30.0 } else { 0.0 })
+        };
+        assert!(!listen(&mut silence, 8 * HOUR..WEEK, office));
+    }
+
+    /// Ever fewer of them, down to some in eight minutes.
+    #[test]
+    fn a_low_that_comes_slowly_is_no_silence() {
+        let mut silence = Silence::default();
+        let tide = |second: i64| {
+            let from_noon = (second / HOUR % 24 - 12).abs();
+            let every = 8 << (from_noon / 2);
+            Some(if second % every < 15 { 5.0 } else { 0.0 })
+        };
+        assert!(!listen(&mut silence, 0..WEEK, tide));
+    }
+
+    #[test]
+    fn a_job_that_runs_now_and_then_is_told_of_once_at_most() {
+        let mut silence = Silence::default();
+        let job = |second: i64| Some(if second % (6 * HOUR) < 2 * HOUR { 30.0 } else { 0.0 });
+        assert!(!listen(&mut silence, 0..WEEK, job));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_no_silence() {
+        let mut silence = Silence::default();
+        assert!(!listen(&mut silence, 0..25 * HOUR, |_| Some(20.0)));
+        assert!(!listen(&mut silence, 25 * HOUR..26 * HOUR, |_| None));
+        // And after it the clock begins anew.
+        assert!(!listen(&mut silence, 26 * HOUR..26 * HOUR + 45, |_| Some(0.0)));
+    }
+
+    #[test]
+    fn few_requests_say_nothing() {
+        let mut silence = Silence::default();
+        let few = |second: i64| Some(if second % 600 == 0 { 1.0 } else { 0.0 });
+        assert!(!listen(&mut silence, 0..25 * HOUR, few));
+        assert!(!listen(&mut silence, 25 * HOUR..48 * HOUR, |_| Some(0.0)));
+    }
+
+    #[test]
+    fn it_is_kept_and_bounded_and_recorded_only_when_it_says_something_new() {
+        let mut silence = Silence::default();
+        listen(&mut silence, 0..2 * WEEK - HOUR, |_| Some(1.0));
+        assert_eq!(silence.days.len(), DAYS_MAX);
+        let before = silence.clone();
+        listen(&mut silence, 2 * WEEK - HOUR..2 * WEEK - HOUR + 600, |_| Some(1.0));
+        assert_eq!(silence, before);
+        let text = serde_json::to_string(&silence).unwrap();
+        assert_eq!(serde_json::from_str::<Silence>(&text).unwrap(), silence);
+    }
+}
