@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::view::{Counts, DispersionView, EvidenceView};
+use super::view::{Counts, EvidenceView};
 use crate::{
     model::{
         AppName, Block, Event, EventKind, Evidence, MachineId, Region, ReleaseVersion, Tally,
@@ -15,12 +15,29 @@ use crate::{
         name::{Named, Unresolved, resolve},
     },
     store::HistoryEntry,
-    threshold,
+    threshold::{self, detect::Dispersion},
 };
 
 /// Events of an app that are looked through, and of a release that are shown.
 pub(super) const LOOKED_THROUGH: u32 = 200;
 const EVENTS_SHOWN: usize = 20;
+
+/// How far a release's counts spread, from minute to minute.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DispersionView {
+    /// How many times the variance of failures that come one by one, at least 1: so many of them count as
+    /// one.
+    pub phi: f64,
+    /// Minutes with events in which it was measured.
+    pub minutes: u32,
+    pub at: Timestamp,
+}
+
+impl From<Dispersion> for DispersionView {
+    fn from(Dispersion { phi, minutes, at }: Dispersion) -> Self {
+        Self { phi, minutes, at }
+    }
+}
 
 /// One closed block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+pub use super::explain::DispersionView;
 pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
 use super::{configuration::VersionView, receivers::ReceiverView};
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use crate::{
         Raised, Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Unknown, Verdict,
         event::ReleaseInfo,
     },
-    threshold::{self, detect::Dispersion},
+    threshold,
 };
 
 /// Where an app is in the life of a release.
@@ -256,23 +257,6 @@ pub struct UnknownView {
     pub why: String,
     /// The same for people, with what helps.
     pub text: String,
-}
-
-/// How far a release's counts spread, from minute to minute.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DispersionView {
-    /// How many times the variance of failures that come one by one, at least 1: so many of them count as
-    /// one.
-    pub phi: f64,
-    /// Minutes with events in which it was measured.
-    pub minutes: u32,
-    pub at: Timestamp,
-}
-
-impl From<Dispersion> for DispersionView {
-    fn from(Dispersion { phi, minutes, at }: Dispersion) -> Self {
-        Self { phi, minutes, at }
-    }
 }
 
 /// A release that a person pinned.
