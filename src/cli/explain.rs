@@ -221,7 +221,7 @@ fn machines(machines: &[MachineView], width: Option<usize>) -> String {
 mod tests {
     use super::*;
     use crate::model::{Block, EventKind, Evidence, Kind, Tally, Unit, Verdict};
-    use crate::{threshold::detect::Dispersion, web::explain::ToldView};
+    use crate::web::{explain::ToldView, view::DispersionView};
     use jiff::Timestamp;
 
     fn at(second: i64) -> Timestamp {
@@ -343,7 +343,7 @@ mod tests {
             "  so many failures count as one: 20 (not measured yet)\n"
         );
         view.phi = Some(3.46);
-        view.dispersion = Some(Dispersion { phi: 3.46, minutes: 58, at: at(0) });
+        view.dispersion = Some(DispersionView { phi: 3.46, minutes: 58, at: at(0) });
         let says = "  so many failures count as one: 3.5 (measured on v41 in 58 minutes)\n";
         assert_eq!(bundles(&view, "v41"), says);
     }

@@ -62,7 +62,7 @@ fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -
     let proof = state.proof().filter(|_| evidence.kind.proves() && evidence.applies);
     view.missing = proof.and_then(|proof| proof.missing).filter(|missing| *missing > 0.0);
     if let Some((phi, measured)) = state.bundles() {
-        (view.phi, view.dispersion) = (Some(phi), measured);
+        (view.phi, view.dispersion) = (Some(phi), measured.map(Into::into));
     }
     view.series = state.worst_series().into_iter().map(SeriesView::new).collect();
     view

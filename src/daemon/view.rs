@@ -18,14 +18,20 @@ use crate::{
     web::{
         AppView, Phase as Shown,
         view::{
-            EvidenceView, MirrorState, MirrorView, PinnedView, Protection, ProtectionLevel,
-            QuarantinedView, UnknownView,
+            DispersionView, EvidenceView, MirrorState, MirrorView, PinnedView, Protection,
+            ProtectionLevel, QuarantinedView, UnknownView,
         },
     },
 };
 
 /// Quarantined images shown, the newest ones.
 const QUARANTINED_SHOWN: usize = 5;
+
+/// How far the known-good release's counts spread.
+fn dispersions(memory: &Memory) -> BTreeMap<String, DispersionView> {
+    let measured = memory.known_good().into_iter().flat_map(|good| &good.dispersions);
+    measured.map(|(threshold, one)| (threshold.clone(), (*one).into())).collect()
+}
 
 /// What the API says of an app.
 pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> AppView {
@@ -38,7 +44,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         since: memory.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
         release: memory.current.as_ref().map(Revision::info),
         known_good: known_good(memory),
-        dispersions: memory.known_good().map(|one| one.dispersions.clone()).unwrap_or_default(),
+        dispersions: dispersions(memory),
         protection: protection(state, policy, now),
         quarantined: memory.quarantined.iter().take(QUARANTINED_SHOWN).map(quarantined).collect(),
         vetoed: None,

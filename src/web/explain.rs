@@ -22,6 +22,23 @@ use crate::{
 pub(super) const LOOKED_THROUGH: u32 = 200;
 const EVENTS_SHOWN: usize = 20;
 
+/// How far a release's counts spread, from minute to minute.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DispersionView {
+    /// How many times the variance of failures that come one by one, at least 1: so many of them count as
+    /// one.
+    pub phi: f64,
+    /// Minutes with events in which it was measured.
+    pub minutes: u32,
+    pub at: Timestamp,
+}
+
+impl From<Dispersion> for DispersionView {
+    fn from(Dispersion { phi, minutes, at }: Dispersion) -> Self {
+        Self { phi, minutes, at }
+    }
+}
+
 /// One closed block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Block)]
@@ -85,7 +102,7 @@ pub struct ThresholdView {
     /// How far the known-good release's counts spread, which says that; `null`: that was not measured yet,
     /// and 20 is assumed.
     #[serde(default)]
-    pub dispersion: Option<Dispersion>,
+    pub dispersion: Option<DispersionView>,
     /// The worst of the series that are judged one by one, the worst first.
     #[serde(default)]
     pub series: Vec<SeriesView>,

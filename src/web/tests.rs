@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     operator::Answer,
-    view::{ErrorView, HistoryView, OrgView, ReleasesView},
+    view::{DispersionView, ErrorView, HistoryView, OrgView, ReleasesView},
     *,
 };
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
     store::{
         Attempt, Commit, DeadLetter, HistoryEntry, Queued, StoreError, StoredApp, WaitingLetter,
     },
-    threshold::detect::Dispersion,
 };
 
 /// Takes orders for `api`, and writes none down for `full`.
@@ -206,7 +205,8 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
         since: noon(),
         release: None,
         known_good: None,
-        dispersions: [("5xx".to_owned(), Dispersion { phi: 2.5, minutes: 58, at: noon() })].into(),
+        dispersions: [("5xx".to_owned(), DispersionView { phi: 2.5, minutes: 58, at: noon() })]
+            .into(),
         protection: crate::web::view::Protection::default(),
         quarantined: Vec::new(),
         vetoed: None,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+pub use super::explain::DispersionView;
 pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
 use super::{configuration::VersionView, receivers::ReceiverView};
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use crate::{
         Raised, Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Unknown, Verdict,
         event::ReleaseInfo,
     },
-    threshold::{self, detect::Dispersion},
+    threshold,
 };
 
 /// Where an app is in the life of a release.
@@ -206,7 +207,7 @@ pub struct AppView {
     /// How far the known-good release's counts spread, by threshold: so many failures of the next one count
     /// as one. What is missing was not measured yet, and 20 is assumed.
     #[serde(default)]
-    pub dispersions: BTreeMap<String, Dispersion>,
+    pub dispersions: BTreeMap<String, DispersionView>,
     /// What a bad release would be undone with.
     #[serde(default)]
     pub protection: Protection,

@@ -20,7 +20,7 @@ const BAD_MIN: f64 = 10.0;
 const MINUTE_S: i64 = 60;
 
 /// How far a release's counts spread.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dispersion {
     /// How many times the variance of failures that come one by one; at least 1.
     pub phi: f64,
