@@ -392,10 +392,30 @@ pub enum DeliveryOutcome {
     Retry { reason: String, after: Option<Duration> },
 }
 
+/// How a receiver that answers is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Post,
+    Patch,
+}
+
+/// What it answered, whatever that means there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub status: u16,
+    /// Its beginning, if it is long.
+    pub body: String,
+    /// When it wants to be asked again, if it said so.
+    pub after: Option<Duration>,
+}
+
 /// Sends webhook requests.
 #[async_trait]
 pub trait Notifier: Send + Sync {
     async fn send(&self, delivery: &Delivery) -> DeliveryOutcome;
+    /// Asks a receiver whose answer matters. The error says why there is none, and names no URL.
+    async fn ask(&self, verb: Verb, request: &Delivery) -> Result<Answered, String>;
     /// Tells whoever waits for it at `url` that the daemon works. The error names no URL.
     async fn beat(&self, url: &str) -> Result<(), String> {
         let _secret = url;

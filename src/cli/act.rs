@@ -6,11 +6,15 @@ use std::{collections::BTreeSet, io::Write};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use reqwest::Method;
+use serde::Serialize;
 
 use super::{EXIT_REFUSED, client, follow, history::escaped, text::clean_lines};
 use crate::{
     model::{Region, Strategy},
-    web::operator::{ActRequest, ActView, TOKEN_VARIABLE},
+    web::{
+        acts::{ActView, NameRequest, RollbackRequest, SayRequest},
+        operator::TOKEN_VARIABLE,
+    },
 };
 
 /// To whom the order is given, and by whom.
@@ -135,9 +139,30 @@ pub(super) enum Act {
 struct Order {
     word: &'static str,
     app: String,
-    request: ActRequest,
+    request: Request,
     watch: bool,
     desk: Desk,
+}
+
+/// What is sent with it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Request {
+    Say(SayRequest),
+    About(NameRequest),
+    Rollback(RollbackRequest),
+}
+
+impl Request {
+    fn signed(self, by: Option<String>, reason: Option<String>) -> Self {
+        match self {
+            Self::Say(_) => Self::Say(SayRequest { by, reason }),
+            Self::About(NameRequest { release, .. }) => {
+                Self::About(NameRequest { release, by, reason })
+            }
+            Self::Rollback(request) => Self::Rollback(RollbackRequest { by, reason, ..request }),
+        }
+    }
 }
 
 impl Act {
@@ -145,17 +170,17 @@ impl Act {
         let plain = |word, app, desk| Order {
             word,
             app,
-            request: ActRequest::default(),
+            request: Request::Say(SayRequest::default()),
             watch: false,
             desk,
         };
         let about = |word, app, release, desk| Order {
-            request: ActRequest { release: Some(release), ..ActRequest::default() },
+            request: Request::About(NameRequest { release, ..NameRequest::default() }),
             ..plain(word, app, desk)
         };
         match self {
             Self::Rollback { app, to, regions, strategy, force, dry_run, watch, desk } => Order {
-                request: ActRequest {
+                request: Request::Rollback(RollbackRequest {
                     to,
                     regions: regions.into_iter().map(Region::new).collect::<BTreeSet<_>>(),
                     strategy: strategy.map(|how| match how {
@@ -164,8 +189,8 @@ impl Act {
                     }),
                     force,
                     dry_run,
-                    ..ActRequest::default()
-                },
+                    ..RollbackRequest::default()
+                }),
                 watch,
                 ..plain("rollback", app, desk)
             },
@@ -186,15 +211,13 @@ impl Act {
 /// # Errors
 /// When there is no token, or the daemon cannot be reached or understood.
 pub(super) async fn run(act: Act, out: &mut dyn Write) -> anyhow::Result<i32> {
-    let Order { word, app, mut request, watch, desk } = act.order();
+    let Order { word, app, request, watch, desk } = act.order();
     let Some(token) = desk.token.as_deref().map(str::trim).filter(|token| !token.is_empty()) else {
         bail!("{TOKEN_VARIABLE} is not set: set it to the value that the daemon has");
     };
-    request.by = desk.by;
-    request.reason = desk.reason;
     let seen = if watch { follow::newest(&desk.url, &app).await? } else { 0 };
     let path = format!("/api/v1/apps/{}/{word}", escaped(&app));
-    let body = serde_json::to_string(&request)?;
+    let body = serde_json::to_string(&request.signed(desk.by, desk.reason))?;
     let answer = match client::order(&desk.url, Method::POST, &path, token, body).await {
         Ok(answer) => answer,
         Err(error) => {

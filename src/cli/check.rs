@@ -91,6 +91,7 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
             _ if !events.is_empty() => events.join(", "),
             format if format.is_chat() => "what matters".to_owned(),
             Format::PagerDuty => "what opens or closes an incident".to_owned(),
+            Format::Grafana => "releases, breaches and rollbacks".to_owned(),
             _ => "every event".to_owned(),
         };
         if receiver.severity > Severity::Info {
@@ -102,7 +103,11 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
         let signed = match receiver.format {
             Format::Standard if receiver.secrets.is_empty() => ", unsigned",
             Format::Standard => ", signed",
-            Format::Slack | Format::Discord | Format::PagerDuty => "",
+            Format::Slack
+            | Format::Discord
+            | Format::Teams
+            | Format::PagerDuty
+            | Format::Grafana => "",
         };
         let format = receiver.format.as_str();
         let age = duration_text(receiver.max_age);

@@ -8,7 +8,7 @@ use reqwest::{
     header::{CONTENT_TYPE, IF_MATCH},
 };
 
-use crate::web::view::ErrorView;
+use crate::web::{READ_VARIABLE, TOKEN_VARIABLE, view::ErrorView};
 
 /// What to do about an address that is another's.
 const ELSEWHERE: &str = "Give the daemon's address with --url or WAVEOFF_URL.";
@@ -26,13 +26,24 @@ pub(super) struct Refused {
     pub(super) body: String,
 }
 
-/// The body that `{url}{path}` answers with.
+/// The body that `{url}{path}` answers with. With it goes the token for reading, or else the
+/// operator's, if the environment has one.
 ///
 /// # Errors
 /// When the daemon cannot be reached, refuses, or answers with something endless; the text says
 /// which address was tried and how to give another.
 pub(super) async fn get(url: &str, path: &str) -> anyhow::Result<String> {
-    ask(url, path, |client, address| client.get(address)).await
+    let set = |name| std::env::var(name).ok().map(|it| it.trim().to_owned());
+    let mut tokens = [READ_VARIABLE, TOKEN_VARIABLE].into_iter().filter_map(set);
+    let token = tokens.find(|token| !token.is_empty());
+    ask(url, path, |client, address| {
+        let request = client.get(address);
+        match &token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    })
+    .await
 }
 
 /// Gives an order with the operator's token, and answers with the body.

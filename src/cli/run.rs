@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
 use crate::{
-    config::{self, Secret},
+    config,
     daemon::{self, Audience, ConfigSource, Counted, Ports, Settings, await_journal, tell_opened},
     fly::{Fly, FlySettings},
     notify::http::HttpNotifier,
@@ -32,7 +32,7 @@ use crate::{
         SqliteJournal,
         lock::{DirectoryLock, LockError},
     },
-    web::{Board, operator},
+    web::{Board, Tokens},
 };
 
 /// How often the change feed is read (the platform allows about one reading a second).
@@ -108,7 +108,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         source: Some(source),
         listener: Some(listener),
         feed_every: FEED_EVERY,
-        operator_token: std::env::var(operator::TOKEN_VARIABLE).ok().map(Secret::new),
+        tokens: Tokens::of_environment(),
         orders: Arc::default(),
     };
     daemon::run(settings, ports, stop).await?;

@@ -24,6 +24,10 @@ const SETTINGS: &[Variable] = &[
 ];
 const OPERATOR: &[Variable] =
     &[("WAVEOFF_OPERATOR_TOKEN", "the operator's token, with the value that the daemon has")];
+const READER: &[Variable] = &[(
+    "WAVEOFF_READ_TOKEN",
+    "the token for reading, where the daemon has one; WAVEOFF_OPERATOR_TOKEN does as well",
+)];
 const LOG: &[Variable] =
     &[("WAVEOFF_LOG", "what is logged, such as debug or waveoff::fly=trace; info, unless set")];
 const COLOURS: &[Variable] = &[
@@ -39,11 +43,11 @@ const BROWSER: &[Variable] = &[(
 /// What a command reads; its words are those that are typed.
 fn read_by(words: &[&str]) -> &'static [&'static [Variable]] {
     match words {
-        ["run"] => &[PLATFORM, SETTINGS, OPERATOR, LOG],
+        ["run"] => &[PLATFORM, SETTINGS, OPERATOR, READER, LOG],
         ["check"] => &[PLATFORM, SETTINGS, COLOURS],
         ["init" | "replay"] => &[PLATFORM, SETTINGS],
         ["doctor"] => &[PLATFORM],
-        ["status" | "history" | "releases" | "explain"] | ["webhook", "list"] => &[COLOURS],
+        ["status" | "history" | "releases" | "explain"] | ["webhook", "list"] => &[READER, COLOURS],
         ["config", "show"] => &[SETTINGS],
         ["config", "push"] => &[OPERATOR, SETTINGS],
         ["config", ..] | ["webhook", ..] => &[OPERATOR],

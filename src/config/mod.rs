@@ -86,11 +86,15 @@ pub enum Format {
     Standard,
     Slack,
     Discord,
+    Teams,
     PagerDuty,
+    /// Annotations in graphs.
+    Grafana,
 }
 
 impl Format {
-    pub const ALL: [Self; 4] = [Self::Standard, Self::Slack, Self::Discord, Self::PagerDuty];
+    pub const ALL: [Self; 6] =
+        [Self::Standard, Self::Slack, Self::Discord, Self::Teams, Self::PagerDuty, Self::Grafana];
 
     /// The word for it in files.
     pub fn as_str(self) -> &'static str {
@@ -98,13 +102,15 @@ impl Format {
             Self::Standard => "standard",
             Self::Slack => "slack",
             Self::Discord => "discord",
+            Self::Teams => "teams",
             Self::PagerDuty => "pagerduty",
+            Self::Grafana => "grafana",
         }
     }
 
     /// Whether people read along as it happens, and want to be told what matters alone.
     pub fn is_chat(self) -> bool {
-        matches!(self, Self::Slack | Self::Discord)
+        matches!(self, Self::Slack | Self::Discord | Self::Teams)
     }
 }
 
@@ -117,8 +123,10 @@ pub struct Receiver {
     /// May carry a secret in its path (Slack's do), so it is one.
     pub url: Secret,
     /// Signing secrets, the newest first (`whsec_…`); every one of them signs. Of PagerDuty the one
-    /// integration key.
+    /// integration key, of a Slack bot and of Grafana the one token.
     pub secrets: Vec<Secret>,
+    /// Where a Slack bot writes; `None`: there is no bot, and the URL is an incoming webhook's.
+    pub channel: Option<String>,
     /// Only these kinds; empty means all, and of what is read in a chat those that matter.
     pub events: Vec<EventKind>,
     /// Only of apps like these, and what is of no app; empty means all.

@@ -1,5 +1,7 @@
 //! `[[receiver]]`: who is told, with URLs and secrets that stay out of files and messages.
 
+mod talk;
+
 use std::{net::IpAddr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -11,7 +13,6 @@ use super::{
     entry::Entry,
     problem::{Problem, Wrong},
     reader::Reader,
-    reserved_keys,
     settings::variable,
 };
 use crate::model::{EventKind, Severity};
@@ -22,6 +23,8 @@ const SECRETS_MAX: usize = 5;
 const APPS_MAX: usize = 200;
 /// Where PagerDuty takes events; accounts in Europe name another one.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
+/// Where Slack's Web API is.
+const SLACK: &str = "https://slack.com/api";
 /// Length of an integration key.
 const ROUTING_KEY: usize = 32;
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -70,13 +73,15 @@ fn read(table: &Reader<'_>, name: Option<String>, context: &mut Context<'_>) -> 
     let format = table
         .require(
             "format",
-            "write \"standard\" for signed JSON, \"slack\", \"discord\" or \"pagerduty\"",
+            "write \"standard\" for signed JSON, \"slack\", \"discord\", \"teams\", \"pagerduty\" or \"grafana\"",
         )
         .and_then(|entry| {
             let words = Format::ALL.map(|format| (format.as_str(), format));
-            entry.choice(&words, &reserved_keys::FORMATS)
+            entry.choice(&words, &[])
         });
-    let url = url(table, format, context);
+    let talk = talk::read(table, format, context);
+    let has_bot = talk.takes_token && format == Some(Format::Slack);
+    let url = url(table, format, has_bot, context);
     let routing_key = table.get("routing_key_env");
     if let Some(entry) =
         routing_key.as_ref().filter(|_| format.is_some_and(|format| format != Format::PagerDuty))
@@ -85,6 +90,7 @@ fn read(table: &Reader<'_>, name: Option<String>, context: &mut Context<'_>) -> 
     }
     let secrets = match format {
         Some(Format::PagerDuty) => integration_key(table, routing_key, context),
+        _ if talk.takes_token => talk.token.into_iter().collect(),
         _ => secrets(table, format, context),
     };
     let apps = table.get("apps").map(|entry| apps(&entry)).unwrap_or_default();
@@ -99,6 +105,7 @@ fn read(table: &Reader<'_>, name: Option<String>, context: &mut Context<'_>) -> 
         format: format?,
         url: url?,
         secrets,
+        channel: talk.channel,
         events,
         apps,
         severity: severity?,
@@ -156,11 +163,17 @@ pub(super) fn secret(
 }
 
 /// Where to send. `None`: wrong, and reported. Empty: the variable is not set.
-fn url(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) -> Option<Secret> {
+fn url(
+    table: &Reader<'_>,
+    format: Option<Format>,
+    has_bot: bool,
+    context: &mut Context<'_>,
+) -> Option<Secret> {
     let written = table.get("url");
     let named = table.get("url_env");
     match (written, named) {
         (None, None) if format == Some(Format::PagerDuty) => Some(Secret::new(PAGERDUTY)),
+        (None, None) if has_bot => Some(Secret::new(SLACK)),
         (None, None) => {
             table.missing(
                 "url_env",
@@ -172,7 +185,8 @@ fn url(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>) ->
             named.wrong(Wrong::but("`url` is given too", "leave one of them out"));
             None
         }
-        (Some(entry), None) => written_url(&entry, format),
+        // Of a bot the token is the secret.
+        (Some(entry), None) => written_url(&entry, format.filter(|_| !has_bot)),
         (None, Some(entry)) => {
             let (name, value) = from_variable(&entry, "the URL", context)?;
             let Some(value) = value else { return Some(Secret::new("")) };
@@ -197,6 +211,7 @@ fn written_url(entry: &Entry<'_>, format: Option<Format>) -> Option<Secret> {
     if is_chat || text.contains("hooks.slack.com") || text.contains("/api/webhooks/") {
         let message = match format {
             Some(Format::Discord) => "a Discord URL is a secret, and does not belong in a file",
+            Some(Format::Teams) => "a Teams URL is a secret, and does not belong in a file",
             _ => "a Slack URL is a secret, and does not belong in a file",
         };
         entry.wrong(Wrong::but(message, instead));
@@ -295,7 +310,11 @@ fn secrets(table: &Reader<'_>, format: Option<Format>, context: &mut Context<'_>
         return Vec::new();
     };
     if let Some(chat) = format.filter(|format| format.is_chat()) {
-        let who = if chat == Format::Slack { "Slack" } else { "Discord" };
+        let who = match chat {
+            Format::Slack => "Slack",
+            Format::Teams => "Teams",
+            _ => "Discord",
+        };
         entry.wrong(Wrong::but(
             format!("{who} checks no signatures"),
             "leave it out: the URL is the secret",

@@ -16,6 +16,3 @@ pub(super) fn key(key: &str) -> Option<Wrong> {
     let (name, instead) = KEYS.iter().find(|(name, _)| *name == key)?;
     Some(Wrong::but(format!("`{name}` is not available in this version"), (*instead).to_owned()))
 }
-
-pub(super) const FORMATS: [(&str, &str); 1] =
-    [("teams", "use \"standard\" and translate it in a small receiver of your own")];

@@ -2,6 +2,7 @@
 //! docs/configuration.md. A test holds that it is what the reader takes.
 
 mod json;
+mod receiver;
 mod tables;
 mod thresholds;
 

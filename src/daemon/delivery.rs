@@ -4,6 +4,8 @@
 //! between sending and noting it sends the message again under the same id, and receivers
 //! recognise it by that.
 
+pub(super) mod ongoing;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -22,7 +24,7 @@ use tokio::{
 
 use crate::{
     config::{Config, Format, Receiver, Secret},
-    notify::{Sender, discord, pagerduty, payload, signing, slack},
+    notify::{Sender, discord, pagerduty, payload, signing, slack, teams},
     ports::{Clock, Delivery as Request, DeliveryOutcome, Notifier},
     store::{Attempt, Journal, Queued, StoreError},
     web::Board,
@@ -182,7 +184,12 @@ impl Delivery {
             let attempt = match config.receivers.get(&name) {
                 Some(receiver) => {
                     let sender = Sender::of(&config);
-                    try_once(&mut turn, receiver, &sender, notifier.as_ref(), &clock).await
+                    let way = Way {
+                        notifier: notifier.as_ref(),
+                        journal: journal.as_ref(),
+                        clock: &clock,
+                    };
+                    try_once(&mut turn, receiver, &sender, &way).await
                 }
                 None => Attempt::Dead { reason: "the receiver is no longer configured".to_owned() },
             };
@@ -206,27 +213,28 @@ impl Delivery {
     }
 }
 
+/// How a message goes out.
+struct Way<'w> {
+    notifier: &'w dyn Notifier,
+    journal: &'w dyn Journal,
+    clock: &'w Clock,
+}
+
 async fn try_once(
     turn: &mut Turn,
     receiver: &Receiver,
     sender: &Sender<'_>,
-    notifier: &dyn Notifier,
-    clock: &Clock,
+    way: &Way<'_>,
 ) -> Attempt {
     let queued = &turn.queued;
+    let Way { notifier, journal, clock } = *way;
     let now = clock.now();
     let max_age = SignedDuration::try_from(receiver.max_age).unwrap_or(SignedDuration::MAX);
     if now.duration_since(queued.queued_at) >= max_age {
         let hours = crate::numbers::duration(receiver.max_age.as_secs_f64());
         return Attempt::Dead { reason: format!("not delivered within {hours}") };
     }
-    let outcome = match request(queued, receiver, sender, now) {
-        Ok(request) => timeout(ATTEMPT_MAX, notifier.send(&request)).await.unwrap_or_else(|_| {
-            DeliveryOutcome::Retry { reason: "no answer in time".to_owned(), after: None }
-        }),
-        // The configuration can be mended; the message waits for that.
-        Err(error) => DeliveryOutcome::Retry { reason: error.to_string(), after: None },
-    };
+    let outcome = send(queued, receiver, sender, notifier, Some(journal), now).await;
     let again = |reason: String, after: Option<Duration>| {
         let own = backoff(queued.attempts, &queued.entry.message_id);
         let wait = after.map_or(own, |asked| asked.max(own));
@@ -250,8 +258,33 @@ async fn try_once(
     }
 }
 
-/// The request for a message: the same body every time, signed anew for the time it is sent.
-pub(super) fn request(
+/// Sends one message once. Without a journal nothing is known of what was said before.
+pub(super) async fn send(
+    queued: &Queued,
+    receiver: &Receiver,
+    sender: &Sender<'_>,
+    notifier: &dyn Notifier,
+    journal: Option<&dyn Journal>,
+    now: Timestamp,
+) -> DeliveryOutcome {
+    let retry = |reason: String| DeliveryOutcome::Retry { reason, after: None };
+    if ongoing::is_kept(receiver) {
+        let (event, message_id) = (&queued.entry.event, queued.entry.message_id.as_str());
+        let letter = ongoing::Letter { receiver, sender, event, message_id };
+        return ongoing::tell(&letter, notifier, journal).await;
+    }
+    match request(queued, receiver, sender, now) {
+        Ok(request) => timeout(ATTEMPT_MAX, notifier.send(&request))
+            .await
+            .unwrap_or_else(|_| retry("no answer in time".to_owned())),
+        // The configuration can be mended; the message waits for that.
+        Err(error) => retry(error.to_string()),
+    }
+}
+
+/// The request for a message: the same body every time, signed anew for the time it is sent. What
+/// depends on what was said before has no such thing.
+fn request(
     queued: &Queued,
     receiver: &Receiver,
     sender: &Sender<'_>,
@@ -265,6 +298,9 @@ pub(super) fn request(
         }
         Format::Slack => (Vec::new(), slack::slack(&entry.event, sender)),
         Format::Discord => (Vec::new(), discord::discord(&entry.event, sender)),
+        Format::Teams => (Vec::new(), teams::teams(&entry.event, sender)),
+        // Both go through `ongoing`, which knows what was said before.
+        Format::Grafana => (Vec::new(), String::new()),
         Format::PagerDuty => {
             let key = receiver.secrets.first().map(Secret::expose).unwrap_or_default();
             (Vec::new(), pagerduty::pagerduty(&entry.event, sender, key))

@@ -253,9 +253,9 @@ async fn tried(
         attempts: 0,
         queued_at: now,
     };
-    let request = delivery::request(&queued, receiver, &Sender::of(config), now)
-        .map_err(|error| error.to_string())?;
-    match timeout(TEST_PATIENCE, ports.notifier.send(&request)).await {
+    let (sender, notifier) = (Sender::of(config), ports.notifier.as_ref());
+    let sent = delivery::send(&queued, receiver, &sender, notifier, None, now);
+    match timeout(TEST_PATIENCE, sent).await {
         Ok(DeliveryOutcome::Accepted) => Ok(()),
         Ok(
             DeliveryOutcome::Refused { reason }

@@ -47,7 +47,7 @@ pub use opening::{Audience, await_journal, tell_opened};
 pub use orders::Orders;
 
 use crate::{
-    config::{Config, Secret, Shelf, shelf::Label},
+    config::{Config, Shelf, shelf::Label},
     ports::{Clock, Notifier, Platform, Registry},
     sources::Source,
     store::Journal,
@@ -119,8 +119,8 @@ pub struct Settings {
     pub listener: Option<TcpListener>,
     /// How often the change feed is read.
     pub feed_every: Duration,
-    /// What an operator has to show to give orders; `None`: no orders are taken.
-    pub operator_token: Option<Secret>,
+    /// What people have to show to read and to give orders.
+    pub tokens: web::Tokens,
     /// The way of orders to the apps' tasks.
     pub orders: Arc<Orders>,
 }
@@ -148,8 +148,7 @@ pub async fn run(
     house.serve_receivers(&mut tasks);
     let (counter, wishes) = reload::counter();
     if let Some(listener) = settings.listener {
-        let token = settings.operator_token;
-        house.serve_api(&mut tasks, listener, &settings.orders, token, counter);
+        house.serve_api(&mut tasks, listener, &settings.orders, settings.tokens, counter);
     }
     house.watch_config(&mut tasks, settings.source, publish, installation.clone(), wishes);
     house.keep_history(&mut tasks);
@@ -228,7 +227,7 @@ impl House<'_> {
         tasks: &mut Tasks,
         listener: TcpListener,
         orders: &Arc<Orders>,
-        operator_token: Option<Secret>,
+        tokens: web::Tokens,
         counter: reload::Counter,
     ) {
         let (receivers, policies) = (self.config.clone(), self.config.clone());
@@ -249,7 +248,7 @@ impl House<'_> {
                 mail: self.mail.clone(),
             }),
             configuration: Arc::new(counter),
-            operator_token,
+            tokens,
         };
         let (ends, live) = (self.ends(), state.live.clone());
         let ends = async move {

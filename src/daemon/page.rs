@@ -61,14 +61,9 @@ impl Page {
                 attempts: 0,
                 queued_at: self.event.at,
             };
-            let request = match delivery::request(&queued, receiver, &Sender::of(config), now) {
-                Ok(request) => request,
-                Err(error) => {
-                    warn!(receiver = name, "the journal's trouble is not told: {error}");
-                    continue;
-                }
-            };
-            let why = match timeout(DEADLINE, notifier.send(&request)).await {
+            let sender = Sender::of(config);
+            let sent = delivery::send(&queued, receiver, &sender, notifier, None, now);
+            let why = match timeout(DEADLINE, sent).await {
                 Ok(DeliveryOutcome::Accepted) => {
                     self.delivered.insert(name);
                     continue;

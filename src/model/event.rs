@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     evidence::{Evidence, Unit, Verdict},
@@ -16,7 +17,7 @@ use super::{
 };
 
 /// Which kind of thing happened; the text is the event's public name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub enum EventKind {
     #[serde(rename = "release.detected")]
     ReleaseDetected,
@@ -222,7 +223,8 @@ const MOST: f64 = 0.5;
 const TAG_MAX: usize = 40;
 
 /// A release as people are shown it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Release)]
 pub struct ReleaseInfo {
     pub version: Option<ReleaseVersion>,
     pub tag: Option<String>,

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{ids::Region, name::Named, policy::Strategy};
 
 /// A brake: while it is on, nothing is begun for the app.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OperatorHold {
     /// Who asked for it, as far as that is known.
     pub by: String,
@@ -27,7 +28,7 @@ impl OperatorHold {
 }
 
 /// Who gave an order, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Signed {
     /// As far as that is known.
     pub by: String,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     evidence::Tally,
@@ -24,7 +25,7 @@ pub enum Unseen {
 }
 
 /// How far one region is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RegionStage {
     /// Not begun.
@@ -52,7 +53,7 @@ impl RegionStage {
 }
 
 /// What does not work on a machine that is to be put right.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MachineFailure {
     /// The platform gave the update up and went back; the short digest that it runs.
@@ -70,8 +71,9 @@ pub enum MachineFailure {
 }
 
 /// Where one machine of a rollback stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
+#[schema(as = Machine)]
 pub enum MachineReport {
     /// It runs the known-good image; `at_rest`: stopped or suspended, as it was before.
     OnTarget {
@@ -118,7 +120,8 @@ impl MachineReport {
 }
 
 /// How far one region is, machine by machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RegionProgress)]
 pub struct RegionReport {
     pub region: Region,
     pub phase: RegionStage,

@@ -5,18 +5,19 @@ use std::{error::Error as _, io, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::{
-    Client, Response, StatusCode,
+    Client, Method, Response,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     redirect,
 };
 use tokio::time::timeout;
 
-use crate::ports::{Clock, Delivery, DeliveryOutcome, Notifier};
+use crate::ports::{Answered, Clock, Delivery, DeliveryOutcome, Notifier, Verb};
 
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const TOTAL_MAX: Duration = Duration::from_secs(10);
-/// How much of an answer is read.
+/// How much of an answer is read: of one that explains a refusal, and of one that says something.
 const ANSWER_MAX: usize = 4 * 1024;
+const SAID_MAX: usize = 64 * 1024;
 /// Longest wait a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// How long the explanation in an answer's body is waited for.
@@ -79,19 +80,30 @@ impl Notifier for HttpNotifier {
         }
     }
 
+    async fn ask(&self, verb: Verb, request: &Delivery) -> Result<Answered, String> {
+        let method = match verb {
+            Verb::Get => Method::GET,
+            Verb::Post => Method::POST,
+            Verb::Patch => Method::PATCH,
+        };
+        let headers = headers(request)?;
+        let asked = self.client.request(method, &request.url).headers(headers);
+        let asked = asked.body(request.body.clone());
+        // The error's own text is not used: it can contain the URL, and that can be a secret.
+        let answer = asked.send().await.map_err(|error| fault(&error).to_owned())?;
+        let status = answer.status().as_u16();
+        let after = retry_after(answer.headers(), self.clock.now());
+        let body = read(answer, SAID_MAX).await;
+        Ok(Answered { status, body: String::from_utf8_lossy(&body).into_owned(), after })
+    }
+
     async fn send(&self, delivery: &Delivery) -> DeliveryOutcome {
         let retry =
             |reason: &str| DeliveryOutcome::Retry { reason: reason.to_owned(), after: None };
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in &delivery.headers {
-            let (Ok(name), Ok(value)) =
-                (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
-            else {
-                return retry("a header of the message is not valid HTTP");
-            };
-            headers.insert(name, value);
-        }
+        let headers = match headers(delivery) {
+            Ok(headers) => headers,
+            Err(reason) => return retry(&reason),
+        };
         let request = self.client.post(&delivery.url).headers(headers).body(delivery.body.clone());
         match request.send().await {
             Ok(answer) => {
@@ -102,13 +114,28 @@ impl Notifier for HttpNotifier {
                     return DeliveryOutcome::Accepted;
                 }
                 // Nice to have, so it may take little time.
-                let body = timeout(EXPLANATION_TIME, read(answer)).await.unwrap_or_default();
-                outcome(status, after, &explanation(&body))
+                let body =
+                    timeout(EXPLANATION_TIME, read(answer, ANSWER_MAX)).await.unwrap_or_default();
+                outcome(status.as_u16(), after, &explanation(&body))
             }
             // The error's own text is not used: it can contain the URL, and that can be a secret.
             Err(error) => retry(fault(&error)),
         }
     }
+}
+
+fn headers(request: &Delivery) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in &request.headers {
+        let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
+        else {
+            return Err("a header of the message is not valid HTTP".to_owned());
+        };
+        headers.insert(name, value);
+    }
+    Ok(headers)
 }
 
 fn fault(error: &reqwest::Error) -> &'static str {
@@ -140,9 +167,9 @@ fn connect_fault(error: &reqwest::Error) -> &'static str {
 /// and 422 that this body does not do, which must not hold up the messages behind it. The other
 /// 4xx are usually a receiver misconfigured for a while, and a message is worth more than a few
 /// requests.
-fn outcome(status: StatusCode, after: Option<Duration>, explanation: &str) -> DeliveryOutcome {
-    let reason = format!("answered {}{explanation}", status.as_u16());
-    match status.as_u16() {
+pub(super) fn outcome(status: u16, after: Option<Duration>, explanation: &str) -> DeliveryOutcome {
+    let reason = format!("answered {status}{explanation}");
+    match status {
         300..=399 => DeliveryOutcome::Retry {
             reason: format!("{reason}: redirects are not followed"),
             after: None,
@@ -154,12 +181,12 @@ fn outcome(status: StatusCode, after: Option<Duration>, explanation: &str) -> De
 }
 
 /// The beginning of the answer's body; whatever goes wrong here, the status has been said.
-async fn read(mut answer: Response) -> Vec<u8> {
+async fn read(mut answer: Response, most: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
-        let room = ANSWER_MAX.saturating_sub(body.len());
+        let room = most.saturating_sub(body.len());
         body.extend(chunk.iter().take(room));
-        if body.len() >= ANSWER_MAX {
+        if body.len() >= most {
             break;
         }
     }

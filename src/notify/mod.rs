@@ -1,14 +1,18 @@
 //! Telling people: an event becomes a sentence, a webhook body, a signed request.
 //!
-//! `text`, `payload`, `slack`, `discord`, `pagerduty` and `signing` are pure; `http` sends one request. The
-//! daemon empties the outbox.
+//! All of it is pure but `http`, which sends one request. The daemon empties the outbox, and keeps the
+//! book of what goes on (`ongoing`).
 
 pub mod discord;
+pub mod grafana;
 pub mod http;
+pub mod ongoing;
 pub mod pagerduty;
 pub mod payload;
 pub mod signing;
 pub mod slack;
+pub mod slack_bot;
+pub mod teams;
 pub mod text;
 
 use crate::{
@@ -65,7 +69,8 @@ pub fn recipients(config: &Config, event: &Event) -> Vec<String> {
 
 fn wants(receiver: &Receiver, event: &Event) -> bool {
     let of_kind = if receiver.events.is_empty() {
-        !receiver.format.is_chat() || matters(event)
+        let is_shown_as_it_goes = receiver.channel.is_some() && ongoing::is_part(event.kind);
+        !receiver.format.is_chat() || matters(event) || is_shown_as_it_goes
     } else {
         receiver.events.contains(&event.kind)
     };
@@ -77,7 +82,11 @@ fn wants(receiver: &Receiver, event: &Event) -> bool {
     };
     // What ends something is wanted where its beginning was, which was worse.
     let is_bad_enough = event.severity() >= receiver.severity || ends_something(event);
-    let is_taken = receiver.format != Format::PagerDuty || pagerduty::is_told(event);
+    let is_taken = match receiver.format {
+        Format::PagerDuty => pagerduty::is_told(event),
+        Format::Grafana => grafana::is_told(event.kind),
+        Format::Standard | Format::Slack | Format::Discord | Format::Teams => true,
+    };
     of_kind && of_app && is_bad_enough && is_taken
 }
 

@@ -12,6 +12,11 @@ const FALLBACK_MAX: usize = 3900;
 
 /// The body for one event. Texts are escaped as Slack asks and stay under its limits.
 pub fn slack(event: &Event, sender: &Sender<'_>) -> String {
+    body(event, sender, "").to_string()
+}
+
+/// The same, with what was said before; that is escaped already.
+pub(super) fn body(event: &Event, sender: &Sender<'_>, earlier: &str) -> Value {
     let sentence = text::message(event);
     let headline = format!("{} {}", symbol(event.kind), escape(&sentence, SECTION_MAX));
     let organization = escape(sender.organization, 200);
@@ -36,11 +41,17 @@ pub fn slack(event: &Event, sender: &Sender<'_>) -> String {
         kept.reverse();
         blocks.push(section(&format!("```\n{}\n```", kept.join("\n"))));
     }
+    if !earlier.is_empty() {
+        blocks.push(json!({
+            "type": "context",
+            "elements": [{ "type": "mrkdwn", "text": earlier, "verbatim": true }],
+        }));
+    }
     blocks.push(json!({
         "type": "context",
         "elements": [{ "type": "mrkdwn", "text": context, "verbatim": true }],
     }));
-    json!({ "text": escape(&sentence, FALLBACK_MAX), "blocks": blocks }).to_string()
+    json!({ "text": escape(&sentence, FALLBACK_MAX), "blocks": blocks })
 }
 
 fn section(text: &str) -> Value {
@@ -84,7 +95,7 @@ fn symbol(kind: EventKind) -> &'static str {
 
 /// Escapes `&`, `<`, `>` and ends before the escaped text exceeds `max` characters, never inside
 /// an escape.
-fn escape(text: &str, max: usize) -> String {
+pub(super) fn escape(text: &str, max: usize) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut length = 0;
     let mut characters = text.chars().peekable();

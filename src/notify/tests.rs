@@ -15,6 +15,7 @@ fn receiver(format: Format) -> Receiver {
         events: Vec::new(),
         apps: Vec::new(),
         severity: Severity::Info,
+        channel: None,
         max_age: std::time::Duration::from_secs(60),
     }
 }

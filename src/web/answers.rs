@@ -26,9 +26,10 @@ const AT_ONCE_MAX: usize = 64;
 /// Longest answer that is tagged: of longer ones the sum would cost more than it saves.
 const TAGGED_MAX: u64 = 256 << 10;
 /// What every answer about health has to get through, whatever else is asked.
-const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
+pub(super) const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
 
 /// A refusal: a status and why.
+#[derive(Debug)]
 pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Refusal {
@@ -129,7 +130,9 @@ pub(super) async fn tagged(request: Request, next: Next) -> Response {
     let asked = request.headers().clone();
     let response = next.run(request).await;
     let length = response.body().size_hint().exact();
-    if !is_read || response.status() != StatusCode::OK || length.is_none_or(|it| it > TAGGED_MAX) {
+    let is_tagged = response.headers().contains_key(header::ETAG);
+    let is_whole = response.status() == StatusCode::OK && length.is_some_and(|it| it <= TAGGED_MAX);
+    if !is_read || is_tagged || !is_whole {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -156,7 +159,7 @@ pub(super) async fn tagged(request: Request, next: Next) -> Response {
     Response::from_parts(parts, Body::from(bytes))
 }
 
-fn is_known(asked: &HeaderMap, tag: &str) -> bool {
+pub(super) fn is_known(asked: &HeaderMap, tag: &str) -> bool {
     let lists = asked.get_all(header::IF_NONE_MATCH).iter();
     lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).any(|one| {
         let one = one.trim();

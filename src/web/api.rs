@@ -15,14 +15,16 @@ use axum::{
 };
 use serde::Deserialize;
 use tokio::time::timeout;
+use utoipa::IntoParams;
 
 use super::{
-    ApiState,
-    answers::{BODY_MAX, Places, Refusal, in_places, problem, tagged},
+    ApiState, acts,
+    answers::{BODY_MAX, Places, Refusal, in_places, is_known, tagged},
     configuration,
     explain::{self, ExplainView, Unexplained},
+    gate::reading,
     metrics,
-    operator::{self, ActProblem, ActRequest, ActView, HoldRequest, OrderView, UnholdRequest},
+    operator::{self, HoldRequest, OrderView, UnholdRequest},
     process::Process,
     receivers::{
         self, DeliveriesView, LetterView, ReceiverView, ResendRequest, ResentView, TestRequest,
@@ -45,8 +47,6 @@ const HISTORY_MAX: u32 = 200;
 
 /// Apps per page of the status, at most.
 const APPS_MAX: u32 = 1000;
-/// What the API is, for programs.
-const DESCRIPTION: &str = include_str!("openapi.json");
 
 pub(super) fn routes(state: ApiState) -> Router {
     Router::new()
@@ -59,7 +59,15 @@ pub(super) fn routes(state: ApiState) -> Router {
         .route("/api/v1/apps/{app}/history", get(history))
         .route("/api/v1/apps/{app}/releases", get(releases))
         .route("/api/v1/apps/{app}/explain", get(explanation))
-        .route("/api/v1/apps/{app}/{act}", post(act))
+        .route("/api/v1/apps/{app}/rollback", post(acts::rollback))
+        .route("/api/v1/apps/{app}/approve", post(acts::approve))
+        .route("/api/v1/apps/{app}/veto", post(acts::veto))
+        .route("/api/v1/apps/{app}/resume", post(acts::resume))
+        .route("/api/v1/apps/{app}/pin", post(acts::pin))
+        .route("/api/v1/apps/{app}/unpin", post(acts::unpin))
+        .route("/api/v1/apps/{app}/quarantine", post(acts::quarantine))
+        .route("/api/v1/apps/{app}/unquarantine", post(acts::unquarantine))
+        .route("/api/v1/apps/{app}/trust", post(acts::trust))
         .route("/api/v1/history", get(whole_history))
         .route("/api/v1/hold", post(hold).delete(unhold))
         .route(
@@ -85,6 +93,7 @@ pub(super) fn routes(state: ApiState) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn(tagged))
+        .layer(middleware::from_fn_with_state(state.clone(), reading))
         .layer(middleware::from_fn(within_deadline))
         .layer(middleware::from_fn_with_state(Places::new(), in_places))
         .with_state(state)
@@ -160,28 +169,50 @@ async fn own_metrics(State(state): State<ApiState>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
 
-async fn description() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION).into_response()
+async fn description(State(state): State<ApiState>) -> Response {
+    let text = super::description::text(state.tokens.reader.is_some());
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-#[derive(Deserialize)]
-struct StatusQuery {
-    /// Apps wanted; silently at most [`APPS_MAX`]. Without it all of them.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StatusQuery {
+    /// Apps on a page, at most 1000; without it all of them.
     limit: Option<u32>,
     /// Only apps that come after this name.
     after: Option<String>,
 }
 
-async fn status(
+/// The organization and every watched app
+#[utoipa::path(get, path = "/api/v1/status", params(StatusQuery),
+    responses((status = 200, description = "The organization and its apps.", body = OrgView)))]
+pub(super) async fn status(
     State(state): State<ApiState>,
+    headers: HeaderMap,
     query: Result<Query<StatusQuery>, QueryRejection>,
-) -> Result<Json<OrgView>, Refusal> {
+) -> Result<Response, Refusal> {
     let Query(query) = query?;
     let most = query.limit.map(|limit| limit.clamp(1, APPS_MAX));
     let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-    let mut view = state.board.page(state.clock.now(), query.after.as_deref(), most);
-    view.receivers = receivers(&state).await;
-    Ok(Json(view))
+    let mut listing = state.board.listing(state.clock.now(), query.after.as_deref(), most);
+    listing.head.receivers = receivers(&state).await;
+    let tag = listing.tag();
+    if is_known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, weak(&tag)).into_response());
+    }
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((json, weak(&tag), listing.json()).into_response())
+}
+
+/// A tag of what says the same, if not in the same bytes.
+fn weak(tag: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(tag) = HeaderValue::try_from(format!("W/{tag}")) {
+        headers.insert(header::ETAG, tag);
+    }
+    // It may be kept, and has to be asked about each time.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers
 }
 
 /// How the receivers are; without what waits when the journal does not say it in time.
@@ -193,7 +224,12 @@ async fn receivers(state: &ApiState) -> Vec<ReceiverView> {
     receivers::views((state.receivers)(), counts, &state.board.receivers())
 }
 
-async fn deliveries(State(state): State<ApiState>) -> Result<Json<DeliveriesView>, Refusal> {
+/// Receivers, and messages that were not delivered
+#[utoipa::path(get, path = "/api/v1/deliveries",
+    responses((status = 200, description = "Receivers and letters.", body = DeliveriesView)))]
+pub(super) async fn deliveries(
+    State(state): State<ApiState>,
+) -> Result<Json<DeliveriesView>, Refusal> {
     let (journal, most) = (&state.journal, receivers::LISTED_MAX);
     let read = async {
         let dead = journal.dead_letters(most).await?;
@@ -206,31 +242,42 @@ async fn deliveries(State(state): State<ApiState>) -> Result<Json<DeliveriesView
     Ok(Json(DeliveriesView { receivers: receivers(&state).await, letters }))
 }
 
-async fn resend(
+/// Send again what was given up
+#[utoipa::path(post, path = "/api/v1/deliveries/resend", request_body = ResendRequest,
+    responses((status = 200, description = "How many are sent again.", body = ResentView)))]
+pub(super) async fn resend(
     State(state): State<ApiState>,
     headers: HeaderMap,
     request: Result<Json<ResendRequest>, JsonRejection>,
 ) -> Result<Json<ResentView>, Refusal> {
-    admit(&state, &headers)?;
+    state.tokens.admit(&headers)?;
     let Json(request) = request?;
     let resent = state.desk.resend(&request.receiver, request.message.as_deref()).await?;
     Ok(Json(ResentView { resent }))
 }
 
-async fn test_receiver(
+/// Send a receiver a message that says that it is a test
+#[utoipa::path(post, path = "/api/v1/receivers/{receiver}/test", operation_id = "test",
+    params(("receiver" = String, Path, description = "Its name in the configuration.", min_length = 1)),
+    request_body = TestRequest,
+    responses((status = 200, description = "What it made of it.", body = TestedView)))]
+pub(super) async fn test_receiver(
     State(state): State<ApiState>,
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
     request: Result<Json<TestRequest>, JsonRejection>,
 ) -> Result<Json<TestedView>, Refusal> {
-    admit(&state, &headers)?;
+    state.tokens.admit(&headers)?;
     let (Path(name), Json(request)) = (name?, request?);
     let by = operator::who(request.by.as_deref());
     let why = state.desk.test(&name, &by).await?.err();
     Ok(Json(TestedView { accepted: why.is_none(), why }))
 }
 
-async fn app(
+/// One app
+#[utoipa::path(get, path = "/api/v1/apps/{app}",
+    responses((status = 200, description = "One watched app, as of its last round.", body = AppView)))]
+pub(super) async fn app(
     State(state): State<ApiState>,
     name: Result<Path<AppName>, PathRejection>,
 ) -> Result<Json<AppView>, Refusal> {
@@ -242,31 +289,32 @@ fn unwatched(app: &AppName) -> Refusal {
     Refusal(StatusCode::NOT_FOUND, format!("app {app} is not watched"))
 }
 
-async fn hold(
+/// Begin nothing any more, for one app or for all
+#[utoipa::path(post, path = "/api/v1/hold", request_body = HoldRequest,
+    responses((status = 200, description = "Who holds now.", body = OrderView)))]
+pub(super) async fn hold(
     State(state): State<ApiState>,
     headers: HeaderMap,
     request: Result<Json<HoldRequest>, JsonRejection>,
 ) -> Result<Json<OrderView>, Refusal> {
-    admit(&state, &headers)?;
+    state.tokens.admit(&headers)?;
     let Json(request) = request?;
     let hold = operator::hold(&request, state.clock.now())
         .map_err(|text| Refusal(StatusCode::BAD_REQUEST, text))?;
     order(&state, request.app, Some(hold)).await
 }
 
-async fn unhold(
+/// End a hold
+#[utoipa::path(delete, path = "/api/v1/hold", request_body = UnholdRequest,
+    responses((status = 200, description = "Who holds no longer.", body = OrderView)))]
+pub(super) async fn unhold(
     State(state): State<ApiState>,
     headers: HeaderMap,
     request: Result<Json<UnholdRequest>, JsonRejection>,
 ) -> Result<Json<OrderView>, Refusal> {
-    admit(&state, &headers)?;
+    state.tokens.admit(&headers)?;
     let Json(request) = request?;
     order(&state, request.app, None).await
-}
-
-fn admit(state: &ApiState, headers: &HeaderMap) -> Result<(), Refusal> {
-    operator::admit(state.operator_token.as_ref(), headers)
-        .map_err(|(status, text)| Refusal(status, text))
 }
 
 async fn order(
@@ -279,29 +327,10 @@ async fn order(
     Ok(Json(OrderView { apps, hold }))
 }
 
-async fn act(
-    State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<(AppName, String)>, PathRejection>,
-    request: Result<Json<ActRequest>, JsonRejection>,
-) -> Result<Response, Refusal> {
-    let Path((app, word)) = path?;
-    admit(&state, &headers)?;
-    let Json(request) = request?;
-    let (act, signed) =
-        operator::act(&word, request, state.clock.now()).map_err(|problem| match problem {
-            ActProblem::Unknown => Refusal(StatusCode::NOT_FOUND, "no such page".to_owned()),
-            ActProblem::Wrong(text) => Refusal(StatusCode::BAD_REQUEST, text),
-        })?;
-    let answer = state.desk.act(app.clone(), act, signed).await?;
-    if !answer.done {
-        return Ok(problem(StatusCode::CONFLICT, answer.text, Some(answer.facts)));
-    }
-    let view = ActView { app, act: word, text: answer.text, effect: answer.facts };
-    Ok(Json(view).into_response())
-}
-
-async fn releases(
+/// The releases of an app, and what is known of each
+#[utoipa::path(get, path = "/api/v1/apps/{app}/releases",
+    responses((status = 200, description = "The newest first.", body = ReleasesView)))]
+pub(super) async fn releases(
     State(state): State<ApiState>,
     name: Result<Path<AppName>, PathRejection>,
 ) -> Result<Json<ReleasesView>, Refusal> {
@@ -309,13 +338,18 @@ async fn releases(
     Ok(Json(state.desk.releases(name).await?))
 }
 
-#[derive(Deserialize)]
-struct ExplainQuery {
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExplainQuery {
     /// As a person calls it; without it the one that is being dealt with, or the newest.
     release: Option<String>,
 }
 
-async fn explanation(
+/// How a release came to its verdict
+#[utoipa::path(get, path = "/api/v1/apps/{app}/explain", operation_id = "explain",
+    params(ExplainQuery),
+    responses((status = 200, description = "Its numbers, and what was told of it.", body = ExplainView)))]
+pub(super) async fn explanation(
     State(state): State<ApiState>,
     name: Result<Path<AppName>, PathRejection>,
     query: Result<Query<ExplainQuery>, QueryRejection>,
@@ -341,15 +375,19 @@ async fn explanation(
     })
 }
 
-#[derive(Deserialize)]
-struct HistoryQuery {
-    /// Events wanted; silently at most [`HISTORY_MAX`].
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HistoryQuery {
+    /// Events on a page, at most 200; 20 without it.
     limit: Option<u32>,
     /// Only events older than this sequence number.
     before: Option<i64>,
 }
 
-async fn history(
+/// What happened to an app
+#[utoipa::path(get, path = "/api/v1/apps/{app}/history", params(HistoryQuery),
+    responses((status = 200, description = "The newest event first.", body = HistoryView)))]
+pub(super) async fn history(
     State(state): State<ApiState>,
     name: Result<Path<AppName>, PathRejection>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
@@ -364,7 +402,10 @@ async fn history(
     Ok(Json(view))
 }
 
-async fn whole_history(
+/// What happened to all apps, and to the daemon
+#[utoipa::path(get, path = "/api/v1/history", params(HistoryQuery),
+    responses((status = 200, description = "The newest event first.", body = HistoryView)))]
+pub(super) async fn whole_history(
     State(state): State<ApiState>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<HistoryView>, Refusal> {

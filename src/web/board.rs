@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     configuration::VersionView,
     explain::Explained,
+    listing::{Entry, Listing, Posted},
     receivers::Health,
     view::{AppView, FeedView, MirrorState, OrgView, ReleaseView},
 };
@@ -110,7 +111,7 @@ pub(super) struct Counters {
 #[derive(Debug, Default)]
 struct State {
     /// Shared with those who show them; the same as long as nothing changes.
-    apps: BTreeMap<AppName, Arc<AppView>>,
+    apps: BTreeMap<AppName, Arc<Posted>>,
     /// Which configuration is in force.
     configuration: Option<VersionView>,
     /// How receivers took what was sent to them.
@@ -195,6 +196,7 @@ impl Board {
         let mut state = self.state();
         state.apps.retain(|app, _| apps.contains(app));
         state.explained.retain(|app, _| apps.contains(app));
+        state.releases.retain(|app, _| apps.contains(app));
         state.rounds.retain(|app, _| apps.contains(app));
         state.told.retain(|app, _| apps.contains(app));
         state.journal.retain(|app, _| app.as_ref().is_none_or(|app| apps.contains(app)));
@@ -275,8 +277,8 @@ impl Board {
     pub fn publish(&self, view: AppView) {
         let mut state = self.state();
         state.rounds.insert(view.app.clone(), Instant::now());
-        if state.apps.get(&view.app).is_none_or(|known| **known != view) {
-            state.apps.insert(view.app.clone(), Arc::new(view));
+        if state.apps.get(&view.app).is_none_or(|known| *known.view != view) {
+            state.apps.insert(view.app.clone(), Arc::new(Posted::new(view)));
         }
         state.note_readiness();
     }
@@ -295,7 +297,7 @@ impl Board {
 
     /// Every app as of its last round, in order. What did not change is the same.
     pub(super) fn views(&self) -> Vec<Arc<AppView>> {
-        self.state().apps.values().cloned().collect()
+        self.state().apps.values().map(|posted| Arc::clone(&posted.view)).collect()
     }
 
     /// Keeps what is known of an app's releases.
@@ -404,24 +406,35 @@ impl Board {
 
     pub fn app(&self, app: &AppName) -> Option<AppView> {
         let state = self.state();
-        state.apps.get(app).map(|view| state.with_progress(view))
+        state.apps.get(app).map(|posted| state.with_progress(&posted.view))
     }
 
-    /// Everything, for `GET /api/v1/status`.
+    /// Everything that is known of the organization and its apps.
     pub fn status(&self, now: Timestamp) -> OrgView {
-        self.page(now, None, usize::MAX)
-    }
-
-    /// The same of so many apps that come after a name.
-    pub(super) fn page(&self, now: Timestamp, after: Option<&str>, most: usize) -> OrgView {
         let mut view = self.headline(now);
         let state = self.state();
-        let begin = after.map_or(Bound::Unbounded, |name| Bound::Excluded(AppName::new(name)));
-        let mut apps = state.apps.range((begin, Bound::Unbounded)).map(|(_, view)| view);
-        view.apps = apps.by_ref().take(most).map(|view| state.with_progress(view)).collect();
-        let last = view.apps.last().map(|view| view.app.clone());
-        view.next_after = last.filter(|_| apps.next().is_some());
+        view.apps = state.apps.values().map(|posted| state.with_progress(&posted.view)).collect();
         view
+    }
+
+    /// So many apps that come after a name, for `GET /api/v1/status`.
+    pub(super) fn listing(&self, now: Timestamp, after: Option<&str>, most: usize) -> Listing {
+        let mut head = self.headline(now);
+        let state = self.state();
+        let begin = after.map_or(Bound::Unbounded, |name| Bound::Excluded(AppName::new(name)));
+        let mut apps = state.apps.range((begin, Bound::Unbounded));
+        let listed: Vec<_> = apps.by_ref().take(most).collect();
+        let last = listed.last().map(|(app, _)| (*app).clone());
+        head.next_after = last.filter(|_| apps.next().is_some());
+        let entry = |(app, posted): (&AppName, &Arc<Posted>)| {
+            if state.copying.contains_key(app) {
+                Entry::Fresh(Box::new(state.with_progress(&posted.view)))
+            } else {
+                Entry::Posted(Arc::clone(posted))
+            }
+        };
+        let apps = listed.into_iter().map(entry).collect();
+        Listing { head, apps }
     }
 
     /// The same without the apps.

@@ -15,11 +15,13 @@ use axum::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiState,
     answers::{Refusal, problem},
     operator,
+    view::ProblemView,
 };
 use crate::config::{Bundle, Problem, bundle::BUNDLE_MAX, shelf::Label};
 
@@ -29,7 +31,8 @@ pub(super) const BODY_MAX: usize = BUNDLE_MAX * 3;
 const NOTE_MAX: usize = 500;
 
 /// A configuration: which one it is, and what it says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Configuration)]
 pub struct ConfigView {
     pub version: VersionView,
     /// Text of each file, by its path.
@@ -37,7 +40,8 @@ pub struct ConfigView {
 }
 
 /// Which configuration it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Version)]
 pub struct VersionView {
     /// Counts up with each push; `null`: what the image brought.
     pub number: Option<u32>,
@@ -69,15 +73,16 @@ impl VersionView {
 }
 
 /// Every version that is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Versions)]
 pub struct VersionsView {
     pub in_force: VersionView,
     /// Those that were pushed, the newest first.
     pub pushed: Vec<VersionView>,
 }
 
-/// `PUT /api/v1/config`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A configuration that is to be in force.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PushRequest {
     /// Text of each file, by its path: `waveoff.toml` and `thresholds/NAME.toml`.
@@ -91,7 +96,8 @@ pub struct PushRequest {
 }
 
 /// What came of a push.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Pushed)]
 pub struct PushedView {
     pub version: VersionView,
     /// How many policies are in force by it.
@@ -108,7 +114,7 @@ pub enum Which {
     Pushed(u32),
 }
 
-/// A configuration that is to be in force.
+/// A configuration that is to be in force, as it was understood.
 #[derive(Debug)]
 pub struct Push {
     pub bundle: Bundle,
@@ -175,19 +181,28 @@ impl ConfigDesk for NoFiles {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ReadQuery {
     /// A number, or `image`; without it, what is in force.
+    #[param(pattern = "^(image|[0-9]{1,9})$")]
     version: Option<String>,
 }
 
-/// Threshold files say what is watched and how well; who may read them is who may change them.
+/// The configuration in force, or another that is kept
+///
+/// Threshold files say what is watched and how well: who may read them is who may change them.
+#[utoipa::path(get, path = "/api/v1/config", operation_id = "config", params(ReadQuery),
+    security(("operator" = [])),
+    responses((status = 200, description = "A configuration, and what it says.", body = ConfigView),
+        (status = 404, description = "It is not kept.", body = ProblemView, content_type = "application/problem+json"),
+        (status = 409, description = "The daemon's configuration comes from no files.", body = ProblemView, content_type = "application/problem+json")))]
 pub(super) async fn read(
     State(state): State<ApiState>,
     headers: HeaderMap,
     query: Result<Query<ReadQuery>, QueryRejection>,
 ) -> Result<Json<ConfigView>, Refusal> {
-    admit(&state, &headers)?;
+    state.tokens.admit(&headers)?;
     let Query(query) = query?;
     let which = match query.version.as_deref() {
         None => Which::InForce,
@@ -203,16 +218,28 @@ pub(super) async fn read(
     Ok(Json(state.configuration.read(which).await.map_err(|error| refused(&error))?))
 }
 
+/// Every configuration that is kept
+#[utoipa::path(get, path = "/api/v1/config/versions", operation_id = "config_versions",
+    responses((status = 200, description = "What is in force, and what was pushed.", body = VersionsView),
+        (status = 409, description = "The daemon's configuration comes from no files.", body = ProblemView, content_type = "application/problem+json")))]
 pub(super) async fn versions(State(state): State<ApiState>) -> Result<Json<VersionsView>, Refusal> {
     Ok(Json(state.configuration.versions().await.map_err(|error| refused(&error))?))
 }
 
+/// Put a configuration in force
+#[utoipa::path(put, path = "/api/v1/config",
+    params(("If-Match" = Option<String>, Header, pattern = "^(\\*|\"[0-9a-f]*\")$",
+        description = "The fingerprint of what has to be in force still, between quotes.")),
+    request_body = PushRequest,
+    responses((status = 200, description = "What is in force now.", body = PushedView),
+        (status = 412, description = "Another one is in force than `If-Match` names; `refusal` says which.", body = ProblemView, content_type = "application/problem+json"),
+        (status = 422, description = "It is wrong, and the old one stays; `refusal` says where.", body = ProblemView, content_type = "application/problem+json")))]
 pub(super) async fn push(
     State(state): State<ApiState>,
     headers: HeaderMap,
     request: Result<Json<PushRequest>, JsonRejection>,
 ) -> Result<Response, Refusal> {
-    admit(&state, &headers)?;
+    state.tokens.admit(&headers)?;
     let instead_of = expected(&headers)?;
     let Json(request) = request?;
     let bundle =
@@ -235,8 +262,8 @@ pub(super) async fn push(
     }
 }
 
-/// `DELETE /api/v1/config`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// Who wants the image's configuration back.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResetRequest {
     /// Who says so.
@@ -244,12 +271,15 @@ pub struct ResetRequest {
     pub by: Option<String>,
 }
 
+/// Put in force again what the image brings
+#[utoipa::path(delete, path = "/api/v1/config", request_body = ResetRequest,
+    responses((status = 200, description = "What is in force now.", body = PushedView)))]
 pub(super) async fn reset(
     State(state): State<ApiState>,
     headers: HeaderMap,
     request: Result<Json<ResetRequest>, JsonRejection>,
 ) -> Result<Json<PushedView>, Refusal> {
-    admit(&state, &headers)?;
+    state.tokens.admit(&headers)?;
     let Json(request) = request?;
     let by = operator::who(request.by.as_deref());
     Ok(Json(state.configuration.reset(by).await.map_err(|error| refused(&error))?))
@@ -271,11 +301,6 @@ fn expected(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         .map(str::to_owned)
         .map(Some)
         .ok_or_else(wrong)
-}
-
-fn admit(state: &ApiState, headers: &HeaderMap) -> Result<(), Refusal> {
-    operator::admit(state.operator_token.as_ref(), headers)
-        .map_err(|(status, text)| Refusal(status, text))
 }
 
 fn refused(error: &ConfigError) -> Refusal {

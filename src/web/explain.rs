@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::view::{Counts, EvidenceView};
 use crate::{
@@ -22,7 +23,8 @@ pub(super) const LOOKED_THROUGH: u32 = 200;
 const EVENTS_SHOWN: usize = 20;
 
 /// One closed block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Block)]
 pub struct BlockView {
     /// When it was closed.
     pub at: Timestamp,
@@ -34,7 +36,7 @@ pub struct BlockView {
 }
 
 /// What was counted in a region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RegionCounts {
     pub region: Region,
     pub counts: Counts,
@@ -43,7 +45,8 @@ pub struct RegionCounts {
 }
 
 /// What was counted of one series, where they are judged one by one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SeriesCounts)]
 pub struct SeriesView {
     /// Its labels, such as `path="/checkout"`.
     pub series: String,
@@ -53,7 +56,8 @@ pub struct SeriesView {
 }
 
 /// Another app that may bear witness.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Neighbour)]
 pub struct NeighbourView {
     pub app: AppName,
     /// Since when it degrades; `null`: it serves its requests.
@@ -64,7 +68,8 @@ pub struct NeighbourView {
 }
 
 /// One threshold's numbers, and how it came to them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Threshold)]
 pub struct ThresholdView {
     #[serde(flatten)]
     pub evidence: EvidenceView,
@@ -83,7 +88,8 @@ pub struct ThresholdView {
 }
 
 /// A machine of the app, as it was listed last.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ListedMachine)]
 pub struct MachineView {
     pub machine: MachineId,
     pub region: Region,
@@ -108,15 +114,17 @@ pub struct Explained {
 }
 
 /// What was told of a release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Told)]
 pub struct ToldView {
     pub at: Timestamp,
     pub event: EventKind,
     pub text: String,
 }
 
-/// The whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How a release came to its verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Explanation)]
 pub struct ExplainView {
     pub app: AppName,
     pub release: ReleaseInfo,

@@ -4,11 +4,15 @@
 //! requests read them without waiting for a round. History comes from the journal. Operators
 //! give their orders over HTTP as well, with a token.
 
+pub mod acts;
 mod answers;
 mod api;
 mod board;
 pub mod configuration;
+mod description;
 pub mod explain;
+mod gate;
+mod listing;
 mod metrics;
 pub mod operator;
 mod page;
@@ -33,12 +37,13 @@ use tokio::{net::TcpListener, sync::Notify};
 
 pub use api::out_of_order;
 pub use board::{Board, CallOutcome, Readiness, RollbackOutcome};
+pub use gate::{READ_VARIABLE, TOKEN_VARIABLE, Tokens};
 pub use operator::{Desk, OrderError};
 pub use page::Live;
 pub use view::{AppView, Phase};
 
 use crate::{
-    config::{PolicyFile, Secret},
+    config::PolicyFile,
     model::{AppName, Event},
     ports::Clock,
     store::Journal,
@@ -68,8 +73,8 @@ pub struct ApiState {
     pub desk: Arc<dyn Desk>,
     /// Who has the configuration, and takes another one.
     pub configuration: Arc<dyn configuration::ConfigDesk>,
-    /// What an operator has to show; `None`: no orders are taken.
-    pub operator_token: Option<Secret>,
+    /// What people have to show.
+    pub tokens: Tokens,
 }
 
 /// All routes: the status page, `/healthz`, `/readyz`, `/metrics` and `/api/v1/…`.

@@ -1,29 +1,21 @@
-//! Orders over HTTP: only with the operator's token, which is compared in constant time.
-
-use std::collections::BTreeSet;
+//! Orders over HTTP: who carries them out, and what a hold is.
 
 use async_trait::async_trait;
-use axum::http::{HeaderMap, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
+pub use super::gate::TOKEN_VARIABLE;
 use super::view::ReleasesView;
 use crate::{
-    config::{self, Secret},
-    model::{Act, AppName, OperatorHold, Order, Region, Signed, Strategy, Wish},
+    config,
+    model::{Act, AppName, OperatorHold, Order, Signed},
 };
 
-/// The variable that holds the token, on both sides.
-pub const TOKEN_VARIABLE: &str = "WAVEOFF_OPERATOR_TOKEN";
-/// Shortest token: what can be guessed guards nothing.
-const TOKEN_MIN: usize = 16;
 /// Longest reason and name, in characters.
-const REASON_MAX: usize = 500;
+pub(super) const REASON_MAX: usize = 500;
 const NAME_MAX: usize = 100;
-/// Longest text that may name a release: a whole reference, with its digest.
-const NAME_OF_RELEASE_MAX: usize = 600;
 /// Longest hold with an end.
 const FOR_MAX: SignedDuration = SignedDuration::from_hours(24 * 90);
 
@@ -66,158 +58,41 @@ pub struct Answer {
     pub facts: Value,
 }
 
-/// `POST /api/v1/apps/{app}/{act}`: the fields that the act has, and none else.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActRequest {
-    /// Who says so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// For `pin`, `quarantine`, `unquarantine` and `trust`: a number, a tag or a digest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub release: Option<String>,
-    /// For `rollback`, like all that follow: the release to go to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub regions: BTreeSet<Region>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<Strategy>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub force: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub dry_run: bool,
-}
-
-/// The answer to an act that was carried out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ActView {
-    pub app: AppName,
-    pub act: String,
-    pub text: String,
-    pub effect: Value,
-}
-
-/// The act of this name that a request asks for, and who asks.
-pub(super) fn act(
-    word: &str,
-    request: ActRequest,
-    now: Timestamp,
-) -> Result<(Act, Signed), ActProblem> {
-    let ActRequest { by, reason, release, to, regions, strategy, force, dry_run } = request;
-    let by = who(by.as_deref());
-    let reason = tidy(reason.as_deref().unwrap_or_default(), REASON_MAX);
-    let signed = Signed { by, reason, at: now };
-    let release = release.map(|text| tidy(&text, NAME_OF_RELEASE_MAX));
-    let wish = Wish {
-        to: to.map(|text| tidy(&text, NAME_OF_RELEASE_MAX)),
-        regions,
-        strategy,
-        force,
-        dry_run,
-        in_ledger: None,
-    };
-    let named = |release: Option<String>| {
-        let missing = || ActProblem::Wrong(format!("{word} needs the field release: which one"));
-        release.filter(|text| !text.is_empty()).ok_or_else(missing)
-    };
-    let is_named = release.is_some();
-    let (act, takes_release) = match word {
-        "rollback" => (Act::Rollback(wish.clone()), false),
-        "approve" => (Act::Approve, false),
-        "veto" => (Act::Veto, false),
-        "resume" => (Act::Resume, false),
-        "unpin" => (Act::Unpin, false),
-        "pin" => (Act::Pin { release: named(release)? }, true),
-        "quarantine" => (Act::Quarantine { release: named(release)? }, true),
-        "unquarantine" => (Act::Unquarantine { release: named(release)? }, true),
-        "trust" => (Act::Trust { release: named(release)? }, true),
-        _ => return Err(ActProblem::Unknown),
-    };
-    if is_named && !takes_release {
-        return Err(ActProblem::Wrong(format!("{word} has no field release")));
-    }
-    if word != "rollback" && wish != Wish::default() {
-        let text = format!("{word} has no fields to, regions, strategy, force and dry_run");
-        return Err(ActProblem::Wrong(text));
-    }
-    Ok((act, signed))
-}
-
-/// Why a request is no act.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ActProblem {
-    Unknown,
-    Wrong(String),
-}
-
-/// `POST /api/v1/hold`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Which apps are held, why, and how long.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
     /// `null`: every app, those that appear later included.
     #[serde(default)]
     pub app: Option<AppName>,
+    /// Why; at most 500 characters are kept.
+    #[schema(min_length = 1, pattern = "^[\\x21-\\x7e]")]
     pub reason: String,
     /// How long, such as `2h`; `null`: until it is ended.
     #[serde(default, rename = "for")]
+    #[schema(pattern = "^[1-9][0-9]{0,2}[mh]$")]
     pub length: Option<String>,
     /// Who says so.
     #[serde(default)]
     pub by: Option<String>,
 }
 
-/// `DELETE /api/v1/hold`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// Which apps are held no longer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnholdRequest {
+    /// `null`: the hold of every app.
     #[serde(default)]
     pub app: Option<AppName>,
 }
 
-/// What came of an order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What came of a hold, or of its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Ordered)]
 pub struct OrderView {
     /// Apps that have recorded it; others take it as soon as they can.
     pub apps: Vec<AppName>,
     pub hold: Option<OperatorHold>,
-}
-
-/// Lets in who has the token.
-pub(super) fn admit(
-    token: Option<&Secret>,
-    headers: &HeaderMap,
-) -> Result<(), (StatusCode, String)> {
-    let token = token.map(Secret::expose).unwrap_or_default().trim();
-    if token.is_empty() {
-        let text = format!("orders are not taken: {TOKEN_VARIABLE} is not set on the daemon");
-        return Err((StatusCode::FORBIDDEN, text));
-    }
-    if token.len() < TOKEN_MIN {
-        let text = format!("orders are not taken: {TOKEN_VARIABLE} is shorter than {TOKEN_MIN}");
-        return Err((StatusCode::FORBIDDEN, text));
-    }
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
-    match given {
-        Some(given) if same(given, token) => Ok(()),
-        Some(_) => {
-            let text = format!("the token is not the daemon's {TOKEN_VARIABLE}");
-            Err((StatusCode::UNAUTHORIZED, text))
-        }
-        None => {
-            let text = format!("orders need the header Authorization: Bearer, {TOKEN_VARIABLE}");
-            Err((StatusCode::UNAUTHORIZED, text))
-        }
-    }
-}
-
-/// Compares in a time that says nothing of where two texts differ.
-fn same(one: &str, other: &str) -> bool {
-    let (one, other) = (Sha256::digest(one), Sha256::digest(other));
-    one.iter().zip(other.iter()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 /// The hold that was asked for.
@@ -256,32 +131,6 @@ pub(super) fn tidy(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(value: Option<&str>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Some(value) = value {
-            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-        }
-        headers
-    }
-
-    #[test]
-    fn only_the_whole_token_opens_and_what_is_missing_is_said() {
-        let token = Secret::new("0123456789abcdef");
-        let try_with = |token: Option<&Secret>, value: Option<&str>| {
-            admit(token, &headers(value)).map_err(|(status, text)| (status.as_u16(), text))
-        };
-        assert_eq!(try_with(Some(&token), Some("Bearer 0123456789abcdef")), Ok(()));
-        for wrong in ["Bearer 0123456789abcde", "Bearer ", "Bearer 0123456789abcdefg"] {
-            assert_eq!(try_with(Some(&token), Some(wrong)).unwrap_err().0, 401, "{wrong}");
-        }
-        let (status, text) = try_with(Some(&token), None).unwrap_err();
-        assert!(status == 401 && text.contains("Bearer"), "{text}");
-        for unset in [None, Some(&Secret::new("")), Some(&Secret::new("short"))] {
-            let (status, text) = try_with(unset, Some("Bearer short")).unwrap_err();
-            assert!(status == 403 && text.contains(TOKEN_VARIABLE), "{text}");
-        }
-    }
 
     #[test]
     fn a_hold_has_a_reason_and_an_end_within_reason() {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::store::{DeadLetter, WaitingLetter};
 
@@ -31,7 +32,8 @@ impl Health {
 }
 
 /// One receiver.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Receiver)]
 pub struct ReceiverView {
     pub name: String,
     /// Messages that wait; `null`: the journal did not say.
@@ -74,7 +76,7 @@ pub(super) fn views(
 }
 
 /// Where a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LetterState {
     Waiting,
@@ -82,7 +84,8 @@ pub enum LetterState {
 }
 
 /// A message that was not delivered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Letter)]
 pub struct LetterView {
     pub receiver: String,
     /// The same for every receiver.
@@ -126,16 +129,17 @@ impl From<DeadLetter> for LetterView {
     }
 }
 
-/// `GET /api/v1/deliveries`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Receivers, and messages that were not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Deliveries)]
 pub struct DeliveriesView {
     pub receivers: Vec<ReceiverView>,
     /// Those given up last, then those that wait, the oldest first; at most 200 of each.
     pub letters: Vec<LetterView>,
 }
 
-/// `POST /api/v1/deliveries/resend`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Which messages are sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResendRequest {
     pub receiver: String,
@@ -145,13 +149,14 @@ pub struct ResendRequest {
 }
 
 /// How many are sent again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Resent)]
 pub struct ResentView {
     pub resent: u64,
 }
 
-/// `POST /api/v1/receivers/{name}/test`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Who tries a receiver out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestRequest {
     /// Who says so.
@@ -160,7 +165,8 @@ pub struct TestRequest {
 }
 
 /// What a receiver made of a message that was sent to try it out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Tested)]
 pub struct TestedView {
     pub accepted: bool,
     /// Why not.

@@ -3,11 +3,12 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::{AppName, Digest, ImageRef, ReleaseVersion};
 
 /// What the daemon holds of a release.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReleaseStanding {
     /// Not seen, or forgotten.
@@ -43,7 +44,7 @@ impl ReleaseStanding {
 }
 
 /// Whether an image can still be pulled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageState {
     Present,
@@ -57,7 +58,8 @@ pub enum ImageState {
 }
 
 /// One release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = KnownRelease)]
 pub struct ReleaseView {
     pub version: Option<ReleaseVersion>,
     pub tag: Option<String>,
@@ -109,8 +111,9 @@ impl ReleaseView {
     }
 }
 
-/// `GET /api/v1/apps/{app}/releases`: the newest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The releases of an app, the newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Releases)]
 pub struct ReleasesView {
     pub app: AppName,
     pub releases: Vec<ReleaseView>,

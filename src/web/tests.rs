@@ -1,6 +1,7 @@
 //! The API as a client sees it: real requests to a served board.
 
 mod description;
+mod reading;
 mod receivers;
 
 use std::{collections::BTreeMap, sync::Mutex};
@@ -8,7 +9,6 @@ use std::{collections::BTreeMap, sync::Mutex};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::{
     operator::Answer,
@@ -16,6 +16,7 @@ use super::{
     *,
 };
 use crate::{
+    config::Secret,
     model::{Act, AppName, EventKind, Evidence, Kind, Mode, Order, Signed, Unit, Verdict},
     ports::PlatformError,
     store::{
@@ -194,11 +195,6 @@ fn evidence() -> Evidence {
     }
 }
 
-fn block() -> crate::model::Block {
-    let tally = crate::model::Tally { n: 10.0, k: 1.0 };
-    crate::model::Block { at: noon(), tally, ln_odds: 1.0, control: tally }
-}
-
 pub(super) fn view(app: &str, phase: Phase) -> AppView {
     let evidence = evidence();
     AppView {
@@ -225,7 +221,6 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
     }
 }
 
-/// A served API; it ends with the test's runtime.
 struct Served {
     board: Board,
     address: String,
@@ -233,6 +228,11 @@ struct Served {
 
 impl Served {
     async fn with(history: Option<Vec<HistoryEntry>>) -> Self {
+        Self::guarded(history, None).await
+    }
+
+    async fn guarded(history: Option<Vec<HistoryEntry>>, reader: Option<&str>) -> Self {
+        let reader = reader.map(Secret::new);
         let board = Board::new("acme", noon());
         let state = ApiState {
             board: board.clone(),
@@ -244,7 +244,7 @@ impl Served {
             live: Live::default(),
             desk: Arc::new(Clerk),
             configuration: Arc::new(configuration::NoFiles),
-            operator_token: Some(Secret::new("a-token-of-the-operator")),
+            tokens: Tokens { operator: Some(Secret::new("a-token-of-the-operator")), reader },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -428,7 +428,7 @@ async fn own_metrics_are_read_back_by_a_prometheus_parser() {
 #[tokio::test]
 async fn told_to_stop_it_stops_serving() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(serve(listener, Router::new(), async {
         let _ = stopped.await;
     }));

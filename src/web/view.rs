@@ -7,17 +7,22 @@ pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView
 use super::{configuration::VersionView, receivers::ReceiverView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Object, ObjectBuilder, Type},
+};
 
 use crate::{
     model::{
         AppName, Digest, Event, EventKind, Evidence, ImageRef, Kind, MachineId, Mode, OperatorHold,
-        Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Verdict, event::ReleaseInfo,
+        Raised, Reason, Region, RegionReport, ReleaseVersion, Signed, Unit, Unknown, Verdict,
+        event::ReleaseInfo,
     },
     threshold,
 };
 
 /// Where an app is in the life of a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Nothing is trusted yet.
@@ -93,14 +98,15 @@ impl Phase {
 }
 
 /// Bad events and all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Counts {
     pub bad: f64,
     pub total: f64,
 }
 
 /// One threshold's numbers. Numbers that are not finite are `null`: JSON has no others.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Evidence)]
 pub struct EvidenceView {
     pub threshold: String,
     pub kind: Kind,
@@ -120,6 +126,9 @@ pub struct EvidenceView {
     pub lately: Option<Counts>,
     /// The same on the machines that still run the known-good release.
     pub control: Option<Counts>,
+    /// Where the limit in force comes from; `null`: it is the one that is written.
+    #[serde(default)]
+    pub raised: Option<RaisedView>,
     pub note: Option<String>,
     /// `false`: a breach is told and nothing else.
     pub may_roll_back: bool,
@@ -146,14 +155,43 @@ impl From<&Evidence> for EvidenceView {
             ln_odds_needed: evidence.ln_odds_needed.and_then(finite),
             lately: evidence.lately.map(|lately| counts(lately.k, lately.n)),
             control: evidence.control.map(|(bad, total)| counts(bad, total)),
+            raised: evidence.raised.as_ref().and_then(RaisedView::of),
             note: threshold::note(evidence),
             may_roll_back: evidence.may_roll_back,
         }
     }
 }
 
+/// A limit that is not the one that is written: the app stood above that before, or the limit
+/// follows from what the known-good release shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Raised)]
+pub struct RaisedView {
+    /// What is written.
+    pub from: f64,
+    /// What is in force.
+    pub to: f64,
+    /// What ran then.
+    pub by: String,
+    /// And with what share.
+    pub share: f64,
+    /// `true`: it follows from the known-good release; `false`: it was raised.
+    pub relative: bool,
+}
+
+impl RaisedView {
+    /// `None`: with numbers that JSON has not.
+    fn of(raised: &Raised) -> Option<Self> {
+        let Raised { from, to, by, share, relative } = raised;
+        let is_finite = [*from, *to, *share].into_iter().all(f64::is_finite);
+        let (by, relative) = (by.clone(), relative.is_some());
+        is_finite.then_some(Self { from: *from, to: *to, by, share: *share, relative })
+    }
+}
+
 /// One watched app, as of its last round.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = App)]
 pub struct AppView {
     pub app: AppName,
     /// Name of the policy that watches it.
@@ -200,18 +238,25 @@ pub struct AppView {
     pub next_deadline: Option<Timestamp>,
 }
 
+fn unknown_words() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Unknown::WORDS)).build()
+}
+
 /// A threshold that has nothing to look at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Unknown)]
 pub struct UnknownView {
     pub threshold: String,
     /// One word for it: `monitor_down`, `no_traffic`, `never_exercised`, `no_series`, `no_bucket`, …
+    #[schema(schema_with = unknown_words)]
     pub why: String,
     /// The same for people, with what helps.
     pub text: String,
 }
 
 /// A release that a person pinned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Pinned)]
 pub struct PinnedView {
     pub digest: Digest,
     pub version: Option<ReleaseVersion>,
@@ -219,7 +264,7 @@ pub struct PinnedView {
 }
 
 /// How a trusted image and the mirror stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MirrorState {
     /// The mirror has it.
@@ -246,7 +291,8 @@ impl MirrorState {
 }
 
 /// A trusted image's copy in the mirror.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = MirrorCopy)]
 pub struct MirrorView {
     pub release: ReleaseInfo,
     /// Where the copy is, or will be.
@@ -266,7 +312,8 @@ pub struct MirrorView {
 }
 
 /// An image that was rolled back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Quarantined)]
 pub struct QuarantinedView {
     pub digest: Digest,
     /// The release under which it was.
@@ -277,7 +324,7 @@ pub struct QuarantinedView {
 }
 
 /// How well the app is protected against a bad release.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProtectionLevel {
     /// Nothing would be undone.
@@ -290,7 +337,7 @@ pub enum ProtectionLevel {
 }
 
 /// What a bad release would be undone with, or why it would not be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Protection {
     pub level: ProtectionLevel,
     /// What would be gone back to.
@@ -300,7 +347,8 @@ pub struct Protection {
 }
 
 /// The change feed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Feed)]
 pub struct FeedView {
     /// When it was last read in full; `null` before the first time.
     pub read_at: Option<Timestamp>,
@@ -310,8 +358,9 @@ pub struct FeedView {
     pub error_regions: Vec<Region>,
 }
 
-/// `GET /api/v1/status`: the organization and every watched app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The organization and every watched app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Status)]
 pub struct OrgView {
     pub organization: String,
     /// Version of the daemon.
@@ -343,8 +392,17 @@ pub struct OrgView {
     pub next_after: Option<AppName>,
 }
 
+/// A cause as facts: its `kind`, and the numbers that belong to it.
+#[derive(ToSchema)]
+pub struct Facts {
+    /// Which cause it is.
+    #[expect(dead_code, reason = "it is described by this, and made by the cause itself")]
+    kind: String,
+}
+
 /// One remembered event.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventView {
     /// Position in the journal: what `before` refers to.
     pub sequence: i64,
@@ -357,6 +415,7 @@ pub struct EventView {
     pub text: String,
     pub reason: Option<String>,
     /// The reason as a fact, with its numbers.
+    #[schema(value_type = Option<Facts>)]
     pub cause: Option<Reason>,
     pub mode: Option<Mode>,
     pub release: Option<ReleaseInfo>,
@@ -389,8 +448,9 @@ impl EventView {
     }
 }
 
-/// `GET /api/v1/apps/{app}/history`: the newest event first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Events of an app, the newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = History)]
 pub struct HistoryView {
     /// `null`: of all apps, and of the daemon itself.
     pub app: Option<AppName>,
@@ -399,18 +459,22 @@ pub struct HistoryView {
     pub next_before: Option<i64>,
 }
 
-/// What every refusal looks like: a problem of RFC 9457.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A refusal: a problem of RFC 9457.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct ProblemView {
+    /// Always `about:blank`: the status says which kind of problem it is.
     #[serde(rename = "type")]
     pub kind: String,
     pub title: String,
     pub status: u16,
+    /// What is wrong, for people.
     pub detail: String,
     /// The same as `detail`.
     pub error: String,
-    /// Of an order that something stands against: what, as facts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Of an order that something stands against: what, as facts; else `null`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub refusal: Option<serde_json::Value>,
 }
 

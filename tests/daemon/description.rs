@@ -5,13 +5,14 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::stage::{OPERATOR_TOKEN, Stage};
+use crate::stage::{OPERATOR_TOKEN, READ_TOKEN, Stage};
 
 #[tokio::test]
 async fn the_api_does_what_its_description_says_whatever_is_asked() {
-    // Given a daemon that takes orders, and that has something to tell
+    // Given a daemon that takes orders, whose readers need a token, and that has something to tell
     let mut stage = Stage::set().await;
     stage.variable("WAVEOFF_OPERATOR_TOKEN", OPERATOR_TOKEN);
+    stage.variable("WAVEOFF_READ_TOKEN", READ_TOKEN);
     stage.start().await;
     stage.trusted().await;
 

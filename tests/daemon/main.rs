@@ -20,6 +20,7 @@ mod browser;
 mod copying;
 mod description;
 mod doctor;
+mod documented_api;
 mod endings;
 mod heartbeat;
 mod hook;
@@ -33,6 +34,7 @@ mod platform;
 mod probes;
 mod process;
 mod pushing;
+mod reading;
 mod receivers;
 #[path = "../support/registry.rs"]
 mod registry;

@@ -150,9 +150,19 @@ async fn an_order_that_makes_no_sense_is_refused_by_the_api_with_the_place() {
     stage.trusted().await;
     for (path, body, status, want) in [
         ("api/approve", "{}", 409, "no rollback of api waits"),
-        ("api/approve", r#"{"release":"v1"}"#, 400, "approve has no field release"),
-        ("api/pin", "{}", 400, "pin needs the field release"),
-        ("api/pin", r#"{"release":"v41","to":"v1"}"#, 400, "pin has no fields to"),
+        (
+            "api/approve",
+            r#"{"release":"v1"}"#,
+            400,
+            "unknown field `release`, expected `by` or `reason`",
+        ),
+        ("api/pin", "{}", 400, "missing field `release`"),
+        (
+            "api/pin",
+            r#"{"release":"v41","to":"v1"}"#,
+            400,
+            "unknown field `to`, expected one of `release`",
+        ),
         ("api/rollback", r#"{"strategy":"canary"}"#, 400, "canary"),
         ("api/rollback", r#"{"too":"v41"}"#, 400, "too"),
         ("api/explode", "{}", 404, "no such page"),

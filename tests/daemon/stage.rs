@@ -23,6 +23,7 @@ const SIGNING_KEY: &str = "notForAnybodysEyes-webhooks";
 
 /// What operators show.
 pub const OPERATOR_TOKEN: &str = "notForAnybodysEyes-operator";
+pub const READ_TOKEN: &str = "notForAnybodysEyes-reader";
 
 /// In the path of the receiver's URL, as chat services have it.
 pub const URL_SECRET: &str = "notForAnybodysEyesUrl";
@@ -258,10 +259,18 @@ impl Stage {
 
     /// The same, with an operator's token.
     pub async fn waveoff_as(&self, token: &str, arguments: &[&str]) -> (i32, String, String) {
-        let variables = vec![
-            ("WAVEOFF_URL".to_owned(), self.url.clone()),
-            ("WAVEOFF_OPERATOR_TOKEN".to_owned(), token.to_owned()),
-        ];
+        self.waveoff_with("WAVEOFF_OPERATOR_TOKEN", token, arguments).await
+    }
+
+    /// The same, with a variable.
+    pub async fn waveoff_with(
+        &self,
+        name: &str,
+        value: &str,
+        arguments: &[&str],
+    ) -> (i32, String, String) {
+        let variables =
+            vec![("WAVEOFF_URL".to_owned(), self.url.clone()), (name.to_owned(), value.to_owned())];
         let said = command(arguments, &variables).await;
         self.heard.lock().unwrap().extend([said.1.clone(), said.2.clone()]);
         said
@@ -311,7 +320,7 @@ impl Drop for Stage {
 
 /// Every way in which a secret could be written.
 fn secrets() -> Vec<String> {
-    let plain = [MACAROON, COMPANION, SIGNING_KEY, URL_SECRET, OPERATOR_TOKEN];
+    let plain = [MACAROON, COMPANION, SIGNING_KEY, URL_SECRET, OPERATOR_TOKEN, READ_TOKEN];
     let basic = STANDARD.encode(format!("x:{MACAROON}"));
     let mut secrets: Vec<String> = plain.iter().map(|&secret| secret.to_owned()).collect();
     secrets.extend([basic, STANDARD.encode(SIGNING_KEY)]);

@@ -1,6 +1,6 @@
 //! The boards on a real terminal: drawn in their place, within its size, and left as it was.
 
-use std::{net::TcpListener, process::Stdio};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 
 use serde_json::Value;
 use tokio::{
@@ -8,7 +8,12 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use crate::stage::Stage;
+use crate::{
+    platform::client,
+    process::{Process, Variables},
+    stage::Stage,
+    wait::{s, until},
+};
 
 /// A command on a terminal.
 struct Terminal {
@@ -75,7 +80,7 @@ async fn the_demo_is_drawn_within_the_terminal_and_leaves_it_as_it_was_when_it_i
     assert_eq!(ended["code"], 130, "{ended}");
     assert_eq!(ended["after"], "", "{ended}");
     assert_eq!(ended["colours"], true, "{ended}");
-    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -114,4 +119,54 @@ async fn the_watched_status_is_drawn_without_colours_where_nobody_wants_them_and
     let after = ended["after"].as_str().unwrap();
     assert!(after.contains("rolled back") && after.contains("●●"), "{after}");
     stage.end().await;
+}
+
+/// The environment of a desktop that writes down what it is asked to open, or of none.
+fn desktop(dir: &Path, display: Option<&str>) -> Variables {
+    let opener = dir.join("xdg-open");
+    let opened = dir.join("opened");
+    let script = format!("#!/bin/sh\necho \"$1\" >{0}.new && mv {0}.new {0}\n", opened.display());
+    fs::write(&opener, script).unwrap();
+    fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", dir.display());
+    let mut variables =
+        vec![("PATH".to_owned(), path), ("TMPDIR".to_owned(), dir.display().to_string())];
+    variables.extend(display.map(|display| ("DISPLAY".to_owned(), display.to_owned())));
+    variables
+}
+
+#[tokio::test]
+async fn the_demo_opens_its_status_page_where_there_is_a_browser() {
+    // Given somebody who sits at a desktop
+    let dir = tempfile::tempdir().unwrap();
+    let variables = desktop(dir.path(), Some(":0"));
+
+    // When the demo is to show its page
+    let mut demo = Process::start(&["demo", "--json", "--open"], &variables);
+
+    // Then the browser is given an address at which the page is served
+    let opened = until("the page is opened", s(30), async || {
+        fs::read_to_string(dir.path().join("opened")).ok()
+    })
+    .await;
+    let page = client().get(opened.trim()).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    assert!(page.text().await.unwrap().contains("<html"));
+    demo.tell_to_stop().await;
+    assert_eq!(demo.exit(s(20)).await, Some(130));
+}
+
+#[tokio::test]
+async fn without_a_browser_the_demo_says_where_its_status_page_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = Process::start(&["demo", "--plain", "--open"], &desktop(dir.path(), None));
+    let said = until("it says where", s(30), async || {
+        let text = demo.out.text();
+        text.split_once("the status page is at ").map(|(_, rest)| rest.trim().to_owned())
+    })
+    .await;
+    assert!(said.starts_with("http://127.0.0.1:"), "{said}");
+    assert!(!dir.path().join("opened").exists());
+    demo.tell_to_stop().await;
+    assert_eq!(demo.exit(s(20)).await, Some(130));
 }

@@ -70,6 +70,18 @@ async fn an_apps_page_shows_the_evidence_the_rollback_and_why() {
     assert_eq!(said, "5xx, in the last of 10 blocks 25.7 %; odds 9000:1, breached at 990:1");
     let crossed = "document.querySelectorAll('svg.chart path.odds.over').length";
     assert_eq!(browser.value(crossed).await, 1, "one of the thresholds climbed over its line");
+    // and beside it the past, which has raised the limit, and the neighbours
+    for said in [
+        "the floor: v40 ran at 0.9 % before, so that the limit is 2 % and not 0.5 %",
+        "1 of 3 degrade",
+        "is deployed itself: no witness",
+    ] {
+        assert!(watch.contains(said), "{said}: {watch}");
+    }
+    let floors = browser.value("document.querySelectorAll('svg.chart path.floor').length").await;
+    assert_eq!(floors, 1);
+    let first = browser.text(".neighbours li").await;
+    assert!(first.starts_with("blog"), "who degrades comes first: {first}");
     let told = browser.text("#timeline").await;
     assert!(told.contains("rollback.region_confirmed") && told.contains("Why"), "{told}");
     browser.value("document.querySelector('#timeline summary').click()").await;

@@ -15,5 +15,6 @@ mod hostile;
 mod looks;
 mod many;
 mod orders;
+mod reading;
 mod stage;
 mod updates;

@@ -84,6 +84,39 @@ async fn a_rollback_by_hand_shows_its_plan_before_it_is_done() {
 }
 
 #[tokio::test]
+async fn a_release_is_vouched_for_or_shut_out_and_only_what_makes_sense_can_be_chosen() {
+    let (stage, browser) = (three().await, Browser::start().await);
+    browser.open(&format!("{}/apps/shop", stage.url)).await;
+    let token = format!("sessionStorage.setItem('waveoff-operator-token', {})", json!(TOKEN));
+    browser.value(&token).await;
+    let choices = "[...document.querySelectorAll('select[name=release] option')]
+        .filter(one => !one.disabled).map(one => one.value).join()";
+    let said = "document.getElementById('order-answer').innerText";
+    let mut offered = Vec::new();
+    for act in ["trust", "quarantine", "pin"] {
+        // When somebody opens the order and gives it for what is chosen first
+        browser.value(&format!("document.querySelector('button[data-act={act}]').click()")).await;
+        offered.push((act, browser.value(choices).await.as_str().unwrap().to_owned()));
+        let chosen = browser.value("document.querySelector('select[name=release]').value").await;
+        browser.value("document.getElementById('order-go').click()").await;
+        browser.until("it is done", &format!("{said} === 'it is done'")).await;
+        // Then it is that release, once
+        let last = stage.ordered().pop().unwrap();
+        let want = format!("{act} shop {} by an operator: ", chosen.as_str().unwrap());
+        assert_eq!(last, want);
+        browser.value("document.getElementById('order-close').click()").await;
+    }
+    // Trusted releases are pinned and not trusted again, and what was rolled back is not shut out again
+    let of = |act: &str| offered.iter().find(|(word, _)| *word == act).unwrap().1.clone();
+    let all =
+        browser.value("document.querySelectorAll('select[name=release] option').length").await;
+    let (trust, pin) = (of("trust"), of("pin"));
+    assert_eq!(trust.split(',').count() + pin.split(',').count(), all.as_u64().unwrap() as usize);
+    assert!(!of("quarantine").is_empty());
+    assert_eq!(stage.ordered().len(), 3);
+}
+
+#[tokio::test]
 async fn what_is_refused_is_said_and_everything_can_be_held_from_the_list() {
     let (stage, browser) = (three().await, Browser::start().await);
     let token = format!("sessionStorage.setItem('waveoff-operator-token', {})", json!(TOKEN));

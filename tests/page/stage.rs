@@ -17,11 +17,12 @@ use waveoff::{
     ports::Clock,
     store::{Commit, Journal, MemoryJournal},
     web::{
-        self, ApiState, AppView, Board, Desk, Live, OrderError, Phase,
-        explain::{Explained, MachineView, RegionCounts, ThresholdView},
+        self, ApiState, AppView, Board, Desk, Live, OrderError, Phase, Tokens,
+        explain::{Explained, MachineView, NeighbourView, RegionCounts, ThresholdView},
         operator::Answer,
         view::{
-            EvidenceView, Protection, ProtectionLevel, ReleaseStanding, ReleaseView, ReleasesView,
+            EvidenceView, Protection, ProtectionLevel, RaisedView, ReleaseStanding, ReleaseView,
+            ReleasesView,
         },
     },
 };
@@ -52,7 +53,10 @@ impl Desk for Clerk {
                 let to = wish.to.as_deref().unwrap_or("-");
                 format!("rollback {app} to {to}, dry run {}", wish.dry_run)
             }
-            Act::Pin { release } => format!("pin {app} {release}"),
+            act @ (Act::Pin { release }
+            | Act::Quarantine { release }
+            | Act::Unquarantine { release }
+            | Act::Trust { release }) => format!("{} {app} {release}", act.word()),
             act => format!("{} {app}", act.word()),
         };
         self.0.lock().unwrap().push(format!("{what} by {}: {}", signed.by, signed.reason));
@@ -90,6 +94,12 @@ pub struct Stage {
 
 impl Stage {
     pub async fn set() -> Self {
+        Self::guarded(None).await
+    }
+
+    /// The same, where reading takes this token.
+    pub async fn guarded(reader: Option<&str>) -> Self {
+        let tokens = Tokens { operator: Some(Secret::new(TOKEN)), reader: reader.map(Secret::new) };
         let board = Board::new("acme", now());
         let (journal, clerk): (_, Arc<Clerk>) = (Arc::new(MemoryJournal::new()), Arc::default());
         let live = Live::default();
@@ -102,8 +112,8 @@ impl Stage {
             policies: Arc::new(|_| None),
             live: live.clone(),
             desk: clerk.clone(),
+            tokens,
             configuration: Arc::new(web::configuration::NoFiles),
-            operator_token: Some(Secret::new(TOKEN)),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -274,6 +284,9 @@ pub fn rolling_back(app: &str) -> AppView {
 /// What is held of the bad release of [`rolling_back`].
 pub fn explained() -> Explained {
     let mut errors = ThresholdView::new(&evidence("5xx", Verdict::Breach), "v41", &blocks());
+    let floor =
+        RaisedView { from: 0.005, to: 0.02, by: "v40".to_owned(), share: 0.0092, relative: false };
+    errors.evidence.raised = Some(floor);
     errors.regions = ["iad", "lhr", "syd"]
         .map(|region| {
             let lately = Tally { n: 200.0, k: 31.0 };
@@ -321,7 +334,14 @@ pub fn explained() -> Explained {
             ThresholdView::new(&slow, "v41", &quiet),
             ThresholdView::new(&memory, "v41", &[]),
         ],
-        neighbours: Vec::new(),
+        neighbours: [("api", None, false), ("blog", Some(ago(240)), false), ("new", None, true)]
+            .map(|(app, degraded_since, deployed)| NeighbourView {
+                app: app.into(),
+                degraded_since,
+                deployed,
+                regions: vec!["iad".into(), "lhr".into()],
+            })
+            .into(),
         machines: vec![machine("148e21ea7d1100", "iad"), machine("148e21ea7d1200", "lhr")],
     }
 }

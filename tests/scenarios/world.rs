@@ -18,11 +18,11 @@ use waveoff::{
     daemon::{self, ConfigSource, Orders, Ports, Settings},
     model::{Act, AppName, Event, EventKind, Order, RegionStage, Reply, Signed},
     notify::{signing, text},
-    ports::{Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry},
+    ports::{Answered, Clock, Delivery, DeliveryOutcome, Notifier, Platform, Registry, Verb},
     sim::{Fleet, Sim, ports::SimPlatform},
     sources::{pages::Scraper, probes::Prober, servers::Servers},
     store::{Journal, SqliteJournal},
-    web::{AppView, Board},
+    web::{AppView, Board, Tokens},
 };
 
 use crate::mortal::{Fate, MortalJournal, MortalPlatform};
@@ -44,6 +44,10 @@ pub struct Inbox {
 
 #[async_trait]
 impl Notifier for Inbox {
+    async fn ask(&self, _: Verb, _: &Delivery) -> Result<Answered, String> {
+        unreachable!("no receiver here answers with more than a status")
+    }
+
     async fn send(&self, delivery: &Delivery) -> DeliveryOutcome {
         if *self.refusing.lock().unwrap() {
             return DeliveryOutcome::Retry { reason: "503".to_owned(), after: None };
@@ -184,7 +188,7 @@ impl World {
             )),
             listener: None,
             feed_every: Duration::from_secs(2),
-            operator_token: None,
+            tokens: Tokens::default(),
             orders: self.orders.clone(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

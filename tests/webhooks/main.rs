@@ -21,7 +21,10 @@ use waveoff::{
         Note, Reason, RegionReport, RegionStage, ReleaseVersion, Trouble, Troubled, Unit, Verdict,
         event::ReleaseInfo, setup,
     },
-    notify::{Sender, discord::discord, pagerduty::pagerduty, payload, signing, slack::slack},
+    notify::{
+        Sender, discord::discord, pagerduty::pagerduty, payload, signing, slack::slack,
+        teams::teams,
+    },
     ports::Clock,
 };
 
@@ -145,9 +148,9 @@ fn every_kind_of_event_is_signed_and_shaped_as_published() {
 }
 
 #[test]
-fn every_kind_of_event_has_the_shape_that_slack_discord_and_pagerduty_document() {
+fn every_kind_of_event_has_the_shape_that_its_receiver_documents() {
     let key = "0123456789abcdef0123456789abcdef";
-    let mut bodies = [Vec::new(), Vec::new(), Vec::new()];
+    let mut bodies = [const { Vec::new() }; 4];
     for page_url in [None, Some("https://waveoff.example")] {
         let sender = Sender { organization: "acme", page_url };
         for kind in EventKind::ALL {
@@ -156,6 +159,7 @@ fn every_kind_of_event_has_the_shape_that_slack_discord_and_pagerduty_document()
                 bodies[0].push(slack(&event, &sender));
                 bodies[1].push(discord(&event, &sender));
                 bodies[2].push(pagerduty(&event, &sender, key));
+                bodies[3].push(teams(&event, &sender));
             }
         }
     }
@@ -163,6 +167,7 @@ fn every_kind_of_event_has_the_shape_that_slack_discord_and_pagerduty_document()
         include_str!("shapes/slack.schema.json"),
         include_str!("shapes/discord.schema.json"),
         include_str!("shapes/pagerduty.schema.json"),
+        include_str!("shapes/teams.schema.json"),
     ];
     for (bodies, schema) in bodies.iter().zip(schemas) {
         assert_eq!(shaped(bodies, schema), Ok(()));

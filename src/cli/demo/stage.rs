@@ -39,7 +39,7 @@ use crate::{
         probes::{self, HttpProbes, Prober},
     },
     store::SqliteJournal,
-    web::{AppView, Board},
+    web::{AppView, Board, Tokens},
 };
 
 /// Signs the demo's webhooks; it protects nothing.
@@ -164,7 +164,7 @@ impl Stage {
             source: Some(ConfigSource::files(scratch.path().join("config"), Arc::new(secrets))),
             listener: Some(listener),
             feed_every: super::super::run::FEED_EVERY,
-            operator_token: None,
+            tokens: Tokens::default(),
             orders: Arc::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,12 +1,11 @@
 //! The questions, in an order in which each finds the machine as it needs it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     api::{Api, Reply},
@@ -17,7 +16,7 @@ use crate::{
     fly::Fly,
     model::{ReleaseStatus, ReleaseVersion},
     numbers::plain,
-    ports::{NewRelease, Platform as _},
+    ports::{Clock, NewRelease, Platform as _},
 };
 
 /// How long a machine may take to do what it was told.
@@ -196,10 +195,10 @@ impl Patient<'_> {
     /// An update to an image that is not there.
     async fn refused_image(&self) -> anyhow::Result<Finding> {
         let before = self.look().await?;
-        let mut config = self.scratch.config("lost");
         let repository = self.scratch.image.split(['@', ':']).next().unwrap_or_default();
         let digest = "0".repeat(64);
-        config["image"] = json!(format!("{repository}@sha256:{digest}"));
+        let image = format!("{repository}@sha256:{digest}");
+        let config = self.scratch.config_of(&image, "lost");
         let nonce = nonce(&self.lease(60).await?)?;
         let body = json!({ "config": config });
         let update = self.call(Method::POST, "", Some(&nonce), Some(body)).await?;
@@ -287,14 +286,14 @@ impl Patient<'_> {
         let after = self.look().await?.text("/updated_at").unwrap_or_default().to_owned();
         let moves = if before == after { "stays" } else { "moves" };
         let begun = Instant::now();
-        let mark = format!("fed-{}", Timestamp::now().as_second());
+        let mark = format!("fed-{}", Clock::system().now().as_second());
         let nonce = nonce(&self.lease(60).await?)?;
         let body = json!({ "config": self.scratch.config(&mark) });
         let update = self.call(Method::POST, "", Some(&nonce), Some(body)).await?;
         let version = update.text("/instance_id").unwrap_or_default().to_owned();
         let mut says = None;
         while begun.elapsed() < FEED_MAX {
-            let since = Timestamp::now().checked_sub(jiff::SignedDuration::from_mins(5))?;
+            let since = Clock::system().now().checked_sub(jiff::SignedDuration::from_mins(5))?;
             let path = format!(
                 "/v1/orgs/{}/machines?updated_after={since}&limit=1000",
                 self.scratch.organization

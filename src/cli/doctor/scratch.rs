@@ -37,8 +37,13 @@ impl Scratch {
 
     /// The configuration of its machine; `mark` makes one differ from another.
     pub(super) fn config(&self, mark: &str) -> Value {
+        self.config_of(&self.image, mark)
+    }
+
+    /// The same with another image.
+    pub(super) fn config_of(&self, image: &str, mark: &str) -> Value {
         json!({
-            "image": self.image,
+            "image": image,
             "env": { "WAVEOFF_DOCTOR": mark },
             "guest": { "cpu_kind": "shared", "cpus": 1, "memory_mb": 256 },
             "restart": { "policy": "no" },

@@ -1,4 +1,5 @@
-//! Whether receivers are there. They are asked for their heads alone: no message is sent.
+//! Whether receivers are there. No message is sent: most are asked for their heads alone, and those that
+//! answer (a Slack bot's, Grafana) whether they know the token.
 
 use futures_util::future::join_all;
 
@@ -6,7 +7,15 @@ use super::{
     PATIENCE,
     finding::{Finding, Grade},
 };
-use crate::config::{Config, Receiver};
+use crate::{
+    config::{Config, Format, Receiver},
+    notify::{
+        grafana::{Grafana, may_i},
+        http::HttpNotifier,
+        slack_bot::{Bot, Said, read, who_am_i},
+    },
+    ports::{Clock, DeliveryOutcome, Notifier as _},
+};
 
 pub(super) async fn look(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let client = reqwest::Client::builder()
@@ -14,15 +23,81 @@ pub(super) async fn look(config: &Config) -> anyhow::Result<Vec<Finding>> {
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("waveoff/", env!("CARGO_PKG_VERSION")))
         .build()?;
-    Ok(join_all(config.receivers.values().map(|receiver| one(&client, receiver))).await)
+    let notifier = HttpNotifier::new(Clock::system())?;
+    let all = config.receivers.values().map(|receiver| one(&client, &notifier, receiver));
+    Ok(join_all(all).await)
 }
 
-async fn one(client: &reqwest::Client, receiver: &Receiver) -> Finding {
+async fn one(client: &reqwest::Client, notifier: &HttpNotifier, receiver: &Receiver) -> Finding {
     let what = receiver.name.as_str();
+    let unset = |key: &str| {
+        let next = format!("set the variable that its `{key}` names");
+        Finding::new(Grade::Look, what, "what it needs is not set here".to_owned(), next)
+    };
     if receiver.url.expose().is_empty() {
-        let next = "set the variable that its `url_env` names".to_owned();
-        return Finding::new(Grade::Look, what, "its URL is not set here".to_owned(), next);
+        return unset("url_env");
     }
+    let talks = receiver.format == Format::Grafana || receiver.channel.is_some();
+    if talks && receiver.secrets.is_empty() {
+        return unset("token_env");
+    }
+    match receiver.format {
+        Format::Grafana => of_grafana(notifier, receiver).await,
+        Format::Slack if talks => of_slack(notifier, receiver).await,
+        _ => head(client, receiver).await,
+    }
+}
+
+/// Who the token is. Whether it may write into the channel shows with a message alone.
+async fn of_slack(notifier: &HttpNotifier, receiver: &Receiver) -> Finding {
+    let what = receiver.name.as_str();
+    let try_it =
+        format!("whether it may write into its channel, waveoff webhook test {what} shows");
+    let (verb, request) = who_am_i(Bot::of(receiver));
+    let why = match notifier.ask(verb, &request).await {
+        Err(why) => why,
+        Ok(answered) => match read(&answered) {
+            Said::Took { .. } => {
+                return Finding::ok(what, format!("Slack knows the bot; {try_it}"));
+            }
+            Said::Gone => "answered something else".to_owned(),
+            Said::Refused(
+                DeliveryOutcome::Retry { reason, .. }
+                | DeliveryOutcome::Unfit { reason }
+                | DeliveryOutcome::Refused { reason },
+            ) => reason,
+            Said::Refused(DeliveryOutcome::Accepted) => {
+                return Finding::ok(what, format!("Slack knows the bot; {try_it}"));
+            }
+        },
+    };
+    Finding::wrong(what, why, "check the token that its `token_env` names".to_owned())
+}
+
+/// Whether the token is known; whether it may write shows with an annotation alone.
+async fn of_grafana(notifier: &HttpNotifier, receiver: &Receiver) -> Finding {
+    let what = receiver.name.as_str();
+    let (verb, request) = may_i(Grafana::of(receiver));
+    let (says, next) = match notifier.ask(verb, &request).await {
+        Err(why) => (why, "check its URL"),
+        Ok(answered) if (200..300).contains(&answered.status) => {
+            let try_it = format!("whether it may write, waveoff webhook test {what} shows");
+            return Finding::ok(what, format!("Grafana knows the token; {try_it}"));
+        }
+        Ok(answered) => {
+            let next = match answered.status {
+                401 => "check the token that its `token_env` names",
+                403 => "give its service account the rights annotations:read and annotations:write",
+                _ => "check its URL: the address of Grafana itself",
+            };
+            (format!("answered {}", answered.status), next)
+        }
+    };
+    Finding::wrong(what, says, next.to_owned())
+}
+
+async fn head(client: &reqwest::Client, receiver: &Receiver) -> Finding {
+    let what = receiver.name.as_str();
     match client.head(receiver.url.expose()).send().await {
         Ok(answer) => {
             let status = answer.status();

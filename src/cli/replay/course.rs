@@ -8,7 +8,7 @@ use crate::{
     model::{
         Evidence, Machine, NoData, Origin, Policy, Readings, SourceName, Threshold, Verdict, Wanted,
     },
-    threshold::{self, Case, Look, Round, Span, ThresholdState},
+    threshold::{self, Case, Look, Round, Span, ThresholdState, keys::SHARE_MAX},
 };
 
 /// The limits that are tried, as multiples of what the policy has.
@@ -63,6 +63,8 @@ pub(super) struct Course {
     pub(super) ladders: Vec<Ladder>,
     /// Thresholds whose past nobody keeps.
     pub(super) left_out: Vec<String>,
+    /// Thresholds without a limit of their own: `lived` compares them with what ran before.
+    pub(super) compared: Vec<String>,
     /// Those that are still to come, the next one last.
     deploys: Vec<Timestamp>,
     deployed: Option<Timestamp>,
@@ -82,6 +84,7 @@ impl Course {
             policy: policy.clone(),
             ladders: Vec::new(),
             left_out: Vec::new(),
+            compared: Vec::new(),
             deploys,
             deployed: None,
             from: None,
@@ -90,6 +93,12 @@ impl Course {
             readings: 0,
         };
         for one in &policy.thresholds {
+            let room = one.room();
+            let has_limit = room.allowed_share().is_none_or(|(share, _)| share < SHARE_MAX);
+            if room.relative().is_some() && !has_limit {
+                course.compared.push(one.name.clone());
+                continue;
+            }
             let rungs: Vec<Rung> =
                 TIMES.iter().filter_map(|times| rung(one, origin, *times)).collect();
             if rungs.is_empty() {
@@ -285,6 +294,17 @@ mod tests {
         assert!((5..120).contains(&late(breach.until.unwrap(), 900)), "{breach:?}");
         assert_eq!(breach.evidence.value.map(|share| share > 0.005), Some(true));
         assert_eq!(course.readings(), 720);
+    }
+
+    #[test]
+    fn what_is_only_compared_has_no_limit_to_be_chosen() {
+        let mut policy = Policy::clone(&policy());
+        let ThresholdKind::Ratio(ratio) = policy.thresholds[0].kind.clone() else { panic!() };
+        let relative = Some(crate::model::Relative { times: 1.5, plus: 0.002 });
+        let kind = ThresholdKind::Ratio(Ratio { max: SHARE_MAX, relative, ..ratio });
+        policy.thresholds[0].kind = kind;
+        let course = Course::new(&Arc::new(policy), &Origin::PAGES, Vec::new());
+        assert_eq!((course.compared, course.ladders.len()), (vec!["5xx".to_owned()], 0));
     }
 
     #[test]

@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::super::{
-    text::{clean_lines, duration, seconds_between, table, time, time_of_day},
-};
+use super::super::text::{clean_lines, duration, seconds_between, table, time, time_of_day};
 use super::{
     course::{Breach, Course, Ladder, Rung},
     lived::{Deploy, Lived},
@@ -42,9 +40,16 @@ pub(super) fn text(app: &AppName, policy: &Policy, course: &Course, lived: &Live
             course.left_out.join(", ")
         );
     }
+    if !course.compared.is_empty() {
+        let _ = writeln!(
+            text,
+            "only compared with what ran before, so that --deploy tells of it: {}",
+            course.compared.join(", ")
+        );
+    }
     for ladder in &course.ladders {
         text.push('\n');
-        one(&mut text, ladder);
+        one(&mut text, ladder, course.until);
     }
     for deploy in &lived.deploys {
         text.push('\n');
@@ -68,7 +73,7 @@ fn of_deploy(text: &mut String, deploy: &Deploy) {
     }
 }
 
-fn one(text: &mut String, ladder: &Ladder) {
+fn one(text: &mut String, ladder: &Ladder, end: Option<Timestamp>) {
     let Some(as_it_is) = ladder.as_it_is() else { return };
     let times = as_it_is.breaches.len() + as_it_is.more;
     let often = match times {
@@ -89,7 +94,7 @@ fn one(text: &mut String, ladder: &Ladder) {
         let mark =
             if proposed == Some(rung.times.to_bits()) { "  ← nothing from here on" } else { "" };
         let count = rung.breaches.len() + rung.more;
-        rows.push(vec![limit(rung), count.to_string(), format!("{:.0}{mark}", minutes(rung))]);
+        rows.push(vec![limit(rung), count.to_string(), format!("{:.0}{mark}", minutes(rung, end))]);
     }
     text.push_str(&table(&rows, 2));
     let _ = writeln!(text, "  {}", proposal(ladder));
@@ -137,12 +142,12 @@ fn told(breach: &Breach, name: &str) -> String {
     format!("{}  {lasted}{deployed}: {}", time(breach.at), threshold::phrase(&evidence, ""))
 }
 
-/// For how long it was breached, in all.
-fn minutes(rung: &Rung) -> f64 {
+/// For how long it was breached, in all; what was not over counts to the end of what was read.
+fn minutes(rung: &Rung, end: Option<Timestamp>) -> f64 {
     let length = |breach: &Breach| {
-        breach.until.map_or(0.0, |until| seconds_between(breach.at, until) / 60.0)
+        breach.until.or(end).map_or(0.0, |until| seconds_between(breach.at, until) / 60.0)
     };
-    rung.breaches.iter().map(length).sum()
+    rung.breaches.iter().map(length).fold(0.0, |sum, minutes| sum + minutes)
 }
 
 pub(super) fn json(app: &AppName, policy: &Policy, course: &Course, lived: &Lived) -> Value {
@@ -157,7 +162,7 @@ pub(super) fn json(app: &AppName, policy: &Policy, course: &Course, lived: &Live
         json!({
             "threshold": ladder.name,
             "proposed": ladder.quiet().map(limit_number),
-            "limits": ladder.rungs.iter().map(rung_json).collect::<Vec<_>>(),
+            "limits": ladder.rungs.iter().map(|rung| rung_json(rung, course.until)).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -168,6 +173,7 @@ pub(super) fn json(app: &AppName, policy: &Policy, course: &Course, lived: &Live
         "machines": course.machines,
         "readings": course.readings(),
         "left_out": course.left_out,
+        "compared": course.compared,
         "thresholds": thresholds.collect::<Vec<_>>(),
         "deploys": deploys.collect::<Vec<_>>(),
     })
@@ -181,7 +187,7 @@ fn limit_number(rung: &Rung) -> f64 {
     }
 }
 
-fn rung_json(rung: &Rung) -> Value {
+fn rung_json(rung: &Rung, end: Option<Timestamp>) -> Value {
     let breaches = rung.breaches.iter().map(|breach| {
         json!({
             "at": breach.at,
@@ -194,7 +200,7 @@ fn rung_json(rung: &Rung) -> Value {
         "limit": limit_number(rung),
         "in_force": rung.times.to_bits() == 1.0_f64.to_bits(),
         "times": rung.breaches.len() + rung.more,
-        "minutes": minutes(rung),
+        "minutes": minutes(rung, end),
         "breaches": breaches.collect::<Vec<_>>(),
     })
 }

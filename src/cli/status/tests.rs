@@ -36,6 +36,7 @@ pub(in crate::cli) fn evidence(threshold: &str, kind: Kind, unit: Unit) -> Evide
         ln_odds: None,
         ln_odds_needed: None,
         control: None,
+        raised: None,
         note: None,
         may_roll_back: true,
     }

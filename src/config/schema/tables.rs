@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{
     Key, Table, Takes,
     Unsaid::{Is, Means, Required},
+    receiver::RECEIVER,
 };
-use crate::{config::presets, model::EventKind};
+use crate::config::presets;
 
 const fn span(least: u64, most: u64) -> Takes {
     Takes::Span { least: Duration::from_secs(least), most: Duration::from_secs(most) }
@@ -77,71 +78,6 @@ pub(in crate::config) static SETTINGS: Table = Table {
             takes: Takes::Many(&METRICS_SERVER),
             unsaid: Is("Fly's own"),
             doc: "Prometheus and VictoriaMetrics servers that thresholds are read from; see below",
-        },
-    ],
-};
-
-pub(super) static RECEIVER: Table = Table {
-    keys: &[
-        Key {
-            name: "name",
-            takes: Takes::Text,
-            unsaid: Required,
-            doc: "letters, digits, `-`, `_`; deliveries are kept under it",
-        },
-        Key {
-            name: "format",
-            takes: Takes::Words(&["standard", "slack", "discord", "pagerduty"]),
-            unsaid: Required,
-            doc: r#"`"standard"` ([signed JSON](webhooks.md)), `"slack"`, `"discord"` or `"pagerduty"`"#,
-        },
-        Key {
-            name: "url_env",
-            takes: Takes::Text,
-            unsaid: Is("this or `url`"),
-            doc: "the variable that holds the URL; one of Slack or Discord is a secret and must be given so. PagerDuty needs none, but `https://events.eu.pagerduty.com/v2/enqueue` in Europe",
-        },
-        Key {
-            name: "url",
-            takes: Takes::Text,
-            unsaid: Is("this or `url_env`"),
-            doc: "the URL itself, `https://` or `http://`",
-        },
-        Key {
-            name: "secrets_env",
-            takes: Takes::Texts,
-            unsaid: Is("none: unsigned"),
-            doc: "the variables that hold signing secrets, the newest first; all of them sign. Each is `whsec_` and the base64 of 24 to 64 bytes: `echo whsec_$(openssl rand -base64 32)`",
-        },
-        Key {
-            name: "routing_key_env",
-            takes: Takes::Text,
-            unsaid: Is("required for `pagerduty`"),
-            doc: "the variable that holds the key of an Events API v2 integration: 32 letters and digits",
-        },
-        Key {
-            name: "apps",
-            takes: Takes::Texts,
-            unsaid: Is("`[]`: all"),
-            doc: r#"only of apps that match one of these patterns, such as `["shop-*"]`, and what is of no app"#,
-        },
-        Key {
-            name: "severity",
-            takes: Takes::Words(&["info", "warning", "error", "critical"]),
-            unsaid: Means(r#""info""#),
-            doc: "only what is at least [so bad](webhooks.md#severity)",
-        },
-        Key {
-            name: "events",
-            takes: Takes::Several(events),
-            unsaid: Is("`[]`: all; in a chat [those that matter](webhooks.md#in-a-chat)"),
-            doc: r#"only these [kinds](webhooks.md), such as `["rollback.started", "rollback.completed", "hold.placed"]`"#,
-        },
-        Key {
-            name: "max_age",
-            takes: span(MINUTE, 30 * DAY),
-            unsaid: Means(r#""24h""#),
-            doc: "a message that could not be delivered for so long is given up: 1 minute to 30 days",
         },
     ],
 };
@@ -478,10 +414,6 @@ static CONFIRM: Table = Table {
         },
     ],
 };
-
-fn events() -> Vec<String> {
-    EventKind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect()
-}
 
 fn presets() -> Vec<String> {
     presets::all().into_iter().map(|(word, _)| word.to_owned()).collect()

@@ -21,7 +21,41 @@ fn receivers_are_told_apart_and_keep_their_secrets_outside() {
         ),
         (
             receiver("format = \"teams\"\nurl = \"https://a.b\""),
-            "4: receiver \"ops\".format: `teams` is not available in this version; use \"standard\" and translate it in a small receiver of your own",
+            "5: receiver \"ops\".url: a Teams URL is a secret, and does not belong in a file; put it into an environment variable and name that: url_env = \"OPS_URL\"",
+        ),
+        (
+            receiver("format = \"slack\"\ntoken_env = \"BAD\"\nchannel = \"C1\""),
+            "5: receiver \"ops\".token_env: the variable BAD holds no bot's token: it does not begin with `xoxb-`; set BAD to the Bot User OAuth Token",
+        ),
+        (
+            receiver("format = \"slack\"\ntoken_env = \"BOT\""),
+            "2: receiver \"ops\".channel: is missing; name the channel, such as channel = \"C0123456789\"",
+        ),
+        (
+            receiver("format = \"slack\"\nchannel = \"C1\""),
+            "2: receiver \"ops\".token_env: is missing; name the variable that holds the bot's token, such as token_env = \"SLACK_BOT_TOKEN\"",
+        ),
+        (
+            receiver("format = \"slack\"\ntoken_env = \"BOT\"\nchannel = \"de ploys\""),
+            "6: receiver \"ops\".channel: `de ploys` is no channel; write its id, such as \"C0123456789\", or its name",
+        ),
+        (
+            receiver("format = \"discord\"\nurl_env = \"URL\"\nchannel = \"C1\""),
+            "6: receiver \"ops\".channel: only a Slack bot writes into a channel; leave it out",
+        ),
+        (
+            receiver("format = \"standard\"\nurl = \"https://a.b\"\ntoken_env = \"BOT\""),
+            "6: receiver \"ops\".token_env: only Slack and Grafana take a token; leave it out",
+        ),
+        (
+            receiver("format = \"grafana\"\nurl = \"https://a.b\""),
+            "2: receiver \"ops\".token_env: is missing; name the variable that holds a service account's token, such as token_env = \"GRAFANA_TOKEN\"",
+        ),
+        (
+            receiver(
+                "format = \"grafana\"\nurl = \"https://a.b\"\ntoken_env = \"BOT\"\nsecrets_env = [\"BAD\"]",
+            ),
+            "7: receiver \"ops\".secrets_env: Grafana checks no signatures; leave it out",
         ),
         (
             receiver("format = \"pagerduty\""),
@@ -69,8 +103,9 @@ fn receivers_are_told_apart_and_keep_their_secrets_outside() {
         ),
     ];
     for (text, want) in cases {
-        let problems = Place::new(&text, &[("web.toml", PLAIN)]).set("BAD", "nothing").problems();
-        assert_eq!(problems, [format!("waveoff.toml:{want}")], "of\n{text}");
+        let place = Place::new(&text, &[("web.toml", PLAIN)]).set("BAD", "nothing");
+        let place = place.set("BOT", "xoxb-1").set("URL", "https://a.b/secret");
+        assert_eq!(place.problems(), [format!("waveoff.toml:{want}")], "of\n{text}");
     }
 }
 

@@ -142,8 +142,7 @@ fn retry_after_is_seconds_or_a_date_and_at_most_an_hour() {
 #[test]
 fn only_gone_ends_a_message_at_once_and_only_answers_about_its_body_end_it_soon() {
     let outcomes = |statuses: &[u16]| -> Vec<DeliveryOutcome> {
-        let statuses = statuses.iter().map(|status| StatusCode::from_u16(*status).unwrap());
-        statuses.map(|status| outcome(status, None, "")).collect()
+        statuses.iter().map(|status| outcome(*status, None, "")).collect()
     };
     let gone = outcomes(&[410]);
     assert!(matches!(gone[..], [DeliveryOutcome::Refused { .. }]), "{gone:?}");

@@ -46,6 +46,21 @@ const ROLLBACK: Act = act("rollback", "Roll back…", "Go back by hand. The plan
 const PIN: Act =
     act("pin", "Pin…", "This release is what is gone back to, whatever is trusted later.");
 const UNPIN: Act = act("unpin", "Unpin", "The newest trusted release is gone back to again.");
+const QUARANTINE: Act = act(
+    "quarantine",
+    "Quarantine…",
+    "As if it had been rolled back: it is never gone back to, and a redeploy is watched without a warm-up.",
+);
+const UNQUARANTINE: Act = act(
+    "unquarantine",
+    "End a quarantine…",
+    "The release may be gone back to again once it earned it.",
+);
+const TRUST: Act = act(
+    "trust",
+    "Trust…",
+    "You vouch for it: it is gone back to, and what is said against it just now is called off.",
+);
 
 /// What can be ordered now, the most urgent first.
 fn offered(view: &AppView) -> Vec<Act> {
@@ -79,6 +94,11 @@ fn offered(view: &AppView) -> Vec<Act> {
     if view.pinned.is_some() {
         acts.push(UNPIN);
     }
+    acts.push(QUARANTINE);
+    if !view.quarantined.is_empty() {
+        acts.push(UNQUARANTINE);
+    }
+    acts.push(TRUST);
     acts
 }
 
@@ -108,7 +128,9 @@ fn button(act: Act) -> Markup {
 fn command(act: Act, app: &str) -> String {
     match act.word {
         "hold" => format!("waveoff hold {app} --reason \"…\""),
-        "pin" => format!("waveoff pin {app} v…"),
+        "pin" | "quarantine" | "unquarantine" | "trust" => {
+            format!("waveoff {} {app} v…", act.word)
+        }
         "rollback" => format!("waveoff rollback {app} --dry-run"),
         word => format!("waveoff {word} {app}"),
     }
@@ -138,7 +160,7 @@ pub(super) fn dialog(releases: &[ReleaseView]) -> Markup {
                     select name="release" {
                         @for release in releases.iter().take(CHOICES_MAX) {
                             @if let Some(name) = name(release) {
-                                option value=(name) selected[release.is_target] data-trusted[is_trusted(release)] {
+                                option value=(name) selected[release.is_target] data-trusted[is_trusted(release)] data-bad[release.standing == ReleaseStanding::Quarantined] {
                                     (name) " " (release.standing.words())
                                     @if release.runs { " (runs now)" }
                                 }

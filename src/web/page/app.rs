@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    acts, chart,
+    acts, chart, neighbours,
     part::{self, badge, phase_tone, verdict_tone},
     rollback,
     shell::{self, lasting, time},
@@ -159,6 +159,7 @@ impl Shown {
             @if explained.thresholds.is_empty() { p.none { "Nothing was measured yet." } }
             div.cards {
                 @for threshold in &explained.thresholds { (card(threshold, &control)) }
+                (neighbours::card(&explained.neighbours))
             }
         }
     }

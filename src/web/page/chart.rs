@@ -32,9 +32,9 @@ struct Frame {
 }
 
 impl Frame {
-    fn of(blocks: &[BlockView], limit: f64, needed: f64) -> Self {
+    fn of(blocks: &[BlockView], limit: f64, floor: Option<f64>, needed: f64) -> Self {
         let shares = blocks.iter().flat_map(|block| [share_of(block), control_of(block)]).flatten();
-        let most = shares.fold(limit * 2.0, f64::max);
+        let most = shares.chain(floor).fold(limit * 2.0, f64::max);
         let decades = std::f64::consts::LN_10 * DECADES_MAX;
         let odds = blocks.iter().filter_map(|block| block.ln_odds).fold(needed * 1.2, f64::max);
         #[expect(clippy::cast_precision_loss, reason = "a few dozen blocks")]
@@ -79,7 +79,8 @@ pub(super) fn chart(view: &ThresholdView, control: &str) -> Option<Markup> {
     let blocks = view.blocks.as_slice();
     let (first, last) = (blocks.first()?, blocks.last()?);
     let (limit, needed) = (view.evidence.limit?, view.evidence.ln_odds_needed?);
-    let frame = Frame::of(blocks, limit, needed);
+    let raised = view.evidence.raised.as_ref();
+    let frame = Frame::of(blocks, limit, raised.map(|raised| raised.share), needed);
     let limit_y = coordinate(frame.share_y(limit));
     let needed_y = coordinate(frame.odds_y(needed));
     let needed_words = odds(needed).unwrap_or_else(|| "1:1".to_owned());
@@ -91,6 +92,10 @@ pub(super) fn chart(view: &ThresholdView, control: &str) -> Option<Markup> {
             @for (index, block) in blocks.iter().enumerate() { (column(&frame, index, block, limit)) }
             path.limit d={ "M" (LEFT) " " (limit_y) "H" (RIGHT) } {}
             text.label.needed x=(LEFT - 6.0) y=(limit_y) { (threshold::limit(limit, Unit::Requests)) }
+            @if let Some(raised) = raised {
+                @let floor_y = coordinate(frame.share_y(raised.share));
+                path.floor d={ "M" (LEFT) " " (floor_y) "H" (RIGHT) } {}
+            }
 
             text.axis x=(LEFT) y=(coordinate(ODDS_TOP - 8.0)) { "odds that it is bad" }
             @for (at, words) in decades(&frame, needed) {
@@ -106,6 +111,18 @@ pub(super) fn chart(view: &ThresholdView, control: &str) -> Option<Markup> {
             }
         }
         (legend(blocks, control))
+        @if let Some(raised) = raised {
+            p.legend { span.floor {
+                @if raised.relative {
+                    (raised.by) " shows " (share(raised.share)) ", from which the limit follows: "
+                    (threshold::limit(raised.to, Unit::Requests))
+                } @else {
+                    "the floor: " (raised.by) " ran at " (share(raised.share)) " before, so that the limit is "
+                    (threshold::limit(raised.to, Unit::Requests)) " and not "
+                    (threshold::limit(raised.from, Unit::Requests))
+                }
+            } }
+        }
     })
 }
 

@@ -11,6 +11,7 @@ mod assets;
 mod chart;
 mod list;
 mod live;
+mod neighbours;
 mod part;
 mod rollback;
 mod shell;

@@ -152,7 +152,7 @@
   const TOKEN = "waveoff-operator-token";
   const NAME = "waveoff-operator-name";
   const NEEDS_REASON = ["hold"];
-  const NEEDS_RELEASE = ["rollback", "pin"];
+  const NEEDS_RELEASE = ["rollback", "pin", "quarantine", "unquarantine", "trust"];
   const order = byId("order");
   const form = order && order.querySelector("form");
   let wanted = null;
@@ -173,9 +173,15 @@
     byId("order-release").hidden = !NEEDS_RELEASE.includes(act);
     byId("order-for").hidden = act !== "hold";
     byId("order-why-must").hidden = !NEEDS_REASON.includes(act);
-    for (const option of field("release").options) {
-      option.hidden = act === "pin" && !("trusted" in option.dataset);
+    // Only what the order makes sense for, and nothing that is chosen and cannot be seen.
+    const options = [...field("release").options];
+    for (const option of options) {
+      const { trusted, bad } = option.dataset;
+      const fits = { pin: trusted !== undefined, trust: trusted === undefined, quarantine: bad === undefined, unquarantine: bad !== undefined };
+      option.hidden = option.disabled = act in fits && !fits[act];
     }
+    const first = options.find((option) => option.defaultSelected && !option.disabled) || options.find((option) => !option.disabled);
+    field("release").value = first ? first.value : "";
     field("reason").required = NEEDS_REASON.includes(act);
     field("by").value = localStorage.getItem(NAME) || "";
     field("token").value = sessionStorage.getItem(TOKEN) || "";
@@ -192,7 +198,7 @@
     if (act === "hold") return ["POST", "/api/v1/hold", { app, for: field("for").value.trim() || null, reason: "", ...said }];
     if (act === "unhold") return ["DELETE", "/api/v1/hold", { app }];
     const path = `/api/v1/apps/${encodeURIComponent(app)}/${act}`;
-    if (act === "pin") return ["POST", path, { release: field("release").value, ...said }];
+    if (act !== "rollback" && NEEDS_RELEASE.includes(act)) return ["POST", path, { release: field("release").value, ...said }];
     if (act === "rollback") return ["POST", path, { to: field("release").value || undefined, dry_run: !planned, ...said }];
     return ["POST", path, said];
   };
@@ -204,7 +210,8 @@
     go.disabled = true;
     answer("…", "");
     try {
-      const response = await fetch(path, {
+      // The page's own address may have a name and a password in it, which a request must not have.
+      const response = await fetch(`${location.origin}${path}`, {
         method,
         headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
         body: JSON.stringify(body),

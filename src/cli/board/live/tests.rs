@@ -68,6 +68,7 @@ fn explained(view: &AppView) -> ExplainView {
             blocks: vec![block(0, 0.0), block(5, 10.0), block(10, 5.0)],
             regions: Vec::new(),
             series: Vec::new(),
+            missing: None,
         }],
         machines: vec![
             machine("m1", "iad", "started", true),
