@@ -391,8 +391,8 @@ fn times_have_to_fit_together() {
              would be trusted first; write a shorter time, or bake longer",
         ),
         (
-            plain("[watch]\nbake = \"8s\""),
-            "4: watch.bake: `bake` of 8s ends before two blocks of 5s are over: nothing could be judged; bake for at least some minutes, such as \"10m\"",
+            plain("[watch]\nbake = \"7s\""),
+            "4: watch.bake: `bake` of 7s ends before two blocks of 4s are over: nothing could be judged; bake for at least some minutes, such as \"10m\"",
         ),
         (
             plain("[watch]\nblock = \"6m\"\n[rollback]\nconfirm = \"7m\""),
@@ -412,7 +412,7 @@ fn times_have_to_fit_together() {
         ),
         (
             plain("[rollback]\nconfirm = \"2s\""),
-            "4: rollback.confirm: `confirm` of 2s is shorter than a block of 5s: nothing could be confirmed; write confirm = \"15s\" or more in [rollback]",
+            "4: rollback.confirm: `confirm` of 2s is shorter than a block of 4s: nothing could be confirmed; write confirm = \"12s\" or more in [rollback]",
         ),
         (
             plain("[rollback]\nconfirm = { at_least = \"40s\" }"),
