@@ -68,7 +68,7 @@ fn what_check_refuses_is_marked_in_an_editor_too() {
         ("`$.listen`", "organization = \"acme\"\nlisten = 8080\n"),
         ("keep_histroy", "keep_histroy = \"90d\"\n"),
         ("'format'", "[[receiver]]\nname = \"ops\"\n"),
-        ("'teams'", "[[receiver]]\nname = \"ops\"\nformat = \"teams\"\n"),
+        ("'email'", "[[receiver]]\nname = \"ops\"\nformat = \"email\"\n"),
         ("'no.such'", "[[receiver]]\nname = \"a\"\nformat = \"slack\"\nevents = [\"no.such\"]\n"),
     ] {
         let said = complaints(&settings, toml);

@@ -55,7 +55,7 @@ async fn what_is_not_there_is_named_with_what_is() {
     for want in [
         "the: policy all: no app is like \"apo\"",
         "api: 5xx: no series of http_requests_total has a label code",
-        "api: p95: max = 60 s is above the last bucket (10 s)",
+        "api: p95: no bucket ends at 60 s or above (the last ends at 10 s)",
         "web: 5xx: no series of http_requests_total has a label code",
         "receivers: gone: cannot be reached",
     ] {
