@@ -27,13 +27,13 @@ async fn a_release_that_fails_requests_is_undone_region_by_region() {
     0:00 release.detected v41 (first seen: it has to earn trust)
     1:02 release.trusted v41
     1:02 release.detected v42
-    1:22 release.degraded v42
-    1:22 rollback.planned v42
-    1:22 rollback.started v42
-    1:27 rollback.region_confirmed v42 [iad] (iad is well on the known-good release: 5xx 0 % (0 of 99), odds over 1 000 000:1)
-    1:31 rollback.region_confirmed v42 [iad lhr] (lhr is well on the known-good release: 5xx 0 % (0 of 121), odds over 1 000 000:1)
-    1:34 rollback.region_confirmed v42 [iad lhr syd] (syd is well on the known-good release: 5xx 0 % (0 of 115), odds over 1 000 000:1)
-    1:34 rollback.completed v42 [iad lhr syd]
+    1:16 release.degraded v42
+    1:16 rollback.planned v42
+    1:16 rollback.started v42
+    1:21 rollback.region_confirmed v42 [iad] (iad is well on the known-good release: 5xx 0 % (0 of 99), odds over 1 000 000:1)
+    1:25 rollback.region_confirmed v42 [iad lhr] (lhr is well on the known-good release: 5xx 0 % (0 of 121), odds over 1 000 000:1)
+    1:28 rollback.region_confirmed v42 [iad lhr syd] (syd is well on the known-good release: 5xx 0 % (0 of 115), odds over 1 000 000:1)
+    1:28 rollback.completed v42 [iad lhr syd]
     ");
     world.finish().await;
 }

@@ -14,13 +14,13 @@ async fn the_sentences_carry_the_numbers() {
     api v41: new release by dev@sim.test (v41): first seen: it has to earn trust.
     api v41: trusted after 62 s: 5xx 0.0938 % (7 of 7464 requests), limit 2 %; p95 0 % slower than 500 ms (0 of 7464 requests), limit 5 %; checks failing on 0 of 6 machines, limit 30 %; crashes on 0 of 6 machines, limit 2 exits each.
     api v42 (errors): new release by ci@sim.test (469876b9a2d5), judged against v41.
-    api v42 (errors): degraded after 19 s: 5xx 28.4 % (565 of 1986 requests), limit 2 %, odds 7300:1; v41 at the same time 0 % (0 of 210).
-    api v42 (errors) → v41: will be rolled back: 5xx 28.4 % (565 of 1986 requests), limit 2 %, odds 7300:1; v41 at the same time 0 % (0 of 210). iad, lhr, syd next.
-    api v42 (errors) → v41: 5xx 28.4 % (565 of 1986 requests), limit 2 %, odds 7300:1; v41 at the same time 0 % (0 of 210). iad, lhr, syd next.
+    api v42 (errors): degraded after 13 s: 5xx 28.4 % (360 of 1266 requests), limit 2 %, odds 6200:1; v41 at the same time 0 % (0 of 210).
+    api v42 (errors) → v41: will be rolled back: 5xx 28.4 % (360 of 1266 requests), limit 2 %, odds 6200:1; v41 at the same time 0 % (0 of 210). iad, lhr, syd next.
+    api v42 (errors) → v41: 5xx 28.4 % (360 of 1266 requests), limit 2 %, odds 6200:1; v41 at the same time 0 % (0 of 210). iad, lhr, syd next.
     api v42 (errors) → v41: iad is well on the known-good release: 5xx 0 % (0 of 99), odds over 1 000 000:1. iad done in 5 s; lhr, syd next.
     api v42 (errors) → v41: lhr is well on the known-good release: 5xx 0 % (0 of 121), odds over 1 000 000:1. iad, lhr done in 9.5 s; syd rolling back.
     api v42 (errors) → v41: syd is well on the known-good release: 5xx 0 % (0 of 115), odds over 1 000 000:1. iad, lhr, syd done in 12 s.
-    api v42 (errors) → v41: rolled back in 12 s: 5xx 28.4 % (565 of 1986 requests), limit 2 %, odds 7300:1; v41 at the same time 0 % (0 of 210). iad, lhr, syd done.
+    api v42 (errors) → v41: rolled back in 12 s: 5xx 28.4 % (360 of 1266 requests), limit 2 %, odds 6200:1; v41 at the same time 0 % (0 of 210). iad, lhr, syd done.
     ");
     world.finish().await;
 }
