@@ -12,16 +12,13 @@ use super::{
     outcome::ATTEMPTS_MAX,
 };
 use crate::model::{
-    Digest, ExitEvent, HostStatus, Machine, MachineFailure, MachineId, MachineState, Observation,
-    Wait, rest::Activity,
+    Digest, HostStatus, Machine, MachineFailure, MachineId, MachineState, Observation, Wait,
 };
 
 /// Lists may be this much behind what was just done to a machine.
 pub(super) const LIST_LAGS_BY: SignedDuration = SignedDuration::from_secs(35);
 /// A verified machine that is not listed for so long, while others of its region are, is gone.
 const GONE_AFTER: SignedDuration = SignedDuration::from_secs(60);
-/// A job at work is let finish for so long: put back in the middle, it would be run a second time.
-const JOB_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Ledger entries remembered.
 const LEDGER_SEEN_MAX: usize = 10;
 
@@ -64,12 +61,10 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
         };
         let over = rollback.completed_at.is_some();
         let Some(work) = rollback.regions.get_mut(index) else { continue };
-        let stays_up = stayed_up.is_some_and(|groups| groups.contains(&machine.group));
         match work.machines.get_mut(&machine.id) {
             None if is_bad(&standing) => {
-                let mut entry = planned(machine, &standing, stays_up);
-                let_finish(&mut entry, machine, stays_up, cx.now);
-                work.machines.insert(machine.id.clone(), entry);
+                let stays_up = stayed_up.is_some_and(|groups| groups.contains(&machine.group));
+                work.machines.insert(machine.id.clone(), planned(machine, &standing, stays_up));
                 reopen(work, over);
                 if over {
                     found.returned.push(machine.id.clone());
@@ -77,7 +72,6 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
             }
             None => {}
             Some(entry) => {
-                let_finish(entry, machine, stays_up, cx.now);
                 entry.written =
                     entry.is_in_flight() && machine.digest() == Some(&before.target.digest);
                 capacity::note_seen(entry, machine, round.observation, &before.tolerated, cx.now);
@@ -131,24 +125,6 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
         group: machine.group.clone(),
         missing_since: None,
     }
-}
-
-/// Lets a job that is at work finish, before its machine is written to for the first time.
-fn let_finish(entry: &mut MachineWork, machine: &Machine, stays_up: bool, now: Timestamp) {
-    if entry.phase != MachinePhase::Todo || entry.attempts > 0 {
-        return;
-    }
-    if machine.activity(stays_up) == Activity::JobDone {
-        (entry.retry_at, entry.running) = (None, false);
-        return;
-    }
-    // What ended without an error before, and is to do so again.
-    let is_job = machine.state == MachineState::Started
-        && !stays_up
-        && !machine.has_services
-        && machine.exits.first().is_some_and(ExitEvent::is_clean_end);
-    let until = machine.started_at.filter(|_| is_job).and_then(|at| at.checked_add(JOB_MAX).ok());
-    entry.retry_at = until.filter(|until| *until > now);
 }
 
 fn deploy_of(standing: &Standing) -> Option<Wait> {

@@ -347,45 +347,6 @@ fn an_end_without_an_error_is_a_job_s_only_where_its_group_did_not_stay_up() {
     assert_eq!(job, (false, false));
 }
 
-/// Put back in the middle of its work, a job would be run a second time.
-#[test]
-fn a_job_at_work_is_let_finish_for_a_minute() {
-    // Given a job of an app that fails, which is at work for the second time
-    let given = || {
-        let mut stage = Stage::trusted(&["m1", "m2"]);
-        stage.state.memory.trusted[0].stayed_up.clear();
-        stage.ship(2, "sha256:2");
-        stage.machines.iter_mut().for_each(fail_checks);
-        ended(&mut stage);
-        stage.begin();
-        let started = at(stage.second);
-        let job = stage.machine("m1");
-        (job.state, job.started_at) = (MachineState::Started, Some(started));
-        stage.look();
-        stage
-    };
-    // Then it is not touched, and the others are
-    let mut stage = given();
-    assert!(stage.pending(puts("m1")).is_none());
-    assert!(stage.pending(puts("m2")).is_some());
-
-    // When it is done, then it is put back where it lies
-    ended(&mut stage);
-    stage.look();
-    let command = stage.pending(puts("m1")).expect("it is done");
-    let Command::PutImage(put) = &stage.state.memory.pending[&command] else { panic!() };
-    assert!(!put.up);
-
-    // When it does not end, then it is not waited for for ever
-    let mut stage = given();
-    let is_due =
-        |stage: &Stage| stage.rollback().machine(&"m1".into()).unwrap().is_due(at(stage.second));
-    assert!(!is_due(&stage));
-    stage.second += 61;
-    stage.look();
-    assert!(is_due(&stage));
-}
-
 /// It was changed after it was planned: the version that counts is the one that was ordered.
 #[test]
 fn the_version_that_was_ordered_is_the_one_that_an_old_list_shows() {
