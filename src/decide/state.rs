@@ -402,6 +402,9 @@ pub struct Memory {
     /// What changed in the app lately while nobody made a release, the oldest first.
     #[serde(default)]
     pub changes: VecDeque<Change>,
+    /// Process groups of which a machine was seen to end by itself on a trusted release: jobs.
+    #[serde(default)]
+    pub jobs: BTreeSet<ProcessGroup>,
     /// How silent the app is, and was.
     #[serde(default)]
     pub silence: Silence,
@@ -451,6 +454,7 @@ impl Memory {
             past: Past::default(),
             degraded_late: Vec::new(),
             changes: VecDeque::new(),
+            jobs: BTreeSet::new(),
             silence: Silence::default(),
             secrets: None,
             org: OrgContext::default(),

@@ -17,6 +17,8 @@ use crate::{
     threshold::{self, Applies, Case, Judged, Onset, ThresholdState},
 };
 
+/// Groups of jobs remembered.
+const JOBS_MAX: usize = 50;
 /// Detector blocks with requests in them, before a release can be trusted.
 const TRUSTED_BLOCKS_MIN: u32 = 3;
 
@@ -159,14 +161,27 @@ pub(super) fn groups_that_stay_up(watch: &Watch, machines: &[&Machine]) -> BTree
 /// machines are jobs, and are not started again by going back.
 pub(super) fn learn_jobs(memory: &mut Memory, machines: &[&Machine]) {
     for machine in machines.iter().filter(|machine| !machine.has_services) {
-        let here = |at: Timestamp| machine.placed_at.is_none_or(|placed| at >= placed);
-        let ended = machine.activity(false) == Activity::JobDone
-            && machine.exits.first().is_some_and(|exit| here(exit.at));
-        let runs = |trusted: &&mut Trusted| machine.digest() == Some(&trusted.revision.digest);
-        if ended && let Some(trusted) = memory.trusted.iter_mut().find(runs) {
+        for trusted in memory.trusted.iter_mut().filter(|trusted| was_job_of(machine, trusted)) {
             trusted.stayed_up.remove(&machine.group);
+            memory.jobs.insert(machine.group.clone());
         }
     }
+    while memory.jobs.len() > JOBS_MAX {
+        memory.jobs.pop_first();
+    }
+}
+
+/// Whether a machine is seen to have ended by itself under a trusted release: it lies there still, or
+/// what ran when the release was trusted ended before another one was put there.
+fn was_job_of(machine: &Machine, trusted: &Trusted) -> bool {
+    let here = |at: Timestamp| machine.placed_at.is_none_or(|placed| at >= placed);
+    if machine.digest() == Some(&trusted.revision.digest) {
+        return machine.activity(false) == Activity::JobDone
+            && machine.exits.first().is_some_and(|exit| here(exit.at));
+    }
+    machine.exits.iter().filter(|exit| exit.is_clean_end() && !here(exit.at)).any(|exit| {
+        exit.at >= trusted.at && exit.started_at.is_some_and(|began| began <= trusted.at)
+    })
 }
 
 /// Unplanned exits per machine of the release.

@@ -76,7 +76,12 @@ fn due(policy: &Policy, phase: &Phase, memory: &Memory) -> Vec<Timestamp> {
 fn of_rollback(policy: &Policy, rollback: &Rollback) -> Vec<Timestamp> {
     let mut due = Vec::new();
     for work in &rollback.regions {
-        due.extend(work.machines.values().filter_map(|machine| machine.retry_at));
+        due.extend(
+            work.machines
+                .values()
+                .flat_map(|machine| [machine.retry_at, machine.job_until])
+                .flatten(),
+        );
         if let RegionPhase::Confirming(confirm) = &work.phase {
             let times = policy.rollback.confirm;
             due.extend([times.at_least, times.at_most].map(|time| later(confirm.since, time)));

@@ -90,6 +90,8 @@ pub enum MachineReport {
     OfDeploy {
         by: Option<String>,
     },
+    /// It runs a job, which is let finish for up to a minute before its machine is put back.
+    JobAtWork,
     HostUnreachable,
     Gone,
     /// Somebody put the bad image back on it by hand; it is left to them.

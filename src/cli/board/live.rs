@@ -242,7 +242,7 @@ fn of_report(machine: &MachineReport) -> Cell {
     match machine {
         MachineReport::OnTarget { .. } => Cell::Good,
         MachineReport::Waiting => Cell::Bad,
-        MachineReport::Updating => Cell::Changing,
+        MachineReport::Updating | MachineReport::JobAtWork => Cell::Changing,
         MachineReport::Failed { .. }
         | MachineReport::HostUnreachable
         | MachineReport::LeasedBy { .. }

@@ -13,12 +13,15 @@ use super::{
 };
 use crate::model::{
     Digest, HostStatus, Machine, MachineFailure, MachineId, MachineState, Observation, Wait,
+    rest::Activity,
 };
 
 /// Lists may be this much behind what was just done to a machine.
 pub(super) const LIST_LAGS_BY: SignedDuration = SignedDuration::from_secs(35);
 /// A verified machine that is not listed for so long, while others of its region are, is gone.
 const GONE_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// A job at work is let finish for so long: put back in the middle of it, it would be run again.
+const JOB_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Ledger entries remembered.
 const LEDGER_SEEN_MAX: usize = 10;
 
@@ -61,10 +64,13 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
         };
         let over = rollback.completed_at.is_some();
         let Some(work) = rollback.regions.get_mut(index) else { continue };
+        let stays_up = stayed_up.is_some_and(|groups| groups.contains(&machine.group));
+        let is_job = !stays_up && !machine.has_services && cx.memory.jobs.contains(&machine.group);
         match work.machines.get_mut(&machine.id) {
             None if is_bad(&standing) => {
-                let stays_up = stayed_up.is_some_and(|groups| groups.contains(&machine.group));
-                work.machines.insert(machine.id.clone(), planned(machine, &standing, stays_up));
+                let mut entry = planned(machine, &standing, stays_up);
+                let_finish(&mut entry, machine, (stays_up, is_job), cx.now);
+                work.machines.insert(machine.id.clone(), entry);
                 reopen(work, over);
                 if over {
                     found.returned.push(machine.id.clone());
@@ -75,7 +81,9 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
                 entry.written =
                     entry.is_in_flight() && machine.digest() == Some(&before.target.digest);
                 capacity::note_seen(entry, machine, round.observation, &before.tolerated, cx.now);
-                match seen(entry, machine, &standing, round.observation) {
+                let change = seen(entry, machine, &standing, round.observation);
+                let_finish(entry, machine, (stays_up, is_job), cx.now);
+                match change {
                     Change::None => {}
                     Change::Reopened => reopen(work, over),
                     Change::Returned => {
@@ -113,6 +121,7 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
         given_up: None,
         waits: deploy_of(standing),
         retry_at: None,
+        job_until: None,
         verified: None,
         verified_at: None,
         down_since: None,
@@ -125,6 +134,27 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
         group: machine.group.clone(),
         missing_since: None,
     }
+}
+
+/// Lets a job finish before its machine is written to, and leaves it at rest once it is done.
+fn let_finish(
+    entry: &mut MachineWork,
+    machine: &Machine,
+    (stays_up, is_job): (bool, bool),
+    now: Timestamp,
+) {
+    entry.job_until = None;
+    if entry.phase != MachinePhase::Todo {
+        return;
+    }
+    // One that we may have taken down ourselves is to be up again.
+    if machine.activity(stays_up) == Activity::JobDone && entry.down_since.is_none() {
+        entry.running = false;
+        return;
+    }
+    let is_job = matches!(machine.state, MachineState::Started) && is_job;
+    let until = machine.started_at.filter(|_| is_job).and_then(|at| at.checked_add(JOB_MAX).ok());
+    entry.job_until = until.filter(|until| *until > now);
 }
 
 fn deploy_of(standing: &Standing) -> Option<Wait> {

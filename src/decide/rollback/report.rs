@@ -51,6 +51,7 @@ fn describe(machine: &MachineWork) -> MachineReport {
         MachinePhase::Todo => match &machine.waits {
             Some(Wait::Lease { owner, .. }) => MachineReport::LeasedBy { owner: owner.clone() },
             Some(Wait::DeployOfSomebody { by, .. }) => MachineReport::OfDeploy { by: by.clone() },
+            _ if machine.job_until.is_some() => MachineReport::JobAtWork,
             _ => MachineReport::Waiting,
         },
     }

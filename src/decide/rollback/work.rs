@@ -116,6 +116,9 @@ pub struct MachineWork {
     pub waits: Option<Wait>,
     /// Not again before.
     pub retry_at: Option<Timestamp>,
+    /// It is a job at work, which is let finish until then.
+    #[serde(default)]
+    pub job_until: Option<Timestamp>,
     /// What was last verified on the target, and when.
     pub verified: Option<Verified>,
     pub verified_at: Option<Timestamp>,
@@ -160,7 +163,7 @@ impl MachineWork {
     pub fn is_due(&self, now: Timestamp) -> bool {
         matches!(self.phase, MachinePhase::Todo | MachinePhase::Failed { .. })
             && !matches!(self.waits, Some(Wait::DeployOfSomebody { .. }))
-            && self.retry_at.is_none_or(|at| at <= now)
+            && self.retry_at.max(self.job_until).is_none_or(|at| at <= now)
     }
 }
 

@@ -5,7 +5,8 @@ use super::{
     *,
 };
 use crate::model::{
-    ExitEvent, MachineFailure, MachineId, MachineReport, Region, ReleaseStatus, machine::Transition,
+    ExitEvent, MachineFailure, MachineId, MachineReport, ProcessGroup, Region, ReleaseStatus,
+    machine::Transition,
 };
 use state::{MachinePhase, RegionPhase};
 
@@ -345,6 +346,76 @@ fn an_end_without_an_error_is_a_job_s_only_where_its_group_did_not_stay_up() {
         ended(stage);
     });
     assert_eq!(job, (false, false));
+}
+
+/// A job of an app that fails, at work for the second time, beside m2 that serves.
+fn with_a_job_at_work() -> Stage {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    stage.machine("m1").group = ProcessGroup::new("job");
+    // It is seen to end under the known-good release; an update may forget what was before it.
+    ended(&mut stage);
+    stage.look();
+    stage.ship(2, "sha256:2");
+    stage.machines.iter_mut().for_each(fail_checks);
+    stage.machine("m1").exits.clear();
+    stage.begin();
+    let started = at(stage.second);
+    let job = stage.machine("m1");
+    (job.state, job.started_at) = (MachineState::Started, Some(started));
+    stage.look();
+    stage
+}
+
+/// Put back in the middle of its work, a job would be run a second time.
+#[test]
+fn a_job_at_work_is_let_finish_and_not_run_again() {
+    // Given a rollback that meets a job at work: it goes on with the others
+    let mut stage = with_a_job_at_work();
+    assert_eq!(report(&stage, "m1"), MachineReport::JobAtWork);
+    assert!(stage.pending(puts("m1")).is_none());
+    assert!(stage.pending(puts("m2")).is_some());
+
+    // When it is done, then it is put back where it lies
+    ended(&mut stage);
+    stage.look();
+    let command = stage.pending(puts("m1")).expect("it is done");
+    let Command::PutImage(put) = &stage.state.memory.pending[&command] else { panic!() };
+    assert!(!put.up);
+}
+
+#[test]
+fn a_job_that_does_not_end_is_not_waited_for_for_ever() {
+    let mut stage = with_a_job_at_work();
+    let is_due =
+        |stage: &Stage| stage.rollback().machine(&"m1".into()).unwrap().is_due(at(stage.second));
+    assert!(!is_due(&stage));
+    stage.second += 61;
+    stage.look();
+    assert!(is_due(&stage) || stage.pending(puts("m1")).is_some());
+}
+
+/// A deploy may follow a job's end so closely that no look saw it lie there.
+#[test]
+fn a_job_is_known_by_an_end_before_the_deploy() {
+    // Given what ran when the release was trusted, and ended before the bad one was put there
+    let job_ran_from = |second: i64| {
+        ordered_up(|stage| {
+            let trusted_at = stage.state.memory.trusted[0].at;
+            ended(stage);
+            let placed = at(stage.second + 1);
+            let machine = stage.machine("m1");
+            machine.placed_at = Some(placed);
+            let before = ExitEvent {
+                at: placed - SignedDuration::from_secs(1),
+                started_at: Some(trusted_at + SignedDuration::from_secs(second)),
+                ..machine.exits[0].clone()
+            };
+            machine.exits.push(before);
+        })
+    };
+    // Then it is a job, and one that was started later is not known to be one
+    assert_eq!(job_ran_from(-1), (false, false));
+    assert_eq!(job_ran_from(1), (true, true));
 }
 
 /// It was changed after it was planned: the version that counts is the one that was ordered.

@@ -15,6 +15,7 @@ pub fn machine(report: &MachineReport) -> String {
         MachineReport::Updating => "being updated".to_owned(),
         MachineReport::LeasedBy { owner } => format!("leased by {owner}"),
         MachineReport::OfDeploy { by } => format!("part of a running deploy{}", of(by.as_deref())),
+        MachineReport::JobAtWork => "a job at work, let finish for up to a minute".to_owned(),
         MachineReport::HostUnreachable => "host unreachable".to_owned(),
         MachineReport::Gone => "gone".to_owned(),
         MachineReport::SetByHand { digest } => {

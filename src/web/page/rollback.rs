@@ -14,7 +14,7 @@ const NAMED_MAX: usize = 200;
 fn machine_tone(machine: &MachineReport) -> Tone {
     match machine {
         MachineReport::OnTarget { .. } => Tone::Good,
-        MachineReport::Updating => Tone::Busy,
+        MachineReport::Updating | MachineReport::JobAtWork => Tone::Busy,
         MachineReport::Waiting | MachineReport::Failed { .. } => Tone::Bad,
         MachineReport::LeasedBy { .. }
         | MachineReport::OfDeploy { .. }
