@@ -29,6 +29,7 @@ use tracing::debug;
 pub use self::{
     http::{HttpServers, PlatformServer},
     past::{Past, unknown_machine},
+    query::{present, rates},
 };
 use self::{tracks::Tracks, values::Values};
 use crate::{
