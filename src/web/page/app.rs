@@ -274,12 +274,15 @@ fn described(release: Option<&ReleaseInfo>) -> Markup {
 fn protected(protection: &Protection) -> Markup {
     let against = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::name);
     html! {
-        @match protection.level {
-            ProtectionLevel::None => "no"
-            ProtectionLevel::Baked => { "by " (against) ", which is baked" }
-            ProtectionLevel::Trusted => { "by " (against) ", which is trusted" }
+        @match (protection.level, &protection.why_not) {
+            (ProtectionLevel::None, None) => "no"
+            (ProtectionLevel::None, Some(why)) => { "no: " (why) }
+            (ProtectionLevel::Baked, None) => { "by " (against) ", which is baked" }
+            (ProtectionLevel::Baked, Some(why)) => { (against) " is baked: " (why) }
+            (ProtectionLevel::Trusted, None) => { "by " (against) ", which is trusted" }
+            // There is something to go back to, and nobody goes.
+            (ProtectionLevel::Trusted, Some(why)) => { "no: " (why) "; " (against) " is trusted" }
         }
-        @if let Some(why) = &protection.why_not { ": " (why) }
     }
 }
 
