@@ -80,8 +80,8 @@ fn each_mistake_in_the_action_is_noticed() {
 
 /// A profile's own keys, and those of the one it comes from.
 fn profile(cargo: &toml_edit::DocumentMut, name: &str, of: Option<&str>, key: &str) -> String {
-    let profile = &cargo["profile"][name];
-    let table = of.map_or(Some(profile), |of| profile.get("package")?.get(of));
+    let own = &cargo["profile"][name];
+    let table = of.map_or(Some(own), |of| own.get("package")?.get(of));
     match table.and_then(|table| table.get(key)) {
         Some(value) => value.to_string().trim().to_owned(),
         None if name != "release" => profile(cargo, "release", of, key),

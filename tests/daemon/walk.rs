@@ -249,7 +249,9 @@ async fn who_follows_the_page_gets_from_nothing_to_armed_and_back_out() {
                 let file = newcomer.file("waveoff.toml");
                 let text = fs::read_to_string(&file).unwrap();
                 assert!(text.contains("\"acme\""), "init wrote the organization: {text}");
-                fs::write(&file, format!("{text}\n{table}")).unwrap();
+                // The simulation's Prometheus reads more often than Fly's.
+                let often = "[[metrics_server]]\nname = \"fly\"\nscrape_every = \"1s\"\n";
+                fs::write(&file, format!("{text}\n{table}\n{often}")).unwrap();
             }
             Step::Table(table) => {
                 assert!(table.contains("[\"api\"]"), "{table}");
