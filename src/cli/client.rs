@@ -89,8 +89,11 @@ impl Signs {
         loop {
             let Some(bytes) = self.response.chunk().await? else { bail!("the stream ended") };
             // What comes in one piece is one sign.
-            let whole = bytes.iter().fold(false, |whole, byte| self.takes(*byte) || whole);
-            if whole {
+            let mut is_whole = false;
+            for byte in &bytes {
+                is_whole |= self.takes(*byte);
+            }
+            if is_whole {
                 return Ok(());
             }
         }

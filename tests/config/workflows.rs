@@ -80,7 +80,7 @@ fn each_mistake_in_the_action_is_noticed() {
 
 /// A profile's own keys, and those of the one it comes from.
 fn profile(cargo: &toml_edit::DocumentMut, name: &str, of: Option<&str>, key: &str) -> String {
-    let own = &cargo["profile"][name];
+    let own = cargo.get("profile").and_then(|all| all.get(name)).expect("the profile is there");
     let table = of.map_or(Some(own), |of| own.get("package")?.get(of));
     match table.and_then(|table| table.get(key)) {
         Some(value) => value.to_string().trim().to_owned(),

@@ -130,6 +130,12 @@ async fn pictures_are_kept_of_light_dark_and_phone() {
     stage.board.publish(troubled("wiki"));
     stage.board.explain(&wiki, Some(explained()));
     stage.board.know(&wiki, releases());
+    browser.open(&format!("{}/apps/wiki", stage.url)).await;
+    let head = browser.text("#head").await;
+    for said in ["Vetoed by dana", "Pinned", "v39", "v37", "v41 is trusted", "1200: answered 404\n"]
+    {
+        assert!(head.contains(said), "{said}: {head}");
+    }
     for (device, width, height, is_phone) in [("desk", 1280, 800, false), ("phone", 390, 844, true)]
     {
         browser.size(width, height, is_phone).await;

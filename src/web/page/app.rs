@@ -25,6 +25,8 @@ const MACHINES_MAX: usize = 200;
 const RELEASES_MAX: usize = 15;
 /// Machines without metrics that are named.
 const UNREAD_MAX: usize = 5;
+/// Releases that were undone, the newest first.
+const UNDONE_MAX: usize = 4;
 
 /// What the page is made from.
 pub(super) struct Shown {
@@ -118,7 +120,7 @@ impl Shown {
             @if !view.unread.is_empty() {
                 p.note.warn {
                     b { "Metrics of " (view.unread.len()) " machines cannot be read: " }
-                    @for (machine, why) in view.unread.iter().take(UNREAD_MAX) { (machine) ": " (why) "; " }
+                    (unread(view))
                 }
             }
             dl.facts {
@@ -131,11 +133,11 @@ impl Shown {
                         (pinned.digest.short()) " by " (part::signed(&pinned.signed))
                     } }
                 }
-                @if let Some(old) = view.quarantined.first() {
-                    div { dt { "Rolled back" } dd {
+                @if !view.quarantined.is_empty() {
+                    div { dt { "Rolled back" } @for old in view.quarantined.iter().take(UNDONE_MAX) { dd {
                         @if let Some(version) = old.version { (version) " " }
-                        (old.digest.short()) " " (time(old.at))
-                    } }
+                        code title=(old.digest) { (old.digest.short()) } " " (time(old.at))
+                    } } }
                 }
             }
         }
@@ -269,6 +271,18 @@ fn described(release: Option<&ReleaseInfo>) -> Markup {
         @if let Some(author) = &release.author { " by " (author) }
         @if let Some(at) = release.created_at { " " (time(at)) }
     }
+}
+
+/// `m1: answered 404; m2: answered 503`.
+fn unread(view: &AppView) -> String {
+    let mut said: Vec<String> = view
+        .unread
+        .iter()
+        .take(UNREAD_MAX)
+        .map(|(machine, why)| format!("{machine}: {why}"))
+        .collect();
+    said.extend((view.unread.len() > UNREAD_MAX).then(|| "…".to_owned()));
+    said.join("; ")
 }
 
 fn protected(protection: &Protection) -> Markup {

@@ -150,7 +150,7 @@ async fn due(ticks: &mut Interval, what: &mut What) {
         What::Names { changes, .. } => {
             // The board goes with the daemon, which closes the stream before.
             if changes.changed().await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             // What comes together is told together.
             sleep(NAMES_APART).await;
