@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use super::view::{Counts, EvidenceView};
 use crate::{
     model::{
-        AppName, Block, Event, EventKind, Evidence, MachineId, Region, ReleaseVersion, Tally,
+        AppName, Block, Event, EventKind, Evidence, MachineId, Reason, Region, ReleaseVersion,
+        Tally,
         event::ReleaseInfo,
         name::{Named, Unresolved, resolve},
     },
@@ -128,12 +129,60 @@ pub struct MachineView {
     pub failing: Vec<String>,
 }
 
+/// For what a rate of false alarms is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PromisedPer {
+    /// A healthy release, until it is trusted.
+    Release,
+    /// An app and 30 days, whatever releases it has in them: what was trusted is watched on.
+    Month,
+}
+
+/// How often a breach may be false, over all thresholds together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Promise {
+    /// At most so many (0.001: one in a thousand); `null`: the numbers are not of now, and what was
+    /// promised then is not kept.
+    pub false_alarms: Option<f64>,
+    pub per: PromisedPer,
+}
+
+/// What the policy promises, of which one holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Promises {
+    pub false_rollbacks: f64,
+    pub false_late_alarms: f64,
+    /// For what the release is watched; `None`: it is being undone, and what was told of it says that.
+    pub span: Option<threshold::Span>,
+}
+
+/// What is promised of a release of which this was told.
+fn promise(held: Option<Promises>, about: &[&Event]) -> Promise {
+    let span = held.and_then(|held| held.span).unwrap_or_else(|| span_of(about));
+    let (per, rate): (_, fn(Promises) -> f64) = match span {
+        threshold::Span::Release => (PromisedPer::Release, |held| held.false_rollbacks),
+        threshold::Span::Month => (PromisedPer::Month, |held| held.false_late_alarms),
+    };
+    Promise { false_alarms: held.map(rate), per }
+}
+
+/// For what a release was watched when it degraded; the newest event is the first.
+fn span_of(about: &[&Event]) -> threshold::Span {
+    let degraded = about.iter().find(|event| event.kind == EventKind::ReleaseDegraded);
+    match degraded.and_then(|event| event.reason.as_ref()) {
+        Some(Reason::DegradesLate { .. }) => threshold::Span::Month,
+        _ => threshold::Span::Release,
+    }
+}
+
 /// What is held of a release that is being dealt with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explained {
     pub release: ReleaseInfo,
     pub known_good: Option<ReleaseInfo>,
     pub thresholds: Vec<ThresholdView>,
+    pub promises: Promises,
     pub machines: Vec<MachineView>,
     pub neighbours: Vec<NeighbourView>,
 }
@@ -161,6 +210,9 @@ pub struct ExplainView {
     /// What was told of it, the oldest first.
     pub told: Vec<ToldView>,
     pub thresholds: Vec<ThresholdView>,
+    /// How often a breach of these thresholds may be false; `null` without thresholds.
+    #[serde(default)]
+    pub promise: Option<Promise>,
     /// Empty where the numbers are not of now.
     pub machines: Vec<MachineView>,
     /// Apps that may bear witness; empty where the numbers are not of now.
@@ -251,6 +303,7 @@ pub(super) fn explain(
         live: true,
         told: about.iter().take(EVENTS_SHOWN).rev().map(|event| told(&event)).collect(),
         thresholds: Vec::new(),
+        promise: None,
         machines: Vec::new(),
         neighbours: Vec::new(),
         release: release.clone(),
@@ -258,6 +311,7 @@ pub(super) fn explain(
     if let Some(held) = held.filter(|held| is_it(&held.release)) {
         view.release = held.release;
         view.known_good = held.known_good.or(view.known_good);
+        view.promise = Some(promise(Some(held.promises), &about));
         view.thresholds = held.thresholds;
         view.machines = held.machines;
         view.neighbours = held.neighbours;
@@ -270,6 +324,7 @@ pub(super) fn explain(
             .iter()
             .map(|one| ThresholdView::new(one, &control, &one.last_blocks))
             .collect();
+        view.promise = Some(promise(None, &about));
     } else {
         view.live = false;
     }
@@ -286,7 +341,7 @@ fn most_telling<'a>(about: &[&'a Event]) -> Option<&'a Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Kind, Unit, Verdict};
+    use crate::model::{Kind, Unit, Verdict, reason::Degradation};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -337,11 +392,15 @@ mod tests {
         HistoryEntry { sequence: second, message_id: second.to_string(), event }
     }
 
+    const PROMISES: Promises =
+        Promises { false_rollbacks: 0.001, false_late_alarms: 0.002, span: None };
+
     fn held(version: u64) -> Explained {
         Explained {
             release: release(version),
             known_good: None,
             thresholds: vec![ThresholdView::new(&evidence(9.0, 2), "v41", &[])],
+            promises: PROMISES,
             machines: Vec::new(),
             neighbours: Vec::new(),
         }
@@ -372,6 +431,42 @@ mod tests {
         assert_eq!(view.thresholds.len(), 1);
         assert_eq!(view.known_good, Some(release(41)), "as its events say");
         assert_eq!(view.told.len(), 1);
+    }
+
+    #[test]
+    fn what_is_promised_is_said_for_what_the_release_was_watched_for() {
+        let late = |mut story: Vec<HistoryEntry>| {
+            let late = Degradation {
+                since: at(1),
+                changes: Vec::new(),
+                with: Vec::new(),
+                well: 0,
+                revoked: true,
+                stays: None,
+            };
+            story[2].event.reason = Some(Reason::DegradesLate { late: Box::new(late) });
+            story
+        };
+        let of = |false_alarms, per| Some(Promise { false_alarms, per });
+        let (fresh, month) = (PromisedPer::Release, PromisedPer::Month);
+        let with = |span| {
+            let held = held(43);
+            Some(Explained { promises: Promises { span, ..held.promises }, ..held })
+        };
+        let watched = |span| asked(None, with(Some(span)), &story()).promise;
+        assert_eq!(watched(threshold::Span::Release), of(Some(0.001), fresh));
+        assert_eq!(watched(threshold::Span::Month), of(Some(0.002), month));
+        // One that is being undone, and one of the past, by what was told of it.
+        let undone = |story: &[HistoryEntry]| {
+            let held = Explained { release: release(42), ..held(43) };
+            asked(Some("v42"), Some(held), story).promise
+        };
+        assert_eq!(undone(&story()), of(Some(0.001), fresh));
+        assert_eq!(undone(&late(story())), of(Some(0.002), month));
+        let past = |story: &[HistoryEntry]| asked(Some("v42"), None, story).promise;
+        assert_eq!(past(&story()), of(None, fresh));
+        assert_eq!(past(&late(story())), of(None, month));
+        assert_eq!(asked(None, None, &story()).promise, None, "it has no numbers");
     }
 
     #[test]
