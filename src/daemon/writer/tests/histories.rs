@@ -9,6 +9,7 @@
 
 mod course;
 mod errands;
+mod late;
 mod mishaps;
 mod stage;
 mod truth;
