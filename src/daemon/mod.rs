@@ -5,6 +5,7 @@
 //! on from the journal. Nothing here decides anything about a release.
 
 mod app;
+mod beside;
 mod census;
 mod counted;
 pub mod delivery;

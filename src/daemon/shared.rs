@@ -10,6 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::watch, time::Instant};
 
+use super::beside;
 use crate::{
     model::{AppName, Distress, OrgContext, Well},
     ports::PlatformError,
@@ -185,12 +186,11 @@ impl Shared {
     pub(super) fn org_context(&self, app: &AppName, now: Timestamp) -> OrgContext {
         let silent = !self.silent.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let distress = self.distress.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut neighbours = distress.clone();
-        let in_distress = neighbours.remove(app).is_some();
+        let own = distress.get(app);
         OrgContext {
-            neighbours,
-            well: if in_distress { self.those_that_are_well() } else { BTreeMap::new() },
-            deploys: if in_distress { self.deploys_of_others(app, now) } else { BTreeMap::new() },
+            neighbours: beside::in_distress(&distress, app, now),
+            well: own.map_or_else(BTreeMap::new, |own| self.those_that_are_well(own)),
+            deploys: own.map_or_else(BTreeMap::new, |_| self.deploys_of_others(app, now)),
             listening: silent && self.started.elapsed() < LISTENING,
             platform_told: self.is_platform_told(),
             // What is told of sources is known where they are asked.
@@ -199,8 +199,8 @@ impl Shared {
         }
     }
 
-    fn those_that_are_well(&self) -> BTreeMap<AppName, Well> {
-        self.well.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn those_that_are_well(&self, own: &Distress) -> BTreeMap<AppName, Well> {
+        beside::well(&self.well.lock().unwrap_or_else(PoisonError::into_inner), own)
     }
 
     fn sight(&self) -> MutexGuard<'_, Sight> {

@@ -6,6 +6,7 @@
 //! instance that the list shows once the list is newer than it, and only what lies within that
 //! instance's life. `http` speaks with the servers.
 
+mod askers;
 mod http;
 mod past;
 mod query;
@@ -13,7 +14,7 @@ mod tracks;
 mod values;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,11 +27,15 @@ use tokio::{
 };
 use tracing::debug;
 
+use self::{
+    askers::Askers,
+    tracks::{Tracks, What},
+    values::Values,
+};
 pub use self::{
     http::{HttpServers, PlatformServer},
     past::{Past, unknown_machine},
 };
-use self::{tracks::Tracks, values::Values};
 use crate::{
     config::{Config, MetricsServer},
     model::{
@@ -43,6 +48,8 @@ use crate::{
 
 /// Apps in one query; more are asked for by another one.
 const APPS_MAX: usize = 100;
+/// Buckets in one query; where apps have more, all are asked for.
+const ENDS_MAX: usize = 20;
 /// For one query, whatever the client does.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// How long a round waits for an answer that is on its way.
@@ -101,8 +108,7 @@ struct State {
 impl State {
     /// Whether anybody asked lately.
     fn is_wanted(&self, now: Instant) -> bool {
-        let mut asked = self.asked.values().flat_map(|asked| asked.apps.values());
-        asked.any(|at| now.saturating_duration_since(*at) < WANTED_LATELY)
+        self.asked.values().any(|asked| asked.apps.asked_within(WANTED_LATELY, now))
     }
 }
 
@@ -111,7 +117,7 @@ struct Asked {
     selection: Selection,
     /// Labels by which its counts are told apart.
     by: Vec<String>,
-    apps: BTreeMap<AppName, Instant>,
+    apps: Askers,
     tracks: Tracks,
     /// Where an expression is looked for.
     values: Values,
@@ -200,10 +206,10 @@ impl Server {
         for one in question.wanted {
             let asked = state.asked.entry(key(one));
             let asked = asked.or_insert_with(|| Asked::new(one));
-            asked.apps.insert(question.app.clone(), now);
+            asked.apps.note(question.app, now);
         }
         for asked in state.asked.values_mut() {
-            asked.apps.retain(|_, at| now.saturating_duration_since(*at) < FORGET_AFTER);
+            asked.apps.forget(now, FORGET_AFTER);
         }
         state.asked.retain(|_, asked| !asked.apps.is_empty());
         let due = !state.polling && state.next_poll.is_none_or(|at| now >= at);
@@ -211,13 +217,18 @@ impl Server {
         due
     }
 
-    /// Asks everything that is wanted, one query after the other.
+    /// Asks everything that is due, one query after the other.
     async fn poll(&self, port: &dyn MetricsServers) {
+        let (now, gap) = (Instant::now(), self.gap());
         let wanted: Vec<(String, Selection, Vec<AppName>)> = lock(&self.state)
             .asked
             .iter()
             .map(|(key, asked)| {
-                (key.clone(), asked.selection.clone(), asked.apps.keys().cloned().collect())
+                let apps = match &asked.selection {
+                    Selection::Value { .. } => asked.apps.names(),
+                    _ => asked.apps.due(now, gap),
+                };
+                (key.clone(), asked.selection.clone(), apps)
             })
             .collect();
         let mut failed = None;
@@ -226,6 +237,7 @@ impl Server {
                 Selection::Value { expression } => {
                     self.evaluate(port, &key, expression, &apps).await
                 }
+                _ if apps.is_empty() => continue,
                 _ => self.select(port, &key, &selection, &apps).await,
             };
             let refused = match asked {
@@ -244,7 +256,8 @@ impl Server {
         self.end(failed);
     }
 
-    /// The series of all apps, by one query or a few.
+    /// The series of all apps, by one query or a few: each is taken in before the next is asked, so
+    /// that no more than one answer is held.
     async fn select(
         &self,
         port: &dyn MetricsServers,
@@ -252,14 +265,37 @@ impl Server {
         selection: &Selection,
         apps: &[AppName],
     ) -> Result<(), ServerError> {
-        let mut answer = Vec::new();
-        for some in apps.chunks(APPS_MAX) {
-            answer.extend(self.ask(port, &query::of(selection, &self.settings, some)).await?);
+        // Of those whose buckets are known only the counted ones are asked for.
+        let (mut known, mut whole, mut ends) = (Vec::new(), Vec::new(), BTreeSet::new());
+        if let Some(asked) = lock(&self.state).asked.get(key) {
+            let now = Instant::now();
+            for app in apps {
+                match asked.tracks.ends(app, now) {
+                    Some(of_app) => {
+                        known.push(app.clone());
+                        ends.extend(of_app.iter().cloned());
+                    }
+                    None => whole.push(app.clone()),
+                }
+            }
         }
-        if let Some(asked) = lock(&self.state).asked.get_mut(key) {
-            let what = (selection, &self.settings);
-            let Asked { tracks, by, .. } = asked;
-            tracks.absorb(what, by, apps, &answer, Instant::now());
+        if ends.len() > ENDS_MAX {
+            whole.append(&mut known);
+        }
+        let all = BTreeSet::new();
+        for (apps, ends) in [(&whole, &all), (&known, &ends)] {
+            for some in apps.chunks(APPS_MAX) {
+                let now = Instant::now();
+                let query = query::of(selection, &self.settings, some, ends);
+                let answer = self.ask(port, &query).await?;
+                if let Some(asked) = lock(&self.state).asked.get_mut(key) {
+                    let Asked { tracks, by, apps, .. } = asked;
+                    let (server, whole) = (&self.settings, ends.is_empty());
+                    tracks.absorb(What { selection, server, by, whole }, some, &answer, now);
+                    tracks.keep(|app| apps.contains(app));
+                    apps.polled(some, now);
+                }
+            }
         }
         Ok(())
     }
@@ -303,10 +339,15 @@ impl Server {
         timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
     }
 
+    /// How long after one round of queries the next may follow.
+    fn gap(&self) -> Duration {
+        (self.settings.scrape_every / 3).clamp(GAP_MIN, GAP_MAX)
+    }
+
     fn end(&self, failed: Option<ServerError>) {
         let mut state = lock(&self.state);
         let before = state.failures;
-        let gap = (self.settings.scrape_every / 3).clamp(GAP_MIN, GAP_MAX);
+        let gap = self.gap();
         let pause = match &failed {
             None => {
                 state.failures = 0;
@@ -402,7 +443,7 @@ impl Asked {
         Self {
             selection: wanted.selection.clone(),
             by: wanted.by.clone(),
-            apps: BTreeMap::new(),
+            apps: Askers::default(),
             tracks: Tracks::default(),
             values: Values::default(),
             refused: None,
@@ -433,7 +474,7 @@ impl Asked {
             }
         }
         let refused = self.refused.clone().map(|detail| Oddity::Refused { detail });
-        let oddity = refused.or_else(|| self.tracks.oddity().cloned());
+        let oddity = refused.or_else(|| self.tracks.oddity(app).cloned());
         // A machine without requests has no series; one that no app has is a wrong name.
         let nothing = self.tracks.nothing_for(now).is_some_and(|time| time >= NOTHING_FOR);
         for one in thresholds {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout};
 
-use super::{Asked, DEADLINE, key, query};
+use super::{Asked, DEADLINE, key, query, tracks::What};
 use crate::{
     config::MetricsServer,
     model::{
@@ -131,10 +131,10 @@ impl Past {
             if let Selection::Value { .. } = &asked.selection {
                 asked.values.absorb(&self.settings, &self.app, &chunk.now, now);
             } else {
-                let what = (&asked.selection, &self.settings);
                 let app = std::slice::from_ref(&self.app);
-                let Asked { tracks, by, .. } = asked;
-                tracks.absorb(what, by, app, &chunk.now, now);
+                let Asked { selection, tracks, by, .. } = asked;
+                let what = What { selection, server: &self.settings, by, whole: true };
+                tracks.absorb(what, app, &chunk.now, now);
             }
             let thresholds: Vec<&Wanted> = wanted.iter().collect();
             for machine in self.machines.values() {

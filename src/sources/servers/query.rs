@@ -4,7 +4,7 @@
 //! sums of none: a server's own functions guess at the ends of their windows, and a sum over series
 //! hides which of them began anew.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     config::MetricsServer,
@@ -16,10 +16,16 @@ const LOOK_BACK: Duration = Duration::from_secs(90);
 /// and at least so many of the server's own readings.
 const LOOK_BACK_SCRAPES: u32 = 4;
 
-/// The series that a selection needs of some apps, as a query.
-pub(super) fn of(selection: &Selection, server: &MetricsServer, apps: &[AppName]) -> String {
+/// The series that a selection needs of some apps, as a query; of a histogram the buckets that end
+/// at `ends`, or all.
+pub(super) fn of(
+    selection: &Selection,
+    server: &MetricsServer,
+    apps: &[AppName],
+    ends: &BTreeSet<String>,
+) -> String {
     let back = LOOK_BACK.max(server.scrape_every * LOOK_BACK_SCRAPES);
-    since(selection, server, apps, back)
+    bounded(selection, server, apps, back, ends)
 }
 
 /// The same as far `back` as is wanted. An expression is answered as it is now.
@@ -29,7 +35,17 @@ pub(super) fn since(
     apps: &[AppName],
     back: Duration,
 ) -> String {
-    let (names, conditions) = match selection {
+    bounded(selection, server, apps, back, &BTreeSet::new())
+}
+
+fn bounded(
+    selection: &Selection,
+    server: &MetricsServer,
+    apps: &[AppName],
+    back: Duration,
+    ends: &BTreeSet<String>,
+) -> String {
+    let (names, mut conditions) = match selection {
         Selection::Share { bad, total } => {
             let mut names = vec![total.metric.clone()];
             if bad.metric != total.metric {
@@ -46,6 +62,11 @@ pub(super) fn since(
         // Nobody's series: we ask the machines ourselves.
         Selection::Answer(_) => return String::new(),
     };
+    if !ends.is_empty() {
+        // What has no such label is the count.
+        let ends: Vec<String> = ends.iter().map(|end| regex::escape(end)).collect();
+        conditions.push(format!("le=~\"|{}\"", quoted(&ends.join("|"))));
+    }
     let apps: Vec<String> = apps.iter().map(|app| regex::escape(app.as_str())).collect();
     let apps = format!("{}=~\"{}\"", server.app_label, quoted(&apps.join("|")));
     let conditions: Vec<String> = std::iter::once(apps).chain(conditions).collect();
@@ -107,7 +128,7 @@ mod tests {
     }
 
     fn asked(selection: &Selection) -> String {
-        of(selection, &MetricsServer::fly(), &["api".into(), "web.1".into()])
+        of(selection, &MetricsServer::fly(), &["api".into(), "web.1".into()], &BTreeSet::new())
     }
 
     #[test]
@@ -144,10 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_histogram_whose_buckets_are_known_the_counted_one_is_asked_for() {
+        let selection = Selection::Slow { histogram: Selector::metric("took"), bound_s: 0.5 };
+        let ends = ["0.5".to_owned(), "1e+06".to_owned()].into();
+        assert_eq!(
+            of(&selection, &MetricsServer::fly(), &["api".into()], &ends),
+            r#"{__name__=~"took_count|took_bucket",app=~"api",le=~"|0\\.5|1e\\+06"}[90s]"#
+        );
+    }
+
+    #[test]
     fn a_server_that_reads_seldom_is_asked_for_a_longer_time() {
         let server =
             MetricsServer { scrape_every: Duration::from_secs(60), ..MetricsServer::fly() };
         let selection = Selection::Largest { gauge: Selector::metric("bytes") };
-        assert_eq!(of(&selection, &server, &["api".into()]), r#"bytes{app=~"api"}[240s]"#);
+        assert_eq!(
+            of(&selection, &server, &["api".into()], &BTreeSet::new()),
+            r#"bytes{app=~"api"}[240s]"#
+        );
     }
 }

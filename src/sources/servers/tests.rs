@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::{
     config::Secret,
@@ -213,13 +215,32 @@ async fn one_query_is_for_all_apps_and_no_more_often_than_every_five_seconds() {
 async fn many_apps_are_asked_for_in_several_queries() {
     let stage = Stage::new();
     stage.samples("api", "m1", 1.0, 0.0);
-    for app in 0..101 {
-        stage.look(&format!("app{app}")).await;
+    let names: Vec<String> = (0..101).map(|app| format!("app{app}.")).collect();
+    for _ in 0..4 {
+        join_all(names.iter().map(|app| stage.look(app))).await;
+    }
+    let asked = stage.asked();
+    let [.., most, rest] = asked.as_slice() else { panic!("{asked:?}") };
+    let named = |app: &String| most.contains(app.as_str()) != rest.contains(app.as_str());
+    assert!(names.iter().map(|app| app.replace('.', "\\\\.")).all(|app| named(&app)), "{asked:?}");
+    assert!(asked.iter().all(|query| query.len() < 1500), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_asks_is_asked_for_and_nobody_else_is_for_it() {
+    let stage = Stage::new();
+    stage.samples("api", "m1", 1.0, 0.0);
+    for app in ["api", "shop"] {
+        stage.look(app).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
     }
     lock(&stage.fake.asked).clear();
-    stage.counted("app0", 3).await;
+    stage.counted("api", 4).await;
     let asked = stage.asked();
-    assert!(asked.len() >= 2 && asked.iter().all(|query| query.len() < 1200), "{asked:?}");
+    assert!(
+        asked.len() >= 2 && asked.iter().all(|query| query.contains(r#"app=~"api""#)),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,8 @@
 //! machine, and not larger than their pace explains, was 0 before: the first error makes the error
 //! counter, but one that was away for a while brings its whole past with it.
 
+mod oddities;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -19,9 +21,7 @@ use tokio::time::Instant;
 use super::query::{bucket_name, count_name};
 use crate::{
     config::MetricsServer,
-    model::{
-        AppName, Count, Matcher, Oddity, Selection, Selector, Since, Tally, busiest, series_name,
-    },
+    model::{AppName, Count, Oddity, Selection, Selector, Since, Tally, busiest, series_name},
     ports::SampledSeries,
 };
 
@@ -40,10 +40,12 @@ const NEW_MAX: f64 = 10.0;
 const NEW_PACE_MAX: f64 = 4.0;
 /// Series told apart of one machine at a time, the busiest.
 const PARTS_TOLD: usize = 200;
+/// All buckets of an app are asked for so often: others may have come.
+const WHOLE_EVERY: Duration = Duration::from_secs(600);
+/// Most buckets of an app that are asked for by name.
+const ENDS_MAX: usize = 10;
 /// A bound may miss a bucket boundary by this share.
 const SAME_BOUNDARY: f64 = 1e-9;
-/// Most label names shown where one is missing.
-const LABELS_SHOWN: usize = 12;
 
 /// Events between two samples of a machine's series.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,8 +85,10 @@ pub(super) struct Tracks {
     apps: BTreeSet<AppName>,
     /// The server has no such series for any app, since then.
     nothing_since: Option<Instant>,
-    /// Why what it has cannot be judged.
-    oddity: Option<Oddity>,
+    /// Why what it has of an app cannot be judged.
+    oddities: BTreeMap<AppName, Oddity>,
+    /// Where the buckets of an app end that are counted, and when all of them were asked for.
+    ends: BTreeMap<AppName, (Instant, BTreeSet<String>)>,
     newest: Option<Timestamp>,
 }
 
@@ -97,26 +101,41 @@ struct Points {
 
 type ByMachine = BTreeMap<(AppName, String), Vec<Points>>;
 
+/// What an answer is the answer to.
+#[derive(Clone, Copy)]
+pub(super) struct What<'a> {
+    pub(super) selection: &'a Selection,
+    pub(super) server: &'a MetricsServer,
+    /// Labels by which counts are told apart.
+    pub(super) by: &'a [String],
+    /// Whether all buckets were asked for, and not only those that are counted.
+    pub(super) whole: bool,
+}
+
 impl Tracks {
-    /// Takes an answer to the whole question, which was asked for these apps.
+    /// Takes the answer for these apps.
     pub(super) fn absorb(
         &mut self,
-        (selection, server): (&Selection, &MetricsServer),
-        by: &[String],
+        what: What<'_>,
         apps: &[AppName],
         answer: &[SampledSeries],
         now: Instant,
     ) {
-        let by_machine = match selection {
-            Selection::Share { bad, total } => {
-                self.oddity = not_by(by, total, &total.metric, answer);
-                self.oddity = self.oddity.take().or_else(|| without_label(bad, total, answer));
-                shares(server, answer, (bad, total), by)
+        let What { selection, server, by, whole } = what;
+        if whole {
+            for (app, oddity) in oddities::of_each((selection, server), by, answer) {
+                match oddity {
+                    Some(oddity) => self.oddities.insert(app, oddity),
+                    None => self.oddities.remove(&app),
+                };
             }
+        }
+        let by_machine = match selection {
+            Selection::Share { bad, total } => shares(server, answer, (bad, total), by),
             Selection::Slow { histogram, bound_s } => {
-                self.oddity = not_by(by, histogram, &count_name(histogram), answer);
-                self.oddity = self.oddity.take().or_else(|| no_bucket(histogram, *bound_s, answer));
-                slow(server, answer, (histogram, *bound_s), by)
+                let (found, ends) = slow(server, answer, (histogram, *bound_s), by);
+                self.note_ends(ends, whole, now);
+                found
             }
             Selection::Largest { gauge } => gauges(server, answer, gauge),
             // What is evaluated has values and no series.
@@ -136,8 +155,35 @@ impl Tracks {
                 machine.waiting.clear();
             }
         }
-        self.apps = apps.iter().cloned().collect();
+        self.apps.extend(apps.iter().cloned());
         self.forget(now);
+    }
+
+    /// Notes which buckets are counted of each app; of one with a histogram that lacks its own, all
+    /// are to be asked for.
+    fn note_ends(&mut self, ends: Ends, whole: bool, now: Instant) {
+        for (app, ends) in ends {
+            match (ends, whole) {
+                (Some(ends), true) => drop(self.ends.insert(app, (now, ends))),
+                (Some(_), false) => {}
+                (None, _) => drop(self.ends.remove(&app)),
+            }
+        }
+    }
+
+    /// Where the buckets end that are counted of an app, when they are known well enough to ask for
+    /// no others.
+    pub(super) fn ends(&self, app: &AppName, now: Instant) -> Option<&BTreeSet<String>> {
+        let (whole_at, ends) = self.ends.get(app)?;
+        let is_fresh = now.saturating_duration_since(*whole_at) < WHOLE_EVERY;
+        (is_fresh && ends.len() <= ENDS_MAX).then_some(ends)
+    }
+
+    /// Forgets apps of which nobody asks any more.
+    pub(super) fn keep(&mut self, wanted: impl Fn(&AppName) -> bool) {
+        self.apps.retain(|app| wanted(app));
+        self.oddities.retain(|app, _| wanted(app));
+        self.ends.retain(|app, _| wanted(app));
     }
 
     fn follow(
@@ -246,8 +292,9 @@ impl Tracks {
         self.nothing_since.map(|since| now.saturating_duration_since(since))
     }
 
-    pub(super) fn oddity(&self) -> Option<&Oddity> {
-        self.oddity.as_ref()
+    /// Why what the server has of an app cannot be judged.
+    pub(super) fn oddity(&self, app: &AppName) -> Option<&Oddity> {
+        self.oddities.get(app)
     }
 
     pub(super) fn newest(&self) -> Option<Timestamp> {
@@ -373,12 +420,15 @@ struct Histogram<'a> {
     within: Option<(f64, &'a SampledSeries)>,
 }
 
+/// Where the counted buckets of an app end, as the server writes it; `None`: one is missing.
+type Ends = BTreeMap<AppName, Option<BTreeSet<String>>>;
+
 fn slow(
     server: &MetricsServer,
     answer: &[SampledSeries],
     (histogram, bound_s): (&Selector, f64),
     by: &[String],
-) -> ByMachine {
+) -> (ByMachine, Ends) {
     let (count, bucket) = (count_name(histogram), bucket_name(histogram));
     let mut histograms: BTreeMap<BTreeMap<&str, &str>, Histogram<'_>> = BTreeMap::new();
     for series in answer {
@@ -398,10 +448,18 @@ fn slow(
             }
         }
     }
-    let mut found = ByMachine::new();
+    let (mut found, mut ends) = (ByMachine::new(), Ends::new());
     for Histogram { count, within } in histograms.into_values() {
-        let (Some(count), Some((_, within))) = (count, within) else { continue };
+        let Some(count) = count else { continue };
         let Some(whose) = whose(server, count) else { continue };
+        let of_app = ends.entry(whose.0.clone()).or_insert_with(|| Some(BTreeSet::new()));
+        let Some((_, within)) = within else {
+            *of_app = None;
+            continue;
+        };
+        if let (Some(ends), Some(end)) = (of_app, within.labels.get("le")) {
+            ends.insert(end.clone());
+        }
         // Only what was read together can be compared.
         let below: BTreeMap<Timestamp, f64> = counted(within).collect();
         let samples = counted(count).filter_map(|(at, all)| Some((at, [all, *below.get(&at)?])));
@@ -409,18 +467,7 @@ fn slow(
         let points = Points { key, part, samples: samples.collect() };
         found.entry(whose).or_default().push(points);
     }
-    found
-}
-
-/// No bucket of any of these histograms ends at the bound or above it.
-fn no_bucket(histogram: &Selector, bound_s: f64, answer: &[SampledSeries]) -> Option<Oddity> {
-    let bucket = bucket_name(histogram);
-    let of_it = answer.iter().filter(|series| selects(histogram, &bucket, series));
-    let ends: Vec<f64> =
-        of_it.filter_map(|series| series.labels.get("le")?.parse::<f64>().ok()).collect();
-    let last = ends.iter().copied().filter(|end| end.is_finite()).reduce(f64::max);
-    let reaches = last.is_some_and(|last| last >= bound_s * (1.0 - SAME_BOUNDARY));
-    (!ends.is_empty() && !reaches).then_some(Oddity::NoBucket { bound_s, last_s: last })
+    (found, ends)
 }
 
 fn gauges(server: &MetricsServer, answer: &[SampledSeries], gauge: &Selector) -> ByMachine {
@@ -439,40 +486,6 @@ fn gauges(server: &MetricsServer, answer: &[SampledSeries], gauge: &Selector) ->
 fn part_of(by: &[String], series: &SampledSeries) -> Option<Arc<str>> {
     let label = |name: &str| series.labels.get(name).map(String::as_str);
     (!by.is_empty()).then(|| series_name(by, label).into())
-}
-
-/// A label by which series are to be told apart and that none of them has.
-fn not_by(
-    by: &[String],
-    selector: &Selector,
-    metric: &str,
-    answer: &[SampledSeries],
-) -> Option<Oddity> {
-    let all: Vec<&SampledSeries> =
-        answer.iter().filter(|series| selects(selector, metric, series)).collect();
-    let missing = |label: &&String| all.iter().all(|one| !one.labels.contains_key(*label));
-    let label = by.iter().find(missing).filter(|_| !all.is_empty())?;
-    Some(Oddity::NotBy { label: label.clone(), seen: labels_of(all.iter().copied()) })
-}
-
-/// The labels that series have, but for their name; not too many.
-fn labels_of<'a>(series: impl Iterator<Item = &'a SampledSeries>) -> Vec<String> {
-    let names: BTreeSet<&String> = series.flat_map(|series| series.labels.keys()).collect();
-    let names = names.into_iter().filter(|name| *name != "__name__");
-    names.take(LABELS_SHOWN).cloned().collect()
-}
-
-/// A label that the bad events' selector asks for and that no series of their metric has: nothing
-/// would ever be bad.
-fn without_label(bad: &Selector, total: &Selector, answer: &[SampledSeries]) -> Option<Oddity> {
-    if bad.metric != total.metric || answer.is_empty() {
-        return None;
-    }
-    let missing =
-        |one: &&Matcher| answer.iter().all(|series| !series.labels.contains_key(&one.label));
-    let label = bad.matchers.iter().find(missing)?;
-    let seen = labels_of(answer.iter());
-    Some(Oddity::NoLabel { label: label.label.clone(), seen })
 }
 
 fn key(labels: &BTreeMap<String, String>) -> u64 {

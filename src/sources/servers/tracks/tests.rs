@@ -36,7 +36,7 @@ fn failures() -> Selection {
     Selection::Share {
         bad: Selector {
             metric: "responses".to_owned(),
-            matchers: vec![Matcher { label: "status".to_owned(), is: pattern }],
+            matchers: vec![crate::model::Matcher { label: "status".to_owned(), is: pattern }],
             text: "responses{status=~\"5..\"}".to_owned(),
         },
         total: Selector::metric("responses"),
@@ -49,6 +49,12 @@ struct Told {
     now: Instant,
 }
 
+/// The whole question about Fly's server.
+fn what<'a>(selection: &'a Selection, by: &'a [String]) -> What<'a> {
+    static FLY: std::sync::LazyLock<MetricsServer> = std::sync::LazyLock::new(MetricsServer::fly);
+    What { selection, server: &FLY, by, whole: true }
+}
+
 impl Told {
     fn of(selection: Selection) -> Self {
         let mut told = Self { tracks: Tracks::default(), selection, now: Instant::now() };
@@ -58,8 +64,7 @@ impl Told {
     }
 
     fn hears(&mut self, answer: &[SampledSeries]) {
-        let question = (&self.selection, &MetricsServer::fly());
-        self.tracks.absorb(question, &[], &[APP.into()], answer, self.now);
+        self.tracks.absorb(what(&self.selection, &[]), &[APP.into()], answer, self.now);
     }
 
     /// What was counted on a machine that has been up for long.
@@ -250,13 +255,13 @@ async fn a_histogram_without_a_boundary_above_the_bound_tells_nothing() {
     ]);
     assert_eq!(told.count("m1"), None);
     let none_there = Oddity::NoBucket { bound_s: 5.0, last_s: Some(1.0) };
-    assert_eq!(told.tracks.oddity(), Some(&none_there));
+    assert_eq!(told.tracks.oddity(&APP.into()), Some(&none_there));
     told.hears(&[
         series("m1", "took_bucket", &[("le", "5.0")], &[(15, 2.0), (30, 3.0)]),
         series("m1", "took_bucket", &[("le", "+Inf")], &[(15, 4.0), (30, 8.0)]),
         series("m1", "took_count", &[], &[(15, 4.0), (30, 8.0)]),
     ]);
-    assert_eq!(told.tracks.oddity(), None, "it is there by now");
+    assert_eq!(told.tracks.oddity(&APP.into()), None, "it is there by now");
 }
 
 #[tokio::test]
@@ -288,7 +293,9 @@ async fn samples_that_no_counter_can_have_are_left_out() {
 async fn a_label_that_no_series_has_is_told_with_those_that_there_are() {
     let mut told = Told::of(failures());
     told.hears(&[series("m1", "responses", &[("code", "500")], &[(0, 1.0)])]);
-    let Some(Oddity::NoLabel { label, seen }) = told.tracks.oddity() else { panic!("no oddity") };
+    let Some(Oddity::NoLabel { label, seen }) = told.tracks.oddity(&APP.into()) else {
+        panic!("no oddity")
+    };
     assert_eq!(label, "status");
     assert_eq!(seen, &["app", "code", "instance", "region"]);
 }
@@ -309,8 +316,9 @@ async fn what_lies_before_an_app_is_asked_for_is_told_to_nobody() {
     let mut tracks = Tracks::default();
     let mut hears = |apps: &[&str], samples: &[(i64, f64)]| {
         let apps: Vec<AppName> = apps.iter().map(|app| AppName::new(*app)).collect();
-        let question = (&selection, &MetricsServer::fly());
-        tracks.absorb(question, &[], &apps, &[responses("m1", "500", samples)], Instant::now());
+        let answer = [responses("m1", "500", samples)];
+        tracks.absorb(what(&selection, &[]), &apps, &answer, Instant::now());
+        tracks.keep(|app| apps.contains(app));
         tracks.count(&APP.into(), "m1", at(-1000), far()).map(|(count, _)| count.n)
     };
     // Another daemon, or this one before its restart, may have told it already.
@@ -345,26 +353,76 @@ async fn series_of_proxies_that_are_gone_make_room_for_new_ones() {
 #[tokio::test]
 async fn series_are_told_apart_by_their_labels_and_added_up_over_the_rest() {
     let by = ["path".to_owned()];
-    let question = (&failures(), &MetricsServer::fly());
+    let selection = failures();
     let one = |path: &str, status: &str, samples: &[(i64, f64)]| {
         series("m1", "responses", &[("path", path), ("status", status)], samples)
     };
     let mut tracks = Tracks::default();
     let (app, now) = (AppName::from(APP), Instant::now());
-    tracks.absorb(question, &by, std::slice::from_ref(&app), &[], now);
+    tracks.absorb(what(&selection, &by), std::slice::from_ref(&app), &[], now);
     let answer = [
         one("/", "200", &[(0, 100.0), (15, 190.0)]),
         one("/", "500", &[(0, 0.0), (15, 10.0)]),
         one("/pay", "500", &[(0, 7.0), (15, 12.0)]),
     ];
-    tracks.absorb(question, &by, std::slice::from_ref(&app), &answer, now);
+    tracks.absorb(what(&selection, &by), std::slice::from_ref(&app), &answer, now);
     let (count, parts) = tracks.count(&app, "m1", at(-1000), far()).unwrap();
     assert_eq!((count.n, count.k), (105.0, 15.0));
     let of = |name: &str| parts.get(name).map(|part| (part.n, part.k));
     assert_eq!(of("path=\"/\""), Some((100.0, 10.0)));
     assert_eq!(of("path=\"/pay\""), Some((5.0, 5.0)));
     let by = ["route".to_owned()];
-    tracks.absorb(question, &by, std::slice::from_ref(&app), &answer, now);
-    let told = tracks.oddity().cloned();
+    tracks.absorb(what(&selection, &by), std::slice::from_ref(&app), &answer, now);
+    let told = tracks.oddity(&APP.into()).cloned();
     assert!(matches!(told, Some(Oddity::NotBy { label, .. }) if label == "route"));
+}
+
+/// A histogram's samples: of those with a bucket, by where it ends.
+fn took(app: &str, ends: &[&str]) -> Vec<SampledSeries> {
+    let samples = [(0, 100.0), (15, 200.0)];
+    let mut all = vec![series("m1", "took_count", &[], &samples)];
+    all.extend(ends.iter().map(|end| series("m1", "took_bucket", &[("le", end)], &samples)));
+    for series in &mut all {
+        series.labels.insert("app".to_owned(), app.to_owned());
+    }
+    all
+}
+
+#[tokio::test]
+async fn the_buckets_that_are_counted_are_known_until_one_is_missing_or_for_a_while() {
+    let selection = Selection::Slow { histogram: Selector::metric("took"), bound_s: 0.5 };
+    let (mut tracks, app, start) = (Tracks::default(), AppName::from(APP), Instant::now());
+    let whole = what(&selection, &[]);
+    let counted = What { whole: false, ..whole };
+    let apps = std::slice::from_ref(&app);
+    assert_eq!(tracks.ends(&app, start), None, "nobody asked yet");
+    // Given an answer with all buckets, the one that is counted is known
+    tracks.absorb(whole, apps, &took(APP, &["0.25", "0.5", "1", "+Inf"]), start);
+    let half: BTreeSet<String> = ["0.5".to_owned()].into();
+    assert_eq!(tracks.ends(&app, start), Some(&half));
+    // An answer with that one changes nothing
+    tracks.absorb(counted, apps, &took(APP, &["0.5"]), start);
+    assert_eq!(tracks.ends(&app, start), Some(&half));
+    // All are to be asked for again after a while
+    let later = start + WHOLE_EVERY;
+    assert_eq!(tracks.ends(&app, later), None);
+    // and at once when a histogram has it no more
+    tracks.absorb(counted, apps, &took(APP, &[]), start);
+    assert_eq!(tracks.ends(&app, start), None);
+}
+
+#[tokio::test]
+async fn a_bound_without_a_bucket_is_told_of_its_app_alone() {
+    let selection = Selection::Slow { histogram: Selector::metric("took"), bound_s: 0.5 };
+    let (mut tracks, now) = (Tracks::default(), Instant::now());
+    let mut answer = took(APP, &["0.25", "+Inf"]);
+    answer.extend(took("shop", &["0.5", "+Inf"]));
+    tracks.absorb(what(&selection, &[]), &[APP.into(), "shop".into()], &answer, now);
+    let told = tracks.oddity(&APP.into()).cloned();
+    assert!(matches!(told, Some(Oddity::NoBucket { .. })), "{told:?}");
+    assert_eq!(tracks.oddity(&"shop".into()), None);
+    // An answer with some buckets says nothing of the rest
+    let counted = What { whole: false, ..what(&selection, &[]) };
+    tracks.absorb(counted, &["shop".into()], &took("shop", &[]), now);
+    assert_eq!(tracks.oddity(&"shop".into()), None);
 }
