@@ -3,15 +3,17 @@
 //! Of a release that is being dealt with the daemon shows what it holds now; of one before that what
 //! the journal kept of it. Both are bounded: the last blocks of a threshold, and so many events.
 
+mod promise;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::promise::{Promise, PromisedPer, Promises};
 use super::view::{Counts, EvidenceView};
 use crate::{
     model::{
-        AppName, Block, Event, EventKind, Evidence, MachineId, Reason, Region, ReleaseVersion,
-        Tally,
+        AppName, Block, Event, EventKind, Evidence, MachineId, Region, ReleaseVersion, Tally,
         event::ReleaseInfo,
         name::{Named, Unresolved, resolve},
     },
@@ -127,53 +129,6 @@ pub struct MachineView {
     pub exits: u32,
     /// Checks that do not pass.
     pub failing: Vec<String>,
-}
-
-/// For what a rate of false alarms is promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PromisedPer {
-    /// A healthy release, until it is trusted.
-    Release,
-    /// An app and 30 days, whatever releases it has in them: what was trusted is watched on.
-    Month,
-}
-
-/// How often a breach may be false, over all thresholds together.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Promise {
-    /// At most so many (0.001: one in a thousand); `null`: the numbers are not of now, and what was
-    /// promised then is not kept.
-    pub false_alarms: Option<f64>,
-    pub per: PromisedPer,
-}
-
-/// What the policy promises, of which one holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Promises {
-    pub false_rollbacks: f64,
-    pub false_late_alarms: f64,
-    /// For what the release is watched; `None`: it is being undone, and what was told of it says that.
-    pub span: Option<threshold::Span>,
-}
-
-/// What is promised of a release of which this was told.
-fn promise(held: Option<Promises>, about: &[&Event]) -> Promise {
-    let span = held.and_then(|held| held.span).unwrap_or_else(|| span_of(about));
-    let (per, rate): (_, fn(Promises) -> f64) = match span {
-        threshold::Span::Release => (PromisedPer::Release, |held| held.false_rollbacks),
-        threshold::Span::Month => (PromisedPer::Month, |held| held.false_late_alarms),
-    };
-    Promise { false_alarms: held.map(rate), per }
-}
-
-/// For what a release was watched when it degraded; the newest event is the first.
-fn span_of(about: &[&Event]) -> threshold::Span {
-    let degraded = about.iter().find(|event| event.kind == EventKind::ReleaseDegraded);
-    match degraded.and_then(|event| event.reason.as_ref()) {
-        Some(Reason::DegradesLate { .. }) => threshold::Span::Month,
-        _ => threshold::Span::Release,
-    }
 }
 
 /// What is held of a release that is being dealt with.
@@ -311,7 +266,7 @@ pub(super) fn explain(
     if let Some(held) = held.filter(|held| is_it(&held.release)) {
         view.release = held.release;
         view.known_good = held.known_good.or(view.known_good);
-        view.promise = Some(promise(Some(held.promises), &about));
+        view.promise = Some(promise::of(Some(held.promises), &about));
         view.thresholds = held.thresholds;
         view.machines = held.machines;
         view.neighbours = held.neighbours;
@@ -324,7 +279,7 @@ pub(super) fn explain(
             .iter()
             .map(|one| ThresholdView::new(one, &control, &one.last_blocks))
             .collect();
-        view.promise = Some(promise(None, &about));
+        view.promise = Some(promise::of(None, &about));
     } else {
         view.live = false;
     }
@@ -341,7 +296,7 @@ fn most_telling<'a>(about: &[&'a Event]) -> Option<&'a Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Kind, Unit, Verdict, reason::Degradation};
+    use crate::model::{Kind, Reason, Unit, Verdict, reason::Degradation};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

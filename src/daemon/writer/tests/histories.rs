@@ -12,6 +12,7 @@ mod errands;
 mod late;
 mod mishaps;
 mod stage;
+mod told;
 mod truth;
 mod world;
 

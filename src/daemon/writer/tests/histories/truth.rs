@@ -7,13 +7,11 @@ use super::{
     super::super::rules::{Answer, Call},
     late::LateTruth,
     stage::{self, BAD, BAKE_S},
+    told::{is_escalated, tells},
 };
 use crate::{
     decide::{AppState, Input, Transition, state::Phase},
-    model::{
-        EventKind::{self, *},
-        MachineId, MachineState, Observation, Policy, Reason,
-    },
+    model::{EventKind::*, MachineId, MachineState, Observation, Policy, Reason},
     ports::Lease,
     sim::{Org, Sim, State},
 };
@@ -488,28 +486,4 @@ impl Truth {
             self.broken(format!("end: {serving:?} serve the bad image, the app is {word}"));
         }
     }
-}
-
-fn is_escalated(phase: &Phase) -> bool {
-    match phase {
-        Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => rollback.escalated,
-        _ => false,
-    }
-}
-
-/// Whether people learn from it of what serves.
-fn tells(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        ReleaseDetected
-            | ReleaseDegraded
-            | HoldPlaced
-            | RollbackPlanned
-            | RollbackStarted
-            | RollbackPaused
-            | RollbackResumed
-            | RollbackStopped
-            | RollbackFailed
-            | ImageMixed
-    )
 }
