@@ -25,7 +25,7 @@ use waveoff::{
     web::{
         self, ApiState, AppView, Board, Desk, Live, OrderError, Phase, Tokens,
         configuration::NoFiles,
-        explain::{Explained, ThresholdView},
+        explain::{Explained, Promises, ThresholdView},
         operator::Answer,
         view::{EvidenceView, Protection, ProtectionLevel, ReleasesView},
     },
@@ -150,6 +150,7 @@ fn explained() -> Explained {
         release: release(42),
         known_good: Some(release(41)),
         thresholds: ["5xx", "p95", "memory"].map(of).into(),
+        promises: Promises { false_rollbacks: 0.001, false_late_alarms: 0.001, span: None },
         machines: Vec::new(),
         neighbours: Vec::new(),
     }

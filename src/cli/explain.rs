@@ -13,8 +13,8 @@ use crate::{
     numbers::{odds, share, whole},
     web::{
         explain::{
-            BlockView, ExplainView, MachineView, NeighbourView, RegionCounts, SeriesView,
-            ThresholdView,
+            BlockView, ExplainView, MachineView, NeighbourView, Promise, PromisedPer, RegionCounts,
+            SeriesView, ThresholdView,
         },
         view::Counts,
     },
@@ -75,6 +75,10 @@ fn page(view: &ExplainView, look: Look) -> String {
         text.push_str(&regions(&threshold.regions, width));
         text.push_str(&series(&threshold.series, width));
     }
+    if let Some(promise) = &view.promise {
+        text.push('\n');
+        text.push_str(&paragraph(&promised(*promise), 0, width));
+    }
     if view.thresholds.is_empty() {
         text.push_str("\nits numbers are not kept any more, or there were none\n");
     }
@@ -87,6 +91,23 @@ fn page(view: &ExplainView, look: Look) -> String {
         text.push_str(&neighbours(&view.neighbours, width));
     }
     look.paint(&clean_lines(&text))
+}
+
+/// How often what is told here may be a false alarm.
+fn promised(promise: Promise) -> String {
+    let one_in = promise.false_alarms.map(|rate| whole((1.0 / rate).round()));
+    let of = |what: &str, one_in: Option<String>, whose: &str| match one_in {
+        Some(one_in) => format!("1 {what} in {one_in} {whose}"),
+        None => format!("a rate of {what}s for {whose}, which was not kept"),
+    };
+    let text = match promise.per {
+        PromisedPer::Release => of("false rollback", one_in, "healthy releases"),
+        PromisedPer::Month => {
+            of("false alarm", one_in, "months (30 days) of an app")
+                + ": it had been trusted, and was watched on"
+        }
+    };
+    format!("promised, over all thresholds: {text}")
 }
 
 /// A line per block: what was counted, the odds after it, and how far that is from the line.
@@ -292,6 +313,7 @@ mod tests {
                 text: "v42 degrades".to_owned(),
             }],
             thresholds: vec![threshold],
+            promise: Some(Promise { false_alarms: Some(0.001), per: PromisedPer::Release }),
             neighbours: Vec::new(),
             machines: vec![MachineView {
                 machine: "m1".into(),
@@ -316,9 +338,26 @@ mod tests {
           REGION  BAD                 LAST TWO MINUTES
           iad     35 of 130 (26.9 %)  30 of 60 (50.0 %)
 
+        promised, over all thresholds: 1 false rollback in 1000 healthy releases
+
         MACHINE  REGION  RELEASE  STATE    EXITS  CHECKS THAT FAIL
         m1       iad     v42      started  0      -
         ");
+    }
+
+    #[test]
+    fn what_was_trusted_and_is_watched_on_has_a_promise_of_its_own() {
+        let late = |false_alarms| promised(Promise { false_alarms, per: PromisedPer::Month });
+        assert_eq!(
+            late(Some(0.002)),
+            "promised, over all thresholds: 1 false alarm in 500 months (30 days) of an app: \
+             it had been trusted, and was watched on"
+        );
+        assert_eq!(
+            late(None),
+            "promised, over all thresholds: a rate of false alarms for months (30 days) of an app, \
+             which was not kept: it had been trusted, and was watched on"
+        );
     }
 
     #[test]

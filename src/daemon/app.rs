@@ -360,7 +360,7 @@ impl AppTask {
             self.fetch_lines(course, machines, suspicious);
         }
         self.ports.board.know(&self.app, super::known::releases(&course.state));
-        let explained = super::explained::explained(&course.state, &course.machines, now);
+        let explained = super::explained::explained(&course.state, &course.machines, (policy, now));
         self.ports.board.explain(&self.app, explained);
         self.ports.board.publish(view);
         // A round is never far behind: the clock of the day may be put back.

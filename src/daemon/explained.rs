@@ -7,9 +7,9 @@ use crate::{
         AppState,
         state::{Phase, Revision, Watch},
     },
-    model::{CheckStatus, Evidence, Machine, OrgContext, event::ReleaseInfo},
+    model::{CheckStatus, Evidence, Machine, OrgContext, Policy, event::ReleaseInfo},
     web::explain::{
-        Explained, MachineView, NeighbourView, RegionCounts, SeriesView, ThresholdView,
+        Explained, MachineView, NeighbourView, Promises, RegionCounts, SeriesView, ThresholdView,
     },
 };
 
@@ -20,34 +20,40 @@ const NEIGHBOURS_SHOWN: usize = 20;
 pub(super) fn explained(
     state: &AppState,
     machines: &[Machine],
-    now: Timestamp,
+    (policy, now): (&Policy, Timestamp),
 ) -> Option<Explained> {
     let known_good = state.memory.known_good().map(|good| good.revision.info());
     let control = known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
-    let (release, thresholds) = match &state.phase {
+    let (release, span, thresholds) = match &state.phase {
         Phase::Watching(watch)
         | Phase::CountingDown { watch, .. }
         | Phase::CheckingImage { watch, .. }
         | Phase::Held { watch, .. } => {
             let all = watch.evidence.iter().map(|one| of_watch(watch, one, &control, now));
-            (&watch.revision, all.collect())
+            (&watch.revision, Some(watch.span()), all.collect())
         }
         Phase::RollingBack(rollback)
         | Phase::RolledBack(rollback)
         | Phase::Stopped { rollback, .. } => {
             let of_breach = |one: &Evidence| ThresholdView::new(one, &control, &one.last_blocks);
-            (&rollback.bad, rollback.evidence.iter().map(of_breach).collect())
+            (&rollback.bad, None, rollback.evidence.iter().map(of_breach).collect())
         }
         Phase::Steady => {
             let watch = state.memory.vigil.watch()?;
             let all = watch.evidence.iter().map(|one| of_watch(watch, one, &control, now));
-            (&watch.revision, all.collect())
+            (&watch.revision, Some(watch.span()), all.collect())
         }
         Phase::Unseen => return None,
     };
     let machines = machines.iter().map(|machine| view(machine, release)).collect();
     let neighbours = neighbours(&state.memory.org);
-    Some(Explained { release: release.info(), known_good, thresholds, machines, neighbours })
+    let promises = Promises {
+        false_rollbacks: policy.watch.false_rollbacks,
+        false_late_alarms: policy.watch.false_late_alarms,
+        span,
+    };
+    let release = release.info();
+    Some(Explained { release, known_good, thresholds, promises, machines, neighbours })
 }
 
 fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -> ThresholdView {

@@ -115,19 +115,15 @@ pub(super) fn rolled_back(
 /// Looks at a trusted release that runs on; where it degrades, what follows.
 fn look_on(cx: &mut Context<'_>, round: &Round<'_>) -> Option<Phase> {
     distress::keep_vigil(cx, round);
-    let lasts = signed(cx.policy.watch.unvouched_countdown * LASTS);
     let now = cx.now;
     let is_trusted = |watch: &&Watch| {
         cx.memory.trusted.iter().any(|one| one.revision.digest == watch.revision.digest)
     };
     let seen = cx.memory.vigil.watch().filter(is_trusted).filter(|watch| is_breaching(cx, watch));
-    let eases = seen.is_some_and(voucher::is_easing);
-    let since =
-        seen.map(|_| cx.memory.suspicion.as_ref().map_or(now, |suspicion| suspicion.since))?;
-    // What passes by itself within moments is no news, and what a person knows of neither.
-    let lasts = now.duration_since(since) >= lasts && !eases;
-    let known = cx.memory.vigil.watch().is_some_and(|watch| is_known(&cx.memory, watch, since));
-    if !lasts || known {
+    let seen = seen?;
+    let since = cx.memory.suspicion.as_ref().map_or(now, |suspicion| suspicion.since);
+    // What a person knows of is no news.
+    if !lasts(cx, seen, since) || is_known(&cx.memory, seen, since) {
         return None;
     }
     let mut watch = cx.memory.vigil.end()?;
@@ -136,6 +132,12 @@ fn look_on(cx: &mut Context<'_>, round: &Round<'_>) -> Option<Phase> {
     watch.is_vigil = false;
     setup::look(&mut watch, &cx.memory, round.machines);
     Some(begins(watch, cx))
+}
+
+/// Whether it is degraded for long enough to be told of: what passes by itself within moments is no news.
+fn lasts(cx: &Context<'_>, watch: &Watch, since: Timestamp) -> bool {
+    let least = signed(cx.policy.watch.unvouched_countdown * LASTS);
+    cx.now.duration_since(since) >= least && !voucher::is_easing(watch)
 }
 
 /// Whether it breaches, as far as can be seen just now.
@@ -268,7 +270,13 @@ pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Roun
     if breaches {
         late.well_since = None;
         if late.is_over {
-            return begins(watch, cx);
+            let since = watch.suspicion.as_ref().map_or(cx.now, |suspicion| suspicion.since);
+            if lasts(cx, &watch, since) {
+                return begins(watch, cx);
+            }
+            // Told or not, its bake begins anew.
+            watch.recovers(cx.now);
+            return Phase::Watching(watch);
         }
         revoke(cx, &watch);
         return undo(watch, cx);

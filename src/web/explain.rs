@@ -3,10 +3,13 @@
 //! Of a release that is being dealt with the daemon shows what it holds now; of one before that what
 //! the journal kept of it. Both are bounded: the last blocks of a threshold, and so many events.
 
+mod promise;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::promise::{Promise, PromisedPer, Promises};
 use super::view::{Counts, EvidenceView};
 use crate::{
     model::{
@@ -134,6 +137,7 @@ pub struct Explained {
     pub release: ReleaseInfo,
     pub known_good: Option<ReleaseInfo>,
     pub thresholds: Vec<ThresholdView>,
+    pub promises: Promises,
     pub machines: Vec<MachineView>,
     pub neighbours: Vec<NeighbourView>,
 }
@@ -161,6 +165,9 @@ pub struct ExplainView {
     /// What was told of it, the oldest first.
     pub told: Vec<ToldView>,
     pub thresholds: Vec<ThresholdView>,
+    /// How often a breach of these thresholds may be false; `null` without thresholds.
+    #[serde(default)]
+    pub promise: Option<Promise>,
     /// Empty where the numbers are not of now.
     pub machines: Vec<MachineView>,
     /// Apps that may bear witness; empty where the numbers are not of now.
@@ -251,6 +258,7 @@ pub(super) fn explain(
         live: true,
         told: about.iter().take(EVENTS_SHOWN).rev().map(|event| told(&event)).collect(),
         thresholds: Vec::new(),
+        promise: None,
         machines: Vec::new(),
         neighbours: Vec::new(),
         release: release.clone(),
@@ -258,6 +266,7 @@ pub(super) fn explain(
     if let Some(held) = held.filter(|held| is_it(&held.release)) {
         view.release = held.release;
         view.known_good = held.known_good.or(view.known_good);
+        view.promise = Some(promise::of(Some(held.promises), &about));
         view.thresholds = held.thresholds;
         view.machines = held.machines;
         view.neighbours = held.neighbours;
@@ -270,6 +279,7 @@ pub(super) fn explain(
             .iter()
             .map(|one| ThresholdView::new(one, &control, &one.last_blocks))
             .collect();
+        view.promise = Some(promise::of(None, &about));
     } else {
         view.live = false;
     }
@@ -286,7 +296,7 @@ fn most_telling<'a>(about: &[&'a Event]) -> Option<&'a Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Kind, Unit, Verdict};
+    use crate::model::{Kind, Reason, Unit, Verdict, reason::Degradation};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -337,11 +347,15 @@ mod tests {
         HistoryEntry { sequence: second, message_id: second.to_string(), event }
     }
 
+    const PROMISES: Promises =
+        Promises { false_rollbacks: 0.001, false_late_alarms: 0.002, span: None };
+
     fn held(version: u64) -> Explained {
         Explained {
             release: release(version),
             known_good: None,
             thresholds: vec![ThresholdView::new(&evidence(9.0, 2), "v41", &[])],
+            promises: PROMISES,
             machines: Vec::new(),
             neighbours: Vec::new(),
         }
@@ -372,6 +386,42 @@ mod tests {
         assert_eq!(view.thresholds.len(), 1);
         assert_eq!(view.known_good, Some(release(41)), "as its events say");
         assert_eq!(view.told.len(), 1);
+    }
+
+    #[test]
+    fn what_is_promised_is_said_for_what_the_release_was_watched_for() {
+        let late = |mut story: Vec<HistoryEntry>| {
+            let late = Degradation {
+                since: at(1),
+                changes: Vec::new(),
+                with: Vec::new(),
+                well: 0,
+                revoked: true,
+                stays: None,
+            };
+            story[2].event.reason = Some(Reason::DegradesLate { late: Box::new(late) });
+            story
+        };
+        let of = |false_alarms, per| Some(Promise { false_alarms, per });
+        let (fresh, month) = (PromisedPer::Release, PromisedPer::Month);
+        let with = |span| {
+            let held = held(43);
+            Some(Explained { promises: Promises { span, ..held.promises }, ..held })
+        };
+        let watched = |span| asked(None, with(Some(span)), &story()).promise;
+        assert_eq!(watched(threshold::Span::Release), of(Some(0.001), fresh));
+        assert_eq!(watched(threshold::Span::Month), of(Some(0.002), month));
+        // One that is being undone, and one of the past, by what was told of it.
+        let undone = |story: &[HistoryEntry]| {
+            let held = Explained { release: release(42), ..held(43) };
+            asked(Some("v42"), Some(held), story).promise
+        };
+        assert_eq!(undone(&story()), of(Some(0.001), fresh));
+        assert_eq!(undone(&late(story())), of(Some(0.002), month));
+        let past = |story: &[HistoryEntry]| asked(Some("v42"), None, story).promise;
+        assert_eq!(past(&story()), of(None, fresh));
+        assert_eq!(past(&late(story())), of(None, month));
+        assert_eq!(asked(None, None, &story()).promise, None, "it has no numbers");
     }
 
     #[test]

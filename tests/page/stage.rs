@@ -18,7 +18,7 @@ use waveoff::{
     store::{Commit, Journal, MemoryJournal},
     web::{
         self, ApiState, AppView, Board, Desk, Live, OrderError, Phase, Tokens,
-        explain::{Explained, MachineView, NeighbourView, RegionCounts, ThresholdView},
+        explain::{Explained, MachineView, NeighbourView, Promises, RegionCounts, ThresholdView},
         operator::Answer,
         view::{
             EvidenceView, PinnedView, Protection, ProtectionLevel, QuarantinedView, RaisedView,
@@ -383,6 +383,7 @@ pub fn explained() -> Explained {
             ThresholdView::new(&slow, "v41", &quiet),
             ThresholdView::new(&memory, "v41", &[]),
         ],
+        promises: Promises { false_rollbacks: 0.001, false_late_alarms: 0.001, span: None },
         neighbours: [("api", None, false), ("blog", Some(ago(240)), false), ("new", None, true)]
             .map(|(app, degraded_since, deployed)| NeighbourView {
                 app: app.into(),

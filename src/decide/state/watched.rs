@@ -36,7 +36,7 @@ impl Watch {
     }
 
     /// For what the promised rate of false alarms holds.
-    pub(in crate::decide) fn span(&self) -> Span {
+    pub fn span(&self) -> Span {
         if self.late.is_some() || self.is_vigil { Span::Month } else { Span::Release }
     }
 

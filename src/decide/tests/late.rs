@@ -89,6 +89,23 @@ fn what_passes_within_moments_is_not_told() {
     assert_eq!((stage.state.phase.word(), known_good(&stage)), ("steady", Some(2)));
 }
 
+/// What passed before is no part of it.
+#[test]
+fn what_passes_within_moments_a_second_time_is_not_told_either() {
+    let mut stage = settled();
+    serves(&mut stage, 100.0);
+    stage.pass(24);
+    serves(&mut stage, 0.0);
+    stage.pass(180);
+    serves(&mut stage, 30.0);
+    stage.pass(44);
+    assert_eq!(stage.events, []);
+    assert!(stage.state.memory.suspicion.is_some());
+    serves(&mut stage, 0.0);
+    stage.pass(300);
+    assert_eq!(stage.events, []);
+}
+
 #[test]
 fn a_recovery_is_told_once_it_lasts_and_trust_is_earned_anew() {
     let mut stage = settled();
@@ -107,6 +124,28 @@ fn a_recovery_is_told_once_it_lasts_and_trust_is_earned_anew() {
     assert_eq!(kinds, all);
     assert_eq!(stage.events[2].reason, Some(Reason::TrustedAgain));
     assert_eq!((stage.state.phase.word(), known_good(&stage)), ("steady", Some(2)));
+}
+
+/// Before it has earned its trust anew as well.
+#[test]
+fn what_passes_within_moments_is_not_told_after_a_recovery_either() {
+    let mut stage = settled();
+    stage.policy.watch.bake = Duration::from_secs(600);
+    serves(&mut stage, 20.0);
+    degrades(&mut stage);
+    serves(&mut stage, 0.0);
+    stage.pass(240);
+    assert_eq!(stage.state.phase.word(), "baking");
+    stage.events.clear();
+    serves(&mut stage, 60.0);
+    stage.pass(50);
+    serves(&mut stage, 0.0);
+    stage.pass(240);
+    assert_eq!(stage.events, []);
+    serves(&mut stage, 60.0);
+    let from = stage.second;
+    degrades(&mut stage);
+    assert!((58..90).contains(&(stage.second - from)), "{} s", stage.second - from);
 }
 
 #[test]

@@ -84,3 +84,50 @@ pub(super) fn degraded_before(threshold: &str, by: &str, share_then: Option<f64>
          release"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-03-01T{text}:30Z").parse().unwrap()
+    }
+
+    /// As docs/operating.md has it.
+    #[test]
+    fn it_says_since_when_what_follows_who_is_beside_it_and_what_changed() {
+        let deployed = Changed::Deployed { app: "pay".into(), label: "v12".to_owned() };
+        let mut late = Degradation {
+            since: at("14:02"),
+            changes: vec![
+                Change { at: at("13:58"), what: Changed::Secrets },
+                Change { at: at("13:40"), what: deployed },
+            ],
+            with: Vec::new(),
+            well: 3,
+            revoked: true,
+            stays: Some(Stays::OnlyAlerts),
+        };
+        let docs = include_str!("../../../docs/operating.md").replace('\n', " ");
+        assert!(docs.contains(&degrades(&late)), "{}", degrades(&late));
+        let all = [
+            Stays::OnlyAlerts,
+            Stays::VouchedFor,
+            Stays::TooOld,
+            Stays::NotReplaced,
+            Stays::NobodyVouches,
+            Stays::CalledOff,
+        ];
+        for one in all {
+            assert!(docs.contains(&format!("`{}`", stays(one))) || one == Stays::OnlyAlerts);
+        }
+        late.stays = None;
+        late.with = vec!["blog".into(), "pay".into()];
+        (late.well, late.revoked, late.changes) = (1, false, Vec::new());
+        assert_eq!(
+            degrades(&late),
+            "since 14:02 UTC, after it was trusted; it is undone; blog, pay degrade with it; \
+             1 app beside it well; nothing is known to have changed"
+        );
+    }
+}

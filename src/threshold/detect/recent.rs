@@ -80,16 +80,22 @@ impl Recent {
     fn rose(&self, limit: f64) -> Option<(Timestamp, (f64, f64))> {
         let (mut n, mut k) = (0.0, 0.0);
         let (mut most, mut worst) = (0.0, None);
+        let mut rounds_before = 0;
         for (at, all, bad) in self.0.iter().rev() {
             n += all;
             k += bad;
+            rounds_before += 1;
             let expected = limit * n;
-            if k <= expected || expected <= 0.0 {
-                continue;
-            }
             let against = k * (k / expected).ln() - (k - expected);
-            if against > most {
+            if k > expected && expected > 0.0 && against > most {
                 (most, worst) = (against, Some((*at, (n, k))));
+                rounds_before = 0;
+            } else if let Some((rose, then)) = worst {
+                // What was bad before it was clearly well is another time.
+                let long = rose.duration_since(*at) >= SPAN_MIN && rounds_before >= ROUNDS_MIN;
+                if long && was_well((n, k), then, limit) {
+                    break;
+                }
             }
         }
         worst
@@ -157,6 +163,21 @@ impl Recent {
     }
 }
 
+/// Whether what was counted up to a span, `all` less `then`, was within the limit, and would hardly have
+/// been by chance at the span's share.
+fn was_well(all: (f64, f64), then: (f64, f64), limit: f64) -> bool {
+    let (n, k) = (all.0 - then.0, all.1 - then.1);
+    k <= limit * n && is_far_below(k, n * then.1 / then.0)
+}
+
+/// Whether so few events, or fewer, hardly come by chance where `expected` are.
+fn is_far_below(k: f64, expected: f64) -> bool {
+    if expected > 50.0 {
+        return (k + 0.5 - expected) / expected.sqrt() < -3.72;
+    }
+    at_most(k, expected) < 1e-4
+}
+
 /// Whether so many events, or more, hardly come by chance where `expected` are.
 pub fn is_far_above(k: f64, expected: f64) -> bool {
     if expected > 50.0 {
@@ -220,6 +241,24 @@ mod tests {
         assert!(storm(15.0) && !storm(20.0));
         assert!(!Recent::default().is_easing(rose));
         assert!(!rounds(&[(100.0, 60.0); 20]).is_easing(rose));
+    }
+
+    /// Twenty seconds of failures, three minutes of health, and failures again.
+    #[test]
+    fn what_was_bad_before_it_was_well_again_is_another_time() {
+        let mut counts = vec![(60.0, 60.0); 10];
+        counts.extend(vec![(60.0, 0.0); 90]);
+        counts.extend(vec![(60.0, 20.0); 3]);
+        let recent = rounds(&counts);
+        assert_eq!(recent.rose_at(0.02), Some(at(200)));
+        assert_eq!(recent.since_it_rose(0.02), Some((180.0, 60.0)));
+        // A moment without failures is none, and no traffic is no health.
+        for pause in [vec![(60.0, 0.0); 4], vec![(60.0, 1.0); 5], vec![(0.0, 0.0); 60]] {
+            let mut counts = vec![(60.0, 3.0); 20];
+            counts.extend(pause);
+            counts.extend(vec![(60.0, 3.0); 20]);
+            assert_eq!(rounds(&counts).rose_at(0.02), Some(at(0)));
+        }
     }
 
     #[test]

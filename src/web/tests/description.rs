@@ -9,7 +9,7 @@ use crate::{
     model::{Raised, RegionReport, RegionStage, Tally, Unknown, event::ReleaseInfo},
     web::{
         configuration::{ConfigView, PushedView, VersionView, VersionsView},
-        explain::{Explained, MachineView, NeighbourView, SeriesView, ThresholdView},
+        explain::{Explained, MachineView, NeighbourView, Promises, SeriesView, ThresholdView},
         view::{ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView, ReleaseView},
     },
 };
@@ -84,6 +84,7 @@ fn explained(release: ReleaseInfo) -> Explained {
         release,
         known_good: None,
         thresholds: vec![threshold()],
+        promises: Promises { false_rollbacks: 0.001, false_late_alarms: 0.001, span: None },
         neighbours: vec![NeighbourView {
             app: "shop".into(),
             degraded_since: None,

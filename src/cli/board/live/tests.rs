@@ -72,6 +72,7 @@ fn explained(view: &AppView) -> ExplainView {
             series: Vec::new(),
             missing: None,
         }],
+        promise: None,
         machines: vec![
             machine("m1", "iad", "started", true),
             machine("m2", "iad", "replacing", false),

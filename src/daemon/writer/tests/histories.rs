@@ -9,8 +9,10 @@
 
 mod course;
 mod errands;
+mod late;
 mod mishaps;
 mod stage;
+mod told;
 mod truth;
 mod world;
 

@@ -202,9 +202,10 @@ impl World {
         let troubled = distress::of(&course.state).is_some();
         let state = std::mem::replace(&mut course.state, AppState::new(course.app.clone()));
         let done = step(&self.policy, state, input, now);
+        let beside = (&self.policy, self.beside(of));
         let course = &mut self.courses[of];
         course.heard = true;
-        course.truth.decided(self.t, input, &done);
+        course.truth.decided(self.t, input, &done, beside);
         self.dirty = true;
         self.tell(of, &done);
         let course = &mut self.courses[of];

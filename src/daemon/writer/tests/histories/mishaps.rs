@@ -89,6 +89,12 @@ pub enum Mishap {
     },
     Reverted,
     Quirk,
+    /// An image that was well fails so much from now on; that of all other apps as well.
+    Degrades {
+        tag: &'static str,
+        percent: u32,
+        all: bool,
+    },
     /// What every app depends on is out of order: half of all requests fail, whatever runs.
     Outage {
         begins: bool,
@@ -107,7 +113,7 @@ fn to_pin(known: &[Named], index: usize) -> Act {
 
 impl Mishap {
     /// One that the dice choose; what ends it, and how much later.
-    fn any(dice: &mut Rng) -> (Self, Option<(u64, Self)>) {
+    pub fn any(dice: &mut Rng) -> (Self, Option<(u64, Self)>) {
         let region = of(dice, &REGIONS);
         let for_ms = 5_000 + dice.roll(100_000);
         let machine = dice.roll(12);
@@ -185,7 +191,7 @@ impl Mishap {
     }
 
     /// How long it lasts by itself.
-    fn lasts_ms(&self) -> u64 {
+    pub fn lasts_ms(&self) -> u64 {
         match self {
             Self::Calls { for_ms, .. }
             | Self::Denied { for_ms, .. }
@@ -353,6 +359,7 @@ impl World {
                 self.sim.set_quirks(quirks);
             }
             Mishap::Outage { begins } => self.outage(*begins),
+            Mishap::Degrades { tag, percent, all } => self.degrades(tag, *percent, *all),
             Mishap::Ship { .. }
             | Mishap::Secrets
             | Mishap::Scale { .. }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::late::LatePlan;
 use crate::{
     model::{
         Checks, Crashes, Mode, NoData, OnBreach, Origin, Policy, Ratio, RollbackPolicy, Selector,
@@ -83,6 +84,7 @@ pub fn fleet(seed: u64, dice: &mut Rng) -> Fleet {
     fleet.beat_s = 60.0;
     fleet.boot_s = [1.0, 3.0, 20.0, 45.0][usize::try_from(dice.roll(4)).unwrap()];
     let apps = [1, 1, 1, 1, 2, 3][usize::try_from(dice.roll(6)).unwrap()];
+    let apps = if LatePlan::has_neighbours(seed) { APPS.len() } else { apps };
     for (number, app) in APPS.into_iter().enumerate().take(apps) {
         // Those besides the first are small.
         let (regions, most) = if number == 0 { (2 + dice.roll(2), 4) } else { (2, 2) };

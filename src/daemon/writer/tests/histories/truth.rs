@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::super::rules::{Answer, Call},
+    late::LateTruth,
     stage::{self, BAD, BAKE_S},
+    told::{is_escalated, tells},
 };
 use crate::{
     decide::{AppState, Input, Transition, state::Phase},
-    model::{
-        EventKind::{self, *},
-        MachineId, MachineState, Observation, Reason,
-    },
+    model::{EventKind::*, MachineId, MachineState, Observation, Policy, Reason},
     ports::Lease,
     sim::{Org, Sim, State},
 };
@@ -93,6 +92,7 @@ pub struct Truth {
     pub outage: Option<(u64, usize)>,
     /// When somebody's releases were made.
     pub released: BTreeMap<u64, u64>,
+    pub late: LateTruth,
 }
 
 impl Truth {
@@ -127,6 +127,7 @@ impl Truth {
             carrying: BTreeSet::new(),
             outage: None,
             released: BTreeMap::new(),
+            late: LateTruth::default(),
         }
     }
 
@@ -234,10 +235,17 @@ impl Truth {
     }
 
     /// A step was taken.
-    pub fn decided(&mut self, t: u64, input: &Input, done: &Transition) {
+    pub fn decided(
+        &mut self,
+        t: u64,
+        input: &Input,
+        done: &Transition,
+        (policy, beside): (&Policy, (usize, usize)),
+    ) {
         if let Input::Observed(observation) = input {
             self.observed(t, observation);
         }
+        self.late.decided(t, beside, (policy, done)).unwrap_or_else(|how| self.broken(how));
         for event in &done.events {
             let digest = event.release.as_ref().map(|release| release.digest.to_string());
             let digest = digest.unwrap_or_default();
@@ -265,7 +273,12 @@ impl Truth {
                     if by_itself && *count > 1 {
                         self.broken(format!("{which} is rolled back twice"));
                     }
-                    if by_itself && self.well.contains(&digest) {
+                    let late = self.late.undoes(t, event, (policy, beside.0));
+                    if let Some(right) = late.filter(|_| by_itself) {
+                        right.unwrap_or_else(|how| self.broken(how));
+                        // From now on it is what must not be left anywhere.
+                        self.bad.clone_from(&digest);
+                    } else if by_itself && self.well.contains(&digest) {
                         self.erred = self.may_err(t);
                         if !self.erred {
                             self.broken(format!("{which} is well and is rolled back"));
@@ -473,28 +486,4 @@ impl Truth {
             self.broken(format!("end: {serving:?} serve the bad image, the app is {word}"));
         }
     }
-}
-
-fn is_escalated(phase: &Phase) -> bool {
-    match phase {
-        Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => rollback.escalated,
-        _ => false,
-    }
-}
-
-/// Whether people learn from it of what serves.
-fn tells(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        ReleaseDetected
-            | ReleaseDegraded
-            | HoldPlaced
-            | RollbackPlanned
-            | RollbackStarted
-            | RollbackPaused
-            | RollbackResumed
-            | RollbackStopped
-            | RollbackFailed
-            | ImageMixed
-    )
 }

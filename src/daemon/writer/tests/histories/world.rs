@@ -9,6 +9,7 @@ use super::{
     super::super::rules::{Answer, Call},
     course::Course,
     errands::Fate,
+    late::LatePlan,
     mishaps::Mishap,
     stage::{APPS, fleet, policy},
 };
@@ -76,6 +77,8 @@ pub struct World {
     pub dies_at_call: Option<u32>,
     /// Something changed that has not been looked at.
     pub dirty: bool,
+    /// What was trusted degrades in it.
+    pub late: Option<LatePlan>,
     /// Whether what happens is written down.
     tells: bool,
     log: Vec<(u64, String)>,
@@ -88,9 +91,11 @@ impl World {
         let start: Timestamp = "2026-03-01T03:00:00Z".parse().unwrap();
         let sim = Sim::at(&fleet, start);
         let apps = &APPS[..fleet.apps.len()];
+        let mut policy = policy(&mut dice);
+        let late = LatePlan::of(seed, &mut policy);
         Self {
             platform: SimPlatform::new(sim.clone(), US),
-            policy: policy(&mut dice),
+            policy,
             courses: apps.iter().map(|app| Course::new(&sim, app)).collect(),
             sim,
             t: 0,
@@ -107,6 +112,7 @@ impl World {
             slow_until: 0,
             dies_at_call: None,
             dirty: true,
+            late,
             tells,
             log: Vec::new(),
         }
@@ -192,12 +198,9 @@ impl World {
                 return;
             }
             let Some(calm_at) = calm_at else {
-                let mut memories = self.courses.iter().map(|course| &course.state.memory);
-                if memories.all(|memory| memory.newest_trusted().is_some()) {
-                    calm_at = Some(self.plan_mishaps());
-                } else if self.t > TRUSTED_BY_MS {
-                    let late = "the first release did not earn trust";
-                    return self.courses[0].truth.broken(late);
+                calm_at = self.begin_in_earnest();
+                if self.problem().is_some() {
+                    return;
                 }
                 continue;
             };
@@ -221,12 +224,31 @@ impl World {
         }
     }
 
+    /// As soon as what is to be trusted is: chooses what happens from now on, and when that is over.
+    fn begin_in_earnest(&mut self) -> Option<u64> {
+        let mut memories = self.courses.iter().map(|course| &course.state.memory);
+        let all = memories.all(|memory| memory.newest_trusted().is_some());
+        let begun = self.late.as_ref().map(|late| late.begun);
+        match begun {
+            None if all => return Some(self.plan_mishaps()),
+            Some(false) if all => self.ship_second(),
+            Some(true) if all && self.is_second_trusted() => return Some(self.plan_late()),
+            _ => {}
+        }
+        let by = if self.late.is_some() { 4 * TRUSTED_BY_MS } else { TRUSTED_BY_MS };
+        if self.t > by {
+            self.courses[0].truth.broken("the first releases did not earn trust");
+        }
+        None
+    }
+
     /// Nothing bad serves, and nothing is under way.
     fn is_well(&self) -> bool {
         !self.sim.is_shipping()
             && self.courses.iter().all(|course| {
                 course.runs.is_empty()
                     && course.state.memory.pending.is_empty()
+                    && course.truth.late.is_over()
                     && course.truth.nothing_bad_serves(&self.sim)
             })
     }
