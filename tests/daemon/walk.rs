@@ -86,6 +86,38 @@ struct Newcomer {
     said: String,
 }
 
+/// What it was done for, another version, and a volume that is lost.
+async fn undoes_and_is_upgraded(newcomer: &mut Newcomer) {
+    // And what it was done for happens: a bad release of the armed app is undone, and that is told
+    newcomer.ship("errors").await;
+    newcomer.until("api is rolled back", "api", |api| api["phase"] == "rolled_back").await;
+    let history = newcomer.does("waveoff history api", 0).await;
+    assert!(history.contains("rollback.completed"), "{history}");
+    newcomer.does("waveoff rollback api --to errors --force --dry-run", 0).await;
+    assert_eq!(newcomer.platform.tags().await, ["v41"]);
+
+    // And another version of the daemon goes on with its journal, and what was pushed
+    newcomer.daemon_ends().await;
+    newcomer.deploys().await;
+    newcomer.until("what was pushed is in force", "api", |api| api["mode"] == "rollback").await;
+    let versions = newcomer.does("waveoff config versions", 0).await;
+    assert!(versions.contains("*  1"), "{versions}");
+    let history = newcomer.does("waveoff history api", 0).await;
+    assert!(history.contains("rollback.completed"), "{history}");
+
+    // And without its journal it has forgotten all of it: what runs has to earn trust anew
+    newcomer.daemon_ends().await;
+    fs::remove_dir_all(newcomer.home.path().join("data")).unwrap();
+    newcomer.deploys().await;
+    newcomer
+        .until("api is learned anew", "api", |api| {
+            api["phase"] == "learning" && api["known_good"].is_null()
+        })
+        .await;
+    let history = newcomer.does("waveoff history api", 0).await;
+    assert!(!history.contains("rollback.completed"), "{history}");
+}
+
 impl Newcomer {
     async fn sits_down() -> Self {
         let home = TempDir::new().unwrap();
@@ -305,34 +337,7 @@ async fn who_follows_the_page_gets_from_nothing_to_armed_and_back_out() {
     }
     assert!(lines > 25, "{lines}");
 
-    // And what it was done for happens: a bad release of the armed app is undone, and that is told
-    newcomer.ship("errors").await;
-    newcomer.until("api is rolled back", "api", |api| api["phase"] == "rolled_back").await;
-    let history = newcomer.does("waveoff history api", 0).await;
-    assert!(history.contains("rollback.completed"), "{history}");
-    newcomer.does("waveoff rollback api --to errors --force --dry-run", 0).await;
-    assert_eq!(newcomer.platform.tags().await, ["v41"]);
-
-    // And another version of the daemon goes on with its journal, and what was pushed
-    newcomer.daemon_ends().await;
-    newcomer.deploys().await;
-    newcomer.until("what was pushed is in force", "api", |api| api["mode"] == "rollback").await;
-    let versions = newcomer.does("waveoff config versions", 0).await;
-    assert!(versions.contains("*  1"), "{versions}");
-    let history = newcomer.does("waveoff history api", 0).await;
-    assert!(history.contains("rollback.completed"), "{history}");
-
-    // And without its journal it has forgotten all of it: what runs has to earn trust anew
-    newcomer.daemon_ends().await;
-    fs::remove_dir_all(newcomer.home.path().join("data")).unwrap();
-    newcomer.deploys().await;
-    newcomer
-        .until("api is learned anew", "api", |api| {
-            api["phase"] == "learning" && api["known_good"].is_null()
-        })
-        .await;
-    let history = newcomer.does("waveoff history api", 0).await;
-    assert!(!history.contains("rollback.completed"), "{history}");
+    undoes_and_is_upgraded(&mut newcomer).await;
 
     // And when it is gone, nothing of it is left on the apps: no lease, no machine that is down
     newcomer.daemon_ends().await;
