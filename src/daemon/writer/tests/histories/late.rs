@@ -231,7 +231,9 @@ impl LateTruth {
         let (digest, episode) =
             self.failing.iter().find(|(digest, _)| runs == Some(digest.as_str()))?;
         let since = episode.from.max(self.calm_at?);
-        let late = episode.until.is_none() && t >= since.saturating_add(TOLD_AFTER_MS);
+        let late = self.open.is_none()
+            && episode.until.is_none()
+            && t >= since.saturating_add(TOLD_AFTER_MS);
         (late && self.told == 0 && self.trusted_at.contains_key(digest))
             .then(|| format!("late: {digest} fails for {} ms and is not told of", t - since))
     }

@@ -235,7 +235,7 @@ impl World {
             Some(true) if all && self.is_second_trusted() => return Some(self.plan_late()),
             _ => {}
         }
-        let by = if self.late.is_some() { 4 * TRUSTED_BY_MS } else { TRUSTED_BY_MS };
+        let by = if self.late.is_some() { 8 * TRUSTED_BY_MS } else { TRUSTED_BY_MS };
         if self.t > by {
             self.courses[0].truth.broken("the first releases did not earn trust");
         }
