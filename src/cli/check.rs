@@ -111,11 +111,9 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
         };
         let format = receiver.format.as_str();
         let age = duration_text(receiver.max_age);
-        writeln!(
-            out,
-            "\nreceiver {}: {format}{signed}; {events}; given up after {age}",
-            receiver.name
-        )?;
+        let what = format!("{format}{signed}; {events}; given up after {age}");
+        let line = format!("receiver {}: {what}", receiver.name);
+        write!(out, "\n{}", text::paragraph(&line, 0, Look::of_stdout().width))?;
     }
     for file in &config.policies {
         show_policy(file, out)?;
@@ -123,7 +121,8 @@ fn show(dir: &Path, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
     if !checked.warnings.is_empty() {
         writeln!(out, "\nWarnings:")?;
         for warning in &checked.warnings {
-            writeln!(out, "  {warning}")?;
+            let width = Look::of_stdout().width;
+            write!(out, "{}", text::paragraph(&warning.to_string(), 2, width))?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use reqwest::{
-    Client, Method, RequestBuilder, StatusCode,
+    Client, Method, RequestBuilder, Response, StatusCode,
     header::{CONTENT_TYPE, IF_MATCH},
 };
 
@@ -33,17 +33,90 @@ pub(super) struct Refused {
 /// When the daemon cannot be reached, refuses, or answers with something endless; the text says
 /// which address was tried and how to give another.
 pub(super) async fn get(url: &str, path: &str) -> anyhow::Result<String> {
+    ask(url, path, reading).await
+}
+
+/// A request that reads, with the token for it if the environment has one.
+fn reading(client: &Client, address: &str) -> RequestBuilder {
     let set = |name| std::env::var(name).ok().map(|it| it.trim().to_owned());
     let mut tokens = [READ_VARIABLE, TOKEN_VARIABLE].into_iter().filter_map(set);
-    let token = tokens.find(|token| !token.is_empty());
-    ask(url, path, |client, address| {
-        let request = client.get(address);
-        match &token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
+    let request = client.get(address);
+    match tokens.find(|token| !token.is_empty()) {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    }
+}
+
+/// Signs that something changed, as a daemon sends them for as long as both live.
+pub(super) struct Signs {
+    response: Response,
+    /// How the line that is being read begins.
+    line: Vec<u8>,
+    /// Whether a line before it, of the same event, was data.
+    has_data: bool,
+}
+
+/// Of a line of the stream: enough to tell what it is.
+const LINE_KEPT: usize = 8;
+
+impl Signs {
+    /// Begins to listen at `{url}{path}`; a daemon that says nothing for `silence`, not even that it
+    /// lives, is gone.
+    ///
+    /// # Errors
+    /// When there is no such stream, or no daemon.
+    pub(super) async fn open(url: &str, path: &str, silence: Duration) -> anyhow::Result<Self> {
+        let address = format!("{}{path}", url.trim_end_matches('/'));
+        let client = Client::builder()
+            .connect_timeout(DEADLINE)
+            .read_timeout(silence)
+            .no_proxy()
+            .build()
+            .context("cannot prepare a request")?;
+        let response = reading(&client, &address).send().await?.error_for_status()?;
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            bail!("{address} answers with no stream of events");
         }
-    })
-    .await
+        Ok(Self { response, line: Vec::new(), has_data: false })
+    }
+
+    /// Waits for the next event, whatever it says. May be given up and waited for again.
+    ///
+    /// # Errors
+    /// When the stream is over.
+    pub(super) async fn next(&mut self) -> anyhow::Result<()> {
+        loop {
+            let Some(bytes) = self.response.chunk().await? else { bail!("the stream ended") };
+            // What comes in one piece is one sign.
+            let mut is_whole = false;
+            for byte in &bytes {
+                is_whole |= self.takes(*byte);
+            }
+            if is_whole {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes in a byte; whether an event with data is whole with it.
+    fn takes(&mut self, byte: u8) -> bool {
+        match byte {
+            b'\r' => false,
+            b'\n' if self.line.is_empty() => std::mem::take(&mut self.has_data),
+            b'\n' => {
+                self.has_data |= self.line.starts_with(b"data:");
+                self.line.clear();
+                false
+            }
+            byte => {
+                if self.line.len() < LINE_KEPT {
+                    self.line.push(byte);
+                }
+                false
+            }
+        }
+    }
 }
 
 /// Gives an order with the operator's token, and answers with the body.

@@ -16,7 +16,8 @@ use serde_json::json;
 
 use super::{
     client, in_force,
-    text::{clean, table, time},
+    terminal::Look,
+    text::{clean, table_in, time},
 };
 use crate::{
     config::Bundle,
@@ -148,7 +149,8 @@ pub(super) async fn run(command: ConfigCommand, out: &mut dyn Write) -> anyhow::
             if json {
                 writeln!(out, "{}", body.trim_end())?;
             } else {
-                out.write_all(list(&client::parse(&url, &body)?).as_bytes())?;
+                let list = list(&client::parse(&url, &body)?, Look::of_stdout().width);
+                out.write_all(list.as_bytes())?;
             }
             Ok(0)
         }
@@ -212,7 +214,7 @@ async fn differs(
     Ok(1)
 }
 
-fn list(versions: &VersionsView) -> String {
+fn list(versions: &VersionsView, width: Option<usize>) -> String {
     let mut rows = vec![["", "CONFIGURATION", "PUSHED", "BY", "WHY"].map(str::to_owned).to_vec()];
     let row = |version: &VersionView| {
         let mark = if *version == versions.in_force { "*" } else { "" };
@@ -225,5 +227,5 @@ fn list(versions: &VersionsView) -> String {
     let image = VersionView::default();
     let is_image = versions.in_force.number.is_none();
     rows.push(row(if is_image { &versions.in_force } else { &image }));
-    table(&rows, 0)
+    table_in(&rows, 0, width)
 }

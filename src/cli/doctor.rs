@@ -19,7 +19,8 @@ use self::{
 };
 use super::{
     run::told_to_stop,
-    text::{clean, table},
+    terminal::Look,
+    text::{clean, table_in},
 };
 use crate::{
     fly::{Fly, FlySettings},
@@ -87,20 +88,20 @@ pub(super) async fn run(doctor: Doctor, out: &mut dyn Write) -> anyhow::Result<i
         let findings: Vec<_> = findings.iter().map(Finding::json).collect();
         writeln!(out, "{}", json!({ "waveoff": version, "findings": findings }))?;
     } else {
-        write!(out, "{}", page(&findings))?;
+        write!(out, "{}", page(&findings, Look::of_stdout().width))?;
     }
     let differs = findings.iter().any(|finding| finding.grade == Grade::Differs);
     Ok(if differs { DIFFERS } else { 0 })
 }
 
 /// All of it, without a name of anybody's: it can be shown to others.
-fn page(findings: &[Finding]) -> String {
+fn page(findings: &[Finding], width: Option<usize>) -> String {
     let mut rows = vec![["", "QUESTION", "THE PLATFORM", "THE DAEMON"].map(str::to_owned).to_vec()];
     rows.extend(findings.iter().map(|one| {
         let cells = [one.grade.word(), one.question, &one.platform, one.daemon];
         cells.map(clean).to_vec()
     }));
-    let mut text = table(&rows, 0);
+    let mut text = table_in(&rows, 0, width);
     let count = |grade| findings.iter().filter(|one| one.grade == grade).count();
     let (differs, open) = (count(Grade::Differs), count(Grade::Open));
     text.push_str(&format!(
@@ -126,10 +127,11 @@ mod tests {
             platform: platform.to_owned(),
             daemon: "expects 409",
         };
-        let page = page(&[
+        let findings = [
             finding(Grade::AsAssumed, "refused: 409"),
             finding(Grade::Differs, "granted: 200\u{1b}[31m"),
-        ]);
+        ];
+        let page = page(&findings, None);
         insta::assert_snapshot!(page, @r"
                    QUESTION        THE PLATFORM       THE DAEMON
         ok         a second lease  refused: 409       expects 409

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io::Write};
 
 use super::{
     client,
-    status::{evidence_row, region_row},
+    status::{evidence, region_row},
     terminal::{Look, Tone, toned},
     text::{clean_lines, paragraph, table_in, time},
 };
@@ -74,13 +74,8 @@ fn entry(event: &EventView, width: Option<usize>) -> String {
     if let Some(reason) = event.reason.as_ref().filter(|reason| !event.text.contains(*reason)) {
         text.push_str(&paragraph(&format!("because {reason}"), 2, width));
     }
-    let telling: Vec<_> = event
-        .evidence
-        .iter()
-        .filter(|evidence| evidence.verdict != Verdict::Pass)
-        .map(evidence_row)
-        .collect();
-    text.push_str(&table_in(&telling, 4, width));
+    let telling = event.evidence.iter().filter(|one| one.verdict != Verdict::Pass).cloned();
+    text.push_str(&evidence(&telling.collect::<Vec<_>>(), width));
     let regions: Vec<_> = event.regions.iter().map(region_row).collect();
     text.push_str(&table_in(&regions, 4, width));
     for line in &event.log_lines {

@@ -5,7 +5,10 @@ use std::io::Write;
 use anyhow::bail;
 use reqwest::Method;
 
-use super::{client, text::clean};
+use super::{
+    client,
+    text::{clean, time},
+};
 use crate::{
     model::AppName,
     web::operator::{HoldRequest, OrderView, TOKEN_VARIABLE, UnholdRequest},
@@ -67,7 +70,7 @@ fn sentence(app: Option<&AppName>, view: &OrderView) -> String {
     match &view.hold {
         Some(hold) => {
             let until = match hold.until {
-                Some(until) => format!("until {until}"),
+                Some(until) => format!("until {} UTC", time(until)),
                 None => "until it is ended with waveoff unhold".to_owned(),
             };
             format!("{whom}: nothing is rolled back {until}{recorded}")
@@ -93,7 +96,7 @@ mod tests {
         let held = OrderView { apps: vec![api.clone()], hold: Some(hold.clone()) };
         assert_eq!(
             sentence(Some(&api), &held),
-            "api: nothing is rolled back until 2026-03-01T04:03:04Z"
+            "api: nothing is rolled back until 2026-03-01 04:03:04 UTC"
         );
         assert!(sentence(None, &held).ends_with("; recorded by api"));
         let busy = OrderView { apps: Vec::new(), hold: None };

@@ -15,14 +15,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 
 use self::habit::{Habit, Habits};
-use super::text::{clean, table};
+use super::{
+    terminal::Look,
+    text::{clean, table_in},
+};
 use crate::{
     config::{self, FLY},
     fly::{Fly, FlySettings},
     model::AppName,
     numbers::{plain, share},
     ports::{MetricsServers as _, Platform as _, ServerError, ServerQuery},
-    sources::servers::{HttpServers, PlatformServer},
+    sources::servers::{HttpServers, PlatformServer, rates},
 };
 
 /// How much of the past is looked at, in windows of which each counts the same.
@@ -85,7 +88,7 @@ pub(super) async fn run(init: Init, now: Timestamp, out: &mut dyn Write) -> anyh
     rows.extend(apps.iter().map(row));
     writeln!(out, "{}: {}\n", clean(&organization), many(apps.len(), "app"))?;
     if !apps.is_empty() {
-        writeln!(out, "{}", table(&rows, 0))?;
+        writeln!(out, "{}", table_in(&rows, 0, Look::of_stdout().width))?;
     }
     for remark in remarks {
         writeln!(out, "{}", clean(&remark))?;
@@ -198,12 +201,9 @@ async fn window(
         server.ask(query).await
     };
     let hours = WINDOW.as_secs() / 3600;
-    let answered =
-        ask(format!("sum by (app, status) (rate(fly_app_http_responses_count[{hours}h]))")).await?;
-    let times = ask(format!(
-        "sum by (app, le) (rate(fly_app_http_response_time_seconds_bucket[{hours}h]))"
-    ))
-    .await?;
+    let answered = ask(rates("fly_app_http_responses_count", &["app", "status"], hours)).await?;
+    let times = "fly_app_http_response_time_seconds_bucket";
+    let times = ask(rates(times, &["app", "le"], hours)).await?;
     habits.window(WINDOW, &answered, &times);
     Ok(())
 }

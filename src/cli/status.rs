@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::{
     board::live,
     client,
-    terminal::{Look, Tone, toned},
-    text::{clean_lines, duration, paragraph, seconds_between, table_in},
+    terminal::{Look, Tone, columns, toned},
+    text::{clean_lines, duration, paragraph, seconds_between, table_in, time},
 };
 use crate::{
     model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, Verdict, event::ReleaseInfo},
@@ -104,20 +104,23 @@ fn headline(status: &OrgView) -> String {
     text
 }
 
-/// `against v41`, or why not.
+/// `by v41, which is trusted`, or why not.
 fn protected(protection: &Protection) -> String {
     let label = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::name);
-    let why = protection.why_not.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-    match protection.level {
-        ProtectionLevel::None => format!("no{why}"),
-        ProtectionLevel::Baked => format!("by {label}, which is baked{why}"),
-        ProtectionLevel::Trusted => format!("by {label}, which is trusted{why}"),
+    match (protection.level, &protection.why_not) {
+        (ProtectionLevel::None, None) => "no".to_owned(),
+        (ProtectionLevel::None, Some(why)) => format!("no: {why}"),
+        (ProtectionLevel::Baked, None) => format!("by {label}, which is baked"),
+        (ProtectionLevel::Baked, Some(why)) => format!("{label} is baked: {why}"),
+        (ProtectionLevel::Trusted, None) => format!("by {label}, which is trusted"),
+        // There is something to go back to, and nobody goes.
+        (ProtectionLevel::Trusted, Some(why)) => format!("no: {why}; {label} is trusted"),
     }
 }
 
-/// `dana until 2026-03-01T04:03:04Z: a sale`.
+/// `dana until 2026-03-01 04:03:04 UTC: a sale`.
 fn held_by(hold: &OperatorHold) -> String {
-    let until = hold.until.map_or_else(String::new, |until| format!(" until {until}"));
+    let until = hold.until.map_or_else(String::new, |until| format!(" until {} UTC", time(until)));
     format!("{}{until}: {}", hold.by, hold.reason)
 }
 
@@ -192,8 +195,7 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
         releases.push(vec!["unread".to_owned(), format!("metrics of {more} more machines")]);
     }
     text.push_str(&labelled(&releases, width));
-    let evidence: Vec<_> = app.evidence.iter().map(evidence_row).collect();
-    text.push_str(&table_in(&evidence, 4, width));
+    text.push_str(&evidence(&app.evidence, width));
     let regions: Vec<_> = app.regions.iter().map(region_row).collect();
     text.push_str(&table_in(&regions, 4, width));
     text
@@ -235,8 +237,48 @@ fn release_row(label: &str, release: &ReleaseInfo) -> Vec<String> {
     vec![label.to_owned(), words.join("  ")]
 }
 
-/// Name, value against limit, counts, odds against what is needed, verdict with its reason.
-pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
+/// A line for each threshold; where that is too long, what its verdict rests on stands below it.
+pub(super) fn evidence(all: &[EvidenceView], width: Option<usize>) -> String {
+    let rows: Vec<EvidenceRow> = all.iter().map(evidence_row).collect();
+    let whole = |row: &EvidenceRow| {
+        let [name, value, limit, verdict] = row.head.clone();
+        let note = if row.note.is_empty() { String::new() } else { format!(": {}", row.note) };
+        vec![name, value, limit, row.seen.clone(), row.odds.clone(), format!("{verdict}{note}")]
+    };
+    let whole = table_in(&rows.iter().map(whole).collect::<Vec<_>>(), 4, None);
+    let Some(width) = width.filter(|width| whole.lines().any(|line| columns(line) > *width)) else {
+        return whole;
+    };
+    let heads: Vec<Vec<String>> = rows.iter().map(|row| row.head.to_vec()).collect();
+    let heads = table_in(&heads, 4, Some(width));
+    // In a terminal as narrow as that, heads take more lines than one.
+    if heads.lines().count() != rows.len() {
+        return heads;
+    }
+    let mut text = String::new();
+    for (head, row) in heads.lines().zip(&rows) {
+        let below = [&row.seen, &row.odds, &row.note].map(String::as_str);
+        let below: Vec<&str> = below.into_iter().filter(|said| !said.is_empty()).collect();
+        text.push_str(&format!("{head}\n"));
+        if !below.is_empty() {
+            text.push_str(&paragraph(&below.join(" · "), 6, Some(width)));
+        }
+    }
+    text
+}
+
+/// How one threshold is.
+struct EvidenceRow {
+    /// Name, value, limit, verdict.
+    head: [String; 4],
+    /// What was counted.
+    seen: String,
+    /// Odds against what is needed.
+    odds: String,
+    note: String,
+}
+
+fn evidence_row(evidence: &EvidenceView) -> EvidenceRow {
     let unit = evidence.unit;
     let of = |number: Option<f64>, write: fn(f64, Unit) -> String| {
         number.map_or("no data".to_owned(), |number| write(number, unit))
@@ -270,17 +312,10 @@ pub(super) fn evidence_row(evidence: &EvidenceView) -> Vec<String> {
     if !evidence.may_roll_back {
         verdict.push_str(" (alert only)");
     }
-    if let Some(note) = &evidence.note {
-        let _ = write!(verdict, ": {note}");
-    }
-    vec![
-        evidence.threshold.clone(),
-        of(evidence.value, threshold::value),
-        format!("limit {}", of(evidence.limit, threshold::limit)),
-        seen,
-        odds,
-        verdict,
-    ]
+    let value = of(evidence.value, threshold::value);
+    let limit = format!("limit {}", of(evidence.limit, threshold::limit));
+    let note = evidence.note.clone().unwrap_or_default();
+    EvidenceRow { head: [evidence.threshold.clone(), value, limit, verdict], seen, odds, note }
 }
 
 /// Region, phase, and how many machines stand where.

@@ -1,14 +1,19 @@
 //! `waveoff status --watch`: the board of a running daemon, until somebody ends it. Into a pipe a line for
-//! each app whose phase changes.
+//! each app whose phase changes. The daemon says when something changed (`changes`), and is asked then.
+
+mod changes;
 
 use std::{collections::BTreeMap, io::Write, time::Duration};
 
 use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, sleep},
+    sync::mpsc,
+    time::{Instant, interval},
 };
 
+use self::changes::Pace;
 use super::{
     board::{Scene, frame, live, screen::Screen},
     client,
@@ -25,9 +30,8 @@ use crate::{
     },
 };
 
-/// How often the daemon is asked; less often where its answer takes long.
-const EVERY: Duration = Duration::from_secs(1);
-const PAUSES: u32 = 10;
+/// What runs on while nothing changes, such as how long something lasts, is drawn so often.
+const TICK: Duration = Duration::from_secs(1);
 /// Apps of which more is asked for than their state.
 const DRAWN_MAX: usize = 4;
 
@@ -35,9 +39,20 @@ const DRAWN_MAX: usize = 4;
 struct Seen {
     status: OrgView,
     explained: BTreeMap<AppName, ExplainView>,
-    /// How long it took to say it.
-    took: Duration,
+    /// When it was heard.
+    heard: Instant,
 }
+
+impl Seen {
+    /// The daemon's time, if its clock went on since.
+    fn now(&self) -> Timestamp {
+        let since = SignedDuration::try_from(self.heard.elapsed()).unwrap_or_default();
+        self.status.at.checked_add(since).unwrap_or(self.status.at)
+    }
+}
+
+/// What was seen, or why nothing was.
+type News = Result<Seen, String>;
 
 /// Since when it says nothing, and why.
 struct Lost {
@@ -55,19 +70,28 @@ pub(super) async fn run(url: &str, out: &mut dyn Write) -> anyhow::Result<i32> {
         seen = look(url) => seen?,
         () = &mut stop => return Ok(0),
     };
+    // Whoever is not listened to any more ends by that.
+    let (tell_us, mut news) = mpsc::channel(1);
+    let url_of = url.to_owned();
+    tokio::spawn(async move {
+        let again = || {
+            let url = url_of.clone();
+            async move { look(&url).await.map_err(|error| first_line(&format!("{error:#}"))) }
+        };
+        changes::follow(&url_of, Pace::default(), again, tell_us).await;
+    });
     if terminal::can_redraw(&std::io::stdout()) {
-        draw(url, seen, stop).await?;
+        draw(url, seen, &mut news, stop).await?;
         Ok(0)
     } else {
         tokio::select! {
-            ended = tell(url, seen, out) => ended.map(|()| 0),
+            ended = tell(seen, &mut news, out) => ended.map(|()| 0),
             () = stop => Ok(0),
         }
     }
 }
 
 async fn look(url: &str) -> anyhow::Result<Seen> {
-    let began = Instant::now();
     let status: OrgView = client::parse(url, &client::get(url, "/api/v1/status").await?)?;
     let mut explained = BTreeMap::new();
     let drawn = live::in_order(&status).into_iter().filter(|app| live::is_drawn(app, status.at));
@@ -78,13 +102,7 @@ async fn look(url: &str) -> anyhow::Result<Seen> {
             explained.insert(app.app.clone(), client::parse(url, &body)?);
         }
     }
-    Ok(Seen { status, explained, took: began.elapsed() })
-}
-
-/// Looks again after a while: what was seen then, or why nothing was.
-async fn again(url: &str, took: Duration) -> Result<Seen, String> {
-    sleep(EVERY.max(took * PAUSES)).await;
-    look(url).await.map_err(|error| first_line(&format!("{error:#}")))
+    Ok(Seen { status, explained, heard: Instant::now() })
 }
 
 fn first_line(text: &str) -> String {
@@ -94,16 +112,23 @@ fn first_line(text: &str) -> String {
 async fn draw(
     url: &str,
     mut seen: Seen,
+    news: &mut mpsc::Receiver<News>,
     mut stop: impl Future<Output = ()> + Unpin,
 ) -> anyhow::Result<()> {
     let mut screen = Screen::open()?;
     let mut resized = signal(SignalKind::window_change()).context("listen for SIGWINCH")?;
+    let mut ticks = interval(TICK);
     let mut lost: Option<Lost> = None;
     loop {
+        if lost.is_none() {
+            seen.status.at = seen.now();
+            seen.heard = Instant::now();
+        }
         let scene = scene(url, &seen, lost.as_ref().map(|lost| (lost.since.elapsed(), &*lost.why)));
         screen.draw(|width, height| frame(&scene, width, Some(height)))?;
         let news = tokio::select! {
-            news = again(url, seen.took) => news,
+            Some(news) = news.recv() => news,
+            _ = ticks.tick() => continue,
             _ = resized.recv() => continue,
             () = &mut stop => {
                 let scene = Scene { foot: Vec::new(), ..scene };
@@ -135,7 +160,11 @@ fn scene(url: &str, seen: &Seen, lost: Option<(Duration, &str)>) -> Scene {
     scene
 }
 
-async fn tell(url: &str, mut seen: Seen, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn tell(
+    mut seen: Seen,
+    news: &mut mpsc::Receiver<News>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let mut known = BTreeMap::new();
     let mut is_lost = false;
     loop {
@@ -143,7 +172,7 @@ async fn tell(url: &str, mut seen: Seen, out: &mut dyn Write) -> anyhow::Result<
             writeln!(out, "{line}")?;
         }
         out.flush()?;
-        match again(url, seen.took).await {
+        match news.recv().await.context("nobody follows the daemon any more")? {
             Ok(news) => {
                 if std::mem::take(&mut is_lost) {
                     writeln!(std::io::stderr(), "waveoff: the daemon answers again")?;

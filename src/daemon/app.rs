@@ -24,7 +24,7 @@ use super::{
     logs::{self, LogLines},
     observe,
     orders::{self, Ordered},
-    pace::Pace,
+    pace::{self, Pace},
     repeats::Repeats,
     shared::Shared,
     unreadable::Unreadable,
@@ -42,6 +42,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// How often the ledger is read while a release is watched, and otherwise.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
 const LEDGER_EVERY_IDLE: Duration = Duration::from_secs(60);
+/// and no more often than with so many rounds.
+const LEDGER_ROUNDS_IDLE: u32 = 4;
 /// How long commands under way may take when the app is not watched any more.
 const LETTING_GO: Duration = Duration::from_secs(60);
 /// How long commands under way may take to give their leases back when the daemon stops.
@@ -413,13 +415,15 @@ impl AppTask {
     }
 
     pub(super) fn policy(&self) -> Option<Arc<Policy>> {
-        self.config.borrow().policy_for(&self.app)
+        let policy = self.config.borrow().policy_for(&self.app)?;
+        Some(pace::beside(policy, self.shared.apps()))
     }
 
     fn look(&self, course: &mut Course, policy: Arc<Policy>) {
         let AppState { phase, memory } = &course.state;
         let active = phase.is_active(memory, self.ports.clock.now());
-        let every = if active { LEDGER_EVERY } else { LEDGER_EVERY_IDLE };
+        let idle = LEDGER_EVERY_IDLE.max(policy.watch.idle_scrape_every * LEDGER_ROUNDS_IDLE);
+        let every = if active { LEDGER_EVERY } else { idle };
         let ledger_due = course.ledger_read.is_none_or(|last| last.elapsed() >= every);
         if ledger_due {
             course.ledger_read = Some(Instant::now());

@@ -16,7 +16,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Ports,
+    Ports, pace,
     page::Page,
     shared::{Outage, Shared},
 };
@@ -299,8 +299,9 @@ impl Lookout {
             return Some("the journal cannot be written".to_owned());
         }
         let rounds: BTreeMap<_, _> = self.ports.board.rounds();
+        let apps = rounds.len();
         rounds.into_iter().find_map(|(app, ago)| {
-            let policy = config.policy_for(&app)?;
+            let policy = pace::beside(config.policy_for(&app)?, apps);
             let most = (policy.watch.idle_scrape_every * 2).max(ROUND_MAX);
             (ago > most).then(|| format!("{app} had no round for {} s", ago.as_secs()))
         })

@@ -217,6 +217,11 @@ impl Shared {
         self.sight().apps.insert(app.clone(), Answered::of(answer));
     }
 
+    /// How many apps are watched, as far as they were asked for.
+    pub(super) fn apps(&self) -> usize {
+        self.sight().apps.len()
+    }
+
     /// Nobody asks for an app any more.
     pub(super) fn app_gone(&self, app: &AppName) {
         self.sight().apps.remove(app);

@@ -10,7 +10,13 @@ use super::{
     keys::{FROM_SERVER, Given, Key, Place, Schema, Takes, Unsaid},
     later, speak,
 };
-use crate::model::{Evidence, Kind, Origin, Promql, Selection, ThresholdKind, Unit, Want};
+use crate::{
+    model::{Evidence, Kind, Origin, Promql, Selection, ThresholdKind, Unit, Want},
+    numbers::cut,
+};
+
+/// Of an expression, where it is described in a sentence, in characters.
+const SHOWN_MAX: usize = 60;
 
 pub(super) const SCHEMA: Schema = Schema {
     kind: Kind::Promql,
@@ -111,9 +117,13 @@ impl Room for Promql {
     }
 
     fn describe(&self) -> String {
-        let (max, unit, source) = self.terms();
+        let (max, unit, _) = self.terms();
+        // It is written over several lines, and the whole of it stands in its file.
+        let words: Vec<&str> = self.expression.split_whitespace().collect();
         format!(
-            "{source} not above {} for {} on {} of the machines",
+            "{}{} not above {} for {} on {} of the machines",
+            cut(&words.join(" "), SHOWN_MAX),
+            self.from.told(),
             speak::value(max, unit),
             speak::duration(self.sustain.as_secs_f64()),
             speak::written(self.quorum)

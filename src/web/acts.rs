@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::{
     ApiState,
     answers::{Refusal, problem},
+    gate::Operator,
     operator::{REASON_MAX, tidy, who},
 };
 use crate::model::{Act, AppName, Region, Signed, Strategy, Wish};
@@ -106,10 +107,10 @@ impl FromRequestParts<ApiState> for AtDesk {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Refusal> {
+        Operator::from_request_parts(parts, state).await?;
         let path: Result<Path<AppName>, PathRejection> =
             Path::from_request_parts(parts, state).await;
         let Path(app) = path?;
-        state.tokens.admit(&parts.headers)?;
         Ok(Self { state: state.clone(), app })
     }
 }

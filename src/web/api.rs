@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::{
         DefaultBodyLimit, Path, Query, Request, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
@@ -22,7 +22,7 @@ use super::{
     answers::{BODY_MAX, Places, Refusal, in_places, is_known, tagged},
     configuration,
     explain::{self, ExplainView, Unexplained},
-    gate::reading,
+    gate::{Ordered, reading},
     metrics,
     operator::{self, HoldRequest, OrderView, UnholdRequest},
     process::Process,
@@ -247,11 +247,8 @@ pub(super) async fn deliveries(
     responses((status = 200, description = "How many are sent again.", body = ResentView)))]
 pub(super) async fn resend(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    request: Result<Json<ResendRequest>, JsonRejection>,
+    Ordered(request): Ordered<ResendRequest>,
 ) -> Result<Json<ResentView>, Refusal> {
-    state.tokens.admit(&headers)?;
-    let Json(request) = request?;
     let resent = state.desk.resend(&request.receiver, request.message.as_deref()).await?;
     Ok(Json(ResentView { resent }))
 }
@@ -263,12 +260,10 @@ pub(super) async fn resend(
     responses((status = 200, description = "What it made of it.", body = TestedView)))]
 pub(super) async fn test_receiver(
     State(state): State<ApiState>,
-    headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
-    request: Result<Json<TestRequest>, JsonRejection>,
+    Ordered(request): Ordered<TestRequest>,
 ) -> Result<Json<TestedView>, Refusal> {
-    state.tokens.admit(&headers)?;
-    let (Path(name), Json(request)) = (name?, request?);
+    let Path(name) = name?;
     let by = operator::who(request.by.as_deref());
     let why = state.desk.test(&name, &by).await?.err();
     Ok(Json(TestedView { accepted: why.is_none(), why }))
@@ -294,11 +289,8 @@ fn unwatched(app: &AppName) -> Refusal {
     responses((status = 200, description = "Who holds now.", body = OrderView)))]
 pub(super) async fn hold(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    request: Result<Json<HoldRequest>, JsonRejection>,
+    Ordered(request): Ordered<HoldRequest>,
 ) -> Result<Json<OrderView>, Refusal> {
-    state.tokens.admit(&headers)?;
-    let Json(request) = request?;
     let hold = operator::hold(&request, state.clock.now())
         .map_err(|text| Refusal(StatusCode::BAD_REQUEST, text))?;
     order(&state, request.app, Some(hold)).await
@@ -309,11 +301,8 @@ pub(super) async fn hold(
     responses((status = 200, description = "Who holds no longer.", body = OrderView)))]
 pub(super) async fn unhold(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    request: Result<Json<UnholdRequest>, JsonRejection>,
+    Ordered(request): Ordered<UnholdRequest>,
 ) -> Result<Json<OrderView>, Refusal> {
-    state.tokens.admit(&headers)?;
-    let Json(request) = request?;
     order(&state, request.app, None).await
 }
 

@@ -12,76 +12,23 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
 
 use super::{
+    changes::{Changes, News},
     configuration::VersionView,
     explain::Explained,
     listing::{Entry, Listing, Posted},
+    outcomes::{CallOutcome, RollbackOutcome},
     receivers::Health,
     view::{AppView, FeedView, MirrorState, OrgView, ReleaseView},
 };
 use crate::{
     model::{AppName, Digest, OperatorHold, Region},
-    ports::{CopyProgress, PlatformError},
+    ports::CopyProgress,
 };
-
-/// How a rollback ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RollbackOutcome {
-    Completed,
-    /// Given up for a newer release, a veto, or because the first region did not improve.
-    Stopped,
-    Failed,
-}
-
-impl RollbackOutcome {
-    pub const ALL: [Self; 3] = [Self::Completed, Self::Stopped, Self::Failed];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// How a platform call ended, as coarse as a metric's label has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CallOutcome {
-    Ok,
-    /// Somebody else was first: a lease, a newer version.
-    Contended,
-    /// The platform understood and said no.
-    Refused,
-    /// No usable answer.
-    Unavailable,
-}
-
-impl CallOutcome {
-    pub fn of<T>(result: &Result<T, PlatformError>) -> Self {
-        match result {
-            Ok(_) => Self::Ok,
-            Err(PlatformError::LeaseHeld { .. } | PlatformError::Conflict(_)) => Self::Contended,
-            Err(
-                PlatformError::NotFound(_) | PlatformError::Denied(_) | PlatformError::Refused(_),
-            ) => Self::Refused,
-            Err(PlatformError::Unavailable(_) | PlatformError::Unreadable(_)) => Self::Unavailable,
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Contended => "contended",
-            Self::Refused => "refused",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
 
 /// Whether every watched app had its first round; what is missing, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +86,8 @@ struct State {
     held: Option<OperatorHold>,
     /// The copy to the mirror that is under way for an app, and how far it is.
     copying: BTreeMap<AppName, (Digest, CopyProgress)>,
+    /// What changed, and when.
+    changes: Changes,
 }
 
 impl State {
@@ -166,7 +115,11 @@ impl State {
     }
 
     fn note_readiness(&mut self) {
-        self.was_ready |= self.expected.is_some() && self.waiting().is_empty();
+        let is_ready = self.expected.is_some() && self.waiting().is_empty();
+        if is_ready && !self.was_ready {
+            self.was_ready = true;
+            self.changes.organization();
+        }
     }
 }
 
@@ -194,6 +147,12 @@ impl Board {
     pub fn expect(&self, apps: impl IntoIterator<Item = AppName>) {
         let apps: BTreeSet<_> = apps.into_iter().collect();
         let mut state = self.state();
+        if state.expected.as_ref() != Some(&apps) {
+            let gone: Vec<AppName> =
+                state.apps.keys().filter(|app| !apps.contains(*app)).cloned().collect();
+            gone.iter().for_each(|app| state.changes.gone(app));
+            state.changes.organization();
+        }
         state.apps.retain(|app, _| apps.contains(app));
         state.explained.retain(|app, _| apps.contains(app));
         state.releases.retain(|app, _| apps.contains(app));
@@ -236,21 +195,31 @@ impl Board {
 
     /// Says whether the changed configuration was refused.
     pub fn config_refused(&self, refused: bool) {
-        self.state().counters.config_refused = refused;
+        let mut state = self.state();
+        if std::mem::replace(&mut state.counters.config_refused, refused) != refused {
+            state.changes.organization();
+        }
     }
 
     /// Shows which configuration is in force.
     pub fn configured(&self, version: VersionView) {
-        self.state().configuration = Some(version);
+        let mut state = self.state();
+        state.configuration = Some(version);
+        state.changes.organization();
     }
 
     /// Notes that a receiver took a message, or why it did not.
     pub fn sent(&self, receiver: &str, at: Timestamp, outcome: Result<(), &str>) {
         let mut state = self.state();
         let health = state.receivers.entry(receiver.to_owned()).or_default();
+        let before = health.clone();
         match outcome {
             Ok(()) => health.takes(at),
             Err(why) => health.fails(at, why),
+        }
+        // That it took one more is no news.
+        if (before.failing_since, before.why) != (health.failing_since, health.why.clone()) {
+            state.changes.organization();
         }
     }
 
@@ -265,7 +234,11 @@ impl Board {
 
     /// Shows an operator's hold of every app, or that there is none.
     pub fn held(&self, hold: Option<OperatorHold>) {
-        self.state().held = hold;
+        let mut state = self.state();
+        if state.held != hold {
+            state.held = hold;
+            state.changes.organization();
+        }
     }
 
     /// Says why the organization's apps could not be listed.
@@ -278,6 +251,7 @@ impl Board {
         let mut state = self.state();
         state.rounds.insert(view.app.clone(), Instant::now());
         if state.apps.get(&view.app).is_none_or(|known| *known.view != view) {
+            state.changes.app(&view.app);
             state.apps.insert(view.app.clone(), Arc::new(Posted::new(view)));
         }
         state.note_readiness();
@@ -293,6 +267,16 @@ impl Board {
     /// Changes whenever events of an app were recorded.
     pub(super) fn told(&self, app: &AppName) -> u64 {
         self.state().told.get(app).copied().unwrap_or_default()
+    }
+
+    /// Wakes with each change of what is shown.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.state().changes.subscribe()
+    }
+
+    /// What changed after so many changes.
+    pub(super) fn changed_since(&self, count: u64) -> News {
+        self.state().changes.since(count)
     }
 
     /// Every app as of its last round, in order. What did not change is the same.
@@ -313,6 +297,10 @@ impl Board {
     /// Keeps what is held of the release that an app is dealing with, or that there is none.
     pub fn explain(&self, app: &AppName, explained: Option<Explained>) {
         let mut state = self.state();
+        if state.explained.get(app) == explained.as_ref() {
+            return;
+        }
+        state.changes.app(app);
         match explained {
             Some(explained) => state.explained.insert(app.clone(), explained),
             None => state.explained.remove(app),
@@ -333,7 +321,9 @@ impl Board {
     /// Shows how far the copy of an app's image to the mirror is.
     pub fn copying(&self, app: &AppName, image: Option<&Digest>, progress: CopyProgress) {
         if let Some(image) = image {
-            self.state().copying.insert(app.clone(), (image.clone(), progress));
+            let mut state = self.state();
+            state.changes.app(app);
+            state.copying.insert(app.clone(), (image.clone(), progress));
         }
     }
 
@@ -350,6 +340,7 @@ impl Board {
         state.told.remove(app);
         state.explained.remove(app);
         state.rounds.remove(app);
+        state.changes.gone(app);
         if let Some(expected) = &mut state.expected {
             expected.remove(app);
         }

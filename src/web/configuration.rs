@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use axum::{
     Json,
-    extract::{
-        Query, State,
-        rejection::{JsonRejection, QueryRejection},
-    },
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -20,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     ApiState,
     answers::{Refusal, problem},
+    gate::{Operator, Ordered},
     operator,
     view::ProblemView,
 };
@@ -199,10 +197,9 @@ pub(super) struct ReadQuery {
         (status = 409, description = "The daemon's configuration comes from no files.", body = ProblemView, content_type = "application/problem+json")))]
 pub(super) async fn read(
     State(state): State<ApiState>,
-    headers: HeaderMap,
+    _: Operator,
     query: Result<Query<ReadQuery>, QueryRejection>,
 ) -> Result<Json<ConfigView>, Refusal> {
-    state.tokens.admit(&headers)?;
     let Query(query) = query?;
     let which = match query.version.as_deref() {
         None => Which::InForce,
@@ -237,11 +234,9 @@ pub(super) async fn versions(State(state): State<ApiState>) -> Result<Json<Versi
 pub(super) async fn push(
     State(state): State<ApiState>,
     headers: HeaderMap,
-    request: Result<Json<PushRequest>, JsonRejection>,
+    Ordered(request): Ordered<PushRequest>,
 ) -> Result<Response, Refusal> {
-    state.tokens.admit(&headers)?;
     let instead_of = expected(&headers)?;
-    let Json(request) = request?;
     let bundle =
         Bundle::new(request.files).map_err(|text| Refusal(StatusCode::BAD_REQUEST, text))?;
     let by = operator::who(request.by.as_deref());
@@ -276,11 +271,8 @@ pub struct ResetRequest {
     responses((status = 200, description = "What is in force now.", body = PushedView)))]
 pub(super) async fn reset(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    request: Result<Json<ResetRequest>, JsonRejection>,
+    Ordered(request): Ordered<ResetRequest>,
 ) -> Result<Json<PushedView>, Refusal> {
-    state.tokens.admit(&headers)?;
-    let Json(request) = request?;
     let by = operator::who(request.by.as_deref());
     Ok(Json(state.configuration.reset(by).await.map_err(|error| refused(&error))?))
 }

@@ -7,12 +7,14 @@
 //! gives an order, and no request that only reads changes anything.
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    Json,
+    extract::{FromRequest, FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -106,6 +108,30 @@ impl Tokens {
         }
         let text = format!("the token is not the daemon's {READ_VARIABLE}");
         Err(Refusal(StatusCode::UNAUTHORIZED, text))
+    }
+}
+
+/// Whoever showed the operator's token.
+pub(super) struct Operator;
+
+impl FromRequestParts<ApiState> for Operator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Refusal> {
+        state.tokens.admit(&parts.headers).map(|()| Self)
+    }
+}
+
+/// What an operator sends. Nothing is read of a body before the token was seen.
+pub(super) struct Ordered<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<ApiState> for Ordered<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Refusal> {
+        state.tokens.admit(request.headers())?;
+        let Json(body) = Json::from_request(request, state).await?;
+        Ok(Self(body))
     }
 }
 

@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    board::{Counters, RollbackOutcome},
+    board::Counters,
+    outcomes::RollbackOutcome,
     process::Process,
     view::{MirrorState, OrgView, Phase, ProtectionLevel},
 };

@@ -8,6 +8,7 @@ pub mod acts;
 mod answers;
 mod api;
 mod board;
+mod changes;
 pub mod configuration;
 mod description;
 pub mod explain;
@@ -15,6 +16,7 @@ mod gate;
 mod listing;
 mod metrics;
 pub mod operator;
+mod outcomes;
 mod page;
 mod patience;
 mod process;
@@ -36,9 +38,10 @@ use patience::Patient;
 use tokio::{net::TcpListener, sync::Notify};
 
 pub use api::out_of_order;
-pub use board::{Board, CallOutcome, Readiness, RollbackOutcome};
+pub use board::{Board, Readiness};
 pub use gate::{READ_VARIABLE, TOKEN_VARIABLE, Tokens};
 pub use operator::{Desk, OrderError};
+pub use outcomes::{CallOutcome, RollbackOutcome};
 pub use page::Live;
 pub use view::{AppView, Phase};
 

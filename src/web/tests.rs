@@ -1,6 +1,7 @@
 //! The API as a client sees it: real requests to a served board.
 
 mod description;
+mod names;
 mod reading;
 mod receivers;
 

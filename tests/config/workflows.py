@@ -15,7 +15,9 @@ import yaml
 ROOT = pathlib.Path(sys.argv[1])
 SOURCE = pathlib.Path(sys.argv[2])  # where scripts and Cargo.toml are
 WRITES = {"contents", "packages", "id-token", "attestations"}
-PINNED = re.compile(r"^[\w.-]+/[\w./-]+@(v\d+\.\d+\.\d+|[0-9a-f]{40})$")
+# A tag can be moved by whoever may push there; the version stands beside it for people.
+PINNED = re.compile(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40}$")
+NAMED = re.compile(r"uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", re.MULTILINE)
 HOST = re.compile(r"\b[a-z0-9-]+\.(?:io|com|dev|org|net)/[\w$]")
 PROGRAM = re.compile(r"(?<![\w/.-])((?:scripts|\.ci)/[\w-]+)")
 
@@ -74,6 +76,8 @@ def workflow(path):
         return
     for host in HOST.findall(re.sub(r"https?://\S+", "", text)):
         problems.append(f"{name}: names a host: {host}")
+    if len(NAMED.findall(text)) != len(re.findall(r"uses: ", text)):
+        problems.append(f"{name}: an action's version does not stand beside its commit")
     # YAML reads a bare `on` as true.
     if not content.get("on", content.get(True)):
         problems.append(f"{name}: it never runs")
@@ -94,16 +98,35 @@ def workflow(path):
                 problems.append(f"{where}: {row.get('target')} is no target")
         for step in job.get("steps") or []:
             if "uses" in step and not PINNED.match(step["uses"]):
-                problems.append(f"{where}: {step['uses']} is not pinned to a version")
+                problems.append(f"{where}: {step['uses']} is not pinned to a commit")
             if "run" in step:
                 command(where, step["run"])
             if not {"uses", "run"} & set(step):
                 problems.append(f"{where}: a step that does nothing")
 
 
+def action(path):
+    """An action of ours: others give it a directory, and nothing that they say may become a command."""
+    name = path.parent.name
+    content = yaml.load(path.read_text(), Loader=Strict)
+    inputs = content.get("inputs") or {}
+    for step in content["runs"]["steps"]:
+        text = step.get("run", "")
+        if not step.get("shell"):
+            problems.append(f"action {name}: a step without a shell")
+        if "${{" in text:
+            problems.append(f"action {name}: what others wrote is pasted into a command")
+        command(f"action {name}", text)
+        for used in re.findall(r"inputs\.([\w-]+)", str(step.get("env", ""))):
+            if used not in inputs:
+                problems.append(f"action {name}: {used} is no input")
+
+
 found = sorted((ROOT / ".github/workflows").glob("*.yml"))
 for path in found:
     workflow(path)
+for path in sorted((ROOT / ".github/actions").glob("*/action.yml")):
+    action(path)
 if not found:
     problems.append("there is no workflow")
 for problem in problems:

@@ -23,7 +23,7 @@ async fn from_a_token_alone_to_a_configuration_that_fits_the_apps() {
         let _ = fs::remove_dir_all(&dir);
         let (code, out, err) = stage.waveoff_there(&["init", "--config", place]).await;
         assert_eq!(code, 0, "{err}");
-        out.contains("web.toml").then_some(out)
+        out.contains("thresholds/web.toml\n").then_some(out)
     })
     .await;
 

@@ -46,3 +46,4 @@ mod start;
 mod status_page;
 mod terminal;
 mod wait;
+mod walk;

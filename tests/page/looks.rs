@@ -4,7 +4,7 @@ use waveoff::model::OperatorHold;
 
 use crate::{
     browser::Browser,
-    stage::{Stage, ago, explained, releases, rolling_back, steady, story, watched},
+    stage::{Stage, ago, explained, releases, rolling_back, steady, story, troubled, watched},
 };
 
 /// Three apps, the worst of them last by name.
@@ -126,12 +126,27 @@ async fn an_app_that_is_not_watched_and_a_path_that_is_none_are_said_to_be_so() 
 #[tokio::test]
 async fn pictures_are_kept_of_light_dark_and_phone() {
     let (stage, browser) = (three().await, Browser::start().await);
+    let wiki = "wiki".into();
+    stage.board.publish(troubled("wiki"));
+    stage.board.explain(&wiki, Some(explained()));
+    stage.board.know(&wiki, releases());
+    browser.open(&format!("{}/apps/wiki", stage.url)).await;
+    let head = browser.text("#head").await;
+    for said in ["Vetoed by dana", "Pinned", "v39", "v37", "v41 is trusted", "1200: answered 404\n"]
+    {
+        assert!(head.contains(said), "{said}: {head}");
+    }
     for (device, width, height, is_phone) in [("desk", 1280, 800, false), ("phone", 390, 844, true)]
     {
         browser.size(width, height, is_phone).await;
         for (scheme, is_dark) in [("light", false), ("dark", true)] {
             browser.dark(is_dark).await;
-            for (page, path) in [("list", "/"), ("app", "/apps/shop"), ("watched", "/apps/api")] {
+            for (page, path) in [
+                ("list", "/"),
+                ("app", "/apps/shop"),
+                ("watched", "/apps/api"),
+                ("troubled", "/apps/wiki"),
+            ] {
                 browser.open(&format!("{}{path}", stage.url)).await;
                 browser
                     .until("the times are told", "!document.body.innerText.includes('UTC')")

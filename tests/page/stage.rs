@@ -21,8 +21,8 @@ use waveoff::{
         explain::{Explained, MachineView, NeighbourView, Promises, RegionCounts, ThresholdView},
         operator::Answer,
         view::{
-            EvidenceView, Protection, ProtectionLevel, RaisedView, ReleaseStanding, ReleaseView,
-            ReleasesView,
+            EvidenceView, PinnedView, Protection, ProtectionLevel, QuarantinedView, RaisedView,
+            ReleaseStanding, ReleaseView, ReleasesView, UnknownView,
         },
     },
 };
@@ -277,6 +277,54 @@ pub fn rolling_back(app: &str) -> AppView {
             region("lhr", RegionStage::RollingBack, &[&good, &updating, &waiting], 200),
             region("syd", RegionStage::Waiting, &[&waiting, &waiting], 300),
         ],
+        next_deadline: None,
+        ..steady(app)
+    }
+}
+
+/// Everything at once that people or the world can do to an app.
+pub fn troubled(app: &str) -> AppView {
+    let signed = |by: &str, reason: &str, since| Signed {
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+        at: ago(since),
+    };
+    let undone = |version: u64, since| QuarantinedView {
+        digest: release(version).digest,
+        version: Some(ReleaseVersion(version)),
+        tag: Some(format!("deployment-01HX{version}")),
+        at: ago(since),
+    };
+    let unknown = |threshold: &str, why: &str, text: &str| UnknownView {
+        threshold: threshold.to_owned(),
+        why: why.to_owned(),
+        text: text.to_owned(),
+    };
+    AppView {
+        phase: Phase::Held,
+        since: ago(900),
+        release: Some(release(42)),
+        hold: Some("its release ran a release_command (migrations)".to_owned()),
+        vetoed: Some(signed("dana", "the bug is known, and the fix is on its way", 300)),
+        pinned: Some(PinnedView {
+            digest: release(40).digest,
+            version: Some(ReleaseVersion(40)),
+            signed: signed("lee", "the last one before the new schema", 3600),
+        }),
+        quarantined: vec![undone(39, 86_400), undone(37, 400_000)],
+        blind: Some("the platform does not answer: 503".to_owned()),
+        unknown: vec![
+            unknown("p95", "no_bucket", "no bucket ends at 0.6 s"),
+            unknown("hang", "never_exercised", "nothing was counted since the release came"),
+        ],
+        unread: ["148e21ea7d1100", "148e21ea7d1200"]
+            .map(|machine| (machine.into(), "answered 404".to_owned()))
+            .into(),
+        protection: Protection {
+            why_not: Some("its releases run a release_command (migrations)".to_owned()),
+            ..steady(app).protection
+        },
+        evidence: vec![EvidenceView::from(&evidence("5xx", Verdict::Breach))],
         next_deadline: None,
         ..steady(app)
     }

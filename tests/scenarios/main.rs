@@ -24,6 +24,7 @@ mod late;
 mod left_overs;
 mod life;
 mod lists;
+mod many;
 mod mirror;
 mod mortal;
 mod neighbours;

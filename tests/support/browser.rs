@@ -92,6 +92,13 @@ impl Browser {
 
     /// A call of the protocol.
     pub async fn call(&self, method: &str, parameters: Value) -> Value {
+        let answer = self.ask(method, parameters).await;
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// The same, with whatever is answered.
+    async fn ask(&self, method: &str, parameters: Value) -> Value {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut message = json!({"id": id, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -103,9 +110,7 @@ impl Browser {
         bytes.push(0);
         self.input.lock().await.write_all(&bytes).await.expect("the browser listens");
         let answer = timeout(PATIENCE, answered).await;
-        let answer = answer.unwrap_or_else(|_| panic!("no answer to {method}")).unwrap();
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].clone()
+        answer.unwrap_or_else(|_| panic!("no answer to {method}")).unwrap()
     }
 
     /// Goes to a page, and waits until all of it is there.
@@ -117,11 +122,17 @@ impl Browser {
 
     /// The value of an expression in the page.
     pub async fn value(&self, expression: &str) -> Value {
+        let answer = self.evaluate(expression).await;
+        assert!(answer.get("error").is_none(), "{expression}: {answer}");
+        answer["result"]["result"]["value"].clone()
+    }
+
+    async fn evaluate(&self, expression: &str) -> Value {
         let parameters =
             json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
-        let answer = self.call("Runtime.evaluate", parameters).await;
-        assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
-        answer["result"]["value"].clone()
+        let answer = self.ask("Runtime.evaluate", parameters).await;
+        assert!(answer["result"].get("exceptionDetails").is_none(), "{expression}: {answer}");
+        answer
     }
 
     pub async fn text(&self, selector: &str) -> String {
@@ -137,7 +148,8 @@ impl Browser {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            if self.value(expression).await == json!(true) {
+            // A page that is just left answers nothing any more.
+            if self.evaluate(expression).await["result"]["result"]["value"] == json!(true) {
                 return;
             }
             if Instant::now() > deadline {

@@ -152,8 +152,10 @@ impl Patient<'_> {
         let nonce = nonce(&self.lease(60).await?)?;
         let body = json!({ "config": self.scratch.config("second"), "current_version": old });
         let update = self.call(Method::POST, "", Some(&nonce), Some(body)).await?;
-        let version = update.text("/instance_id").unwrap_or_default().to_owned();
-        self.wait("started", &version, WAIT_S).await?;
+        // There is no instance to wait for where it was refused.
+        if let Some(version) = update.text("/instance_id").filter(|_| update.is_done()) {
+            self.wait("started", version, WAIT_S).await?;
+        }
         let after = self.look().await?;
         let is_kept = after.text("/config/env/WAVEOFF_DOCTOR") == Some("second");
         let is_new = after.text("/instance_id") != Some(&old);
@@ -290,7 +292,11 @@ impl Patient<'_> {
         let nonce = nonce(&self.lease(60).await?)?;
         let body = json!({ "config": self.scratch.config(&mark) });
         let update = self.call(Method::POST, "", Some(&nonce), Some(body)).await?;
-        let version = update.text("/instance_id").unwrap_or_default().to_owned();
+        let Some(version) = update.text("/instance_id").filter(|_| update.is_done()) else {
+            self.give_back(&nonce).await?;
+            let why = format!("no update: {}", update.says());
+            return Ok(Finding::open(question, daemon, why));
+        };
         let mut says = None;
         while begun.elapsed() < FEED_MAX {
             let since = Clock::system().now().checked_sub(jiff::SignedDuration::from_mins(5))?;
@@ -307,7 +313,7 @@ impl Patient<'_> {
             let is_new = |one: &Value| {
                 let id = one.get("id").and_then(Value::as_str);
                 let at = one.get("version").or(one.get("instance_id")).and_then(Value::as_str);
-                id == Some(&self.id) && at == Some(&version)
+                id == Some(&self.id) && at == Some(version)
             };
             if machines.into_iter().flatten().any(is_new) {
                 let seconds = plain(begun.elapsed().as_secs_f64(), 2);

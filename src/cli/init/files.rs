@@ -17,6 +17,8 @@ use crate::{
 
 const SETTINGS: &str = include_str!("../../../config/waveoff.toml");
 const DEFAULT: &str = include_str!("../../../config/thresholds/default.toml");
+/// What the comments of the others point at.
+const EXAMPLE: &str = include_str!("../../../config/thresholds/web.toml.example");
 /// Apps that get a file of their own; others keep the preset's limits.
 const OWN_MAX: usize = 150;
 
@@ -54,6 +56,10 @@ pub(super) fn write(
         let path = dir.join(name);
         fs::write(&path, format!("{schema:#}\n"))
             .with_context(|| format!("write {}", path.display()))?;
+    }
+    let example = thresholds.join("web.toml.example");
+    if !example.exists() {
+        write("thresholds/web.toml.example", EXAMPLE)?;
     }
     let own = apps.iter().filter_map(|app| Some((app, own(app, habits.of(app)?)?)));
     for (app, text) in own.take(OWN_MAX) {

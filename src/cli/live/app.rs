@@ -13,8 +13,8 @@ use crate::{
     config::{Config, MetricsServer, PolicyFile, Secret},
     fly::{Fly, FlySettings},
     model::{
-        AppName, CheckStatus, Machine, MachineState, Policy, ProbeRequest, Selection, SourceName,
-        Want,
+        AppName, CheckStatus, Digest, Machine, MachineState, NoData, Policy, ProbeRequest,
+        Selection, SourceName, Threshold, Want,
     },
     numbers::plain,
     ports::{
@@ -29,7 +29,7 @@ use crate::{
             target,
         },
         probes::HttpProbes,
-        servers::{HttpServers, PlatformServer},
+        servers::{HttpServers, PlatformServer, present},
     },
 };
 
@@ -98,13 +98,11 @@ impl Ground {
         };
         let mut wants_machines = false;
         for threshold in &file.policy.thresholds {
-            let what = threshold.name.as_str();
             match threshold.room().want() {
                 Want::Machines => wants_machines = true,
                 Want::Series(source, selection) => {
-                    let by = threshold.room().by();
-                    let of = (&source, &selection, by);
-                    findings.push(self.one(what, of, app, &judged, &page).await);
+                    let of = (&source, &selection);
+                    findings.push(self.one(threshold, of, app, &judged, &page).await);
                 }
             }
         }
@@ -141,12 +139,13 @@ impl Ground {
     /// What a threshold finds.
     async fn one(
         &self,
-        what: &str,
-        (source, selection, by): (&SourceName, &Selection, &[String]),
+        threshold: &Threshold,
+        (source, selection): (&SourceName, &Selection),
         app: &AppName,
         machines: &[&Machine],
         page: &Result<(String, Vec<Series>), String>,
     ) -> Finding {
+        let (what, by) = (threshold.name.as_str(), threshold.room().by());
         let metrics = match selection {
             Selection::Share { bad, total } => vec![bad.metric.clone(), total.metric.clone()],
             Selection::Slow { histogram, .. } => {
@@ -155,7 +154,7 @@ impl Ground {
             }
             Selection::Largest { gauge } => vec![gauge.metric.clone()],
             Selection::Value { expression } => {
-                return self.value(what, source, expression, app).await;
+                return self.value(threshold, source, expression, app).await;
             }
             Selection::Answer(request) => return probe(what, request, app, machines).await,
         };
@@ -208,15 +207,8 @@ impl Ground {
         app: &AppName,
         metrics: &[String],
     ) -> Result<Vec<Series>, String> {
-        let label = match source {
-            SourceName::Server(name) => {
-                self.known.get(name).map(|server| server.app_label.as_str())
-            }
-            SourceName::Pages | SourceName::Probes => None,
-        };
-        let names = metrics.join("|");
-        let query = format!("{{__name__=~\"{names}\",{}=\"{app}\"}}", label.unwrap_or("app"));
-        let answer = self.ask(source, &query).await?;
+        let server = self.server(source)?;
+        let answer = self.ask(server, &present(metrics, server, app)).await?;
         let one = |mut series: SampledSeries| {
             let name = series.labels.remove("__name__")?;
             let value = series.samples.last()?.1;
@@ -225,13 +217,16 @@ impl Ground {
         Ok(answer.into_iter().filter_map(one).collect())
     }
 
-    async fn ask(&self, source: &SourceName, query: &str) -> Result<Vec<SampledSeries>, String> {
-        let SourceName::Server(name) = source else { return Ok(Vec::new()) };
-        let Some(server) = self.known.get(name) else {
-            return Err(format!("there is no metrics server {name}"));
+    fn server(&self, source: &SourceName) -> Result<&MetricsServer, String> {
+        let SourceName::Server(name) = source else {
+            return Err("it is read from no metrics server".to_owned());
         };
+        self.known.get(name).ok_or_else(|| format!("there is no metrics server {name}"))
+    }
+
+    async fn ask(&self, server: &MetricsServer, query: &str) -> Result<Vec<SampledSeries>, String> {
         let query = ServerQuery {
-            server: name,
+            server: &server.name,
             url: server.url.as_deref(),
             token: server.token.as_ref().map(Secret::expose),
             query,
@@ -239,18 +234,31 @@ impl Ground {
         };
         match timeout(PATIENCE, self.servers.ask(query)).await {
             Ok(answer) => answer.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("{name} did not answer within {} s", PATIENCE.as_secs())),
+            Err(_) => {
+                let (name, seconds) = (&server.name, PATIENCE.as_secs());
+                Err(format!("{name} did not answer within {seconds} s"))
+            }
         }
     }
 
     async fn value(
         &self,
-        what: &str,
+        threshold: &Threshold,
         source: &SourceName,
         expression: &str,
         app: &AppName,
     ) -> Finding {
-        match self.ask(source, &expression.replace("$app", app.as_str())).await {
+        let what = threshold.name.as_str();
+        let expression = expression.replace("$app", app.as_str());
+        let answer = match self.server(source) {
+            Ok(server) => self.ask(server, &expression).await,
+            Err(why) => Err(why),
+        };
+        match answer {
+            Ok(answer) if answer.is_empty() && threshold.no_data == NoData::Ignore => {
+                let says = "it has no value now, which is ignored (no_data = \"ignore\")";
+                Finding::ok(what, says.to_owned())
+            }
             Ok(answer) if answer.is_empty() => {
                 let says = "it has no value now".to_owned();
                 let next = "if that is so while all is well, write no_data = \"ignore\"".to_owned();
@@ -272,7 +280,11 @@ impl Ground {
         let what = "image";
         Some(match timeout(PATIENCE, self.fly.presence(image)).await {
             Ok(Ok(ImagePresence::Present)) => {
-                Finding::ok(what, format!("{} has {}", image.registry, image.reference()))
+                // Whole, a digest would fill two lines of a terminal.
+                let name = image.tag.as_deref().unwrap_or("the image");
+                let digest = image.digest.as_ref().map_or("", Digest::short);
+                let of = format!("{}:{name} ({digest})", image.repository);
+                Finding::ok(what, format!("{} has {of}", image.registry))
             }
             Ok(Ok(ImagePresence::Missing)) => {
                 let says = format!("{} does not have {}", image.registry, image.reference());

@@ -50,8 +50,8 @@ pub(super) fn share(what: &str, bad: &Selector, total: &Selector, seen: &[Series
         return Finding::wrong(what, why, "write the selector of all events as `total`".to_owned());
     }
     let has = labels(&of_bad.metric, seen);
-    let counted = format!("{} of {} so far are bad", number(k), number(n));
-    Finding::ok(what, format!("{} of {} series: {counted}; {has}", bad.len(), total.len()))
+    let counted = format!("{} of {} events so far are bad", number(k), number(n));
+    Finding::ok(what, format!("{counted}, in {} of {} series; {has}", bad.len(), total.len()))
 }
 
 /// The buckets by which slow requests are told apart; `bound` in seconds.
@@ -152,11 +152,15 @@ fn lacking<'a>(selector: &'a Selector, seen: &[Series]) -> Option<&'a str> {
     })
 }
 
-/// `status 200, 404; method GET`: the labels of a metric and their values.
+/// Labels that say where something was counted, which every series of a server has.
+const PLACES: [&str; 5] = ["app", "host", "instance", "proxy_id", "region"];
+
+/// `status 200, 404; method GET`: the labels of a metric and their values, but for [`PLACES`].
 fn labels(metric: &str, seen: &[Series]) -> String {
+    let is_told = |name: &str| name != "le" && !PLACES.contains(&name);
     let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for series in seen.iter().filter(|one| one.name == metric) {
-        for (name, value) in series.labels.iter().filter(|(name, _)| *name != "le") {
+        for (name, value) in series.labels.iter().filter(|(name, _)| is_told(name)) {
             labels.entry(name).or_default().insert(value);
         }
     }

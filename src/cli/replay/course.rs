@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::both::Coming;
 use crate::{
     model::{
         Evidence, Machine, NoData, Origin, Policy, Readings, SourceName, Threshold, Verdict, Wanted,
@@ -65,8 +66,7 @@ pub(super) struct Course {
     pub(super) left_out: Vec<String>,
     /// Thresholds without a limit of their own: `lived` compares them with what ran before.
     pub(super) compared: Vec<String>,
-    /// Those that are still to come, the next one last.
-    deploys: Vec<Timestamp>,
+    coming: Coming,
     deployed: Option<Timestamp>,
     pub(super) from: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
@@ -77,15 +77,13 @@ pub(super) struct Course {
 
 impl Course {
     /// All of it is read from `origin`, wherever the policy reads it from.
-    pub(super) fn new(policy: &Arc<Policy>, origin: &Origin, mut deploys: Vec<Timestamp>) -> Self {
-        deploys.sort();
-        deploys.reverse();
+    pub(super) fn new(policy: &Arc<Policy>, origin: &Origin, deploys: &[Timestamp]) -> Self {
         let mut course = Self {
             policy: policy.clone(),
             ladders: Vec::new(),
             left_out: Vec::new(),
             compared: Vec::new(),
-            deploys,
+            coming: Coming::new(deploys),
             deployed: None,
             from: None,
             until: None,
@@ -128,9 +126,10 @@ impl Course {
 
     /// Takes in what was read at one moment.
     pub(super) fn round(&mut self, at: Timestamp, read: &[(&Machine, Readings)]) {
-        let is_new = self.deploys.last().is_some_and(|deploy| *deploy <= at);
-        while let Some(deploy) = self.deploys.pop_if(|deploy| *deploy <= at) {
+        let mut is_new = false;
+        while let Some(deploy) = self.coming.by(at) {
             self.deployed = Some(deploy);
+            is_new = true;
         }
         self.from.get_or_insert(at);
         self.until = Some(at);
@@ -263,8 +262,8 @@ mod tests {
 
     /// A reading each 5 s with 500 requests, of which `failed(second)` fail.
     fn lived(deploys: &[i64], seconds: i64, failed: impl Fn(i64) -> f64) -> Course {
-        let deploys = deploys.iter().map(|second| at(*second)).collect();
-        let mut course = Course::new(&policy(), &Origin::PAGES, deploys);
+        let deploys: Vec<Timestamp> = deploys.iter().map(|second| at(*second)).collect();
+        let mut course = Course::new(&policy(), &Origin::PAGES, &deploys);
         let machine = unknown_machine("m1", at(-100));
         let names: Vec<String> =
             course.wants(&SourceName::Pages).into_iter().map(|one| one.threshold).collect();
@@ -303,7 +302,7 @@ mod tests {
         let relative = Some(crate::model::Relative { times: 1.5, plus: 0.002 });
         let kind = ThresholdKind::Ratio(Ratio { max: SHARE_MAX, relative, ..ratio });
         policy.thresholds[0].kind = kind;
-        let course = Course::new(&Arc::new(policy), &Origin::PAGES, Vec::new());
+        let course = Course::new(&Arc::new(policy), &Origin::PAGES, &[]);
         assert_eq!((course.compared, course.ladders.len()), (vec!["5xx".to_owned()], 0));
     }
 

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::both::Coming;
 use crate::{
     decide::{
         AppState, Command, Input, Outcome, distress,
@@ -48,8 +49,7 @@ struct App {
 pub(super) struct Lived {
     app: App,
     neighbours: Vec<App>,
-    /// Those that are still to come, the next one last.
-    coming: Vec<Timestamp>,
+    coming: Coming,
     pub(super) deploys: Vec<Deploy>,
     source: SourceName,
 }
@@ -207,17 +207,15 @@ impl Lived {
         (app, policy): (&AppName, &Arc<Policy>),
         neighbours: &[(AppName, Arc<Policy>)],
         origin: &Origin,
-        mut deploys: Vec<Timestamp>,
+        deploys: &[Timestamp],
         from: Timestamp,
     ) -> Self {
-        deploys.sort();
-        deploys.reverse();
         let neighbours =
             neighbours.iter().map(|(app, policy)| App::new(app, policy, origin, from)).collect();
         Self {
             app: App::new(app, policy, origin, from),
             neighbours,
-            coming: deploys,
+            coming: Coming::new(deploys),
             deploys: Vec::new(),
             source: origin.source.clone(),
         }
@@ -243,7 +241,7 @@ impl Lived {
         for (neighbour, read) in self.neighbours.iter_mut().zip(beside) {
             let _untold = neighbour.look(at, read, (&self.source, OrgContext::default()));
         }
-        while let Some(deploy) = self.coming.pop_if(|deploy| *deploy <= at) {
+        while let Some(deploy) = self.coming.by(at) {
             if self.app.deployed.is_some() {
                 self.app.trust(deploy);
             }
@@ -346,7 +344,7 @@ mod tests {
         let neighbours: Vec<(AppName, Arc<Policy>)> =
             ["pay", "web"].map(|name| (AppName::new(name), policy())).into();
         let mut lived =
-            Lived::new((&app, &policy()), &neighbours, &Origin::PAGES, vec![at(1800)], at(0));
+            Lived::new((&app, &policy()), &neighbours, &Origin::PAGES, &[at(1800)], at(0));
         let machines = ["m1", "m2"].map(|id| unknown_machine(id, at(-100)));
         for second in (0..4200).step_by(5) {
             let of = |bad: f64| -> Vec<(&Machine, Readings)> {
@@ -390,7 +388,7 @@ mod tests {
         // Nobody vouches: the neighbours have no requests.
         let outage = |second: i64| if (2100..2125).contains(&second) { 200.0 } else { 1.0 };
         let app = AppName::new("api");
-        let mut lived = Lived::new((&app, &policy()), &[], &Origin::PAGES, vec![at(1800)], at(0));
+        let mut lived = Lived::new((&app, &policy()), &[], &Origin::PAGES, &[at(1800)], at(0));
         let machine = unknown_machine("m1", at(-100));
         for second in (0..3600).step_by(5) {
             lived.round(at(second), &[(&machine, readings(outage(second)))], &[]);

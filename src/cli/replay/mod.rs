@@ -4,6 +4,7 @@
 //! the way that those of now go. `course` judges at each limit, `lived` decides as the daemon would have, `recorded`
 //! reads pages, `page` shows.
 
+mod both;
 mod course;
 mod lived;
 mod page;
@@ -21,11 +22,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 
-use self::{course::Course, lived::Lived, recorded::Recorded};
+use self::{both::Both, course::Course, lived::Lived, recorded::Recorded};
 use crate::{
     config::{self, Config, MetricsServer, Secret},
     fly::FlySettings,
-    model::{AppName, Machine, Origin, Policy, Readings, SourceName},
+    model::{AppName, Machine, Origin, Policy, Readings},
     ports::MetricsServers,
     sources::servers::{HttpServers, Past, PlatformServer},
 };
@@ -115,21 +116,15 @@ fn of_pages(
     (app, policy): (&AppName, &Arc<Policy>),
     dir: &Path,
 ) -> anyhow::Result<(Course, Lived)> {
-    let mut course = Course::new(policy, &Origin::PAGES, replay.deploy.clone());
-    let deploys = replay.deploy.clone();
-    let mut lived = Lived::new((app, policy), &[], &Origin::PAGES, deploys, Timestamp::MIN);
-    let mut wanted = course.wants(&SourceName::Pages);
-    wanted.extend(lived.wants());
-    let mut recorded = Recorded::open(dir, wanted)?;
+    let of = (app, policy);
+    let mut both = Both::new(of, &[], &Origin::PAGES, &replay.deploy, Timestamp::MIN);
+    let mut recorded = Recorded::open(dir, both.wants())?;
     while let Some((at, machines)) = recorded.next()? {
         let looks: Vec<(&Machine, Readings)> =
             machines.iter().map(|(machine, readings)| (machine, readings.clone())).collect();
-        course.round(at, &looks);
-        if !replay.deploy.is_empty() {
-            lived.round(at, &looks, &[]);
-        }
+        both.round(at, &looks, &[]);
     }
-    Ok((course, lived))
+    Ok((both.course, both.lived))
 }
 
 async fn of_server(
@@ -150,37 +145,30 @@ async fn of_server(
     let from = until.checked_sub(length).context("--last goes back too far")?;
     let settings = server(replay, config)?;
     let origin = settings.origin();
-    let mut course = Course::new(policy, &origin, replay.deploy.clone());
     let neighbours = neighbours(replay, config)?;
-    let deploys = replay.deploy.clone();
-    let mut lived = Lived::new((app, policy), &neighbours, &origin, deploys, from);
-    let mut wanted = course.wants(&origin.source);
-    wanted.extend(lived.wants());
+    let mut both = Both::new((app, policy), &neighbours, &origin, &replay.deploy, from);
     let every = SignedDuration::try_from(settings.scrape_every.max(Duration::from_secs(1)))?;
     let port = port(&settings, config)?;
-    let mut beside: Vec<Past> = lived
+    let mut beside: Vec<Past> = both
         .neighbours_want()
         .iter()
         .map(|(app, wanted)| Past::new(port.clone(), settings.clone(), app, wanted, from))
         .collect();
-    let mut past = Past::new(port, settings, app, &wanted, from);
+    let mut past = Past::new(port, settings, app, &both.wants(), from);
     let bar = bar(last);
     let mut at = from;
     while at < until {
         at = at.checked_add(every)?.min(until);
         let looks = past.read(at).await?;
-        course.round(at, &looks);
-        if !replay.deploy.is_empty() {
-            let mut read = Vec::new();
-            for past in &mut beside {
-                read.push(past.read(at).await?);
-            }
-            lived.round(at, &looks, &read);
+        let mut read = Vec::new();
+        for past in &mut beside {
+            read.push(past.read(at).await?);
         }
+        both.round(at, &looks, &read);
         bar.set_position(at.duration_since(from).unsigned_abs().as_secs());
     }
     bar.finish_and_clear();
-    Ok((course, lived))
+    Ok((both.course, both.lived))
 }
 
 /// The apps that bear witness, each under its own policy.

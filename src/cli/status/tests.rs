@@ -164,6 +164,16 @@ fn in_eighty_columns_what_is_long_is_broken_between_words() {
     assert!(text.lines().skip(2).all(|line| line.chars().count() <= 80), "{text}");
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(joined.contains("a redeploy is watched without a warm-up"), "{text}");
+    // What a verdict rests on stands below it.
+    let expected = "
+    5xx     9.0 %    limit 2 %   breach
+      37 of 410 (known good 0.4 %) · odds 12 000:1, 5000:1 needed
+    checks  25.0 %   limit 30 %  pass
+      1 of 4
+    memory  no data  limit 0.3   inconclusive (alert only)
+      no machine serves this metric
+";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
@@ -215,4 +225,16 @@ async fn a_daemon_that_is_not_there_is_named_with_the_way_to_name_another() {
     drop(free);
     let error = run(&url, false, &mut Vec::new()).await.unwrap_err().to_string();
     assert!(error.contains(&url) && error.contains("WAVEOFF_URL"), "{error}");
+}
+
+#[test]
+fn who_only_observes_is_not_protected_whatever_is_trusted() {
+    let mut protection = rolling_back().protection;
+    protection.level = crate::web::view::ProtectionLevel::Trusted;
+    protection.why_not = Some("the policy only observes".to_owned());
+    let said = super::protected(&protection);
+    assert_eq!(said, "no: the policy only observes; v41 (deploy-41) is trusted");
+    protection.level = crate::web::view::ProtectionLevel::Baked;
+    let said = super::protected(&protection);
+    assert!(said.starts_with("v41 (deploy-41) is baked: "), "{said}");
 }

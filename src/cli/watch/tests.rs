@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{Seen, changes, scene};
 use crate::{
     cli::{
@@ -35,7 +37,7 @@ fn into_a_pipe_goes_a_line_for_each_app_that_changes_and_for_one_that_is_gone() 
 #[test]
 fn a_daemon_that_is_not_heard_is_said_before_what_it_said_last() {
     let status = organization(vec![rolling_back()]);
-    let seen = Seen { status, explained: BTreeMap::new(), took: Duration::ZERO };
+    let seen = Seen { status, explained: BTreeMap::new(), heard: Instant::now() };
     let why = "cannot reach the daemon at http://d/api/v1/status: connection refused";
     let scene = scene("http://d", &seen, Some((Duration::from_secs(12), why)));
     let lines = frame(&scene, 80, Some(24));

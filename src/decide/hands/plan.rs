@@ -173,8 +173,10 @@ fn target(
     let found = newest_configured_otherwise(cx, concerned)
         .or_else(|| newest_other(&cx.memory, runs.as_ref()));
     found.ok_or_else(|| {
-        let known = name::known(phase, &cx.memory);
-        let known = known.into_iter().map(|one| one.release).take(KNOWN_MAX).collect();
+        let known = name::known(phase, &cx.memory).into_iter().map(|one| one.release);
+        // What runs is no way back.
+        let known =
+            known.filter(|one| runs.as_ref() != Some(&one.digest)).take(KNOWN_MAX).collect();
         Refusal::NothingToGoBackTo { known }
     })
 }

@@ -181,11 +181,21 @@ fn force_goes_across_a_migration_and_to_what_was_never_seen_healthy() {
 }
 
 #[test]
-fn nothing_healthy_to_go_back_to_is_said_with_what_is_known() {
+fn nothing_healthy_to_go_back_to_is_said_with_what_is_known_besides_what_runs() {
     let mut stage = Stage::trusted(&["m1"]);
-    let refusal = refused(stage.order(wish(|_| {})));
-    let Refusal::NothingToGoBackTo { known } = refusal else { panic!("{refusal:?}") };
-    assert_eq!(known.iter().map(ReleaseInfo::label).collect::<Vec<_>>(), ["v1"]);
+    let known = |refusal| match refusal {
+        Refusal::NothingToGoBackTo { known } => {
+            known.iter().map(ReleaseInfo::label).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(known(refused(stage.order(wish(|_| {})))), [""; 0], "v1 runs");
+    // v2 was never seen healthy, and v1 is back
+    stage.ship(2, "sha256:2");
+    stage.pass(4);
+    stage.ship(3, "sha256:1");
+    stage.pass(4);
+    assert_eq!(known(refused(stage.order(wish(|_| {})))), ["v2"]);
 }
 
 /// v2 was undone, and a person wants it back.

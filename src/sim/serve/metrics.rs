@@ -4,7 +4,11 @@
 //! Each machine listens on a loopback address of its own, so that all can use the same port, as
 //! they do on Fly. The set follows the fleet: servers open and close as machines come and go.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -28,10 +32,12 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Serves the metrics of every machine that has a page, until it is dropped.
 ///
 /// An address that cannot be bound is tried again at the next look; the machine is unreachable
-/// until then, and that is said once.
+/// until then, and that is said once of a port: mostly another program has it, for all machines.
 pub async fn serve(sim: Sim) {
     let mut open: BTreeMap<MetricsSite, Option<Server>> = BTreeMap::new();
+    let mut told: BTreeSet<u16> = BTreeSet::new();
     loop {
+        let mut shut: BTreeMap<u16, (usize, io::Error)> = BTreeMap::new();
         let wanted = sim.with(|org| org.metrics_sites());
         open.retain(|site, _| wanted.contains(site));
         for site in wanted {
@@ -44,12 +50,17 @@ pub async fn serve(sim: Sim) {
                     open.insert(site, Some(server));
                 }
                 Err(error) => {
-                    if !open.contains_key(&site) {
-                        tracing::warn!(machine = site.machine, address = %site.address, %error,
-                            "a machine cannot be reached");
-                    }
+                    shut.entry(site.address.port()).or_insert((0, error)).0 += 1;
                     open.insert(site, None);
                 }
+            }
+        }
+        for (port, (machines, error)) in shut {
+            if told.insert(port) {
+                tracing::warn!(
+                    "{machines} machines cannot be reached at port {port}: {error}; where another program \
+                     has it, write another `service_port` or `metrics_port` into the fleet's file (0: a free one)"
+                );
             }
         }
         tokio::time::sleep(LOOK).await;

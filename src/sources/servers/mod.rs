@@ -6,6 +6,7 @@
 //! instance that the list shows once the list is newer than it, and only what lies within that
 //! instance's life. `http` speaks with the servers.
 
+mod asked;
 mod askers;
 mod http;
 mod past;
@@ -28,19 +29,19 @@ use tokio::{
 use tracing::debug;
 
 use self::{
-    askers::Askers,
-    tracks::{Tracks, What},
-    values::Values,
+    asked::{Asked, began, key},
+    tracks::What,
 };
 pub use self::{
     http::{HttpServers, PlatformServer},
     past::{Past, unknown_machine},
+    query::{present, rates},
 };
 use crate::{
     config::{Config, MetricsServer},
     model::{
-        AppName, Machine, MachineId, MachineSample, MachineState, Oddity, Readings, Selection,
-        SourceName, Wanted,
+        AppName, Machine, MachineId, MachineSample, MachineState, Readings, Selection, SourceName,
+        Wanted,
     },
     ports::{MetricsServers, SampledSeries, ServerError, ServerQuery},
     sources::{Answer, Question, Source},
@@ -110,19 +111,6 @@ impl State {
     fn is_wanted(&self, now: Instant) -> bool {
         self.asked.values().any(|asked| asked.apps.asked_within(WANTED_LATELY, now))
     }
-}
-
-/// What is looked for, and by whom.
-struct Asked {
-    selection: Selection,
-    /// Labels by which its counts are told apart.
-    by: Vec<String>,
-    apps: Askers,
-    tracks: Tracks,
-    /// Where an expression is looked for.
-    values: Values,
-    /// Why the server does not take the query.
-    refused: Option<String>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -438,90 +426,9 @@ impl Server {
     }
 }
 
-impl Asked {
-    fn new(wanted: &Wanted) -> Self {
-        Self {
-            selection: wanted.selection.clone(),
-            by: wanted.by.clone(),
-            apps: Askers::default(),
-            tracks: Tracks::default(),
-            values: Values::default(),
-            refused: None,
-        }
-    }
-
-    /// What is known of one machine, for every threshold that wants it.
-    fn tell(
-        &mut self,
-        (app, machine): (&AppName, &Machine),
-        until: Timestamp,
-        now: Instant,
-        thresholds: &[&Wanted],
-        told: &mut Readings,
-    ) {
-        let (id, began) = (machine.id.as_str(), began(machine));
-        let (mut counted, mut gauge, mut whole_app) = (None, None, false);
-        match &self.selection {
-            Selection::Share { .. } | Selection::Slow { .. } => {
-                counted = self.tracks.count(app, id, began, until);
-            }
-            Selection::Largest { .. } => gauge = self.tracks.gauge(app, id, began),
-            Selection::Answer(_) => {}
-            Selection::Value { .. } => {
-                let told = self.values.tell(app, id);
-                whole_app = told.is_some_and(|told| told.whole_app);
-                gauge = told.map(|told| told.value);
-            }
-        }
-        let refused = self.refused.clone().map(|detail| Oddity::Refused { detail });
-        let oddity = refused.or_else(|| self.tracks.oddity(app).cloned());
-        // A machine without requests has no series; one that no app has is a wrong name.
-        let nothing = self.tracks.nothing_for(now).is_some_and(|time| time >= NOTHING_FOR);
-        for one in thresholds {
-            let name = || one.threshold.clone();
-            if let Some((count, series)) = &counted {
-                told.counts.insert(name(), *count);
-                if !series.is_empty() {
-                    told.series.insert(name(), series.clone());
-                }
-            }
-            if let Some(value) = gauge {
-                told.gauges.insert(name(), value);
-            }
-            if nothing {
-                told.unmatched.insert(name());
-            }
-            if whole_app {
-                told.whole_app.insert(name());
-            }
-            if let Some(oddity) = &oddity {
-                told.oddities.insert(name(), oddity.clone());
-            }
-        }
-    }
-}
-
-/// When what a machine runs began, as the platform tells it.
-fn began(machine: &Machine) -> Timestamp {
-    machine.started_at.unwrap_or(machine.updated_at)
-}
-
 fn earlier(at: Timestamp, by: Duration) -> Timestamp {
     let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
     at.checked_sub(by).unwrap_or(Timestamp::MIN)
-}
-
-/// What is looked for, told apart from everything else.
-fn key(wanted: &Wanted) -> String {
-    let by = wanted.by.join(",");
-    let what = match &wanted.selection {
-        Selection::Share { bad, total } => format!("{bad} of {total}"),
-        Selection::Slow { histogram, bound_s } => format!("{histogram} above {bound_s}"),
-        Selection::Largest { gauge } => format!("largest {gauge}"),
-        Selection::Value { expression } => format!("value of {expression}"),
-        Selection::Answer(request) => request.to_string(),
-    };
-    format!("{what} by {by}")
 }
 
 #[cfg(test)]

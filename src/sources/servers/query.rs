@@ -81,6 +81,17 @@ fn bounded(
     }
 }
 
+/// What a server has now of some metrics of an app: names as they are, every series of each.
+pub fn present(metrics: &[String], server: &MetricsServer, app: &AppName) -> String {
+    let names = quoted(&metrics.join("|"));
+    format!("{{__name__=~\"{names}\",{}=\"{}\"}}", server.app_label, quoted(app.as_str()))
+}
+
+/// How much a counter grew in a second, over the `hours` before, summed by these labels.
+pub fn rates(metric: &str, by: &[&str], hours: u64) -> String {
+    format!("sum by ({}) (rate({metric}[{hours}h]))", by.join(", "))
+}
+
 pub(super) fn count_name(histogram: &Selector) -> String {
     format!("{}_count", histogram.metric)
 }
@@ -161,6 +172,20 @@ mod tests {
         assert_eq!(
             asked(&selection),
             r#"{__name__=~"took_count|took_bucket",app=~"api|web\\.1"}[90s]"#
+        );
+    }
+
+    #[test]
+    fn what_is_there_of_an_app_and_how_fast_all_apps_counted_is_asked_as_a_server_reads_it() {
+        let metrics = ["took_bucket".to_owned(), "took_count".to_owned()];
+        let server = MetricsServer { app_label: "service".to_owned(), ..MetricsServer::fly() };
+        assert_eq!(
+            present(&metrics, &server, &"a\"b".into()),
+            r#"{__name__=~"took_bucket|took_count",service="a\"b"}"#
+        );
+        assert_eq!(
+            rates("responses", &["app", "status"], 6),
+            "sum by (app, status) (rate(responses[6h]))"
         );
     }
 

@@ -8,8 +8,8 @@ use super::*;
 use crate::{
     config::Secret,
     model::{
-        Count, Mode, NoData, OnBreach, Origin, Policy, Promql, Ratio, RollbackPolicy, Selector,
-        Since, Threshold, ThresholdKind, WatchPolicy,
+        Count, Mode, NoData, Oddity, OnBreach, Origin, Policy, Promql, Ratio, RollbackPolicy,
+        Selector, Since, Threshold, ThresholdKind, WatchPolicy,
     },
 };
 

@@ -25,6 +25,8 @@ const MACHINES_MAX: usize = 200;
 const RELEASES_MAX: usize = 15;
 /// Machines without metrics that are named.
 const UNREAD_MAX: usize = 5;
+/// Releases that were undone, the newest first.
+const UNDONE_MAX: usize = 4;
 
 /// What the page is made from.
 pub(super) struct Shown {
@@ -118,7 +120,7 @@ impl Shown {
             @if !view.unread.is_empty() {
                 p.note.warn {
                     b { "Metrics of " (view.unread.len()) " machines cannot be read: " }
-                    @for (machine, why) in view.unread.iter().take(UNREAD_MAX) { (machine) ": " (why) "; " }
+                    (unread(view))
                 }
             }
             dl.facts {
@@ -131,11 +133,11 @@ impl Shown {
                         (pinned.digest.short()) " by " (part::signed(&pinned.signed))
                     } }
                 }
-                @if let Some(old) = view.quarantined.first() {
-                    div { dt { "Rolled back" } dd {
+                @if !view.quarantined.is_empty() {
+                    div { dt { "Rolled back" } @for old in view.quarantined.iter().take(UNDONE_MAX) { dd {
                         @if let Some(version) = old.version { (version) " " }
-                        (old.digest.short()) " " (time(old.at))
-                    } }
+                        code title=(old.digest) { (old.digest.short()) } " " (time(old.at))
+                    } } }
                 }
             }
         }
@@ -271,15 +273,30 @@ fn described(release: Option<&ReleaseInfo>) -> Markup {
     }
 }
 
+/// `m1: answered 404; m2: answered 503`.
+fn unread(view: &AppView) -> String {
+    let mut said: Vec<String> = view
+        .unread
+        .iter()
+        .take(UNREAD_MAX)
+        .map(|(machine, why)| format!("{machine}: {why}"))
+        .collect();
+    said.extend((view.unread.len() > UNREAD_MAX).then(|| "…".to_owned()));
+    said.join("; ")
+}
+
 fn protected(protection: &Protection) -> Markup {
     let against = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::name);
     html! {
-        @match protection.level {
-            ProtectionLevel::None => "no"
-            ProtectionLevel::Baked => { "by " (against) ", which is baked" }
-            ProtectionLevel::Trusted => { "by " (against) ", which is trusted" }
+        @match (protection.level, &protection.why_not) {
+            (ProtectionLevel::None, None) => "no"
+            (ProtectionLevel::None, Some(why)) => { "no: " (why) }
+            (ProtectionLevel::Baked, None) => { "by " (against) ", which is baked" }
+            (ProtectionLevel::Baked, Some(why)) => { (against) " is baked: " (why) }
+            (ProtectionLevel::Trusted, None) => { "by " (against) ", which is trusted" }
+            // There is something to go back to, and nobody goes.
+            (ProtectionLevel::Trusted, Some(why)) => { "no: " (why) "; " (against) " is trusted" }
         }
-        @if let Some(why) = &protection.why_not { ": " (why) }
     }
 }
 

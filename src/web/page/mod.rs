@@ -101,6 +101,9 @@ struct EventsQuery {
     page: Option<usize>,
     q: Option<String>,
     phase: Option<String>,
+    /// Instead of the pieces of a page, what changed by its name: for programs that read the API then.
+    #[serde(default)]
+    names: bool,
 }
 
 async fn list(

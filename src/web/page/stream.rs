@@ -1,5 +1,5 @@
 //! Changes as server-sent events. A reader is asked once a second what it has, and is given what is
-//! new: nothing is queued for anybody, however slow.
+//! new: nothing is queued for anybody, however slow. Who wants names alone has them as things change.
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use futures_util::stream;
 use serde::Serialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval, sleep},
 };
 
 use super::{
@@ -25,8 +25,18 @@ use crate::{model::AppName, web::ApiState};
 
 /// How often a reader is looked after.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two lists of names, at least.
+const NAMES_APART: Duration = Duration::from_millis(100);
 /// A sign of life where nothing changes; the listener ends a connection that takes none.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
+
+/// What changed, by name.
+#[derive(Serialize)]
+struct Named<'n> {
+    apps: &'n [AppName],
+    /// Also what belongs to no single app, or which apps there are.
+    organization: bool,
+}
 
 /// What changed in the list; `None`: that did not.
 #[derive(Serialize)]
@@ -58,6 +68,7 @@ pub(super) fn answer(state: ApiState, query: EventsQuery) -> Response {
     let closing = state.live.closing();
     let seen = query.seen.unwrap_or_default();
     let what = match query.app {
+        _ if query.names => What::Names { seen: None, changes: state.board.changes() },
         Some(app) => What::App(Box::new(OfApp {
             app,
             before: query.before,
@@ -88,8 +99,16 @@ struct Reader {
 }
 
 enum What {
-    List { query: ListQuery, sent: Option<Sent> },
+    List {
+        query: ListQuery,
+        sent: Option<Sent>,
+    },
     App(Box<OfApp>),
+    Names {
+        /// How many changes it was told of; `None`: nothing yet.
+        seen: Option<u64>,
+        changes: watch::Receiver<u64>,
+    },
 }
 
 struct OfApp {
@@ -109,17 +128,46 @@ impl Reader {
                 biased;
                 // An error: the daemon is gone.
                 _ = self.closing.wait_for(|closing| *closing) => return None,
-                _ = self.ticks.tick() => {}
+                () = due(&mut self.ticks, &mut self.what) => {}
             }
             let event = match &mut self.what {
                 What::List { query, sent } => of_list(&self.state, &self.seen, query, sent),
                 What::App(of) => of.look(&self.state, &self.seen).await,
+                What::Names { seen, .. } => of_names(&self.state, seen),
             };
             if event.is_some() {
                 return event;
             }
         }
     }
+}
+
+/// Waits until there may be something to tell.
+async fn due(ticks: &mut Interval, what: &mut What) {
+    match what {
+        What::List { .. } | What::App(_) => _ = ticks.tick().await,
+        What::Names { seen: None, .. } => {}
+        What::Names { changes, .. } => {
+            // The board goes with the daemon, which closes the stream before.
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            // What comes together is told together.
+            sleep(NAMES_APART).await;
+            changes.mark_unchanged();
+        }
+    }
+}
+
+fn of_names(state: &ApiState, seen: &mut Option<u64>) -> Option<Event> {
+    let news = state.board.changed_since(seen.unwrap_or_default());
+    let is_first = seen.replace(news.count).is_none();
+    // Who just came may have missed anything.
+    let organization = news.organization || is_first;
+    if news.apps.is_empty() && !organization {
+        return None;
+    }
+    event("names", &news.count.to_string(), &Named { apps: &news.apps, organization })
 }
 
 fn of_list(

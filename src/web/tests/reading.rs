@@ -124,3 +124,29 @@ async fn the_description_says_what_this_daemon_asks_for() {
     assert_eq!(guarded["security"], json!([{ "reader": [] }, { "operator": [] }]));
     assert!(guarded["responses"]["401"].is_object());
 }
+
+#[tokio::test]
+async fn nothing_of_an_order_is_looked_at_before_its_token() {
+    // Given everything that takes an order
+    let served = Served::with(Some(Vec::new())).await;
+    let client = Client::new();
+    for (method, path) in [
+        (Method::POST, "/api/v1/hold"),
+        (Method::DELETE, "/api/v1/hold"),
+        (Method::PUT, "/api/v1/config"),
+        (Method::DELETE, "/api/v1/config"),
+        (Method::POST, "/api/v1/deliveries/resend"),
+        (Method::POST, "/api/v1/receivers/ops/test"),
+        (Method::POST, "/api/v1/apps/api/approve"),
+        (Method::POST, "/api/v1/apps/api/pin"),
+    ] {
+        let ask = || {
+            let request = client.request(method.clone(), format!("{}{path}", served.address));
+            request.body("this is no JSON")
+        };
+        // When it comes without a token; then that is what is said, and nothing of what it wants
+        assert_eq!(asked(ask()).await.0, 401, "{method} {path}");
+        // When it comes with one; then it is no order
+        assert_eq!(asked(ask().bearer_auth(OPERATOR)).await.0, 415, "{method} {path}");
+    }
+}

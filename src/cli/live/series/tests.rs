@@ -45,13 +45,16 @@ fn what_is_there_is_shown_with_its_labels() {
         &selector("requests_total", None),
     );
     assert_eq!(found.grade, Grade::Ok);
-    assert_eq!(found.says, "1 of 2 series: 3 of 100 so far are bad; method GET; status 200, 500");
+    assert_eq!(
+        found.says,
+        "3 of 100 events so far are bad, in 1 of 2 series; method GET; status 200, 500"
+    );
     // Errors that never came have no series yet.
     let found = of_ratio(
         &selector("requests_total", Some(("status", "503"))),
         &selector("requests_total", None),
     );
-    assert_eq!((found.grade, found.says.contains("0 of 100 so far")), (Grade::Ok, true));
+    assert_eq!((found.grade, found.says.contains("0 of 100 events so far")), (Grade::Ok, true));
     let gauge_of = |metric: &str| largest("memory", &selector(metric, None), &page());
     assert_eq!(gauge_of("memory_bytes").says, "1 series, the largest is 80 000 000 now");
     assert_eq!(gauge_of("memory_byte").next, "did you mean memory_bytes?");

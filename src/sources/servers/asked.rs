@@ -1,0 +1,101 @@
+//! What is looked for at a server, by whom, and what a round is told of it.
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{NOTHING_FOR, askers::Askers, tracks::Tracks, values::Values};
+use crate::model::{AppName, Machine, Oddity, Readings, Selection, Wanted};
+
+/// What is looked for, and by whom.
+pub(super) struct Asked {
+    pub(super) selection: Selection,
+    /// Labels by which its counts are told apart.
+    pub(super) by: Vec<String>,
+    pub(super) apps: Askers,
+    pub(super) tracks: Tracks,
+    /// Where an expression is looked for.
+    pub(super) values: Values,
+    /// Why the server does not take the query.
+    pub(super) refused: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn new(wanted: &Wanted) -> Self {
+        Self {
+            selection: wanted.selection.clone(),
+            by: wanted.by.clone(),
+            apps: Askers::default(),
+            tracks: Tracks::default(),
+            values: Values::default(),
+            refused: None,
+        }
+    }
+
+    /// What is known of one machine, for every threshold that wants it.
+    pub(super) fn tell(
+        &mut self,
+        (app, machine): (&AppName, &Machine),
+        until: Timestamp,
+        now: Instant,
+        thresholds: &[&Wanted],
+        told: &mut Readings,
+    ) {
+        let (id, began) = (machine.id.as_str(), began(machine));
+        let (mut counted, mut gauge, mut whole_app) = (None, None, false);
+        match &self.selection {
+            Selection::Share { .. } | Selection::Slow { .. } => {
+                counted = self.tracks.count(app, id, began, until);
+            }
+            Selection::Largest { .. } => gauge = self.tracks.gauge(app, id, began),
+            Selection::Answer(_) => {}
+            Selection::Value { .. } => {
+                let told = self.values.tell(app, id);
+                whole_app = told.is_some_and(|told| told.whole_app);
+                gauge = told.map(|told| told.value);
+            }
+        }
+        let refused = self.refused.clone().map(|detail| Oddity::Refused { detail });
+        let oddity = refused.or_else(|| self.tracks.oddity(app).cloned());
+        // A machine without requests has no series; one that no app has is a wrong name.
+        let nothing = self.tracks.nothing_for(now).is_some_and(|time| time >= NOTHING_FOR);
+        for one in thresholds {
+            let name = || one.threshold.clone();
+            if let Some((count, series)) = &counted {
+                told.counts.insert(name(), *count);
+                if !series.is_empty() {
+                    told.series.insert(name(), series.clone());
+                }
+            }
+            if let Some(value) = gauge {
+                told.gauges.insert(name(), value);
+            }
+            if nothing {
+                told.unmatched.insert(name());
+            }
+            if whole_app {
+                told.whole_app.insert(name());
+            }
+            if let Some(oddity) = &oddity {
+                told.oddities.insert(name(), oddity.clone());
+            }
+        }
+    }
+}
+
+/// When what a machine runs began, as the platform tells it.
+pub(super) fn began(machine: &Machine) -> Timestamp {
+    machine.started_at.unwrap_or(machine.updated_at)
+}
+
+/// Its name among what is looked for: two that want the same have the same.
+pub(super) fn key(wanted: &Wanted) -> String {
+    let by = wanted.by.join(",");
+    let what = match &wanted.selection {
+        Selection::Share { bad, total } => format!("{bad} of {total}"),
+        Selection::Slow { histogram, bound_s } => format!("{histogram} above {bound_s}"),
+        Selection::Largest { gauge } => format!("largest {gauge}"),
+        Selection::Value { expression } => format!("value of {expression}"),
+        Selection::Answer(request) => request.to_string(),
+    };
+    format!("{what} by {by}")
+}
