@@ -152,9 +152,6 @@ fn begins(mut watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     let since = watch.suspicion.as_ref().map_or(cx.now, |suspicion| suspicion.since);
     watch.late = Some(Late { since, well_since: None, is_over: false, attempts: 0 });
     watch.recovers(cx.now);
-    if let Some(late) = &mut watch.late {
-        late.is_over = false;
-    }
     watch.baked_at = None;
     watch.baked_told = false;
     let revoked = revoke(cx, &watch);
@@ -297,6 +294,7 @@ pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Roun
     if cx.now < later(well_since, calm) {
         return Phase::Watching(watch);
     }
+    late.is_over = true;
     let revoked = !cx.has_earned(&watch.revision);
     let after_s = well_since.duration_since(since).as_secs_f64();
     cx.tell(EventKind::ReleaseRecovered, &watch, Reason::WellAgain { after_s, revoked });

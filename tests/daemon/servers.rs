@@ -1,6 +1,8 @@
 //! Thresholds that are read from a metrics server: a real `VictoriaMetrics` and a real Prometheus read
 //! what the platform's proxy counts, and the daemon asks them.
 
+mod samples;
+
 use std::process::Stdio;
 
 use jiff::SignedDuration;
@@ -104,6 +106,7 @@ impl Server {
             "--config.file=scrape.yml",
             "--storage.tsdb.path=data",
             "--web.listen-address=ADDRESS",
+            "--web.enable-remote-write-receiver",
         ];
         Self::start("WAVEOFF_TEST_PROMETHEUS", scraped, &arguments).await
     }

@@ -15,9 +15,6 @@ impl Watch {
         self.seen_s = 0.0;
         self.approved = None;
         self.lapsed = false;
-        if let Some(late) = &mut self.late {
-            late.is_over = true;
-        }
     }
 
     /// Whether it is a release that somebody brought, and not one that is looked at on.

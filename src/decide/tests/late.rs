@@ -1,5 +1,7 @@
 //! After trust: what runs is looked at on, and told of when it degrades.
 
+mod guards;
+
 use super::{
     stage::{Stage, fail_checks, put, ratio, signed},
     *,

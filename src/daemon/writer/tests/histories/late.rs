@@ -20,6 +20,8 @@ const ONE_IN: u64 = 5;
 const LASTS_LEAST_MS: u64 = 45_000;
 /// What was counted speaks for so long after it.
 const SPEAKS_FOR_MS: u64 = 60_000;
+/// What fails again within this time may be taken for one degradation.
+const ANOTHER_MS: u64 = 90_000;
 /// Undisturbed, a degradation is told of after so long at the latest.
 const TOLD_AFTER_MS: u64 = 240_000;
 /// It has to be well for so long before that is told, and seen well for so long to be trusted anew.
@@ -66,7 +68,11 @@ impl LateTruth {
     /// An image begins to fail, or is well again.
     fn fails(&mut self, t: u64, digest: String, begins: bool) {
         if begins {
-            self.failing.insert(digest, Episode { from: t, until: None });
+            // What failed a moment ago, and does again, is one.
+            let before = self.failing.get(&digest);
+            let goes_on = |one: &&Episode| one.until.is_some_and(|until| t < until + ANOTHER_MS);
+            let from = before.filter(goes_on).map_or(t, |one| one.from);
+            self.failing.insert(digest, Episode { from, until: None });
             self.told = 0;
         } else if let Some(episode) = self.failing.get_mut(&digest) {
             episode.until = Some(t);
@@ -231,7 +237,9 @@ impl LateTruth {
         let (digest, episode) =
             self.failing.iter().find(|(digest, _)| runs == Some(digest.as_str()))?;
         let since = episode.from.max(self.calm_at?);
-        let late = episode.until.is_none() && t >= since.saturating_add(TOLD_AFTER_MS);
+        let late = self.open.is_none()
+            && episode.until.is_none()
+            && t >= since.saturating_add(TOLD_AFTER_MS);
         (late && self.told == 0 && self.trusted_at.contains_key(digest))
             .then(|| format!("late: {digest} fails for {} ms and is not told of", t - since))
     }
@@ -323,7 +331,9 @@ impl World {
             at += lasts + 30_000 + late.dice.roll(300_000);
         }
         let mut calm_at = self.t;
-        let ships = late.dice.roll(6) == 0;
+        // One image of a history is the bad one: what is undone late is it.
+        let only_alerts = self.policy.watch.late == OnBreach::Alert;
+        let ships = late.dice.roll(6) == 0 && only_alerts;
         if ships {
             let tag = [BAD, NEWER][usize::try_from(late.dice.roll(2)).unwrap()];
             let when = self.t + late.dice.roll(at - self.t);
