@@ -25,6 +25,12 @@ use super::*;
 const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 const IMAGE: &str = "registry.fly.io/api:v1";
 
+/// The real servers' time.
+#[expect(clippy::disallowed_methods, reason = "real servers keep the world's time")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// A field of a protocol buffers message whose value has a length.
 fn field(number: u8, value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
@@ -107,7 +113,7 @@ impl Asked {
         let mut fleet = Fleet::empty("acme");
         fleet.apps.push(FleetApp::new("api", IMAGE, &[("iad", 2)], 0.0));
         fleet.images.push(FleetImage::new(IMAGE, Behaviour::default()));
-        let began = Timestamp::now();
+        let began = now();
         let sim = Sim::at(&fleet, began);
         let app = AppName::new("api");
         let mut machines = SimPlatform::new(sim, "us").machines(&app).await.unwrap();
@@ -158,7 +164,7 @@ impl Asked {
         let question = Question {
             app: &app,
             source: &source,
-            listed: Timestamp::now(),
+            listed: now(),
             machines: &self.machines,
             wanted: &wanted,
             policy: &self.policy,

@@ -54,9 +54,9 @@ fn what_fades_is_waited_for() {
 
 #[test]
 fn what_cannot_be_seen_or_nobody_was_heard_of_yet_is_not_told() {
-    let cases: [(&str, fn(&mut Stage)); 2] = [
-        ("its pages", |stage| stage.no_page = Some("timed out".to_owned())),
-        ("the others", |stage| stage.org.listening = true),
+    let cases: [(&str, How<'_>); 2] = [
+        ("its pages", &|stage| stage.no_page = Some("timed out".to_owned())),
+        ("the others", &|stage| stage.org.listening = true),
     ];
     for (missing, how) in cases {
         let mut stage = settled();
