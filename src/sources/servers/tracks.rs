@@ -7,10 +7,10 @@
 //! counter, but one that was away for a while brings its whole past with it.
 
 mod oddities;
+mod series;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
     time::Duration,
 };
@@ -18,10 +18,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::query::{bucket_name, count_name};
+use self::series::{Ends, gauges, shares, slow};
 use crate::{
     config::MetricsServer,
-    model::{AppName, Count, Oddity, Selection, Selector, Since, Tally, busiest, series_name},
+    model::{AppName, Count, Oddity, Selection, Since, Tally, busiest},
     ports::SampledSeries,
 };
 
@@ -44,6 +44,8 @@ const PARTS_TOLD: usize = 200;
 const WHOLE_EVERY: Duration = Duration::from_secs(600);
 /// Most buckets of an app that are asked for by name.
 const ENDS_MAX: usize = 10;
+/// Samples may come so late, besides the server's pace.
+const SAMPLES_LAG: Duration = Duration::from_secs(15);
 /// A bound may miss a bucket boundary by this share.
 const SAME_BOUNDARY: f64 = 1e-9;
 
@@ -90,6 +92,8 @@ pub(super) struct Tracks {
     /// Where the buckets of an app end that are counted, and when all of them were asked for.
     ends: BTreeMap<AppName, (Instant, BTreeSet<String>)>,
     newest: Option<Timestamp>,
+    /// How long after its last sample a machine is not known to have counted nothing.
+    told_for: SignedDuration,
 }
 
 /// Samples of what counts as one series.
@@ -122,6 +126,8 @@ impl Tracks {
         now: Instant,
     ) {
         let What { selection, server, by, whole } = what;
+        let told_for = server.scrape_every * 2 + SAMPLES_LAG;
+        self.told_for = SignedDuration::try_from(told_for).unwrap_or(SignedDuration::MAX);
         if whole {
             for (app, oddity) in oddities::of_each((selection, server), by, answer) {
                 match oddity {
@@ -256,6 +262,10 @@ impl Tracks {
             !ripe
         });
         parts.retain(|_, part| part.n > 0.0);
+        // One that is read no more counts nothing that is known, and is not silent for that.
+        if n <= 0.0 && k <= 0.0 && until.duration_since(machine.newest) > self.told_for {
+            return None;
+        }
         Some((Count { n, k, since: Since::LastScrape }, busiest(parts, PARTS_TOLD)))
     }
 
@@ -372,126 +382,6 @@ impl Machine {
 
 fn per_second(events: f64, from: Timestamp, to: Timestamp) -> f64 {
     events.max(0.0) / to.duration_since(from).as_secs_f64().max(0.001)
-}
-
-/// Whose a series is.
-fn whose(server: &MetricsServer, series: &SampledSeries) -> Option<(AppName, String)> {
-    let app = series.labels.get(&server.app_label)?;
-    let machine = series.labels.get(&server.machine_label)?;
-    Some((AppName::new(app.clone()), machine.clone()))
-}
-
-fn selects(selector: &Selector, metric: &str, series: &SampledSeries) -> bool {
-    series.labels.get("__name__").is_some_and(|name| name == metric)
-        && selector.matches(|label| series.labels.get(label).map(String::as_str))
-}
-
-/// The samples that a counter can have.
-fn counted(series: &SampledSeries) -> impl Iterator<Item = (Timestamp, f64)> {
-    series.samples.iter().copied().filter(|(_, value)| value.is_finite() && *value >= 0.0)
-}
-
-fn shares(
-    server: &MetricsServer,
-    answer: &[SampledSeries],
-    (bad, total): (&Selector, &Selector),
-    by: &[String],
-) -> ByMachine {
-    let mut found = ByMachine::new();
-    for series in answer {
-        let of_all = selects(total, &total.metric, series);
-        let of_bad = selects(bad, &bad.metric, series);
-        let Some(whose) = whose(server, series).filter(|_| of_all || of_bad) else { continue };
-        let part = |is_of_it: bool, value: f64| if is_of_it { value } else { 0.0 };
-        let samples =
-            counted(series).map(|(at, value)| (at, [part(of_all, value), part(of_bad, value)]));
-        let (key, part) = (key(&series.labels), part_of(by, series));
-        let points = Points { key, part, samples: samples.collect() };
-        found.entry(whose).or_default().push(points);
-    }
-    found
-}
-
-/// A histogram's parts under the labels that they share.
-#[derive(Default)]
-struct Histogram<'a> {
-    count: Option<&'a SampledSeries>,
-    /// The smallest bucket that ends at or above the bound.
-    within: Option<(f64, &'a SampledSeries)>,
-}
-
-/// Where the counted buckets of an app end, as the server writes it; `None`: one is missing.
-type Ends = BTreeMap<AppName, Option<BTreeSet<String>>>;
-
-fn slow(
-    server: &MetricsServer,
-    answer: &[SampledSeries],
-    (histogram, bound_s): (&Selector, f64),
-    by: &[String],
-) -> (ByMachine, Ends) {
-    let (count, bucket) = (count_name(histogram), bucket_name(histogram));
-    let mut histograms: BTreeMap<BTreeMap<&str, &str>, Histogram<'_>> = BTreeMap::new();
-    for series in answer {
-        let mut labels: BTreeMap<&str, &str> =
-            series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        labels.remove("__name__");
-        let le = labels.remove("le").and_then(|le| le.parse::<f64>().ok());
-        if selects(histogram, &count, series) {
-            histograms.entry(labels).or_default().count = Some(series);
-        } else if selects(histogram, &bucket, series)
-            && let Some(le) =
-                le.filter(|le| le.is_finite() && *le >= bound_s * (1.0 - SAME_BOUNDARY))
-        {
-            let within = &mut histograms.entry(labels).or_default().within;
-            if within.is_none_or(|(other, _)| le < other) {
-                *within = Some((le, series));
-            }
-        }
-    }
-    let (mut found, mut ends) = (ByMachine::new(), Ends::new());
-    for Histogram { count, within } in histograms.into_values() {
-        let Some(count) = count else { continue };
-        let Some(whose) = whose(server, count) else { continue };
-        let of_app = ends.entry(whose.0.clone()).or_insert_with(|| Some(BTreeSet::new()));
-        let Some((_, within)) = within else {
-            *of_app = None;
-            continue;
-        };
-        if let (Some(ends), Some(end)) = (of_app, within.labels.get("le")) {
-            ends.insert(end.clone());
-        }
-        // Only what was read together can be compared.
-        let below: BTreeMap<Timestamp, f64> = counted(within).collect();
-        let samples = counted(count).filter_map(|(at, all)| Some((at, [all, *below.get(&at)?])));
-        let (key, part) = (key(&count.labels), part_of(by, count));
-        let points = Points { key, part, samples: samples.collect() };
-        found.entry(whose).or_default().push(points);
-    }
-    (found, ends)
-}
-
-fn gauges(server: &MetricsServer, answer: &[SampledSeries], gauge: &Selector) -> ByMachine {
-    let mut found = ByMachine::new();
-    for series in answer.iter().filter(|series| selects(gauge, &gauge.metric, series)) {
-        let Some(whose) = whose(server, series) else { continue };
-        let samples = series.samples.iter().filter(|(_, value)| !value.is_nan());
-        let samples = samples.map(|(at, value)| (*at, [*value, 0.0])).collect();
-        let key = key(&series.labels);
-        found.entry(whose).or_default().push(Points { key, part: None, samples });
-    }
-    found
-}
-
-/// Which of those that are told apart a series belongs to.
-fn part_of(by: &[String], series: &SampledSeries) -> Option<Arc<str>> {
-    let label = |name: &str| series.labels.get(name).map(String::as_str);
-    (!by.is_empty()).then(|| series_name(by, label).into())
-}
-
-fn key(labels: &BTreeMap<String, String>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    labels.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{SAME_BOUNDARY, selects};
+use super::{SAME_BOUNDARY, series::selects};
 use crate::{
     config::MetricsServer,
     model::{AppName, Matcher, Oddity, Selection, Selector},

@@ -1,15 +1,12 @@
 //! Recorded answers in, increments out.
 
 use super::*;
+use crate::model::Selector;
 
 const APP: &str = "api";
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
-}
-
-fn far() -> Timestamp {
-    at(1_000_000)
 }
 
 /// A series of a machine by `name{label=value,…}`, with samples at these seconds.
@@ -69,7 +66,8 @@ impl Told {
 
     /// What was counted on a machine that has been up for long.
     fn count(&mut self, machine: &str) -> Option<(f64, f64)> {
-        self.count_of(machine, at(-1000), far())
+        let until = self.tracks.newest().unwrap_or(at(0));
+        self.count_of(machine, at(-1000), until)
     }
 
     fn count_of(&mut self, machine: &str, from: Timestamp, until: Timestamp) -> Option<(f64, f64)> {
@@ -194,7 +192,7 @@ async fn what_began_before_the_instance_is_nobodys() {
     let mut told = Told::of(failures());
     told.hears(&[responses("m1", "500", &[(0, 0.0), (15, 100.0), (30, 250.0), (45, 400.0)])]);
     // Updated at second 20: of the increment over it nobody can say whose it is.
-    assert_eq!(told.count_of("m1", at(20), far()), Some((150.0, 150.0)));
+    assert_eq!(told.count_of("m1", at(20), at(60)), Some((150.0, 150.0)));
 }
 
 #[tokio::test]
@@ -203,7 +201,7 @@ async fn what_is_newer_than_the_list_waits_for_the_next_one() {
     told.hears(&[responses("m1", "200", &[(0, 0.0), (15, 100.0), (30, 250.0)])]);
     assert_eq!(told.count_of("m1", at(-1000), at(20)), Some((100.0, 0.0)));
     // The next list shows that the machine was updated at second 16.
-    assert_eq!(told.count_of("m1", at(16), far()), Some((0.0, 0.0)));
+    assert_eq!(told.count_of("m1", at(16), at(60)), Some((0.0, 0.0)));
 }
 
 #[tokio::test]
@@ -319,7 +317,8 @@ async fn what_lies_before_an_app_is_asked_for_is_told_to_nobody() {
         let answer = [responses("m1", "500", samples)];
         tracks.absorb(what(&selection, &[]), &apps, &answer, Instant::now());
         tracks.keep(|app| apps.contains(app));
-        tracks.count(&APP.into(), "m1", at(-1000), far()).map(|(count, _)| count.n)
+        let until = tracks.newest().unwrap_or(at(0));
+        tracks.count(&APP.into(), "m1", at(-1000), until).map(|(count, _)| count.n)
     };
     // Another daemon, or this one before its restart, may have told it already.
     assert_eq!(hears(&["api"], &[(0, 10.0), (15, 90.0)]), Some(0.0));
@@ -366,7 +365,7 @@ async fn series_are_told_apart_by_their_labels_and_added_up_over_the_rest() {
         one("/pay", "500", &[(0, 7.0), (15, 12.0)]),
     ];
     tracks.absorb(what(&selection, &by), std::slice::from_ref(&app), &answer, now);
-    let (count, parts) = tracks.count(&app, "m1", at(-1000), far()).unwrap();
+    let (count, parts) = tracks.count(&app, "m1", at(-1000), at(15)).unwrap();
     assert_eq!((count.n, count.k), (105.0, 15.0));
     let of = |name: &str| parts.get(name).map(|part| (part.n, part.k));
     assert_eq!(of("path=\"/\""), Some((100.0, 10.0)));
@@ -425,4 +424,19 @@ async fn a_bound_without_a_bucket_is_told_of_its_app_alone() {
     let counted = What { whole: false, ..what(&selection, &[]) };
     tracks.absorb(counted, &["shop".into()], &took("shop", &[]), now);
     assert_eq!(tracks.oddity(&"shop".into()), None);
+}
+
+/// A target that is gone is nothing that anybody knows, and no silence of the app.
+#[tokio::test]
+async fn a_machine_that_is_read_no_more_is_unknown_and_one_that_is_read_and_counts_nothing_silent()
+{
+    let mut told = Told::of(failures());
+    told.hears(&[responses("m1", "200", &[(0, 10.0)]), responses("m2", "200", &[(0, 10.0)])]);
+    told.hears(&[responses("m2", "200", &[(15, 10.0), (30, 10.0), (45, 10.0), (60, 10.0)])]);
+    let nothing = Some((0.0, 0.0));
+    // Between two samples, and a late one, both say that there was nothing
+    assert_eq!(told.count_of("m1", at(-1000), at(45)), nothing);
+    // and afterwards only the one that is still read
+    assert_eq!(told.count_of("m1", at(-1000), at(46)), None);
+    assert_eq!(told.count_of("m2", at(-1000), at(60)), nothing);
 }
