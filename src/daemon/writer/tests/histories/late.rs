@@ -37,6 +37,17 @@ const NEIGHBOUR_KNOWN_MS: u64 = 60_000;
 struct Episode {
     from: u64,
     until: Option<u64>,
+    /// When it began again, as far as that is one with what was before; and the end of what was before.
+    again: u64,
+    before: Option<u64>,
+}
+
+impl Episode {
+    /// Since when it has been well, apart from a moment that is too short to be told of.
+    fn well_since(&self, t: u64) -> Option<u64> {
+        let moment = self.until.unwrap_or(t).saturating_sub(self.again) < LASTS_LEAST_MS;
+        if moment { self.before.or(self.until) } else { self.until }
+    }
 }
 
 /// What was told, and is not over.
@@ -49,6 +60,8 @@ struct Open {
 /// One app's part in it.
 #[derive(Debug, Default)]
 pub struct LateTruth {
+    /// All that fails is known here: nothing else makes anything fail.
+    known: bool,
     /// What fails, by its digest: the last time.
     failing: BTreeMap<String, Episode>,
     open: Option<Open>,
@@ -69,10 +82,11 @@ impl LateTruth {
     fn fails(&mut self, t: u64, digest: String, begins: bool) {
         if begins {
             // What failed a moment ago, and does again, is one.
-            let before = self.failing.get(&digest);
+            let last = self.failing.get(&digest);
             let goes_on = |one: &&Episode| one.until.is_some_and(|until| t < until + ANOTHER_MS);
-            let from = before.filter(goes_on).map_or(t, |one| one.from);
-            self.failing.insert(digest, Episode { from, until: None });
+            let from = last.filter(goes_on).map_or(t, |one| one.from);
+            let before = last.and_then(|one| one.until);
+            self.failing.insert(digest, Episode { from, until: None, again: t, before });
             self.told = 0;
         } else if let Some(episode) = self.failing.get_mut(&digest) {
             episode.until = Some(t);
@@ -104,6 +118,9 @@ impl LateTruth {
         (well, ill): (usize, usize),
         (policy, done): (&Policy, &Transition),
     ) -> Result<(), String> {
+        if !self.known {
+            return Ok(());
+        }
         for event in &done.events {
             let digest = event.release.as_ref().map(|release| release.digest.to_string());
             let digest = digest.unwrap_or_default();
@@ -171,7 +188,7 @@ impl LateTruth {
             return Err(format!("late: {digest} recovers, and was not told of"));
         }
         self.recovered_at = Some((digest.to_owned(), t));
-        match self.failing.get(digest).and_then(|one| one.until) {
+        match self.failing.get(digest).and_then(|one| one.well_since(t)) {
             Some(until) if t >= until + CALM_LEAST_MS => Ok(()),
             until => Err(format!("late: {digest} recovers, and was well since {until:?}")),
         }
@@ -245,6 +262,12 @@ impl LateTruth {
     }
 }
 
+/// What makes more fail than what is chosen here, or keeps it from being seen for long.
+fn is_apart(mishap: &Mishap) -> bool {
+    use Mishap::{Denied, Host, Outage, Skew};
+    matches!(mishap, Skew { .. } | Host { .. } | Outage { .. } | Denied { .. })
+}
+
 /// How a history goes on in which what was trusted degrades.
 #[derive(Clone, Debug)]
 pub struct LatePlan {
@@ -304,6 +327,9 @@ impl World {
         let Some(mut late) = self.late.take() else { return self.t };
         let tag = if late.second { GOOD } else { OLD };
         let (old, good) = (self.digest(0, OLD), self.digest(0, GOOD));
+        for course in &mut self.courses {
+            course.truth.late.known = true;
+        }
         let course = &mut self.courses[0];
         if late.second {
             course.truth.late.replaced = Some(old.clone());
@@ -343,7 +369,7 @@ impl World {
         }
         for _ in 0..late.dice.roll(4) {
             let (mishap, end) = Mishap::any(&mut late.dice);
-            if !mishap.is_passing() || matches!(mishap, Mishap::Skew { .. } | Mishap::Host { .. }) {
+            if !mishap.is_passing() || is_apart(&mishap) {
                 continue;
             }
             let when = self.t + late.dice.roll(at - self.t);
