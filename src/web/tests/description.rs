@@ -321,3 +321,20 @@ async fn who_comes_while_too_many_are_answered_is_told_to_come_again_and_health_
     // Their places are free when their connections are gone.
     while client.get(&url).send().await.unwrap().status() != 200 {}
 }
+
+/// Messages and API show where a machine stands alike; the words of older versions are in no message.
+#[test]
+fn the_schema_of_messages_names_every_state_of_a_machine() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../docs/webhook.schema.json")).unwrap();
+    let found = schema.pointer("/$defs/region/properties/machine_states/additionalProperties");
+    let names = found.and_then(|of| of.pointer("/properties/state/enum")).expect("it names states");
+    let names: BTreeSet<&str> =
+        names.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let described = description();
+    let all = described["components"]["schemas"]["Machine"]["oneOf"].as_array().unwrap();
+    let all = all.iter().map(|one| one.pointer("/properties/state/enum/0").unwrap());
+    let all: BTreeSet<&str> =
+        all.map(|name| name.as_str().unwrap()).filter(|name| *name != "told").collect();
+    assert_eq!(names, all);
+}
