@@ -48,7 +48,7 @@ pub(super) use pause::not_seen;
 use progress::rescan;
 use region::{Next, failing, order_machines, updating};
 pub use report::report;
-use work::{Listed, MachinePhase, MachineWork, Skip};
+use work::{Listed, MachinePhase, Skip};
 
 /// Rollbacks remembered for the daily budget.
 const BUDGET_MEMORY: usize = 20;
@@ -267,7 +267,7 @@ fn take_in(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_>) {
         if work.phase != RegionPhase::Updating {
             continue;
         }
-        if !work.machines.values().any(|m| m.running && m.is_on_target()) {
+        if !work.is_back() {
             continue;
         }
         // A region that is worked on again is watched anew, however long its machines are back.
@@ -301,7 +301,8 @@ fn look_at(
     let Some(work) = rollback.regions.get(index) else {
         return Ok(Next::Stays(RegionPhase::Waiting, None));
     };
-    let unfinished = work.machines.values().any(MachineWork::is_open);
+    // What `updating` waits for as well: else the region would go to and fro between the two for ever.
+    let unfinished = work.awaited().next().is_some();
     match work.phase.clone() {
         RegionPhase::Confirming(confirm) if !unfinished => {
             confirm::confirming(rollback, work, confirm, proof, cx, round)

@@ -65,11 +65,11 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
         let over = rollback.completed_at.is_some();
         let Some(work) = rollback.regions.get_mut(index) else { continue };
         let stays_up = stayed_up.is_some_and(|groups| groups.contains(&machine.group));
-        let is_job = !stays_up && !machine.has_services && cx.memory.jobs.contains(&machine.group);
+        let job = job_of(machine, stays_up, cx);
         match work.machines.get_mut(&machine.id) {
             None if is_bad(&standing) => {
                 let mut entry = planned(machine, &standing, stays_up);
-                let_finish(&mut entry, machine, (stays_up, is_job), cx.now);
+                let_finish(&mut entry, &job);
                 work.machines.insert(machine.id.clone(), entry);
                 reopen(work, over);
                 if over {
@@ -82,7 +82,7 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
                     entry.is_in_flight() && machine.digest() == Some(&before.target.digest);
                 capacity::note_seen(entry, machine, round.observation, &before.tolerated, cx.now);
                 let change = seen(entry, machine, &standing, round.observation);
-                let_finish(entry, machine, (stays_up, is_job), cx.now);
+                let_finish(entry, &job);
                 match change {
                     Change::None => {}
                     Change::Reopened => reopen(work, over),
@@ -136,25 +136,40 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
     }
 }
 
+/// What is known of a machine as one of a job.
+enum Job {
+    /// It is none, or is not at work.
+    None,
+    /// It is at work, and is let finish until then.
+    AtWork { until: Timestamp },
+    /// It is done.
+    Done,
+}
+
+fn job_of(machine: &Machine, stays_up: bool, cx: &Context<'_>) -> Job {
+    if machine.activity(stays_up) == Activity::JobDone {
+        return Job::Done;
+    }
+    let is_job = !stays_up && !machine.has_services && cx.memory.jobs.contains(&machine.group);
+    let at_work = is_job && matches!(machine.state, MachineState::Started);
+    let until = machine.started_at.and_then(|at| at.checked_add(JOB_MAX).ok());
+    match until.filter(|until| at_work && *until > cx.now) {
+        Some(until) => Job::AtWork { until },
+        None => Job::None,
+    }
+}
+
 /// Lets a job finish before its machine is written to, and leaves it at rest once it is done.
-fn let_finish(
-    entry: &mut MachineWork,
-    machine: &Machine,
-    (stays_up, is_job): (bool, bool),
-    now: Timestamp,
-) {
-    entry.job_until = None;
-    if entry.phase != MachinePhase::Todo {
-        return;
-    }
+fn let_finish(entry: &mut MachineWork, job: &Job) {
+    let is_planned = entry.phase == MachinePhase::Todo;
+    entry.job_until = match job {
+        Job::AtWork { until } if is_planned => Some(*until),
+        _ => None,
+    };
     // One that we may have taken down ourselves is to be up again.
-    if machine.activity(stays_up) == Activity::JobDone && entry.down_since.is_none() {
+    if is_planned && matches!(job, Job::Done) && entry.down_since.is_none() {
         entry.running = false;
-        return;
     }
-    let is_job = matches!(machine.state, MachineState::Started) && is_job;
-    let until = machine.started_at.filter(|_| is_job).and_then(|at| at.checked_add(JOB_MAX).ok());
-    entry.job_until = until.filter(|until| *until > now);
 }
 
 fn deploy_of(standing: &Standing) -> Option<Wait> {

@@ -30,14 +30,8 @@ pub(super) enum Next {
 
 /// Where a region stands whose machines are put on the known-good image.
 pub(super) fn updating(work: &RegionWork, now: Timestamp) -> Next {
-    let is_back = |machine: &MachineWork| machine.running && machine.is_on_target();
-    let is_back = work.machines.values().any(is_back);
-    // Nobody is served by a job: the region is confirmed without it, the rollback ends with it.
-    let is_open =
-        |machine: &&MachineWork| machine.is_open() && !(is_back && machine.job_until.is_some());
-    if work.machines.values().any(|machine| is_open(&machine)) {
-        let waits = work.machines.values().filter(is_open);
-        let wait = waits.filter_map(|machine| machine.waits.clone()).next();
+    if work.awaited().next().is_some() {
+        let wait = work.awaited().filter_map(|machine| machine.waits.clone()).next();
         return Next::Stays(RegionPhase::Updating, wait);
     }
     let unlisted = work.unlisted_since.filter(|_| {
@@ -49,7 +43,7 @@ pub(super) fn updating(work: &RegionWork, now: Timestamp) -> Next {
         return Next::Stays(RegionPhase::Updating, Some(wait));
     }
     let any = |is: fn(&MachineWork) -> bool| work.machines.values().any(is);
-    if is_back {
+    if work.is_back() {
         let counted = work.counted.clone();
         let confirm = counted.unwrap_or_else(|| Box::new(begin_confirm(now)));
         return Next::Moves(RegionPhase::Confirming(confirm));

@@ -238,6 +238,19 @@ impl RegionWork {
         }
     }
 
+    /// The machines that it waits for before it is confirmed. Nobody is served by a job: with a machine
+    /// back up, the region is confirmed without those at work; the rollback ends with them.
+    pub fn awaited(&self) -> impl Iterator<Item = &MachineWork> {
+        let is_back = self.is_back();
+        let machines = self.machines.values();
+        machines.filter(move |one| one.is_open() && !(is_back && one.job_until.is_some()))
+    }
+
+    /// Whether a machine of it is up on the target.
+    pub fn is_back(&self) -> bool {
+        self.machines.values().any(|machine| machine.running && machine.is_on_target())
+    }
+
     /// Whether it is under way.
     pub fn is_begun(&self) -> bool {
         self.is_open() && self.phase != RegionPhase::Waiting
@@ -258,8 +271,7 @@ impl RegionWork {
 
     /// Whether it was confirmed with a machine up on the target: the rollback is seen to help.
     pub fn has_proved(&self) -> bool {
-        self.phase == RegionPhase::Confirmed
-            && self.machines.values().any(|machine| machine.running && machine.is_on_target())
+        self.phase == RegionPhase::Confirmed && self.is_back()
     }
 }
 

@@ -394,6 +394,33 @@ fn a_job_that_does_not_end_is_not_waited_for_for_ever() {
     assert!(is_due(&stage) || stage.pending(puts("m1")).is_some());
 }
 
+/// Nobody is served by a job: its region is confirmed without it, and the rollback ends with it.
+#[test]
+fn a_region_is_confirmed_beside_a_job_at_work_and_the_rollback_ends_with_the_job() {
+    // Given a job at work beside m2, which is put back and well
+    let mut stage = with_a_job_at_work();
+    stage.put_back("m2");
+    stage.look();
+    assert!(matches!(region(&stage, "iad"), RegionPhase::Confirming(_)));
+    assert_eq!(report(&stage, "m1"), MachineReport::JobAtWork);
+
+    // When all the time of a confirmation goes by, then the region is confirmed, and the rollback is not over
+    let until = stage.second + 50;
+    while !matches!(region(&stage, "iad"), RegionPhase::Confirmed) {
+        assert!(stage.second < until, "{:?}", region(&stage, "iad"));
+        stage.look();
+    }
+    assert!(stage.pending(puts("m1")).is_none());
+    assert!(matches!(stage.state.phase, Phase::RollingBack(_)));
+
+    // And when the job is done, it is put back, which ends it
+    ended(&mut stage);
+    stage.look();
+    stage.put_back("m1");
+    stage.look();
+    assert!(matches!(stage.state.phase, Phase::RolledBack(_)));
+}
+
 /// A deploy may follow a job's end so closely that no look saw it lie there.
 #[test]
 fn a_job_is_known_by_an_end_before_the_deploy() {
