@@ -96,7 +96,7 @@ impl Org {
             machine.next = Some((later(now, self.timing.boot), Next::Start));
         }
         let id = machine.id.clone();
-        self.machines.insert(id.clone(), machine);
+        self.add(machine);
         Ok(id)
     }
 
@@ -293,7 +293,7 @@ impl Org {
         }
         let oldest = destroyed.min_by_key(|machine| machine.updated_at);
         if let Some(id) = oldest.map(|machine| machine.id.clone()) {
-            self.machines.remove(&id);
+            self.remove(&id);
         }
     }
 

@@ -85,6 +85,25 @@ fn called(call: &Call, at: Timestamp, find: &Find<'_>) -> Result<Value, String> 
                 }
             })
         }
+        ("label_replace", [vector, label, value, from, pattern]) => {
+            let texts = [label, value, from, pattern].map(|argument| match argument {
+                Expr::StringLiteral(text) => Some(text.val.as_str()),
+                _ => None,
+            });
+            // Whatever the label was, it is the value now.
+            let [Some(label), Some(value), Some(_), Some(".*")] = texts else {
+                return Err("label_replace() by a pattern".to_owned());
+            };
+            match evaluate(vector, at, find)? {
+                Value::Number(_) => Err("label_replace() of a number".to_owned()),
+                Value::Vector(mut all) => {
+                    for (labels, _) in &mut all {
+                        labels.insert(label.to_owned(), value.to_owned());
+                    }
+                    Ok(Value::Vector(all))
+                }
+            }
+        }
         _ => Err(format!("{name}()")),
     }
 }

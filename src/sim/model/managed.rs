@@ -8,7 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use promql_parser::{
-    label::{MatchOp, Matchers},
+    label::{MatchOp, Matcher},
     parser::{self, Expr, VectorSelector},
 };
 
@@ -24,12 +24,15 @@ const KEPT: SignedDuration = SignedDuration::from_mins(25);
 /// A selector without a range finds samples of so long ago.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(5);
 
-/// What was read so far.
+/// What was read so far, by app: a query is of one app, or of some.
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct Managed {
     due: Timestamp,
-    taken: VecDeque<(Timestamp, Vec<ProxySeries>)>,
+    apps: BTreeMap<String, BTreeMap<Kept, VecDeque<(Timestamp, f64)>>>,
 }
+
+/// A series of the proxy: its name, and its labels in order.
+type Kept = (&'static str, Vec<(&'static str, String)>);
 
 /// Labels of a series, `__name__` among them.
 pub type Labels = BTreeMap<String, String>;
@@ -47,7 +50,7 @@ impl Org {
     /// Reads the proxy from now on; before anybody asks there is no need to.
     pub fn keep_metrics(&mut self) {
         let due = self.now;
-        self.managed.get_or_insert_with(|| Managed { due, taken: VecDeque::new() });
+        self.managed.get_or_insert_with(|| Managed { due, apps: BTreeMap::new() });
     }
 
     /// Reads the proxy if it is time.
@@ -60,10 +63,19 @@ impl Org {
         let every = self.timing.metrics;
         let Some(managed) = &mut self.managed else { return };
         managed.due = later(now, every);
-        managed.taken.push_back((now, series));
+        for ProxySeries { name, labels, value } in series {
+            let app = labels.get("app").cloned().unwrap_or_default();
+            let kept: Kept = (name, labels.into_iter().collect());
+            managed.apps.entry(app).or_default().entry(kept).or_default().push_back((now, value));
+        }
         let old = |at: &Timestamp| now.duration_since(*at) > KEPT;
-        while managed.taken.front().is_some_and(|(at, _)| old(at)) {
-            managed.taken.pop_front();
+        for series in managed.apps.values_mut() {
+            series.retain(|_, samples| {
+                while samples.front().is_some_and(|(at, _)| old(at)) {
+                    samples.pop_front();
+                }
+                !samples.is_empty()
+            });
         }
     }
 
@@ -105,10 +117,18 @@ impl Org {
     ) -> BTreeMap<Labels, Samples> {
         let seen_until = later_by(self.now, -signed(self.timing.metrics_late)).min(until);
         let mut found: BTreeMap<Labels, Samples> = BTreeMap::new();
-        let taken = self.managed.iter().flat_map(|managed| &managed.taken);
-        for (at, all) in taken.filter(|(at, _)| *at > from && *at <= seen_until) {
-            for series in all.iter().filter(|series| selects(selector, series)) {
-                found.entry(labels(series)).or_default().push((*at, series.value));
+        let apps = self.managed.iter().flat_map(|managed| &managed.apps);
+        let of_app = |matcher: &&Matcher| matcher.name == "app";
+        let is_of =
+            |app: &str| selector.matchers.matchers.iter().filter(of_app).all(|one| fits(one, app));
+        for (kept, samples) in apps.filter(|(app, _)| is_of(app)).flat_map(|(_, series)| series) {
+            if !selects(selector, kept) {
+                continue;
+            }
+            let within = samples.iter().filter(|(at, _)| *at > from && *at <= seen_until);
+            let within: Samples = within.copied().collect();
+            if !within.is_empty() {
+                found.insert(labels(kept), within);
             }
         }
         found
@@ -157,28 +177,26 @@ fn selector(expression: Expr) -> Result<(VectorSelector, Option<SignedDuration>)
     Ok((selector, range))
 }
 
-fn selects(selector: &VectorSelector, series: &ProxySeries) -> bool {
-    selector.name.as_ref().is_none_or(|name| name == series.name)
-        && matches(&selector.matchers, series)
+fn selects(selector: &VectorSelector, (own, labels): &Kept) -> bool {
+    let value = |name: &str| {
+        let labelled = labels.iter().find(|(label, _)| *label == name);
+        if name == "__name__" { own } else { labelled.map_or("", |(_, value)| value.as_str()) }
+    };
+    selector.name.as_ref().is_none_or(|name| name == own)
+        && selector.matchers.matchers.iter().all(|matcher| fits(matcher, value(&matcher.name)))
 }
 
-fn matches(matchers: &Matchers, series: &ProxySeries) -> bool {
-    matchers.matchers.iter().all(|matcher| {
-        let value = match matcher.name.as_str() {
-            "__name__" => series.name,
-            name => series.labels.get(name).map_or("", String::as_str),
-        };
-        match &matcher.op {
-            MatchOp::Equal => value == matcher.value,
-            MatchOp::NotEqual => value != matcher.value,
-            MatchOp::Re(pattern) => pattern.is_match(value),
-            MatchOp::NotRe(pattern) => !pattern.is_match(value),
-        }
-    })
+fn fits(matcher: &Matcher, value: &str) -> bool {
+    match &matcher.op {
+        MatchOp::Equal => value == matcher.value,
+        MatchOp::NotEqual => value != matcher.value,
+        MatchOp::Re(pattern) => pattern.is_match(value),
+        MatchOp::NotRe(pattern) => !pattern.is_match(value),
+    }
 }
 
-fn labels(series: &ProxySeries) -> Labels {
-    let own = std::iter::once(("__name__".to_owned(), series.name.to_owned()));
-    let labels = series.labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+fn labels((name, labels): &Kept) -> Labels {
+    let own = std::iter::once(("__name__".to_owned(), (*name).to_owned()));
+    let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
     own.chain(labels).collect()
 }

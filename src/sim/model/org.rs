@@ -100,6 +100,8 @@ pub struct Org {
     pub(in crate::sim) apps: BTreeMap<String, App>,
     /// By id; destroyed ones stay.
     pub(in crate::sim) machines: BTreeMap<String, SimMachine>,
+    /// The ids of each app's machines: what concerns one app does not go through all of them.
+    ids: BTreeMap<String, BTreeSet<String>>,
     pub(in crate::sim) images: Images,
     pub(in crate::sim) ships: Vec<Ship>,
     /// Decisions of the gates of deploys, oldest first.
@@ -177,6 +179,7 @@ impl Org {
             script: VecDeque::new(),
             apps: BTreeMap::new(),
             machines: BTreeMap::new(),
+            ids: BTreeMap::new(),
             images: Images::default(),
             ships: Vec::new(),
             gates: VecDeque::new(),
@@ -268,7 +271,7 @@ impl Org {
             machine.zone = zone;
         }
         self.claim(&id, &volumes);
-        self.machines.insert(id.clone(), machine);
+        self.add(machine);
         id
     }
 
@@ -403,7 +406,19 @@ impl Org {
         &'a self,
         app: &'a str,
     ) -> impl Iterator<Item = &'a SimMachine> {
-        self.machines.values().filter(move |machine| machine.app == app)
+        self.ids.get(app).into_iter().flatten().filter_map(|id| self.machines.get(id))
+    }
+
+    pub(super) fn add(&mut self, machine: SimMachine) {
+        self.ids.entry(machine.app.clone()).or_default().insert(machine.id.clone());
+        self.machines.insert(machine.id.clone(), machine);
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        let Some(machine) = self.machines.remove(id) else { return };
+        if let Some(ids) = self.ids.get_mut(&machine.app) {
+            ids.remove(id);
+        }
     }
 }
 

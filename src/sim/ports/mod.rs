@@ -169,7 +169,6 @@ fn reading(org: &Org, position: &FeedPosition, told: &mut Told) -> FeedReading {
             machine: machine.id,
             instance: machine.instance,
             region: machine.region,
-            release: machine.release,
             updated_at: machine.updated_at,
         };
         if told.insert(entry.machine.clone(), entry.clone()).as_ref() != Some(&entry) {
