@@ -54,7 +54,8 @@ impl Asked {
                 gauge = told.map(|told| told.value);
             }
         }
-        let refused = self.refused.clone().map(|detail| Oddity::Refused { detail });
+        let refused = self.refused.as_deref().or_else(|| self.values.refused(app));
+        let refused = refused.map(|detail| Oddity::Refused { detail: detail.to_owned() });
         let oddity = refused.or_else(|| self.tracks.oddity(app).cloned());
         // A machine without requests has no series; one that no app has is a wrong name.
         let nothing = self.tracks.nothing_for(now).is_some_and(|time| time >= NOTHING_FOR);

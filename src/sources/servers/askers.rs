@@ -42,10 +42,6 @@ impl Askers {
         self.0.contains_key(app)
     }
 
-    pub(super) fn names(&self) -> Vec<AppName> {
-        self.0.keys().cloned().collect()
-    }
-
     /// Whether anybody asked since `span` ago.
     pub(super) fn asked_within(&self, span: Duration, now: Instant) -> bool {
         self.0.values().any(|asker| now.saturating_duration_since(asker.at) < span)
@@ -56,6 +52,11 @@ impl Askers {
     pub(super) fn due(&self, now: Instant, gap: Duration) -> Vec<AppName> {
         let due = self.0.iter().filter(|(_, asker)| asker.is_due(now, gap));
         due.map(|(app, _)| app.clone()).collect()
+    }
+
+    /// When the server was last asked for an app.
+    pub(super) fn last_polled(&self, app: &AppName) -> Option<Instant> {
+        self.0.get(app)?.polled
     }
 
     /// The server answered for these.

@@ -8,6 +8,7 @@
 
 mod asked;
 mod askers;
+mod expressions;
 mod http;
 mod past;
 mod query;
@@ -196,36 +197,34 @@ impl Server {
             let asked = asked.or_insert_with(|| Asked::new(one));
             asked.apps.note(question.app, now);
         }
-        for asked in state.asked.values_mut() {
-            asked.apps.forget(now, FORGET_AFTER);
-        }
-        state.asked.retain(|_, asked| !asked.apps.is_empty());
         let due = !state.polling && state.next_poll.is_none_or(|at| now >= at);
         state.polling |= due;
+        if due {
+            for asked in state.asked.values_mut() {
+                asked.apps.forget(now, FORGET_AFTER);
+            }
+            state.asked.retain(|_, asked| !asked.apps.is_empty());
+        }
         due
     }
 
     /// Asks everything that is due, one query after the other.
     async fn poll(&self, port: &dyn MetricsServers) {
         let (now, gap) = (Instant::now(), self.gap());
-        let wanted: Vec<(String, Selection, Vec<AppName>)> = lock(&self.state)
+        let mut wanted: Vec<(String, Selection, Vec<AppName>)> = lock(&self.state)
             .asked
             .iter()
-            .map(|(key, asked)| {
-                let apps = match &asked.selection {
-                    Selection::Value { .. } => asked.apps.names(),
-                    _ => asked.apps.due(now, gap),
-                };
-                (key.clone(), asked.selection.clone(), apps)
-            })
+            .map(|(key, asked)| (key.clone(), asked.selection.clone(), asked.apps.due(now, gap)))
             .collect();
+        // A query for all apps is soon answered. Expressions are many, and have what time is left.
+        wanted.sort_by_key(|(_, selection, _)| matches!(selection, Selection::Value { .. }));
         let mut failed = None;
         for (key, selection, apps) in wanted {
             let asked = match &selection {
-                Selection::Value { expression } => {
-                    self.evaluate(port, &key, expression, &apps).await
-                }
                 _ if apps.is_empty() => continue,
+                Selection::Value { expression } => {
+                    self.evaluate(port, &key, expression, now + gap).await
+                }
                 _ => self.select(port, &key, &selection, &apps).await,
             };
             let refused = match asked {
@@ -284,32 +283,6 @@ impl Server {
                     apps.polled(some, now);
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// An expression, for each app by itself and no more often than the server has anything new.
-    async fn evaluate(
-        &self,
-        port: &dyn MetricsServers,
-        key: &str,
-        expression: &str,
-        apps: &[AppName],
-    ) -> Result<(), ServerError> {
-        for app in apps {
-            let now = Instant::now();
-            let then = now.checked_sub(self.settings.scrape_every);
-            let is_fresh = |asked: &Asked| asked.values.is_fresh(app, then);
-            if lock(&self.state).asked.get(key).is_none_or(is_fresh) {
-                continue;
-            }
-            let answer = self.ask(port, &expression.replace("$app", app.as_str())).await?;
-            if let Some(asked) = lock(&self.state).asked.get_mut(key) {
-                asked.values.absorb(&self.settings, app, &answer, now);
-            }
-        }
-        if let Some(asked) = lock(&self.state).asked.get_mut(key) {
-            asked.values.keep(apps);
         }
         Ok(())
     }

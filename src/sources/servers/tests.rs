@@ -1,5 +1,7 @@
 //! A round's questions to a server whose answers are made up here.
 
+mod expressions;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::future::join_all;
@@ -8,8 +10,8 @@ use super::*;
 use crate::{
     config::Secret,
     model::{
-        Count, Mode, NoData, Oddity, OnBreach, Origin, Policy, Promql, Ratio, RollbackPolicy,
-        Selector, Since, Threshold, ThresholdKind, WatchPolicy,
+        Count, Mode, NoData, OnBreach, Origin, Policy, Ratio, RollbackPolicy, Selector, Since,
+        Threshold, ThresholdKind, WatchPolicy,
     },
 };
 
@@ -22,6 +24,8 @@ struct Fake {
     now: Mutex<Option<Timestamp>>,
     fails: Mutex<Option<ServerError>>,
     hangs: AtomicU32,
+    /// How long it takes for each query.
+    takes: Mutex<Duration>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -35,11 +39,25 @@ impl MetricsServers for Fake {
         if let Some(error) = lock(&self.fails).clone() {
             return Err(error);
         }
-        if query.query.starts_with("broken") {
+        let takes = *lock(&self.takes);
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
+        if query.query.contains("broken") {
             let refused = ServerError::plain("does not take the query (422): no broken".to_owned());
             return Err(ServerError { query_refused: true, ..refused });
         }
         let Some(now) = *lock(&self.now) else { return Ok(Vec::new()) };
+        if query.query.starts_with("label_replace") {
+            let marks = query.query.split("\"waveoff_app\", \"").skip(1);
+            let apps = marks.filter_map(|rest| rest.split_once('"')).map(|(app, _)| app);
+            let one = |app: &str| {
+                let labels = [("instance", "m1"), ("waveoff_app", app)];
+                let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                SampledSeries { labels: labels.into(), samples: vec![(now, 42.0)] }
+            };
+            return Ok(apps.map(one).collect());
+        }
         if query.query.starts_with("queue") {
             let labels = [("instance".to_owned(), "m1".to_owned())].into();
             return Ok(vec![SampledSeries { labels, samples: vec![(now, 42.0)] }]);
@@ -377,59 +395,6 @@ async fn a_server_whose_settings_change_begins_anew_and_one_that_is_gone_tells_n
     stage.servers.configure(&config(&[]));
     let blind = stage.look("api").await.blind.unwrap();
     assert_eq!(blind, "no metrics server of this name is configured");
-}
-
-fn evaluated(name: &str, expression: &str) -> Threshold {
-    let promql = Promql {
-        expression: expression.to_owned(),
-        looks_back: Duration::ZERO,
-        max: 10.0,
-        sustain: Duration::ZERO,
-        quorum: 0.3,
-        from: MetricsServer::fly().origin(),
-    };
-    let kind = ThresholdKind::Promql(promql);
-    Threshold { kind, ..threshold(name, MetricsServer::fly().origin()) }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_expression_is_evaluated_for_each_app_as_often_as_the_server_has_anything_new() {
-    let mut stage = Stage::new();
-    stage.policy.thresholds = vec![evaluated("queue", "queue{app=\"$app\"}")];
-    stage.samples("api", "m1", 1.0, 0.0);
-    let mut told = Vec::new();
-    for _ in 0..30 {
-        for app in ["api", "shop"] {
-            let answer = stage.look(app).await;
-            let read = answer.samples.first().and_then(|sample| sample.readings.as_ref().ok());
-            told.extend(read.and_then(|read| read.gauges.get("queue").copied()));
-        }
-    }
-    let asked = stage.asked();
-    let of =
-        |app: &str| asked.iter().filter(|one| **one == format!("queue{{app=\"{app}\"}}")).count();
-    assert_eq!(of("api") + of("shop"), asked.len(), "{asked:?}");
-    // Two minutes, a quarter of a minute apart.
-    assert!((6..=9).contains(&of("api")) && (6..=9).contains(&of("shop")), "{asked:?}");
-    assert!(told.iter().all(|value| (41.0..43.0).contains(value)), "{told:?}");
-    assert!((asked.len() - 2..=asked.len()).contains(&told.len()), "each value is told once");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_query_that_is_refused_is_told_and_no_trouble_of_the_others() {
-    let mut stage = Stage::new();
-    stage.policy.thresholds.push(evaluated("wrong", "broken{app=\"$app\"}"));
-    stage.samples("api", "m1", 0.0, 0.0);
-    stage.counted("api", 4).await;
-    stage.samples("api", "m1", 100.0, 10.0);
-    assert_eq!(stage.counted("api", 12).await, (100.0, 10.0));
-    let answer = stage.look("api").await;
-    assert_eq!(answer.blind, None);
-    let Ok(readings) = &answer.samples[0].readings else { panic!("unread") };
-    let Some(Oddity::Refused { detail }) = readings.oddities.get("wrong") else {
-        panic!("{readings:?}")
-    };
-    assert!(detail.contains("(422): no broken") && !readings.oddities.contains_key("5xx"));
 }
 
 #[tokio::test(start_paused = true)]

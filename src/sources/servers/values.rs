@@ -18,6 +18,14 @@ struct OfApp {
     whole: Option<f64>,
     /// Machines that were told the value of the whole.
     told: Vec<String>,
+    /// Why the server does not evaluate it.
+    refused: Option<String>,
+}
+
+impl OfApp {
+    fn nothing(at: Instant) -> Self {
+        Self { at, machines: BTreeMap::new(), whole: None, told: Vec::new(), refused: None }
+    }
 }
 
 #[derive(Debug)]
@@ -47,7 +55,7 @@ impl Values {
         answer: &[SampledSeries],
         now: Instant,
     ) {
-        let mut of = OfApp { at: now, machines: BTreeMap::new(), whole: None, told: Vec::new() };
+        let mut of = OfApp::nothing(now);
         for series in answer {
             let Some(value) = series.samples.last().map(|(_, value)| *value) else { continue };
             if value.is_nan() {
@@ -65,6 +73,17 @@ impl Values {
         self.0.insert(app.clone(), of);
     }
 
+    /// The server does not evaluate it for this app.
+    pub(super) fn refuse(&mut self, app: &AppName, detail: String, now: Instant) {
+        let of = OfApp { refused: Some(detail), ..OfApp::nothing(now) };
+        self.0.insert(app.clone(), of);
+    }
+
+    /// Why the server does not evaluate it for this app.
+    pub(super) fn refused(&self, app: &AppName) -> Option<&str> {
+        self.0.get(app)?.refused.as_deref()
+    }
+
     /// What there is to tell of one machine, once.
     pub(super) fn tell(&mut self, app: &AppName, machine: &str) -> Option<Told> {
         let of = self.0.get_mut(app)?;
@@ -78,8 +97,8 @@ impl Values {
     }
 
     /// Forgets apps of which nobody asks any more.
-    pub(super) fn keep(&mut self, apps: &[AppName]) {
-        self.0.retain(|app, _| apps.contains(app));
+    pub(super) fn keep(&mut self, wanted: impl Fn(&AppName) -> bool) {
+        self.0.retain(|app, _| wanted(app));
     }
 }
 
