@@ -21,7 +21,7 @@ pub use clock::Clock;
 
 use crate::model::{
     AppName, Digest, ImageRef, InstanceId, Machine, MachineId, ProbeRequest, RawConfig, Region,
-    Release, ReleaseStatus, ReleaseVersion, Secrets,
+    Release, ReleaseStatus, Secrets,
 };
 
 /// Why a platform call failed, by what the caller can do about it.
@@ -76,7 +76,6 @@ pub struct FeedEntry {
     pub instance: InstanceId,
     pub region: Region,
     pub state: String,
-    pub release: Option<ReleaseVersion>,
     pub updated_at: Timestamp,
 }
 

@@ -365,7 +365,9 @@ impl AppTask {
         self.ports.board.publish(view);
         // A round is never far behind: the clock of the day may be put back.
         let pause = Duration::try_from(wake_at.duration_since(self.ports.clock.now()));
-        let wanted = Instant::now() + pause.unwrap_or(Duration::ZERO).min(PAUSE_MAX);
+        let pause = pause.unwrap_or(Duration::ZERO).min(PAUSE_MAX);
+        let pause = pace::spread(&self.app, pause, self.shared.apps());
+        let wanted = Instant::now() + pause;
         course.next_round = course.pace.earliest().map_or(wanted, |earliest| wanted.max(earliest));
         Ok(reply)
     }
@@ -416,7 +418,7 @@ impl AppTask {
 
     pub(super) fn policy(&self) -> Option<Arc<Policy>> {
         let policy = self.config.borrow().policy_for(&self.app)?;
-        Some(pace::beside(policy, self.shared.apps()))
+        Some(self.shared.beside.keep(policy, self.shared.apps()))
     }
 
     fn look(&self, course: &mut Course, policy: Arc<Policy>) {

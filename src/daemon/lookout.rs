@@ -16,7 +16,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Ports, pace,
+    Ports,
     page::Page,
     shared::{Outage, Shared},
 };
@@ -301,7 +301,7 @@ impl Lookout {
         let rounds: BTreeMap<_, _> = self.ports.board.rounds();
         let apps = rounds.len();
         rounds.into_iter().find_map(|(app, ago)| {
-            let policy = pace::beside(config.policy_for(&app)?, apps);
+            let policy = self.shared.beside.keep(config.policy_for(&app)?, apps);
             let most = (policy.watch.idle_scrape_every * 2).max(ROUND_MAX);
             (ago > most).then(|| format!("{app} had no round for {} s", ago.as_secs()))
         })

@@ -10,7 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::watch, time::Instant};
 
-use super::beside;
+use super::{beside, pace};
 use crate::{
     model::{AppName, Distress, OrgContext, Well},
     ports::PlatformError,
@@ -38,6 +38,8 @@ pub struct Shared {
     sight: Mutex<Sight>,
     /// When each app was rolled back lately.
     rollbacks: Mutex<BTreeMap<AppName, Vec<Timestamp>>>,
+    /// Policies as they are kept beside as many apps as there are.
+    pub(super) beside: pace::Beside,
 }
 
 impl Default for Shared {
@@ -51,6 +53,7 @@ impl Default for Shared {
             started: Instant::now(),
             sight: Mutex::default(),
             rollbacks: Mutex::default(),
+            beside: pace::Beside::default(),
         }
     }
 }

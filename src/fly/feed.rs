@@ -7,10 +7,12 @@
 use std::{
     collections::BTreeSet,
     sync::{MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
+use tokio::time::Instant;
 
 use super::{
     Answer, Fly, below,
@@ -28,25 +30,52 @@ const OVERLAP: SignedDuration = SignedDuration::from_secs(60);
 /// Changes remembered at most; beyond that the oldest may be told twice, which costs a look.
 const SEEN_MAX: usize = 50_000;
 
-/// What was told already: time first, so that the oldest can be forgotten.
+/// A position that stays where it is for so long is read on from: what was to come from before it has
+/// come. Else what changed last would be read again and again until something else changes.
+const SETTLED_AFTER: Duration = Duration::from_secs(300);
+
+/// What was told already.
 #[derive(Debug, Default)]
-pub(super) struct Seen(BTreeSet<(Timestamp, String, String, String)>);
+pub(super) struct Seen {
+    /// Time first, so that the oldest can be forgotten.
+    told: BTreeSet<(Timestamp, String, String, String)>,
+    /// The position, and since when it has been there.
+    position: Option<(Timestamp, Instant)>,
+}
 
 impl Seen {
     /// Notes an entry; `false` when it was there.
     fn note(&mut self, entry: &FeedEntry) -> bool {
         let (machine, instance) = (entry.machine.as_str(), entry.instance.as_str());
         let key = (entry.updated_at, machine.to_owned(), instance.to_owned(), entry.state.clone());
-        self.0.insert(key)
+        self.told.insert(key)
+    }
+
+    /// A reading came to this position.
+    fn comes_to(&mut self, position: Timestamp, now: Instant) {
+        if self.position.is_none_or(|(before, _)| before != position) {
+            self.position = Some((position, now));
+        }
+    }
+
+    /// Where a reading from this position begins.
+    fn reach(&self, position: Timestamp, now: Instant) -> Timestamp {
+        let stays = self.position.filter(|(at, _)| *at == position).map(|(_, since)| now - since);
+        let overlap = match stays {
+            Some(stays) if stays >= SETTLED_AFTER => SignedDuration::ZERO,
+            _ => OVERLAP,
+        };
+        position.checked_sub(overlap).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// Forgets what cannot come again, and the oldest of what is too much.
     fn forget(&mut self, before: Option<Timestamp>) {
         if let Some(before) = before {
-            self.0 = self.0.split_off(&(before, String::new(), String::new(), String::new()));
+            let from = (before, String::new(), String::new(), String::new());
+            self.told = self.told.split_off(&from);
         }
-        while self.0.len() > SEEN_MAX {
-            self.0.pop_first();
+        while self.told.len() > SEEN_MAX {
+            self.told.pop_first();
         }
     }
 }
@@ -54,7 +83,8 @@ impl Seen {
 /// Reads all pages of what changed since `position`.
 pub(super) async fn changes(fly: &Fly, position: &FeedPosition) -> Answer<FeedReading> {
     let since = position.updated_after;
-    let from = since.map(|since| since.checked_sub(OVERLAP).unwrap_or(Timestamp::UNIX_EPOCH));
+    let now = Instant::now();
+    let from = since.map(|since| lock(fly).reach(since, now));
     let mut entries: Vec<FeedEntry> = Vec::new();
     let mut newest: Option<Timestamp> = None;
     let mut error_regions: BTreeSet<String> = BTreeSet::new();
@@ -91,6 +121,9 @@ pub(super) async fn changes(fly: &Fly, position: &FeedPosition) -> Answer<FeedRe
         *seen = Seen::default();
     }
     entries.retain(|entry| seen.note(entry));
+    if let Some(next) = next {
+        seen.comes_to(next, now);
+    }
     seen.forget(next.and_then(|next| next.checked_sub(OVERLAP).ok()));
     Ok(FeedReading {
         entries,
@@ -114,8 +147,7 @@ async fn page(fly: &Fly, from: Option<Timestamp>, cursor: &str) -> Answer<WirePa
     fly.caller.decode(&answer)
 }
 
-/// The configuration is wanted for its release number, so no `summary`. Destroyed machines are
-/// news too, but not all that ever were.
+/// Destroyed machines are news too, but not all that ever were.
 fn page_url(fly: &Fly, from: Option<Timestamp>, cursor: &str) -> Url {
     let mut url = below(&fly.bases.flaps, &["v1", "orgs", &fly.organization, "machines"]);
     let mut query = url.query_pairs_mut();
@@ -131,4 +163,25 @@ fn page_url(fly: &Fly, from: Option<Timestamp>, cursor: &str) -> Url {
         url.set_query(None);
     }
     url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_that_stays_is_read_on_from_and_one_that_moves_is_reached_back_over() {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let mut seen = Seen::default();
+        assert_eq!(seen.reach(at(0), start), at(-60), "nothing is known of it");
+        seen.comes_to(at(0), start);
+        seen.comes_to(at(0), later(200));
+        assert_eq!(seen.reach(at(0), later(299)), at(-60));
+        assert_eq!(seen.reach(at(0), later(300)), at(0), "it stayed for five minutes");
+        seen.comes_to(at(10), later(310));
+        assert_eq!(seen.reach(at(10), later(400)), at(-50));
+        assert_eq!(seen.reach(at(0), later(400)), at(-60), "it is another one");
+    }
 }

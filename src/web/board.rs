@@ -115,8 +115,8 @@ impl State {
     }
 
     fn note_readiness(&mut self) {
-        let is_ready = self.expected.is_some() && self.waiting().is_empty();
-        if is_ready && !self.was_ready {
+        // Once is for good; and it is asked after every round of every app.
+        if !self.was_ready && self.expected.is_some() && self.waiting().is_empty() {
             self.was_ready = true;
             self.changes.organization();
         }

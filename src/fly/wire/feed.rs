@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::{lenient, machine::release_of};
+use super::lenient;
 use crate::{
     model::{AppName, InstanceId, MachineId, Region},
     ports::FeedEntry,
@@ -41,7 +40,6 @@ pub(crate) struct WireEntry {
     instance_id: String,
     #[serde(deserialize_with = "lenient::time")]
     updated_at: Option<Timestamp>,
-    config: Value,
 }
 
 impl WireEntry {
@@ -51,7 +49,6 @@ impl WireEntry {
         if self.id.is_empty() || self.app_name.is_empty() {
             return None;
         }
-        let release = self.config.pointer("/metadata/fly_release_version").and_then(Value::as_str);
         let instance = if self.version.is_empty() { self.instance_id } else { self.version };
         Some(FeedEntry {
             app: AppName::new(self.app_name),
@@ -59,7 +56,6 @@ impl WireEntry {
             instance: InstanceId::new(instance),
             region: Region::new(self.region),
             state: self.state,
-            release: release_of(release),
             updated_at: self.updated_at?,
         })
     }
