@@ -123,6 +123,13 @@ async fn an_app_that_is_not_watched_and_a_path_that_is_none_are_said_to_be_so() 
     assert!(browser.text("#timeline").await.contains("release.degraded"));
 }
 
+/// Tables of releases and machines, opened, that are wider than their place.
+const SCROLLED_SIDEWAYS: &str = "(() => {
+    document.querySelectorAll('#all-machines').forEach(one => { one.open = true; });
+    const wide = [...document.querySelectorAll('.wide')].filter(box => box.querySelector('.stacks'));
+    return wide.filter(box => box.scrollWidth > box.clientWidth).length;
+})()";
+
 #[tokio::test]
 async fn pictures_are_kept_of_light_dark_and_phone() {
     let (stage, browser) = (three().await, Browser::start().await);
@@ -154,6 +161,9 @@ async fn pictures_are_kept_of_light_dark_and_phone() {
                 // Nothing is wider than the window.
                 let wide = browser.value("document.documentElement.scrollWidth").await;
                 assert!(wide.as_u64().unwrap() <= u64::from(width), "{page} on a {device}: {wide}");
+                // On a phone what has words in it is not scrolled to the side.
+                let scrolled = browser.value(SCROLLED_SIDEWAYS).await;
+                assert_eq!(scrolled, 0, "{page} on a {device}");
                 browser.picture(&format!("{page}-{device}-{scheme}"), true).await;
             }
         }

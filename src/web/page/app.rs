@@ -173,7 +173,7 @@ impl Shown {
             @if count > 0 {
                 details #all-machines {
                     summary { h2 { (count) " machines" } }
-                    div.wide { table {
+                    div.wide { table.stacks {
                         thead { tr {
                             @for name in ["Machine", "Region", "Release", "State", "Exits", "Checks that fail"] { th scope="col" { (name) } }
                         } }
@@ -189,7 +189,7 @@ impl Shown {
         html! {
             @if !self.releases.is_empty() {
                 h2 { "Releases" }
-                div.wide { table {
+                div.wide { table.stacks {
                     thead { tr { @for name in ["Release", "Standing", "Since", "Image"] { th scope="col" { (name) } } } }
                     tbody { @for release in self.releases.iter().take(RELEASES_MAX) { (release_row(release)) } }
                 } }
@@ -346,11 +346,11 @@ fn machine_row(machine: &MachineView) -> Markup {
     html! {
         tr {
             th scope="row" { code { (machine.machine) } }
-            td { (machine.region) }
-            td { @if let Some(version) = machine.version { (version) } @else { "-" } }
-            td { (machine.state) }
-            td.n { (machine.exits) }
-            td { (machine.failing.join(", ")) }
+            td data-of="region" { (machine.region) }
+            td data-of="release" { @if let Some(version) = machine.version { (version) } @else { "-" } }
+            td data-of="state" { (machine.state) }
+            td.n data-of="exits" { (machine.exits) }
+            td data-of="fails" { (machine.failing.join(", ")) }
         }
     }
 }
@@ -365,8 +365,8 @@ fn release_row(release: &ReleaseView) -> Markup {
                 @if release.pinned { " " (badge(part::Tone::Calm, "pinned")) }
             }
             td { (release.standing.words()) @if let Some(by) = &release.by { " by " (by) } }
-            td { @if let Some(since) = release.since { (time(since)) } }
-            td { code title=(release.image) {
+            td data-of="since" { @if let Some(since) = release.since { (time(since)) } }
+            td data-of="image" { code title=(release.image) {
                 (release.tag.as_deref().unwrap_or_default()) " "
                 @if let Some(digest) = &release.digest { (digest.short()) }
             } }
