@@ -147,7 +147,11 @@ impl Shared {
     /// Notes when an app was rolled back.
     pub(super) fn rolled_back(&self, app: &AppName, at: &[Timestamp]) {
         let mut all = self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(app.clone(), at.to_vec());
+        // Most never were: nobody goes through those.
+        match at {
+            [] => drop(all.remove(app)),
+            at => drop(all.insert(app.clone(), at.to_vec())),
+        }
     }
 
     /// How often apps other than this one were rolled back in the last 24 hours.
