@@ -34,6 +34,18 @@ fn told_late(scene: Scene) -> Scene {
     Scene { from: From::Server, ..scene }
 }
 
+fn shipped(scene: Scene) -> Scene {
+    Scene { from: From::Shipped, ..scene }
+}
+
+fn probed(scene: Scene) -> Scene {
+    Scene { from: From::Probes, ..scene }
+}
+
+fn slow(from: f64) -> Scene {
+    bad(100.0, Fault { how: How::Slow, ..Fault::errors(from, 0.3) })
+}
+
 pub const FAMILIES: &[Family] = &[
     family("total-0.1", "all requests fail, 0.1/s", |_| start(0.1, 1.0)),
     family("total-1", "the same, 1/s", |_| start(1.0, 1.0)),
@@ -161,6 +173,39 @@ pub const FAMILIES: &[Family] = &[
     own("long-deploy-5%-100", "5 % fail, 12 minutes of deploy", |_| Scene {
         deploy_gap_s: 120.0,
         ..start(100.0, 0.05)
+    }),
+    own("shipped-total-100", "what ships: all fail", |_| shipped(start(100.0, 1.0))),
+    own("shipped-20%-100", "the same: 20 % fail", |_| shipped(start(100.0, 0.2))),
+    own("shipped-5%-100", "the same: 5 % fail", |_| shipped(start(100.0, 0.05))),
+    own("shipped-20%-late-100", "the same: 20 % from a moment of the bake on", |dice| {
+        shipped(later(100.0, 0.2, dice))
+    }),
+    own("shipped-total-1", "the same: all fail, 1/s", |_| shipped(start(1.0, 1.0))),
+    own("shipped-slow-100", "the same: 30 % take longer than 2.5 s", |_| shipped(slow(0.0))),
+    own("shipped-slow-late-100", "the same from a moment of the bake on", |dice| {
+        shipped(slow(late(dice)))
+    }),
+    own("shipped-hang-100", "the same: nothing is answered, and checks pass", |_| {
+        shipped(how(How::Hangs, 0.0))
+    }),
+    own("shipped-hang-late-100", "the same from a moment of the bake on", |dice| {
+        let from = late(dice);
+        shipped(how(How::Hangs, from))
+    }),
+    own("shipped-checks-100", "the same: health checks fail", |_| {
+        shipped(how(How::Unhealthy, 0.0))
+    }),
+    own("shipped-crashes-100", "the same: the process ends every 20 s", |_| {
+        shipped(how(How::Crashes, 0.0))
+    }),
+    own("probe-total-1", "a probe alone: all fail, 1/s", |_| probed(start(1.0, 1.0))),
+    own("probe-20%-100", "the same: 20 % fail", |_| probed(start(100.0, 0.2))),
+    own("probe-hang-100", "the same: nothing is answered, and checks pass", |_| {
+        probed(how(How::Hangs, 0.0))
+    }),
+    own("probe-hang-late-100", "the same from a moment of the bake on", |dice| {
+        let from = late(dice);
+        probed(how(How::Hangs, from))
     }),
     own("in-an-outage-100", "20 % fail, and 30 s of 40 % for all meanwhile", |dice| Scene {
         incidents: vec![Incident::outage(dice.between(5.0, 30.0), 30.0, 0.4)],

@@ -31,6 +31,14 @@ fn day(scene: Scene) -> Scene {
     Scene { ends: DAY_S, ..scene }
 }
 
+fn shipped(scene: Scene) -> Scene {
+    Scene { from: From::Shipped, ..scene }
+}
+
+fn probed(scene: Scene) -> Scene {
+    Scene { from: From::Probes, ..scene }
+}
+
 /// A short failure, and the clients that come again.
 fn storm(at: f64) -> Incident {
     Incident { rate: 5.0, fades_s: 10.0, ..Incident::outage(at, 10.0, 0.6) }
@@ -162,6 +170,28 @@ pub const FAMILIES: &[Family] = &[
         from: From::Server,
         ..Scene::calm(100.0)
     }),
+    own("shipped-100", "what ships: 0.5 % fail, and 0.5 % are slow", |_| {
+        shipped(Scene::calm(100.0))
+    }),
+    own("shipped-1", "the same, 1/s", |_| shipped(Scene::calm(1.0))),
+    own("shipped-bursts-100", "the same with bursts", |dice| shipped(bursting(100.0, dice))),
+    own(
+        "shipped-deploy-outage-100",
+        "the same: 30 s of 40 % for all while it is deployed",
+        |dice| {
+            let outage = in_deploy(dice);
+            shipped(with(outage, 100.0))
+        },
+    ),
+    own("shipped-outage-100", "the same after the deploy, nobody beside it", |dice| {
+        shipped(with(Incident::outage(late(dice), 30.0, 0.4), 100.0))
+    }),
+    own("shipped-night-20", "the same: a day with hardly any traffic in its night", |_| {
+        shipped(day(Scene { nights: true, ..Scene::calm(20.0) }))
+    }),
+    own("probe-100", "a probe alone: 0.5 % of them fail", |_| probed(Scene::calm(100.0))),
+    own("probe-bursts-100", "the same with bursts", |dice| probed(bursting(100.0, dice))),
+    own("probe-day-100", "the same, for a whole day", |_| day(probed(Scene::calm(100.0)))),
     own("server-bursts-100", "bursts, told 15 s late every 15 s", |dice| Scene {
         from: From::Server,
         ..bursting(100.0, dice)

@@ -23,6 +23,11 @@ const LONG_AGO: f64 = -86_400.0;
 /// How often a metrics server reads a page, and how late its readings can be asked for.
 const SERVER_EVERY_S: f64 = 15.0;
 const SERVER_LATE_S: f64 = 15.0;
+/// Over how long a server's rates are, and the least that is divided by.
+const RATE_S: f64 = 60.0;
+const RATE_MIN: f64 = 0.2;
+/// So many requests the proxy has at work on one machine at most.
+const IN_FLIGHT_MAX: f64 = 200.0;
 /// Exits that the platform still shows.
 const EXITS_SHOWN: usize = 5;
 
@@ -51,6 +56,23 @@ pub fn image(version: u64) -> ImageRef {
 struct Counts {
     usual: (f64, f64),
     rare: (f64, f64),
+    slow: f64,
+}
+
+/// What a metrics server read of a machine.
+#[derive(Clone, Copy, Debug)]
+struct Scrape {
+    at: f64,
+    told: Told,
+    in_flight: f64,
+}
+
+/// Requests, failures among them, and slow ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    pub n: f64,
+    pub k: f64,
+    pub slow: f64,
 }
 
 pub struct Host {
@@ -62,10 +84,14 @@ pub struct Host {
     /// From when on it serves.
     up_from: f64,
     counts: Counts,
-    /// What a metrics server read of it: when, requests and failures.
-    scrapes: VecDeque<(f64, f64, f64)>,
+    /// Requests that it has taken and not answered.
+    in_flight: f64,
+    /// How likely it is that a request of ours fails now.
+    pub probe_fails: f64,
+    /// What a metrics server read of it.
+    scrapes: VecDeque<Scrape>,
     /// The last reading that was told.
-    told: Option<(f64, f64, f64)>,
+    told: Option<Told>,
 }
 
 impl Host {
@@ -77,6 +103,8 @@ impl Host {
             placed: LONG_AGO,
             up_from: LONG_AGO,
             counts: Counts::default(),
+            in_flight: 0.0,
+            probe_fails: 0.0,
             scrapes: VecDeque::new(),
             told: None,
         };
@@ -125,6 +153,7 @@ impl Host {
         self.started = up_from;
         self.up_from = up_from;
         self.counts = Counts::default();
+        self.in_flight = 0.0;
         self.scrapes.clear();
         self.told = None;
         self.machine.started_at = Some(at(up_from));
@@ -152,6 +181,21 @@ impl Host {
         let counts = &mut self.counts;
         counts.usual = (counts.usual.0 + usual.0, counts.usual.1 + usual.1);
         counts.rare = (counts.rare.0 + rare.0, counts.rare.1 + rare.1);
+    }
+
+    /// Answers to slow requests, among those counted.
+    pub fn count_slow(&mut self, slow: f64) {
+        self.counts.slow += slow;
+    }
+
+    /// So many requests are at work in this second.
+    pub fn is_at(&mut self, in_flight: f64) {
+        self.in_flight = in_flight;
+    }
+
+    /// So many more are taken, and none is answered: as many as the proxy passes on.
+    pub fn hangs(&mut self, more: f64) {
+        self.in_flight = (self.in_flight + more).min(IN_FLIGHT_MAX);
     }
 
     /// As the platform lists it.
@@ -189,22 +233,40 @@ impl Host {
         if !self.is_up(t) || (t - phase).rem_euclid(SERVER_EVERY_S) >= 1.0 {
             return;
         }
-        let Counts { usual, rare } = self.counts;
-        self.scrapes.push_back((t, usual.0 + rare.0, usual.1 + rare.1));
+        let Counts { usual, rare, slow } = self.counts;
+        let told = Told { n: usual.0 + rare.0, k: usual.1 + rare.1, slow };
+        self.scrapes.push_back(Scrape { at: t, told, in_flight: self.in_flight });
         if self.scrapes.len() > 10 {
             self.scrapes.pop_front();
         }
     }
 
-    /// What a metrics server tells at `t` that it did not tell before: requests and failures. The
-    /// first reading of a process is a starting point.
-    pub fn told_late(&mut self, t: f64) -> (f64, f64) {
-        let ripe = self.scrapes.iter().rev().find(|scrape| scrape.0 <= t - SERVER_LATE_S).copied();
-        let Some(now) = ripe else { return (0.0, 0.0) };
+    /// What can be asked for at `t` already, the newest first.
+    fn ripe(&self, t: f64) -> impl Iterator<Item = &Scrape> {
+        self.scrapes.iter().rev().filter(move |scrape| scrape.at <= t - SERVER_LATE_S)
+    }
+
+    /// What a metrics server tells at `t` that it did not tell before. The first reading of a process is
+    /// a starting point.
+    pub fn told_late(&mut self, t: f64) -> Told {
+        let Some(now) = self.ripe(t).next().map(|scrape| scrape.told) else {
+            return Told::default();
+        };
         match self.told.replace(now) {
-            Some(before) => (now.1 - before.1, now.2 - before.2),
-            None => (0.0, 0.0),
+            Some(old) => Told { n: now.n - old.n, k: now.k - old.k, slow: now.slow - old.slow },
+            None => Told::default(),
         }
+    }
+
+    /// What the preset `hang` comes to: for how long requests wait, by those at work and those answered in a
+    /// second of the last minute, where they always waited for less than a second.
+    pub fn waits_s(&self, t: f64) -> Option<f64> {
+        let now = self.ripe(t).next()?;
+        let first =
+            self.ripe(t).take_while(|scrape| scrape.at > t - SERVER_LATE_S - RATE_S).last()?;
+        let passed = now.at - first.at;
+        let rate = if passed > 0.0 { (now.told.n - first.told.n) / passed } else { 0.0 };
+        Some(now.in_flight / rate.max(RATE_MIN))
     }
 }
 

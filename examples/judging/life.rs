@@ -16,8 +16,8 @@ use waveoff::{
 
 use super::{
     dice::Dice,
-    host::{NEW, OLD, at, image},
-    policy::{SHARE, policy, source},
+    host::{Host, NEW, OLD, at, image},
+    policy::{ERRORS, HANG, LATENCY, SHARE, policy, source},
     scene::{From, Scene},
     world::{Second, World},
 };
@@ -33,6 +33,8 @@ const ORIGIN: f64 = -200_000.0;
 const FEED_S: f64 = 2.0;
 /// How old the ledger may be that a round goes by.
 const LEDGER_S: f64 = 10.0;
+/// What fails so soon after a start is no answer.
+const PROBE_GRACE_S: f64 = 10.0;
 
 /// What came of one life.
 #[derive(Clone, Debug, Default)]
@@ -254,16 +256,13 @@ impl Course {
             }
             let readings = if self.dice.unit() < scene.unread {
                 Err("no answer".to_owned())
-            } else if scene.from == From::Server {
-                let (n, k) = host.told_late(t);
-                let count = Count { n, k, since: Since::LastScrape };
-                let counts = BTreeMap::from([(SHARE.to_owned(), count)]);
-                Ok(Readings { counts, ..Readings::default() })
-            } else {
+            } else if scene.from == From::Pages {
                 let now = origin + Duration::from_secs_f64(t - ORIGIN);
                 let which = (&machine.instance, machine.started_at);
                 let read = self.counters.read(&machine.id, which, &host.page(), wanted, now);
                 Ok(read.readings)
+            } else {
+                Ok(readings(scene.from, host, &mut self.dice, t))
             };
             samples.push(MachineSample {
                 machine: machine.id.clone(),
@@ -274,6 +273,30 @@ impl Course {
         }
         samples
     }
+}
+
+/// What is read of a machine where it has no page.
+fn readings(from: From, host: &mut Host, dice: &mut Dice, t: f64) -> Readings {
+    let count = |n, k| Count { n, k, since: Since::LastScrape };
+    let mut readings = Readings::default();
+    if from == From::Probes {
+        let fails = dice.unit() < host.probe_fails;
+        if !(fails && t - host.started < PROBE_GRACE_S) {
+            readings.counts.insert(SHARE.to_owned(), count(1.0, f64::from(u8::from(fails))));
+        }
+        return readings;
+    }
+    let told = host.told_late(t);
+    if from == From::Server {
+        readings.counts.insert(SHARE.to_owned(), count(told.n, told.k));
+        return readings;
+    }
+    readings.counts.insert(ERRORS.to_owned(), count(told.n, told.k));
+    readings.counts.insert(LATENCY.to_owned(), count(told.n, told.slow));
+    if let Some(waits) = host.waits_s(t) {
+        readings.gauges.insert(HANG.to_owned(), waits);
+    }
+    readings
 }
 
 impl Lived {

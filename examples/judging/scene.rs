@@ -113,6 +113,8 @@ pub enum How {
     Crashes,
     /// On for 20 s, off for 40 s.
     Flaps,
+    /// Requests are answered rightly, and take longer than anybody waits.
+    Slow,
 }
 
 impl Fault {
@@ -126,9 +128,18 @@ impl Fault {
         let errors = match self.how {
             How::Errors => true,
             How::Flaps => (t - self.from).rem_euclid(60.0) < 20.0,
-            How::Hangs | How::Unhealthy | How::Crashes => false,
+            How::Hangs | How::Unhealthy | How::Crashes | How::Slow => false,
         };
-        if t < self.from || !errors || !self.place.has(machine) {
+        if errors { self.part_at(t, machine) } else { 0.0 }
+    }
+
+    /// The share of requests that it makes slow.
+    pub fn slow_at(&self, t: f64, machine: usize) -> f64 {
+        if self.how == How::Slow { self.part_at(t, machine) } else { 0.0 }
+    }
+
+    fn part_at(&self, t: f64, machine: usize) -> f64 {
+        if t < self.from || !self.place.has(machine) {
             return 0.0;
         }
         let risen = if self.ramp_s > 0.0 { ((t - self.from) / self.ramp_s).min(1.0) } else { 1.0 };
@@ -143,6 +154,10 @@ pub enum From {
     Pages,
     /// A metrics server that reads them every 15 s and shows it 15 s late.
     Server,
+    /// The same, for the whole policy that ships: errors, latency and hangs.
+    Shipped,
+    /// Requests of our own, one a machine at each look.
+    Probes,
 }
 
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use super::{
     dice::Dice,
     host::Host,
-    scene::{BOOT_S, How, MACHINES, Noise, Scene},
+    scene::{BOOT_S, From, How, MACHINES, Noise, Scene},
 };
 
 /// How long the failures of a machine's cold start last, as a time constant.
@@ -13,6 +13,9 @@ const WANDERS: f64 = 1.0;
 /// How long a process that crashes stays up, and how long it is down.
 const UP_S: f64 = 20.0;
 const DOWN_S: f64 = 3.0;
+/// The share of requests that are slow although nothing is wrong, and how long the others take.
+const SLOW: f64 = 0.005;
+const TAKES_S: f64 = 0.1;
 
 /// Requests and failures of one second, on the machines of a release.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -142,6 +145,8 @@ impl World {
         let usual = self.usual(one, t, strength);
         let fault = self.scene.fault.filter(|_| self.hosts[one].is_new());
         if fault.is_some_and(|f| f.how == How::Hangs && t >= f.from && f.place.has(one)) {
+            self.hosts[one].hangs(rate);
+            self.hosts[one].probe_fails = 1.0;
             return (0.0, 0.0);
         }
         let (share, endpoint) =
@@ -153,7 +158,16 @@ impl World {
         let rare_failed = self.failures(rare, (usual + share).min(1.0));
         let more = self.dice.poisson(extra);
         failed += more;
-        self.hosts[one].count((all - rare + more, failed), (rare, rare_failed));
+        let host = &mut self.hosts[one];
+        host.count((all - rare + more, failed), (rare, rare_failed));
+        host.is_at((all * TAKES_S).ceil());
+        host.probe_fails = here;
+        // The usual rules see errors; what is slow they would have to be told by a rule of its own.
+        if self.scene.from == From::Shipped {
+            let slow = fault.map_or(0.0, |fault| fault.slow_at(t, one));
+            let slow = self.dice.binomial(all, (SLOW + slow).min(1.0));
+            self.hosts[one].count_slow(slow);
+        }
         (all + more, failed + rare_failed)
     }
 
