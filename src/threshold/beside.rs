@@ -21,6 +21,8 @@ const WORSE_AT: f64 = 0.05;
 const ALIKE: f64 = 1.5;
 /// Beyond so much no noise explains the difference.
 const NEAR: f64 = 4.0;
+/// Of the limit: up to so much is well within it.
+const WELL_WITHIN: f64 = 0.5;
 /// Bad events of it that say something.
 const BAD_MIN: f64 = 3.0;
 /// Blocks remembered, and the time before the last of them that still is the same time.
@@ -134,6 +136,14 @@ impl Beside {
         let is_close = control.k * ALIKE > as_the_release;
         let is_near = control.k * NEAR > as_the_release && !self.is_worse();
         (fails && (is_close || is_near)).then_some(control)
+    }
+
+    /// Whether the known-good release was seen to be well within the limit, in the last minute of their being side
+    /// by side: not above half of it, which is what little of something that has just begun leaves.
+    pub fn control_was_well(&self, limit: f64) -> bool {
+        let mut control = Tally::default();
+        self.since(Timestamp::MIN).for_each(|arms| control.add(arms.control.n, arms.control.k));
+        control.n >= 1.0 && (control.k < BAD_MIN || control.k <= WELL_WITHIN * limit * control.n)
     }
 
     fn is_worse(&self) -> bool {

@@ -112,10 +112,10 @@ async fn a_server_that_refuses_is_told_once_and_trusts_nothing() {
     world.finish().await;
 }
 
-/// What ran before was seen to be well to its end, and the release fails from its first reading on:
-/// nobody has to be waited for.
+/// A deploy that is over before the first reading of its machines is told: an outage in it would look the same, so
+/// that nobody vouches, and the rollback counts down.
 #[tokio::test(start_paused = true)]
-async fn the_past_of_an_app_that_a_server_tells_of_vouches_as_well() {
+async fn what_a_server_tells_after_a_short_deploy_is_waited_for() {
     let mut fleet = without_pages();
     let dead = Behaviour::errors(1.0);
     fleet.images.push(FleetImage::new("registry.fly.io/api:dead", dead));
@@ -126,7 +126,7 @@ async fn the_past_of_an_app_that_a_server_tells_of_vouches_as_well() {
         let began = world.sim.platform_now();
         world.ship(&format!("registry.fly.io/api:{image}"));
         let took = world.until(RollbackStarted).await.at.duration_since(began);
-        assert!((1..=60).contains(&took.as_secs()), "{image}: {took:?}");
+        assert!((60..=95).contains(&took.as_secs()), "{image}: {took:?}");
         world.until(RollbackCompleted).await;
         world.finish().await;
     }

@@ -28,7 +28,10 @@ impl Counted {
 
     pub(super) fn onset(&self) -> Onset {
         let (n, k) = self.accused().0.totals();
-        let at_once = self.first.is_bad(self.detector.p0()) && self.lately(n, k).is_none();
+        let limit = self.detector.p0();
+        let is_clear = !self.first.is_coarse()
+            || (self.first.is_as_bad(n, k) && self.beside.control_was_well(limit));
+        let at_once = is_clear && self.first.is_bad(limit) && self.lately(n, k).is_none();
         if at_once { Onset::AtOnce } else { Onset::Later }
     }
 
