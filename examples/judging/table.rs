@@ -74,7 +74,7 @@ pub fn text(results: &[Result]) -> String {
 }
 
 fn heading(text: &mut String, extra: &str) {
-    let _infallible = write!(text, "{:<21} {:>13}", "", "Waveoff");
+    let _infallible = write!(text, "{:<27} {:>13}", "", "Waveoff");
     for rule in rules::NAMES {
         let _infallible = write!(text, " {rule:>12}");
     }
@@ -85,7 +85,7 @@ fn line(text: &mut String, result: &Result, cell: impl Fn(&Judged) -> String, ex
     let own = if result.in_sample { "" } else { "*" };
     let exempt = if result.nature == Some(Nature::Exempt) { "°" } else { "" };
     let name = format!("{}{own}{exempt}", result.name);
-    let _infallible = write!(text, "{name:<21}");
+    let _infallible = write!(text, "{name:<27}");
     for (number, judged) in result.judged.iter().enumerate() {
         let width = if number == 0 { 13 } else { 12 };
         let _infallible = write!(text, " {:>width$}", cell(judged));
