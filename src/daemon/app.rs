@@ -366,8 +366,7 @@ impl AppTask {
         // A round is never far behind: the clock of the day may be put back.
         let pause = Duration::try_from(wake_at.duration_since(self.ports.clock.now()));
         let pause = pause.unwrap_or(Duration::ZERO).min(PAUSE_MAX);
-        let pause = pace::spread(&self.app, pause, self.shared.apps());
-        let wanted = Instant::now() + pause;
+        let wanted = Instant::now() + pace::spread(&self.app, pause, self.shared.apps());
         course.next_round = course.pace.earliest().map_or(wanted, |earliest| wanted.max(earliest));
         Ok(reply)
     }
