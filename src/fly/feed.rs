@@ -1,7 +1,7 @@
 //! The organization's change feed: what changed since the last reading, each change once.
 //!
 //! The platform shows changes late and in no strict order. So every reading reaches back over what
-//! was read before, and what was told already is recognised and left out. The position only moves
+//! was read before, until the position has stayed for minutes, and what was told already is recognised and left out. The position only moves
 //! when all pages of all regions could be read: what is missing today is told tomorrow.
 
 use std::{
