@@ -164,7 +164,7 @@ async fn own_metrics(State(state): State<ApiState>) -> Response {
             None
         }
     };
-    let status = state.board.status(state.clock.now());
+    let status = state.board.listing(state.clock.now(), None, usize::MAX);
     let page = metrics::page(&status, &state.board.counters(), Process::now(), outbox.as_deref());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }

@@ -51,6 +51,15 @@ pub(super) enum Entry {
     Fresh(Box<AppView>),
 }
 
+impl Entry {
+    pub(super) fn view(&self) -> &AppView {
+        match self {
+            Self::Posted(posted) => &posted.view,
+            Self::Fresh(view) => view,
+        }
+    }
+}
+
 /// So many apps, and the organization around them.
 #[derive(Debug)]
 pub(super) struct Listing {

@@ -5,26 +5,31 @@ use std::fmt::Write as _;
 
 use super::{
     board::Counters,
+    listing::{Entry, Listing},
     outcomes::RollbackOutcome,
     process::Process,
-    view::{MirrorState, OrgView, Phase, ProtectionLevel},
+    view::{AppView, MirrorState, OrgView, Phase, ProtectionLevel},
 };
 
 /// What a scraper is told the page is.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What an app takes on the page, about: five thresholds' worth.
+const BYTES_PER_APP: usize = 2500;
+
 /// Writes the page. `outbox`: receiver, messages waiting, messages given up; `None` when the
 /// journal did not answer, and then these series are missing rather than wrong.
 pub(super) fn page(
-    status: &OrgView,
+    status: &Listing,
     counters: &Counters,
     process: Process,
     outbox: Option<&[(String, u64, u64)]>,
 ) -> String {
-    let mut page = Page::default();
+    let views: Vec<&AppView> = status.apps.iter().map(Entry::view).collect();
+    let mut page = Page(String::with_capacity(BYTES_PER_APP * (views.len() + 1)));
     of_process(&mut page, process);
-    daemon(&mut page, status, counters);
-    apps(&mut page, status);
+    daemon(&mut page, &status.head, counters);
+    apps(&mut page, &views);
     totals(&mut page, counters);
     if let Some(outbox) = outbox {
         page.family("waveoff_outbox_pending", "gauge", "Messages waiting for delivery.");
@@ -91,28 +96,25 @@ fn daemon(page: &mut Page, status: &OrgView, counters: &Counters) {
     }
 }
 
-fn apps(page: &mut Page, status: &OrgView) {
+fn apps(page: &mut Page, apps: &[&AppView]) {
     page.family("waveoff_app_phase", "gauge", "1 for the phase an app is in, 0 for the others.");
-    for app in &status.apps {
+    for app in apps {
         for phase in Phase::ALL {
-            page.sample(
-                "waveoff_app_phase",
-                &[("app", app.app.as_str()), ("phase", phase.as_str())],
-                if app.phase == phase { 1.0 } else { 0.0 },
-            );
+            let labels = [("app", app.app.as_str()), ("phase", phase.as_str())];
+            page.count("waveoff_app_phase", &labels, u64::from(app.phase == phase));
         }
     }
     page.family("waveoff_app_blind", "gauge", "1 while an app cannot be seen.");
-    for app in &status.apps {
-        let blind = if app.blind.is_some() { 1.0 } else { 0.0 };
-        page.sample("waveoff_app_blind", &[("app", app.app.as_str())], blind);
+    for app in apps {
+        let blind = u64::from(app.blind.is_some());
+        page.count("waveoff_app_blind", &[("app", app.app.as_str())], blind);
     }
     page.family(
         "waveoff_threshold_unknown",
         "gauge",
         "1 while nothing is known of what a threshold looks at, by why.",
     );
-    for app in &status.apps {
+    for app in apps {
         for unknown in &app.unknown {
             let labels = [
                 ("app", app.app.as_str()),
@@ -127,7 +129,7 @@ fn apps(page: &mut Page, status: &OrgView) {
         "gauge",
         "1 while there is a release to go back to, for what is at least so bad.",
     );
-    for app in &status.apps {
+    for app in apps {
         let level = app.protection.level;
         for (failure, is) in [
             ("total", level != ProtectionLevel::None),
@@ -142,31 +144,31 @@ fn apps(page: &mut Page, status: &OrgView) {
         "gauge",
         "So many failures count as one, as far as the known-good release's counts spread.",
     );
-    for app in &status.apps {
+    for app in apps {
         for (threshold, measured) in &app.dispersions {
             let labels = [("app", app.app.as_str()), ("threshold", threshold.as_str())];
             page.sample("waveoff_dispersion", &labels, measured.phi);
         }
     }
     page.family("waveoff_app_operator_hold", "gauge", "1 while an operator holds the app.");
-    for app in &status.apps {
+    for app in apps {
         let held = u64::from(app.operator_hold.is_some());
         page.count("waveoff_app_operator_hold", &[("app", app.app.as_str())], held);
     }
     page.family("waveoff_mirror_images", "gauge", "Trusted images by how their copies stand.");
-    for app in status.apps.iter().filter(|app| !app.mirror.is_empty()) {
+    for app in apps.iter().filter(|app| !app.mirror.is_empty()) {
         for state in MirrorState::ALL {
             let images = app.mirror.iter().filter(|mirror| mirror.state == state).count();
             let labels = [("app", app.app.as_str()), ("state", state.as_str())];
             page.count("waveoff_mirror_images", &labels, images as u64);
         }
     }
-    thresholds(page, status);
+    thresholds(page, apps);
 }
 
-fn thresholds(page: &mut Page, status: &OrgView) {
+fn thresholds(page: &mut Page, apps: &[&AppView]) {
     let evidence =
-        || status.apps.iter().flat_map(|app| app.evidence.iter().map(move |one| (&app.app, one)));
+        || apps.iter().flat_map(|app| app.evidence.iter().map(move |one| (&app.app, one)));
     page.family("waveoff_threshold_value", "gauge", "Measured value, in the limit's unit.");
     for (app, one) in evidence() {
         page.optional("waveoff_threshold_value", app.as_str(), &one.threshold, one.value);
@@ -206,19 +208,19 @@ impl Page {
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let value = if value.is_finite() {
-            value.to_string()
+        if value.is_finite() {
+            self.series(name, labels, format_args!("{value}"));
         } else if value.is_nan() {
-            "NaN".to_owned()
+            self.series(name, labels, format_args!("NaN"));
         } else {
-            (if value > 0.0 { "+Inf" } else { "-Inf" }).to_owned()
-        };
-        self.series(name, labels, &value);
+            let infinity = if value > 0.0 { "+Inf" } else { "-Inf" };
+            self.series(name, labels, format_args!("{infinity}"));
+        }
     }
 
     /// A whole number, exact however large.
     fn count(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
-        self.series(name, labels, &value.to_string());
+        self.series(name, labels, format_args!("{value}"));
     }
 
     /// A threshold's number; without data there is no series, which is not the same as 0.
@@ -228,35 +230,42 @@ impl Page {
         }
     }
 
-    fn series(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
-        let mut list = String::new();
-        for (label, text) in labels {
-            if !list.is_empty() {
-                list.push(',');
-            }
-            list.push_str(label);
-            list.push_str("=\"");
-            for char in text.chars() {
-                match char {
-                    '\\' => list.push_str("\\\\"),
-                    '"' => list.push_str("\\\""),
-                    '\n' => list.push_str("\\n"),
-                    other => list.push(other),
-                }
-            }
-            list.push('"');
+    /// Written where it stays: there are thousands.
+    fn series(&mut self, name: &str, labels: &[(&str, &str)], value: std::fmt::Arguments<'_>) {
+        let text = &mut self.0;
+        text.push_str(name);
+        for (number, (label, value)) in labels.iter().enumerate() {
+            text.push(if number == 0 { '{' } else { ',' });
+            text.push_str(label);
+            text.push_str("=\"");
+            escape(text, value);
+            text.push('"');
         }
-        if list.is_empty() {
-            self.line(format_args!("{name} {value}"));
-        } else {
-            self.line(format_args!("{name}{{{list}}} {value}"));
-        }
+        text.push_str(if labels.is_empty() { " " } else { "} " });
+        self.line(value);
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to a `String` cannot fail.
         let _ = writeln!(self.0, "{line}");
     }
+}
+
+/// Adds a label's value.
+fn escape(text: &mut String, value: &str) {
+    let mut rest = value;
+    while let Some(at) = rest.find(['\\', '"', '\n']) {
+        let (plain, special) = rest.split_at(at);
+        text.push_str(plain);
+        let mut chars = special.chars();
+        text.push_str(match chars.next() {
+            Some('"') => "\\\"",
+            Some('\n') => "\\n",
+            _ => "\\\\",
+        });
+        rest = chars.as_str();
+    }
+    text.push_str(rest);
 }
 
 #[cfg(test)]
