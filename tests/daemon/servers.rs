@@ -1,7 +1,9 @@
 //! Thresholds that are read from a metrics server: a real `VictoriaMetrics` and a real Prometheus read
 //! what the platform's proxy counts, and the daemon asks them.
 
+mod joined;
 mod samples;
+mod writing;
 
 use std::process::Stdio;
 

@@ -108,6 +108,9 @@ impl Server {
                 (_, Err(error)) if !error.query_refused => return Err(error),
                 (_, Err(_)) => {
                     for app in &apps {
+                        if Instant::now() >= until {
+                            break;
+                        }
                         let answer = self.ask(port, &of(expression, app)).await;
                         self.evaluated(key, app, answer)?;
                     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use waveoff::{
     config::{Config, Secret},
-    model::{AppName, Machine, MachineId, Policy, SourceName, Tally},
+    model::{AppName, Machine, Policy, SourceName, Tally},
     ports::Platform as _,
     sim::{
         Behaviour, Fleet, Sim,
@@ -19,73 +19,14 @@ use waveoff::{
     },
 };
 
-use super::*;
+use super::{
+    writing::{Sample, now, write},
+    *,
+};
 
 /// What Prometheus writes of a series whose target is gone.
 const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 const IMAGE: &str = "registry.fly.io/api:v1";
-
-/// The real servers' time.
-#[expect(clippy::disallowed_methods, reason = "real servers keep the world's time")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
-
-/// A field of a protocol buffers message whose value has a length.
-fn field(number: u8, value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![number << 3 | 2];
-    varint(value.len() as u64, &mut bytes);
-    bytes.extend(value);
-    bytes
-}
-
-fn varint(mut value: u64, bytes: &mut Vec<u8>) {
-    while value >= 0x80 {
-        bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
-        value >>= 7;
-    }
-    bytes.push(u8::try_from(value).unwrap());
-}
-
-/// Snappy's block format, without compressing anything.
-fn snappy(bytes: &[u8]) -> Vec<u8> {
-    let mut packed = Vec::new();
-    varint(bytes.len() as u64, &mut packed);
-    for chunk in bytes.chunks(60) {
-        packed.push(u8::try_from(chunk.len() - 1).unwrap() << 2);
-        packed.extend(chunk);
-    }
-    packed
-}
-
-/// One sample of one machine's answers with a status.
-struct Sample<'a> {
-    machine: &'a MachineId,
-    status: &'a str,
-    at: Timestamp,
-    value: f64,
-}
-
-impl Sample<'_> {
-    fn series(&self) -> Vec<u8> {
-        let labels = [
-            ("__name__", "fly_app_http_responses_count"),
-            ("app", "api"),
-            ("instance", self.machine.as_str()),
-            ("status", self.status),
-        ];
-        let label = |(name, value): (&str, &str)| {
-            field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat())
-        };
-        let mut sample = vec![1 << 3 | 1];
-        sample.extend(self.value.to_le_bytes());
-        sample.push(2 << 3);
-        varint(u64::try_from(self.at.as_millisecond()).unwrap(), &mut sample);
-        let mut series: Vec<u8> = labels.into_iter().flat_map(label).collect();
-        series.extend(field(2, &sample));
-        field(1, &series)
-    }
-}
 
 /// An app of two machines whose counts are read from one server.
 struct Asked {
@@ -139,21 +80,12 @@ impl Asked {
     fn counts(&self, machine: usize, ago: i64, (ok, failed): (f64, f64)) -> Vec<u8> {
         let machine = &self.machines[machine].id;
         let at = self.ago(ago);
-        let of = |status, value| Sample { machine, status, at, value }.series();
+        let of = |status, value| Sample { app: "api", machine, status, at, value }.series();
         [of("200", ok), of("500", failed)].concat()
     }
 
     async fn write(&self, series: &[Vec<u8>]) {
-        until("the server takes samples", s(20), async || {
-            let request = client().post(&self.write).body(snappy(&series.concat()));
-            let request = request
-                .header("content-type", "application/x-protobuf")
-                .header("content-encoding", "snappy")
-                .header("x-prometheus-remote-write-version", "0.1.0");
-            let answer = request.send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
+        write(&self.write, series).await;
     }
 
     /// What is counted of each machine now; `None`: nothing.
