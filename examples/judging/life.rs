@@ -11,6 +11,7 @@ use waveoff::{
         Policy, Readings, Release, ReleaseStatus, ReleaseVersion, Signed, Since, SourceName,
         Wanted,
     },
+    notify::text,
     sources::pages::counters::Counters,
 };
 
@@ -48,6 +49,8 @@ pub struct Lived {
     pub trusted: Option<f64>,
     /// ln E of the threshold that counts requests, as often as it changed, and when.
     pub odds: Vec<(f64, f64)>,
+    /// What was said and done, in words, and when.
+    pub story: Vec<(f64, String)>,
     /// Every second from `BEGINS` on.
     pub seconds: Vec<Second>,
 }
@@ -167,6 +170,8 @@ impl Stage {
             self.lived.see(&course.state.phase, t);
             for event in &done.events {
                 self.lived.note(event.kind, t);
+                let said = format!("{}: {}", event.kind.as_str(), text::sentence(event));
+                self.lived.story.push((t, said));
             }
         }
         for id in done.commands {

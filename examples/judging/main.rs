@@ -20,6 +20,7 @@ mod policy;
 mod rules;
 mod run;
 mod scene;
+mod story;
 mod table;
 mod world;
 
@@ -47,6 +48,9 @@ struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Tell what happened in this life of each family (`wrong` of --json names those that were judged wrongly), and end.
+    #[arg(long, value_name = "NUMBER")]
+    life: Option<u32>,
     /// Draw the odds of one life of each of these families, as SVG, and end.
     #[arg(long)]
     picture: bool,
@@ -75,6 +79,12 @@ fn main() -> ExitCode {
     }
     if arguments.picture {
         print!("{}", picture::draw(&families, arguments.seed));
+        return ExitCode::SUCCESS;
+    }
+    if let Some(number) = arguments.life {
+        for family in &families {
+            println!("{}", story::tell(family, arguments.seed, number));
+        }
         return ExitCode::SUCCESS;
     }
     let bars = Bars::new(families.len(), arguments.runs);

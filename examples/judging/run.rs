@@ -16,6 +16,7 @@ use super::{
     families::{Family, Nature},
     life::{self, ENDS, Lived},
     rules,
+    scene::Scene,
 };
 
 /// How often the release before is learned anew: lives share what was learned.
@@ -52,6 +53,8 @@ pub struct Result {
     pub told_after: Vec<f64>,
     /// Lives in which the release was trusted after all.
     pub trusted: u32,
+    /// Which of them Waveoff judged wrongly, counted from 0.
+    pub wrong: Vec<u32>,
 }
 
 /// One life, as every rule judged it.
@@ -64,26 +67,54 @@ struct Life {
     trusted: bool,
 }
 
+impl Life {
+    /// Undone although it was well (yet), or not undone although it was bad.
+    fn is_wrong(&self) -> bool {
+        self.began
+            .map_or(self.undone[0].is_some(), |began| self.undone[0].is_none_or(|at| at < began))
+    }
+}
+
 pub fn family(family: &Family, runs: u32, seed: u64, bar: &ProgressBar) -> Result {
-    let seed = family.name.bytes().fold(seed, |seed, byte| {
-        seed.wrapping_mul(1_099_511_628_211).wrapping_add(u64::from(byte))
-    });
-    let learned = parallel(LEARNED.min(runs.max(1)), |number| {
-        let mut dice = Dice::new(seed ^ u64::from(number));
-        life::learn(&(family.draw)(&mut dice), seed.wrapping_add(u64::from(number)))
-    });
+    let seed = seed_of(family, seed);
+    let learned = parallel(LEARNED.min(runs.max(1)), |number| learned(family, seed, number));
     let lives = parallel(runs, |number| {
-        let life = one(family, seed.wrapping_add(u64::from(number) << 20), &learned, number);
+        let known = usize::try_from(number % LEARNED).unwrap_or(0);
+        let life = one(family, seed, number, &learned[known]);
         bar.inc(1);
         life
     });
     sum_up(family, &lives)
 }
 
-fn one(family: &Family, seed: u64, learned: &[Vec<AppState>], number: u32) -> Life {
+/// One of a family's lives once more, and what befell it.
+pub fn again(family: &Family, seed: u64, number: u32) -> (Scene, Lived) {
+    let seed = seed_of(family, seed);
+    live(family, seed, number, &learned(family, seed, number % LEARNED))
+}
+
+/// Families have traffic of their own.
+fn seed_of(family: &Family, seed: u64) -> u64 {
+    family
+        .name
+        .bytes()
+        .fold(seed, |seed, byte| seed.wrapping_mul(1_099_511_628_211).wrapping_add(u64::from(byte)))
+}
+
+fn learned(family: &Family, seed: u64, number: u32) -> Vec<AppState> {
+    let mut dice = Dice::new(seed ^ u64::from(number));
+    life::learn(&(family.draw)(&mut dice), seed.wrapping_add(u64::from(number)))
+}
+
+fn live(family: &Family, seed: u64, number: u32, learned: &[AppState]) -> (Scene, Lived) {
+    let seed = seed.wrapping_add(u64::from(number) << 20);
     let scene = (family.draw)(&mut Dice::new(seed));
-    let known = usize::try_from(number).unwrap_or(0) % learned.len().max(1);
-    let lived = life::live(&scene, seed, &learned[known]);
+    let lived = life::live(&scene, seed, learned);
+    (scene, lived)
+}
+
+fn one(family: &Family, seed: u64, number: u32, learned: &[AppState]) -> Life {
+    let (scene, lived) = live(family, seed, number, learned);
     let mut undone = vec![lived.undone];
     undone.extend(rules::judge(&lived.seconds));
     Life {
@@ -133,6 +164,7 @@ fn sum_up(family: &Family, lives: &[Life]) -> Result {
         told: count(&|life| life.told.is_some()),
         told_after: told_after(lives),
         trusted: count(&|life| life.trusted && life.undone[0].is_none()),
+        wrong: (0..).zip(lives).filter(|(_, life)| life.is_wrong()).map(|(life, _)| life).collect(),
     }
 }
 

@@ -193,6 +193,7 @@ fn one_as_json(result: &Result) -> Value {
         "held_in_the_end": result.held_in_the_end,
         "told": result.told,
         "trusted": result.trusted,
+        "wrong": result.wrong,
         "rules": judged.collect::<Vec<_>>(),
     })
 }

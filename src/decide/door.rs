@@ -9,7 +9,7 @@ use super::{
     distress::neighbourhood,
     guards, hands, images, later,
     phases::{Times, begin_countdown, cancel_countdown, clear_hold, hold},
-    rollback, sight,
+    rollback, sight, spells,
     state::{ByHand, Phase, Revision, Rollback, Watch},
     verdict, voucher,
 };
@@ -60,14 +60,17 @@ pub(super) fn after_breach(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     let unvouched = !voucher::vouches(cx, &watch);
     let waits = cx.policy.watch.unvouched_countdown
         * if voucher::is_regional(&watch, cx.now) { 2 } else { 1 };
-    let countdown = if unvouched { least.max(waits) } else { least };
+    // What passed before may pass again.
+    let spell = spells::longest(cx, &watch).filter(|spell| unvouched && *spell > waits);
+    let countdown = if unvouched { least.max(waits).max(spell.unwrap_or_default()) } else { least };
     let unvouched = countdown > least;
     let mut event = cx.event_about(EventKind::RollbackPlanned, &watch);
     event.mode = Some(cx.policy.mode);
     event.regions = rollback::preview(cx.policy, &watch, cx.now);
     if !countdown.is_zero() {
         let seconds = countdown.as_secs();
-        event.reason = Some(Reason::CountsDown { seconds, together, unvouched });
+        let passed_before = spell == Some(countdown);
+        event.reason = Some(Reason::CountsDown { seconds, together, unvouched, passed_before });
     }
     cx.events.push(event);
     begin_countdown(watch, Times::of(countdown, least, cx.now), cx)

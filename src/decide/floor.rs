@@ -33,7 +33,7 @@ const EVENTS_MIN: f64 = 1000.0;
 const SERIES_MAX: usize = 200;
 const SERIES_EVENTS_MAX: f64 = 1e5;
 /// Standard deviations: above the limit at 20 to 1, and the most that the share may be.
-const ABOVE: f64 = 1.645;
+pub(super) const ABOVE: f64 = 1.645;
 const AT_MOST: f64 = 3.3;
 /// How much worse than its past a release must be, and how far a limit is raised at most.
 const WORSE: f64 = 1.5;
@@ -141,6 +141,11 @@ pub(super) fn is_for(raised: &Raised, limit: f64) -> bool {
 }
 
 impl Past {
+    /// What was counted of a threshold, minute by minute; the last one may not be over.
+    pub(super) fn minutes(&self, threshold: &str) -> Option<&VecDeque<(Timestamp, Tally)>> {
+        self.minutes.get(threshold)
+    }
+
     fn begin(&mut self, of: Digest) {
         if self.of.as_ref() != Some(&of) {
             self.of = Some(of);

@@ -30,6 +30,7 @@ pub mod rollback;
 mod setup;
 pub mod sight;
 pub mod silence;
+mod spells;
 pub mod state;
 mod suspects;
 pub mod trust;

@@ -136,6 +136,9 @@ pub enum Reason {
         together: Vec<AppName>,
         #[serde(default)]
         unvouched: bool,
+        /// It is longer because the release before was above the limit for as long, and recovered.
+        #[serde(default)]
+        passed_before: bool,
     },
     /// It is done when a person says yes until then.
     AwaitsApproval {

@@ -77,7 +77,12 @@ fn a_rollback_without_a_countdown_says_no_seconds() {
         stage.told(EventKind::RollbackPlanned)[0].reason.clone()
     };
     assert_eq!(planned(Duration::ZERO), None);
-    let counts = Reason::CountsDown { seconds: 40, together: Vec::new(), unvouched: false };
+    let counts = Reason::CountsDown {
+        seconds: 40,
+        together: Vec::new(),
+        unvouched: false,
+        passed_before: false,
+    };
     assert_eq!(planned(Duration::from_secs(40)), Some(counts));
 }
 

@@ -69,6 +69,52 @@ fn the_policy_says_how_long_is_waited_where_nobody_vouches() {
     }
 }
 
+/// v1 was above the limit for most of a minute, and recovered; then v2 was well for a minute and a half.
+fn settled_after_a_spell() -> Stage {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    stage.policy.thresholds = vec![ratio()];
+    stage.policy.watch.bake = Duration::from_secs(600);
+    serves(&mut stage, 0.0);
+    stage.pass(60);
+    while at(stage.second).as_second().rem_euclid(60) != 0 {
+        stage.look();
+    }
+    serves(&mut stage, 5.0);
+    stage.pass(40);
+    serves(&mut stage, 0.0);
+    stage.pass(100);
+    assert_eq!(stage.told(EventKind::ReleaseDegraded).len(), 0);
+    stage.ship(2, "sha256:2");
+    stage.pass(90);
+    stage
+}
+
+#[test]
+fn where_the_release_before_recovered_from_the_like_it_is_waited_for_as_long() {
+    let mut stage = settled_after_a_spell();
+    serves(&mut stage, 5.0);
+    assert_eq!(planned(&mut stage), 120);
+    let planned = stage.told(EventKind::RollbackPlanned)[0].reason.clone();
+    assert!(matches!(planned, Some(Reason::CountsDown { passed_before: true, .. })), "{planned:?}");
+    serves(&mut stage, 0.0);
+    stage.pass(60);
+    assert_eq!(stage.told(EventKind::RollbackStopped)[0].reason, Some(Reason::Recovered));
+}
+
+#[test]
+fn nothing_like_it_passed_before_where_it_is_far_worse_or_vouched_for() {
+    let mut stage = settled_after_a_spell();
+    serves(&mut stage, 100.0);
+    assert_eq!(planned(&mut stage), 30);
+    let mut stage = settled_after_a_spell();
+    serves(&mut stage, 5.0);
+    assert_eq!(planned(&mut stage), 120);
+    let began = stage.second;
+    well(&mut stage, &["shop", "blog"], 0, "iad");
+    stage.begin();
+    assert!(stage.second - began < 10);
+}
+
 #[test]
 fn a_bad_beginning_after_a_past_that_was_well_needs_no_countdown() {
     for (past, counts) in [(0.0, 0), (100.0, 30)] {

@@ -59,10 +59,17 @@ pub fn reason(reason: &Reason) -> String {
         Reason::TrustedAgain => "it degraded after it was trusted, and is trusted again".to_owned(),
         Reason::FailsAlone { threshold, alone } => fails_alone(threshold, alone),
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
-        Reason::CountsDown { seconds, together, unvouched: true } if together.is_empty() => {
+        Reason::CountsDown { seconds, together, unvouched: true, passed_before }
+            if together.is_empty() =>
+        {
+            let spell = if *passed_before {
+                ", and the release before was above the limit as well for a while, and recovered"
+            } else {
+                ""
+            };
             format!(
                 "in {seconds} s unless it recovers: nothing it could be compared with says yet that it is the \
-             release"
+             release{spell}"
             )
         }
         Reason::CountsDown { seconds, together, .. } if together.is_empty() => {
