@@ -225,7 +225,11 @@ fn rollback_json(policy: &Policy) -> Value {
         "order": order,
         "confirm": {
             "at_least": duration_text(rollback.confirm.at_least),
-            "at_most": duration_text(rollback.confirm.at_most),
+            "at_most": if rollback.confirm.is_written {
+                duration_text(rollback.confirm.at_most)
+            } else {
+                "auto".to_owned()
+            },
         },
         "regions_at_once": match rollback.regions_at_once {
             RegionsAtOnce::Doubling => json!("doubling"),

@@ -97,10 +97,9 @@ pub(super) fn vote(watch: &WatchPolicy) -> Duration {
 
 /// The most, or a table with both ends.
 fn confirm(entry: &Entry<'_>) -> Option<ConfirmTime> {
-    const EXAMPLE: &str = "\"30s\" or { at_least = \"2s\", at_most = \"30s\" }";
-    let whole = seconds(1)..=seconds(3600);
+    const EXAMPLE: &str = "\"auto\", \"30s\" or { at_least = \"2s\", at_most = \"30s\" }";
     if entry.as_text().is_some() || entry.as_number().is_some() {
-        return entry.duration(whole).map(ConfirmTime::at_most);
+        return confirms_within(entry);
     }
     let table = entry.table(Some(EXAMPLE))?;
     let usual = ConfirmTime::default();
@@ -109,9 +108,9 @@ fn confirm(entry: &Entry<'_>) -> Option<ConfirmTime> {
         Some(entry) => entry.duration(seconds(0)..=seconds(3600)),
         None => Some(usual.at_least),
     };
-    let at_most = table.get("at_most").map_or(Some(usual.at_most), |e| e.duration(whole));
+    let most = table.get("at_most").map_or(Some(usual), |entry| confirms_within(&entry));
     table.finish();
-    let (at_least, at_most) = (at_least?, at_most?);
+    let (at_least, ConfirmTime { at_most, is_written, .. }) = (at_least?, most?);
     if at_least > at_most {
         let [low, high] = [at_least, at_most].map(units::duration_text);
         let wrong = Wrong::but(
@@ -121,7 +120,15 @@ fn confirm(entry: &Entry<'_>) -> Option<ConfirmTime> {
         least.as_ref().unwrap_or(entry).wrong(wrong);
         return None;
     }
-    Some(ConfirmTime { at_least, at_most })
+    Some(ConfirmTime { at_least, at_most, is_written })
+}
+
+/// The most alone.
+fn confirms_within(entry: &Entry<'_>) -> Option<ConfirmTime> {
+    if entry.as_text() == Some("auto") {
+        return Some(ConfirmTime::default());
+    }
+    entry.duration(seconds(1)..=seconds(3600)).map(ConfirmTime::at_most)
 }
 
 fn regions_at_once(entry: &Entry<'_>) -> Option<RegionsAtOnce> {

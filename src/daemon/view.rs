@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     decide::{
         AppState, bake_ends,
-        rollback::report,
+        rollback::{confirms_within, report},
         sight::unknown,
         state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Trusted},
     },
@@ -93,7 +93,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.regions = report(rollback);
             view.next_deadline = rollback.active_region().and_then(|work| match &work.phase {
                 RegionPhase::Confirming(confirm) => {
-                    Some(plus(confirm.since, policy.rollback.confirm.at_most))
+                    Some(plus(confirm.since, confirms_within(policy, rollback)))
                 }
                 RegionPhase::Waiting
                 | RegionPhase::Updating

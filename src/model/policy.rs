@@ -249,21 +249,23 @@ pub struct ConfirmTime {
     pub at_least: Duration,
     /// As long as this when there is too little to tell: then checks and exits decide.
     pub at_most: Duration,
+    /// Somebody said so: nothing makes it longer.
+    pub is_written: bool,
 }
 
 impl ConfirmTime {
     /// What a region is watched for at least, unless the most is less.
     pub const AT_LEAST: Duration = Duration::from_secs(2);
 
-    /// At most so long, and at least as long as usual.
+    /// Somebody wants it to take at most so long, and at least as long as usual.
     pub fn at_most(at_most: Duration) -> Self {
-        Self { at_least: Self::AT_LEAST.min(at_most), at_most }
+        Self { at_least: Self::AT_LEAST.min(at_most), at_most, is_written: true }
     }
 }
 
 impl Default for ConfirmTime {
     fn default() -> Self {
-        Self::at_most(Duration::from_secs(30))
+        Self { is_written: false, ..Self::at_most(Duration::from_secs(30)) }
     }
 }
 

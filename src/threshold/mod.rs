@@ -36,7 +36,7 @@ mod state;
 pub mod unknown;
 pub mod watched;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -256,7 +256,7 @@ pub trait Room {
         false
     }
     /// For how long a machine that starts says nothing.
-    fn starts_for(&self) -> std::time::Duration {
+    fn starts_for(&self) -> Duration {
         std::time::Duration::ZERO
     }
     /// The same as it would be read from elsewhere, with a limit so many times as high; `None`: it is
@@ -325,6 +325,12 @@ impl Policy {
     /// Whether any threshold is read from metrics pages.
     pub fn wants_pages(&self) -> bool {
         self.sources().contains(&SourceName::Pages)
+    }
+
+    /// How often the server is read that tells of a threshold; 0: each look is a reading.
+    pub fn read_every(&self, threshold: &str) -> std::time::Duration {
+        let threshold = self.thresholds.iter().find(|one| one.name == threshold);
+        threshold.and_then(|one| Some(one.room().origin()?.every)).unwrap_or_default()
     }
 
     /// Whom a threshold is read from, by its name.

@@ -269,9 +269,9 @@ pub(super) static ROLLBACK: Table = Table {
         },
         Key {
             name: "confirm",
-            takes: Takes::Either(&[span(1, HOUR), Takes::One(&CONFIRM)]),
-            unsaid: Means(r#""30s""#),
-            doc: r#"how long a region is watched on the known-good release, from its first machine that is back: until the requests say clearly that it is better, at most so long. With little traffic the whole time is used, and checks and exits decide. `{ at_least = "2s", at_most = "30s" }` gives both ends; the most is at least a block"#,
+            takes: Takes::Either(&[Takes::Words(&["auto"]), span(1, HOUR), Takes::One(&CONFIRM)]),
+            unsaid: Means(r#""auto""#),
+            doc: r#"how long a region is watched on the known-good release, from its first machine that is back: until the requests say clearly that it is better, at most so long. With little traffic the whole time is used, and checks and exits decide; the first region, which has to prove that it helps, is given it up to three times. `"auto"` is 30 s, or six readings of the metrics server that counted what speaks against the release, if that is longer (of Fly's: 90 s). `{ at_least = "2s", at_most = "30s" }` gives both ends; the most is at least a block"#,
         },
         Key {
             name: "regions_at_once",
@@ -408,8 +408,8 @@ static CONFIRM: Table = Table {
         },
         Key {
             name: "at_most",
-            takes: span(1, HOUR),
-            unsaid: Means(r#""30s""#),
+            takes: Takes::Either(&[Takes::Words(&["auto"]), span(1, HOUR)]),
+            unsaid: Means(r#""auto""#),
             doc: "the longest time; at least a block",
         },
     ],

@@ -4,7 +4,10 @@
 //! then more is looked at. A known-good release just within its limit so confirms, and bad luck never
 //! ends a rollback.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -20,8 +23,8 @@ use super::{
 };
 use crate::{
     model::{
-        CheckStatus, HoldReason, HostStatus, Machine, MachineId, MachineState, Shown, Unwell,
-        Verdict, Wait, reason::Unseen,
+        CheckStatus, HoldReason, HostStatus, Machine, MachineId, MachineState, Policy, Shown,
+        Unwell, Verdict, Wait, reason::Unseen,
     },
     threshold::Finding,
 };
@@ -31,6 +34,10 @@ const PAGE_STALE_AFTER: u32 = 5;
 /// Confirm windows before people are told that a region cannot be confirmed, and before little
 /// evidence has to do.
 const CONFIRM_WINDOWS_MAX: u32 = 3;
+/// What a metrics server counted of a machine is told within so many of its readings: the first is a
+/// starting point, and each is told late.
+const READINGS: u32 = 6;
+
 /// What a region shows on the known-good image.
 enum Look {
     /// What requests say of it; `None`: only checks and exits do.
@@ -103,6 +110,16 @@ pub(super) fn proves(
     enough && matches!(look(), Look::Healthy { .. })
 }
 
+/// How long a region is watched at most before checks and exits decide. Where nobody said it, and a server
+/// that is read seldom is what counted against the release: until it can have told of the region.
+pub fn at_most(policy: &Policy, rollback: &Rollback) -> Duration {
+    let confirm = policy.rollback.confirm;
+    let breaching = rollback.evidence.iter().filter(|one| one.verdict == Verdict::Breach);
+    let told = breaching.map(|one| policy.read_every(&one.threshold) * READINGS);
+    let longest = told.max().filter(|_| !confirm.is_written).unwrap_or_default();
+    confirm.at_most.max(longest)
+}
+
 /// Watches a region on the known-good image until it is confirmed, or clearly is not. `proof`: it is
 /// the first, which has to show that the rollback helps.
 pub(super) fn confirming(
@@ -122,7 +139,7 @@ pub(super) fn confirming(
         return Ok(stays(confirm, wait));
     }
     let hidden = hidden(rollback, work, &confirm, &here, cx);
-    if watched < signed(times.at_most) {
+    if watched < signed(at_most(cx.policy, rollback)) {
         // Good news is taken at once, when requests bring it; for bad news all the time is used.
         return Ok(match judge(rollback, work, &confirm, &here, cx) {
             Look::Healthy { shown: Some(shown) } if hidden.is_none() => well(Some(shown)),

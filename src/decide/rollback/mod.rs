@@ -34,6 +34,7 @@ use super::{
 use crate::model::{
     Event, EventKind, HoldReason, Machine, Mode, Policy, Reason, Region, Release, Wait,
 };
+pub use confirm::at_most as confirms_within;
 use ending::{finish, nothing_left};
 pub(super) use ending::{open_again, stop, stop_for_order, stop_for_rival};
 pub(super) use ledger::{

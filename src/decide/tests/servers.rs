@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    model::{Evidence, Obstacle, Origin, SourceName, Verdict},
+    model::{ConfirmTime, Evidence, Obstacle, Origin, Region, RegionOrder, SourceName, Verdict},
     threshold::{Span, ThresholdState},
 };
 
@@ -188,5 +188,41 @@ fn a_server_that_only_an_alert_rests_on_keeps_nothing_from_being_trusted() {
         stage.pass(120);
         let trusted = stage.told(EventKind::ReleaseTrusted).len() == 2;
         assert_eq!(trusted, is_trusted, "{on_breach:?} {no_data:?}");
+    }
+}
+
+/// What Fly's server counts of a machine comes most of a minute after it is back.
+#[test]
+fn a_region_waits_for_what_the_server_will_tell_unless_somebody_says_how_long() {
+    let written = ConfirmTime::at_most(Duration::from_secs(30));
+    for (confirm, by_requests) in [(ConfirmTime::default(), true), (written, false)] {
+        let mut stage = by_fly(&["m1", "m2", "m3"]);
+        stage.machine("m3").region = Region::new("syd");
+        let iad_first = vec![Some(Region::new("iad")), None];
+        stage.policy.rollback.order = RegionOrder::Listed(iad_first);
+        stage.policy.rollback.confirm = confirm;
+        stage.serves = ["m1", "m2", "m3"].map(|id| (id, 10.0, 5.0)).to_vec();
+        stage.begin();
+        // Given a region that is confirmed, and another one that is back without counts
+        stage.serves = vec![("m1", 10.0, 0.0), ("m2", 10.0, 0.0), ("m3", 0.0, 0.0)];
+        for _ in 0..40 {
+            stage.look();
+            stage.put_right_now();
+        }
+        // When they come
+        stage.serves[2] = ("m3", 100.0, 0.0);
+        stage.pass(60);
+        // Then they are waited for, or were not
+        let confirmed = stage.told(EventKind::RollbackRegionConfirmed);
+        let shown: Vec<(&str, bool)> = confirmed
+            .iter()
+            .filter_map(|event| match event.reason.as_ref()? {
+                Reason::RegionWell { region, shown, .. } => {
+                    Some((region.as_str(), shown.is_some()))
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(shown, [("iad", true), ("syd", by_requests)]);
     }
 }
