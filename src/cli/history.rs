@@ -65,7 +65,8 @@ fn page(history: &HistoryView, look: Look) -> String {
 
 fn entry(event: &EventView, width: Option<usize>) -> String {
     let mut text = format!("{}  {}", time(event.at), toned(Tone::Strong, event.event.as_str()));
-    if event.mode == Some(Mode::Observe) && is_about_acting(event.event) {
+    // What follows a plan was done, by whoever ordered it.
+    if event.mode == Some(Mode::Observe) && event.event == EventKind::RollbackPlanned {
         text.push_str("  (observe: not done)");
     }
     text.push('\n');
@@ -82,42 +83,6 @@ fn entry(event: &EventView, width: Option<usize>) -> String {
         let _ = writeln!(text, "    | {}", line.replace('\n', " "));
     }
     text
-}
-
-/// Whether an event says that something was done, which in observe mode it was not.
-fn is_about_acting(kind: EventKind) -> bool {
-    match kind {
-        EventKind::RollbackPlanned
-        | EventKind::RollbackStarted
-        | EventKind::RollbackPaused
-        | EventKind::RollbackResumed
-        | EventKind::RollbackRegionConfirmed
-        | EventKind::RollbackCompleted
-        | EventKind::RollbackStopped
-        | EventKind::RollbackFailed => true,
-        EventKind::ReleaseDetected
-        | EventKind::ReleaseTrusted
-        | EventKind::ReleaseBaked
-        | EventKind::ReleaseUntrusted
-        | EventKind::ReleaseDegraded
-        | EventKind::ReleaseRecovered
-        | EventKind::MachineSuspect
-        | EventKind::HoldPlaced
-        | EventKind::HoldCleared
-        | EventKind::OperatorOrder
-        | EventKind::MonitorBlind
-        | EventKind::MonitorRecovered
-        | EventKind::ImageMissing
-        | EventKind::ImageMixed
-        | EventKind::ImageNotMirrored
-        | EventKind::ConfigRejected
-        | EventKind::MonitorClock
-        | EventKind::MonitorToken
-        | EventKind::MonitorJournal
-        | EventKind::MonitorOutbox
-        | EventKind::ConfigWarning
-        | EventKind::ConfigReloaded => false,
-    }
 }
 
 #[cfg(test)]
@@ -187,6 +152,17 @@ mod tests {
 (older events exist; ask for more with --limit)
 "
         );
+    }
+
+    /// A rollback by hand while the policy only observes, as journals of before tell it.
+    #[test]
+    fn only_a_plan_is_said_to_be_observed_and_not_done() {
+        for kind in EventKind::ALL {
+            let told = event(kind, |event| event.mode = Some(Mode::Observe));
+            let shown = page(&history(vec![told], None), Look::plain(None));
+            let is_plan = kind == EventKind::RollbackPlanned;
+            assert_eq!(shown.contains("not done"), is_plan, "{shown}");
+        }
     }
 
     #[test]

@@ -469,10 +469,19 @@ pub(super) fn event(cx: &Context<'_>, kind: EventKind, rollback: &Rollback) -> E
     let mut event = Event::new(kind, cx.now, Some(cx.memory.app.clone()));
     event.release = Some(rollback.bad.info());
     event.known_good = Some(rollback.target.info());
-    event.mode = Some(cx.policy.mode);
+    event.mode = Some(mode(cx.policy, rollback));
     event.evidence = rollback.evidence.clone();
     event.regions = report(rollback);
     event.drift = rollback.drift.clone();
     event.after_s = Some(cx.now.duration_since(rollback.started_at).as_secs_f64());
     event
+}
+
+/// In which mode what is told of a rollback was done. It was begun, so that nothing of it was only
+/// observed, whatever the policy says by now; and what a person ordered waited for nobody's yes.
+fn mode(policy: &Policy, rollback: &Rollback) -> Mode {
+    match policy.mode {
+        Mode::Approve if !rollback.is_wanted_by_hand() => Mode::Approve,
+        Mode::Approve | Mode::Rollback | Mode::Observe => Mode::Rollback,
+    }
 }

@@ -85,6 +85,15 @@ fn a_person_may_in_observe_mode_what_the_daemon_may_not() {
     begun(stage.order(wish(|_| {})));
     obey(&mut stage, 60);
     assert!(runs(&stage, "sha256:1"));
+    // It was done, and is told so.
+    let kinds = [
+        EventKind::RollbackStarted,
+        EventKind::RollbackRegionConfirmed,
+        EventKind::RollbackCompleted,
+    ];
+    for event in kinds.into_iter().flat_map(|kind| stage.told(kind)) {
+        assert_eq!(event.mode, Some(Mode::Rollback), "{event:?}");
+    }
     // A clone of what was left is put right as well.
     let now = at(stage.second);
     let mut clone = stage.machine("m1").clone();
