@@ -2,7 +2,8 @@
 //!
 //! *Baked*: seen healthy for the whole bake by every threshold that can be fed, wherever machines are
 //! started. Time in which something could not be seen (the daemon was away, pages that cannot be
-//! read) earns nothing. *Trusted*: baked, and the requests say so as well. After a failure of
+//! read) earns nothing. *Trusted*: baked, and the requests say so as well; where no threshold that decides
+//! can count any (a worker), there is nothing to ask, and what is baked is trusted. After a failure of
 //! everything the newest of either is gone back to, after a partial one only a trusted release.
 
 use std::collections::{BTreeMap, BTreeSet};

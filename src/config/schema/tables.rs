@@ -206,7 +206,7 @@ pub(super) static WATCH: Table = Table {
             name: "bake",
             takes: span(1, 7 * DAY),
             unsaid: Means(r#""10m""#),
-            doc: "for how long a settled release has to be seen healthy before it is baked, and with requests during all of it before it is trusted; what could not be seen does not count, and a breach begins it anew; at least two blocks",
+            doc: "for how long a settled release has to be seen healthy before it is baked, and with requests during all of it, where a threshold can count any, before it is trusted; what could not be seen does not count, and a breach begins it anew; at least two blocks",
         },
         Key {
             name: "block",
