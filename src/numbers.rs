@@ -97,6 +97,11 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A moment in whole seconds: `2026-03-01 02:03:04 UTC`.
+pub fn moment(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// The text, cut to `max` characters with a sign that something is missing.
 pub fn cut(text: &str, max: usize) -> String {
     if text.chars().nth(max).is_none() {
@@ -108,6 +113,12 @@ pub fn cut(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_said_in_whole_seconds() {
+        let at = "2026-03-01T02:03:04.987654321Z".parse().unwrap();
+        assert_eq!(moment(at), "2026-03-01 02:03:04 UTC");
+    }
 
     #[test]
     fn shares_keep_the_digits_that_matter() {

@@ -71,7 +71,10 @@ fn sentence(app: Option<&AppName>, view: &OrderView) -> String {
         Some(hold) => {
             let until = match hold.until {
                 Some(until) => format!("until {} UTC", time(until)),
-                None => "until it is ended with waveoff unhold".to_owned(),
+                None => {
+                    let which = app.map_or("--all", AppName::as_str);
+                    format!("until it is ended with waveoff unhold {which}")
+                }
             };
             format!("{whom}: nothing is rolled back {until}{recorded}")
         }
@@ -99,6 +102,9 @@ mod tests {
             "api: nothing is rolled back until 2026-03-01 04:03:04 UTC"
         );
         assert!(sentence(None, &held).ends_with("; recorded by api"));
+        let open = OrderView { hold: Some(OperatorHold { until: None, ..hold }), ..held };
+        assert!(sentence(Some(&api), &open).ends_with("with waveoff unhold api"));
+        assert!(sentence(None, &open).contains("with waveoff unhold --all;"));
         let busy = OrderView { apps: Vec::new(), hold: None };
         let said = sentence(Some(&api), &busy);
         assert!(said.starts_with("api: no longer held") && said.contains("not recorded yet"));

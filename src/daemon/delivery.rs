@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     config::{Config, Format, Receiver, Secret},
     notify::{Sender, discord, pagerduty, payload, signing, slack, teams},
+    numbers::moment,
     ports::{Clock, Delivery as Request, DeliveryOutcome, Notifier},
     store::{Attempt, Journal, Queued, StoreError},
     web::Board,
@@ -325,7 +326,8 @@ fn report(queued: &Queued, attempt: &Attempt) {
         Attempt::Delivered => tracing::debug!(receiver, id, "message delivered"),
         Attempt::RetryAt { at, reason } => {
             let attempts = queued.attempts.saturating_add(1);
-            tracing::warn!(receiver, id, attempts, next = %at, reason, "message not delivered yet");
+            let next = moment(*at);
+            tracing::warn!(receiver, id, attempts, next, reason, "message not delivered yet");
         }
         Attempt::Dead { reason } => tracing::error!(receiver, id, reason, "message given up"),
     }

@@ -64,7 +64,8 @@ impl Desk for TaskDesk {
     }
 
     async fn act(&self, app: AppName, act: Act, signed: Signed) -> Result<Answer, OrderError> {
-        let (word, by) = (act.word(), signed.by.clone());
+        let (word, by) = (logged_as(&act), signed.by.clone());
+        let is_asked_only = matches!(&act, Act::Rollback(wish) if wish.dry_run);
         let reply = match self.with_the_ledger(&app, act).await {
             Ok(act) => self.orders.act(&app, act, signed).await?,
             Err(refusal) => Reply::Refused(refusal),
@@ -74,7 +75,9 @@ impl Desk for TaskDesk {
             Reply::Refused(refusal) => text::refusal(&app, refusal),
         };
         let done = matches!(reply, Reply::Done(_));
-        if done {
+        if is_asked_only {
+            tracing::info!(app = %app, "{word} by {by}: {text}");
+        } else if done {
             tracing::warn!(app = %app, "{word} by {by}: {text}");
         } else {
             tracing::info!(app = %app, "{word} by {by} refused: {text}");
@@ -234,6 +237,14 @@ impl TaskDesk {
     }
 }
 
+/// What an order is called in the log. Who only asks what a rollback would do is refused nothing.
+fn logged_as(act: &Act) -> &'static str {
+    match act {
+        Act::Rollback(wish) if wish.dry_run => "dry run of a rollback",
+        act => act.word(),
+    }
+}
+
 /// Sends a message that says that it is a test, past the outbox and once.
 async fn tried(
     receiver: &Receiver,
@@ -304,8 +315,9 @@ fn merge(known: Vec<ReleaseView>, ledger: &[Release]) -> Vec<ReleaseView> {
         view.author.clone_from(&entry.author);
         view.created_at = Some(entry.created_at);
         view.status = Some(entry.status.as_str().to_owned());
-        // The release that earned something is the one that would be named.
+        // The release that earned something, or that machines run, is the one that would be named.
         view.is_target = false;
+        view.runs = false;
         releases.push(view);
     }
     releases.sort_by_key(|one| std::cmp::Reverse(one.version));

@@ -3,6 +3,7 @@
 use crate::{
     decide::{Outcome, PutOutcome, StartOutcome},
     model::Digest,
+    numbers::moment,
 };
 
 /// One line for an outcome.
@@ -54,7 +55,9 @@ fn put(outcome: &PutOutcome) -> String {
         PutOutcome::Unreadable { reason } => format!("an unreadable answer: {reason}"),
         PutOutcome::HostDown { status } => format!("its host is {status}"),
         PutOutcome::UpByNow => "it was started meanwhile, and is put off".to_owned(),
-        PutOutcome::NotReadyYet { state, since } => format!("{state} since {since}, not ready yet"),
+        PutOutcome::NotReadyYet { state, since } => {
+            format!("{state} since {}, not ready yet", moment(*since))
+        }
         PutOutcome::Unavailable { reason } => reason.clone(),
         PutOutcome::Reverted { runs } => format!("the platform went back: it runs {runs}"),
         PutOutcome::Refused { reason } => format!("refused: {reason}"),

@@ -1,7 +1,7 @@
 //! Writes down what a step decided, with the messages that tell of it, and says it in the log.
 
 use anyhow::Context as _;
-use tracing::{error, info, warn};
+use tracing::{Level, error, info, warn};
 
 use super::{
     app::{AppTask, COMMIT_ATTEMPTS, COMMIT_RETRY_AFTER},
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     decide::{AppState, Input},
-    model::{Event, EventKind},
+    model::{Event, EventKind, Severity},
     notify::recipients,
     store::{Commit, OutboxEntry, StoreError},
     web::RollbackOutcome,
@@ -88,37 +88,10 @@ impl AppTask {
     fn told(&self, event: &Event) {
         let text = crate::notify::text::sentence(event);
         let name = event.kind.as_str();
-        match event.kind {
-            EventKind::HoldPlaced
-            | EventKind::RollbackFailed
-            | EventKind::MonitorBlind
-            | EventKind::MonitorToken
-            | EventKind::MonitorJournal
-            | EventKind::ImageMissing => error!(app = %self.app, event = name, "{text}"),
-            EventKind::ReleaseDegraded
-            | EventKind::MachineSuspect
-            | EventKind::ReleaseUntrusted
-            | EventKind::RollbackStopped
-            | EventKind::RollbackPaused
-            | EventKind::ImageMixed
-            | EventKind::ImageNotMirrored
-            | EventKind::MonitorClock
-            | EventKind::MonitorOutbox
-            | EventKind::ConfigWarning
-            | EventKind::ConfigRejected => warn!(app = %self.app, event = name, "{text}"),
-            EventKind::ReleaseDetected
-            | EventKind::ReleaseTrusted
-            | EventKind::ReleaseBaked
-            | EventKind::ReleaseRecovered
-            | EventKind::RollbackPlanned
-            | EventKind::RollbackStarted
-            | EventKind::RollbackResumed
-            | EventKind::RollbackRegionConfirmed
-            | EventKind::RollbackCompleted
-            | EventKind::HoldCleared
-            | EventKind::OperatorOrder
-            | EventKind::MonitorRecovered
-            | EventKind::ConfigReloaded => info!(app = %self.app, event = name, "{text}"),
+        match level(event) {
+            Level::ERROR => error!(app = %self.app, event = name, "{text}"),
+            Level::WARN => warn!(app = %self.app, event = name, "{text}"),
+            _ => info!(app = %self.app, event = name, "{text}"),
         }
         let ended = match event.kind {
             EventKind::RollbackCompleted => Some(RollbackOutcome::Completed),
@@ -137,5 +110,64 @@ impl AppTask {
             let outcome = super::outcomes::describe(outcome);
             info!(app = %self.app, "{}: {}: {outcome}", self.app, command.describe());
         }
+    }
+}
+
+/// How loudly it is said in the log.
+fn level(event: &Event) -> Level {
+    // A person did it, or it is over: whatever its kind, that is no trouble.
+    if event.severity() == Severity::Info {
+        return Level::INFO;
+    }
+    match event.kind {
+        EventKind::HoldPlaced
+        | EventKind::RollbackFailed
+        | EventKind::MonitorBlind
+        | EventKind::MonitorToken
+        | EventKind::MonitorJournal
+        | EventKind::ImageMissing => Level::ERROR,
+        EventKind::ReleaseDegraded
+        | EventKind::MachineSuspect
+        | EventKind::ReleaseUntrusted
+        | EventKind::RollbackStopped
+        | EventKind::RollbackPaused
+        | EventKind::ImageMixed
+        | EventKind::ImageNotMirrored
+        | EventKind::MonitorClock
+        | EventKind::MonitorOutbox
+        | EventKind::ConfigWarning
+        | EventKind::ConfigRejected => Level::WARN,
+        EventKind::ReleaseDetected
+        | EventKind::ReleaseTrusted
+        | EventKind::ReleaseBaked
+        | EventKind::ReleaseRecovered
+        | EventKind::RollbackPlanned
+        | EventKind::RollbackStarted
+        | EventKind::RollbackResumed
+        | EventKind::RollbackRegionConfirmed
+        | EventKind::RollbackCompleted
+        | EventKind::HoldCleared
+        | EventKind::OperatorOrder
+        | EventKind::MonitorRecovered
+        | EventKind::ConfigReloaded => Level::INFO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{HoldReason, OperatorHold};
+
+    #[test]
+    fn what_a_person_holds_is_no_error_in_the_log_and_what_a_guard_holds_is() {
+        let at = "2026-03-01T02:03:04Z".parse().unwrap();
+        let hold = OperatorHold { by: "dana".into(), reason: "x".into(), since: at, until: None };
+        let held = |hold: HoldReason| {
+            let mut event = Event::new(EventKind::HoldPlaced, at, Some("api".into()));
+            event.reason = Some(hold.into());
+            level(&event)
+        };
+        assert_eq!(held(HoldReason::Operator { hold }), Level::INFO);
+        assert_eq!(held(HoldReason::Migrations), Level::ERROR);
     }
 }

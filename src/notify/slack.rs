@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Sender, payload, text};
-use crate::model::{Event, EventKind};
+use crate::{
+    model::{Event, EventKind, Severity},
+    numbers::moment,
+};
 
 /// Slack takes 3000 characters per text object; a little is left for what surrounds the text.
 const SECTION_MAX: usize = 2900;
@@ -18,9 +21,9 @@ pub fn slack(event: &Event, sender: &Sender<'_>) -> String {
 /// The same, with what was said before; that is escaped already.
 pub(super) fn body(event: &Event, sender: &Sender<'_>, earlier: &str) -> Value {
     let sentence = text::message(event);
-    let headline = format!("{} {}", symbol(event.kind), escape(&sentence, SECTION_MAX));
+    let headline = format!("{} {}", symbol(event), escape(&sentence, SECTION_MAX));
     let organization = escape(sender.organization, 200);
-    let mut context = format!("`{}` · {organization} · {}", event.kind.as_str(), event.at);
+    let mut context = format!("`{}` · {organization} · {}", event.kind.as_str(), moment(event.at));
     if let Some(page) = sender.page(event) {
         context.push_str(&format!(" · <{}|status page>", escape(&page, 500)));
     }
@@ -59,7 +62,15 @@ fn section(text: &str) -> Value {
     json!({ "type": "section", "text": { "type": "mrkdwn", "text": text, "verbatim": true } })
 }
 
-fn symbol(kind: EventKind) -> &'static str {
+/// What a person did, or what is over, is no warning whatever its kind.
+fn symbol(event: &Event) -> &'static str {
+    match (symbol_of(event.kind), event.severity()) {
+        (":warning:" | ":rotating_light:", Severity::Info) => ":information_source:",
+        (symbol, _) => symbol,
+    }
+}
+
+fn symbol_of(kind: EventKind) -> &'static str {
     match kind {
         EventKind::ReleaseDetected
         | EventKind::HoldCleared
@@ -122,7 +133,7 @@ pub(super) fn escape(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AppName, Reason};
+    use crate::model::{AppName, HoldReason, OperatorHold, Reason};
 
     fn event(reason: &str) -> Event {
         let at = "2026-03-01T02:03:04Z".parse().unwrap();
@@ -140,7 +151,18 @@ mod tests {
         .unwrap();
         insta::assert_snapshot!(body["text"].as_str().unwrap(), @"api: held, nothing will be rolled back: &lt;!here&gt; a &amp; b &lt;http://x|y&gt;.");
         insta::assert_snapshot!(body["blocks"][0]["text"]["text"].as_str().unwrap(), @":warning: api: held, nothing will be rolled back: &lt;!here&gt; a &amp; b &lt;http://x|y&gt;.");
-        insta::assert_snapshot!(body["blocks"][1]["elements"][0]["text"].as_str().unwrap(), @"`hold.placed` · acme · 2026-03-01T02:03:04Z");
+        insta::assert_snapshot!(body["blocks"][1]["elements"][0]["text"].as_str().unwrap(), @"`hold.placed` · acme · 2026-03-01 02:03:04 UTC");
+    }
+
+    #[test]
+    fn what_a_person_holds_is_no_warning_and_its_time_is_in_whole_seconds() {
+        let at = "2026-03-01T02:03:04.123456789Z".parse().unwrap();
+        let hold = OperatorHold { by: "dana".into(), reason: "x".into(), since: at, until: None };
+        let mut event = Event::new(EventKind::HoldPlaced, at, Some(AppName::new("api")));
+        event.reason = Some(HoldReason::Operator { hold }.into());
+        let body = slack(&event, &Sender::new("acme"));
+        assert!(body.contains(":information_source: api: held"), "{body}");
+        assert!(body.contains("acme · 2026-03-01 02:03:04 UTC\""), "{body}");
     }
 
     #[test]

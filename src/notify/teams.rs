@@ -34,7 +34,7 @@ pub fn teams(event: &Event, sender: &Sender<'_>) -> String {
     }
     let organization = numbers::cut(sender.organization, TITLE_MAX);
     body.push(json!({
-        "type": "TextBlock", "text": escape(&format!("{organization} · {} · Waveoff", event.at)),
+        "type": "TextBlock", "text": escape(&format!("{organization} · {} · Waveoff", numbers::moment(event.at))),
         "isSubtle": true, "size": "small", "wrap": true,
     }));
     let mut card = json!({

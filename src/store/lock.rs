@@ -12,6 +12,8 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::numbers::moment;
+
 const FILE: &str = "waveoff.lock";
 /// More than a lock file says.
 const TEXT_MAX: u64 = 4096;
@@ -26,7 +28,7 @@ pub struct Holder {
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "process {} on {} since {}", self.pid, self.host, self.since)
+        write!(f, "process {} on {} since {}", self.pid, self.host, moment(self.since))
     }
 }
 
@@ -105,7 +107,7 @@ mod tests {
     #[test]
     fn the_second_is_told_who_is_there_and_the_first_keeps_it_until_it_ends() {
         let dir = tempfile::tempdir().unwrap();
-        let now: Timestamp = "2026-03-01T02:03:04Z".parse().unwrap();
+        let now: Timestamp = "2026-03-01T02:03:04.567891234Z".parse().unwrap();
         let first = DirectoryLock::take(dir.path(), now).unwrap();
         for _ in 0..2 {
             let refused = DirectoryLock::take(dir.path(), now).unwrap_err();
@@ -114,6 +116,7 @@ mod tests {
             };
             assert_eq!((holder.pid, holder.since), (std::process::id(), now));
             assert!(refused.to_string().contains("is in use by waveoff, process"), "{refused}");
+            assert!(refused.to_string().ends_with(" since 2026-03-01 02:03:04 UTC"), "{refused}");
         }
         drop(first);
         drop(DirectoryLock::take(dir.path(), now).unwrap());

@@ -189,7 +189,7 @@ pub fn reason(reason: &Reason) -> String {
              the release"
         ),
         Reason::Held { hold } => self::hold(hold),
-        Reason::HoldOver { was } => format!("was: {}", self::hold(was)),
+        Reason::HoldOver { was } => report::over(was),
         Reason::LimitRaised { threshold, raised } => format!(
             "{threshold}: limit {}, raised to {}: {} ran at {}. A limit that is never met says nothing; write \
              the one that is meant, or floor = false",

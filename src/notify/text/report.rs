@@ -2,9 +2,17 @@
 
 use super::reason::{hold, unseen};
 use crate::{
-    model::{MachineFailure, MachineId, MachineReport, Shown, Unwell, Wait},
+    model::{HoldReason, MachineFailure, MachineId, MachineReport, Shown, Unwell, Wait},
     numbers,
 };
+
+/// Why nothing may be done, after it is over.
+pub(super) fn over(was: &HoldReason) -> String {
+    match was {
+        HoldReason::Operator { .. } => format!("it was {}", hold(was)),
+        _ => format!("the reason was: {}", hold(was)),
+    }
+}
 
 /// Where a machine stands.
 pub fn machine(report: &MachineReport) -> String {

@@ -3,7 +3,8 @@
 use super::*;
 use crate::model::{
     Ailment, Alone, AppName, Exits, Kind, MachineFailure, MachineReport, MirrorTrouble, Note,
-    Obstacle, Reason, RegionStage, ReleaseVersion, Signed, Tally, Trouble, Troubled, Unit, Wait,
+    Obstacle, OperatorHold, Reason, RegionStage, ReleaseVersion, Signed, Tally, Trouble, Troubled,
+    Unit, Wait,
 };
 
 fn release(version: u64) -> ReleaseInfo {
@@ -212,6 +213,23 @@ fn event(kind: EventKind) -> Event {
         }
     }
     event
+}
+
+#[test]
+fn what_is_over_says_what_it_was() {
+    let at = "2026-03-01T02:03:04Z".parse().unwrap();
+    let hold = OperatorHold { by: "dana".into(), reason: "a sale".into(), since: at, until: None };
+    let over = |was: HoldReason| {
+        let mut event = Event::new(EventKind::HoldCleared, at, Some("api".into()));
+        event.reason = Some(Reason::HoldOver { was });
+        sentence(&event)
+    };
+    assert_eq!(
+        over(HoldReason::Operator { hold }),
+        "api: no longer held: it was held by dana: a sale."
+    );
+    let observed = over(HoldReason::ObserveMode);
+    assert!(observed.starts_with("api: no longer held: the reason was: "), "{observed}");
 }
 
 #[test]

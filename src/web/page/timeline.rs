@@ -8,7 +8,7 @@ use super::{
     shell::{app_path, time},
 };
 use crate::{
-    model::{AppName, Event, EventKind, event::ReleaseInfo},
+    model::{AppName, Event, EventKind, Severity, event::ReleaseInfo},
     notify::text,
     store::HistoryEntry,
     threshold,
@@ -77,7 +77,7 @@ fn happened(entry: &HistoryEntry) -> Markup {
     let commands = text::commands(event);
     html! {
         li {
-            p.when { (badge(tone(event.kind), event.kind.as_str())) " " (time(event.at)) }
+            p.when { (badge(tone(event), event.kind.as_str())) " " (time(event.at)) }
             p { (text::sentence(event)) }
             @if has_more(event) {
                 details #{ "e-" (entry.sequence) } {
@@ -114,7 +114,15 @@ fn has_more(event: &Event) -> bool {
     event.reason.is_some() || !event.evidence.is_empty() || !event.log_lines.is_empty()
 }
 
-fn tone(kind: EventKind) -> Tone {
+/// What a person did, or what is over, is no trouble whatever its kind.
+fn tone(event: &Event) -> Tone {
+    match (tone_of(event.kind), event.severity()) {
+        (Tone::Bad | Tone::Warn, Severity::Info) => Tone::Calm,
+        (tone, _) => tone,
+    }
+}
+
+fn tone_of(kind: EventKind) -> Tone {
     match kind {
         EventKind::ReleaseDegraded
         | EventKind::RollbackFailed
