@@ -50,7 +50,8 @@ pub(super) async fn run(
 fn page(view: &ExplainView, look: Look) -> String {
     let width = look.width;
     let mut text = format!("{} {}", view.app, view.release.name());
-    if let Some(good) = &view.known_good {
+    // What was trusted and is watched on is compared with nothing.
+    if let Some(good) = view.known_good.as_ref().filter(|good| good.digest != view.release.digest) {
         let _ = write!(text, ", against {}", good.name());
     }
     let now = if view.live { ", as of now" } else { "" };
@@ -253,7 +254,7 @@ mod tests {
         ReleaseInfo {
             version: Some(ReleaseVersion(version)),
             tag: None,
-            digest: "sha256:0123456789abcdef".into(),
+            digest: format!("sha256:{version}23456789abcdef").as_str().into(),
             author: None,
             created_at: None,
         }

@@ -111,9 +111,12 @@ fn protected(protection: &Protection) -> String {
         (ProtectionLevel::None, None) => "no".to_owned(),
         (ProtectionLevel::None, Some(why)) => format!("no: {why}"),
         (ProtectionLevel::Baked, None) => format!("by {label}, which is baked"),
+        // There is something to go back to, and nobody goes.
+        (ProtectionLevel::Baked, Some(why)) if protection.braked => {
+            format!("no: {why}; {label} is baked")
+        }
         (ProtectionLevel::Baked, Some(why)) => format!("{label} is baked: {why}"),
         (ProtectionLevel::Trusted, None) => format!("by {label}, which is trusted"),
-        // There is something to go back to, and nobody goes.
         (ProtectionLevel::Trusted, Some(why)) => format!("no: {why}; {label} is trusted"),
     }
 }
@@ -149,6 +152,9 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     let mut text = paragraph(&format!("{name}  {}", facts.join(" · ")), 0, width);
 
     let mut releases = Vec::new();
+    if app.target.is_some() && !app.running.is_empty() {
+        releases.push(vec!["running".to_owned(), live::running(app)]);
+    }
     if let Some(release) = &app.release {
         releases.push(release_row(release_words(app.phase), release));
     }
@@ -159,8 +165,9 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     releases.push(vec!["protected".to_owned(), protected(&app.protection)]);
     releases.extend(mirror::rows(app, now));
     for old in &app.quarantined {
-        let tag = old.tag.iter().cloned();
-        let called = old.version.map(|version| version.to_string()).into_iter().chain(tag);
+        let version = old.version.map(|version| version.to_string());
+        let tag = old.tag.iter().filter(|tag| version.as_ref() != Some(tag)).cloned();
+        let called = version.clone().into_iter().chain(tag);
         let label: String = called.map(|name| format!("{name}  ")).collect();
         let text =
             format!("{label}{}  a redeploy is watched without a warm-up", old.digest.short());
@@ -181,6 +188,9 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     if let Some(hold) = &app.hold {
         releases.push(vec!["held".to_owned(), hold.clone()]);
     }
+    for one in &app.commands {
+        releases.push(vec![one.purpose.replace('_', " "), one.command.clone()]);
+    }
     if let Some(blind) = &app.blind {
         releases.push(vec!["blind".to_owned(), blind.clone()]);
     }
@@ -195,6 +205,10 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
         releases.push(vec!["unread".to_owned(), format!("metrics of {more} more machines")]);
     }
     text.push_str(&labelled(&releases, width));
+    if app.phase == Phase::RolledBack && !app.evidence.is_empty() {
+        let label = app.release.as_ref().map_or_else(|| "it".to_owned(), ReleaseInfo::label);
+        text.push_str(&paragraph(&format!("what {label} showed then:"), 2, width));
+    }
     text.push_str(&evidence(&app.evidence, width));
     let regions: Vec<_> = app.regions.iter().map(region_row).collect();
     text.push_str(&table_in(&regions, 4, width));
@@ -220,14 +234,15 @@ fn release_words(phase: Phase) -> &'static str {
         | Phase::CountingDown
         | Phase::AwaitingApproval
         | Phase::RollingBack
-        | Phase::Confirming
-        | Phase::RolledBack => "degraded",
+        | Phase::Confirming => "degraded",
+        Phase::RolledBack => "rolled back",
     }
 }
 
 fn release_row(label: &str, release: &ReleaseInfo) -> Vec<String> {
     let mut words = vec![release.label()];
-    words.extend(release.tag.clone());
+    // One that only repeats the number says nothing.
+    words.extend(release.tag.iter().filter(|tag| **tag != release.label()).cloned());
     if release.version.is_some() {
         words.push(release.digest.short().to_owned());
     }

@@ -22,7 +22,13 @@ pub(super) fn explained(
     machines: &[Machine],
     (policy, now): (&Policy, Timestamp),
 ) -> Option<Explained> {
-    let known_good = state.memory.known_good().map(|good| good.revision.info());
+    // A rollback has its own: whatever was trusted since is not what it went to.
+    let known_good = match &state.phase {
+        Phase::RollingBack(rollback)
+        | Phase::RolledBack(rollback)
+        | Phase::Stopped { rollback, .. } => Some(rollback.target.info()),
+        _ => state.memory.known_good().map(|good| good.revision.info()),
+    };
     let control = known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
     let (release, span, thresholds) = match &state.phase {
         Phase::Watching(watch)

@@ -14,8 +14,9 @@ use crate::{
 /// Every release that can be named, the newest first.
 pub(super) fn releases(state: &AppState) -> Vec<ReleaseView> {
     let memory = &state.memory;
-    let target = would_take(state).map(|target| target.digest.clone());
-    let runs = memory.current.as_ref();
+    // By number and image: a rollback's entry carries the image of an older release.
+    let target = would_take(state).map(|target| (target.version, target.digest));
+    let runs = state.phase.runs(memory);
     let shown = |Named { release, image }: Named| {
         let reference = image.as_ref().map(crate::model::ImageRef::reference);
         let text = reference.unwrap_or_else(|| release.digest.as_str().to_owned());
@@ -25,10 +26,10 @@ pub(super) fn releases(state: &AppState) -> Vec<ReleaseView> {
         view.reference = image;
         view.author = release.author;
         view.created_at = release.created_at;
-        view.runs = runs
-            .is_some_and(|runs| runs.digest == release.digest && runs.version == release.version);
+        let one = (release.version, release.digest.clone());
+        view.runs = runs.iter().any(|runs| runs.version == one.0 && runs.digest == one.1);
         view.pinned = memory.pinned.as_ref().is_some_and(|one| one.digest == release.digest);
-        view.is_target = target.as_ref() == Some(&release.digest);
+        view.is_target = target.as_ref() == Some(&one);
         stands(&mut view, &state.phase, memory);
         view
     };

@@ -9,17 +9,18 @@ use crate::{
         AppState, bake_ends,
         rollback::{confirms_within, report},
         sight::unknown,
-        state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Trusted},
+        state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Rollback, Trusted},
     },
     model::{
-        HoldReason, Mode, Obstacle, Policy, Reason, SourceName, Unknown, event::ReleaseInfo, freeze,
+        Event, EventKind, HoldReason, Mode, Obstacle, Policy, Reason, SourceName, Unknown,
+        event::ReleaseInfo, freeze,
     },
-    notify::text::{self, hold, obstacle, reason},
+    notify::text::{self, Purpose, hold, obstacle, reason},
     web::{
         AppView, Phase as Shown,
         view::{
-            DispersionView, EvidenceView, MirrorState, MirrorView, PinnedView, Protection,
-            ProtectionLevel, QuarantinedView, UnknownView,
+            CommandView, DispersionView, EvidenceView, MirrorState, MirrorView, PinnedView,
+            Protection, ProtectionLevel, QuarantinedView, RunningView, UnknownView,
         },
     },
 };
@@ -43,6 +44,8 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         phase: shown(state),
         since: memory.current_since.unwrap_or(Timestamp::UNIX_EPOCH),
         release: memory.current.as_ref().map(Revision::info),
+        running: running(state),
+        target: None,
         known_good: known_good(memory),
         dispersions: dispersions(memory),
         protection: protection(state, policy, now),
@@ -56,6 +59,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         unknown: not_known(state, policy, now),
         unread: BTreeMap::new(),
         evidence: Vec::new(),
+        commands: Vec::new(),
         regions: Vec::new(),
         next_deadline: None,
     };
@@ -87,10 +91,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.release = Some(watch.revision.info());
         }
         Phase::RollingBack(rollback) | Phase::RolledBack(rollback) => {
-            view.since = rollback.completed_at.unwrap_or(rollback.started_at);
-            view.evidence = rollback.evidence.iter().map(EvidenceView::from).collect();
-            view.release = Some(rollback.bad.info());
-            view.regions = report(rollback);
+            of_rollback(&mut view, rollback);
             view.next_deadline = rollback.active_region().and_then(|work| match &work.phase {
                 RegionPhase::Confirming(confirm) => {
                     Some(plus(confirm.since, confirms_within(policy, rollback)))
@@ -102,14 +103,65 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             });
         }
         Phase::Stopped { rollback, reason, since } => {
+            of_rollback(&mut view, rollback);
             view.since = *since;
             view.hold = Some(hold(reason));
-            view.evidence = rollback.evidence.iter().map(EvidenceView::from).collect();
-            view.release = Some(rollback.bad.info());
-            view.regions = report(rollback);
         }
     }
+    view.commands = commands(state, now);
     view
+}
+
+fn of_rollback(view: &mut AppView, rollback: &Rollback) {
+    view.since = rollback.completed_at.unwrap_or(rollback.started_at);
+    view.evidence = rollback.evidence.iter().map(EvidenceView::from).collect();
+    view.release = Some(rollback.bad.info());
+    view.target = Some(rollback.target.info());
+    view.regions = report(rollback);
+}
+
+/// What a person can do about it: what the message said that told how it is.
+fn commands(state: &AppState, now: Timestamp) -> Vec<CommandView> {
+    let memory = &state.memory;
+    let tells = |kind| {
+        let mut event = Event::new(kind, now, Some(memory.app.clone()));
+        event.release = state.phase.dealing().map(Revision::info);
+        event.known_good = known_good(memory);
+        event
+    };
+    let about = |kind, rollback: &Rollback| {
+        let mut event = tells(kind);
+        event.known_good = Some(rollback.target.info());
+        event.drift.clone_from(&rollback.drift);
+        event
+    };
+    let event = match &state.phase {
+        Phase::CountingDown { until, for_approval: true, .. } => Event {
+            mode: Some(Mode::Approve),
+            reason: Some(Reason::AwaitsApproval { until: *until }),
+            ..tells(EventKind::RollbackPlanned)
+        },
+        Phase::CountingDown { .. } => {
+            return vec![command(Purpose::Stop, format!("waveoff veto {}", memory.app))];
+        }
+        Phase::Held { reason, .. } => {
+            Event { reason: Some(reason.clone().into()), ..tells(EventKind::HoldPlaced) }
+        }
+        Phase::Stopped { rollback, reason, .. } => Event {
+            reason: Some(reason.clone().into()),
+            ..about(EventKind::RollbackStopped, rollback)
+        },
+        Phase::RollingBack(rollback) => about(EventKind::RollbackStarted, rollback),
+        Phase::RolledBack(rollback) => about(EventKind::RollbackCompleted, rollback),
+        Phase::Unseen | Phase::Steady | Phase::Watching(_) | Phase::CheckingImage { .. } => {
+            return Vec::new();
+        }
+    };
+    text::commands(&event).into_iter().map(|(purpose, text)| command(purpose, text)).collect()
+}
+
+fn command(purpose: Purpose, command: String) -> CommandView {
+    CommandView { purpose: purpose.word().to_owned(), command }
 }
 
 /// What is not known of what the thresholds look at.
@@ -186,7 +238,7 @@ fn protection(state: &AppState, policy: &Policy, now: Timestamp) -> Protection {
     let migrates = good.is_some_and(|good| good.revision.has_release_command == Some(true))
         && !policy.rollback.despite_migrations;
     let braked = memory.operator_hold.as_ref().filter(|hold| hold.is_on(now));
-    let why_not = if let Some(braked) = braked {
+    let brake = if let Some(braked) = braked {
         Some(hold(&HoldReason::Operator { hold: braked.clone() }))
     } else if policy.mode == Mode::Observe {
         Some(hold(&HoldReason::ObserveMode))
@@ -195,15 +247,18 @@ fn protection(state: &AppState, policy: &Policy, now: Timestamp) -> Protection {
     } else if migrates {
         Some("its releases run a release_command (migrations), which always holds".to_owned())
     } else {
-        match level {
-            ProtectionLevel::Trusted => None,
-            ProtectionLevel::Baked => Some(
-                "only against a failure of everything: its requests said too little".to_owned(),
-            ),
-            ProtectionLevel::None => Some(nothing_yet(state, policy)),
-        }
+        None
     };
-    Protection { level, against: good.map(|good| good.revision.info()), why_not }
+    let braked = brake.is_some();
+    let why_not = brake.or_else(|| match level {
+        ProtectionLevel::Trusted => None,
+        ProtectionLevel::Baked => {
+            Some("only against a failure of everything: its requests said too little".to_owned())
+        }
+        ProtectionLevel::None => Some(nothing_yet(state, policy)),
+    });
+    let against = good.map(|good| good.revision.info());
+    Protection { level, against, why_not, braked }
 }
 
 fn nothing_yet(state: &AppState, policy: &Policy) -> String {
@@ -220,6 +275,26 @@ fn nothing_yet(state: &AppState, policy: &Policy) -> String {
 fn shown(state: &AppState) -> Shown {
     let word = state.phase.word();
     Shown::ALL.into_iter().find(|phase| phase.as_str() == word).unwrap_or(Shown::Learning)
+}
+
+/// What machines run, with the release whose image that is.
+fn running(state: &AppState) -> Vec<RunningView> {
+    let target = match &state.phase {
+        Phase::RollingBack(rollback)
+        | Phase::RolledBack(rollback)
+        | Phase::Stopped { rollback, .. } => Some(&rollback.target),
+        _ => None,
+    };
+    let view = |one: &Revision| {
+        // A person may go to a release that earned nothing, and that is remembered nowhere else.
+        let same = target.filter(|target| target.digest == one.digest);
+        let made_as = same.map_or_else(|| state.memory.made_as(one), |target| target.version);
+        RunningView {
+            release: one.info(),
+            image_of: made_as.filter(|version| Some(*version) != one.version),
+        }
+    };
+    state.phase.runs(&state.memory).iter().map(view).collect()
 }
 
 fn known_good(memory: &Memory) -> Option<ReleaseInfo> {

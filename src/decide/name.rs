@@ -14,8 +14,9 @@ pub fn releases(state: &AppState) -> Vec<Named> {
 /// The same, for whoever holds the two apart.
 pub(super) fn known(phase: &Phase, memory: &Memory) -> Vec<Named> {
     let earned = memory.trusted.iter().chain(&memory.baked).map(|trusted| &trusted.revision);
-    let recent = phase.dealing().into_iter().chain(&memory.current).chain(&memory.previous);
-    let mut known: Vec<Named> = recent.chain(earned).map(named).collect();
+    let runs = phase.runs(memory);
+    let recent = phase.dealing().into_iter().chain(&runs).chain(&memory.current);
+    let mut known: Vec<Named> = recent.chain(&memory.previous).chain(earned).map(named).collect();
     known.extend(memory.quarantined.iter().map(|old| Named {
         release: ReleaseInfo {
             version: old.version,

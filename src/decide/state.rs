@@ -481,6 +481,17 @@ impl Memory {
         fitting.find(|one| one.is_available() && (one.revoked.is_none() || wanted.is_some()))
     }
 
+    /// The number under which a release was made: the entry of a rollback carries an older image.
+    pub fn made_as(&self, revision: &Revision) -> Option<ReleaseVersion> {
+        let version = revision.version?;
+        if !self.own_releases.contains(&version) {
+            return Some(version);
+        }
+        let mut earned = self.trusted.iter().chain(&self.baked);
+        let same = earned.find(|good| good.revision.digest == revision.digest);
+        same.and_then(|good| good.revision.version).or(Some(version))
+    }
+
     /// The baked release, unless its image is known to be gone, or a person pinned another one.
     pub fn newest_baked(&self) -> Option<&Trusted> {
         self.baked.as_ref().filter(|baked| baked.is_available() && self.pinned.is_none())

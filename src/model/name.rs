@@ -68,7 +68,15 @@ impl Named {
 }
 
 fn listed<'a>(releases: impl Iterator<Item = &'a Named>) -> Vec<ReleaseInfo> {
-    releases.take(LISTED_MAX).map(|one| one.release.clone()).collect()
+    // Events about a release bring it each time.
+    let mut seen = BTreeSet::new();
+    let mut listed: Vec<ReleaseInfo> = Vec::new();
+    for Named { release, .. } in releases {
+        if listed.len() < LISTED_MAX && seen.insert((release.version, &release.digest)) {
+            listed.push(release.clone());
+        }
+    }
+    listed
 }
 
 fn is_called(one: &Named, text: &str) -> bool {
@@ -221,6 +229,14 @@ mod tests {
         assert_eq!(version("spring", &known), Some(43));
         assert_eq!(version(&hex("41"), &known), Some(43));
         assert_eq!(version("v41", &known), Some(41), "that release, if its number is said");
+    }
+
+    #[test]
+    fn a_release_of_which_much_was_told_is_listed_once() {
+        let known = [release(41, "v41", "41"), release(41, "v41", "41"), release(40, "", "40")];
+        let Err(Unresolved::Unknown { known }) = resolve("nothing", &known) else { panic!() };
+        let versions: Vec<_> = known.iter().filter_map(|one| one.version).collect();
+        assert_eq!(versions, [ReleaseVersion(41), ReleaseVersion(40)]);
     }
 
     #[test]

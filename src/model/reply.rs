@@ -1,12 +1,14 @@
 //! What came of an order, as facts; the sentences are made in `notify/text`.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
     event::ReleaseInfo,
+    evidence::Evidence,
     ids::{MachineId, Region, ReleaseVersion},
     name::Unresolved,
-    operator::OperatorHold,
+    operator::{OperatorHold, Signed},
     policy::Strategy,
     setup::Drift,
 };
@@ -60,7 +62,20 @@ pub enum Effect {
     },
     Trusted {
         release: ReleaseInfo,
+        /// It was rolled back, or quarantined by a person.
+        #[serde(default)]
+        undone: Option<Undone>,
     },
+}
+
+/// How a release was undone that a person vouches for all the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Undone {
+    pub at: Timestamp,
+    /// What was counted of it, where it is the last that was rolled back.
+    pub evidence: Vec<Evidence>,
+    /// Who ordered that, if a person did.
+    pub by: Option<Signed>,
 }
 
 /// What a rollback by hand does.

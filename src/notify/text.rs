@@ -10,7 +10,7 @@ mod order;
 mod reason;
 mod report;
 
-pub use commands::{commands, message};
+pub use commands::{Purpose, commands, message};
 pub use name::unresolved;
 pub use order::{effect, refusal};
 pub use reason::{hold, obstacle, reason, unknown};

@@ -22,6 +22,7 @@ mod patience;
 mod process;
 pub mod receivers;
 mod releases;
+mod standing;
 #[cfg(test)]
 mod tests;
 pub mod view;

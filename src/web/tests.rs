@@ -1,6 +1,7 @@
 //! The API as a client sees it: real requests to a served board.
 
 mod description;
+mod health;
 mod names;
 mod reading;
 mod receivers;
@@ -197,7 +198,6 @@ fn evidence() -> Evidence {
 }
 
 pub(super) fn view(app: &str, phase: Phase) -> AppView {
-    let evidence = evidence();
     AppView {
         app: app.into(),
         policy: "web".to_owned(),
@@ -205,6 +205,8 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
         phase,
         since: noon(),
         release: None,
+        running: Vec::new(),
+        target: None,
         known_good: None,
         dispersions: [("5xx".to_owned(), DispersionView { phi: 2.5, minutes: 58, at: noon() })]
             .into(),
@@ -218,7 +220,8 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
         blind: None,
         unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
-        evidence: vec![(&evidence).into()],
+        evidence: vec![(&evidence()).into()],
+        commands: Vec::new(),
         regions: Vec::new(),
         next_deadline: None,
     }
@@ -475,26 +478,4 @@ async fn a_hold_needs_the_token_a_reason_and_an_app_that_is_watched() {
         let (status, answer) = ask(method.clone(), token, body).await;
         assert!(status == want && answer.contains(said), "{body}: {status} {answer}");
     }
-}
-
-#[tokio::test]
-async fn a_daemon_that_cannot_write_its_journal_is_not_healthy_and_says_why() {
-    let served = Served::with(Some(Vec::new())).await;
-    let api = AppName::new("api");
-    served.board.journal_fails(Some(&api), "the disk is full");
-    served.board.journal_fails(None, "the disk is full");
-    let refusal: ErrorView = served.json("/healthz", 503).await;
-    assert_eq!(refusal.error, "the journal cannot be written: the disk is full");
-    assert!(served.get("/metrics").await.1.contains("waveoff_journal_failing 1"));
-
-    served.board.journal_works(None);
-    assert_eq!(served.get("/healthz").await.0, 503, "the app's task still fails");
-    served.board.journal_works(Some(&api));
-    assert_eq!(served.get("/healthz").await.0, 200);
-    let page = served.get("/metrics").await.1;
-    assert!(
-        page.contains("waveoff_journal_failing 0") && page.contains("waveoff_config_refused 0")
-    );
-    served.board.config_refused(true);
-    assert!(served.get("/metrics").await.1.contains("waveoff_config_refused 1"));
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 pub use super::explain::DispersionView;
 pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
+pub use super::standing::{CommandView, Protection, ProtectionLevel, RunningView};
 use super::{configuration::VersionView, receivers::ReceiverView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -201,8 +202,14 @@ pub struct AppView {
     pub phase: Phase,
     /// Since when it is in this phase.
     pub since: Timestamp,
-    /// The release under watch, or the one that runs.
+    /// The release under watch, the one that is or was rolled back, or the one that runs.
     pub release: Option<ReleaseInfo>,
+    /// What its machines run; two while a rollback is half way.
+    #[serde(default)]
+    pub running: Vec<RunningView>,
+    /// What a rollback that is under way or over goes to.
+    #[serde(default)]
+    pub target: Option<ReleaseInfo>,
     pub known_good: Option<ReleaseInfo>,
     /// How far the known-good release's counts spread, by threshold: so many failures of the next one count
     /// as one. What is missing was not measured yet, and 20 is assumed.
@@ -237,6 +244,9 @@ pub struct AppView {
     #[serde(default)]
     pub unread: BTreeMap<MachineId, String>,
     pub evidence: Vec<EvidenceView>,
+    /// What a person can run about it in a terminal.
+    #[serde(default)]
+    pub commands: Vec<CommandView>,
     /// Progress of the rollback by region; empty when there is none.
     pub regions: Vec<RegionReport>,
     /// When the phase ends by itself: bake over, countdown over, confirmation due.
@@ -326,29 +336,6 @@ pub struct QuarantinedView {
     #[serde(default)]
     pub tag: Option<String>,
     pub at: Timestamp,
-}
-
-/// How well the app is protected against a bad release.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ProtectionLevel {
-    /// Nothing would be undone.
-    #[default]
-    None,
-    /// A failure of everything would be.
-    Baked,
-    /// Any breach would be.
-    Trusted,
-}
-
-/// What a bad release would be undone with, or why it would not be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Protection {
-    pub level: ProtectionLevel,
-    /// What would be gone back to.
-    pub against: Option<ReleaseInfo>,
-    /// Why nothing, or not everything, would be undone.
-    pub why_not: Option<String>,
 }
 
 /// The change feed.

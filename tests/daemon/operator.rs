@@ -25,6 +25,9 @@ async fn an_operator_holds_an_app_with_the_token_and_not_without() {
     let (code, said, complaint) = stage.waveoff_as(OPERATOR_TOKEN, &hold).await;
     assert_eq!(code, 0, "{complaint}");
     assert!(said.starts_with("api: nothing is rolled back until 20"), "{said}");
+    let log = stage.log();
+    let held = log.lines().find(|line| line.contains("hold.placed")).expect(&log);
+    assert!(held.contains("INFO"), "a person did it: {held}");
     stage.daemon().kill().await;
     stage.ended();
     stage.start().await;
@@ -89,6 +92,13 @@ async fn an_operator_rolls_back_by_hand_and_follows_it_to_its_end() {
     let plan: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &plan["effect"]["plan"]["to"]["version"]), (0, &41.into()));
     assert_eq!(stage.platform.tags().await, ["errors"]);
+    // who only asks is refused nothing, in the log either
+    let (code, ..) = order(&["rollback", "api", "--dry-run", "--to", "v42"]).await;
+    assert_eq!(code, 4);
+    let log = stage.log();
+    let asked: Vec<&str> = log.lines().filter(|line| line.contains("a rollback by")).collect();
+    assert!(asked.len() == 3 && asked.iter().all(|line| line.contains("dry run of")), "{log}");
+    assert!(asked.iter().all(|line| !line.contains("refused")), "{log}");
 
     // and what can be done is done, line by line, although the daemon only observes
     let rollback = ["rollback", "api", "--watch", "--reason", "the sale", "--by", "dana"];
@@ -101,6 +111,30 @@ async fn an_operator_rolls_back_by_hand_and_follows_it_to_its_end() {
     let text = started.body["data"]["text"].as_str().unwrap();
     assert!(text.ends_with("Undo it: waveoff rollback api --to v42"), "{text}");
     assert_eq!(started.body["data"]["commands"][1]["purpose"], "undo");
+
+    // and every view says that it was done, and what runs now
+    assert_eq!(started.body["data"]["mode"], "rollback");
+    let (_, text, _) = stage.waveoff(&["history", "api"]).await;
+    let observed: Vec<&str> = text.lines().filter(|line| line.contains("not done")).collect();
+    assert!(observed.iter().all(|line| line.contains("rollback.planned")), "{text}");
+    let (_, text, _) = stage.waveoff(&["status"]).await;
+    assert!(text.contains("v43 (v41)") && text.contains("what v42 showed then:"), "{text}");
+    assert!(text.contains("waveoff rollback api --to v42"), "{text}");
+    let (_, text, _) = stage.waveoff(&["releases", "api"]).await;
+    let marked: Vec<&str> = text.lines().filter(|line| line.starts_with('●')).collect();
+    assert!(matches!(marked[..], [one] if one.contains("v43")), "{text}");
+
+    // also when somebody vouches for the release that was undone, who is told that it was
+    let (code, said, complaint) = order(&["trust", "api", "v42"]).await;
+    assert_eq!(code, 0, "{complaint}");
+    assert!(
+        said.contains("by dana at 20") && said.contains("waveoff quarantine api v42"),
+        "{said}"
+    );
+    let (_, text, _) = stage.waveoff(&["explain", "api", "v42"]).await;
+    assert!(text.starts_with("api v42 (errors), against v41"), "{text}");
+    let (code, _, complaint) = order(&["quarantine", "api", "v42"]).await;
+    assert_eq!(code, 0, "{complaint}");
     stage.end().await;
 }
 

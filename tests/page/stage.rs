@@ -22,7 +22,7 @@ use waveoff::{
         operator::Answer,
         view::{
             EvidenceView, PinnedView, Protection, ProtectionLevel, QuarantinedView, RaisedView,
-            ReleaseStanding, ReleaseView, ReleasesView, UnknownView,
+            ReleaseStanding, ReleaseView, ReleasesView, RunningView, UnknownView,
         },
     },
 };
@@ -220,12 +220,15 @@ pub fn steady(app: &str) -> AppView {
         phase: Phase::Steady,
         since: ago(86_400),
         release: Some(release(41)),
+        running: vec![RunningView { release: release(41), image_of: None }],
+        target: None,
         known_good: Some(release(41)),
         dispersions: std::collections::BTreeMap::new(),
         protection: Protection {
             level: ProtectionLevel::Trusted,
             against: Some(release(41)),
             why_not: None,
+            braked: false,
         },
         quarantined: Vec::new(),
         vetoed: None,
@@ -237,6 +240,7 @@ pub fn steady(app: &str) -> AppView {
         unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
         evidence: Vec::new(),
+        commands: Vec::new(),
         regions: Vec::new(),
         next_deadline: None,
     }
@@ -271,6 +275,7 @@ pub fn rolling_back(app: &str) -> AppView {
         phase: Phase::RollingBack,
         since: ago(31),
         release: Some(release(42)),
+        target: Some(release(41)),
         evidence: vec![EvidenceView::from(&evidence("5xx", Verdict::Breach))],
         regions: vec![
             region("iad", RegionStage::Confirmed, &[&good, &good, &good], 100),
@@ -322,6 +327,7 @@ pub fn troubled(app: &str) -> AppView {
             .into(),
         protection: Protection {
             why_not: Some("its releases run a release_command (migrations)".to_owned()),
+            braked: true,
             ..steady(app).protection
         },
         evidence: vec![EvidenceView::from(&evidence("5xx", Verdict::Breach))],

@@ -10,6 +10,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod afterwards;
 mod brake;
 mod capacity;
 mod changes;

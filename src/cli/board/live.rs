@@ -16,7 +16,7 @@ use crate::{
     web::{
         Phase,
         explain::{BlockView, ExplainView, MachineView, ToldView},
-        view::{AppView, EvidenceView, OrgView},
+        view::{AppView, EvidenceView, OrgView, RunningView},
     },
 };
 
@@ -179,7 +179,7 @@ fn releases(app: &AppView) -> String {
             | Phase::Confirming
             | Phase::RolledBack
     );
-    match (&app.release, &app.known_good) {
+    match (&app.release, app.target.as_ref().or(app.known_good.as_ref())) {
         (Some(bad), Some(good)) if going_back => format!("{} → {}", name(bad), name(good)),
         (Some(new), Some(good)) if new.digest != good.digest => {
             format!("{}{}, judged against {}", name(new), by(new), name(good))
@@ -200,8 +200,9 @@ fn is_counting(phase: Phase) -> bool {
 fn regions(app: &AppView, more: Option<&ExplainView>) -> Vec<Region> {
     if !app.regions.is_empty() {
         let target = app
-            .known_good
+            .target
             .as_ref()
+            .or(app.known_good.as_ref())
             .map_or_else(String::new, |good| format!(" on {}", clean(&good.label())));
         return app
             .regions
@@ -319,9 +320,19 @@ fn per_second(before: &BlockView, block: &BlockView) -> Option<f64> {
     (took > 0.0).then(|| block.counts.bad / took)
 }
 
+/// `v43 (v41)`: what its machines run, both while a rollback is half way.
+pub(in crate::cli) fn running(app: &AppView) -> String {
+    let names: Vec<String> = app.running.iter().map(RunningView::name).collect();
+    names.join(", ")
+}
+
 /// One app in a line.
 pub(in crate::cli) fn other(app: &AppView, now: Timestamp) -> Other {
-    let release = app.release.as_ref().map_or_else(String::new, |one| clean(&one.name()));
+    let release = match app.phase {
+        // What was undone runs no more.
+        Phase::RolledBack => clean(&running(app)),
+        _ => app.release.as_ref().map_or_else(String::new, |one| clean(&one.name())),
+    };
     let why = app.hold.as_ref().or(app.blind.as_ref());
     let why = why.map_or_else(String::new, |why| format!("  {}", clean(why)));
     let lasts = duration(seconds_between(app.since, now));

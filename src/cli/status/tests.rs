@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion},
-    web::view::{Counts, FeedView, QuarantinedView, UnknownView},
+    web::view::{CommandView, Counts, FeedView, QuarantinedView, RunningView, UnknownView},
 };
 
 pub(in crate::cli) fn at(seconds: i64) -> Timestamp {
@@ -78,12 +78,18 @@ pub(in crate::cli) fn rolling_back() -> AppView {
         phase: Phase::RollingBack,
         since: at(0),
         release: Some(release(42, "deploy-\u{1b}[31m42")),
+        running: vec![
+            RunningView { release: release(42, "deploy-\u{1b}[31m42"), image_of: None },
+            RunningView { release: release(43, "deploy-41"), image_of: Some(ReleaseVersion(41)) },
+        ],
+        target: Some(release(41, "deploy-41")),
         known_good: Some(release(41, "deploy-41")),
         dispersions: std::collections::BTreeMap::new(),
         protection: Protection {
             level: ProtectionLevel::Trusted,
             against: Some(release(41, "deploy-41")),
             why_not: None,
+            braked: false,
         },
         quarantined: vec![QuarantinedView {
             digest: "sha256:ddddddddddddeeee".into(),
@@ -104,6 +110,7 @@ pub(in crate::cli) fn rolling_back() -> AppView {
         }],
         unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
         evidence: vec![errors, evidence("checks", Kind::Checks, Unit::Machines), silent],
+        commands: Vec::new(),
         regions: vec![
             region("iad", RegionStage::Confirmed, &[("m1", &on_target), ("m2", &on_target)]),
             region(
@@ -142,6 +149,7 @@ fn a_rollback_under_way_is_shown_with_its_reasons() {
 acme · waveoff 0.1.0 · up 2 h 5 min · 1 app watched · feed read 2 s ago
 
 api  rolling back · for 48 s · 30 s left · rolls back · policy web
+  running     v42 (deploy- [31m42), v43 (v41)
   degraded    v42  deploy- [31m42  000000000000  by ada@example.com
   known good  v41  deploy-41  000000000000  by ada@example.com
   protected   by v41 (deploy-41), which is trusted
@@ -156,6 +164,34 @@ api  rolling back · for 48 s · 30 s left · rolls back · policy web
     syd  rolling back  1 on target, 1 waiting
 ";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn what_waits_for_a_person_names_the_commands_that_answer_it() {
+    let command = |purpose: &str, command: &str| CommandView {
+        purpose: purpose.to_owned(),
+        command: command.to_owned(),
+    };
+    let mut app = rolling_back();
+    app.phase = Phase::AwaitingApproval;
+    app.commands =
+        vec![command("approve", "waveoff approve api"), command("go_on", "waveoff unhold api")];
+    let text = page(&organization(vec![app]), Look::plain(None));
+    assert!(text.contains("  approve     waveoff approve api\n"), "{text}");
+    assert!(text.contains("  go on       waveoff unhold api\n"), "{text}");
+}
+
+/// What was undone stays the news for a while, and is not what runs.
+#[test]
+fn after_a_rollback_what_runs_is_said_and_the_breach_is_of_then() {
+    let mut app = rolling_back();
+    app.phase = Phase::RolledBack;
+    app.running.remove(0);
+    let text = page(&organization(vec![app]), Look::plain(None));
+    assert!(text.contains("  running      v43 (v41)\n"), "{text}");
+    assert!(text.contains("  rolled back  v42  deploy-"), "{text}");
+    assert!(text.contains("  what v42 showed then:\n    5xx     9.0 %"), "{text}");
+    assert!(!text.contains("degraded"), "{text}");
 }
 
 #[test]
@@ -197,6 +233,8 @@ fn an_app_that_is_still_learning_has_no_known_good_release() {
         hold: Some("nothing is trusted yet".to_owned()),
         evidence: Vec::new(),
         regions: Vec::new(),
+        running: Vec::new(),
+        target: None,
         next_deadline: None,
         ..rolling_back()
     };
@@ -235,6 +273,11 @@ fn who_only_observes_is_not_protected_whatever_is_trusted() {
     let said = super::protected(&protection);
     assert_eq!(said, "no: the policy only observes; v41 (deploy-41) is trusted");
     protection.level = crate::web::view::ProtectionLevel::Baked;
+    protection.braked = true;
     let said = super::protected(&protection);
-    assert!(said.starts_with("v41 (deploy-41) is baked: "), "{said}");
+    assert_eq!(said, "no: the policy only observes; v41 (deploy-41) is baked");
+    protection.braked = false;
+    protection.why_not = Some("only against a failure of everything".to_owned());
+    let said = super::protected(&protection);
+    assert_eq!(said, "v41 (deploy-41) is baked: only against a failure of everything");
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     model::{
         CheckStatus, Effect, Event, EventKind, Machine, MachineState, Reason, Refusal, Reply,
-        Signed, event::ReleaseInfo,
+        Signed, event::ReleaseInfo, reply::Undone,
     },
 };
 
@@ -65,8 +65,7 @@ pub(super) fn quarantine(phase: Phase, cx: &mut Context<'_>, text: &str, signed:
         return (phase, Reply::Refused(Refusal::NoImage { release }));
     };
     let digest = &release.digest;
-    let runs = phase.dealing().or(cx.memory.current.as_ref());
-    if runs.is_some_and(|runs| runs.digest == *digest) {
+    if phase.runs(&cx.memory).iter().any(|runs| runs.digest == *digest) {
         return (phase, Reply::Refused(Refusal::RunsNow { release }));
     }
     if cx.memory.pinned.as_ref().is_some_and(|pinned| pinned.digest == *digest) {
@@ -142,6 +141,7 @@ pub(super) fn trust(
     if is_being_undone(&phase, &release) {
         return (phase, Reply::Refused(Refusal::IsRolledBack { release }));
     }
+    let undone = undone(&phase, cx, &release);
     let known = cx.memory.trusted.iter().find(|one| one.revision.digest == release.digest);
     let revision = known.map(|one| one.revision.clone()).unwrap_or_else(|| Revision {
         version: release.version,
@@ -187,7 +187,21 @@ pub(super) fn trust(
     event.release = Some(release.clone());
     event.reason = Some(Reason::VouchedBy { by: signed.clone() });
     cx.events.push(event);
-    (phase, Reply::Done(Effect::Trusted { release }))
+    (phase, Reply::Done(Effect::Trusted { release, undone }))
+}
+
+/// When it was undone, and for what as far as that is remembered: it may not be what the person
+/// thinks of.
+fn undone(phase: &Phase, cx: &Context<'_>, release: &ReleaseInfo) -> Option<Undone> {
+    let quarantined = cx.memory.quarantined.iter().find(|old| old.digest == release.digest)?;
+    let mut undone = Undone { at: quarantined.at, evidence: Vec::new(), by: None };
+    if let Phase::RolledBack(rollback) | Phase::Stopped { rollback, .. } = phase
+        && rollback.bad.digest == release.digest
+    {
+        undone.evidence.clone_from(&rollback.evidence);
+        undone.by = rollback.by_hand.as_ref().map(|by_hand| by_hand.signed.clone());
+    }
+    Some(undone)
 }
 
 /// The checks that do not pass now: whoever vouches for the release knows them.

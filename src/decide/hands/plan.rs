@@ -109,7 +109,7 @@ fn find(
     }
     let also_bad: BTreeSet<Digest> =
         replaced.iter().filter_map(|m| m.digest()).filter(|d| **d != bad.digest).cloned().collect();
-    let forward = made_as(cx, &bad) < made_as(cx, &target);
+    let forward = cx.memory.made_as(&bad) < cx.memory.made_as(&target);
     let migration = if forward { None } else { migration(cx, &bad, &target) };
     if let Some(version) = migration.filter(|_| !wish.force) {
         return Err(Refusal::Migration { version, to: target.info() });
@@ -204,13 +204,8 @@ fn newest_other(memory: &Memory, runs: Option<&Digest>) -> Option<Revision> {
 
 /// What a rollback by hand would go to now, if nobody named anything.
 pub fn would_take(state: &AppState) -> Option<Revision> {
-    let runs = state.phase.dealing().or(state.memory.current.as_ref());
-    let undone = match &state.phase {
-        // What was undone runs no more.
-        Phase::RolledBack(_) => state.memory.current.as_ref(),
-        _ => runs,
-    };
-    newest_other(&state.memory, undone.map(|one| &one.digest))
+    let runs = state.phase.runs(&state.memory);
+    newest_other(&state.memory, runs.first().map(|one| &one.digest))
 }
 
 /// What is known of a release that machines run.
@@ -223,23 +218,12 @@ fn complete(phase: &Phase, cx: &Context<'_>, runs: Revision) -> Revision {
         .unwrap_or(runs)
 }
 
-/// The number under which a release was made: a rollback's own entry carries an older image.
-fn made_as(cx: &Context<'_>, revision: &Revision) -> Option<ReleaseVersion> {
-    let version = revision.version?;
-    if !cx.memory.own_releases.contains(&version) {
-        return Some(version);
-    }
-    let mut earned = cx.memory.trusted.iter().chain(&cx.memory.baked);
-    let same = earned.find(|good| good.revision.digest == revision.digest);
-    same.and_then(|good| good.revision.version).or(Some(version))
-}
-
 /// A release after the target, up to the one that is replaced, that ran a release command.
 fn migration(cx: &Context<'_>, bad: &Revision, target: &Revision) -> Option<ReleaseVersion> {
     if cx.policy.rollback.despite_migrations {
         return None;
     }
-    let (bad_version, after) = (made_as(cx, bad)?, made_as(cx, target)?);
+    let (bad_version, after) = (cx.memory.made_as(bad)?, cx.memory.made_as(target)?);
     let mut ran = cx.memory.migrated.iter().copied();
     let ran = ran.find(|version| *version > after && *version <= bad_version);
     ran.or_else(|| (bad.has_release_command == Some(true)).then_some(bad_version))

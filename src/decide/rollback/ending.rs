@@ -3,7 +3,7 @@
 use super::{
     super::{
         Command, Context, fleet, hands,
-        state::{LedgerEntry, Phase, Revision, Rollback},
+        state::{LedgerEntry, Phase, Rollback},
     },
     event, ledger, left_down,
     report::left_behind,
@@ -18,10 +18,7 @@ pub(super) fn finish(
 ) -> Phase {
     rollback.completed_at = Some(cx.now);
     rollback.pause = None;
-    let current = Revision {
-        version: rollback.ledger.version().or(rollback.target.version),
-        ..rollback.target.clone()
-    };
+    let current = rollback.gone_to();
     ledger::close(cx, &rollback, true);
     let mut event = event(cx, EventKind::RollbackCompleted, &rollback);
     event.reason = left_behind(&rollback, machines);

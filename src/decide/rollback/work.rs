@@ -356,6 +356,28 @@ impl Rollback {
         machines.any(|machine| matches!(machine.phase, MachinePhase::SetByHand { .. }))
     }
 
+    /// What its machines run when they are put right: the target, under the number of its entry in
+    /// the ledger.
+    pub fn gone_to(&self) -> Revision {
+        let version = self.ledger.version().or(self.target.version);
+        Revision { version, ..self.target.clone() }
+    }
+
+    /// What its machines run: the bad release, what they are put on, or both while it is half way.
+    pub(in crate::decide) fn runs(&self) -> Vec<Revision> {
+        let machines = || self.regions.iter().flat_map(|work| work.machines.values());
+        let is_left =
+            |machine: &MachineWork| !machine.is_on_target() && machine.phase != MachinePhase::Gone;
+        let mut runs = Vec::new();
+        if machines().any(MachineWork::is_on_target) {
+            runs.push(self.gone_to());
+        }
+        if runs.is_empty() || machines().any(is_left) {
+            runs.insert(0, self.bad.clone());
+        }
+        runs
+    }
+
     /// Whether the image stays, and only the configuration is put back.
     pub fn keeps_the_image(&self) -> bool {
         self.bad.digest == self.target.digest

@@ -39,6 +39,23 @@ impl Phase {
         }
     }
 
+    /// What the app runs, as far as is known; both releases while a rollback is half way.
+    pub fn runs(&self, memory: &Memory) -> Vec<Revision> {
+        match self {
+            Phase::RollingBack(rollback) | Phase::Stopped { rollback, .. } => rollback.runs(),
+            // What was undone runs no more.
+            Phase::RolledBack(_) => memory.current.iter().cloned().collect(),
+            Phase::Unseen
+            | Phase::Steady
+            | Phase::Watching(_)
+            | Phase::CountingDown { .. }
+            | Phase::CheckingImage { .. }
+            | Phase::Held { .. } => {
+                self.dealing().or(memory.current.as_ref()).into_iter().cloned().collect()
+            }
+        }
+    }
+
     /// The release that a rollback goes to.
     pub fn target(&self) -> Option<&Revision> {
         match self {

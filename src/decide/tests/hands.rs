@@ -356,6 +356,30 @@ fn what_a_person_vouches_for_is_trusted_at_once_and_nothing_is_done_about_it() {
     assert_eq!(stage.rollback().target.label(), "v2");
 }
 
+/// A release that was undone runs no more: a person may let it out of quarantine, vouch for it, and take that back.
+#[test]
+fn after_a_rollback_the_release_that_was_undone_is_quarantined_anew_at_a_person_s_word() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.undo();
+    let v2 = || "v2".to_owned();
+    done(stage.order(Act::Unquarantine { release: v2() }));
+    done(stage.order(Act::Quarantine { release: v2() }));
+    let Effect::Trusted { undone: Some(undone), .. } =
+        done(stage.order(Act::Trust { release: v2() }))
+    else {
+        panic!("{:?}", stage.events)
+    };
+    assert_eq!(undone.evidence, stage.rollback().evidence, "for what it was");
+    assert_eq!(would_take(&stage.state).map(|one| one.label()), Some(v2()));
+    done(stage.order(Act::Quarantine { release: v2() }));
+    assert_eq!(would_take(&stage.state), None, "v1 runs, and v2 is bad");
+    // What runs is no such thing, under either of its numbers.
+    for name in ["v1", "v3"] {
+        let bad = Act::Quarantine { release: name.to_owned() };
+        assert!(matches!(refused(stage.order(bad)), Refusal::RunsNow { .. }), "{name}");
+    }
+}
+
 #[test]
 fn nobody_vouches_for_what_is_being_undone() {
     let mut stage = Stage::rolling_back(&["m1"]);

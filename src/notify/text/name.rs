@@ -38,7 +38,9 @@ fn all(known: &[ReleaseInfo]) -> String {
 fn list(releases: &[ReleaseInfo]) -> String {
     let one = |release: &ReleaseInfo| {
         let mut words: Vec<String> = release.version.iter().map(ToString::to_string).collect();
-        words.extend(release.tag.iter().map(|tag| cut(tag, NAME_MAX)));
+        // One that only repeats the number says nothing.
+        let tag = release.tag.iter().filter(|tag| **tag != release.label());
+        words.extend(tag.map(|tag| cut(tag, NAME_MAX)));
         words.push(format!("({})", release.digest.short()));
         words.join(" ")
     };
@@ -62,10 +64,14 @@ mod tests {
 
     #[test]
     fn whoever_wrote_it_is_told_what_can_be_written() {
-        let known = vec![release(Some(42), Some("spring"), "0c0ffee"), release(None, None, "41")];
+        let known = vec![
+            release(Some(42), Some("spring"), "0c0ffee"),
+            release(Some(40), Some("v40"), "40"),
+            release(None, None, "41"),
+        ];
         let said = |problem| unresolved(" v44 ", &problem);
-        insta::assert_snapshot!(said(Unresolved::Unknown { known: known.clone() }), @r#""v44" is no release that is known here; known: v42 spring (0c0ffee00000), (410000000000)"#);
-        insta::assert_snapshot!(said(Unresolved::Ambiguous { candidates: known }), @r#""v44" could be several releases; write the digest: v42 spring (0c0ffee00000), (410000000000)"#);
+        insta::assert_snapshot!(said(Unresolved::Unknown { known: known.clone() }), @r#""v44" is no release that is known here; known: v42 spring (0c0ffee00000), v40 (400000000000), (410000000000)"#);
+        insta::assert_snapshot!(said(Unresolved::Ambiguous { candidates: known }), @r#""v44" could be several releases; write the digest: v42 spring (0c0ffee00000), v40 (400000000000), (410000000000)"#);
         insta::assert_snapshot!(said(Unresolved::Unknown { known: Vec::new() }), @r#""v44" is no release that is known here; none is known yet"#);
         let short = Unresolved::TooShort { least: 6, known: Vec::new() };
         insta::assert_snapshot!(said(short), @r#""v44" is no release that is known here, and a digest is written with at least 6 of its hex digits; none is known yet"#);

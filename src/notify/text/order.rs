@@ -1,9 +1,13 @@
 //! What came of an order, for the person who gave it.
 
 use super::unresolved;
-use crate::model::{
-    AppName, Effect, OperatorHold, Plan, PlannedRegion, Refusal, Region, Strategy,
-    event::ReleaseInfo,
+use crate::{
+    model::{
+        AppName, Effect, OperatorHold, Plan, PlannedRegion, Refusal, Region, Strategy, Verdict,
+        event::ReleaseInfo, reply::Undone,
+    },
+    numbers::moment,
+    threshold::phrase,
 };
 
 /// Most machines and releases named in one line.
@@ -44,10 +48,28 @@ pub fn effect(app: &AppName, effect: &Effect) -> String {
         Effect::Unquarantined { release } => {
             format!("{app}: {} is no longer quarantined", release.name())
         }
-        Effect::Trusted { release } => {
-            format!("{app}: {} is trusted, and gone back to", release.name())
+        Effect::Trusted { release, undone } => {
+            let undone = undone.as_ref().map(|undone| self::undone(app, release, undone));
+            let undone = undone.unwrap_or_default();
+            format!("{app}: {} is trusted, and gone back to{undone}", release.name())
         }
     }
+}
+
+/// What was vouched for in spite of its past: when it was undone, for what, and the way back.
+fn undone(app: &AppName, release: &ReleaseInfo, undone: &Undone) -> String {
+    let Undone { at, evidence, by } = undone;
+    let breaches = evidence.iter().filter(|one| one.verdict == Verdict::Breach);
+    let breaches: Vec<String> = breaches.map(|one| phrase(one, "the rest")).collect();
+    let by = by.as_ref().map_or_else(String::new, |by| format!(" by {}", by.by));
+    let what =
+        if breaches.is_empty() { String::new() } else { format!(", {}", breaches.join("; ")) };
+    format!(
+        ", although it was rolled back or quarantined{by} at {}{what}; `waveoff quarantine {app} \
+         {}` takes that back",
+        moment(*at),
+        release.label()
+    )
 }
 
 /// The plan, region by region.

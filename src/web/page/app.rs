@@ -125,6 +125,10 @@ impl Shown {
             }
             dl.facts {
                 div { dt { "Release" } dd { (described(view.release.as_ref())) } }
+                // Beside what was undone, or is.
+                @if view.target.is_some() {
+                    div { dt { "Running" } dd { (part::running(&view.running)) } }
+                }
                 div { dt { "Known good" } dd { (described(view.known_good.as_ref())) } }
                 div { dt { "Protected" } dd { (protected(&view.protection)) } }
                 @if let Some(pinned) = &view.pinned {
@@ -145,15 +149,18 @@ impl Shown {
 
     fn rollback(&self, view: &AppView) -> Markup {
         let target = view
-            .known_good
+            .target
             .as_ref()
+            .or(view.known_good.as_ref())
             .map_or_else(|| "the known-good release".to_owned(), ReleaseInfo::label);
         html! { @if !view.regions.is_empty() { (rollback::rollback(&view.regions, &target)) } }
     }
 
     fn watch(&self) -> Markup {
         let Some(explained) = &self.explained else { return html! {} };
-        let control = explained.known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
+        let digest = &explained.release.digest;
+        let good = explained.known_good.as_ref().filter(|good| good.digest != *digest);
+        let control = good.map_or_else(String::new, ReleaseInfo::label);
         html! {
             h2 { "What speaks against " (explained.release.label())
                 @if !control.is_empty() { ", beside " (control) }
@@ -292,9 +299,12 @@ fn protected(protection: &Protection) -> Markup {
             (ProtectionLevel::None, None) => "no"
             (ProtectionLevel::None, Some(why)) => { "no: " (why) }
             (ProtectionLevel::Baked, None) => { "by " (against) ", which is baked" }
+            // There is something to go back to, and nobody goes.
+            (ProtectionLevel::Baked, Some(why)) if protection.braked => {
+                "no: " (why) "; " (against) " is baked"
+            }
             (ProtectionLevel::Baked, Some(why)) => { (against) " is baked: " (why) }
             (ProtectionLevel::Trusted, None) => { "by " (against) ", which is trusted" }
-            // There is something to go back to, and nobody goes.
             (ProtectionLevel::Trusted, Some(why)) => { "no: " (why) "; " (against) " is trusted" }
         }
     }

@@ -79,7 +79,11 @@ pub(super) fn row(view: &AppView) -> Markup {
         tr data-app=(view.app) {
             th scope="row" { a href=(app_path(view.app.as_str())) { (view.app) } }
             td { (part::badge(tone(view), view.phase.words())) " " (shell::lasting(view.since)) }
-            td.r { (part::release(view.release.as_ref())) }
+            td.r {
+                // What was undone runs no more.
+                @if view.phase == Phase::RolledBack { (part::running(&view.running)) }
+                @else { (part::release(view.release.as_ref())) }
+            }
             td.k { (part::release(view.known_good.as_ref())) }
             td.e {
                 @if let Some(worst) = worst {

@@ -7,7 +7,7 @@ use crate::{
     threshold,
     web::{
         Phase,
-        view::{AppView, EvidenceView},
+        view::{AppView, EvidenceView, RunningView},
     },
 };
 
@@ -67,6 +67,16 @@ pub(super) fn verdict_tone(verdict: Verdict) -> Tone {
 pub(super) fn release(release: Option<&ReleaseInfo>) -> Markup {
     let Some(release) = release else { return html! { span.none { "none" } } };
     html! { span title=(release.digest) { (release.name()) } }
+}
+
+/// What machines run.
+pub(super) fn running(running: &[RunningView]) -> Markup {
+    html! {
+        @for (at, one) in running.iter().enumerate() {
+            @if at > 0 { ", " }
+            span title=(one.release.digest) { (one.name()) }
+        }
+    }
 }
 
 /// The evidence that says most: what breaches, or else what is nearest to its limit.

@@ -10,7 +10,10 @@ use crate::{
     web::{
         configuration::{ConfigView, PushedView, VersionView, VersionsView},
         explain::{Explained, MachineView, NeighbourView, Promises, SeriesView, ThresholdView},
-        view::{ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView, ReleaseView},
+        view::{
+            CommandView, ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView,
+            ReleaseView, RunningView,
+        },
     },
 };
 
@@ -40,6 +43,9 @@ fn full() -> AppView {
     };
     let mut app = view("api", Phase::RollingBack);
     app.release = Some(release.clone());
+    app.running = vec![RunningView { release: release.clone(), image_of: None }];
+    app.target = Some(release.clone());
+    app.commands = vec![CommandView { purpose: String::new(), command: String::new() }];
     app.operator_hold = Some(held);
     app.vetoed = Some(signed.clone());
     app.pinned = Some(PinnedView { digest: "sha256:1".into(), version: None, signed });
@@ -144,6 +150,8 @@ async fn every_field_of_the_answers_is_described_and_no_other() {
         ("App", app.clone()),
         ("Release", app["release"].clone()),
         ("Protection", app["protection"].clone()),
+        ("Running", app["running"][0].clone()),
+        ("Command", app["commands"][0].clone()),
         ("OperatorHold", app["operator_hold"].clone()),
         ("Signed", app["vetoed"].clone()),
         ("Pinned", app["pinned"].clone()),

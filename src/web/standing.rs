@@ -1,0 +1,60 @@
+//! How an app stands as the API shows it: what runs, what it is protected by, what can be done.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{ReleaseVersion, event::ReleaseInfo};
+
+/// A release that machines run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Running)]
+pub struct RunningView {
+    pub release: ReleaseInfo,
+    /// The release whose image it has, where it is the entry of a rollback.
+    pub image_of: Option<ReleaseVersion>,
+}
+
+impl RunningView {
+    /// `v43 (v41)`: as people call it.
+    pub fn name(&self) -> String {
+        match self.image_of {
+            Some(version) => format!("{} ({version})", self.release.label()),
+            None => self.release.name(),
+        }
+    }
+}
+
+/// A command that a person can run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Command)]
+pub struct CommandView {
+    /// What for: `approve`, `stop`, `undo`, `go_on` or `repair`.
+    pub purpose: String,
+    pub command: String,
+}
+
+/// How well the app is protected against a bad release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtectionLevel {
+    /// Nothing would be undone.
+    #[default]
+    None,
+    /// A failure of everything would be.
+    Baked,
+    /// Any breach would be.
+    Trusted,
+}
+
+/// What a bad release would be undone with, or why it would not be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Protection {
+    pub level: ProtectionLevel,
+    /// What would be gone back to.
+    pub against: Option<ReleaseInfo>,
+    /// Why nothing, or not everything, would be undone.
+    pub why_not: Option<String>,
+    /// Nothing would be undone for that, whatever there is to go back to.
+    #[serde(default)]
+    pub braked: bool,
+}
