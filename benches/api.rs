@@ -113,12 +113,15 @@ fn view(number: usize, phase: Phase) -> AppView {
         phase,
         since: now(),
         release: Some(release(42)),
+        running: Vec::new(),
+        target: None,
         known_good: Some(release(41)),
         dispersions: std::collections::BTreeMap::new(),
         protection: Protection {
             level: ProtectionLevel::Trusted,
             against: Some(release(41)),
             why_not: None,
+            braked: false,
         },
         quarantined: Vec::new(),
         vetoed: None,
@@ -132,6 +135,7 @@ fn view(number: usize, phase: Phase) -> AppView {
         evidence: thresholds
             .map(|threshold| EvidenceView::from(&evidence(threshold, Verdict::Pass)))
             .into(),
+        commands: Vec::new(),
         regions: Vec::new(),
         next_deadline: None,
     }

@@ -12,8 +12,6 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::numbers::moment;
-
 const FILE: &str = "waveoff.lock";
 /// More than a lock file says.
 const TEXT_MAX: u64 = 4096;
@@ -28,7 +26,8 @@ pub struct Holder {
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "process {} on {} since {}", self.pid, self.host, moment(self.since))
+        let since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC");
+        write!(f, "process {} on {} since {since}", self.pid, self.host)
     }
 }
 

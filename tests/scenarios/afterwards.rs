@@ -62,7 +62,7 @@ async fn after_a_rollback_what_runs_is_its_own_entry_and_while_it_is_half_way_bo
     world.until(RollbackStarted).await;
     let half_way = async {
         for _ in 0..600 {
-            if running(&world) == ["v42", "v43 (v41)"] {
+            if running(&world) == ["v42 (errors)", "v43 (v41)"] {
                 return marked(&world, |one| one.runs);
             }
             world.run_for(1).await;
