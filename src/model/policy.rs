@@ -265,7 +265,8 @@ impl ConfirmTime {
 
 impl Default for ConfirmTime {
     fn default() -> Self {
-        Self { is_written: false, ..Self::at_most(Duration::from_secs(30)) }
+        let at_most = Duration::from_secs(30);
+        Self { at_least: Self::AT_LEAST, at_most, is_written: false }
     }
 }
 
