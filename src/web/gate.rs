@@ -49,16 +49,29 @@ impl Tokens {
         }
     }
 
+    /// Says at the start what they keep from whom: else it shows with the first order, which may be urgent.
+    pub fn announce(&self) {
+        match text(self.operator.as_ref()) {
+            "" => tracing::info!("{}", no_orders()),
+            token if is_short(token) => {
+                tracing::warn!("orders are not taken: {}", too_short(TOKEN_VARIABLE));
+            }
+            _ => {}
+        }
+        let reader = text(self.reader.as_ref());
+        if !reader.is_empty() && is_short(reader) {
+            tracing::warn!("nobody may read: {}", too_short(READ_VARIABLE));
+        }
+    }
+
     /// Lets in who has the operator's token.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let token = text(self.operator.as_ref());
         if token.is_empty() {
-            let text = format!("orders are not taken: {TOKEN_VARIABLE} is not set on the daemon");
-            return Err(Refusal(StatusCode::FORBIDDEN, text));
+            return Err(Refusal(StatusCode::FORBIDDEN, no_orders()));
         }
-        if token.len() < TOKEN_MIN {
-            let text =
-                format!("orders are not taken: {TOKEN_VARIABLE} is shorter than {TOKEN_MIN}");
+        if is_short(token) {
+            let text = format!("orders are not taken: {}", too_short(TOKEN_VARIABLE));
             return Err(Refusal(StatusCode::FORBIDDEN, text));
         }
         match bearer(headers) {
@@ -82,11 +95,11 @@ impl Tokens {
             return Ok(());
         }
         // A token that can be guessed is a mistake, and no reason to be open.
-        if token.len() < TOKEN_MIN {
-            let text = format!("nobody may read: {READ_VARIABLE} is shorter than {TOKEN_MIN}");
+        if is_short(token) {
+            let text = format!("nobody may read: {}", too_short(READ_VARIABLE));
             return Err(Refusal(StatusCode::FORBIDDEN, text));
         }
-        let operator = Some(text(self.operator.as_ref())).filter(|it| it.len() >= TOKEN_MIN);
+        let operator = Some(text(self.operator.as_ref())).filter(|it| !is_short(it));
         let is_let_in = match (bearer(headers), password(headers)) {
             (Some(given), _) => {
                 // Both are compared, so that the time says nothing either.
@@ -133,6 +146,24 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Ordered<T> {
         let Json(body) = Json::from_request(request, state).await?;
         Ok(Self(body))
     }
+}
+
+fn is_short(token: &str) -> bool {
+    token.chars().count() < TOKEN_MIN
+}
+
+fn too_short(variable: &str) -> String {
+    format!(
+        "{variable} is shorter than {TOKEN_MIN} characters on the daemon: set a longer one with \
+         `fly secrets set`"
+    )
+}
+
+fn no_orders() -> String {
+    format!(
+        "orders are not taken: {TOKEN_VARIABLE} is not set on the daemon; `fly secrets set` sets it, \
+         to {TOKEN_MIN} characters or more"
+    )
 }
 
 fn text(token: Option<&Secret>) -> &str {
