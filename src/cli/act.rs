@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Serialize;
 
-use super::{EXIT_REFUSED, client, follow, history::escaped, text::clean_lines};
+use super::{EXIT_REFUSED, client, follow, history::escaped, terminal::Look, text};
 use crate::{
     model::{Region, Strategy},
     web::{
@@ -225,7 +225,7 @@ pub(super) async fn run(act: Act, out: &mut dyn Write) -> anyhow::Result<i32> {
             if desk.json {
                 writeln!(out, "{}", refused.body.trim_end())?;
             } else {
-                writeln!(std::io::stderr(), "waveoff: {}", refused.text)?;
+                text::complain(&format!("waveoff: {}", refused.text))?;
             }
             return Ok(EXIT_REFUSED);
         }
@@ -234,7 +234,8 @@ pub(super) async fn run(act: Act, out: &mut dyn Write) -> anyhow::Result<i32> {
         writeln!(out, "{}", answer.trim_end())?;
     } else {
         let view: ActView = client::parse(&desk.url, &answer)?;
-        writeln!(out, "{}", clean_lines(&view.text))?;
+        let said = text::clean_lines(&view.text);
+        writeln!(out, "{}", text::fit(&said, Look::of_stdout().width))?;
     }
     if watch {
         return follow::run(&desk.url, &app, seen, desk.json, out).await;

@@ -31,7 +31,7 @@ pub(super) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> i32 {
     let (written, code) = match (&result, json) {
         (Ok(checked), false) => (show(dir, checked, out), 0),
         (Ok(checked), true) => (writeln!(out, "{}", valid(checked)), 0),
-        (Err(errors), false) => (writeln!(io::stderr(), "{errors}"), WRONG),
+        (Err(errors), false) => (text::complain(&errors.to_string()), WRONG),
         (Err(errors), true) => (writeln!(out, "{}", invalid(errors)), WRONG),
     };
     // Whoever reads only the beginning of the output still gets the right exit code.

@@ -26,6 +26,16 @@ pub(super) struct Refused {
     pub(super) body: String,
 }
 
+/// What was asked for is wrong in itself: an argument, or a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Wrong(String);
+
+/// The daemon wants another token, or one at all.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotLetIn(String);
+
 /// The body that `{url}{path}` answers with. With it goes the token for reading, or else the
 /// operator's, if the environment has one.
 ///
@@ -33,16 +43,39 @@ pub(super) struct Refused {
 /// When the daemon cannot be reached, refuses, or answers with something endless; the text says
 /// which address was tried and how to give another.
 pub(super) async fn get(url: &str, path: &str) -> anyhow::Result<String> {
-    ask(url, path, reading).await
+    let token = token_for_reading(|name| std::env::var(name).ok());
+    let sent = token.as_ref().map(|(name, _)| *name);
+    let answer = ask(url, path, |client, address| reading(client, address, token)).await;
+    answer.map_err(|error| match error.downcast::<NotLetIn>() {
+        Ok(_) => NotLetIn(not_let_in(url, sent)).into(),
+        Err(error) => error,
+    })
 }
 
-/// A request that reads, with the token for it if the environment has one.
-fn reading(client: &Client, address: &str) -> RequestBuilder {
-    let set = |name| std::env::var(name).ok().map(|it| it.trim().to_owned());
+/// The token for reading that the environment has, and the variable that holds it.
+fn token_for_reading(variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
+    let set = |name| variable(name).map(|token| (name, token.trim().to_owned()));
     let mut tokens = [READ_VARIABLE, TOKEN_VARIABLE].into_iter().filter_map(set);
+    tokens.find(|(_, token)| !token.is_empty())
+}
+
+/// What to do about a daemon that lets nobody read without a token: the daemon itself answers in
+/// the words of HTTP, which nobody types here.
+fn not_let_in(url: &str, sent: Option<&str>) -> String {
+    let export = format!("`export {READ_VARIABLE}=…`, with the value that the daemon has");
+    match sent {
+        None => format!("the daemon at {url} is read with a token: {export}"),
+        Some(name) => {
+            format!("the daemon at {url} does not know the token in {name}: {export}")
+        }
+    }
+}
+
+/// A request that reads, with the token for it if there is one.
+fn reading(client: &Client, address: &str, token: Option<(&str, String)>) -> RequestBuilder {
     let request = client.get(address);
-    match tokens.find(|token| !token.is_empty()) {
-        Some(token) => request.bearer_auth(token),
+    match token {
+        Some((_, token)) => request.bearer_auth(token),
         None => request,
     }
 }
@@ -73,7 +106,8 @@ impl Signs {
             .no_proxy()
             .build()
             .context("cannot prepare a request")?;
-        let response = reading(&client, &address).send().await?.error_for_status()?;
+        let token = token_for_reading(|name| std::env::var(name).ok());
+        let response = reading(&client, &address, token).send().await?.error_for_status()?;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
             bail!("{address} answers with no stream of events");
@@ -182,21 +216,30 @@ async fn ask(
         body.extend_from_slice(&chunk);
     }
     let status = response.status();
-    let conflict = status == StatusCode::CONFLICT;
     let body = String::from_utf8(body).map_err(|_| {
         anyhow::anyhow!("{address} answers with something that is not text\n{ELSEWHERE}")
     })?;
     if !status.is_success() {
         match serde_json::from_str::<ErrorView>(&body) {
-            Ok(refusal) if conflict => {
-                return Err(Refused { text: super::text::clean_lines(&refusal.error), body }.into());
-            }
-            // Of a configuration each problem has a line.
-            Ok(refusal) => bail!("{}", super::text::clean_lines(&refusal.error)),
+            Ok(refusal) => return Err(refused(status, &refusal, body)),
             Err(_) => bail!("{address} answers {status}; is it a waveoff daemon?\n{ELSEWHERE}"),
         }
     }
     Ok(body)
+}
+
+/// An answer that is none, as the kind of error that decides the exit code.
+fn refused(status: StatusCode, refusal: &ErrorView, body: String) -> anyhow::Error {
+    // Of a configuration each problem has a line.
+    let text = super::text::clean_lines(&refusal.error);
+    match status {
+        StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => Refused { text, body }.into(),
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNPROCESSABLE_ENTITY => Wrong(text).into(),
+        StatusCode::UNAUTHORIZED => NotLetIn(text).into(),
+        _ => anyhow::Error::msg(text),
+    }
 }
 
 /// Reads an answer as what it should be.
@@ -232,4 +275,66 @@ fn innermost(error: &dyn std::error::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, http::StatusCode, response::IntoResponse as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::cli::code_of;
+
+    /// The error of a daemon that answers everything with a status.
+    async fn answered(status: StatusCode) -> anyhow::Error {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = move || async move { (status, r#"{"error":"no, because"}"#).into_response() };
+        tokio::spawn(async move {
+            axum::serve(listener, Router::new().fallback(answer)).await.unwrap();
+        });
+        let body = "{}".to_owned();
+        order(&url, Method::POST, "/api/v1/hold", "a-token", body).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_and_what_is_refused_end_with_codes_of_their_own() {
+        for (status, code) in [
+            (StatusCode::BAD_REQUEST, 2),
+            (StatusCode::UNPROCESSABLE_ENTITY, 2),
+            (StatusCode::CONFLICT, 4),
+            (StatusCode::PRECONDITION_FAILED, 4),
+            (StatusCode::UNAUTHORIZED, 1),
+            (StatusCode::NOT_FOUND, 1),
+            (StatusCode::SERVICE_UNAVAILABLE, 1),
+        ] {
+            let error = answered(status).await;
+            assert_eq!((code_of(&error), error.to_string().as_str()), (code, "no, because"));
+        }
+    }
+
+    #[test]
+    fn who_may_not_read_is_told_which_variable_to_set_and_nothing_of_headers() {
+        let url = "http://localhost:8080";
+        let has = |names: &'static [&str]| {
+            move |name: &str| names.contains(&name).then(|| format!(" {name} "))
+        };
+        assert_eq!(token_for_reading(has(&[])), None);
+        assert_eq!(
+            token_for_reading(has(&[TOKEN_VARIABLE])),
+            Some((TOKEN_VARIABLE, TOKEN_VARIABLE.to_owned()))
+        );
+        assert_eq!(
+            token_for_reading(has(&[TOKEN_VARIABLE, READ_VARIABLE])).unwrap().0,
+            READ_VARIABLE
+        );
+        assert_eq!(
+            not_let_in(url, None),
+            "the daemon at http://localhost:8080 is read with a token: \
+             `export WAVEOFF_READ_TOKEN=…`, with the value that the daemon has"
+        );
+        assert!(
+            not_let_in(url, Some(TOKEN_VARIABLE)).contains("the token in WAVEOFF_OPERATOR_TOKEN")
+        );
+    }
 }

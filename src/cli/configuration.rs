@@ -3,6 +3,7 @@
 mod diff;
 mod pull;
 mod push;
+mod reset;
 
 use std::{
     io::Write,
@@ -12,7 +13,6 @@ use std::{
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::json;
 
 use super::{
     client, in_force,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::Bundle,
     web::{
-        configuration::{ConfigView, PushedView, VersionView, VersionsView},
+        configuration::{ConfigView, VersionView, VersionsView},
         operator::TOKEN_VARIABLE,
     },
 };
@@ -56,7 +56,8 @@ pub(super) enum ConfigCommand {
     ///
     /// It is validated here and by the daemon, what changes is shown, and the files are kept on the daemon's
     /// volume: they stay in force across restarts and deploys until others are pushed, or `waveoff config reset`.
-    /// Nothing is changed when somebody else was quicker. Exit code 2: the configuration is wrong.
+    /// Nothing is changed when somebody else was quicker. Exit code 2: the configuration is wrong, here or on
+    /// the daemon, where variables that it names may not be set; 4: somebody else was quicker.
     ///
     /// Needs `WAVEOFF_OPERATOR_TOKEN`, with the value that the daemon has.
     Push {
@@ -118,11 +119,14 @@ pub(super) enum ConfigCommand {
     },
     /// Put what the image brings in force again.
     ///
-    /// Needs `WAVEOFF_OPERATOR_TOKEN`, with the value that the daemon has.
+    /// What changes is shown, and asked about. Needs `WAVEOFF_OPERATOR_TOKEN`, with the value that the daemon has.
     Reset {
         /// Who says so.
         #[arg(long, env = "USER")]
         by: Option<String>,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -139,7 +143,7 @@ pub(super) async fn run(command: ConfigCommand, out: &mut dyn Write) -> anyhow::
         }
         ConfigCommand::Pull { config, version, force, daemon } => {
             let view = view(&daemon, version.as_deref()).await?;
-            pull::run(&config, &view, force, out)
+            pull::run(&config, &view, version.as_deref(), force, out)
         }
         ConfigCommand::Diff { config, version, daemon } => {
             differs(&config, version.as_deref(), &daemon, out).await
@@ -154,15 +158,7 @@ pub(super) async fn run(command: ConfigCommand, out: &mut dyn Write) -> anyhow::
             }
             Ok(0)
         }
-        ConfigCommand::Reset { by, daemon } => {
-            let body = json!({ "by": by }).to_string();
-            let path = "/api/v1/config";
-            let answer =
-                client::order(&daemon.url, Method::DELETE, path, daemon.token()?, body).await?;
-            let pushed: PushedView = client::parse(&daemon.url, &answer)?;
-            writeln!(out, "{}", push::done(&pushed))?;
-            Ok(0)
-        }
+        ConfigCommand::Reset { by, yes, daemon } => reset::run(by, yes, &daemon, out).await,
     }
 }
 

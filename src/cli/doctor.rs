@@ -6,10 +6,11 @@ mod finding;
 mod questions;
 mod scratch;
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use self::{
@@ -20,7 +21,7 @@ use self::{
 use super::{
     run::told_to_stop,
     terminal::Look,
-    text::{clean, table_in},
+    text::{clean, fit, table_in},
 };
 use crate::{
     fly::{Fly, FlySettings},
@@ -29,17 +30,22 @@ use crate::{
 
 /// Something is not as the daemon needs it.
 const DIFFERS: i32 = 1;
+/// How often what shows that it goes on moves.
+const TICK: Duration = Duration::from_millis(120);
 
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "waveoff doctor [OPTIONS] --scratch-app <NAME> --organization <SLUG>\n                      --image <REFERENCE>"
+)]
 pub(super) struct Doctor {
     /// Name of an app that is made, tried out and removed. There must be none of that name.
     #[arg(long, value_name = "NAME")]
     scratch_app: String,
     /// Slug of the organization to make it in.
-    #[arg(long, env = "WAVEOFF_ORGANIZATION")]
+    #[arg(long, value_name = "SLUG", env = "WAVEOFF_ORGANIZATION")]
     organization: String,
     /// What its machine runs: an image that stays up. Inside of a Fly machine, the one that runs there.
-    #[arg(long, env = "FLY_IMAGE_REF")]
+    #[arg(long, value_name = "REFERENCE", env = "FLY_IMAGE_REF")]
     image: String,
     /// Where its machine is.
     #[arg(long, env = "FLY_REGION")]
@@ -65,11 +71,15 @@ pub(super) async fn run(doctor: Doctor, out: &mut dyn Write) -> anyhow::Result<i
     scratch.found(&api).await?;
     // From here on it is removed, whatever happens.
     let stop = told_to_stop()?;
+    let progress = progress();
+    let about = |what| progress.set_message(what);
     let asked = tokio::select! {
-        findings = questions::ask(&api, &fly, &scratch) => findings,
+        findings = questions::ask(&api, &fly, &scratch, &about) => findings,
         () = stop => Err(anyhow::anyhow!("interrupted")),
     };
+    about("the app is removed");
     let removed = scratch.remove(&api).await;
+    progress.finish_and_clear();
     let findings = match (asked, removed) {
         (Ok(findings), Ok(())) => findings,
         (Err(error), Ok(())) => bail!("{error:#}\nthe app {} was removed again", scratch.app),
@@ -94,6 +104,16 @@ pub(super) async fn run(doctor: Doctor, out: &mut dyn Write) -> anyhow::Result<i
     Ok(if differs { DIFFERS } else { 0 })
 }
 
+/// What it is at and for how long, on standard error where that is a terminal.
+fn progress() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} of some 2 m  {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
 /// All of it, without a name of anybody's: it can be shown to others.
 fn page(findings: &[Finding], width: Option<usize>) -> String {
     let mut rows = vec![["", "QUESTION", "THE PLATFORM", "THE DAEMON"].map(str::to_owned).to_vec()];
@@ -104,6 +124,11 @@ fn page(findings: &[Finding], width: Option<usize>) -> String {
     let mut text = table_in(&rows, 0, width);
     let count = |grade| findings.iter().filter(|one| one.grade == grade).count();
     let (differs, open) = (count(Grade::Differs), count(Grade::Open));
+    let grades = [Grade::AsAssumed, Grade::Known, Grade::Differs, Grade::Open];
+    let seen = grades.into_iter().filter(|grade| count(*grade) > 0);
+    let meant: Vec<String> =
+        seen.map(|grade| format!("{}: {}", grade.word(), grade.meaning())).collect();
+    text.push_str(&fit(&format!("\n{}\n", meant.join("; ")), width));
     text.push_str(&format!(
         "\nwaveoff {}: {} answers, {differs} not as it needs them, {open} without an answer\n",
         env!("CARGO_PKG_VERSION"),
@@ -129,15 +154,19 @@ mod tests {
         };
         let findings = [
             finding(Grade::AsAssumed, "refused: 409"),
+            finding(Grade::Known, "after 2 s"),
             finding(Grade::Differs, "granted: 200\u{1b}[31m"),
         ];
         let page = page(&findings, None);
         insta::assert_snapshot!(page, @r"
                    QUESTION        THE PLATFORM       THE DAEMON
         ok         a second lease  refused: 409       expects 409
+        known      a second lease  after 2 s          expects 409
         DIFFERENT  a second lease  granted: 200 [31m  expects 409
 
-        waveoff 0.1.0: 2 answers, 1 not as it needs them, 0 without an answer
+        ok: as the daemon needs it; known: the daemon can live with any answer, and this is the platform's; DIFFERENT: not as the daemon needs it
+
+        waveoff 0.1.0: 3 answers, 1 not as it needs them, 0 without an answer
         Please report this page: it has no names and no secrets in it.
         ");
     }

@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use super::Arguments;
 use crate::config;
@@ -79,18 +79,30 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// Whether a word sets a variable: `NAME=value`.
+fn is_set(word: &str) -> bool {
+    let name = word.split_once('=').map(|(name, _)| name);
+    name.is_some_and(|name| name.chars().all(|char| char.is_ascii_uppercase() || char == '_'))
+}
+
 #[test]
 fn every_command_of_the_documentation_can_be_given() {
     let mut seen = 0;
     for block in blocks().iter().filter(|one| matches!(one.language.as_str(), "sh" | "console")) {
         for line in block.text.lines() {
             let line = line.trim_start_matches("$ ");
-            if !line.starts_with("waveoff ") || line.starts_with("waveoff --version") {
+            let given = words(line);
+            // A variable may be set for the one command.
+            let given: Vec<String> = given.into_iter().skip_while(|word| is_set(word)).collect();
+            if given.first().is_none_or(|word| word != "waveoff")
+                || line.starts_with("waveoff --version")
+            {
                 continue;
             }
             seen += 1;
             // What stands for something stands for anything.
-            let given = words(&line.replace("APP", "api").replace("NAME", "ops"));
+            let stands = |word: &String| word.replace("APP", "api").replace("NAME", "ops");
+            let given: Vec<String> = given.iter().map(stands).collect();
             if let Err(error) = Arguments::try_parse_from(&given) {
                 panic!("{}: {line}\n{error}", block.place);
             }
@@ -142,4 +154,47 @@ fn every_table_of_the_documentation_is_one_that_check_takes() {
         }
     }
     assert!(seen > 6, "{seen}");
+}
+
+/// Commands whose help has an exit code of 1 that is an answer, with their words.
+fn that_answer(command: &clap::Command, words: &[&str], found: &mut Vec<String>) {
+    for one in command.get_subcommands() {
+        let words: Vec<&str> = words.iter().copied().chain([one.get_name()]).collect();
+        let help = one.get_long_about().or(one.get_about()).map(ToString::to_string);
+        if help.is_some_and(|help| help.contains("Exit code 1")) {
+            found.push(words.join(" "));
+        }
+        that_answer(one, &words, found);
+    }
+}
+
+#[test]
+fn every_exit_code_is_in_the_table_and_every_command_whose_answer_is_one() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, table) = readme.split_once("## Exit codes").unwrap();
+    let rows: Vec<(&str, &str)> = table
+        .lines()
+        .skip_while(|line| !line.starts_with("| "))
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
+        .collect();
+    for code in [
+        0,
+        super::EXIT_FAILED,
+        super::EXIT_WRONG,
+        super::EXIT_IN_USE,
+        super::EXIT_REFUSED,
+        super::EXIT_NOT_COMPLETED,
+        super::EXIT_INTERRUPTED,
+    ] {
+        assert!(rows.iter().any(|(row, _)| *row == code.to_string()), "{code} is not in {rows:?}");
+    }
+    let mut answering = Vec::new();
+    that_answer(&Arguments::command(), &[], &mut answering);
+    assert!(answering.len() > 4, "{answering:?}");
+    for words in answering {
+        let is_named =
+            |(row, text): &(&str, &str)| *row == "1" && text.contains(&format!("`{words}"));
+        assert!(rows.iter().any(is_named), "`{words}` is not among the rows of 1");
+    }
 }

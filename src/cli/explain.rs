@@ -1,28 +1,27 @@
 //! `waveoff explain APP [RELEASE]`: how a release came to its verdict, block by block.
 
+mod blocks;
+
 use std::{fmt::Write as _, io::Write};
 
+use self::blocks::blocks;
 use super::{
     client,
     history::escaped,
     terminal::Look,
-    text::{clean_lines, paragraph, table, table_in, time, time_of_day},
+    text::{clean_lines, fit, paragraph, table_in, time, time_of_day},
 };
 use crate::{
     model::{ReleaseVersion, event::ReleaseInfo},
     numbers::{odds, share, whole},
     web::{
         explain::{
-            BlockView, ExplainView, MachineView, NeighbourView, Promise, PromisedPer, RegionCounts,
+            ExplainView, MachineView, NeighbourView, Promise, PromisedPer, RegionCounts,
             SeriesView, ThresholdView,
         },
         view::Counts,
     },
 };
-
-/// How wide the chart is, and how much of it lies beyond the line: odds that are much more than needed.
-const CHART: usize = 40;
-const BEYOND: usize = 8;
 
 /// Asks the daemon at `url` and writes what it says; `json` passes its answer on unchanged.
 ///
@@ -56,6 +55,7 @@ fn page(view: &ExplainView, look: Look) -> String {
     }
     let now = if view.live { ", as of now" } else { "" };
     let _ = writeln!(text, "  ({}{now})", time(view.at));
+    let mut text = fit(&text, width);
     for told in &view.told {
         text.push_str(&paragraph(&format!("{}  {}", time(told.at), told.text), 0, width));
     }
@@ -65,14 +65,15 @@ fn page(view: &ExplainView, look: Look) -> String {
         text.push('\n');
         text.push_str(&paragraph(&said, 0, width));
         if let Some(missing) = threshold.missing {
-            let _ = writeln!(
-                text,
-                "  some {} requests are missing until they say that it is well",
-                whole(missing)
-            );
+            let missing = whole(missing);
+            let said =
+                format!("some {missing} requests are missing until they say that it is well");
+            text.push_str(&paragraph(&said, 2, width));
         }
-        text.push_str(&blocks(threshold, &control));
-        text.push_str(&bundles(threshold, &control));
+        text.push_str(&blocks(threshold, &control, width));
+        if let Some(said) = bundles(threshold, &control) {
+            text.push_str(&paragraph(&said, 2, width));
+        }
         text.push_str(&regions(&threshold.regions, width));
         text.push_str(&series(&threshold.series, width));
     }
@@ -111,72 +112,16 @@ fn promised(promise: Promise) -> String {
     format!("promised, over all thresholds: {text}")
 }
 
-/// A line per block: what was counted, the odds after it, and how far that is from the line.
-fn blocks(threshold: &ThresholdView, control: &str) -> String {
-    if threshold.blocks.is_empty() {
-        return String::new();
-    }
-    let needed = threshold.evidence.ln_odds_needed;
-    let has_control = threshold.blocks.iter().any(|block| block.control.is_some());
-    let line = needed.and_then(odds).unwrap_or_default();
-    let mut head: Vec<String> =
-        ["BLOCK", "REQUESTS", "BAD", "SHARE", "LN E", "ODDS"].map(str::to_owned).to_vec();
-    head.push(format!("1:1{:>width$}", line, width = CHART - BEYOND - 2));
-    if has_control {
-        head.push(format!("{control} MEANWHILE").trim().to_owned());
-    }
-    let mut rows = vec![head];
-    for block in &threshold.blocks {
-        let mut row = vec![
-            time_of_day(block.at),
-            whole(block.counts.total),
-            whole(block.counts.bad),
-            shown_share(&block.counts),
-            block.ln_odds.map_or_else(|| "-".to_owned(), |odds| format!("{odds:.2}")),
-            block.ln_odds.and_then(odds).unwrap_or_else(|| "-".to_owned()),
-            bar(block, needed),
-        ];
-        if has_control {
-            row.push(block.control.as_ref().map_or_else(|| "-".to_owned(), of));
-        }
-        rows.push(row);
-    }
-    table(&rows, 2)
-}
-
-/// The odds as a bar on a logarithmic scale, from one to one, with the line that they must cross.
-fn bar(block: &BlockView, needed: Option<f64>) -> String {
-    let (Some(ln_odds), Some(needed)) = (block.ln_odds, needed.filter(|needed| *needed > 0.0))
-    else {
-        return String::new();
-    };
-    let line = CHART - BEYOND;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a number of columns"
-    )]
-    let length = (ln_odds / needed * line as f64).clamp(0.0, CHART as f64) as usize;
-    (0..CHART)
-        .map(|column| match (column < length, column == line) {
-            (true, false) => '█',
-            (true, true) => '▓',
-            (false, true) => '│',
-            (false, false) => ' ',
-        })
-        .collect()
-}
-
-/// How many failures count as one, and whence that is known.
-fn bundles(threshold: &ThresholdView, control: &str) -> String {
-    let Some(phi) = threshold.phi else { return String::new() };
+/// How many failures count as one, and why and whence that is known; `None` where it does not matter.
+fn bundles(threshold: &ThresholdView, control: &str) -> Option<String> {
+    let phi = threshold.phi?;
     let whence = match &threshold.dispersion {
         Some(measured) => format!("measured on {control} in {} minutes", measured.minutes),
-        None => "not measured yet".to_owned(),
+        None => "assumed, until it is measured on the known-good release".to_owned(),
     };
     let shown = if phi < 10.0 { format!("{phi:.1}") } else { whole(phi) };
-    format!("  so many failures count as one: {shown} ({whence})\n")
+    let how = if phi < 1.05 { "one by one" } else { "several at a time" };
+    Some(format!("so many failures count as one: {shown}, as they come {how} ({whence})"))
 }
 
 /// `37 of 410 (9.0 %)`.
@@ -260,7 +205,7 @@ mod tests {
         }
     }
 
-    fn breach() -> Evidence {
+    pub(super) fn breach() -> Evidence {
         let block = |second, n, k, ln_odds| Block {
             at: at(second),
             tally: Tally { n, k },
@@ -336,6 +281,7 @@ mod tests {
           12:00:05  130       3    2.3 %   -0.40  -                                       │         1 of 250 (0.4 %)
           12:00:10  140       18   12.9 %  3.20   25:1    ██████████████                  │         1 of 250 (0.4 %)
           12:00:15  140       20   14.3 %  7.60   2000:1  ████████████████████████████████▓██       1 of 250 (0.4 %)
+          LN E: the natural logarithm of the odds; from 6.91 on a breach
           REGION  BAD                 LAST TWO MINUTES
           iad     35 of 130 (26.9 %)  30 of 60 (50.0 %)
 
@@ -362,30 +308,25 @@ mod tests {
     }
 
     #[test]
-    fn odds_below_one_are_no_bar_and_those_far_beyond_end_at_the_edge() {
-        let evidence = breach();
-        let blocks = |ln_odds| BlockView::from(&Block { ln_odds, ..evidence.last_blocks[0] });
-        let filled = |ln_odds| {
-            bar(&blocks(ln_odds), Some(7.0)).chars().filter(|char| "█▓".contains(*char)).count()
-        };
-        assert_eq!([filled(-3.0), filled(3.5), filled(7.0), filled(1e6)], [0, 16, 32, CHART]);
-        assert_eq!(bar(&blocks(f64::NAN), Some(7.0)), "");
-        assert_eq!(bar(&blocks(1.0), None), "");
-    }
-
-    #[test]
     fn it_says_how_many_failures_count_as_one_and_whence_that_is_known() {
         let mut view = ThresholdView::new(&breach(), "v41", &[]);
-        assert_eq!(bundles(&view, "v41"), "", "of another time");
-        view.phi = Some(20.0);
+        assert_eq!(bundles(&view, "v41"), None, "of another time");
+        let mut says = |phi, dispersion| {
+            (view.phi, view.dispersion) = (Some(phi), dispersion);
+            bundles(&view, "v41").unwrap()
+        };
+        let measured = |phi| Some(DispersionView { phi, minutes: 58, at: at(0) });
         assert_eq!(
-            bundles(&view, "v41"),
-            "  so many failures count as one: 20 (not measured yet)\n"
+            says(20.0, None),
+            "so many failures count as one: 20, as they come several at a time (assumed, until it is \
+             measured on the known-good release)"
         );
-        view.phi = Some(3.46);
-        view.dispersion = Some(DispersionView { phi: 3.46, minutes: 58, at: at(0) });
-        let says = "  so many failures count as one: 3.5 (measured on v41 in 58 minutes)\n";
-        assert_eq!(bundles(&view, "v41"), says);
+        assert_eq!(
+            says(3.46, measured(3.46)),
+            "so many failures count as one: 3.5, as they come several at a time (measured on v41 in 58 \
+             minutes)"
+        );
+        assert!(says(1.0, measured(1.0)).contains("1.0, as they come one by one (measured"));
     }
 
     #[test]

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::{
     EXIT_NOT_COMPLETED, client,
     history::escaped,
-    text::clean_lines,
-    text::{clean, time},
+    terminal::Look,
+    text::{clean, clean_lines, fit, time},
 };
 use crate::{
     model::{EventKind, MachineReport, RegionReport},
@@ -132,7 +132,7 @@ impl Screen {
         match self {
             Self::Lines => writeln!(out, "{line}")?,
             // Above the bars.
-            Self::Bars { all, .. } => all.println(line)?,
+            Self::Bars { all, .. } => all.println(fit(line, Look::of_stdout().width))?,
         }
         Ok(())
     }

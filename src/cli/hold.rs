@@ -7,7 +7,8 @@ use reqwest::Method;
 
 use super::{
     client,
-    text::{clean, time},
+    terminal::Look,
+    text::{clean, fit, time},
 };
 use crate::{
     model::AppName,
@@ -54,7 +55,8 @@ pub(super) async fn run(
         return Ok(0);
     }
     let view: OrderView = client::parse(url, &answer)?;
-    writeln!(out, "{}", clean(&sentence(app.as_ref(), &view)))?;
+    let said = clean(&sentence(app.as_ref(), &view));
+    writeln!(out, "{}", fit(&said, Look::of_stdout().width))?;
     Ok(0)
 }
 

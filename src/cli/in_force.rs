@@ -1,10 +1,7 @@
 //! `waveoff config show`: what is in force for an app, and which line of which file says so; and
 //! policies as JSON.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::{io::Write, path::Path};
 
 use serde_json::{Value, json};
 
@@ -36,17 +33,19 @@ pub(super) fn run(dir: &Path, app: &str, json: bool, out: &mut dyn Write) -> any
             return Ok(WRONG);
         }
         Err(errors) => {
-            writeln!(io::stderr(), "{errors}")?;
+            text::complain(&errors.to_string())?;
             return Ok(WRONG);
         }
     };
     let name = AppName::new(app);
+    let width = Look::of_stdout().width;
     let Some((file, pattern)) = checked.config.file_for(&name) else {
         let why = unwatched(&checked.config, &name);
         if json {
             writeln!(out, "{}", json!({ "app": app, "watched": false, "why": why }))?;
         } else {
-            writeln!(out, "{} is not watched: {why}", text::clean(app))?;
+            let said = format!("{} is not watched: {why}", text::clean(app));
+            writeln!(out, "{}", text::fit(&said, width))?;
         }
         return Ok(UNWATCHED);
     };
@@ -64,19 +63,19 @@ pub(super) fn run(dir: &Path, app: &str, json: bool, out: &mut dyn Write) -> any
         return Ok(0);
     }
     let line = pattern.line().map(|line| format!(":{line}")).unwrap_or_default();
-    writeln!(
-        out,
+    let said = format!(
         "{} is watched by the policy {} ({}{line}: \"{}\")\n",
         text::clean(app),
         file.policy.name,
         file.path.display(),
         pattern.as_str()
-    )?;
+    );
+    writeln!(out, "{}", text::fit(&said, width))?;
     let rows: Vec<Vec<String>> = rows
         .into_iter()
         .map(|row| vec![row.key, row.from.unwrap_or_else(|| "default".to_owned()), row.value])
         .collect();
-    write!(out, "{}", text::table_in(&rows, 0, Look::of_stdout().width))?;
+    write!(out, "{}", text::table_in(&rows, 0, width))?;
     Ok(0)
 }
 

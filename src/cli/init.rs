@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use self::habit::{Habit, Habits};
 use super::{
     terminal::Look,
-    text::{clean, table_in},
+    text::{clean, fit, table_in},
 };
 use crate::{
     config::{self, FLY},
@@ -91,7 +91,7 @@ pub(super) async fn run(init: Init, now: Timestamp, out: &mut dyn Write) -> anyh
         writeln!(out, "{}", table_in(&rows, 0, Look::of_stdout().width))?;
     }
     for remark in remarks {
-        writeln!(out, "{}", clean(&remark))?;
+        writeln!(out, "{}", fit(&clean(&remark), Look::of_stdout().width))?;
     }
     for path in &written {
         writeln!(out, "written  {}", path.display())?;

@@ -1,6 +1,6 @@
 //! The command line: one file per command, and the exit codes they share.
 //!
-//! 0: done. 1: something failed. 2: the arguments or the configuration are wrong. 3: another daemon
+//! 0: done. 1: something failed, or the answer is no. 2: the arguments or the configuration are wrong. 3: another daemon
 //! uses the data directory. 4: the daemon refused the order, and says why. 5: the rollback that was
 //! watched ended without being completed.
 
@@ -39,6 +39,10 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{ports::Clock, sim::serve::Options, web::operator::TOKEN_VARIABLE};
 
+/// Something failed.
+const EXIT_FAILED: i32 = 1;
+/// The arguments or the configuration are wrong.
+const EXIT_WRONG: i32 = 2;
 /// Another daemon uses the data directory.
 const EXIT_IN_USE: i32 = 3;
 /// An order was understood, and something stands against it.
@@ -48,10 +52,13 @@ const EXIT_NOT_COMPLETED: i32 = 5;
 /// Ended by a signal from the keyboard, as shells count it.
 const EXIT_INTERRUPTED: i32 = 130;
 
+/// Widest help: longer lines are hard to read.
+const HELP_WIDTH: usize = 100;
+
 /// Watches every release of a Fly.io organization and puts the last known-good image back, region
 /// by region, when one degrades.
 #[derive(Debug, Parser)]
-#[command(name = "waveoff", version, max_term_width = 100)]
+#[command(name = "waveoff", version, max_term_width = HELP_WIDTH)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -176,7 +183,7 @@ enum Command {
         #[arg(long)]
         reason: String,
         /// How long, such as 2h; without it, until `waveoff unhold`.
-        #[arg(long = "for", value_name = "TIME")]
+        #[arg(long = "for", value_name = "TIME", value_parser = text::period)]
         length: Option<String>,
         /// Who says so.
         #[arg(long, env = "USER")]
@@ -264,7 +271,8 @@ pub(crate) enum LogFormat {
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    let matches = variables::named(Arguments::command()).get_matches();
+    let width = terminal::Look::of_stdout().width.map_or(HELP_WIDTH, |width| width.min(HELP_WIDTH));
+    let matches = variables::named(Arguments::command(), width).get_matches();
     let arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
@@ -335,6 +343,17 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Nothing is left to do about a standard error that cannot be written.
-    let _unwritable = writeln!(std::io::stderr(), "waveoff: {error:#}").is_err();
-    ExitCode::FAILURE
+    let _unwritable = text::complain(&format!("waveoff: {error:#}")).is_err();
+    ExitCode::from(u8::try_from(code_of(error)).unwrap_or(1))
+}
+
+/// The exit code of an error: whose fault it is.
+fn code_of(error: &anyhow::Error) -> i32 {
+    if error.is::<client::Wrong>() {
+        EXIT_WRONG
+    } else if error.is::<client::Refused>() {
+        EXIT_REFUSED
+    } else {
+        EXIT_FAILED
+    }
 }

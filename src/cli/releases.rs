@@ -6,7 +6,7 @@ use super::{
     client,
     history::escaped,
     terminal::{Look, Tone, toned},
-    text::{clean_lines, table_in, time},
+    text::{clean_lines, paragraph, table_in, time},
 };
 use crate::web::view::{ImageState, ReleaseView, ReleasesView};
 
@@ -33,7 +33,8 @@ pub(super) async fn run(
 fn page(view: &ReleasesView, look: Look) -> String {
     let mut text = String::new();
     if let Some(why) = &view.ledger_unread {
-        let _ = writeln!(text, "the release ledger cannot be read ({why}): what is remembered");
+        let said = format!("the release ledger cannot be read ({why}): what is remembered");
+        text.push_str(&paragraph(&said, 0, look.width));
     }
     if view.releases.is_empty() {
         let _ = writeln!(text, "{}: no release is known yet", view.app);

@@ -1,12 +1,6 @@
 //! `waveoff run`: the daemon, against Fly or whatever the base URLs point at.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::IsTerminal as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -44,7 +38,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
     let start = match config::start(dir, environment) {
         Ok(start) => start,
         Err(errors) => {
-            writeln!(std::io::stderr(), "{errors}")?;
+            super::text::complain(&errors.to_string())?;
             return Ok(2);
         }
     };
@@ -94,6 +88,8 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         config.organization,
         listener.local_addr()?
     );
+    let tokens = Tokens::of_environment();
+    tokens.announce();
     let ports = Arc::new(Ports {
         platform: Arc::new(Counted::new(fly.clone(), board.clone())),
         sources: sources(servers)?,
@@ -108,7 +104,7 @@ pub(super) async fn run(dir: &Path, log: LogFormat) -> anyhow::Result<i32> {
         source: Some(source),
         listener: Some(listener),
         feed_every: FEED_EVERY,
-        tokens: Tokens::of_environment(),
+        tokens,
         orders: Arc::default(),
     };
     daemon::run(settings, ports, stop).await?;
@@ -162,7 +158,7 @@ fn open_journal(
 }
 
 fn in_use(error: &LockError) -> anyhow::Result<i32> {
-    writeln!(std::io::stderr(), "waveoff: {error}")?;
+    super::text::complain(&format!("waveoff: {error}"))?;
     Ok(super::EXIT_IN_USE)
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn serve(
             match Fleet::parse(&text) {
                 Ok(fleet) => fleet,
                 Err(problem) => {
-                    writeln!(std::io::stderr(), "waveoff: {}: {problem}", path.display())?;
+                    super::text::complain(&format!("waveoff: {}: {problem}", path.display()))?;
                     return Ok(2);
                 }
             }

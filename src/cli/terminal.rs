@@ -85,8 +85,17 @@ fn variable(name: &str) -> Option<String> {
 
 /// Columns and lines of the terminal; 80 and 24 where it does not say.
 pub(super) fn size() -> (usize, usize) {
-    let (lines, columns) = Term::stdout().size_checked().unwrap_or((24, 80));
+    size_of(&Term::stdout())
+}
+
+fn size_of(terminal: &Term) -> (usize, usize) {
+    let (lines, columns) = terminal.size_checked().unwrap_or((24, 80));
     (usize::from(columns).max(NARROWEST), usize::from(lines))
+}
+
+/// Columns of standard error, if that is a terminal.
+pub(super) fn width_of_stderr() -> Option<usize> {
+    std::io::stderr().is_terminal().then(|| size_of(&Term::stderr()).0)
 }
 
 /// Whether standard output is a terminal on which a picture can be drawn anew.

@@ -1,16 +1,27 @@
 //! Times and tables for a terminal.
 
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use std::io::Write as _;
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets::NOTHING};
 use jiff::Timestamp;
 
 pub(super) use super::terminal::{clean, clean_lines};
+use super::terminal::{columns, width_of_stderr};
+
+/// Between two words that stay on one line.
+const JOINT: char = '\u{a0}';
+/// Stand behind a number and say of what.
+const UNITS: [&str; 12] = ["%", "ms", "s", "min", "h", "d", "B", "bytes", "kB", "MB", "GB", "TB"];
+/// Spaces between the columns of a table.
+const GAP: usize = 2;
 
 /// Rows with their columns aligned, each line starting with `indent` spaces and ending in its text.
 pub(super) fn table(rows: &[Vec<String>], indent: usize) -> String {
     table_in(rows, indent, None)
 }
 
-/// The same in `width` columns, if that is given: cells that do not fit are broken between words.
+/// The same in `width` columns, if that is given: cells that do not fit are broken between words, and
+/// inside of one only where there is no room for it on any line.
 pub(super) fn table_in(rows: &[Vec<String>], indent: usize, width: Option<usize>) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -18,20 +29,43 @@ pub(super) fn table_in(rows: &[Vec<String>], indent: usize, width: Option<usize>
         let columns = u16::try_from(width.saturating_sub(indent)).unwrap_or(u16::MAX);
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
     }
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let is_used = |column: &usize| {
         rows.iter().any(|row| row.get(*column).is_some_and(|cell| !cell.is_empty()))
     };
     // A column in which nothing stands takes no room.
-    let used: Vec<usize> = (0..columns).filter(is_used).collect();
+    let used: Vec<usize> = (0..count).filter(is_used).collect();
+    // A line break in a name would be a line of its own.
+    let cell = |row: &Vec<String>, column: usize| {
+        let text = clean(row.get(column).map_or("", String::as_str));
+        if width.is_some() { joined(&text) } else { text }
+    };
+    let mut words = vec![0; used.len()];
     for row in rows {
-        // A line break in a name would be a line of its own.
-        table.add_row(used.iter().map(|column| clean(row.get(*column).map_or("", String::as_str))));
+        let cells: Vec<String> = used.iter().map(|column| cell(row, *column)).collect();
+        for (longest, cell) in words.iter_mut().zip(&cells) {
+            *longest = cell.split(' ').map(columns).fold(*longest, usize::max);
+        }
+        table.add_row(cells);
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let words = width.map(|width| within(&words, width.saturating_sub(indent)));
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, u16::try_from(GAP).unwrap_or_default()));
+        if let Some(longest) = words.as_ref().and_then(|words| words.get(index)) {
+            let least = u16::try_from(longest + GAP).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+        }
     }
-    table.lines().map(|line| format!("{}{}\n", " ".repeat(indent), line.trim_end())).collect()
+    let line = |line: String| format!("{}{}\n", " ".repeat(indent), line.trim_end());
+    table.lines().map(line).collect::<String>().replace(JOINT, " ")
+}
+
+/// The longest word of each column, or as much of it as there is room for: the longest give way.
+fn within(words: &[usize], room: usize) -> Vec<usize> {
+    let capped = |most: usize| words.iter().map(move |longest| (*longest).min(most));
+    let fits = |most: &usize| capped(*most).map(|longest| longest + GAP).sum::<usize>() <= room;
+    let most = (1..=room).rev().find(fits).unwrap_or(1);
+    capped(most).collect()
 }
 
 /// A sentence below a heading: every line starts with `indent` spaces, and with a `width` it is broken
@@ -42,6 +76,95 @@ pub(super) fn paragraph(text: &str, indent: usize, width: Option<usize>) -> Stri
         None => vec![clean(text)],
     };
     lines.iter().map(|line| format!("{}{line}\n", " ".repeat(indent))).collect()
+}
+
+/// Text of many lines, of which those that are longer than `width` are broken between words; what
+/// follows of an indented one stands further in. What is short enough stays as it is.
+pub(super) fn fit(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let fitted = |line: &str| {
+        let inner = line.trim_start_matches(' ');
+        let indent = line.len() - inner.len();
+        if columns(line) <= width || inner.is_empty() {
+            return line.to_owned();
+        }
+        let further = if indent > 0 { indent + 2 } else { 0 };
+        let lines = broken(inner, width.saturating_sub(further).max(10));
+        let mut text = " ".repeat(indent);
+        text.push_str(&lines.join(&format!("\n{}", " ".repeat(further))));
+        text
+    };
+    text.split('\n').map(fitted).collect::<Vec<_>>().join("\n")
+}
+
+/// The same on standard error, with a line's end.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn complain(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stderr(), "{}", fit(text, width_of_stderr()))
+}
+
+/// Text in lines of at most `width` columns, broken between words; a number stays with its unit. A
+/// word that is longer stays whole: it may be an address that somebody copies.
+pub(super) fn broken(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut gap = 0;
+    for word in joined(&clean(text)).split(' ') {
+        gap += 1;
+        let Some(line) = lines.last_mut().filter(|_| !word.is_empty()) else { continue };
+        if line.is_empty() {
+            line.push_str(word);
+        } else if columns(line) + gap + columns(word) <= width {
+            line.push_str(&" ".repeat(gap));
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+        gap = 0;
+    }
+    lines.iter().map(|line| line.replace(JOINT, " ")).collect()
+}
+
+/// The text with its numbers joined to their units, and thousands to thousands.
+fn joined(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    let mut before = None;
+    for word in text.split(' ') {
+        if let Some(before) = before {
+            joined.push(if go_together(before, word) { JOINT } else { ' ' });
+        }
+        joined.push_str(word);
+        before = Some(word);
+    }
+    joined
+}
+
+/// `9.0` and `%,`, `1` and `000`, `000` and `000:1`.
+fn go_together(before: &str, after: &str) -> bool {
+    let number = before.trim_start_matches(|char: char| !char.is_ascii_digit());
+    let sign = before.strip_suffix(number).unwrap_or_default();
+    let has_word = sign.contains(char::is_alphabetic);
+    let is_number = number.ends_with(|char: char| char.is_ascii_digit())
+        && number.chars().all(|char| char.is_ascii_digit() || char == '.');
+    if has_word || !is_number {
+        return false;
+    }
+    let digits = after.chars().take_while(char::is_ascii_digit).count();
+    let rest = after.get(digits..).unwrap_or_default();
+    let is_group = digits == 3
+        && number.len() <= 3
+        && !number.contains('.')
+        && !rest.starts_with(char::is_alphanumeric);
+    is_group || UNITS.contains(&after.trim_end_matches([',', '.', ';', ':', ')', '?', '!', '"']))
+}
+
+/// A time such as `2h`, as an argument that is handed on.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn period(text: &str) -> Result<String, String> {
+    crate::config::duration(text).map(|_| text.to_owned())
 }
 
 /// `45 s`, `2 min 5 s`, `3 h 4 min`, `2 d 3 h`: the two largest units.
@@ -122,5 +245,48 @@ mod tests {
                 does not answer
         x       short
         ");
+    }
+
+    #[test]
+    fn a_word_of_a_table_is_broken_only_where_no_line_has_room_for_it() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = [
+            row(["rollback.only_breaching_regions", "default", "false"]),
+            row([
+                "threshold",
+                "web.toml:5, by a preset",
+                "at most 2 % fly_app_http_responses_count of fly_app_http_responses_count",
+            ]),
+        ];
+        let text = table_in(&rows, 0, Some(80));
+        for word in ["rollback.only_breaching_regions", "fly_app_http_responses_count", "2 %"] {
+            assert!(text.contains(word), "{word} is broken:\n{text}");
+        }
+        assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
+        // And where there is none, nothing is wider than the terminal.
+        let text = table_in(&rows, 0, Some(40));
+        assert!(text.lines().all(|line| columns(line) <= 40), "{text}");
+    }
+
+    #[test]
+    fn a_number_stays_with_its_unit_and_thousands_with_thousands() {
+        for (text, width, lines) in [
+            ("about 9.0 %, or more", 9, vec!["about", "9.0 %, or", "more"]),
+            ("odds 1 000 000:1 and", 8, vec!["odds", "1 000 000:1", "and"]),
+            ("takes (12 min) at least", 12, vec!["takes", "(12 min) at", "least"]),
+            ("of v42 100 requests", 7, vec!["of v42", "100", "requests"]),
+        ] {
+            assert_eq!(broken(text, width), lines);
+        }
+    }
+
+    #[test]
+    fn lines_that_are_too_long_are_broken_and_all_others_stay_as_they_are() {
+        let text =
+            "waveoff: one two three\n  a  b\n  12:00:05  one two three\nhttp://a.very.long.name\n";
+        let fitted = "waveoff: one two\nthree\n  a  b\n  12:00:05  one\n    two three\n\
+                      http://a.very.long.name\n";
+        assert_eq!(fit(text, Some(20)), fitted);
+        assert_eq!(fit(text, None), text);
     }
 }

@@ -2,6 +2,8 @@
 
 use clap::Command;
 
+use super::text::broken;
+
 /// A variable, and what it is for.
 type Variable = (&'static str, &'static str);
 
@@ -24,6 +26,16 @@ const SETTINGS: &[Variable] = &[
 ];
 const OPERATOR: &[Variable] =
     &[("WAVEOFF_OPERATOR_TOKEN", "the operator's token, with the value that the daemon has")];
+const DAEMON: &[Variable] = &[
+    (
+        "WAVEOFF_OPERATOR_TOKEN",
+        "what orders have to show, 16 characters or more; unless set, none are taken",
+    ),
+    (
+        "WAVEOFF_READ_TOKEN",
+        "what readers have to show, 16 characters or more; unless set, whoever reaches the address reads",
+    ),
+];
 const READER: &[Variable] = &[(
     "WAVEOFF_READ_TOKEN",
     "the token for reading, where the daemon has one; WAVEOFF_OPERATOR_TOKEN does as well",
@@ -43,14 +55,15 @@ const BROWSER: &[Variable] = &[(
 /// What a command reads; its words are those that are typed.
 fn read_by(words: &[&str]) -> &'static [&'static [Variable]] {
     match words {
-        ["run"] => &[PLATFORM, SETTINGS, OPERATOR, READER, LOG],
+        ["run"] => &[PLATFORM, SETTINGS, DAEMON, LOG],
         ["check"] => &[PLATFORM, SETTINGS, COLOURS],
         ["init" | "replay"] => &[PLATFORM, SETTINGS],
         ["doctor"] => &[PLATFORM],
         ["status" | "history" | "releases" | "explain"] | ["webhook", "list"] => &[READER, COLOURS],
+        ["config", "versions"] => &[READER],
         ["config", "show"] => &[SETTINGS],
         ["config", "push"] => &[OPERATOR, SETTINGS],
-        ["config", ..] | ["webhook", ..] => &[OPERATOR],
+        ["config", "pull" | "diff" | "reset"] | ["webhook", "test" | "resend"] => &[OPERATOR],
         [
             "rollback" | "approve" | "veto" | "resume" | "pin" | "unpin" | "quarantine"
             | "unquarantine" | "trust" | "hold" | "unhold",
@@ -61,24 +74,29 @@ fn read_by(words: &[&str]) -> &'static [&'static [Variable]] {
     }
 }
 
-/// The command with all of its variables in the help of each of its commands.
-pub(super) fn named(command: Command) -> Command {
-    below(command, &[])
+/// The command with all of its variables in the help of each of its commands, in lines of at most
+/// `width` columns.
+pub(super) fn named(command: Command, width: usize) -> Command {
+    below(command, &[], width)
 }
 
-fn below(mut command: Command, words: &[&str]) -> Command {
+fn below(mut command: Command, words: &[&str], width: usize) -> Command {
     let names: Vec<String> =
         command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
     for name in &names {
         let words: Vec<&str> = words.iter().copied().chain([name.as_str()]).collect();
-        command = command.mut_subcommand(name, |one| below(one, &words));
+        command = command.mut_subcommand(name, |one| below(one, &words, width));
     }
     let read: Vec<&Variable> = read_by(words).iter().copied().flatten().collect();
     if read.is_empty() {
         return command;
     }
     let widest = read.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let lines = read.iter().map(|(name, what)| format!("  {name:<widest$}  {what}"));
+    let lines = read.iter().map(|(name, what)| {
+        let below = format!("\n{}", " ".repeat(widest + 4));
+        let what = broken(what, width.saturating_sub(widest + 4).max(10));
+        format!("  {name:<widest$}  {}", what.join(&below))
+    });
     let text = format!("Environment:\n{}", lines.collect::<Vec<_>>().join("\n"));
     command.after_help(text)
 }
@@ -92,17 +110,17 @@ mod tests {
     use super::*;
     use crate::cli::Arguments;
 
-    fn helps(mut command: Command, all: &mut Vec<(String, String)>) {
+    fn helps(command: Command, all: &mut Vec<(String, String)>) {
         for one in command.get_subcommands().cloned().collect::<Vec<_>>() {
             helps(one, all);
         }
         let name = command.get_name().to_owned();
-        all.push((name, command.render_long_help().to_string()));
+        all.push((name, command.term_width(80).render_long_help().to_string()));
     }
 
     fn all() -> Vec<(String, String)> {
         let mut all = Vec::new();
-        helps(named(Arguments::command()), &mut all);
+        helps(named(Arguments::command(), 80), &mut all);
         all
     }
 
@@ -155,5 +173,37 @@ mod tests {
             }
         }
         assert_eq!(seen, 8);
+    }
+
+    #[test]
+    fn no_help_is_wider_than_the_terminal() {
+        // What has no space in it cannot be broken.
+        let is_wide = |line: &&str| line.chars().count() > 80 && line.trim().contains(' ');
+        let helps = all();
+        let wide = helps.iter().flat_map(|(name, help)| {
+            help.lines().filter(is_wide).map(move |line| format!("{name}: {line}"))
+        });
+        assert_eq!(wide.collect::<Vec<_>>(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_only_reads_asks_for_no_operators_token_and_the_daemon_says_what_its_own_are_for() {
+        let help = |words: &[&str]| {
+            let mut command = named(Arguments::command(), 100);
+            for word in words {
+                command = command.find_subcommand(word).unwrap().clone();
+            }
+            command.render_long_help().to_string()
+        };
+        for words in [["config", "versions"], ["webhook", "list"]] {
+            let help = help(&words);
+            assert!(help.contains("Environment:\n  WAVEOFF_READ_TOKEN "), "{help}");
+            assert!(!help.contains("  WAVEOFF_OPERATOR_TOKEN "), "{help}");
+        }
+        let run = help(&["run"]);
+        assert!(
+            run.contains("orders have to show") && !run.contains("that the daemon has"),
+            "{run}"
+        );
     }
 }

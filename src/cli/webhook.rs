@@ -11,7 +11,7 @@ use super::{
     client,
     history::escaped,
     terminal::Look,
-    text::{clean, clean_lines, table_in},
+    text::{clean, clean_lines, fit, table_in},
 };
 use crate::web::{
     operator::TOKEN_VARIABLE,
@@ -88,12 +88,13 @@ pub(super) async fn run(command: Webhook, out: &mut dyn Write) -> anyhow::Result
             let path = format!("/api/v1/receivers/{}/test", escaped(&receiver));
             let answer = order(&at, &path, json!({ "by": by }).to_string()).await?;
             let tested: TestedView = client::parse(&at.url, &answer)?;
+            let width = Look::of_stdout().width.filter(|_| !at.json);
             let text = match &tested.why {
                 _ if at.json => answer.trim_end().to_owned(),
                 None => format!("{receiver} took the message"),
                 Some(why) => format!("{receiver} did not take the message: {why}"),
             };
-            writeln!(out, "{}", clean(&text))?;
+            writeln!(out, "{}", fit(&clean(&text), width))?;
             Ok(if tested.accepted { 0 } else { NOT_TAKEN })
         }
         Webhook::Resend { receiver, message, at } => {

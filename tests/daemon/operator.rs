@@ -20,6 +20,11 @@ async fn an_operator_holds_an_app_with_the_token_and_not_without() {
     assert!(code == 1 && complaint.contains("the token is not the daemon's"), "{complaint}");
     let (code, ..) = stage.waveoff_as(OPERATOR_TOKEN, &["hold", "--reason", "x"]).await;
     assert_eq!(code, 2, "an app, or --all");
+    for wrong in ["10", "91d"] {
+        let hold = ["hold", "api", "--reason", "a sale", "--for", wrong];
+        let (code, _, complaint) = stage.waveoff_as(OPERATOR_TOKEN, &hold).await;
+        assert!(code == 2 && complaint.contains("for"), "{wrong}: {code} {complaint}");
+    }
 
     // and with it, the app is held, which status shows, also after a restart
     let (code, said, complaint) = stage.waveoff_as(OPERATOR_TOKEN, &hold).await;
@@ -54,6 +59,31 @@ async fn a_daemon_without_a_token_takes_no_orders_and_says_why() {
     let (code, _, complaint) = stage.waveoff_as(OPERATOR_TOKEN, &hold).await;
     assert_eq!(code, 1);
     assert!(complaint.contains("WAVEOFF_OPERATOR_TOKEN is not set on the daemon"), "{complaint}");
+    // And its log said so before anybody tried.
+    stage
+        .logged("orders are not taken: WAVEOFF_OPERATOR_TOKEN is not set", crate::wait::s(5))
+        .await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_short_is_told_at_the_start_and_to_who_orders() {
+    // Given a daemon whose token can be guessed
+    let mut stage = Stage::set().await;
+    stage.variable("WAVEOFF_OPERATOR_TOKEN", "too-short");
+
+    // When it starts, then its log warns
+    stage.start().await;
+    let what = "WAVEOFF_OPERATOR_TOKEN is shorter than 16 characters on the daemon: set a longer one \
+                with `fly secrets set`";
+    stage.logged(what, crate::wait::s(10)).await;
+    let line = stage.log().lines().find(|line| line.contains(what)).unwrap().to_owned();
+    assert!(line.contains("WARN"), "{line}");
+
+    // and who gives an order is told the same
+    let hold = ["hold", "--all", "--reason", "a sale"];
+    let (code, _, complaint) = stage.waveoff_as("too-short", &hold).await;
+    assert!(code == 1 && complaint.contains(what), "{complaint}");
     stage.end().await;
 }
 

@@ -77,15 +77,20 @@ async fn what_is_pushed_is_in_force_within_seconds_and_after_a_restart() {
     let (differs, shown, _) = stage.waveoff_as(token, &image).await;
     assert!(differs == 1 && shown.contains("+max = \"5%\""), "{shown}");
 
-    // When the image's is wanted back
+    // When the image's is wanted back, and nobody can be asked
     let (reset, said, wrong) = stage.waveoff_as(token, &["config", "reset"]).await;
 
+    // Then it is shown what that would change, and nothing is
+    assert!(reset == 1 && wrong.contains("--yes resets without asking"), "{wrong}");
+    assert!(said.contains("-mode = \"observe\"") && said.contains("+max = \"5%\""), "{said}");
+    mode(&stage, "observe").await;
+
+    // When somebody says yes
+    let (reset, said, wrong) = stage.waveoff_as(token, &["config", "reset", "--yes"]).await;
+
     // Then it is in force
-    assert_eq!(
-        (reset, said.trim()),
-        (0, "the image's configuration is in force: 1 policy"),
-        "{wrong}"
-    );
+    assert_eq!(reset, 0, "{wrong}");
+    assert!(said.ends_with("the image's configuration is in force: 1 policy\n"), "{said}");
     mode(&stage, "rollback").await;
     stage.end().await;
 }
@@ -116,13 +121,13 @@ async fn a_push_that_is_wrong_or_late_or_not_allowed_changes_nothing() {
     let more = "\n[[receiver]]\nname = \"more\"\nformat = \"slack\"\nurl_env = \"MORE_URL\"\n";
     fs::write(&settings, format!("{good}{more}")).unwrap();
     let (code, _, wrong) = stage.waveoff_as(token, &push).await;
-    assert!(code == 1 && wrong.contains("waveoff.toml:") && wrong.contains("MORE_URL"), "{wrong}");
+    assert!(code == 2 && wrong.contains("waveoff.toml:") && wrong.contains("MORE_URL"), "{wrong}");
     assert!(!wrong.contains("pushed/versions"), "{wrong}");
 
     // When it is another organization's; then that is refused
     fs::write(&settings, good.replace("acme", "globex")).unwrap();
     let (code, _, wrong) = stage.waveoff_as(token, &push).await;
-    assert!(code == 1 && wrong.contains("organization cannot change"), "{wrong}");
+    assert!(code == 2 && wrong.contains("organization cannot change"), "{wrong}");
     fs::write(&settings, &good).unwrap();
 
     // When nobody says yes, or the token is another one; then nothing is pushed

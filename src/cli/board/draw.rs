@@ -2,7 +2,10 @@
 
 use super::{Cell, Meter, Rate, Region};
 use crate::{
-    cli::terminal::{Tone, clean, columns, fitted, padded, toned},
+    cli::{
+        terminal::{Tone, columns, fitted, padded, toned},
+        text::broken,
+    },
     numbers::plain,
 };
 
@@ -39,21 +42,11 @@ impl Cell {
     }
 }
 
-/// The text in lines of at most so many columns, broken between words.
+/// The text in lines of at most so many columns, broken between words; of a word that is longer the
+/// beginning.
 pub(in crate::cli) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in clean(text).split(' ').filter(|word| !word.is_empty()) {
-        let Some(line) = lines.last_mut() else { break };
-        if line.is_empty() {
-            line.push_str(&fitted(word, width));
-        } else if columns(line) + 1 + columns(word) <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(fitted(word, width));
-        }
-    }
-    lines
+    let words: Vec<&str> = text.split_whitespace().collect();
+    broken(&words.join(" "), width).iter().map(|line| fitted(line, width)).collect()
 }
 
 /// A line for each region.

@@ -12,6 +12,7 @@ use crate::{config::Bundle, web::configuration::ConfigView};
 pub(super) fn run(
     dir: &Path,
     view: &ConfigView,
+    asked: Option<&str>,
     force: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<i32> {
@@ -33,14 +34,16 @@ pub(super) fn run(
     let is_lost = !differing.is_empty() || !surplus.is_empty();
     if is_lost && !force {
         let names: Vec<&str> = differing.iter().chain(&surplus).copied().collect();
+        let name = view.version.name();
         bail!(
             "{} in {}: nothing was written\n\
-             `waveoff config diff` shows how; --force writes over it, another --config leaves it alone",
+             {}; --force writes over it, another --config leaves it alone",
             match names.as_slice() {
-                [one] => format!("{one} differs from what the daemon has"),
-                many => format!("{} differ from what the daemon has", many.join(", ")),
+                [one] => format!("{one} differs from {name}"),
+                many => format!("{} differ from {name}", many.join(", ")),
             },
-            dir.display()
+            dir.display(),
+            how_they_differ(dir, asked)
         );
     }
     fs::create_dir_all(dir.join("thresholds"))
@@ -56,6 +59,17 @@ pub(super) fn run(
     let count = new.files().count();
     writeln!(out, "{}: {count} files in {}", view.version.name(), dir.display())?;
     Ok(0)
+}
+
+/// The command that shows more. Two that the daemon has are compared with each other, and a directory
+/// with what is in force.
+fn how_they_differ(dir: &Path, asked: Option<&str>) -> String {
+    match asked {
+        None => format!("`waveoff config diff --config {}` shows how", dir.display()),
+        Some(version) => format!(
+            "`waveoff config diff --version {version}` shows how that differs from what is in force"
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -77,18 +91,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("config");
         let mut said = Vec::new();
-        run(&place, &view("a"), false, &mut said).unwrap();
+        run(&place, &view("a"), None, false, &mut said).unwrap();
         assert!(String::from_utf8_lossy(&said).starts_with("configuration 7: 2 files in "));
-        run(&place, &view("a"), false, &mut said).unwrap();
+        run(&place, &view("a"), None, false, &mut said).unwrap();
 
         fs::write(place.join("thresholds/api.toml"), "my own").unwrap();
         fs::write(place.join("thresholds/more.toml"), "my own").unwrap();
-        let error = run(&place, &view("b"), false, &mut said).unwrap_err().to_string();
+        let error = run(&place, &view("b"), None, false, &mut said).unwrap_err().to_string();
         assert!(error.contains("thresholds/api.toml, thresholds/more.toml differ"), "{error}");
         assert_eq!(fs::read_to_string(place.join("thresholds/api.toml")).unwrap(), "my own");
 
-        run(&place, &view("b"), true, &mut said).unwrap();
+        run(&place, &view("b"), None, true, &mut said).unwrap();
         assert_eq!(Bundle::read(&place).unwrap(), Bundle::new(view("b").files).unwrap());
+    }
+
+    #[test]
+    fn who_is_kept_from_writing_is_told_the_command_that_shows_the_difference() {
+        let place = Path::new("desk");
+        let shown = how_they_differ(place, None);
+        assert_eq!(shown, "`waveoff config diff --config desk` shows how");
+        let shown = how_they_differ(place, Some("image"));
+        assert!(shown.starts_with("`waveoff config diff --version image` shows"), "{shown}");
     }
 
     #[test]
@@ -96,7 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut hostile = view("a");
         hostile.files.insert("../evil.toml".to_owned(), String::new());
-        assert!(run(&dir.path().join("config"), &hostile, true, &mut Vec::new()).is_err());
+        assert!(run(&dir.path().join("config"), &hostile, None, true, &mut Vec::new()).is_err());
         assert!(!dir.path().join("evil.toml").exists());
     }
 }

@@ -9,12 +9,14 @@ use anyhow::{Context as _, bail};
 
 use super::{Daemon, bundle, diff, view};
 use crate::{
-    cli::{client, text::clean},
+    cli::{
+        EXIT_FAILED, EXIT_WRONG, client,
+        terminal::Look,
+        text::{clean, complain, fit},
+    },
     config::{self, Problem},
     web::configuration::{PushRequest, PushedView},
 };
-
-const WRONG: i32 = 2;
 
 /// What is pushed, and how.
 pub(super) struct Push {
@@ -30,8 +32,8 @@ pub(super) async fn run(push: Push, daemon: &Daemon, out: &mut dyn Write) -> any
     let checked = match config::check(&dir, |name| std::env::var(name).ok()) {
         Ok(checked) => checked,
         Err(errors) => {
-            writeln!(io::stderr(), "{errors}")?;
-            return Ok(WRONG);
+            complain(&errors.to_string())?;
+            return Ok(EXIT_WRONG);
         }
     };
     let bundle = bundle(&dir)?;
@@ -44,14 +46,13 @@ pub(super) async fn run(push: Push, daemon: &Daemon, out: &mut dyn Write) -> any
         // Variables that receivers name are the daemon's business, which looks at them.
         let meant = |warning: &&Problem| !checked.missing.contains(warning);
         for warning in checked.warnings.iter().filter(meant) {
-            writeln!(out, "warning: {warning}")?;
+            writeln!(out, "{}", fit(&format!("warning: {warning}"), Look::of_stdout().width))?;
         }
         let shown = dir.display().to_string();
         write!(out, "{}", diff::unified(&name, &in_force.files, &shown, &files))?;
     }
-    if !is_same && !yes && !agreed(&name, out)? {
-        writeln!(out, "nothing was changed")?;
-        return Ok(1);
+    if !is_same && !yes && !agreed("pushes", &name, out)? {
+        return Ok(EXIT_FAILED);
     }
     let request = PushRequest { files, by, note: Some(note).filter(|note| !note.is_empty()) };
     let body = serde_json::to_string(&request).context("write the request")?;
@@ -66,16 +67,20 @@ pub(super) async fn run(push: Push, daemon: &Daemon, out: &mut dyn Write) -> any
     Ok(0)
 }
 
-/// Asks whether that is meant.
-fn agreed(name: &str, out: &mut dyn Write) -> anyhow::Result<bool> {
+/// Asks whether that is meant; what `does` it would be done without asking.
+pub(super) fn agreed(does: &str, name: &str, out: &mut dyn Write) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("nothing was changed: nobody can be asked here; --yes pushes without asking");
+        bail!("nothing was changed: nobody can be asked here; --yes {does} without asking");
     }
     write!(out, "\nPut this in force instead of {name}? [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context("read the answer")?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let is_agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
+    if !is_agreed {
+        writeln!(out, "nothing was changed")?;
+    }
+    Ok(is_agreed)
 }
 
 /// What came of it, in words.

@@ -24,6 +24,16 @@ impl Grade {
             Self::Open => "open",
         }
     }
+
+    /// The same for who sees the word for the first time.
+    pub(super) fn meaning(self) -> &'static str {
+        match self {
+            Self::AsAssumed => "as the daemon needs it",
+            Self::Known => "the daemon can live with any answer, and this is the platform's",
+            Self::Differs => "not as the daemon needs it",
+            Self::Open => "could not be found out",
+        }
+    }
 }
 
 /// One answer.

@@ -37,24 +37,38 @@ struct Patient<'p> {
     id: String,
 }
 
-/// Asks everything.
+/// Asks everything; tells what it is about to ask.
 ///
 /// # Errors
 /// When the platform cannot be reached, or its first machine not be made.
-pub(super) async fn ask(api: &Api, fly: &Fly, scratch: &Scratch) -> anyhow::Result<Vec<Finding>> {
+pub(super) async fn ask(
+    api: &Api,
+    fly: &Fly,
+    scratch: &Scratch,
+    about: &dyn Fn(&'static str),
+) -> anyhow::Result<Vec<Finding>> {
+    about("a machine");
     let made = scratch.machine(api).await?;
     let id = made.text("/id").context("the machine has no id")?.to_owned();
     let patient = Patient { api, scratch, id };
+    about("waiting");
     let mut findings = vec![patient.waiting(&made).await?];
+    about("leases");
     findings.extend(patient.leases().await?);
+    about("updates");
     findings.extend(patient.updates().await?);
     findings.push(patient.refused_image().await?);
     findings.push(patient.dead_nonce().await?);
+    about("events");
     findings.push(patient.events().await?);
     findings.push(patient.versions().await?);
+    about("the change feed");
     findings.push(patient.feed().await?);
+    about("a stopped machine");
     findings.extend(patient.stopped().await?);
+    about("rate limits");
     findings.push(patient.burst().await?);
+    about("the release ledger");
     findings.push(ledger(fly, scratch).await);
     let names = [
         (patient.id.as_str(), "MACHINE"),

@@ -53,7 +53,7 @@ pub(super) async fn run(
     let config = match config::check(dir, environment) {
         Ok(checked) => checked.config,
         Err(errors) => {
-            writeln!(std::io::stderr(), "{errors}")?;
+            text::complain(&errors.to_string())?;
             return Ok(WRONG);
         }
     };

@@ -23,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 
 use self::{both::Both, course::Course, lived::Lived, recorded::Recorded};
+use super::terminal::Look;
 use crate::{
     config::{self, Config, MetricsServer, Secret},
     fly::FlySettings,
@@ -51,7 +52,7 @@ pub(super) struct Replay {
     #[arg(long, value_name = "DIR")]
     pages: Option<PathBuf>,
     /// How much of the past, such as 14d.
-    #[arg(long, value_name = "TIME", conflicts_with = "pages")]
+    #[arg(long, value_name = "TIME", conflicts_with = "pages", value_parser = super::text::period)]
     last: Option<String>,
     /// When it ends; now, unless said.
     #[arg(long, value_name = "TIME", conflicts_with = "pages")]
@@ -85,7 +86,7 @@ pub(super) async fn run(
     let config = match config::check(&replay.config, |name| std::env::var(name).ok()) {
         Ok(checked) => checked.config,
         Err(errors) => {
-            writeln!(std::io::stderr(), "{errors}")?;
+            super::text::complain(&errors.to_string())?;
             return Ok(2);
         }
     };
@@ -106,7 +107,8 @@ pub(super) async fn run(
     if replay.json {
         writeln!(out, "{}", page::json(&app, &policy, &course, &lived))?;
     } else {
-        out.write_all(page::text(&app, &policy, &course, &lived).as_bytes())?;
+        let text = page::text(&app, &policy, &course, &lived);
+        write!(out, "{}", super::text::fit(&text, Look::of_stdout().width))?;
     }
     Ok(0)
 }
