@@ -158,7 +158,7 @@ impl Newcomer {
             // There the daemon's secrets are set.
             Some(there) => {
                 let there = there.replace("/waveoff", "waveoff").replace("/config", "config");
-                format!("OPS_URL={} {there}", self.chat)
+                format!("FLY_API_TOKEN=token-of-the-daemon OPS_URL={} {there}", self.chat)
             }
             None if line.starts_with("fly deploy") => {
                 self.deploys().await;
@@ -308,10 +308,18 @@ async fn who_follows_the_page_gets_from_nothing_to_armed_and_back_out() {
                         assert!(out.contains("12 of 12 are watched"), "{out}");
                         assert!(out.contains(" 0 wrong"), "{out}");
                     }
-                    _ if line.starts_with("waveoff init") => {
+                    _ if line.contains("waveoff check --config") => {
+                        // Exactly those that the page names.
+                        for warning in ["OPS_URL", "every policy only observes"] {
+                            assert!(out.contains(warning), "no {warning} in {out}");
+                        }
+                        let (_, warnings) = out.split_once("Warnings:\n").unwrap();
+                        assert_eq!(warnings.trim_end().lines().count(), 2, "{warnings}");
+                    }
+                    _ if line.contains("waveoff init") => {
                         assert!(out.contains("acme: 12 apps"), "{out}");
                     }
-                    _ if line.starts_with("waveoff doctor") => {
+                    _ if line.contains("waveoff doctor") => {
                         assert!(out.contains(", 0 not as it needs them"), "{out}");
                     }
                     "waveoff status" => {
@@ -336,6 +344,9 @@ async fn who_follows_the_page_gets_from_nothing_to_armed_and_back_out() {
         }
     }
     assert!(lines > 25, "{lines}");
+    // And nothing is left in the shell that flyctl would prefer to the login
+    let exported = fs::read_to_string(newcomer.home.path().join("env")).unwrap();
+    assert!(!exported.contains("FLY_API_TOKEN"), "{exported}");
 
     undoes_and_is_upgraded(&mut newcomer).await;
 
