@@ -14,6 +14,8 @@ const JOINT: char = '\u{a0}';
 const UNITS: [&str; 12] = ["%", "ms", "s", "min", "h", "d", "B", "bytes", "kB", "MB", "GB", "TB"];
 /// Spaces between the columns of a table.
 const GAP: usize = 2;
+/// A column of so many can still be read, whatever is broken in it.
+const READABLE: usize = 16;
 
 /// Rows with their columns aligned, each line starting with `indent` spaces and ending in its text.
 pub(super) fn table(rows: &[Vec<String>], indent: usize) -> String {
@@ -40,19 +42,27 @@ pub(super) fn table_in(rows: &[Vec<String>], indent: usize, width: Option<usize>
         let text = clean(row.get(column).map_or("", String::as_str));
         if width.is_some() { joined(&text) } else { text }
     };
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| used.iter().map(|column| cell(row, *column)).collect()).collect();
     let mut words = vec![0; used.len()];
-    for row in rows {
-        let cells: Vec<String> = used.iter().map(|column| cell(row, *column)).collect();
-        for (longest, cell) in words.iter_mut().zip(&cells) {
+    for row in &cells {
+        for (longest, cell) in words.iter_mut().zip(row) {
             *longest = cell.split(' ').map(columns).fold(*longest, usize::max);
         }
-        table.add_row(cells);
     }
-    let words = width.map(|width| within(&words, width.saturating_sub(indent)));
+    let rooms = width.map(|width| within(&words, width.saturating_sub(indent)));
+    for row in cells {
+        match &rooms {
+            Some(rooms) => {
+                table.add_row(row.iter().zip(rooms).map(|(cell, room)| parted(cell, *room)))
+            }
+            None => table.add_row(row),
+        };
+    }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, u16::try_from(GAP).unwrap_or_default()));
-        if let Some(longest) = words.as_ref().and_then(|words| words.get(index)) {
-            let least = u16::try_from(longest + GAP).unwrap_or(u16::MAX);
+        if let Some(room) = rooms.as_ref().and_then(|rooms| rooms.get(index)) {
+            let least = u16::try_from(room + GAP).unwrap_or(u16::MAX);
             column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
         }
     }
@@ -60,12 +70,35 @@ pub(super) fn table_in(rows: &[Vec<String>], indent: usize, width: Option<usize>
     table.lines().map(line).collect::<String>().replace(JOINT, " ")
 }
 
-/// The longest word of each column, or as much of it as there is room for: the longest give way.
+/// How many columns each column of a table has to have for its longest word, or as much of it as there
+/// is room for: the longest give way, so that the others stay whole.
 fn within(words: &[usize], room: usize) -> Vec<usize> {
-    let capped = |most: usize| words.iter().map(move |longest| (*longest).min(most));
-    let fits = |most: &usize| capped(*most).map(|longest| longest + GAP).sum::<usize>() <= room;
-    let most = (1..=room).rev().find(fits).unwrap_or(1);
-    capped(most).collect()
+    let mut left = room.saturating_sub(GAP * words.len());
+    let mut order: Vec<(usize, usize)> = words.iter().copied().enumerate().collect();
+    order.sort_unstable_by_key(|(_, longest)| *longest);
+    let mut given = vec![0; words.len()];
+    for (nth, (index, longest)) in order.iter().enumerate() {
+        let others = order.len() - nth - 1;
+        let is_spare = left >= longest + others * READABLE;
+        let takes = if is_spare { *longest } else { (*longest).min(left / (others + 1)) };
+        left = left.saturating_sub(takes);
+        if let Some(given) = given.get_mut(*index) {
+            *given = takes;
+        }
+    }
+    given
+}
+
+/// A cell in which a selector that is too long can be broken before its labels.
+fn parted(cell: &str, room: usize) -> String {
+    let part = |word: &str| match word.find('{').filter(|at| *at > 0 && columns(word) > room) {
+        Some(at) => {
+            let (name, labels) = word.split_at(at);
+            format!("{name} {labels}")
+        }
+        None => word.to_owned(),
+    };
+    cell.split(' ').map(part).collect::<Vec<_>>().join(" ")
 }
 
 /// A sentence below a heading: every line starts with `indent` spaces, and with a `width` it is broken
@@ -255,11 +288,17 @@ mod tests {
             row([
                 "threshold",
                 "web.toml:5, by a preset",
-                "at most 2 % fly_app_http_responses_count of fly_app_http_responses_count",
+                "at most 2 % fly_app_http_responses_count{status=~\"5..\"} of \
+                 fly_app_http_responses_count",
             ]),
         ];
         let text = table_in(&rows, 0, Some(80));
-        for word in ["rollback.only_breaching_regions", "fly_app_http_responses_count", "2 %"] {
+        for word in [
+            "rollback.only_breaching_regions",
+            "fly_app_http_responses_count",
+            "{status=~\"5..\"}",
+            "2 %",
+        ] {
             assert!(text.contains(word), "{word} is broken:\n{text}");
         }
         assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
