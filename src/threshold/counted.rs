@@ -71,6 +71,9 @@ pub struct Counted {
     odd: Option<Oddity>,
     /// When the detector began anew (see `renew`).
     detecting_since: Timestamp,
+    /// What lies before it is judged no more: detectors that begin later spread no stakes over it.
+    #[serde(default)]
+    anew_at: Option<Timestamp>,
     /// The release's first moments.
     #[serde(default)]
     first: First,
@@ -114,6 +117,7 @@ impl Counted {
             found: None,
             raised: None,
             detecting_since: now,
+            anew_at: None,
             first: First::default(),
             recent: Recent::default(),
             regions: BTreeMap::new(),
@@ -262,6 +266,7 @@ impl Counted {
     }
 
     fn begin_anew(&mut self, now: Timestamp) {
+        self.anew_at = Some(now);
         self.detector = self.detector.anew().with_phi(self.phi());
         self.detector.start(now);
         self.places.begin_anew();
@@ -298,6 +303,7 @@ impl Counted {
             }
             let started = look.machine.started_at.unwrap_or(look.machine.updated_at);
             let began = if round.learning { round.now } else { started.min(round.now) };
+            let began = self.anew_at.map_or(began, |anew| began.max(anew));
             let Some(fed) = self.reconcile(count) else { continue };
             self.detector.start(began);
             let young = !round.learning && is_young(started, origin, round.now);
@@ -419,6 +425,9 @@ impl Counted {
         self.detecting_since = now;
         if self.found.is_none() && self.detector.is_started() {
             self.begin_anew(now);
+        } else if !self.detector.is_started() {
+            // Nothing was counted so far, and the first block does not hold all that time.
+            self.anew_at = Some(now);
         }
     }
 

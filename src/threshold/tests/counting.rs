@@ -435,3 +435,20 @@ fn the_promised_rate_is_split_over_what_counts() {
         (Duration::from_secs(7200), Duration::from_secs(30))
     );
 }
+
+/// Time in which nothing was asked is not staked away as if it had held requests.
+#[test]
+fn what_degrades_is_found_as_soon_when_its_first_requests_came_late() {
+    let found_after = |silent| {
+        let mut told = told();
+        // Its page has no such series before the first request.
+        told.pages.insert("m1".into(), Readings::default());
+        told.pass(silent);
+        told.serves("m1", 100.0, 1.0);
+        told.pass(120);
+        told.serves("m1", 100.0, 8.0);
+        told.breaches_within(180).expect("a breach")
+    };
+    // The detectors' horizon is half an hour.
+    assert!(found_after(1830) <= found_after(10) + 4, "{} s", found_after(1830));
+}

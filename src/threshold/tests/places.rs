@@ -111,3 +111,23 @@ fn a_region_that_recovers_takes_its_alarm_back() {
     assert_eq!(told.judged().control, None::<(f64, f64)>);
     assert_eq!(told.state.region(&Region::new("fra")), None::<Tally>);
 }
+
+/// Detectors that begin anew after half an hour stake no more at once than the first ones did.
+#[test]
+fn what_fails_in_one_region_is_found_as_soon_after_half_an_hour_as_before() {
+    let found_after = |well: i64| {
+        let mut told = told();
+        let mut look = |share: f64| {
+            for (id, region) in PLACES {
+                told.serves(id, 66.0, if region == "syd" { 66.0 * share } else { 0.3 });
+            }
+            let evidence = told.look();
+            (told.second, evidence)
+        };
+        while look(0.005).0 < well {}
+        while look(0.06).1.verdict != Verdict::Breach {}
+        told.second - well
+    };
+    let (early, late) = (found_after(300), found_after(2100));
+    assert!(late <= early + 10, "{late} s, not {early}");
+}
