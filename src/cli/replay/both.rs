@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use anyhow::bail;
 use jiff::Timestamp;
 
-use super::{course::Course, lived::Lived};
+use super::{course::Course, grid::Grid, lived::Lived};
 use crate::model::{AppName, Machine, Origin, Policy, Readings, SourceName, Wanted};
 
 pub(super) struct Both {
@@ -13,6 +14,7 @@ pub(super) struct Both {
     pub(super) lived: Lived,
     /// Without a deploy there is nothing that the daemon would have done.
     has_deploys: bool,
+    from: Timestamp,
     source: SourceName,
 }
 
@@ -36,18 +38,19 @@ impl Coming {
 }
 
 impl Both {
-    /// All of it is read from `origin`, nothing of it before `from`.
+    /// All of it is read from `origin`. What was before `from` only tells the thresholds how it was then.
     pub(super) fn new(
         of: (&AppName, &Arc<Policy>),
         neighbours: &[(AppName, Arc<Policy>)],
         origin: &Origin,
         deploys: &[Timestamp],
-        from: Timestamp,
+        (from, grid): (Timestamp, Grid),
     ) -> Self {
         Self {
-            course: Course::new(of.1, origin, deploys),
+            course: Course::new(of.1, origin, deploys, (from, grid)),
             lived: Lived::new(of, neighbours, origin, deploys, from),
             has_deploys: !deploys.is_empty(),
+            from,
             source: origin.source.clone(),
         }
     }
@@ -64,6 +67,28 @@ impl Both {
         self.lived.neighbours_want()
     }
 
+    /// Leaves out thresholds that ask what the server does not take.
+    ///
+    /// # Errors
+    /// When nothing is left.
+    pub(super) fn leave_out(&mut self, refused: &[(String, String)]) -> anyhow::Result<()> {
+        self.course.leave_out(refused);
+        self.lived.leave_out(refused);
+        if self.course.is_refused() {
+            let each = self.course.refused.iter().map(|(name, why)| format!("{name}: {why}"));
+            bail!("no threshold can be replayed there:\n{}", each.collect::<Vec<_>>().join("\n"));
+        }
+        Ok(())
+    }
+
+    /// The same of a neighbour, which is told and goes on.
+    pub(super) fn leave_out_beside(&mut self, neighbour: usize, refused: &[(String, String)]) {
+        let Some(app) = self.lived.leave_out_beside(neighbour, refused) else { return };
+        for (name, why) in refused {
+            self.course.refused.insert(format!("{name} of {app}"), why.clone());
+        }
+    }
+
     /// Takes in what was read at one moment of the app, and of its neighbours in their order.
     pub(super) fn round(
         &mut self,
@@ -72,7 +97,7 @@ impl Both {
         beside: &[Vec<(&Machine, Readings)>],
     ) {
         self.course.round(at, read);
-        if self.has_deploys {
+        if self.has_deploys && at > self.from {
             self.lived.round(at, read, beside);
         }
     }

@@ -1,10 +1,10 @@
 //! The thresholds of a policy, each at its own limit and at some above and below it, over the past.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::both::Coming;
+use super::{both::Coming, grid::Grid};
 use crate::{
     model::{
         Evidence, Machine, NoData, Origin, Policy, Readings, SourceName, Threshold, Verdict, Wanted,
@@ -64,10 +64,18 @@ pub(super) struct Course {
     pub(super) ladders: Vec<Ladder>,
     /// Thresholds whose past nobody keeps.
     pub(super) left_out: Vec<String>,
+    /// Thresholds that ask what the server does not take, each with what it says.
+    pub(super) refused: BTreeMap<String, String>,
     /// Thresholds without a limit of their own: `lived` compares them with what ran before.
     pub(super) compared: Vec<String>,
     coming: Coming,
     deployed: Option<Timestamp>,
+    /// What comes before it is read, and not told of.
+    asked_from: Timestamp,
+    grid: Grid,
+    /// From when on spans are counted, and the one of the last round.
+    spans_from: Timestamp,
+    span: Option<i64>,
     pub(super) from: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
     /// The most machines that were seen at once.
@@ -76,15 +84,26 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// All of it is read from `origin`, wherever the policy reads it from.
-    pub(super) fn new(policy: &Arc<Policy>, origin: &Origin, deploys: &[Timestamp]) -> Self {
+    /// All of it is read from `origin`, wherever the policy reads it from. What was before `from` is
+    /// not told of.
+    pub(super) fn new(
+        policy: &Arc<Policy>,
+        origin: &Origin,
+        deploys: &[Timestamp],
+        (from, grid): (Timestamp, Grid),
+    ) -> Self {
         let mut course = Self {
             policy: policy.clone(),
             ladders: Vec::new(),
             left_out: Vec::new(),
+            refused: BTreeMap::new(),
             compared: Vec::new(),
             coming: Coming::new(deploys),
             deployed: None,
+            asked_from: from,
+            grid,
+            spans_from: Timestamp::UNIX_EPOCH,
+            span: None,
             from: None,
             until: None,
             machines: 0,
@@ -124,20 +143,47 @@ impl Course {
         self.readings
     }
 
+    /// Leaves out those of these thresholds that it has, since the server does not take what they ask.
+    pub(super) fn leave_out(&mut self, refused: &[(String, String)]) {
+        for (name, why) in refused {
+            let asks =
+                |ladder: &Ladder| ladder.rungs.iter().any(|rung| rung.threshold.name == *name);
+            let ladder = self.ladders.iter().find(|ladder| asks(ladder)).map(|one| &one.name);
+            let compared = self.compared.iter().find(|one| *one == name);
+            let Some(own) = ladder.or(compared).cloned() else { continue };
+            self.ladders.retain(|ladder| ladder.name != own);
+            self.compared.retain(|one| *one != own);
+            self.refused.insert(own, why.clone());
+        }
+    }
+
+    /// Whether the server's refusals left nothing to be judged.
+    pub(super) fn is_refused(&self) -> bool {
+        self.ladders.is_empty() && self.compared.is_empty() && !self.refused.is_empty()
+    }
+
+    /// Forgets what was over before the part that was asked for.
+    pub(super) fn finish(&mut self) {
+        let from = self.asked_from;
+        for rung in self.ladders.iter_mut().flat_map(|ladder| &mut ladder.rungs) {
+            rung.breaches.retain(|breach| breach.until.is_none_or(|until| until > from));
+        }
+    }
+
     /// Takes in what was read at one moment.
     pub(super) fn round(&mut self, at: Timestamp, read: &[(&Machine, Readings)]) {
         let mut is_new = false;
         while let Some(deploy) = self.coming.by(at) {
             self.deployed = Some(deploy);
+            self.spans_from = at;
             is_new = true;
         }
-        self.from.get_or_insert(at);
-        self.until = Some(at);
-        let told = |readings: &Readings| !readings.counts.is_empty() || !readings.gauges.is_empty();
-        if read.iter().any(|(_, readings)| told(readings)) {
-            self.readings += 1;
-            self.machines = self.machines.max(read.len());
+        if at > self.asked_from {
+            self.note(at, read);
         }
+        // A span is judged by itself: what lies far before it neither hides nor adds anything.
+        let span = self.grid.span(at, self.spans_from);
+        let is_next = self.span.replace(span) != Some(span);
         let looks: Vec<Look<'_>> = read
             .iter()
             .map(|(machine, readings)| Look {
@@ -152,15 +198,29 @@ impl Course {
             policy,
             now: at,
             span: Span::Release,
-            learning: false,
+            // When its processes began is not known.
+            learning: true,
             on: &looks,
             control: &[],
         };
         for rung in self.ladders.iter_mut().flat_map(|ladder| &mut ladder.rungs) {
-            if is_new {
+            if is_new || (is_next && rung.ends_with_a_span()) {
                 rung.state = ThresholdState::begin(&rung.threshold, at);
             }
             rung.take(&round, self.deployed);
+        }
+    }
+
+    /// Notes what was read of the part that was asked for.
+    fn note(&mut self, at: Timestamp, read: &[(&Machine, Readings)]) {
+        // Of recorded pages nothing is asked for: they begin with the first.
+        let asked = Some(self.asked_from).filter(|from| *from > Timestamp::MIN);
+        self.from.get_or_insert(asked.unwrap_or(at));
+        self.until = Some(at);
+        let told = |readings: &Readings| !readings.counts.is_empty() || !readings.gauges.is_empty();
+        if read.iter().any(|(_, readings)| told(readings)) {
+            self.readings += 1;
+            self.machines = self.machines.max(read.len());
         }
     }
 }
@@ -175,6 +235,12 @@ fn rung(threshold: &Threshold, origin: &Origin, times: f64) -> Option<Rung> {
 }
 
 impl Rung {
+    /// Whether it begins anew with the next span: what counts does, unless it is breached just then.
+    fn ends_with_a_span(&self) -> bool {
+        let counts = self.threshold.room().allowed_share().is_some();
+        counts && self.breaches.last().is_none_or(|breach| breach.until.is_some())
+    }
+
     fn take(&mut self, round: &Round<'_>, deployed: Option<Timestamp>) {
         threshold::absorb(&self.threshold, &mut self.state, round);
         let case = Case {
@@ -213,137 +279,4 @@ impl Rung {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        model::{
-            Checks, Count, Mode, OnBreach, Ratio, RollbackPolicy, Selector, Since, ThresholdKind,
-            WatchPolicy,
-        },
-        sources::servers::unknown_machine,
-    };
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_772_366_400 + second).unwrap()
-    }
-
-    /// At most 2 % of the requests may fail, and checks have to pass.
-    fn policy() -> Arc<Policy> {
-        let threshold = |name: &str, kind| Threshold {
-            name: name.to_owned(),
-            kind,
-            no_data: NoData::Breach,
-            on_breach: OnBreach::Rollback,
-        };
-        let ratio = Ratio {
-            bad: Selector::metric("bad"),
-            total: Selector::metric("requests"),
-            max: 0.02,
-            relative: None,
-            strict: false,
-            by: Vec::new(),
-            from: Origin::PAGES,
-        };
-        Arc::new(Policy {
-            name: "web".to_owned(),
-            mode: Mode::Observe,
-            watch: WatchPolicy::default(),
-            thresholds: vec![
-                threshold("5xx", ThresholdKind::Ratio(ratio)),
-                threshold("checks", ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 })),
-            ],
-            rollback: RollbackPolicy::default(),
-            freezes: Vec::new(),
-            per_organization_max: 10,
-            metrics_port: None,
-            metrics_path: None,
-        })
-    }
-
-    /// A reading each 5 s with 500 requests, of which `failed(second)` fail.
-    fn lived(deploys: &[i64], seconds: i64, failed: impl Fn(i64) -> f64) -> Course {
-        let deploys: Vec<Timestamp> = deploys.iter().map(|second| at(*second)).collect();
-        let mut course = Course::new(&policy(), &Origin::PAGES, &deploys);
-        let machine = unknown_machine("m1", at(-100));
-        let names: Vec<String> =
-            course.wants(&SourceName::Pages).into_iter().map(|one| one.threshold).collect();
-        for second in (0..seconds).step_by(5) {
-            let count = Count { n: 500.0, k: failed(second), since: Since::LastScrape };
-            let counts = names.iter().map(|name| (name.clone(), count)).collect();
-            course.round(at(second), &[(&machine, Readings { counts, ..Readings::default() })]);
-        }
-        course
-    }
-
-    fn limits(course: &Course) -> Vec<(f64, usize)> {
-        course.ladders[0].rungs.iter().map(|rung| (rung.times, rung.breaches.len())).collect()
-    }
-
-    #[test]
-    fn an_outage_is_found_once_with_its_beginning_and_its_end() {
-        // 10 % for five minutes
-        let course =
-            lived(&[], 3600, |second| if (600..900).contains(&second) { 50.0 } else { 1.0 });
-        assert_eq!(course.left_out, ["checks"], "nobody keeps their past");
-        let own = course.ladders[0].as_it_is().unwrap();
-        assert_eq!(own.breaches.len(), 1);
-        let breach = &own.breaches[0];
-        let late = |time: Timestamp, second| time.duration_since(at(second)).as_secs();
-        assert!((5..120).contains(&late(breach.at, 600)), "{breach:?}");
-        assert!((5..120).contains(&late(breach.until.unwrap(), 900)), "{breach:?}");
-        assert_eq!(breach.evidence.value.map(|share| share > 0.005), Some(true));
-        assert_eq!(course.readings(), 720);
-    }
-
-    #[test]
-    fn what_is_only_compared_has_no_limit_to_be_chosen() {
-        let mut policy = Policy::clone(&policy());
-        let ThresholdKind::Ratio(ratio) = policy.thresholds[0].kind.clone() else { panic!() };
-        let relative = Some(crate::model::Relative { times: 1.5, plus: 0.002 });
-        let kind = ThresholdKind::Ratio(Ratio { max: SHARE_MAX, relative, ..ratio });
-        policy.thresholds[0].kind = kind;
-        let course = Course::new(&Arc::new(policy), &Origin::PAGES, &[]);
-        assert_eq!((course.compared, course.ladders.len()), (vec!["5xx".to_owned()], 0));
-    }
-
-    #[test]
-    fn the_limit_that_is_proposed_is_the_lowest_from_which_on_all_is_quiet() {
-        // 2.5 % always: above 2 %, below 3 %
-        let course = lived(&[], 3600, |_| 12.5);
-        let quiet = course.ladders[0].quiet().unwrap();
-        assert_eq!(quiet.times.to_bits(), 1.5_f64.to_bits(), "{:?}", limits(&course));
-        assert!(course.ladders[0].as_it_is().unwrap().breaches[0].until.is_none());
-        let worst = lived(&[], 3600, |_| 250.0);
-        assert!(worst.ladders[0].quiet().is_none());
-        let best = lived(&[], 3600, |_| 0.0);
-        assert_eq!(
-            best.ladders[0].quiet().map(|rung| rung.times.to_bits()),
-            Some(0.25_f64.to_bits())
-        );
-    }
-
-    #[test]
-    fn a_deploy_begins_anew_and_is_named_by_what_follows_it() {
-        let course = lived(&[900], 1800, |second| if second < 1000 { 0.0 } else { 50.0 });
-        let breaches = &course.ladders[0].as_it_is().unwrap().breaches;
-        assert_eq!(breaches.iter().map(|one| one.deployed).collect::<Vec<_>>(), [Some(at(900))]);
-        // What was bad before the deploy says nothing of it.
-        let course = lived(&[900], 1800, |second| if second < 900 { 50.0 } else { 0.0 });
-        let breaches = &course.ladders[0].as_it_is().unwrap().breaches;
-        assert_eq!(breaches.len(), 1);
-        assert_eq!((breaches[0].deployed, breaches[0].until), (None, Some(at(900))));
-    }
-
-    #[test]
-    fn what_comes_again_within_minutes_is_one_and_after_them_another() {
-        let outages = |gap: i64| {
-            lived(&[], 7200, move |second| {
-                let second_one = (900 + gap..1200 + gap).contains(&second);
-                if (600..900).contains(&second) || second_one { 100.0 } else { 0.0 }
-            })
-        };
-        let count = |course: Course| course.ladders[0].as_it_is().unwrap().breaches.len();
-        assert_eq!(count(outages(120)), 1);
-        assert_eq!(count(outages(1800)), 2);
-    }
-}
+mod tests;

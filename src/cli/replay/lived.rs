@@ -76,6 +76,11 @@ impl App {
         app
     }
 
+    fn leave_out(&mut self, refused: &[(String, String)]) {
+        let is_refused = |one: &Threshold| refused.iter().any(|(name, _)| *name == one.name);
+        self.policy.thresholds.retain(|one| !is_refused(one));
+    }
+
     fn revision(&self) -> Revision {
         let digest = Digest::new(format!("sha256:{:064}", self.release.0));
         let image = ImageRef {
@@ -224,6 +229,22 @@ impl Lived {
     /// What has to be read for the app, and for each neighbour.
     pub(super) fn wants(&self) -> Vec<Wanted> {
         self.app.policy.wants(&self.source)
+    }
+
+    /// Leaves out thresholds of the app that ask what the server does not take.
+    pub(super) fn leave_out(&mut self, refused: &[(String, String)]) {
+        self.app.leave_out(refused);
+    }
+
+    /// The same of a neighbour, by its place; which one that is.
+    pub(super) fn leave_out_beside(
+        &mut self,
+        neighbour: usize,
+        refused: &[(String, String)],
+    ) -> Option<AppName> {
+        let neighbour = self.neighbours.get_mut(neighbour)?;
+        neighbour.leave_out(refused);
+        Some(neighbour.state.memory.app.clone())
     }
 
     pub(super) fn neighbours_want(&self) -> Vec<(AppName, Vec<Wanted>)> {

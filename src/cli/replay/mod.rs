@@ -1,11 +1,12 @@
 //! `waveoff replay`: the thresholds over what was, as if a release had been watched all the time.
 //!
 //! The past is read from a metrics server, chunk by chunk, or from recorded pages; each reading goes
-//! the way that those of now go. `course` judges at each limit, `lived` decides as the daemon would have, `recorded`
-//! reads pages, `page` shows.
+//! the way that those of now go. `course` judges at each limit, `lived` decides as the daemon would have, `grid` says at
+//! which moments, `recorded` reads pages, `page` shows.
 
 mod both;
 mod course;
+mod grid;
 mod lived;
 mod page;
 mod recorded;
@@ -22,7 +23,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 
-use self::{both::Both, course::Course, lived::Lived, recorded::Recorded};
+use self::{both::Both, course::Course, grid::Grid, lived::Lived, recorded::Recorded};
 use super::terminal::Look;
 use crate::{
     config::{self, Config, MetricsServer, Secret},
@@ -32,8 +33,7 @@ use crate::{
     sources::servers::{HttpServers, Past, PlatformServer},
 };
 
-/// How much of the past is read when nothing is said, and at most.
-const LAST: Duration = Duration::from_secs(14 * 86_400);
+/// How much of the past is read at most.
 const LAST_MAX: Duration = Duration::from_secs(90 * 86_400);
 /// How long one query may take: half an hour of raw samples is more than the usual.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -51,9 +51,9 @@ pub(super) struct Replay {
     /// A directory of recorded metrics pages: MACHINE/TIME, one file for each reading.
     #[arg(long, value_name = "DIR")]
     pages: Option<PathBuf>,
-    /// How much of the past, such as 14d.
-    #[arg(long, value_name = "TIME", conflicts_with = "pages", value_parser = super::text::period)]
-    last: Option<String>,
+    /// How much of the past, 90d at most.
+    #[arg(long, value_name = "TIME", default_value = "14d", conflicts_with = "pages", value_parser = super::text::period)]
+    last: String,
     /// When it ends; now, unless said.
     #[arg(long, value_name = "TIME", conflicts_with = "pages")]
     until: Option<Timestamp>,
@@ -119,7 +119,8 @@ fn of_pages(
     dir: &Path,
 ) -> anyhow::Result<(Course, Lived)> {
     let of = (app, policy);
-    let mut both = Both::new(of, &[], &Origin::PAGES, &replay.deploy, Timestamp::MIN);
+    let grid = Grid::new(policy, policy.watch.scrape_every);
+    let mut both = Both::new(of, &[], &Origin::PAGES, &replay.deploy, (Timestamp::MIN, grid));
     let mut recorded = Recorded::open(dir, both.wants())?;
     while let Some((at, machines)) = recorded.next()? {
         let looks: Vec<(&Machine, Readings)> =
@@ -135,10 +136,7 @@ async fn of_server(
     (app, policy): (&AppName, &Arc<Policy>),
     now: Timestamp,
 ) -> anyhow::Result<(Course, Lived)> {
-    let last = match &replay.last {
-        Some(text) => config::duration(text).map_err(|why| anyhow::anyhow!("--last: {why}"))?,
-        None => LAST,
-    };
+    let last = config::duration(&replay.last).map_err(|why| anyhow::anyhow!("--last: {why}"))?;
     if last > LAST_MAX {
         bail!("--last is 90d at most");
     }
@@ -148,29 +146,49 @@ async fn of_server(
     let settings = server(replay, config)?;
     let origin = settings.origin();
     let neighbours = neighbours(replay, config)?;
-    let mut both = Both::new((app, policy), &neighbours, &origin, &replay.deploy, from);
-    let every = SignedDuration::try_from(settings.scrape_every.max(Duration::from_secs(1)))?;
+    let grid = Grid::new(policy, settings.scrape_every);
+    let mut both = Both::new((app, policy), &neighbours, &origin, &replay.deploy, (from, grid));
+    let begins = grid.begins(from);
     let port = port(&settings, config)?;
     let mut beside: Vec<Past> = both
         .neighbours_want()
         .iter()
-        .map(|(app, wanted)| Past::new(port.clone(), settings.clone(), app, wanted, from))
+        .map(|(app, wanted)| Past::new(port.clone(), settings.clone(), app, wanted, begins))
         .collect();
-    let mut past = Past::new(port, settings, app, &both.wants(), from);
-    let bar = bar(last);
+    let mut past = Past::new(port, settings, app, &both.wants(), begins);
+    let bar = bar(begins, until);
+    walk(&mut both, (&mut past, &mut beside), (begins, until, grid.every()), |at| {
+        bar.set_position(seconds(begins, at));
+    })
+    .await?;
+    bar.finish_and_clear();
+    both.course.finish();
+    Ok((both.course, both.lived))
+}
+
+/// Goes through what was between two times, a look every so often.
+async fn walk(
+    both: &mut Both,
+    (past, beside): (&mut Past, &mut [Past]),
+    (from, until, every): (Timestamp, Timestamp, SignedDuration),
+    at_each: impl Fn(Timestamp),
+) -> anyhow::Result<()> {
     let mut at = from;
     while at < until {
         at = at.checked_add(every)?.min(until);
+        both.leave_out(&past.reach(at).await?)?;
+        for (index, past) in beside.iter_mut().enumerate() {
+            both.leave_out_beside(index, &past.reach(at).await?);
+        }
         let looks = past.read(at).await?;
         let mut read = Vec::new();
-        for past in &mut beside {
+        for past in &mut *beside {
             read.push(past.read(at).await?);
         }
         both.round(at, &looks, &read);
-        bar.set_position(at.duration_since(from).unsigned_abs().as_secs());
+        at_each(at);
     }
-    bar.finish_and_clear();
-    Ok((both.course, both.lived))
+    Ok(())
 }
 
 /// The apps that bear witness, each under its own policy.
@@ -220,12 +238,19 @@ fn port(settings: &MetricsServer, config: &Config) -> anyhow::Result<Arc<dyn Met
 }
 
 /// On a terminal it shows how far it is.
-fn bar(last: Duration) -> ProgressBar {
+fn bar(from: Timestamp, until: Timestamp) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(last.as_secs());
+    let bar = ProgressBar::new(seconds(from, until));
     let style = ProgressStyle::with_template("{bar:40} {percent} %, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }
+
+fn seconds(from: Timestamp, until: Timestamp) -> u64 {
+    until.duration_since(from).unsigned_abs().as_secs()
+}
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,9 @@ pub(super) fn text(app: &AppName, policy: &Policy, course: &Course, lived: &Live
             course.left_out.join(", ")
         );
     }
+    for (name, why) in &course.refused {
+        let _ = writeln!(text, "left out, since the server does not take its query: {name}: {why}");
+    }
     if !course.compared.is_empty() {
         let _ = writeln!(
             text,
@@ -173,6 +176,7 @@ pub(super) fn json(app: &AppName, policy: &Policy, course: &Course, lived: &Live
         "machines": course.machines,
         "readings": course.readings(),
         "left_out": course.left_out,
+        "refused": course.refused,
         "compared": course.compared,
         "thresholds": thresholds.collect::<Vec<_>>(),
         "deploys": deploys.collect::<Vec<_>>(),

@@ -16,7 +16,7 @@ use crate::{
     ports::{MetricsServers, SampledSeries, ServerError, ServerQuery},
 };
 
-/// What is fetched by one query.
+/// What is fetched by one query, as whole readings.
 const CHUNK: Duration = Duration::from_secs(1800);
 /// How often a query is tried, and the pause between.
 const TRIES: u32 = 3;
@@ -40,6 +40,8 @@ pub struct Past {
     machines: BTreeMap<MachineId, Machine>,
     /// Up to when it was fetched.
     fetched: Timestamp,
+    /// Thresholds whose query the server does not take, with what it says, until they are told.
+    refused: Vec<(String, String)>,
     began: (Instant, Timestamp),
 }
 
@@ -103,15 +105,28 @@ impl Past {
             chunks: BTreeMap::new(),
             machines: BTreeMap::new(),
             fetched: from,
+            refused: Vec::new(),
             began: (Instant::now(), from),
         }
+    }
+
+    /// Fetches what is missing up to then, and answers with the thresholds whose query the server does not
+    /// take, each once and with what it says: nothing more is asked for them.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn reach(&mut self, until: Timestamp) -> Result<Vec<(String, String)>, ServerError> {
+        while self.fetched < until {
+            self.fetch().await?;
+        }
+        Ok(std::mem::take(&mut self.refused))
     }
 
     /// Reads what the server read in the `settings.scrape_every` that ends at `until`, which is later
     /// than that of the call before: the machines, and what each says.
     ///
     /// # Errors
-    /// When the server does not answer, or does not take a query.
+    /// When the server does not answer.
     pub async fn read(
         &mut self,
         until: Timestamp,
@@ -148,10 +163,11 @@ impl Past {
 
     /// Fetches what follows.
     async fn fetch(&mut self) -> Result<(), ServerError> {
-        let until = later(self.fetched, CHUNK);
+        let until = later(self.fetched, chunk(&self.settings));
         let queries = self
             .asked
             .iter()
+            .filter(|(asked, _)| asked.refused.is_none())
             .map(|(asked, _)| since_query(&asked.selection, &self.settings, &self.app));
         let queries: Vec<String> = queries.collect();
         self.chunks.clear();
@@ -159,7 +175,13 @@ impl Past {
             if self.chunks.contains_key(&query) {
                 continue;
             }
-            let mut whole = self.ask(&query, until).await?;
+            let mut whole = match self.ask(&query, until).await {
+                Err(error) if error.query_refused => {
+                    self.refuse(&query, &error.detail);
+                    continue;
+                }
+                answer => answer?,
+            };
             for series in &mut whole {
                 // Its first moment is the last one of the chunk before.
                 series.samples.retain(|(at, _)| *at > self.fetched);
@@ -175,6 +197,17 @@ impl Past {
         }
         self.fetched = until;
         Ok(())
+    }
+
+    /// Notes that the server does not take a query.
+    fn refuse(&mut self, query: &str, why: &str) {
+        for (asked, wanted) in &mut self.asked {
+            if since_query(&asked.selection, &self.settings, &self.app) == query {
+                asked.refused = Some(why.to_owned());
+                let each = wanted.iter().map(|one| (one.threshold.clone(), why.to_owned()));
+                self.refused.extend(each);
+            }
+        }
     }
 
     /// Learns of which machine a series is.
@@ -209,14 +242,25 @@ impl Past {
     }
 }
 
+/// How much is fetched by one query: a reading of the server is never cut in two.
+fn chunk(server: &MetricsServer) -> Duration {
+    let every = server.scrape_every.max(Duration::from_secs(1));
+    let readings = CHUNK.as_millis().div_ceil(every.as_millis());
+    every.saturating_mul(u32::try_from(readings.max(1)).unwrap_or(u32::MAX))
+}
+
 /// What is asked for a chunk.
 fn since_query(selection: &Selection, server: &MetricsServer, app: &AppName) -> String {
+    // In whole seconds; what is older than the chunk is left.
+    let back = Duration::from_secs(
+        chunk(server).as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX),
+    );
     if let Selection::Value { expression } = selection {
         let expression = expression.replace("$app", app.as_str());
-        let (chunk, every) = (CHUNK.as_secs(), server.scrape_every.as_secs().max(1));
-        return format!("({expression})[{chunk}s:{every}s]");
+        let (back, every) = (back.as_secs(), server.scrape_every.as_secs().max(1));
+        return format!("({expression})[{back}s:{every}s]");
     }
-    query::since(selection, server, std::slice::from_ref(app), CHUNK)
+    query::since(selection, server, std::slice::from_ref(app), back)
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {

@@ -127,10 +127,31 @@ async fn a_server_that_fails_is_asked_again_and_one_that_refuses_the_query_is_no
     assert!(past(&port, &[share("5xx")]).read(at(15)).await.is_ok());
     *port.fails.lock().unwrap() = (3, false);
     assert!(past(&port, &[share("5xx")]).read(at(15)).await.is_err());
+    // What it does not take is named once, for all that want it, and nobody is told anything of it.
     *port.fails.lock().unwrap() = (1, true);
     let before = port.asked.lock().unwrap().len();
-    assert!(past(&port, &[share("5xx")]).read(at(15)).await.is_err());
+    let mut past = past(&port, &[share("5xx"), share("5xx@2")]);
+    let refused = past.reach(at(15)).await.unwrap();
+    assert_eq!(refused, ["5xx", "5xx@2"].map(|name| (name.to_owned(), "no".to_owned())));
+    for second in [15, 1815, 3615] {
+        assert_eq!(past.reach(at(second)).await.unwrap(), []);
+        let read = past.read(at(second)).await.unwrap();
+        assert!(read.iter().all(|(_, readings)| readings.counts.is_empty()));
+    }
     assert_eq!(port.asked.lock().unwrap().len(), before + 1);
+}
+
+#[test]
+fn no_reading_of_the_server_lies_in_two_chunks() {
+    for every in [1, 7, 15, 40, 59, 3600] {
+        let every = Duration::from_secs(every);
+        let chunk = chunk(&MetricsServer { scrape_every: every, ..MetricsServer::fly() });
+        assert!(
+            chunk >= CHUNK
+                && chunk < CHUNK + every
+                && chunk.as_secs().is_multiple_of(every.as_secs())
+        );
+    }
 }
 
 #[test]

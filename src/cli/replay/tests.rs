@@ -1,0 +1,211 @@
+//! A past at a server that is made up, replayed from different times on.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::{
+    model::{
+        LabelMatch, Matcher, Mode, NoData, OnBreach, Promql, Ratio, RollbackPolicy, Selector,
+        Threshold, ThresholdKind, WatchPolicy,
+    },
+    ports::{SampledSeries, ServerError, ServerQuery},
+};
+
+/// One machine that answers fifty requests a second, read every 15 s from a time on; of those of one
+/// burst 29 % fail.
+struct Fake {
+    since: i64,
+    burst: std::ops::Range<i64>,
+    /// It takes no expressions.
+    refuses: bool,
+    asked: Mutex<Vec<String>>,
+}
+
+const BEGAN: i64 = 1_772_366_400;
+const HOUR: i64 = 3600;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(BEGAN + second).unwrap()
+}
+
+impl Fake {
+    /// Requests and failures up to a second.
+    fn counted(&self, second: i64) -> [i64; 2] {
+        let bad = (second.min(self.burst.end) - self.burst.start).max(0);
+        [50 * (second - self.since), bad * 50 * 29 / 100]
+    }
+}
+
+#[async_trait]
+impl MetricsServers for Fake {
+    async fn ask(&self, query: ServerQuery<'_>) -> Result<Vec<SampledSeries>, ServerError> {
+        self.asked.lock().unwrap().push(query.query.to_owned());
+        if self.refuses && query.query.starts_with('(') {
+            let error = ServerError::plain("subqueries are not for us".to_owned());
+            return Err(ServerError { query_refused: true, ..error });
+        }
+        let until = query.at.unwrap().as_second() - BEGAN;
+        let seconds: Vec<i64> = (until - 1800..=until)
+            .filter(|second| second.rem_euclid(15) == 4 && *second >= self.since)
+            .collect();
+        let series = |status: &str, of: &dyn Fn([i64; 2]) -> i64| {
+            let counted = seconds.iter().map(|second| (*second, of(self.counted(*second))));
+            let samples = counted.filter(|(_, events)| *events > 0);
+            let samples = samples
+                .map(|(second, events)| (at(second), f64::from(i32::try_from(events).unwrap())))
+                .collect();
+            let labels =
+                [("__name__", "responses"), ("app", "api"), ("instance", "m1"), ("status", status)]
+                    .map(|(label, value)| (label.to_owned(), value.to_owned()));
+            SampledSeries { labels: labels.into(), samples }
+        };
+        let all = [series("200", &|[all, bad]| all - bad), series("500", &|[_, bad]| bad)];
+        Ok(all.into_iter().filter(|one| !one.samples.is_empty()).collect())
+    }
+}
+
+/// Of responses those with a status that is like this.
+fn responses(status: &str) -> Selector {
+    let is = LabelMatch::Regex(regex::Regex::new(status).unwrap());
+    let matchers = vec![Matcher { label: "status".to_owned(), is }];
+    Selector { matchers, ..Selector::metric("responses") }
+}
+
+/// At most 2 % of the requests may fail, and an expression may come to 20 at most.
+fn policy(names: &[&str]) -> Arc<Policy> {
+    let from = MetricsServer::fly().origin();
+    let ratio = Ratio {
+        bad: responses("^5..$"),
+        total: Selector::metric("responses"),
+        max: 0.02,
+        relative: None,
+        strict: false,
+        by: Vec::new(),
+        from: from.clone(),
+    };
+    let promql = Promql {
+        expression: "hanging{app=\"$app\"}".to_owned(),
+        looks_back: Duration::from_secs(60),
+        max: 20.0,
+        sustain: Duration::from_secs(30),
+        quorum: 0.3,
+        from,
+    };
+    let kinds = [("5xx", ThresholdKind::Ratio(ratio)), ("hang", ThresholdKind::Promql(promql))];
+    let named = kinds.into_iter().filter(|(name, _)| names.contains(name));
+    let threshold = |(name, kind): (&str, ThresholdKind)| Threshold {
+        name: name.to_owned(),
+        kind,
+        no_data: NoData::Hold,
+        on_breach: OnBreach::Rollback,
+    };
+    Arc::new(Policy {
+        name: "web".to_owned(),
+        mode: Mode::Observe,
+        watch: WatchPolicy::default(),
+        thresholds: named.map(threshold).collect(),
+        rollback: RollbackPolicy::default(),
+        freezes: Vec::new(),
+        per_organization_max: 10,
+        metrics_port: None,
+        metrics_path: None,
+    })
+}
+
+/// What is found of it between two times.
+async fn found(
+    fake: &Arc<Fake>,
+    names: &[&str],
+    (from, until): (i64, i64),
+) -> anyhow::Result<Course> {
+    let (app, policy, server) = (AppName::new("api"), policy(names), MetricsServer::fly());
+    let grid = Grid::new(&policy, server.scrape_every);
+    let mut both = Both::new((&app, &policy), &[], &server.origin(), &[], (at(from), grid));
+    let begins = grid.begins(at(from));
+    let mut past = Past::new(fake.clone(), server, &app, &both.wants(), begins);
+    let times = (begins, at(until), grid.every());
+    walk(&mut both, (&mut past, &mut []), times, |_| ()).await?;
+    both.course.finish();
+    Ok(both.course)
+}
+
+fn breaches(course: &Course) -> Vec<Vec<(Timestamp, Option<Timestamp>)>> {
+    let each = course.ladders.iter().flat_map(|ladder| &ladder.rungs);
+    each.map(|rung| rung.breaches.iter().map(|one| (one.at, one.until)).collect()).collect()
+}
+
+#[tokio::test]
+async fn one_outage_is_found_alike_in_every_window_that_holds_it() {
+    // Given a past that begins at some minute, and an outage of a minute and three quarters in it, once
+    // in the midst of a half hour and once across the end of one
+    let until = 3 * HOUR;
+    for (since, burst) in [(4500, 6100), (5390, 7150), (-9 * HOUR, 5350)] {
+        let asked = Mutex::default();
+        let fake = Arc::new(Fake { since, burst: burst..burst + 105, refuses: false, asked });
+        let whole = found(&fake, &["5xx"], (-6 * HOUR, until)).await.unwrap();
+        let own = whole.ladders[0].as_it_is().unwrap();
+        assert_eq!(own.breaches.len(), 1, "since {since}, at {burst}: {:?}", own.breaches);
+        assert!(own.breaches[0].at > at(burst) && own.breaches[0].at < at(burst + 120));
+
+        // When the window begins at any minute before it, then the same is found at every limit
+        for from in (burst - 2 * HOUR..burst).step_by(11 * 60 + 13) {
+            let course = found(&fake, &["5xx"], (from, until)).await.unwrap();
+            assert_eq!(breaches(&course), breaches(&whole), "since {since}, at {burst}, {from}");
+            assert_eq!((course.from, course.until), (Some(at(from)), Some(at(until))));
+        }
+
+        // And nothing of it once it is over
+        let course = found(&fake, &["5xx"], (burst + 1200, until)).await.unwrap();
+        assert!(breaches(&course).iter().all(Vec::is_empty), "{:?}", breaches(&course));
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_take_is_left_out_and_named_and_the_rest_is_judged() {
+    // Given a server that takes no expressions
+    let fake =
+        Arc::new(Fake { since: 0, burst: 2000..2105, refuses: true, asked: Mutex::default() });
+
+    // When a policy has one besides what is counted, then that alone is left out, and asked for once
+    let course = found(&fake, &["5xx", "hang"], (0, 2 * HOUR)).await.unwrap();
+    let refused: Vec<(&str, &str)> =
+        course.refused.iter().map(|(name, why)| (name.as_str(), why.as_str())).collect();
+    assert_eq!(refused, [("hang", "subqueries are not for us")]);
+    assert_eq!(course.ladders.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["5xx"]);
+    assert_eq!(course.ladders[0].as_it_is().unwrap().breaches.len(), 1);
+    let asked = fake.asked.lock().unwrap().clone();
+    assert_eq!(asked.iter().filter(|query| query.starts_with('(')).count(), 1, "{asked:?}");
+    let lived = Lived::new(
+        (&"api".into(), &policy(&["hang"])),
+        &[],
+        &MetricsServer::fly().origin(),
+        &[],
+        at(0),
+    );
+    let shown = page::text(&"api".into(), &policy(&["5xx", "hang"]), &course, &lived);
+    assert!(shown.contains("does not take its query: hang: subqueries are not for us"), "{shown}");
+
+    // And when nothing else is wanted, that is an error
+    let error = found(&fake, &["hang"], (0, 2 * HOUR)).await.err().unwrap().to_string();
+    assert!(error.contains("hang: subqueries are not for us"), "{error}");
+}
+
+#[test]
+fn the_past_is_looked_at_at_the_same_moments_whatever_is_asked_for() {
+    // Of a server that reads every 7 s a span is half an hour and some seconds
+    for every in [1, 7, 15, 3600] {
+        let grid = Grid::new(&policy(&["5xx"]), Duration::from_secs(every));
+        let every_ms = grid.every().as_millis();
+        let mut begun: Vec<i128> = Vec::new();
+        for from in (0..20_000).step_by(997) {
+            let begins = grid.begins(at(from));
+            assert!(begins <= at(from) && grid.span(at(from), begins) >= 1);
+            begun.push(i128::from(begins.as_millisecond()));
+        }
+        assert!(begun.iter().all(|one| (one - begun[0]) % every_ms == 0), "{every}: {begun:?}");
+    }
+    let grid = Grid::new(&policy(&["5xx"]), Duration::from_secs(15));
+    assert_eq!(grid.begins(at(HOUR + 1)), at(1800), "a span before it, on the half hour");
+}
