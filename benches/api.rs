@@ -54,7 +54,7 @@ impl Desk for Nobody {
         Ok(0)
     }
     async fn test(&self, name: &str, _: &str) -> Result<Result<(), String>, OrderError> {
-        Err(OrderError::NoReceiver(name.to_owned()))
+        Err(OrderError::NoReceiver { name: name.to_owned(), known: Vec::new() })
     }
     async fn releases(&self, app: AppName) -> Result<ReleasesView, OrderError> {
         Err(OrderError::NotWatched(app))

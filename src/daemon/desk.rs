@@ -94,6 +94,11 @@ impl Desk for TaskDesk {
         let ports = &self.ports;
         let revived = ports.journal.revive(receiver, message, ports.clock.now()).await;
         let count = revived.map_err(|error| OrderError::NotNoted(error.to_string()))?;
+        // What waits for one that is configured no more can still be revived.
+        let config = self.config.borrow().clone();
+        if count == 0 && !config.receivers.contains_key(receiver) {
+            return Err(no_receiver(receiver, &config));
+        }
         tracing::info!(receiver, "{count} messages that were given up are sent again");
         self.mail.notify_one();
         Ok(count)
@@ -102,7 +107,7 @@ impl Desk for TaskDesk {
     async fn test(&self, receiver: &str, by: &str) -> Result<Result<(), String>, OrderError> {
         let config = self.config.borrow().clone();
         let Some(receiver) = config.receivers.get(receiver) else {
-            return Err(OrderError::NoReceiver(receiver.to_owned()));
+            return Err(no_receiver(receiver, &config));
         };
         tracing::info!(receiver = receiver.name, "a test message, ordered by {by}");
         Ok(tried(receiver, &config, &self.ports, by).await)
@@ -295,6 +300,11 @@ fn image_state(answer: Option<&Result<ImagePresence, PlatformError>>) -> ImageSt
         Some(Ok(ImagePresence::Missing)) => ImageState::Missing,
         Some(Err(_)) | None => ImageState::Unknown,
     }
+}
+
+fn no_receiver(name: &str, config: &Config) -> OrderError {
+    let known = config.receivers.keys().cloned().collect();
+    OrderError::NoReceiver { name: name.to_owned(), known }
 }
 
 /// What is known of releases, and the ledger's entries that nothing is known of; the newest first.

@@ -88,7 +88,7 @@ impl From<QueryRejection> for Refusal {
 impl From<OrderError> for Refusal {
     fn from(error: OrderError) -> Self {
         let status = match error {
-            OrderError::NotWatched(_) | OrderError::NoReceiver(_) => StatusCode::NOT_FOUND,
+            OrderError::NotWatched(_) | OrderError::NoReceiver { .. } => StatusCode::NOT_FOUND,
             OrderError::NotNoted(_) | OrderError::NoAnswer(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, error.to_string())

@@ -26,10 +26,18 @@ pub enum OrderError {
     NotWatched(AppName),
     #[error("the task of app {0} did not answer in time; status and history tell what it did")]
     NoAnswer(AppName),
-    #[error("no receiver is called {0}")]
-    NoReceiver(String),
+    #[error("no receiver is called {name}; {}", there_are(.known))]
+    NoReceiver { name: String, known: Vec<String> },
     #[error("the order cannot be written down, and was not carried out: {0}")]
     NotNoted(String),
+}
+
+fn there_are(names: &[String]) -> String {
+    if names.is_empty() {
+        "there is none".to_owned()
+    } else {
+        format!("there are {}", names.join(", "))
+    }
 }
 
 /// Who carries orders out, and knows more than the board shows.

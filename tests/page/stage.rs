@@ -74,7 +74,10 @@ impl Desk for Clerk {
         match receiver {
             "ops" => Ok(Ok(())),
             "chat" => Ok(Err("answered 404".to_owned())),
-            other => Err(OrderError::NoReceiver(other.to_owned())),
+            other => Err(OrderError::NoReceiver {
+                name: other.to_owned(),
+                known: vec!["ops".to_owned()],
+            }),
         }
     }
 

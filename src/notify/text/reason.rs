@@ -234,9 +234,12 @@ fn of_the_daemon(reason: &Reason) -> Option<String> {
              set it with `fly secrets set FLY_API_TOKEN=…`"
         ),
         Reason::TokenLacks { lacks } => {
+            // The slug may be misspelt as well.
+            let other = lacks.iter().any(|one| matches!(one, TokenLack::Organization { .. }));
+            let slug = if other { "write the slug as it is (`organization`), or " } else { "" };
             let lacks: Vec<String> = lacks.iter().map(lack).collect();
             format!(
-                "{}; make one for the whole organization with `fly tokens create org`",
+                "{}; {slug}make one for the whole organization with `fly tokens create org`",
                 lacks.join("; ")
             )
         }
