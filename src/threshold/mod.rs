@@ -48,7 +48,7 @@ pub use self::{
     settings::{MONTH, WATCH_HORIZON},
     speak::{ailment, limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},
-    watched::Applies,
+    watched::{Applies, not_fed},
 };
 use crate::model::{
     Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, Relative,

@@ -67,6 +67,14 @@ impl Lately {
     }
 }
 
+/// Why nothing that is read from `source` is known of an app of which no machine takes requests.
+pub fn not_fed(source: &SourceName, has_page: bool) -> NotFed {
+    match source {
+        SourceName::Pages if !has_page => NotFed::NoPage,
+        _ => NotFed::NoSeries,
+    }
+}
+
 impl Sight {
     /// Takes in a round of a threshold of this name and want.
     pub(super) fn look(&mut self, name: &str, want: &Want, round: &Round<'_>) {
@@ -97,9 +105,10 @@ impl Sight {
         let why = match want {
             Want::Machines => return Applies::Yes,
             Want::Series(..) if self.fed || self.has_services => return Applies::Yes,
-            Want::Series(SourceName::Pages, _) if !self.has_page => NotFed::NoPage,
-            Want::Series(..) if self.rounds >= ROUNDS_MIN => NotFed::NoSeries,
-            Want::Series(..) => return Applies::Yes,
+            Want::Series(source, _) => match not_fed(source, self.has_page) {
+                NotFed::NoSeries if self.rounds < ROUNDS_MIN => return Applies::Yes,
+                why => why,
+            },
         };
         Applies::NotFed { why }
     }

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::stage::{POLICY, Stage, receiver};
+use crate::{
+    platform::FLEET,
+    stage::{POLICY, Stage, receiver},
+};
 
 /// Findings that are not ok, as `about: what: what it says`.
 fn troubles(json: &str) -> Vec<String> {
@@ -72,5 +75,56 @@ async fn what_is_not_there_is_named_with_what_is() {
     let (code, json, _) = stage.waveoff_there(&arguments).await;
     assert_eq!(code, 1);
     assert!(json.contains("refuses the token"), "{json}");
+    stage.end().await;
+}
+
+/// An app of which no machine takes requests.
+const WORKER: &str = r#"
+[[images]]
+reference = "registry.fly.io/worker:v3"
+
+[[apps]]
+name = "worker"
+image = "registry.fly.io/worker:v3"
+version = 3
+groups = [{ name = "app", machines = { iad = 1 }, services = false }]
+"#;
+
+#[tokio::test]
+async fn what_does_not_apply_to_an_app_is_no_trouble_and_an_app_that_is_not_there_is() {
+    // Given a worker whose policy has limits on requests
+    let mut stage = Stage::with_fleet(&format!("{FLEET}{WORKER}")).await;
+    let policy = "apps = [\"worker\"]\nuse = [\"fly-http\"]\n";
+    stage.write("thresholds/worker.toml", policy);
+    let config = stage.config();
+    let dir = config.to_str().unwrap();
+    let look = async |stage: &Stage, app: &str| {
+        let arguments = ["check", "--live", "--json", "--config", dir, "--app", app];
+        let (code, json, _) = stage.waveoff_there(&arguments).await;
+        (code, json)
+    };
+
+    // When it is looked at, then that is said as the daemon says it, and nothing is to look at
+    let (code, json) = look(&stage, "worker").await;
+    assert_eq!((code, troubles(&json)), (0, Vec::new()), "{json}");
+    let words = "does not apply: no machine has such a series or takes requests";
+    assert_eq!(json.matches(words).count(), 2, "{json}");
+
+    // And one that the organization has not is wrong, with the name that was meant or those there are
+    for (app, next) in
+        [("workr", "did you mean \\\"worker\\\"?"), ("nosuch", "there are api, web, worker")]
+    {
+        let (code, json) = look(&stage, app).await;
+        let want = format!("the: app {app}: no app of acme is called so");
+        assert_eq!((code, troubles(&json)), (1, vec![want]), "{json}");
+        assert!(json.contains(next), "{json}");
+    }
+
+    // And a slug that is not the token's may be misspelt: that is said first
+    stage.variable("WAVEOFF_ORGANIZATION", "acmee");
+    let (code, json) = look(&stage, "worker").await;
+    assert_eq!(code, 1);
+    let says = "it is of acme, not of acmee; write the slug as it is (`organization`), or make one";
+    assert!(json.contains(says), "{json}");
     stage.end().await;
 }

@@ -13,8 +13,8 @@ use crate::{
     config::{Config, MetricsServer, PolicyFile, Secret},
     fly::{Fly, FlySettings},
     model::{
-        AppName, CheckStatus, Digest, Machine, MachineState, NoData, Policy, ProbeRequest,
-        Selection, SourceName, Threshold, Want,
+        AppName, CheckStatus, Digest, Machine, MachineState, NoData, NotFed, Note, Policy,
+        ProbeRequest, Selection, SourceName, Threshold, Want,
     },
     numbers::plain,
     ports::{
@@ -31,6 +31,7 @@ use crate::{
         probes::HttpProbes,
         servers::{HttpServers, PlatformServer, present},
     },
+    threshold,
 };
 
 /// Bytes of a page that are looked at.
@@ -101,7 +102,7 @@ impl Ground {
             match threshold.room().want() {
                 Want::Machines => wants_machines = true,
                 Want::Series(source, selection) => {
-                    let of = (&source, &selection);
+                    let of = (&source, &selection, idle(&up, &file.policy, &source));
                     findings.push(self.one(threshold, of, app, &judged, &page).await);
                 }
             }
@@ -136,11 +137,11 @@ impl Ground {
         Err(first.unwrap_or_else(|| "no machine is started".to_owned()))
     }
 
-    /// What a threshold finds.
+    /// What a threshold finds; `idle`: what it means where that is nothing, if it is no mistake.
     async fn one(
         &self,
         threshold: &Threshold,
-        (source, selection): (&SourceName, &Selection),
+        (source, selection, idle): (&SourceName, &Selection, Option<NotFed>),
         app: &AppName,
         machines: &[&Machine],
         page: &Result<(String, Vec<Series>), String>,
@@ -154,13 +155,16 @@ impl Ground {
             }
             Selection::Largest { gauge } => vec![gauge.metric.clone()],
             Selection::Value { expression } => {
-                return self.value(threshold, source, expression, app).await;
+                return self.value(threshold, (source, expression, idle), app).await;
             }
-            Selection::Answer(request) => return probe(what, request, app, machines).await,
+            Selection::Answer(request) => return probe(what, (request, idle), app, machines).await,
         };
         let (whose, seen) = match source {
             SourceName::Server(name) => match self.series(source, app, &metrics).await {
                 Ok(seen) if seen.is_empty() => {
+                    if let Some(why) = idle {
+                        return does_not_apply(what, why);
+                    }
                     let says = format!("{name} has no such series of the app now");
                     let next = "series come half a minute after the first request, and stay away \
                                 where there are none";
@@ -171,6 +175,9 @@ impl Ground {
             },
             SourceName::Pages | SourceName::Probes => match page {
                 Ok((machine, seen)) => (format!(" on the page of {machine}"), seen.clone()),
+                Err(_) if idle == Some(NotFed::NoPage) => {
+                    return does_not_apply(what, NotFed::NoPage);
+                }
                 Err(why) => {
                     let next = "or read it with from = \"fly\"".to_owned();
                     return Finding::wrong(what, why.clone(), next);
@@ -244,8 +251,7 @@ impl Ground {
     async fn value(
         &self,
         threshold: &Threshold,
-        source: &SourceName,
-        expression: &str,
+        (source, expression, idle): (&SourceName, &str, Option<NotFed>),
         app: &AppName,
     ) -> Finding {
         let what = threshold.name.as_str();
@@ -254,23 +260,24 @@ impl Ground {
             Ok(server) => self.ask(server, &expression).await,
             Err(why) => Err(why),
         };
-        match answer {
-            Ok(answer) if answer.is_empty() && threshold.no_data == NoData::Ignore => {
+        match (answer, idle) {
+            (Ok(answer), Some(why)) if answer.is_empty() => does_not_apply(what, why),
+            (Ok(answer), _) if answer.is_empty() && threshold.no_data == NoData::Ignore => {
                 let says = "it has no value now, which is ignored (no_data = \"ignore\")";
                 Finding::ok(what, says.to_owned())
             }
-            Ok(answer) if answer.is_empty() => {
+            (Ok(answer), _) if answer.is_empty() => {
                 let says = "it has no value now".to_owned();
                 let next = "if that is so while all is well, write no_data = \"ignore\"".to_owned();
                 Finding::new(Grade::Look, what, says, next)
             }
-            Ok(answer) => {
+            (Ok(answer), _) => {
                 let values = answer.iter().filter_map(|one| one.samples.last()).map(|(_, v)| *v);
                 let largest = plain(values.fold(f64::MIN, f64::max), 6);
                 let says = format!("{} values, the largest is {largest} now", answer.len());
                 Finding::ok(what, says)
             }
-            Err(why) => Finding::wrong(what, why, String::new()),
+            (Err(why), _) => Finding::wrong(what, why, String::new()),
         }
     }
 
@@ -296,6 +303,19 @@ impl Ground {
             Err(_) => late(what),
         })
     }
+}
+
+/// Why nothing may be known of what is read from `source`: no machine that is up takes requests. `None`: one
+/// does, or none is up.
+fn idle(up: &[&Machine], policy: &Policy, source: &SourceName) -> Option<NotFed> {
+    let takes_none = !up.is_empty() && up.iter().all(|machine| !machine.has_services);
+    let has_page = || policy.metrics_port.is_some() || up.iter().any(|one| one.metrics.is_some());
+    takes_none.then(|| threshold::not_fed(source, has_page()))
+}
+
+/// As the daemon says it.
+fn does_not_apply(what: &str, why: NotFed) -> Finding {
+    Finding::ok(what, threshold::remark(&Note::NotFed(why), what))
 }
 
 /// Every series of a page.
@@ -332,7 +352,7 @@ fn checks(machines: &[&Machine]) -> Finding {
 /// One request to one machine.
 async fn probe(
     what: &str,
-    request: &ProbeRequest,
+    (request, idle): (&ProbeRequest, Option<NotFed>),
     app: &AppName,
     machines: &[&Machine],
 ) -> Finding {
@@ -342,6 +362,9 @@ async fn probe(
         Some(ProbeTarget { app: app.clone(), machine: one.id.clone(), address, port })
     });
     let Some(target) = asked else {
+        if let Some(why) = idle {
+            return does_not_apply(what, why);
+        }
         let says = "no machine that is started has a service".to_owned();
         return Finding::wrong(what, says, "name a `port`".to_owned());
     };

@@ -69,16 +69,18 @@ pub(super) async fn run(
     let settings = match FlySettings::from_env(config.organization.clone(), environment) {
         Ok(settings) => Some(settings),
         Err(error) => {
-            let next = "make one with `fly tokens create org` and export it".to_owned();
-            let findings = vec![Finding::wrong("FLY_API_TOKEN", error.to_string(), next)];
+            let findings = vec![Finding::wrong("the token", error.to_string(), String::new())];
             tell(Section { name: "the platform".to_owned(), findings })?;
             None
         }
     };
     if let Some(settings) = settings {
         let fly = Arc::new(Fly::new(settings.clone())?);
-        let (findings, apps) = platform(&fly, &config).await;
+        let (mut findings, listed) = platform(&fly, &config).await;
+        let missing = |only| missing(only, &config, listed.as_deref()?);
+        findings.extend(only.and_then(missing));
         tell(Section { name: "the platform".to_owned(), findings })?;
+        let apps = listed.unwrap_or_default();
         let wanted = apps.iter().filter(|name| only.is_none_or(|only| name.as_str() == only));
         let wanted: Vec<_> =
             wanted.filter_map(|name| Some((name, config.file_for(name)?.0))).collect();
@@ -141,8 +143,8 @@ fn show(section: &Section, out: &mut dyn Write) -> std::io::Result<()> {
     write!(out, "{}", look.paint(&text::table_in(&rows, 2, look.width)))
 }
 
-/// The token, the clock, and which apps there are.
-async fn platform(fly: &Fly, config: &Config) -> (Vec<Finding>, Vec<AppName>) {
+/// The token, the clock, and which apps there are; `None`: that is not known.
+async fn platform(fly: &Fly, config: &Config) -> (Vec<Finding>, Option<Vec<AppName>>) {
     let mut findings = Vec::new();
     findings.push(match timeout(PATIENCE, fly.token_scope()).await {
         Ok(Ok(scope)) => match lacking(&scope, &config.organization) {
@@ -167,16 +169,41 @@ async fn platform(fly: &Fly, config: &Config) -> (Vec<Finding>, Vec<AppName>) {
         Ok(Err(error)) => {
             let next = format!("check `organization = {:?}` and the token", config.organization);
             findings.push(Finding::wrong("apps", error.to_string(), next));
-            return (findings, Vec::new());
+            return (findings, None);
         }
         Err(_) => {
             findings.push(late("apps"));
-            return (findings, Vec::new());
+            return (findings, None);
         }
     };
     findings.push(clock(fly));
     findings.extend(watched(config, &apps));
-    (findings, apps)
+    (findings, Some(apps))
+}
+
+/// Why the one app that is to be looked at cannot be.
+fn missing(only: &str, config: &Config, apps: &[AppName]) -> Option<Finding> {
+    let what = format!("app {only}");
+    if !apps.iter().any(|app| app.as_str() == only) {
+        let says = format!("no app of {} is called so", config.organization);
+        let next = near(only, apps).map_or_else(
+            || format!("there are {}", list(&apps.iter().collect::<Vec<_>>())),
+            |near| format!("did you mean \"{near}\"?"),
+        );
+        return Some(Finding::wrong(&what, says, next));
+    }
+    let says = "no policy watches it, and nothing is looked at".to_owned();
+    let next = format!("`waveoff config show {only}` says why");
+    config.file_for(&only.into()).is_none().then(|| Finding::wrong(&what, says, next))
+}
+
+/// Names, not too many.
+fn list(apps: &[&AppName]) -> String {
+    let mut names: Vec<&str> = apps.iter().take(SHOWN).map(|app| app.as_str()).collect();
+    if apps.len() > SHOWN {
+        names.push("…");
+    }
+    names.join(", ")
 }
 
 fn late(what: &str) -> Finding {
@@ -207,13 +234,6 @@ fn clock(fly: &Fly) -> Finding {
 fn watched(config: &Config, apps: &[AppName]) -> Vec<Finding> {
     let (yes, no): (Vec<&AppName>, Vec<&AppName>) =
         apps.iter().partition(|app| config.file_for(app).is_some());
-    let list = |apps: &[&AppName]| {
-        let mut names: Vec<&str> = apps.iter().take(SHOWN).map(|app| app.as_str()).collect();
-        if apps.len() > SHOWN {
-            names.push("…");
-        }
-        names.join(", ")
-    };
     let mut says = format!("{} of {} are watched", yes.len(), apps.len());
     if !no.is_empty() {
         says.push_str(&format!("; not {}", list(&no)));
