@@ -24,7 +24,7 @@ use crate::{
     fly::{Fly, FlySettings},
     model::AppName,
     numbers::{plain, share},
-    ports::{MetricsServers as _, Platform as _, ServerError, ServerQuery},
+    ports::{MetricsServers as _, Platform as _, PlatformError, ServerError, ServerQuery},
     sources::servers::{HttpServers, PlatformServer, rates},
 };
 
@@ -38,7 +38,8 @@ const FAILURES_MAX: u32 = 3;
 
 #[derive(Debug, Args)]
 pub(super) struct Init {
-    /// Directory to write waveoff.toml and thresholds/*.toml into. Nothing there is written over.
+    /// Directory to write waveoff.toml and thresholds/*.toml into. Nothing there is written over but what
+    /// is as it ships.
     #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
     config: PathBuf,
     /// Slug of the organization; without it, the one that the token is for.
@@ -56,7 +57,7 @@ pub(super) async fn run(init: Init, now: Timestamp, out: &mut dyn Write) -> anyh
     let there = files::present(dir);
     if !there.is_empty() {
         bail!(
-            "{} is there already, and nothing is written over\n\
+            "{} is there already and not as it ships: nothing is written over\n\
              `waveoff check --config {}` looks at it; another --config leaves it alone",
             there.join(", "),
             dir.display()
@@ -69,7 +70,10 @@ pub(super) async fn run(init: Init, now: Timestamp, out: &mut dyn Write) -> anyh
     };
     let settings = FlySettings::from_env(organization.clone(), environment)?;
     let fly = Fly::new(settings.clone())?;
-    let mut apps = fly.apps().await.with_context(|| format!("list the apps of {organization}"))?;
+    let mut apps = match fly.apps().await {
+        Ok(apps) => apps,
+        Err(error) => bail!(unlisted(&fly, &organization, &error).await),
+    };
     apps.sort();
     let mut remarks = Vec::new();
     let habits = if init.no_metrics || apps.is_empty() {
@@ -162,6 +166,22 @@ async fn of_token(environment: impl Fn(&str) -> Option<String>) -> anyhow::Resul
             more.join(", ")
         ),
     }
+}
+
+/// Why the apps of an organization cannot be listed, and what helps.
+async fn unlisted(fly: &Fly, organization: &str, error: &PlatformError) -> String {
+    let scope = fly.token_scope().await.map(|scope| scope.organizations).unwrap_or_default();
+    let next = if scope.is_empty() || scope.contains(organization) {
+        "look at the slug (`fly orgs list` shows them), and then at the token".to_owned()
+    } else {
+        let slugs: Vec<&str> = scope.iter().map(String::as_str).collect();
+        format!(
+            "the token is of {}: write the slug as it is (--organization), or make a token of \
+             {organization} with `fly tokens create org --org {organization}`",
+            slugs.join(", ")
+        )
+    };
+    format!("the apps of {organization} cannot be listed: {error}\n{next}")
 }
 
 /// What the platform's own Prometheus counted, window by window; and what stood in the way.

@@ -22,13 +22,24 @@ const EXAMPLE: &str = include_str!("../../../config/thresholds/web.toml.example"
 /// Apps that get a file of their own; others keep the preset's limits.
 const OWN_MAX: usize = 150;
 
-/// Files of a configuration that are there already.
+/// Files of a configuration that are there already, but for those in which nobody wrote anything.
 pub(super) fn present(dir: &Path) -> Vec<String> {
     let thresholds = fs::read_dir(dir.join("thresholds")).into_iter().flatten();
     let thresholds = thresholds.filter_map(|entry| Some(entry.ok()?.path()));
     let toml = thresholds.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
     let all = [dir.join("waveoff.toml")].into_iter().filter(|path| path.exists()).chain(toml);
-    all.map(|path| path.display().to_string()).collect()
+    let written = all.filter(|path| !is_as_it_ships(dir, path));
+    written.map(|path| path.display().to_string()).collect()
+}
+
+/// Whether a file is one that ships, and nobody changed it.
+fn is_as_it_ships(dir: &Path, path: &Path) -> bool {
+    let ships = [("waveoff.toml", SETTINGS), ("thresholds/default.toml", DEFAULT)];
+    let shipped = ships.into_iter().find(|(name, _)| dir.join(name) == path);
+    // A checkout may have other ends of lines.
+    shipped.is_some_and(|(_, text)| {
+        fs::read_to_string(path).is_ok_and(|there| there.lines().eq(text.lines()))
+    })
 }
 
 /// Writes them all; answers with their paths.
@@ -41,22 +52,17 @@ pub(super) fn write(
     let mut written = Vec::new();
     let mut write = |name: &str, text: &str| -> anyhow::Result<()> {
         let path = dir.join(name);
-        let mut file =
-            File::create_new(&path).with_context(|| format!("write {}", path.display()))?;
+        let opened = match is_as_it_ships(dir, &path) {
+            true => File::create(&path),
+            false => File::create_new(&path),
+        };
+        let mut file = opened.with_context(|| format!("write {}", path.display()))?;
         file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))?;
         written.push(path);
         Ok(())
     };
     let thresholds = dir.join("thresholds");
     fs::create_dir_all(&thresholds).with_context(|| format!("make {}", thresholds.display()))?;
-    for (name, schema) in
-        [("waveoff.schema.json", schema::settings()), ("thresholds.schema.json", schema::policy())]
-    {
-        // They come with the program, and say nothing of anybody: an old one is written over.
-        let path = dir.join(name);
-        fs::write(&path, format!("{schema:#}\n"))
-            .with_context(|| format!("write {}", path.display()))?;
-    }
     let example = thresholds.join("web.toml.example");
     if !example.exists() {
         write("thresholds/web.toml.example", EXAMPLE)?;
@@ -69,6 +75,15 @@ pub(super) fn write(
     let slug = quoted(organization);
     let settings = SETTINGS.replace("\"your-organization\"", &slug);
     write("waveoff.toml", &format!("#:schema waveoff.schema.json\n{settings}"))?;
+    for (name, schema) in
+        [("waveoff.schema.json", schema::settings()), ("thresholds.schema.json", schema::policy())]
+    {
+        // They come with the program, and say nothing of anybody: an old one is written over.
+        let path = dir.join(name);
+        fs::write(&path, format!("{schema:#}\n"))
+            .with_context(|| format!("write {}", path.display()))?;
+        written.push(path);
+    }
     Ok(written)
 }
 
