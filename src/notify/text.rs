@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 mod commands;
+mod countdown;
 mod drift;
 mod late;
 mod name;

@@ -1,10 +1,10 @@
 //! Why something happened, as a phrase that can stand after a colon.
 
-use super::{drift, late, report};
+use super::{countdown, drift, late, report};
 use crate::{
     model::{
-        Ailment, Alone, AppName, HoldReason, MachineId, MirrorTrouble, NotFed, Obstacle,
-        OperatorHold, Reason, Signed, SourceName, Tally, Unknown,
+        Ailment, Alone, HoldReason, MachineId, MirrorTrouble, NotFed, Obstacle, OperatorHold,
+        Reason, Signed, SourceName, Tally, Unknown,
         reason::{ImageCount, LeftMachine, TokenLack, Unseen},
     },
     numbers::{cut, duration, share, share_limit, whole},
@@ -59,26 +59,9 @@ pub fn reason(reason: &Reason) -> String {
         Reason::TrustedAgain => "it degraded after it was trusted, and is trusted again".to_owned(),
         Reason::FailsAlone { threshold, alone } => fails_alone(threshold, alone),
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),
-        Reason::CountsDown { seconds, together, unvouched: true, passed_before }
-            if together.is_empty() =>
-        {
-            let spell = if *passed_before {
-                ", and the release before was above the limit as well for a while, and recovered"
-            } else {
-                ""
-            };
-            format!(
-                "in {seconds} s unless it recovers: nothing it could be compared with says yet that it is the \
-             release{spell}"
-            )
-        }
-        Reason::CountsDown { seconds, together, .. } if together.is_empty() => {
-            format!("in {seconds} s")
-        }
-        Reason::CountsDown { seconds, together, .. } => {
-            let apps: Vec<&str> = together.iter().map(AppName::as_str).collect();
-            let apps = apps.join(", ");
-            format!("in {seconds} s unless it recovers, because {apps} degraded at the same time")
+        Reason::CountsDown { seconds, together, unvouched, passed_before } => {
+            let why = countdown::why(together, *unvouched, *passed_before);
+            format!("in {seconds} s{why}")
         }
         Reason::AwaitsApproval { until } => format!(
             "it waits for a yes until {}, and without one nothing is done",
