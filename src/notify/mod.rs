@@ -110,12 +110,13 @@ fn matters(event: &Event) -> bool {
         EventKind::ReleaseDegraded => {
             event.is_left_degraded() || !event.evidence.iter().any(|one| one.may_roll_back)
         }
+        // Nobody released anything: the daemon is new there, and sees all apps at once.
+        EventKind::ReleaseDetected => event.reason != Some(Reason::FirstSeen),
         // That it is well again was told.
         EventKind::ReleaseTrusted => event.reason != Some(Reason::TrustedAgain),
         EventKind::RollbackPlanned => event.mode != Some(Mode::Rollback),
         EventKind::RollbackRegionConfirmed | EventKind::RollbackResumed => false,
-        EventKind::ReleaseDetected
-        | EventKind::ReleaseRecovered
+        EventKind::ReleaseRecovered
         | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::RollbackStarted

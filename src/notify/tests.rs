@@ -90,6 +90,15 @@ fn a_chat_is_told_of_a_breach_that_nothing_is_done_about() {
 }
 
 #[test]
+fn a_chat_is_not_told_of_what_ran_before_the_daemon_did() {
+    let mut seen = event(EventKind::ReleaseDetected);
+    assert!(wants(&receiver(Format::Slack), &seen));
+    seen.reason = Some(crate::model::Reason::FirstSeen);
+    assert!(!wants(&receiver(Format::Slack), &seen));
+    assert!(wants(&receiver(Format::Standard), &seen));
+}
+
+#[test]
 fn who_asks_for_certain_apps_is_told_of_them_and_of_what_is_of_none() {
     let some = Receiver {
         apps: vec![crate::config::AppGlob::new("shop-*").unwrap()],

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 #[derive(Default)]
