@@ -23,12 +23,8 @@ pub(super) fn explained(
     (policy, now): (&Policy, Timestamp),
 ) -> Option<Explained> {
     // A rollback has its own: whatever was trusted since is not what it went to.
-    let known_good = match &state.phase {
-        Phase::RollingBack(rollback)
-        | Phase::RolledBack(rollback)
-        | Phase::Stopped { rollback, .. } => Some(rollback.target.info()),
-        _ => state.memory.known_good().map(|good| good.revision.info()),
-    };
+    let good = || Some(&state.memory.known_good()?.revision);
+    let known_good = state.phase.target().or_else(good).map(Revision::info);
     let control = known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
     let (release, span, thresholds) = match &state.phase {
         Phase::Watching(watch)

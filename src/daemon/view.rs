@@ -279,12 +279,7 @@ fn shown(state: &AppState) -> Shown {
 
 /// What machines run, with the release whose image that is.
 fn running(state: &AppState) -> Vec<RunningView> {
-    let target = match &state.phase {
-        Phase::RollingBack(rollback)
-        | Phase::RolledBack(rollback)
-        | Phase::Stopped { rollback, .. } => Some(&rollback.target),
-        _ => None,
-    };
+    let target = state.phase.target();
     let view = |one: &Revision| {
         // A person may go to a release that earned nothing, and that is remembered nowhere else.
         let same = target.filter(|target| target.digest == one.digest);

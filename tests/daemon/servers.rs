@@ -128,10 +128,14 @@ impl Server {
 
     /// A configuration in which it stands for Fly's own.
     fn as_fly(&self) -> String {
+        format!("{}{}", self.alone(), receiver("ops"))
+    }
+
+    /// The same where nobody is told of anything.
+    fn alone(&self) -> String {
         format!(
-            "organization = \"acme\"\n{}\n[[metrics_server]]\nname = \"fly\"\nurl = \"{}\"\n\
+            "organization = \"acme\"\n[[metrics_server]]\nname = \"fly\"\nurl = \"{}\"\n\
              scrape_every = \"1s\"\n",
-            receiver("ops"),
             self.url
         )
     }

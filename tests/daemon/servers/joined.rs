@@ -62,12 +62,7 @@ struct Apps {
 impl Apps {
     async fn of(server: &Server) -> Self {
         let directory = TempDir::new().unwrap();
-        let config = format!(
-            "organization = \"acme\"\n[[metrics_server]]\nname = \"fly\"\nurl = \"{}\"\n\
-             scrape_every = \"1s\"\n",
-            server.url
-        );
-        std::fs::write(directory.path().join("waveoff.toml"), config).unwrap();
+        std::fs::write(directory.path().join("waveoff.toml"), server.alone()).unwrap();
         std::fs::create_dir(directory.path().join("thresholds")).unwrap();
         std::fs::write(directory.path().join("thresholds/all.toml"), POLICY).unwrap();
         let config = waveoff::config::load(directory.path(), |_| None).unwrap();

@@ -40,12 +40,7 @@ struct Asked {
 impl Asked {
     async fn of(server: &Server, path: &str) -> Self {
         let directory = TempDir::new().unwrap();
-        let config = format!(
-            "organization = \"acme\"\n[[metrics_server]]\nname = \"fly\"\nurl = \"{}\"\n\
-             scrape_every = \"1s\"\n",
-            server.url
-        );
-        std::fs::write(directory.path().join("waveoff.toml"), config).unwrap();
+        std::fs::write(directory.path().join("waveoff.toml"), server.alone()).unwrap();
         std::fs::create_dir(directory.path().join("thresholds")).unwrap();
         std::fs::write(directory.path().join("thresholds/all.toml"), POLICY).unwrap();
         let config: Config = waveoff::config::load(directory.path(), |_| None).unwrap();

@@ -103,6 +103,30 @@ async fn many_slow_expressions_keep_nobody_from_being_counted() {
     assert_eq!(told.len(), 60, "each had its turn");
 }
 
+/// What is joined is refused for one of them, so that each is asked for alone: that takes its turns as well.
+#[tokio::test(start_paused = true)]
+async fn many_slow_expressions_that_cannot_be_joined_keep_nobody_from_being_counted() {
+    let mut stage = Stage::new();
+    stage.policy.thresholds.push(evaluated("queue", "queue{app=\"$app\"}"));
+    stage.samples("api", "m1", 1.0, 0.0);
+    *lock(&stage.fake.takes) = Duration::from_millis(500);
+    let mut apps: Vec<String> = (0..60).map(|number| format!("app-{number}")).collect();
+    apps.push("broken".to_owned());
+    let mut told = BTreeMap::new();
+    let began = Instant::now();
+    let counted =
+        |stage: &Stage| stage.asked().iter().filter(|one| one.contains("__name__")).count();
+    while began.elapsed() < Duration::from_secs(25) {
+        told.extend(values(&stage, &apps).await);
+    }
+    // One after the other they would take half a minute.
+    assert!(counted(&stage) >= 2, "counted once while all were asked for");
+    while began.elapsed() < Duration::from_secs(120) {
+        told.extend(values(&stage, &apps).await);
+    }
+    assert_eq!(told.len(), 60, "each had its turn");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_query_that_is_refused_is_told_and_no_trouble_of_the_others() {
     let mut stage = Stage::new();
