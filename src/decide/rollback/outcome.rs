@@ -152,6 +152,7 @@ fn apply(entry: &mut MachineWork, after: After, now: Timestamp) {
         }
         After::IsUp => {
             entry.running = true;
+            entry.came_up_at = Some(now);
             entry.waits = None;
             entry.retry_at = None;
             entry.phase = not_done(entry);

@@ -81,6 +81,7 @@ pub(super) fn rescan(rollback: &mut Rollback, cx: &Context<'_>, round: &Round<'_
                 entry.written =
                     entry.is_in_flight() && machine.digest() == Some(&before.target.digest);
                 capacity::note_seen(entry, machine, round.observation, &before.tolerated, cx.now);
+                entry.came_up_at = entry.came_up_at.filter(|at| round.observation.began <= *at);
                 let change = seen(entry, machine, &standing, round.observation);
                 let_finish(entry, &job);
                 match change {
@@ -122,6 +123,7 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
         waits: deploy_of(standing),
         retry_at: None,
         job_until: None,
+        came_up_at: None,
         verified: None,
         verified_at: None,
         down_since: None,

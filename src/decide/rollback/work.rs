@@ -119,6 +119,10 @@ pub struct MachineWork {
     /// It is a job at work, which is let finish until then.
     #[serde(default)]
     pub job_until: Option<Timestamp>,
+    /// When it turned out to be up although it was to be written to at rest: what it does there (a job's
+    /// work, it may be) shows with the first list after that.
+    #[serde(default)]
+    pub came_up_at: Option<Timestamp>,
     /// What was last verified on the target, and when.
     pub verified: Option<Verified>,
     pub verified_at: Option<Timestamp>,
@@ -163,6 +167,7 @@ impl MachineWork {
     pub fn is_due(&self, now: Timestamp) -> bool {
         matches!(self.phase, MachinePhase::Todo | MachinePhase::Failed { .. })
             && !matches!(self.waits, Some(Wait::DeployOfSomebody { .. }))
+            && self.came_up_at.is_none()
             && self.retry_at.max(self.job_until).is_none_or(|at| at <= now)
     }
 }

@@ -383,6 +383,35 @@ fn a_job_at_work_is_let_finish_and_not_run_again() {
     assert!(!put.up);
 }
 
+/// Between a list and our lease a job may have begun its work.
+#[test]
+fn a_job_that_came_up_before_it_was_written_to_at_rest_is_looked_at_first() {
+    // Given a job that is done, and is to be written to where it lies
+    let mut stage = with_a_job_at_work();
+    ended(&mut stage);
+    stage.look();
+
+    // When it turns out that it is up by now, then nothing follows before the next list
+    let up = Outcome::Put(PutOutcome::UpByNow);
+    stage.answer(puts("m1"), up.clone());
+    assert!(stage.pending(puts("m1")).is_none(), "it would be run again");
+
+    // and one that shows it at work lets it finish,
+    let started = at(stage.second);
+    let job = stage.machine("m1");
+    (job.state, job.started_at) = (MachineState::Started, Some(started));
+    stage.look();
+    assert!(stage.pending(puts("m1")).is_none());
+    assert_eq!(report(&stage, "m1"), MachineReport::JobAtWork);
+
+    // and one that shows it done has it written to at rest again.
+    ended(&mut stage);
+    stage.look();
+    let command = stage.pending(puts("m1")).expect("it is done");
+    let Command::PutImage(put) = &stage.state.memory.pending[&command] else { panic!() };
+    assert!(!put.up);
+}
+
 #[test]
 fn a_job_that_does_not_end_is_not_waited_for_for_ever() {
     let mut stage = with_a_job_at_work();
