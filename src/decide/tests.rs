@@ -296,6 +296,7 @@ mod guards;
 mod hands;
 mod holds;
 mod images;
+mod jobs;
 mod late;
 mod ledger;
 mod left_down;
