@@ -69,7 +69,9 @@ pub fn recipients(config: &Config, event: &Event) -> Vec<String> {
 
 fn wants(receiver: &Receiver, event: &Event) -> bool {
     let of_kind = if receiver.events.is_empty() {
-        let is_shown_as_it_goes = receiver.channel.is_some() && ongoing::is_part(event.kind);
+        let is_shown_as_it_goes = receiver.channel.is_some()
+            && ongoing::is_part(event.kind)
+            && !is_planned_only_in_words(event);
         !receiver.format.is_chat() || matters(event) || is_shown_as_it_goes
     } else {
         receiver.events.contains(&event.kind)
@@ -102,6 +104,12 @@ fn ends_something(event: &Event) -> bool {
     )
 }
 
+/// Whether it is what a policy that only observes would have done: the hold that follows says it too, and
+/// nothing goes on from there.
+fn is_planned_only_in_words(event: &Event) -> bool {
+    event.kind == EventKind::RollbackPlanned && event.mode == Some(Mode::Observe)
+}
+
 /// Whether it is told in a chat, where nobody asked for certain events: of a rollback its beginning
 /// and its end.
 fn matters(event: &Event) -> bool {
@@ -114,7 +122,9 @@ fn matters(event: &Event) -> bool {
         EventKind::ReleaseDetected => event.reason != Some(Reason::FirstSeen),
         // That it is well again was told.
         EventKind::ReleaseTrusted => event.reason != Some(Reason::TrustedAgain),
-        EventKind::RollbackPlanned => event.mode != Some(Mode::Rollback),
+        EventKind::RollbackPlanned => {
+            event.mode != Some(Mode::Rollback) && !is_planned_only_in_words(event)
+        }
         EventKind::RollbackRegionConfirmed | EventKind::RollbackResumed => false,
         EventKind::ReleaseRecovered
         | EventKind::ReleaseBaked

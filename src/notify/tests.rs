@@ -90,6 +90,34 @@ fn a_chat_is_told_of_a_breach_that_nothing_is_done_about() {
 }
 
 #[test]
+fn a_chat_is_told_once_of_a_breach_that_is_only_observed() {
+    let observed = |kind, reason| Event {
+        mode: Some(Mode::Observe),
+        reason: Some(reason),
+        evidence: vec![evidence(0.3)],
+        ..event(kind)
+    };
+    let hold = crate::model::Reason::Held { hold: HoldReason::ObserveMode };
+    let events = [
+        observed(EventKind::ReleaseDegraded, crate::model::Reason::FirstSeen),
+        observed(EventKind::RollbackPlanned, crate::model::Reason::ObservesOnly),
+        observed(EventKind::HoldPlaced, hold),
+    ];
+    let told = |receiver: &Receiver| -> Vec<&str> {
+        let wanted = events.iter().filter(|event| wants(receiver, event));
+        wanted.map(|event| event.kind.as_str()).collect()
+    };
+    for format in [Format::Slack, Format::Discord, Format::Teams] {
+        assert_eq!(told(&receiver(format)), ["hold.placed"], "{format:?}");
+    }
+    let bot = Receiver { channel: Some("C1".to_owned()), ..receiver(Format::Slack) };
+    assert_eq!(told(&bot), ["hold.placed"], "no rollback goes on that could be shown");
+    assert_eq!(told(&receiver(Format::Standard)).len(), 3);
+    let asked = Receiver { events: vec![EventKind::RollbackPlanned], ..receiver(Format::Slack) };
+    assert_eq!(told(&asked), ["rollback.planned"], "as asked for");
+}
+
+#[test]
 fn a_chat_is_not_told_of_what_ran_before_the_daemon_did() {
     let mut seen = event(EventKind::ReleaseDetected);
     assert!(wants(&receiver(Format::Slack), &seen));

@@ -85,7 +85,12 @@ pub fn sentence(event: &Event) -> String {
         EventKind::RollbackStopped => text.unfinished(event, "rollback stopped"),
         EventKind::RollbackFailed => text.unfinished(event, "rollback failed"),
         EventKind::HoldPlaced => {
-            text.push("held, nothing will be rolled back");
+            // In a chat it is the only message of a breach that is observed.
+            text.push(if is_observed(event) {
+                "would be rolled back, and is not"
+            } else {
+                "held, nothing will be rolled back"
+            });
             text.reason(event);
             text.next(&evidence(event, Verdict::Breach));
         }
@@ -136,6 +141,7 @@ fn head(event: &Event) -> String {
         | EventKind::RollbackFailed
         | EventKind::ImageMissing
         | EventKind::ImageNotMirrored => event.known_good.as_ref(),
+        EventKind::HoldPlaced if is_observed(event) => event.known_good.as_ref(),
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
         | EventKind::ReleaseBaked
@@ -162,6 +168,12 @@ fn head(event: &Event) -> String {
     }
     head.push_str(": ");
     head
+}
+
+/// Whether nothing but the policy's mode keeps a release from being rolled back.
+fn is_observed(event: &Event) -> bool {
+    matches!(&event.reason, Some(Reason::Held { hold: HoldReason::ObserveMode }))
+        && event.kind == EventKind::HoldPlaced
 }
 
 fn origin(release: Option<&ReleaseInfo>) -> String {

@@ -232,6 +232,17 @@ fn what_is_over_says_what_it_was() {
     assert!(observed.starts_with("api: no longer held: the reason was: "), "{observed}");
 }
 
+/// In a chat it is the only message of the breach: it says what would have been done, and why.
+#[test]
+fn what_is_only_observed_says_what_would_have_been_done() {
+    let mut held = event(EventKind::HoldPlaced);
+    held.reason = Some(HoldReason::ObserveMode.into());
+    insta::assert_snapshot!(message(&held), @r#"
+    api v42 → v41: would be rolled back, and is not: the policy only observes (mode = "observe"). 5xx 9.0 % (37 of 410 requests), limit 2 %, odds 12 000:1; v41 at the same time 0.4 % (5 of 1250).
+    Go on: waveoff rollback api --to v41
+    "#);
+}
+
 #[test]
 fn every_kind_has_its_sentence() {
     let all: Vec<String> = EventKind::ALL
