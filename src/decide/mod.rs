@@ -239,6 +239,7 @@ impl Context<'_> {
                 .and_then(|good| setup::drift(self.policy, &self.memory, &good.revision, watch));
         }
         event.after_s = Some(self.now.duration_since(watch.since).as_secs_f64());
+        event.ran_before = watch.learning;
         event
     }
 

@@ -307,6 +307,9 @@ pub struct Event {
     pub drift: Option<Drift>,
     /// Seconds since the release was first seen, or since the rollback started.
     pub after_s: Option<f64>,
+    /// It is about the first release that was seen of its app: it ran before the daemon looked.
+    #[serde(default)]
+    pub ran_before: bool,
     /// How many like it came since the last one that was told, and were not told.
     #[serde(default)]
     pub repeats: u32,
@@ -329,6 +332,7 @@ impl Event {
             regions: Vec::new(),
             drift: None,
             after_s: None,
+            ran_before: false,
             repeats: 0,
             log_lines: Vec::new(),
         }

@@ -121,13 +121,15 @@ fn matters(event: &Event) -> bool {
         // Nobody released anything: the daemon is new there, and sees all apps at once.
         EventKind::ReleaseDetected => event.reason != Some(Reason::FirstSeen),
         // That it is well again was told.
-        EventKind::ReleaseTrusted => event.reason != Some(Reason::TrustedAgain),
+        EventKind::ReleaseTrusted => {
+            event.reason != Some(Reason::TrustedAgain) && !event.ran_before
+        }
+        EventKind::ReleaseBaked => !event.ran_before,
         EventKind::RollbackPlanned => {
             event.mode != Some(Mode::Rollback) && !is_planned_only_in_words(event)
         }
         EventKind::RollbackRegionConfirmed | EventKind::RollbackResumed => false,
         EventKind::ReleaseRecovered
-        | EventKind::ReleaseBaked
         | EventKind::ReleaseUntrusted
         | EventKind::RollbackStarted
         | EventKind::RollbackPaused

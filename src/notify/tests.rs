@@ -124,6 +124,16 @@ fn a_chat_is_not_told_of_what_ran_before_the_daemon_did() {
     seen.reason = Some(crate::model::Reason::FirstSeen);
     assert!(!wants(&receiver(Format::Slack), &seen));
     assert!(wants(&receiver(Format::Standard), &seen));
+    for kind in [EventKind::ReleaseTrusted, EventKind::ReleaseBaked] {
+        let mut earned = event(kind);
+        assert!(wants(&receiver(Format::Slack), &earned), "{kind:?}");
+        earned.ran_before = true;
+        assert!(!wants(&receiver(Format::Slack), &earned), "{kind:?}");
+        assert!(wants(&receiver(Format::Standard), &earned), "{kind:?}");
+    }
+    let mut unprotected = event(EventKind::ReleaseUntrusted);
+    unprotected.ran_before = true;
+    assert!(wants(&receiver(Format::Slack), &unprotected), "somebody has to see to it");
 }
 
 #[test]

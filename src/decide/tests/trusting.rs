@@ -50,6 +50,17 @@ fn a_bake_is_sixty_seconds_of_being_seen_well() {
     assert_eq!(trusted(&stage), 2);
 }
 
+/// Chats are not told of it.
+#[test]
+fn what_is_told_of_the_first_release_says_that_it_ran_before() {
+    let mut stage = shipped(&["m1"]);
+    stage.pass(62);
+    let ran_before =
+        |kind| -> Vec<bool> { stage.told(kind).iter().map(|event| event.ran_before).collect() };
+    assert_eq!(ran_before(EventKind::ReleaseDetected), [true, false]);
+    assert_eq!(ran_before(EventKind::ReleaseTrusted), [true, false]);
+}
+
 #[test]
 fn the_end_of_a_bake_is_foretold_while_its_time_runs() {
     let mut stage = shipped(&["m1"]);
