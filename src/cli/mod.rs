@@ -112,17 +112,24 @@ enum Command {
     /// Takes two minutes, one small machine, and `FLY_API_TOKEN`. Each answer stands beside what the daemon
     /// assumes; no names and no secrets are in it. Exit code 1: something is not as the daemon needs it.
     Doctor(doctor::Doctor),
-    /// Show every watched app: phase, known-good release, evidence so far.
+    /// Show every watched app, the worst first; one app in full.
     ///
-    /// With --watch a board is drawn anew in its place until Ctrl-C: machines, evidence on its way to the
+    /// Of several apps those in trouble are shown in full (phase, known-good release, evidence so far),
+    /// and the others in a line each: phase, release, for how long, what protects it. With --watch a board is drawn anew in its place until Ctrl-C: machines, evidence on its way to the
     /// limit, what happened. Into a pipe it is a line for each app whose phase changes.
     Status {
+        /// Only this one, in full.
+        #[arg(conflicts_with_all = ["watch", "verbose"])]
+        app: Option<String>,
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
         url: String,
         /// Go on showing it, until Ctrl-C.
         #[arg(long, conflicts_with = "json")]
         watch: bool,
+        /// Show every app in full.
+        #[arg(long, short, conflicts_with_all = ["watch", "json"])]
+        verbose: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -300,8 +307,15 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             Ok(check::run(&config, json, &mut out))
         }
         Command::Doctor(doctor) => doctor::run(doctor, &mut out).await,
-        Command::Status { url, watch: true, json: _ } => watch::run(&url, &mut out).await,
-        Command::Status { url, watch: false, json } => status::run(&url, json, &mut out).await,
+        Command::Status { url, watch: true, .. } => watch::run(&url, &mut out).await,
+        Command::Status { app, url, watch: false, verbose, json } => {
+            let asked = match app {
+                Some(app) => status::Asked::One(app),
+                None if verbose => status::Asked::Everything,
+                None => status::Asked::Overview,
+            };
+            status::run(&url, &asked, json, &mut out).await
+        }
         Command::History { app, url, limit, json } => {
             history::run(&url, app.as_deref(), limit, json, &mut out).await
         }

@@ -1,6 +1,8 @@
-//! `waveoff status`: every watched app, its phase, and the evidence so far.
+//! `waveoff status`: every watched app, its phase, and the evidence so far; of several apps only those
+//! in trouble in full.
 
 mod mirror;
+mod overview;
 
 use std::{fmt::Write as _, io::Write};
 
@@ -9,8 +11,9 @@ use jiff::Timestamp;
 use super::{
     board::live,
     client,
+    history::escaped,
     terminal::{Look, Tone, columns, toned},
-    text::{clean_lines, duration, paragraph, seconds_between, table_in, time},
+    text::{clean_lines, duration, fit, paragraph, seconds_between, table_in, time},
 };
 use crate::{
     model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, Verdict, event::ReleaseInfo},
@@ -24,27 +27,57 @@ use crate::{
 const WAITING_SHOWN: usize = 5;
 const UNREAD_SHOWN: usize = 8;
 
+/// What somebody wants to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// What is in trouble in full, and the rest in a line each.
+    Overview,
+    /// Every app in full.
+    Everything,
+    /// One app in full.
+    One(String),
+}
+
 /// Asks the daemon at `url` and writes what it says; `json` passes its answer on unchanged.
 ///
 /// # Errors
-/// When the daemon cannot be reached or understood, or `out` cannot be written.
-pub async fn run(url: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<i32> {
-    let body = client::get(url, "/api/v1/status").await?;
+/// When the daemon cannot be reached or understood, does not watch the app, or `out` cannot be
+/// written.
+pub async fn run(url: &str, asked: &Asked, json: bool, out: &mut dyn Write) -> anyhow::Result<i32> {
+    let of_one = match asked {
+        Asked::One(app) => Some(client::get(url, &format!("/api/v1/apps/{}", escaped(app))).await?),
+        Asked::Overview | Asked::Everything => None,
+    };
+    let body = match (&of_one, json) {
+        (Some(app), true) => app.clone(),
+        // The time and what is to be known of the daemon.
+        (Some(_), false) => client::get(url, "/api/v1/status?limit=1").await?,
+        (None, _) => client::get(url, "/api/v1/status").await?,
+    };
     if json {
         writeln!(out, "{}", body.trim_end())?;
-    } else {
-        out.write_all(page(&client::parse(url, &body)?, Look::of_stdout()).as_bytes())?;
+        return Ok(0);
     }
+    let mut status: OrgView = client::parse(url, &body)?;
+    if let Some(app) = of_one {
+        status.apps = vec![client::parse(url, &app)?];
+    }
+    out.write_all(page(&status, asked, Look::of_stdout()).as_bytes())?;
     Ok(0)
 }
 
 /// The whole page.
-fn page(status: &OrgView, look: Look) -> String {
+fn page(status: &OrgView, asked: &Asked, look: Look) -> String {
     let mut text = headline(status);
-    for app in &status.apps {
+    let apps = live::in_order(status);
+    let is_overview = *asked == Asked::Overview && apps.len() > 1;
+    let is_full = |app: &&AppView| !is_overview || overview::is_news(app, status.at);
+    let (full, lines): (Vec<&AppView>, Vec<&AppView>) = apps.into_iter().partition(is_full);
+    for app in full {
         text.push('\n');
         text.push_str(&section(app, status.at, look.width));
     }
+    text.push_str(&overview::lines(&lines, status.at, look.width));
     if status.apps.is_empty() {
         text.push_str("\nNo app has had a round yet, or no policy names one.\n");
     }
@@ -149,7 +182,7 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     });
     facts.push(format!("policy {}", app.policy));
     let name = toned(Tone::Strong, app.app.as_str());
-    let mut text = paragraph(&format!("{name}  {}", facts.join(" · ")), 0, width);
+    let mut text = fit(&format!("{name}  {}\n", facts.join(" · ")), width);
 
     let mut releases = Vec::new();
     if app.target.is_some() && !app.running.is_empty() {

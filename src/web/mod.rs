@@ -20,6 +20,7 @@ mod outcomes;
 mod page;
 mod patience;
 mod process;
+pub mod rank;
 pub mod receivers;
 mod releases;
 mod standing;

@@ -43,21 +43,6 @@ pub(in crate::cli) fn is_drawn(app: &AppView, now: Timestamp) -> bool {
     }
 }
 
-/// The smaller, the sooner somebody should look.
-fn urgency(app: &AppView) -> u8 {
-    let breaches = app.evidence.iter().any(|one| one.verdict == Verdict::Breach);
-    match app.phase {
-        Phase::RollingBack | Phase::Confirming => 0,
-        Phase::CountingDown | Phase::AwaitingApproval => 1,
-        Phase::Held | Phase::Degraded => 2,
-        Phase::Deploying | Phase::Baking | Phase::Learning if breaches => 2,
-        Phase::Deploying | Phase::Baking => 3,
-        Phase::RolledBack => 4,
-        Phase::Learning => 5,
-        Phase::Steady => 6,
-    }
-}
-
 /// The tone of an app's phase.
 pub(in crate::cli) fn tone(app: &AppView) -> Tone {
     match app.phase {
@@ -70,10 +55,10 @@ pub(in crate::cli) fn tone(app: &AppView) -> Tone {
     }
 }
 
-/// Apps in the order in which they are shown, the most urgent first.
+/// Apps in the order in which they are shown, the worst first.
 pub(in crate::cli) fn in_order(status: &OrgView) -> Vec<&AppView> {
     let mut apps: Vec<&AppView> = status.apps.iter().collect();
-    apps.sort_by(|a, b| (urgency(a), &a.app).cmp(&(urgency(b), &b.app)));
+    apps.sort_by(|a, b| (a.rank(), &a.app).cmp(&(b.rank(), &b.app)));
     apps
 }
 

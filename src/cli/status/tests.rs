@@ -144,7 +144,7 @@ pub(in crate::cli) fn organization(apps: Vec<AppView>) -> OrgView {
 
 #[test]
 fn a_rollback_under_way_is_shown_with_its_reasons() {
-    let text = page(&organization(vec![rolling_back()]), Look::plain(None));
+    let text = page(&organization(vec![rolling_back()]), &Asked::Overview, Look::plain(None));
     let expected = "\
 acme · waveoff 0.1.0 · up 2 h 5 min · 1 app watched · feed read 2 s ago
 
@@ -176,7 +176,7 @@ fn what_waits_for_a_person_names_the_commands_that_answer_it() {
     app.phase = Phase::AwaitingApproval;
     app.commands =
         vec![command("approve", "waveoff approve api"), command("go_on", "waveoff unhold api")];
-    let text = page(&organization(vec![app]), Look::plain(None));
+    let text = page(&organization(vec![app]), &Asked::Overview, Look::plain(None));
     assert!(text.contains("  approve     waveoff approve api\n"), "{text}");
     assert!(text.contains("  go on       waveoff unhold api\n"), "{text}");
 }
@@ -187,7 +187,7 @@ fn after_a_rollback_what_runs_is_said_and_the_breach_is_of_then() {
     let mut app = rolling_back();
     app.phase = Phase::RolledBack;
     app.running.remove(0);
-    let text = page(&organization(vec![app]), Look::plain(None));
+    let text = page(&organization(vec![app]), &Asked::Overview, Look::plain(None));
     assert!(text.contains("  running      v43 (v41)\n"), "{text}");
     assert!(text.contains("  rolled back  v42  deploy-"), "{text}");
     assert!(text.contains("  what v42 showed then:\n    5xx     9.0 %"), "{text}");
@@ -196,7 +196,7 @@ fn after_a_rollback_what_runs_is_said_and_the_breach_is_of_then() {
 
 #[test]
 fn in_eighty_columns_what_is_long_is_broken_between_words() {
-    let text = page(&organization(vec![rolling_back()]), Look::plain(Some(80)));
+    let text = page(&organization(vec![rolling_back()]), &Asked::Overview, Look::plain(Some(80)));
     assert!(text.lines().skip(2).all(|line| line.chars().count() <= 80), "{text}");
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(joined.contains("a redeploy is watched without a warm-up"), "{text}");
@@ -215,7 +215,7 @@ fn in_eighty_columns_what_is_long_is_broken_between_words() {
 #[test]
 fn a_breach_is_red_where_colours_are_wanted() {
     let look = Look { width: None, colours: true };
-    let text = page(&organization(vec![rolling_back()]), look);
+    let text = page(&organization(vec![rolling_back()]), &Asked::Overview, look);
     assert!(text.contains("\u{1b}[1;31mbreach\u{1b}[0m"), "{text:?}");
     assert!(!text.contains("\u{1b}[31m42"), "what an app wrote: {text:?}");
 }
@@ -238,7 +238,7 @@ fn an_app_that_is_still_learning_has_no_known_good_release() {
         next_deadline: None,
         ..rolling_back()
     };
-    let text = page(&organization(vec![app]), Look::plain(None));
+    let text = page(&organization(vec![app]), &Asked::Overview, Look::plain(None));
     assert!(text.contains("api  learning · for 48 s · observes only · policy web\n"), "{text}");
     assert!(text.contains("  known good   none yet\n"), "{text}");
     assert!(text.contains("  held         nothing is trusted yet\n"), "{text}");
@@ -250,7 +250,7 @@ fn a_daemon_that_has_only_just_started_says_so() {
     status.ready = false;
     status.waiting_for = vec!["the organization's apps: not allowed".to_owned()];
     status.feed = FeedView::default();
-    let text = page(&status, Look::plain(None));
+    let text = page(&status, &Asked::Overview, Look::plain(None));
     assert!(text.contains("feed not read yet · not ready\n"), "{text}");
     assert!(text.contains("waits for the organization's apps: not allowed\n"), "{text}");
     assert!(text.contains("No app has had a round yet"), "{text}");
@@ -261,7 +261,7 @@ async fn a_daemon_that_is_not_there_is_named_with_the_way_to_name_another() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let error = run(&url, false, &mut Vec::new()).await.unwrap_err().to_string();
+    let error = run(&url, &Asked::Overview, false, &mut Vec::new()).await.unwrap_err().to_string();
     assert!(error.contains(&url) && error.contains("WAVEOFF_URL"), "{error}");
 }
 
@@ -280,4 +280,68 @@ fn who_only_observes_is_not_protected_whatever_is_trusted() {
     protection.why_not = Some("only against a failure of everything".to_owned());
     let said = super::protected(&protection);
     assert_eq!(said, "v41 (deploy-41) is baked: only against a failure of everything");
+}
+
+/// Twelve apps, of which nothing is to be said, one that rolls back and one that is not seen.
+fn fleet() -> OrgView {
+    let steady = |name: &str| AppView {
+        app: name.into(),
+        phase: Phase::Steady,
+        since: at(-100_000),
+        blind: None,
+        unknown: Vec::new(),
+        unread: BTreeMap::new(),
+        evidence: Vec::new(),
+        regions: Vec::new(),
+        next_deadline: None,
+        target: None,
+        ..rolling_back()
+    };
+    let mut apps: Vec<AppView> = (1..=6).map(|n| steady(&format!("shop-{n}"))).collect();
+    let mut observed = steady("billing-and-invoicing-workers");
+    observed.mode = Mode::Observe;
+    observed.phase = Phase::Learning;
+    observed.unknown = rolling_back().unknown;
+    let mut blind = steady("web");
+    blind.blind = rolling_back().blind;
+    let mut baking = steady("auth");
+    (baking.phase, baking.since) = (Phase::Baking, at(0));
+    baking.protection.level = ProtectionLevel::Baked;
+    apps.extend([observed, blind, baking, rolling_back()]);
+    organization(apps)
+}
+
+#[test]
+fn of_many_apps_those_in_trouble_are_told_of_and_the_others_take_a_line_each() {
+    let text = page(&fleet(), &Asked::Overview, Look::plain(Some(80)));
+    let (_, text) = text.split_once('\n').unwrap();
+    assert!(text.starts_with("\napi  rolling back · for 48 s"), "{text}");
+    let (_, lines) = text.rsplit_once("waiting\n").unwrap();
+    insta::assert_snapshot!(lines, @r"
+
+    web                            steady    v42  1 d 3 h  blind: metrics of 2 mach…
+    auth                           baking    v42  48 s     protected by v41 (baked)
+    billing-and-invoicing-workers  learning  v42  1 d 3 h  p95 unknown · observes o…
+    shop-1                         steady    v42  1 d 3 h  protected by v41
+    shop-2                         steady    v42  1 d 3 h  protected by v41
+    shop-3                         steady    v42  1 d 3 h  protected by v41
+    shop-4                         steady    v42  1 d 3 h  protected by v41
+    shop-5                         steady    v42  1 d 3 h  protected by v41
+    shop-6                         steady    v42  1 d 3 h  protected by v41
+
+    `waveoff status APP` shows one of these in full, `--verbose` all of them.
+    ");
+    assert!(lines.lines().all(|line| columns(line) <= 80), "{lines}");
+}
+
+#[test]
+fn who_asks_for_it_is_shown_every_app_in_full() {
+    let (all, one) = (&Asked::Everything, &Asked::One("auth".to_owned()));
+    let text = page(&fleet(), all, Look::plain(Some(80)));
+    assert_eq!(text.matches("\n  known good  ").count(), 10, "{text}");
+    assert!(!text.contains("waveoff status APP"), "{text}");
+    let mut status = fleet();
+    status.apps.retain(|app| app.app.as_str() == "auth");
+    let text = page(&status, one, Look::plain(Some(80)));
+    assert!(text.contains("\nauth  baking · for 48 s") && text.contains("10 apps"), "{text}");
 }

@@ -9,12 +9,8 @@ use super::{
     shell::{self, app_path, encoded},
 };
 use crate::{
-    model::{Mode, Verdict},
     numbers,
-    web::{
-        Phase,
-        view::{AppView, ProtectionLevel},
-    },
+    web::{Phase, rank::Rank, view::AppView},
 };
 
 /// Apps on a page: so many that few organizations have a second one.
@@ -26,46 +22,8 @@ const SOUGHT_MAX: usize = 100;
 /// From this on the change feed is old.
 const FEED_OLD_S: f64 = 15.0;
 
-/// Where an app stands in the list; the least first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
-    /// Bad, and nothing is done until a person says so.
-    NeedsSomebody,
-    /// Bad, and being undone.
-    BeingUndone,
-    /// A threshold is exceeded.
-    Degraded,
-    /// Nothing can be seen.
-    Blind,
-    /// Over, and still to be looked at.
-    Undone,
-    /// Nothing would be done if it were bad.
-    Braked,
-    UnderWatch,
-    /// Nothing is trusted yet.
-    Learning,
-    Steady,
-}
-
-/// How bad it is.
-pub(super) fn rank(view: &AppView) -> Rank {
-    let breaches = view.evidence.iter().any(|one| one.verdict == Verdict::Breach);
-    match view.phase {
-        Phase::Held | Phase::AwaitingApproval => Rank::NeedsSomebody,
-        Phase::CountingDown | Phase::RollingBack | Phase::Confirming => Rank::BeingUndone,
-        Phase::Degraded => Rank::Degraded,
-        Phase::Deploying | Phase::Baking | Phase::Learning if breaches => Rank::Degraded,
-        _ if view.blind.is_some() => Rank::Blind,
-        Phase::RolledBack => Rank::Undone,
-        _ if view.operator_hold.is_some() => Rank::Braked,
-        Phase::Deploying | Phase::Baking => Rank::UnderWatch,
-        Phase::Learning => Rank::Learning,
-        Phase::Steady => Rank::Steady,
-    }
-}
-
 fn tone(view: &AppView) -> Tone {
-    match rank(view) {
+    match view.rank() {
         Rank::NeedsSomebody | Rank::BeingUndone | Rank::Degraded => Tone::Bad,
         Rank::Blind | Rank::Undone | Rank::Braked => Tone::Warn,
         Rank::UnderWatch | Rank::Learning | Rank::Steady => part::phase_tone(view.phase),
@@ -91,29 +49,9 @@ pub(super) fn row(view: &AppView) -> Markup {
                     (part::bar(worst))
                 }
             }
-            td.w { (why(view)) }
+            td.w { (numbers::cut(&view.remark(), WHY_MAX)) }
         }
     }
-}
-
-/// What a person has to know besides; the most urgent alone.
-fn why(view: &AppView) -> String {
-    let text = if let Some(hold) = &view.hold {
-        hold.clone()
-    } else if let Some(blind) = &view.blind {
-        format!("blind: {blind}")
-    } else if let Some(hold) = &view.operator_hold {
-        format!("held by {}: {}", hold.by, hold.reason)
-    } else if let Some(vetoed) = &view.vetoed {
-        format!("vetoed by {}", part::signed(vetoed))
-    } else if view.mode == Mode::Observe {
-        "observes only".to_owned()
-    } else if view.protection.level == ProtectionLevel::None {
-        "not protected yet".to_owned()
-    } else {
-        String::new()
-    };
-    numbers::cut(&text, WHY_MAX)
 }
 
 /// The rows of one page of the list, and how many there are in all.
@@ -174,7 +112,7 @@ pub(super) fn page(overview: &Overview, query: &ListQuery) -> Markup {
 /// How many apps are how, and what is wrong with the daemon itself.
 pub(super) fn head(overview: &Overview, query: &ListQuery) -> Markup {
     let headline = &overview.headline;
-    let needy = overview.rows.iter().filter(|row| row.rank <= Rank::Degraded).count();
+    let needy = overview.rows.iter().filter(|row| row.rank.is_trouble()).count();
     html! {
         h1 data-needy=(needy) {
             @match needy {

@@ -16,11 +16,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::list::{self, Rank};
+use super::list;
 use crate::{
     model::AppName,
     web::{
         Board, Phase,
+        rank::Rank,
         view::{AppView, OrgView},
     },
 };
@@ -129,7 +130,7 @@ impl Live {
                     let same = before.filter(|row| row.html == html);
                     changed |= same.is_none();
                     let revision = same.map_or(revision, |row| row.revision);
-                    Arc::new(Row { rank: list::rank(&view), view, revision, html })
+                    Arc::new(Row { rank: view.rank(), view, revision, html })
                 }
             };
             rows.push(row);

@@ -32,9 +32,9 @@ fn who_needs_somebody_stands_before_who_is_helped_and_the_steady_are_last() {
         well(Phase::Learning),
         well(Phase::Steady),
     ];
-    let ranks: Vec<_> = worst_first.iter().map(list::rank).collect();
+    let ranks: Vec<_> = worst_first.iter().map(AppView::rank).collect();
     assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
-    assert_eq!(list::rank(&well(Phase::AwaitingApproval)), ranks[0]);
+    assert_eq!(well(Phase::AwaitingApproval).rank(), ranks[0]);
 }
 
 #[test]
