@@ -5,7 +5,11 @@ use std::{io::Write, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{check, terminal::Look, text};
+use super::{
+    check,
+    terminal::{Look, columns, padded},
+    text,
+};
 use crate::{
     config::{self, AppGlob, Config, PolicyFile, duration_text, lines, schema, share_text},
     model::{
@@ -16,6 +20,8 @@ use crate::{
 
 const WRONG: i32 = 2;
 const UNWATCHED: i32 = 1;
+/// Spaces between the columns.
+const GAP: usize = 2;
 
 /// One key in force.
 struct Row {
@@ -23,6 +29,8 @@ struct Row {
     value: String,
     /// `web.toml:12`; `None`: nobody wrote it.
     from: Option<String>,
+    /// Whether the value is a sentence, which a narrow column would tear to pieces.
+    is_sentence: bool,
 }
 
 pub(super) fn run(dir: &Path, app: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<i32> {
@@ -71,12 +79,42 @@ pub(super) fn run(dir: &Path, app: &str, json: bool, out: &mut dyn Write) -> any
         pattern.as_str()
     );
     writeln!(out, "{}", text::fit(&said, width))?;
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|row| vec![row.key, row.from.unwrap_or_else(|| "default".to_owned()), row.value])
-        .collect();
-    write!(out, "{}", text::table_in(&rows, 0, width))?;
+    write!(out, "{}", listed(&rows, width))?;
     Ok(0)
+}
+
+/// The keys in lines. In a terminal of `width` columns a value that is a sentence, or has a word for which
+/// there is no room beside its key, stands below it.
+fn listed(rows: &[Row], width: Option<usize>) -> String {
+    let place = |row: &Row| row.from.clone().unwrap_or_else(|| "default".to_owned());
+    let Some(width) = width else {
+        let cells = |row: &Row| vec![row.key.clone(), place(row), row.value.clone()];
+        return text::table(&rows.iter().map(cells).collect::<Vec<_>>(), 0);
+    };
+    // The line above names the file.
+    let place = |row: &Row| match place(row).split_once(".toml:") {
+        Some((_, line)) => format!("line {line}"),
+        None => place(row),
+    };
+    let beside = || rows.iter().filter(|row| !row.is_sentence);
+    let widest = |widths: &mut dyn Iterator<Item = usize>| widths.max().unwrap_or(0) + GAP;
+    let key = widest(&mut beside().map(|row| columns(&row.key)));
+    let from = widest(&mut beside().map(|row| columns(&place(row))));
+    let room = width.saturating_sub(key + from);
+    let mut listed = String::new();
+    for row in rows {
+        let fits = row.value.split(' ').all(|word| columns(word) <= room);
+        if row.is_sentence || !fits {
+            let text = format!("{}  {}\n  {}\n", row.key, place(row), row.value);
+            listed.push_str(&text::fit(&text, Some(width)));
+            continue;
+        }
+        let head = format!("{}{}", padded(&row.key, key), padded(&place(row), from));
+        let joint = format!("\n{}", " ".repeat(key + from));
+        let value = text::broken(&row.value, room).join(&joint);
+        listed.push_str(&format!("{head}{value}\n"));
+    }
+    listed
 }
 
 /// Why no policy watches an app.
@@ -111,13 +149,14 @@ fn rows(file: &PolicyFile) -> Vec<Row> {
             None => (key.to_owned(), all.get(key)),
         };
         if let Some(value) = value {
-            rows.push(Row { value: written(value), from: from(&path), key: path });
+            let from = from(&path);
+            rows.push(Row { value: written(value), from, key: path, is_sentence: false });
         }
     }
     let of_threshold = |threshold: &Threshold| {
         let key = format!("threshold {:?}", threshold.name);
         let from = from(&key).or_else(|| from("use").map(|place| format!("{place}, by a preset")));
-        Row { value: check::meaning(threshold), from, key }
+        Row { value: check::meaning(threshold), from, key, is_sentence: true }
     };
     rows.extend(file.policy.thresholds.iter().map(of_threshold));
     // Those of the file come first; the others are the organization's.
@@ -125,7 +164,7 @@ fn rows(file: &PolicyFile) -> Vec<Row> {
         let key = format!("freeze {number}");
         let from = from(&key).unwrap_or_else(|| "waveoff.toml".to_owned());
         let value = format!("{}, for {}", freeze.reason, duration_text(freeze.lasts));
-        rows.push(Row { key, value, from: Some(from) });
+        rows.push(Row { key, value, from: Some(from), is_sentence: true });
     }
     for row in &mut rows {
         row.value = text::clean(&row.value);
@@ -247,4 +286,37 @@ fn rollback_json(policy: &Policy) -> Value {
         "mirror": rollback.mirror.as_ref().map(mirror),
         "config": if rollback.restore_config { "restore" } else { "keep" },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::terminal::columns;
+
+    /// What a terminal of eighty columns is shown of an app, where the policy is in a file of this name.
+    fn shown(file: &str, app: &str) -> String {
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join("thresholds")).unwrap();
+        std::fs::write(dir.path().join("waveoff.toml"), "organization = \"acme\"\n").unwrap();
+        let policy = format!("\n\napps = [{app:?}]\nuse = [\"fly-http\"]\n");
+        std::fs::write(dir.path().join("thresholds").join(file), policy).unwrap();
+        let checked = config::check(dir.path(), |_| None).unwrap();
+        let (file, _) = checked.config.file_for(&AppName::new(app)).unwrap();
+        listed(&rows(file), Some(80))
+    }
+
+    #[test]
+    fn names_stay_whole_in_eighty_columns() {
+        let long = "a-name-as-long-as-the-longest-that-the-platform-has-for-an-app";
+        for file in ["default.toml", "billing-and-invoicing-worker.toml"] {
+            for app in ["billing-and-invoicing-worker", long] {
+                let text = shown(file, app);
+                for name in ["fly_app_http_responses_count", &format!("[{app:?}]")] {
+                    assert!(text.contains(name), "{name} is broken:\n{text}");
+                }
+                assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
+                assert!(text.starts_with("apps ") && text.contains("  line 3"), "{text}");
+            }
+        }
+    }
 }
