@@ -141,8 +141,15 @@ fn commands(state: &AppState, now: Timestamp) -> Vec<CommandView> {
             reason: Some(Reason::AwaitsApproval { until: *until }),
             ..tells(EventKind::RollbackPlanned)
         },
-        Phase::CountingDown { .. } => {
-            return vec![command(Purpose::Stop, format!("waveoff veto {}", memory.app))];
+        Phase::CountingDown { until, .. } => {
+            let seconds = u64::try_from(until.duration_since(now).as_secs()).unwrap_or(0);
+            let (together, unvouched, passed_before) = (Vec::new(), false, false);
+            let counts = Reason::CountsDown { seconds, together, unvouched, passed_before };
+            Event {
+                mode: Some(Mode::Rollback),
+                reason: Some(counts),
+                ..tells(EventKind::RollbackPlanned)
+            }
         }
         Phase::Held { reason, .. } => {
             Event { reason: Some(reason.clone().into()), ..tells(EventKind::HoldPlaced) }

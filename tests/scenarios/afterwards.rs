@@ -142,13 +142,17 @@ async fn a_rollback_by_hand_is_told_as_done_while_the_policy_only_observes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_yes_names_the_commands_for_it() {
+async fn what_waits_names_the_commands_for_it() {
     let asking = policy(QUICK).replace("mode = \"rollback\"", "mode = \"approve\"");
-    let mut world = World::new(&fleet::demo(), &asking).await;
-    world.until(ReleaseTrusted).await;
-    world.ship("registry.fly.io/api:errors");
-    world.until(RollbackPlanned).await;
-    let commands: Vec<String> = world.view().commands.into_iter().map(|one| one.command).collect();
-    assert_eq!(commands, ["waveoff approve api", "waveoff veto api"]);
-    world.finish().await;
+    let counting = policy(&QUICK.replace("[watch]", "[watch]\ncountdown = \"1m\""));
+    let asked = ["waveoff approve api", "waveoff veto api"].as_slice();
+    for (policy, wanted) in [(asking, asked), (counting, &["waveoff veto api"])] {
+        let mut world = World::new(&fleet::demo(), &policy).await;
+        world.until(ReleaseTrusted).await;
+        world.ship("registry.fly.io/api:errors");
+        world.until(RollbackPlanned).await;
+        let commands = world.view().commands.into_iter().map(|one| one.command);
+        assert_eq!(commands.collect::<Vec<_>>(), wanted);
+        world.finish().await;
+    }
 }
