@@ -315,43 +315,13 @@ fn tells(event: &Event) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        model::{
-            Count, NoData, OnBreach, Ratio, RollbackPolicy, Selector, Since, ThresholdKind,
-            WatchPolicy,
-        },
+        cli::replay::stage::{self, at},
+        model::{Count, NoData, Since},
         sources::servers::unknown_machine,
     };
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_772_366_400 + second).unwrap()
-    }
-
     fn policy() -> Arc<Policy> {
-        let ratio = Ratio {
-            bad: Selector::metric("bad"),
-            total: Selector::metric("requests"),
-            max: 0.02,
-            relative: None,
-            strict: false,
-            by: Vec::new(),
-            from: Origin::PAGES,
-        };
-        Arc::new(Policy {
-            name: "web".to_owned(),
-            mode: Mode::Observe,
-            watch: WatchPolicy::default(),
-            thresholds: vec![Threshold {
-                name: "5xx".to_owned(),
-                kind: ThresholdKind::Ratio(ratio),
-                no_data: NoData::Hold,
-                on_breach: OnBreach::Rollback,
-            }],
-            rollback: RollbackPolicy::default(),
-            freezes: Vec::new(),
-            per_organization_max: 10,
-            metrics_port: None,
-            metrics_path: None,
-        })
+        stage::policy(vec![stage::requests(NoData::Hold)])
     }
 
     fn readings(bad: f64) -> Readings {

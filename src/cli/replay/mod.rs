@@ -10,6 +10,8 @@ mod grid;
 mod lived;
 mod page;
 mod recorded;
+#[cfg(test)]
+mod stage;
 
 use std::{
     io::{IsTerminal as _, Write},

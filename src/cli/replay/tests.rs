@@ -4,12 +4,12 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 
-use super::*;
+use super::{
+    stage::{BEGAN, at, ratio, threshold},
+    *,
+};
 use crate::{
-    model::{
-        LabelMatch, Matcher, Mode, NoData, OnBreach, Promql, Ratio, RollbackPolicy, Selector,
-        Threshold, ThresholdKind, WatchPolicy,
-    },
+    model::{LabelMatch, Matcher, NoData, Promql, Selector, ThresholdKind},
     ports::{SampledSeries, ServerError, ServerQuery},
 };
 
@@ -23,12 +23,7 @@ struct Fake {
     asked: Mutex<Vec<String>>,
 }
 
-const BEGAN: i64 = 1_772_366_400;
 const HOUR: i64 = 3600;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(BEGAN + second).unwrap()
-}
 
 impl Fake {
     /// Requests and failures up to a second.
@@ -76,15 +71,7 @@ fn responses(status: &str) -> Selector {
 /// At most 2 % of the requests may fail, and an expression may come to 20 at most.
 fn policy(names: &[&str]) -> Arc<Policy> {
     let from = MetricsServer::fly().origin();
-    let ratio = Ratio {
-        bad: responses("^5..$"),
-        total: Selector::metric("responses"),
-        max: 0.02,
-        relative: None,
-        strict: false,
-        by: Vec::new(),
-        from: from.clone(),
-    };
+    let counted = ratio(responses("^5..$"), Selector::metric("responses"), from.clone());
     let promql = Promql {
         expression: "hanging{app=\"$app\"}".to_owned(),
         looks_back: Duration::from_secs(60),
@@ -93,25 +80,10 @@ fn policy(names: &[&str]) -> Arc<Policy> {
         quorum: 0.3,
         from,
     };
-    let kinds = [("5xx", ThresholdKind::Ratio(ratio)), ("hang", ThresholdKind::Promql(promql))];
+    let kinds = [("5xx", counted), ("hang", ThresholdKind::Promql(promql))];
     let named = kinds.into_iter().filter(|(name, _)| names.contains(name));
-    let threshold = |(name, kind): (&str, ThresholdKind)| Threshold {
-        name: name.to_owned(),
-        kind,
-        no_data: NoData::Hold,
-        on_breach: OnBreach::Rollback,
-    };
-    Arc::new(Policy {
-        name: "web".to_owned(),
-        mode: Mode::Observe,
-        watch: WatchPolicy::default(),
-        thresholds: named.map(threshold).collect(),
-        rollback: RollbackPolicy::default(),
-        freezes: Vec::new(),
-        per_organization_max: 10,
-        metrics_port: None,
-        metrics_path: None,
-    })
+    let all = named.map(|(name, kind)| threshold(name, kind, NoData::Hold));
+    stage::policy(all.collect())
 }
 
 /// What is found of it between two times.

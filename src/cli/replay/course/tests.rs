@@ -2,48 +2,16 @@
 
 use super::*;
 use crate::{
-    model::{
-        Checks, Count, Mode, OnBreach, Ratio, RollbackPolicy, Selector, Since, ThresholdKind,
-        WatchPolicy,
-    },
+    cli::replay::stage::{self, at, requests, threshold},
+    model::{Checks, Count, Ratio, Since, ThresholdKind},
     sources::servers::unknown_machine,
 };
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_772_366_400 + second).unwrap()
-}
-
 /// At most 2 % of the requests may fail, and checks have to pass.
 fn policy() -> Arc<Policy> {
-    let threshold = |name: &str, kind| Threshold {
-        name: name.to_owned(),
-        kind,
-        no_data: NoData::Breach,
-        on_breach: OnBreach::Rollback,
-    };
-    let ratio = Ratio {
-        bad: Selector::metric("bad"),
-        total: Selector::metric("requests"),
-        max: 0.02,
-        relative: None,
-        strict: false,
-        by: Vec::new(),
-        from: Origin::PAGES,
-    };
-    Arc::new(Policy {
-        name: "web".to_owned(),
-        mode: Mode::Observe,
-        watch: WatchPolicy::default(),
-        thresholds: vec![
-            threshold("5xx", ThresholdKind::Ratio(ratio)),
-            threshold("checks", ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 })),
-        ],
-        rollback: RollbackPolicy::default(),
-        freezes: Vec::new(),
-        per_organization_max: 10,
-        metrics_port: None,
-        metrics_path: None,
-    })
+    let checks = ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 });
+    let checks = threshold("checks", checks, NoData::Breach);
+    stage::policy(vec![requests(NoData::Breach), checks])
 }
 
 fn grid() -> Grid {
