@@ -230,6 +230,8 @@ pub const UNTOLD_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// A check that has been passing for this long after a start was asked since: longer than the
 /// platform's longest grace period (one minute).
 const PASSING_SETTLES_AFTER: Duration = Duration::from_secs(75);
+/// One that has been critical for this long after a start, and was asked twice, is this instance's.
+const CRITICAL_SETTLES_AFTER: Duration = Duration::from_secs(30);
 
 /// A process that ended on a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -326,7 +328,7 @@ impl Machine {
 
     /// Whether a check's result is about this instance. What the platform says of a check is when
     /// its status last *changed*: a result from before the start is another instance's, unless it
-    /// says "passing" for so long after the start that a failing check would have changed it.
+    /// has stayed for so long after the start that this one's answers would have changed it.
     pub fn is_fresh(&self, check: &Check, now: Timestamp) -> bool {
         let interval = check.interval.unwrap_or(UNTOLD_CHECK_INTERVAL);
         let Some(changed_at) = check.changed_at else {
@@ -337,9 +339,19 @@ impl Machine {
         if changed_at >= started {
             return true;
         }
-        let settled = (interval * 3).max(PASSING_SETTLES_AFTER);
-        check.status == CheckStatus::Passing
-            && Duration::try_from(now.duration_since(started)).is_ok_and(|up| up >= settled)
+        match check.status {
+            CheckStatus::Passing => {
+                let settled = interval.saturating_mul(3).max(PASSING_SETTLES_AFTER);
+                Duration::try_from(now.duration_since(started)).is_ok_and(|up| up >= settled)
+            }
+            // It was set up as critical, or outlived an update: one that nobody ever answers does not change.
+            CheckStatus::Critical => {
+                let asked =
+                    check.grace.unwrap_or_default().saturating_add(interval.saturating_mul(2));
+                self.has_run_for(asked.max(CRITICAL_SETTLES_AFTER), now)
+            }
+            CheckStatus::Warning => false,
+        }
     }
 
     /// Whether it is known to run what it was last given, and to have done so for `span`.

@@ -43,6 +43,34 @@ fn a_check_that_fails_three_times_in_a_row_breaches() {
     assert_eq!((evidence.bad, evidence.total, evidence.value), (1.0, 1.0, Some(1.0)));
 }
 
+/// What the platform tells of a check is when it changed last. One that is critical from before the start,
+/// because it was set up so or because its result outlived an update, never changes if nobody ever listens.
+#[test]
+fn a_check_that_was_critical_before_the_start_and_stays_so_fails() {
+    let mut told = told(&["m1"]);
+    checked(&mut told, "m1", CheckStatus::Critical, Some(-1));
+    // A first answer would have changed it by then: five seconds of grace, and twice ten.
+    assert_eq!(told.breaches_within(60), Some(30));
+    let failing = Trouble::Failing { check: "http".to_owned(), times: 3 };
+    assert_eq!(troubled(&told.judged()), [failing]);
+    // Its own grace is waited for as well.
+    let mut graced = self::told(&["m1"]);
+    checked(&mut graced, "m1", CheckStatus::Critical, Some(-1));
+    graced.machine("m1").checks[0].grace = Some(Duration::from_secs(20));
+    assert_eq!(graced.breaches_within(60), Some(40));
+    // What was not asked yet is nobody's.
+    let mut slow = self::told(&["m1"]);
+    checked(&mut slow, "m1", CheckStatus::Critical, Some(-1));
+    slow.machine("m1").checks[0].interval = Some(Duration::from_secs(60));
+    let evidence = slow.pass(100);
+    assert_eq!(
+        (evidence.verdict, evidence.note),
+        (Verdict::Inconclusive, Some(Note::NoFreshResult))
+    );
+    checked(&mut slow, "m1", CheckStatus::Passing, Some(101));
+    assert_eq!(slow.pass(10).verdict, Verdict::Pass);
+}
+
 #[test]
 fn what_fails_in_its_grace_or_the_warm_up_is_still_starting() {
     let mut graced = told(&["m1"]);
