@@ -37,8 +37,8 @@ pub use machine::{
 };
 pub use name::{Named, Unresolved};
 pub use observation::{
-    Count, Distress, MachineSample, Observation, Oddity, OrgContext, Origin, Readings, Selection,
-    Since, SourceName, Want, Wanted, Well, busiest, series_name,
+    Belated, Count, Distress, MachineSample, Observation, Oddity, OrgContext, Origin, Readings,
+    Selection, Since, SourceName, Want, Wanted, Well, busiest, series_name,
 };
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{

@@ -183,6 +183,20 @@ pub struct Count {
     pub since: Since,
 }
 
+/// Events that a machine counted under an instance that it runs no more, and that are told only now: a
+/// metrics server is late.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Belated {
+    /// What ran then.
+    pub instance: InstanceId,
+    pub tally: Tally,
+    /// The same told apart, as in [`Readings::series`].
+    pub series: BTreeMap<String, Tally>,
+    /// The time it lies in.
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
 /// What one machine's metrics page said, by threshold name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Readings {
@@ -190,6 +204,8 @@ pub struct Readings {
     pub counts: BTreeMap<String, Count>,
     /// The same told apart by the labels that a threshold names, the busiest of them.
     pub series: BTreeMap<String, BTreeMap<String, Tally>>,
+    /// What the instance before counted, and is told late.
+    pub belated: BTreeMap<String, Belated>,
     /// Gauge thresholds: the largest matching value.
     pub gauges: BTreeMap<String, f64>,
     /// Those of them that tell of the app as a whole.

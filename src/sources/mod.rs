@@ -34,7 +34,7 @@ pub struct Question<'a> {
 /// What a source says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// At most one per machine, failed ones included.
+    /// At most one per machine, failed ones included; of one that runs no more what is told late.
     pub samples: Vec<MachineSample>,
     /// Why it sees nothing at all, for people.
     pub blind: Option<String>,

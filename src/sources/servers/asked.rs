@@ -3,7 +3,12 @@
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{NOTHING_FOR, askers::Askers, tracks::Tracks, values::Values};
+use super::{
+    NOTHING_FOR,
+    askers::Askers,
+    tracks::{Counted, Listed, Tracks},
+    values::Values,
+};
 use crate::model::{AppName, Machine, Oddity, Readings, Selection, Wanted};
 
 /// What is looked for, and by whom.
@@ -31,11 +36,11 @@ impl Asked {
         }
     }
 
-    /// What is known of one machine, for every threshold that wants it.
+    /// What is known of one machine, as it was `listed`, for every threshold that wants it.
     pub(super) fn tell(
         &mut self,
         (app, machine): (&AppName, &Machine),
-        until: Timestamp,
+        (listed, until): (Timestamp, Timestamp),
         now: Instant,
         thresholds: &[&Wanted],
         told: &mut Readings,
@@ -44,7 +49,9 @@ impl Asked {
         let (mut counted, mut gauge, mut whole_app) = (None, None, false);
         match &self.selection {
             Selection::Share { .. } | Selection::Slow { .. } => {
-                counted = self.tracks.count(app, id, began, until);
+                let instance = machine.instance.clone();
+                let listed = Listed { instance, started: began, at: listed };
+                counted = self.tracks.count(app, id, &listed, until);
             }
             Selection::Largest { .. } => gauge = self.tracks.gauge(app, id, began),
             Selection::Answer(_) => {}
@@ -61,11 +68,12 @@ impl Asked {
         let nothing = self.tracks.nothing_for(now).is_some_and(|time| time >= NOTHING_FOR);
         for one in thresholds {
             let name = || one.threshold.clone();
-            if let Some((count, series)) = &counted {
-                told.counts.insert(name(), *count);
+            if let Some(Counted { count, series, belated }) = &counted {
+                told.counts.extend(count.map(|count| (name(), count)));
                 if !series.is_empty() {
                     told.series.insert(name(), series.clone());
                 }
+                told.belated.extend(belated.clone().map(|belated| (name(), belated)));
             }
             if let Some(value) = gauge {
                 told.gauges.insert(name(), value);

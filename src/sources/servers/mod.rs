@@ -41,8 +41,8 @@ pub use self::{
 use crate::{
     config::{Config, MetricsServer},
     model::{
-        AppName, Machine, MachineId, MachineSample, MachineState, Readings, Selection, SourceName,
-        Wanted,
+        AppName, InstanceId, Machine, MachineId, MachineSample, MachineState, Readings, Selection,
+        SourceName, Wanted,
     },
     ports::{MetricsServers, SampledSeries, ServerError, ServerQuery},
     sources::{Answer, Question, Source},
@@ -357,16 +357,20 @@ impl Server {
         for one in question.wanted {
             alike.entry(key(one)).or_default().push(one);
         }
+        let running: BTreeSet<&str> = started.iter().map(|machine| machine.id.as_str()).collect();
         let mut told: BTreeMap<&MachineId, Readings> = BTreeMap::new();
+        let mut left: BTreeMap<(MachineId, InstanceId), Readings> = BTreeMap::new();
         for (key, thresholds) in &alike {
             let Some(asked) = state.asked.get_mut(key) else { continue };
-            for machine in question.machines.iter().filter(|one| one.state != MachineState::Started)
-            {
-                asked.tracks.drop_waiting(question.app, machine.id.as_str());
+            for (machine, belated) in asked.tracks.left(question.app, &running, until) {
+                let whose = (MachineId::new(&machine), belated.instance.clone());
+                let told = &mut left.entry(whose).or_default().belated;
+                told.extend(thresholds.iter().map(|one| (one.threshold.clone(), belated.clone())));
             }
             for machine in &started {
                 let told = told.entry(&machine.id).or_default();
-                asked.tell((question.app, machine), until, now, thresholds, told);
+                let when = (question.listed, until);
+                asked.tell((question.app, machine), when, now, thresholds, told);
             }
         }
         let samples = started.iter().map(|machine| MachineSample {
@@ -375,7 +379,11 @@ impl Server {
             source: question.source.clone(),
             readings: Ok(told.remove(&machine.id).unwrap_or_default()),
         });
-        Answer { samples: samples.collect(), blind: None }
+        let left = left.into_iter().map(|((machine, instance), readings)| {
+            let (source, readings) = (question.source.clone(), Ok(readings));
+            MachineSample { machine, instance, source, readings }
+        });
+        Answer { samples: samples.chain(left).collect(), blind: None }
     }
 
     /// Why what it answers is of the past: it reads its targets no more.

@@ -154,7 +154,7 @@ impl Past {
             let thresholds: Vec<&Wanted> = wanted.iter().collect();
             for machine in self.machines.values() {
                 let told = told.entry(&machine.id).or_default();
-                asked.tell((&self.app, machine), until, now, &thresholds, told);
+                asked.tell((&self.app, machine), (until, until), now, &thresholds, told);
             }
         }
         let machines = self.machines.values();

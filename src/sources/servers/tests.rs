@@ -11,7 +11,7 @@ use crate::{
     config::Secret,
     model::{
         Count, Mode, NoData, OnBreach, Origin, Policy, Ratio, RollbackPolicy, Selector, Since,
-        Threshold, ThresholdKind, WatchPolicy,
+        Tally, Threshold, ThresholdKind, WatchPolicy,
     },
 };
 
@@ -193,6 +193,22 @@ impl Stage {
             }
         }
         sum
+    }
+
+    /// Whose late counts came over so many rounds: machine, instance, events and failures.
+    async fn belated(&self, app: &str, rounds: u32) -> Vec<(String, String, f64, f64)> {
+        let mut all = Vec::new();
+        for _ in 0..rounds {
+            for sample in self.look(app).await.samples {
+                let readings = sample.readings.unwrap();
+                let belated = readings.belated.into_values();
+                all.extend(belated.map(|one| {
+                    let Tally { n, k } = one.tally;
+                    (sample.machine.to_string(), one.instance.to_string(), n, k)
+                }));
+            }
+        }
+        all
     }
 
     fn asked(&self) -> Vec<String> {
@@ -411,4 +427,24 @@ async fn one_failed_query_costs_nothing_and_blinds_nobody() {
     *lock(&stage.fake.fails) = None;
     assert_eq!(stage.counted("api", 15).await, (100.0, 10.0));
     assert_eq!(stage.look("api").await.blind, None);
+}
+
+/// Its samples come when the machine runs the next release already, or is gone.
+#[tokio::test(start_paused = true)]
+async fn the_last_seconds_of_what_a_machine_ran_are_told_when_it_runs_it_no_more() {
+    for is_replaced in [true, false] {
+        let mut stage = Stage::new();
+        stage.samples("api", "m1", 100.0, 0.0);
+        stage.counted("api", 3).await;
+        stage.samples("api", "m1", 160.0, 9.0);
+        stage.counted("api", 3).await;
+        let now = stage.now();
+        if is_replaced {
+            (stage.machines[0].instance, stage.machines[0].started_at) = ("i2".into(), Some(now));
+        } else {
+            stage.machines = vec![machine("m2")];
+        }
+        let late = ("m1".to_owned(), "i1".to_owned(), 60.0, 9.0);
+        assert_eq!(stage.belated("api", 20).await, [late], "{is_replaced}");
+    }
 }

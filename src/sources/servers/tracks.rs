@@ -6,6 +6,7 @@
 //! machine, and not larger than their pace explains, was 0 before: the first error makes the error
 //! counter, but one that was away for a while brings its whole past with it.
 
+mod instances;
 mod oddities;
 mod series;
 
@@ -18,10 +19,14 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use self::series::{Ends, gauges, shares, slow};
+pub(super) use self::instances::Listed;
+use self::{
+    instances::Runs,
+    series::{Ends, gauges, shares, slow},
+};
 use crate::{
     config::MetricsServer,
-    model::{AppName, Count, Oddity, Selection, Since, Tally, busiest},
+    model::{AppName, Belated, Count, Oddity, Selection, Since, Tally},
     ports::SampledSeries,
 };
 
@@ -70,6 +75,8 @@ struct Machine {
     /// Events a second of its busiest series so far.
     pace: f64,
     waiting: VecDeque<Increment>,
+    /// What ran on it, as lists showed it.
+    runs: Runs,
     /// When the gauge was told last.
     told: Option<Timestamp>,
     heard: Instant,
@@ -101,6 +108,16 @@ struct Points {
     key: u64,
     part: Option<Arc<str>>,
     samples: Vec<(Timestamp, Values)>,
+}
+
+/// What is told of a machine that runs.
+pub(super) struct Counted {
+    /// `None`: nothing is known of now.
+    pub(super) count: Option<Count>,
+    /// The same told apart.
+    pub(super) series: BTreeMap<String, Tally>,
+    /// What the instance before counted.
+    pub(super) belated: Option<Belated>,
 }
 
 type ByMachine = BTreeMap<(AppName, String), Vec<Points>>;
@@ -212,6 +229,7 @@ impl Tracks {
             newest,
             pace: 0.0,
             waiting: VecDeque::new(),
+            runs: Runs::default(),
             told: None,
             heard: now,
         });
@@ -236,37 +254,26 @@ impl Tracks {
         self.machines.retain(|_, machine| silent(machine) < FORGET_AFTER);
     }
 
-    /// What was counted on a machine since it was last asked: of the instance that started at
-    /// `started`, up to `until`. What began before that instance is nobody's. `None`: the server has
+    /// What was counted on a machine since it was last asked, up to `until`: of the instance that is
+    /// listed, and of the one before. An increment over the change is nobody's. `None`: the server has
     /// nothing of this machine.
     pub(super) fn count(
         &mut self,
         app: &AppName,
         machine: &str,
-        started: Timestamp,
+        listed: &Listed,
         until: Timestamp,
-    ) -> Option<(Count, BTreeMap<String, Tally>)> {
+    ) -> Option<Counted> {
+        let told_for = self.told_for;
         let machine = self.machines.get_mut(&(app.clone(), machine.to_owned()))?;
-        machine.waiting.retain(|one| one.from >= started);
-        let (mut n, mut k) = (0.0, 0.0);
-        let mut parts: BTreeMap<String, Tally> = BTreeMap::new();
-        machine.waiting.retain(|one| {
-            let ripe = one.to <= until;
-            if ripe {
-                n += one.n;
-                k += one.k;
-                if let Some(part) = &one.part {
-                    parts.entry(part.to_string()).or_default().add(one.n, one.k);
-                }
-            }
-            !ripe
-        });
-        parts.retain(|_, part| part.n > 0.0);
+        machine.runs.note(listed);
+        let belated = machine.take_belated(until);
+        let started = listed.started;
+        let (Tally { n, k }, series) = machine.draw(|one| one.from >= started && one.to <= until);
         // One that is read no more counts nothing that is known, and is not silent for that.
-        if n <= 0.0 && k <= 0.0 && until.duration_since(machine.newest) > self.told_for {
-            return None;
-        }
-        Some((Count { n, k, since: Since::LastScrape }, busiest(parts, PARTS_TOLD)))
+        let is_unknown = n <= 0.0 && k <= 0.0 && until.duration_since(machine.newest) > told_for;
+        let count = Count { n, k, since: Since::LastScrape };
+        Some(Counted { count: (!is_unknown).then_some(count), series, belated })
     }
 
     /// The largest value of a machine's gauge, if there is one that was not told yet.
@@ -284,13 +291,6 @@ impl Tracks {
         machine.told = Some(newest);
         let of_now = machine.series.values().filter(|(at, _)| *at == newest);
         of_now.map(|(_, [value, _])| *value).reduce(f64::max)
-    }
-
-    /// Nothing more is asked of a machine that does not run.
-    pub(super) fn drop_waiting(&mut self, app: &AppName, machine: &str) {
-        if let Some(machine) = self.machines.get_mut(&(app.clone(), machine.to_owned())) {
-            machine.waiting.clear();
-        }
     }
 
     pub(super) fn knows(&self, app: &AppName, machine: &str) -> bool {
