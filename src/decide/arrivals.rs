@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Context, Round, fleet, late, rollback,
-    state::{Before, LeftOver, Phase, Revision},
+    state::{Before, LeftOver, Phase, Revision, Watch},
     voucher, watch,
 };
 use crate::{
-    model::{EventKind, MachineId, Reason, ReleaseStatus},
+    model::{EventKind, InstanceId, MachineId, Reason, ReleaseStatus},
     threshold::{ThresholdState, silent::Answered},
 };
 
@@ -42,9 +42,10 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
     }
     let past = voucher::past(&phase, &cx.memory, cx.now);
     let usual = usual(&phase, cx);
+    let ran = ran(&phase, cx);
     let before = late::before(&phase, &cx.memory);
     leave(phase, cx, &newest);
-    let how = Beginning { learning, quarantined, numbered, past, usual, before };
+    let how = Beginning { learning, quarantined, numbered, past, usual, ran, before };
     begin_watch(cx, round, newest, how)
 }
 
@@ -56,13 +57,15 @@ struct Beginning {
     past: BTreeSet<String>,
     /// What each machine answered until now, by threshold.
     usual: BTreeMap<String, BTreeMap<MachineId, Answered>>,
+    /// What each machine ran of the known-good release, and when it was seen last.
+    ran: BTreeMap<MachineId, (InstanceId, Timestamp)>,
     /// What ran until now was degraded.
     before: Option<Before>,
 }
 
-/// What each machine answered under what ran until now.
-fn usual(phase: &Phase, cx: &Context<'_>) -> BTreeMap<String, BTreeMap<MachineId, Answered>> {
-    let watch = match phase {
+/// What is kept of what ran until now.
+fn until_now<'a>(phase: &'a Phase, cx: &'a Context<'_>) -> Option<&'a Watch> {
+    match phase {
         Phase::Steady => cx.memory.vigil.watch(),
         Phase::Watching(watch) => Some(&**watch),
         Phase::Unseen
@@ -72,9 +75,24 @@ fn usual(phase: &Phase, cx: &Context<'_>) -> BTreeMap<String, BTreeMap<MachineId
         | Phase::RolledBack(_)
         | Phase::Held { .. }
         | Phase::Stopped { .. } => None,
-    };
-    let states = watch.into_iter().flat_map(|watch| &watch.thresholds);
+    }
+}
+
+/// What each machine answered under what ran until now.
+fn usual(phase: &Phase, cx: &Context<'_>) -> BTreeMap<String, BTreeMap<MachineId, Answered>> {
+    let states = until_now(phase, cx).into_iter().flat_map(|watch| &watch.thresholds);
     states.map(|(name, state)| (name.clone(), state.usual())).collect()
+}
+
+/// Which instances ran until now, where that was the known-good release.
+fn ran(phase: &Phase, cx: &Context<'_>) -> BTreeMap<MachineId, (InstanceId, Timestamp)> {
+    let good = cx.memory.known_good().map(|good| &good.revision.digest);
+    let watch = until_now(phase, cx).filter(|watch| good == Some(&watch.revision.digest));
+    let machines = watch.into_iter().flat_map(|watch| {
+        let seen = watch.looked_at.unwrap_or(watch.since);
+        watch.machines.iter().map(move |(id, was)| (id.clone(), (was.instance().clone(), seen)))
+    });
+    machines.collect()
 }
 
 fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: Beginning) -> Phase {
@@ -83,6 +101,7 @@ fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: B
     watch.numbered = how.numbered;
     watch.past = how.past;
     watch.before = how.before;
+    watch::remember_replaced(&mut watch, &how.ran, round.machines);
     for threshold in &cx.policy.thresholds {
         let Some(usual) = how.usual.get(&threshold.name) else { continue };
         let mut state = ThresholdState::begin(threshold, watch.since);
@@ -161,6 +180,7 @@ fn look_for_left_overs(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>
         numbered: true,
         past,
         usual: BTreeMap::new(),
+        ran: BTreeMap::new(),
         before: None,
     };
     begin_watch(cx, round, revision, how)

@@ -5,6 +5,7 @@
 //! a bound.
 
 mod phase;
+mod trusted;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -110,22 +111,6 @@ pub struct Trusted {
     /// Since when it is nothing to go back to, because it degraded.
     #[serde(default)]
     pub revoked: Option<Timestamp>,
-}
-
-impl Trusted {
-    /// Whether its image is not known to be gone, here and in the mirror.
-    pub fn is_available(&self) -> bool {
-        !self.image_missing || self.mirror.as_ref().is_some_and(|mirror| !mirror.missing)
-    }
-
-    /// The release with the image that can be deployed: the mirror's, when its own is gone.
-    pub fn deployable(&self) -> Revision {
-        let mut revision = self.revision.clone();
-        if let Some(mirror) = self.mirror.as_ref().filter(|_| self.image_missing) {
-            revision.image.clone_from(&mirror.image);
-        }
-        revision
-    }
 }
 
 /// What a person wants to be gone back to, whatever is trusted later.
@@ -265,6 +250,9 @@ pub struct Watch {
     /// What ran before it was degraded when it came.
     #[serde(default)]
     pub before: Option<Before>,
+    /// Instances that ran what it is compared with, and when each was seen last.
+    #[serde(default)]
+    pub beside: BTreeMap<InstanceId, Timestamp>,
 }
 
 /// Where an app is in the life of a release.

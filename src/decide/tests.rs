@@ -281,6 +281,7 @@ fn a_gap_between_two_looks_earns_no_bake() {
 mod arrivals;
 mod audit;
 mod beginning;
+mod belated;
 mod by_hand;
 mod capacity;
 mod confirming;

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        Count, Digest, HostStatus, InstanceId, Machine, MachineId, MachineSample, MachineState,
-        Observation, Policy, Readings, ReleaseStatus, Since, SourceName,
+        Belated, Count, Digest, HostStatus, InstanceId, Machine, MachineId, MachineSample,
+        MachineState, Observation, Policy, Readings, ReleaseStatus, Since, SourceName,
     },
     threshold::{self, Look, MachineSeen, Round, ThresholdState},
 };
@@ -27,6 +27,8 @@ const UNSEEN_FOR: SignedDuration = SignedDuration::from_secs(60);
 const SILENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Instances remembered in a watch before those that are gone are forgotten.
 const INSTANCES_REMEMBERED: usize = 2000;
+/// Of what ran beside the release nothing more is told after so long.
+const BELATED_FOR: SignedDuration = SignedDuration::from_mins(2);
 /// Machines remembered before those that are gone are forgotten.
 const MACHINES_REMEMBERED: usize = 2000;
 
@@ -77,6 +79,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         setup: None,
         late: None,
         before: None,
+        beside: BTreeMap::new(),
     }
 }
 
@@ -123,17 +126,19 @@ pub(super) fn absorb(
         .chain(policy.sources().into_iter().filter(|source| *source != SourceName::Pages))
         .map(|source| hear(policy, watch, machines, known_good, (observation, source), now))
         .collect();
+    let parted = watch.beside.values().max().copied();
     let mut took = threshold::Took::default();
     let digest = watch.revision.digest.clone();
     watch.thresholds.retain(|name, _| policy.thresholds.iter().any(|one| one.name == *name));
     for one in &policy.thresholds {
         let source = one.source().unwrap_or(&SourceName::Pages);
-        let Some(Heard { on, control, .. }) = heard.iter().find(|heard| heard.source == *source)
+        let Some(Heard { on, control, belated, .. }) =
+            heard.iter().find(|heard| heard.source == *source)
         else {
             continue;
         };
-        let span = watch.span();
-        let round = Round { policy, now, span, learning: watch.learning, on, control };
+        let (span, learning) = (watch.span(), watch.learning);
+        let round = Round { policy, now, span, learning, on, control, belated, parted };
         let fresh = || ThresholdState::begin(one, watch.since);
         let state = watch.thresholds.entry(one.name.clone()).or_insert_with(fresh);
         let in_force = past.in_force(one, &digest);
@@ -174,6 +179,8 @@ struct Heard<'a> {
     source: SourceName,
     on: Vec<Look<'a>>,
     control: Vec<Look<'a>>,
+    /// What is told late of machines that ran the known-good one.
+    belated: Vec<&'a BTreeMap<String, Belated>>,
 }
 
 fn hear<'a>(
@@ -195,7 +202,11 @@ fn hear<'a>(
             control.push(Look { machine, readings, past_counts: false, exits_since });
         }
     }
-    Heard { source, on, control }
+    let readings = observation.samples.iter().filter(|sample| sample.source == source);
+    let belated = readings.filter_map(|sample| Some(&sample.readings.as_ref().ok()?.belated));
+    let is_beside = |one: &Belated| watch.beside.contains_key(&one.instance);
+    let belated = belated.filter(|all| all.values().all(is_beside)).collect();
+    Heard { source, on, control, belated }
 }
 
 fn samples_of<'a>(
@@ -249,9 +260,38 @@ fn see(watch: &mut Watch, machines: &[&Machine], known_good: Option<&Trusted>, n
             .and_modify(|seen| seen.look(machine, stays_up, now))
             .or_insert_with(|| MachineSeen::new(machine, stays_up, now));
     }
+    let known_good = known_good.map(|trusted| &trusted.revision.digest);
+    let beside = machines
+        .iter()
+        .filter(|machine| machine.state == MachineState::Started && !is_on(watch, machine))
+        .filter(|machine| is_control(watch, known_good, machine) || ran_before(watch, machine))
+        .map(|machine| (machine.instance.clone(), now))
+        .collect();
+    note_beside(watch, beside, now);
     if watch.machines.len() > MACHINES_REMEMBERED {
         watch.machines.retain(|id, _| machines.iter().any(|machine| machine.id == *id));
     }
+}
+
+/// Remembers which instances ran what the release is compared with, as long as something of them may come.
+fn note_beside(watch: &mut Watch, more: BTreeMap<InstanceId, Timestamp>, now: Timestamp) {
+    watch.beside.extend(more);
+    watch.beside.retain(|_, seen| now.duration_since(*seen) <= BELATED_FOR);
+    while watch.beside.len() > INSTANCES_REMEMBERED {
+        watch.beside.pop_first();
+    }
+}
+
+/// Takes in what ran until the release came: of machines that run it at its first look already, nobody saw
+/// the known-good release beside it.
+pub(super) fn remember_replaced(
+    watch: &mut Watch,
+    ran: &BTreeMap<MachineId, (InstanceId, Timestamp)>,
+    machines: &[&Machine],
+) {
+    let on_it = machines.iter().filter(|machine| is_on(watch, machine));
+    let replaced = on_it.filter_map(|machine| ran.get(&machine.id)).cloned().collect();
+    note_beside(watch, replaced, watch.since);
 }
 
 /// Whether a machine's group stayed up under the known-good release.

@@ -7,13 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Look, Round,
     detect::{
         control::{Arms, ControlDetector, ControlSettings},
         ratio::RatioSettings,
     },
     signed,
 };
-use crate::model::Tally;
+use crate::model::{Origin, Tally};
 
 /// The odds at which a release is worse than the one beside it: 20 to 1.
 const WORSE_AT: f64 = 0.05;
@@ -21,6 +22,8 @@ const WORSE_AT: f64 = 0.05;
 const ALIKE: f64 = 1.5;
 /// Beyond so much no noise explains the difference.
 const NEAR: f64 = 4.0;
+/// A burst in a block that is as long as the first reading takes to come is so many times less of it.
+const DILUTED: f64 = 10.0;
 /// Of the limit: up to so much is well within it.
 const WELL_WITHIN: f64 = 0.5;
 /// Bad events of it that say something.
@@ -29,6 +32,26 @@ const BAD_MIN: f64 = 3.0;
 const BLOCKS_REMEMBERED: usize = 60;
 const SAME_TIME: SignedDuration = SignedDuration::from_secs(60);
 const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(10);
+/// What a metrics server tells is late by this, as it is handed out; and what comes of its being asked and of
+/// rounds on top.
+const TOLD_LATE: Duration = Duration::from_secs(15);
+const ROUNDS: Duration = Duration::from_secs(5);
+
+impl Round<'_> {
+    /// Whether the known-good release can be compared with, as far as `origin` tells of it: its machines
+    /// are read, or its last seconds are still to come.
+    pub(super) fn has_control(&self, origin: &Origin) -> bool {
+        let late = signed(TOLD_LATE.min(origin.every).saturating_add(ROUNDS));
+        let comes = !origin.every.is_zero()
+            && self.parted.is_some_and(|at| self.now.duration_since(at) <= late);
+        comes || is_read(self.control)
+    }
+}
+
+/// Whether any of these machines was read.
+pub(super) fn is_read(looks: &[Look<'_>]) -> bool {
+    looks.iter().any(|look| look.readings.is_some())
+}
 
 /// Both releases over the same seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -144,6 +167,16 @@ impl Beside {
         let mut control = Tally::default();
         self.since(Timestamp::MIN).for_each(|arms| control.add(arms.control.n, arms.control.k));
         control.n >= 1.0 && (control.k < BAD_MIN || control.k <= WELL_WITHIN * limit * control.n)
+    }
+
+    /// Whether any block of that minute may hold as large a share of the known-good release's events for some
+    /// of its seconds, and is not well within the limit as a whole.
+    pub fn control_was_struck(&self, limit: f64, share: f64) -> bool {
+        self.since(Timestamp::MIN).any(|Arms { control, .. }| {
+            control.k >= BAD_MIN
+                && control.k > WELL_WITHIN * limit * control.n
+                && control.k * DILUTED > share * control.n
+        })
     }
 
     fn is_worse(&self) -> bool {

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::own::{absorb, failures, fits, judge, onset};
 use super::{
-    Look, Round, Took,
+    Round, Took,
     apart::Apart,
-    beside::Beside,
+    beside::{Beside, is_read},
     blocks::Blocks,
     detect::{
         dispersion::{Dispersion, Minutes},
@@ -28,7 +28,7 @@ use super::{
     signed,
     silent::{Answered, Silent},
 };
-use crate::model::{Alone, MachineId, Oddity, Origin, Raised, Region, Since, Tally};
+use crate::model::{Alone, Belated, MachineId, Oddity, Origin, Raised, Region, Since, Tally};
 
 /// A process is young for so long.
 const YOUNG: SignedDuration = SignedDuration::from_secs(10);
@@ -338,8 +338,11 @@ impl Counted {
         if each.is_some() {
             settings = series::of_whole(&settings);
         }
-        self.series.compare(name, round);
-        self.compare(round, &settings, (release, control));
+        let compared = is_read(round.on) && round.has_control(origin);
+        if compared {
+            self.series.compare(name, round);
+        }
+        self.compare(round, &settings, compared.then_some((release, control)));
         self.silent.add((name, origin), round, &settings);
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
@@ -388,15 +391,14 @@ impl Counted {
         true
     }
 
-    /// Compares the release with the known-good one beside it, where machines of both were read.
+    /// Compares the release with the known-good one beside it, where both were told of.
     fn compare(
         &mut self,
         round: &Round<'_>,
         settings: &RatioSettings,
-        (release, control): (Tally, Tally),
+        both: Option<(Tally, Tally)>,
     ) {
-        let is_read = |looks: &[Look<'_>]| looks.iter().any(|look| look.readings.is_some());
-        if is_read(round.on) && is_read(round.control) {
+        if let Some((release, control)) = both {
             self.control.add(control.n, control.k);
             self.beside.add(round.now, round.policy.watch.scrape_every, release, control);
             self.beside.close_if_due(round.now, settings);
@@ -455,7 +457,7 @@ impl Counted {
     }
 }
 
-/// What the known-good release's machines counted since the last look.
+/// What the known-good release's machines counted, as far as it was not told before.
 fn beside_it(round: &Round<'_>, name: &str) -> Tally {
     let mut control = Tally::default();
     for look in round.control {
@@ -465,7 +467,16 @@ fn beside_it(round: &Round<'_>, name: &str) -> Tally {
             control.add(count.n, count.k);
         }
     }
+    for Belated { tally, .. } in belated(round, name) {
+        control.add(tally.n, tally.k);
+    }
     control
+}
+
+/// What is told late of the known-good release.
+pub(super) fn belated<'a>(round: &Round<'a>, name: &str) -> impl Iterator<Item = &'a Belated> {
+    let all = round.belated.iter().filter_map(move |all| all.get(name));
+    all.filter(|one| one.tally.k <= one.tally.n)
 }
 
 #[cfg(test)]

@@ -36,7 +36,10 @@ mod state;
 pub mod unknown;
 pub mod watched;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -51,7 +54,7 @@ pub use self::{
     watched::{Applies, not_fed},
 };
 use crate::model::{
-    Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, Relative,
+    Belated, Evidence, Kind, Machine, NoData, Note, OnBreach, Origin, Policy, Readings, Relative,
     SourceName, Tally, Threshold, ThresholdKind, Unit, Verdict, Want, Wanted,
 };
 
@@ -146,6 +149,10 @@ pub struct Round<'a> {
     pub on: &'a [Look<'a>],
     /// Machines that run the known-good release beside it.
     pub control: &'a [Look<'a>],
+    /// What is told late of machines that ran the known-good release, and run another one now.
+    pub belated: &'a [&'a BTreeMap<String, Belated>],
+    /// When a machine of the known-good release was seen last.
+    pub parted: Option<Timestamp>,
 }
 
 /// One machine as a round saw it.

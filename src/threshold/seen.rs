@@ -79,6 +79,11 @@ impl MachineSeen {
         self.placed_at = machine.placed_at.or(self.placed_at);
     }
 
+    /// The instance that it was seen on last.
+    pub fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
     /// For how long it has been doing that, by our own looks.
     pub fn lasts(&self) -> SignedDuration {
         self.last.duration_since(self.since)

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Look, Round,
+    Look, Round, counted,
     detect::{
         ratio::{RatioDetector, RatioSettings},
         recent::Recent,
@@ -109,16 +109,15 @@ impl Series {
         }
     }
 
-    /// Adds what machines of both releases counted in a round that read both.
+    /// Adds what machines of both releases counted in a round that told of both.
     pub(super) fn compare(&mut self, name: &str, round: &Round<'_>) {
-        let is_read = |looks: &[Look<'_>]| looks.iter().any(|look| look.readings.is_some());
-        if !is_read(round.on) || !is_read(round.control) {
-            return;
-        }
         for (looks, is_control) in [(round.on, false), (round.control, true)] {
             for parts in looks.iter().filter_map(|look| of(look, name)) {
                 self.beside(parts, is_control);
             }
+        }
+        for one in counted::belated(round, name) {
+            self.beside(&one.series, true);
         }
     }
 

@@ -134,6 +134,8 @@ impl Told {
             })
             .collect();
         let round = Round {
+            belated: &[],
+            parted: None,
             policy: &self.policy,
             now,
             span: self.span,

@@ -195,6 +195,8 @@ impl Course {
             .collect();
         let policy = &self.policy;
         let round = Round {
+            belated: &[],
+            parted: None,
             policy,
             now: at,
             span: Span::Release,

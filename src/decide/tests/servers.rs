@@ -14,7 +14,7 @@ fn fly() -> SourceName {
 }
 
 /// At most 2 % of the requests may fail, as Fly's server counts them.
-fn from_fly() -> Threshold {
+pub(super) fn from_fly() -> Threshold {
     let mut threshold = ratio();
     if let ThresholdKind::Ratio(ratio) = &mut threshold.kind {
         ratio.from = Origin::server("fly", Duration::from_secs(15));

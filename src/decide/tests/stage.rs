@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    Act, Check, CheckStatus, Count, MachineId, MachineSample, Order, Origin, Ratio, RawConfig,
-    Readings, Release, ReleaseStatus, Selector, Signed, Since, SourceName,
+    Act, Belated, Check, CheckStatus, Count, InstanceId, MachineId, MachineSample, Order, Origin,
+    Ratio, RawConfig, Readings, Release, ReleaseStatus, Selector, Signed, Since, SourceName,
 };
 
 pub(super) struct Stage {
@@ -27,6 +27,8 @@ pub(super) struct Stage {
     pub(super) silent: Option<String>,
     /// What each machine's page counts in every round: all requests, and bad ones.
     pub(super) serves: Vec<(&'static str, f64, f64)>,
+    /// What is told late in every round of the instance that a machine ran before: all requests, and bad ones.
+    pub(super) belated: Vec<(&'static str, InstanceId, f64, f64)>,
     /// Why the platform cannot be read, and why no page can be.
     pub(super) unreadable: Option<String>,
     pub(super) no_page: Option<String>,
@@ -66,6 +68,7 @@ impl Stage {
             source: SourceName::Pages,
             silent: None,
             serves: Vec::new(),
+            belated: Vec::new(),
             unreadable: None,
             no_page: None,
             steps: 0,
@@ -137,7 +140,7 @@ impl Stage {
             machines: self.unreadable.clone().map_or_else(|| Ok(self.machines.clone()), Err),
             ledger: self.ledger.clone(),
             secrets: self.secrets.clone(),
-            samples: self.serves.iter().map(|one| self.sample(one)).collect(),
+            samples: self.samples(),
             blind: self.blind(),
             org: self.org.clone(),
         });
@@ -161,6 +164,25 @@ impl Stage {
         let server = SourceName::Server("fly".to_owned());
         let blind = [(SourceName::Pages, &self.no_page), (server, &self.silent)];
         blind.into_iter().filter_map(|(source, why)| Some((source, why.clone()?))).collect()
+    }
+
+    fn samples(&self) -> Vec<MachineSample> {
+        let told = self.serves.iter().map(|one| self.sample(one));
+        let late = self.belated.iter().map(|(id, instance, n, k)| {
+            // It was counted in the time that can be told by now.
+            let belated = Belated {
+                instance: instance.clone(),
+                tally: crate::model::Tally { n: *n, k: *k },
+                series: BTreeMap::new(),
+                from: at(self.second - 30),
+                to: at(self.second - 15),
+            };
+            let belated = [("5xx".to_owned(), belated)].into();
+            let readings = Ok(Readings { belated, ..Readings::default() });
+            let source = self.source.clone();
+            MachineSample { machine: (*id).into(), instance: instance.clone(), source, readings }
+        });
+        told.chain(late).collect()
     }
 
     fn sample(&self, (id, n, k): &(&str, f64, f64)) -> MachineSample {

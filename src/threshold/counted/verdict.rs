@@ -24,6 +24,16 @@ impl Counted {
     pub(in crate::threshold) fn control_is_well(&self) -> bool {
         self.found == Some(Found::Silent)
             || self.risen_at.is_some_and(|at| self.beside.vouches(self.detector.p0(), at))
+                && !self.control_was_struck()
+    }
+
+    /// Whether the known-good release may have met the same a little earlier or later: one moment is in the
+    /// readings of one machine before it is in those of another, so that it need not be in the same block.
+    fn control_was_struck(&self) -> bool {
+        let (detector, recent) = self.accused();
+        let p0 = detector.p0();
+        let (n, k) = recent.since_it_rose(p0).unwrap_or_else(|| detector.totals());
+        self.first.is_coarse() && self.beside.control_was_struck(p0, k / n.max(1.0))
     }
 
     pub(super) fn onset(&self) -> Onset {
