@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, collections::VecDeque, time::Duration};
 use jiff::Timestamp;
 use waveoff::{
     model::{
-        Check, CheckStatus, Digest, ExitEvent, HostStatus, ImageRef, Machine, MachineState,
-        ReleaseVersion,
+        Check, CheckStatus, Digest, ExitEvent, HostStatus, ImageRef, InstanceId, Machine,
+        MachineState, ReleaseVersion,
     },
     sources::pages::parse::Series,
 };
@@ -63,6 +63,8 @@ struct Counts {
 #[derive(Clone, Copy, Debug)]
 struct Scrape {
     at: f64,
+    /// When what it is of started.
+    of: f64,
     told: Told,
     in_flight: f64,
 }
@@ -73,6 +75,12 @@ pub struct Told {
     pub n: f64,
     pub k: f64,
     pub slow: f64,
+}
+
+impl Told {
+    fn since(self, old: Self) -> Self {
+        Self { n: self.n - old.n, k: self.k - old.k, slow: self.slow - old.slow }
+    }
 }
 
 pub struct Host {
@@ -92,6 +100,29 @@ pub struct Host {
     scrapes: VecDeque<Scrape>,
     /// The last reading that was told.
     told: Option<Told>,
+    /// What ran there before, if anything of it may still be told.
+    before: Option<Gone>,
+    /// When it was looked at last.
+    listed: f64,
+}
+
+/// What a machine ran before.
+struct Gone {
+    instance: InstanceId,
+    started: f64,
+    /// When it was listed last, and when the next one started.
+    listed: f64,
+    ended: f64,
+    /// Its last reading that was told.
+    told: Option<Told>,
+}
+
+/// What is told late of it, and the time that lies in.
+pub struct ToldOfBefore {
+    pub instance: InstanceId,
+    pub told: Told,
+    pub from: Timestamp,
+    pub to: Timestamp,
 }
 
 impl Host {
@@ -107,6 +138,8 @@ impl Host {
             probe_fails: 0.0,
             scrapes: VecDeque::new(),
             told: None,
+            before: None,
+            listed: LONG_AGO,
         };
         host.run(OLD, LONG_AGO, LONG_AGO);
         host
@@ -126,6 +159,13 @@ impl Host {
     }
 
     fn run(&mut self, version: u64, t: f64, up_from: f64) {
+        self.before = Some(Gone {
+            instance: self.machine.instance.clone(),
+            started: self.started,
+            listed: self.listed,
+            ended: up_from,
+            told: self.told,
+        });
         self.machine.release = Some(ReleaseVersion(version));
         self.machine.image = image(version);
         self.machine.instance = format!("{}-{version}", self.machine.id).as_str().into();
@@ -154,7 +194,6 @@ impl Host {
         self.up_from = up_from;
         self.counts = Counts::default();
         self.in_flight = 0.0;
-        self.scrapes.clear();
         self.told = None;
         self.machine.started_at = Some(at(up_from));
         self.machine.updated_at = at(t);
@@ -235,35 +274,55 @@ impl Host {
         }
         let Counts { usual, rare, slow } = self.counts;
         let told = Told { n: usual.0 + rare.0, k: usual.1 + rare.1, slow };
-        self.scrapes.push_back(Scrape { at: t, told, in_flight: self.in_flight });
+        self.scrapes.push_back(Scrape { at: t, of: self.started, told, in_flight: self.in_flight });
         if self.scrapes.len() > 10 {
             self.scrapes.pop_front();
         }
     }
 
-    /// What can be asked for at `t` already, the newest first.
-    fn ripe(&self, t: f64) -> impl Iterator<Item = &Scrape> {
-        self.scrapes.iter().rev().filter(move |scrape| scrape.at <= t - SERVER_LATE_S)
+    /// What can be asked for at `t` already of what runs since `of`, the newest first.
+    fn ripe(&self, t: f64, of: f64) -> impl Iterator<Item = &Scrape> {
+        let is_its = move |scrape: &&Scrape| scrape.of.to_bits() == of.to_bits();
+        let ripe = move |scrape: &&Scrape| scrape.at <= t - SERVER_LATE_S;
+        self.scrapes.iter().rev().filter(is_its).filter(ripe)
     }
 
     /// What a metrics server tells at `t` that it did not tell before. The first reading of a process is
     /// a starting point.
     pub fn told_late(&mut self, t: f64) -> Told {
-        let Some(now) = self.ripe(t).next().map(|scrape| scrape.told) else {
+        self.listed = t;
+        let Some(now) = self.ripe(t, self.started).next().map(|scrape| scrape.told) else {
             return Told::default();
         };
-        match self.told.replace(now) {
-            Some(old) => Told { n: now.n - old.n, k: now.k - old.k, slow: now.slow - old.slow },
-            None => Told::default(),
+        self.told.replace(now).map_or_else(Told::default, |old| now.since(old))
+    }
+
+    /// What it tells at `t` of what ran there before, that began while that was listed and ended before
+    /// the next one started.
+    pub fn told_of_before(&mut self, t: f64) -> Option<ToldOfBefore> {
+        let gone = self.before.as_ref()?;
+        let ripe: Vec<Scrape> =
+            self.ripe(t, gone.started).filter(|one| one.at <= gone.ended).copied().collect();
+        let told_to = gone.told?;
+        let new = ripe.iter().take_while(|one| one.told.n > told_to.n).count();
+        let (first, last) = (ripe.get(new)?.at, *ripe.first().filter(|_| new > 0)?);
+        let known = first < gone.listed;
+        let told = last.told.since(told_to);
+        let instance = gone.instance.clone();
+        if let Some(gone) = &mut self.before {
+            gone.told = Some(last.told);
         }
+        known.then(|| ToldOfBefore { instance, told, from: at(first), to: at(last.at) })
     }
 
     /// What the preset `hang` comes to: for how long requests wait, by those at work and those answered in a
     /// second of the last minute, where they always waited for less than a second.
     pub fn waits_s(&self, t: f64) -> Option<f64> {
-        let now = self.ripe(t).next()?;
-        let first =
-            self.ripe(t).take_while(|scrape| scrape.at > t - SERVER_LATE_S - RATE_S).last()?;
+        let now = self.ripe(t, self.started).next()?;
+        let first = self
+            .ripe(t, self.started)
+            .take_while(|scrape| scrape.at > t - SERVER_LATE_S - RATE_S)
+            .last()?;
         let passed = now.at - first.at;
         let rate = if passed > 0.0 { (now.told.n - first.told.n) / passed } else { 0.0 };
         Some(now.in_flight / rate.max(RATE_MIN))

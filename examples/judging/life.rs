@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use waveoff::{
     decide::{AppState, Command, CommandId, Input, Outcome, distress, state::Phase, step},
     model::{
-        Act, AppName, Count, EventKind, Machine, MachineSample, Observation, Order, OrgContext,
-        Policy, Readings, Release, ReleaseStatus, ReleaseVersion, Signed, Since, SourceName,
-        Wanted,
+        Act, AppName, Belated, Count, EventKind, Machine, MachineSample, Observation, Order,
+        OrgContext, Policy, Readings, Release, ReleaseStatus, ReleaseVersion, Signed, Since,
+        SourceName, Tally, Wanted,
     },
     notify::text,
     sources::pages::counters::Counters,
@@ -17,7 +17,7 @@ use waveoff::{
 
 use super::{
     dice::Dice,
-    host::{Host, NEW, OLD, at, image},
+    host::{Host, NEW, OLD, Told, ToldOfBefore, at, image},
     policy::{ERRORS, HANG, LATENCY, SHARE, policy, source},
     scene::{From, Scene},
     world::{Second, World},
@@ -292,6 +292,18 @@ fn readings(from: From, host: &mut Host, dice: &mut Dice, t: f64) -> Readings {
         return readings;
     }
     let told = host.told_late(t);
+    if let Some(before) = host.told_of_before(t) {
+        let ToldOfBefore { instance, told: Told { n, k, slow }, from: since, to } = before;
+        let belated = |k| {
+            let (instance, tally) = (instance.clone(), Tally { n, k });
+            Belated { instance, tally, series: BTreeMap::new(), from: since, to }
+        };
+        let all = match from {
+            From::Server => vec![(SHARE, k)],
+            _ => vec![(ERRORS, k), (LATENCY, slow)],
+        };
+        readings.belated = all.into_iter().map(|(name, k)| (name.to_owned(), belated(k))).collect();
+    }
     if from == From::Server {
         readings.counts.insert(SHARE.to_owned(), count(told.n, told.k));
         return readings;
