@@ -1,19 +1,27 @@
 //! One message per thing: what flaps is told once and then summed up.
 //!
-//! Of events of one kind, cause and release one is told in ten minutes. The others are counted in
-//! the next one; and when there is no next one, the last of them is told late, so that what people
+//! Of events of one kind, about one thing and release, one is told in ten minutes. The others are counted
+//! in the next one; and when there is no next one, the last of them is told late, so that what people
 //! heard last is how it is.
+//!
+//! It is the end of something bad that is held back, never its beginning: who was told that it is over
+//! is told at once that it is there again, and the next end then waits until the ten minutes are over and
+//! it still holds. What got worse is told at once as well.
 
 use std::mem::{Discriminant, discriminant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Digest, Event, EventKind, HoldReason, Reason, ReleaseVersion};
+use crate::model::{
+    Digest, Event, EventKind, HoldReason, MachineId, Reason, ReleaseVersion, Severity,
+};
 
 /// One message in so much time.
 const ONCE_IN: SignedDuration = SignedDuration::from_mins(10);
 /// Things remembered at once; beyond it the one told longest ago is told anew.
 const KEPT_MAX: usize = 64;
+/// Machines that one late message names of those that it stands for.
+const MACHINES_MAX: usize = 100;
 
 /// What makes two events the same thing.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +29,8 @@ struct Key {
     kind: EventKind,
     cause: Option<Discriminant<Reason>>,
     hold: Option<Discriminant<HoldReason>>,
+    /// What of the app it is about; the same for what begins and what ends.
+    subject: String,
     release: Option<(Option<ReleaseVersion>, Digest)>,
 }
 
@@ -42,12 +52,81 @@ impl Key {
         };
         // What a person does is no flapping.
         let by_hand = matches!(hold, Some(HoldReason::Operator { .. }));
+        // For whatever reason it is over: it is not held any more.
+        let is_clear = event.kind == EventKind::HoldCleared;
         (flaps && !by_hand).then(|| Self {
             kind: event.kind,
-            cause: event.reason.as_ref().map(discriminant),
-            hold: hold.map(discriminant),
+            cause: event.reason.as_ref().filter(|_| !is_clear).map(discriminant),
+            hold: hold.filter(|_| !is_clear).map(discriminant),
+            subject: event.reason.as_ref().map_or_else(String::new, subject),
             release: event.release.as_ref().map(|info| (info.version, info.digest.clone())),
         })
+    }
+}
+
+/// What of an app a reason is about, where there can be several at once.
+fn subject(reason: &Reason) -> String {
+    match reason {
+        Reason::Unmatched { threshold, .. }
+        | Reason::Unjudgeable { threshold, .. }
+        | Reason::Judgeable { threshold } => format!("threshold {threshold}"),
+        Reason::OnlyAlerts { thresholds } => format!("thresholds {}", thresholds.join(", ")),
+        Reason::ServerUnreadable { server, .. } | Reason::ServerReadable { server } => {
+            format!("server {server}")
+        }
+        Reason::MetricsUnreadable { .. } | Reason::MetricsReadable => "metrics".to_owned(),
+        Reason::ProbesUnanswered { .. } | Reason::ProbesAnswered => "probes".to_owned(),
+        Reason::PlatformUnreadable { .. }
+        | Reason::TokenRefused { .. }
+        | Reason::PlatformReadable { .. } => "platform".to_owned(),
+        Reason::StateUnreadable { .. } | Reason::StateReadable => "state".to_owned(),
+        Reason::LedgerStaysOpen { release } => format!("release {release}"),
+        Reason::MixedImages { images } => {
+            // How many machines run which of them changes all the time.
+            let images = images.iter().map(|one| format!("{} {}", one.group, one.digest));
+            images.collect::<Vec<_>>().join(", ")
+        }
+        Reason::RunsAgain { put_right: true, .. } => "put right".to_owned(),
+        Reason::Waits { wait } => format!("{:?}", discriminant(wait)),
+        _ => String::new(),
+    }
+}
+
+/// Whether an event says that what another one told of is over.
+fn ends(end: &Event, begun: &Key) -> bool {
+    match begun.kind {
+        EventKind::HoldPlaced | EventKind::ReleaseDegraded => matches!(
+            end.kind,
+            EventKind::HoldCleared
+                | EventKind::ReleaseRecovered
+                | EventKind::ReleaseTrusted
+                | EventKind::RollbackCompleted
+        ),
+        EventKind::MonitorBlind => {
+            let over = end.reason.as_ref().map_or_else(String::new, subject);
+            end.kind == EventKind::MonitorRecovered && over == begun.subject
+        }
+        _ => false,
+    }
+}
+
+/// Whether an event leaves nothing to say of the end of something: it goes on, or more is known.
+fn outdates(event: &Event, end: &Key) -> bool {
+    match end.kind {
+        EventKind::HoldCleared => {
+            event.kind.is_about_undoing()
+                || matches!(
+                    event.kind,
+                    EventKind::ReleaseDegraded
+                        | EventKind::ReleaseRecovered
+                        | EventKind::ReleaseTrusted
+                )
+        }
+        EventKind::MonitorRecovered => {
+            let begun = event.reason.as_ref().map_or_else(String::new, subject);
+            event.kind == EventKind::MonitorBlind && begun == end.subject
+        }
+        _ => false,
     }
 }
 
@@ -56,6 +135,8 @@ impl Key {
 struct Told {
     key: Key,
     at: Timestamp,
+    /// How bad it was said to be.
+    severity: Severity,
     /// How many came since.
     since: u32,
     /// The last of them.
@@ -69,24 +150,57 @@ pub(super) struct Repeats(Vec<Told>);
 impl Repeats {
     /// Whether an event is to be told now; it is given the number of those that were not.
     pub(super) fn take(&mut self, id: &str, event: &mut Event, now: Timestamp) -> bool {
-        let Some(key) = Key::of(event) else { return true };
-        let Some(told) = self.0.iter_mut().find(|told| told.key == key) else {
-            if self.0.len() >= KEPT_MAX {
-                self.0.remove(0);
+        for told in &mut self.0 {
+            // Told late, it would not be how it is.
+            if ends(event, &told.key) || outdates(event, &told.key) {
+                told.last = None;
             }
-            self.0.push(Told { key, at: now, since: 0, last: None });
+        }
+        let is_told = self.is_news(id, event, now);
+        if is_told {
+            self.0.retain(|told| !ends(event, &told.key));
+        }
+        is_told
+    }
+
+    fn is_news(&mut self, id: &str, event: &mut Event, now: Timestamp) -> bool {
+        let Some(key) = Key::of(event) else { return true };
+        let severity = event.severity();
+        let Some(told) = self.0.iter_mut().find(|told| told.key == key) else {
+            self.make_room();
+            self.0.push(Told { key, at: now, severity, since: 0, last: None });
             return true;
         };
         // The clock may have been put back.
-        if now.duration_since(told.at).abs() < ONCE_IN {
+        if !told.is_over(now) && severity <= told.severity {
             told.since = told.since.saturating_add(1);
-            told.last = Some((id.to_owned(), event.clone()));
+            let mut event = event.clone();
+            if let Some((_, earlier)) = &told.last {
+                name_machines_of(&mut event, earlier);
+            }
+            told.last = Some((id.to_owned(), event));
             return false;
+        }
+        if let Some((_, earlier)) = &told.last {
+            name_machines_of(event, earlier);
         }
         event.repeats = std::mem::take(&mut told.since);
         told.at = now;
+        told.severity = severity;
         told.last = None;
         true
+    }
+
+    /// Forgets what was told longest ago, and of that rather what nothing is left to be told of.
+    fn make_room(&mut self) {
+        if self.0.len() < KEPT_MAX {
+            return;
+        }
+        let all = self.0.iter().enumerate();
+        let oldest = all.min_by_key(|(_, told)| (told.last.is_some(), told.at));
+        if let Some(index) = oldest.map(|(index, _)| index) {
+            self.0.remove(index);
+        }
     }
 
     /// Whether something is to be told late.
@@ -104,10 +218,14 @@ impl Repeats {
             if let Some((id, mut event)) = told.last.take() {
                 event.repeats = std::mem::take(&mut told.since).saturating_sub(1);
                 told.at = now;
+                told.severity = event.severity();
                 late.push((id, event));
             }
         }
         late.sort_by_key(|(_, event)| event.at);
+        for (_, event) in &late {
+            self.0.retain(|told| !ends(event, &told.key));
+        }
         late
     }
 }
@@ -118,76 +236,32 @@ impl Told {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(minute: i64) -> Timestamp {
-        Timestamp::from_second(1_772_000_000 + minute * 60).unwrap()
-    }
-
-    fn event(kind: EventKind, reason: Reason, minute: i64) -> Event {
-        let mut event = Event::new(kind, at(minute), Some("api".into()));
-        event.reason = Some(reason);
-        event
-    }
-
-    fn blind(minute: i64) -> Event {
-        let detail = format!("503 at {minute}");
-        event(EventKind::MonitorBlind, Reason::PlatformUnreadable { detail }, minute)
-    }
-
-    #[test]
-    fn one_in_ten_minutes_is_told_and_the_next_says_how_many_were_not() {
-        let mut repeats = Repeats::default();
-        let mut told = Vec::new();
-        for minute in 0..21 {
-            let mut blind = blind(minute);
-            if repeats.take(&format!("m-{minute}"), &mut blind, at(minute)) {
-                told.push((minute, blind.repeats));
-            }
-        }
-        assert_eq!(told, [(0, 0), (10, 9), (20, 9)]);
-    }
-
-    #[test]
-    fn the_last_word_is_told_late_when_nothing_follows() {
-        let mut repeats = Repeats::default();
-        for minute in [0, 1, 2, 3] {
-            let first = repeats.take(&format!("m-{minute}"), &mut blind(minute), at(minute));
-            assert_eq!(first, minute == 0);
-        }
-        assert!(!repeats.is_overdue(at(9)) && repeats.overdue(at(9)).is_empty());
-        assert!(repeats.is_overdue(at(10)));
-        let late = repeats.overdue(at(10));
-        assert_eq!(late.len(), 1);
-        assert_eq!((late[0].0.as_str(), late[0].1.repeats), ("m-3", 2));
-        assert!(!repeats.is_overdue(at(60)));
-    }
-
-    #[test]
-    fn other_kinds_causes_and_releases_are_other_things_and_some_are_always_told() {
-        let mut repeats = Repeats::default();
-        let hold = |hold| event(EventKind::HoldPlaced, Reason::Held { hold }, 0);
-        let operator = HoldReason::Operator {
-            hold: crate::model::OperatorHold {
-                by: "dana".to_owned(),
-                reason: "a sale".to_owned(),
-                since: at(0),
-                until: None,
-            },
-        };
-        let completed = Event::new(EventKind::RollbackCompleted, at(0), Some("api".into()));
-        for (mut event, again) in [
-            (blind(0), false),
-            (event(EventKind::MonitorBlind, Reason::MetricsReadable, 0), false),
-            (hold(HoldReason::SameImage { drift: None }), false),
-            (hold(HoldReason::Migrations), false),
-            (hold(operator), true),
-            (completed, true),
-        ] {
-            assert!(repeats.take("m-1", &mut event, at(0)), "{event:?}");
-            assert_eq!(repeats.take("m-2", &mut event, at(1)), again, "{event:?}");
+/// Adds the machines of an event that was not told to those of the one that stands for it.
+fn name_machines_of(event: &mut Event, earlier: &Event) {
+    let before = earlier.reason.as_ref().and_then(machines).unwrap_or_default();
+    let Some(
+        Reason::RunsAgain { machines, .. }
+        | Reason::SetByHand { machines }
+        | Reason::QuarantinedServes { machines },
+    ) = &mut event.reason
+    else {
+        return;
+    };
+    for machine in before {
+        if machines.len() < MACHINES_MAX && !machines.contains(machine) {
+            machines.push(machine.clone());
         }
     }
 }
+
+fn machines(reason: &Reason) -> Option<&[MachineId]> {
+    match reason {
+        Reason::RunsAgain { machines, .. }
+        | Reason::SetByHand { machines }
+        | Reason::QuarantinedServes { machines } => Some(machines),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
