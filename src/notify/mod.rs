@@ -17,7 +17,7 @@ pub mod text;
 
 use crate::{
     config::{Config, Format, Receiver},
-    model::{Event, EventKind, Mode, Reason},
+    model::{Event, EventKind, Evidence, Mode, Reason, Verdict},
     numbers,
 };
 
@@ -114,9 +114,10 @@ fn is_planned_only_in_words(event: &Event) -> bool {
 /// and its end.
 fn matters(event: &Event) -> bool {
     match event.kind {
-        // What is done about it follows at once.
+        // What is done about it follows at once; of what only alerts nothing does.
         EventKind::ReleaseDegraded => {
-            event.is_left_degraded() || !event.evidence.iter().any(|one| one.may_roll_back)
+            let undoes = |one: &Evidence| one.may_roll_back && one.verdict == Verdict::Breach;
+            event.is_left_degraded() || !event.evidence.iter().any(undoes)
         }
         // Nobody released anything: the daemon is new there, and sees all apps at once.
         EventKind::ReleaseDetected => event.reason != Some(Reason::FirstSeen),

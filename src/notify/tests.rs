@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::Secret,
-    model::{Evidence, HoldReason, Kind, OperatorHold, Severity, Unit, Verdict},
+    model::{HoldReason, Kind, OperatorHold, Severity, Unit},
 };
 
 fn receiver(format: Format) -> Receiver {
@@ -190,4 +190,22 @@ fn a_link_leads_to_the_page_of_the_app() {
     one.app = None;
     assert_eq!(sender.page(&one).unwrap(), "http://waveoff.internal:8080/");
     assert_eq!(Sender::new("acme").page(&one), None);
+}
+
+#[test]
+fn a_chat_hears_of_what_only_alerts_beside_thresholds_that_may_roll_back() {
+    // Given a policy with an ordinary threshold, which passes, and one that only alerts.
+    let passes = Evidence { verdict: Verdict::Pass, ..evidence(0.0) };
+    let alerts = Evidence { threshold: "memory".to_owned(), may_roll_back: false, ..evidence(0.9) };
+    let reason = Reason::OnlyAlerts { thresholds: vec!["memory".to_owned()] };
+    // When the one that only alerts is exceeded.
+    let degraded = Event {
+        evidence: vec![passes, alerts],
+        reason: Some(reason),
+        ..event(EventKind::ReleaseDegraded)
+    };
+    // Then chats hear of it: nothing follows that they would be told of.
+    for format in [Format::Slack, Format::Discord, Format::Teams] {
+        assert!(wants(&receiver(format), &degraded), "{format:?}");
+    }
 }
