@@ -253,9 +253,30 @@ impl Text {
                 "the journal cannot be written, nothing is decided meanwhile"
             }
             (EventKind::MonitorOutbox, _) => "messages were given up",
-            _ => "cannot see how it is, nothing is decided meanwhile",
+            _ => return self.blind(event),
         };
         self.said(event, phrase);
+    }
+
+    /// What cannot be seen, and what is decided all the same.
+    fn blind(&mut self, event: &Event) {
+        match &event.reason {
+            Some(Reason::Unmatched { threshold, .. } | Reason::Unjudgeable { threshold, .. })
+                if event.evidence.iter().any(|one| one.applies && one.threshold != *threshold) =>
+            {
+                self.reason(event);
+                self.next("The others go on");
+            }
+            // Nothing is hidden by that.
+            Some(Reason::LedgerStaysOpen { .. }) => self.reason(event),
+            Some(
+                Reason::MetricsUnreadable { .. }
+                | Reason::ProbesUnanswered { .. }
+                | Reason::ServerUnreadable { .. },
+            ) => self
+                .said(event, "cannot see all of it, what rests on that is not decided meanwhile"),
+            _ => self.said(event, "cannot see how it is, nothing is decided meanwhile"),
+        }
     }
 
     /// The image to go back to, or its copy, is not there.

@@ -426,3 +426,25 @@ fn event_with_long_names() -> Evidence {
     evidence.note = Some(Note::Troubled(vec![Troubled { machine: "m1".into(), trouble }]));
     evidence
 }
+
+#[test]
+fn a_threshold_that_judges_nothing_does_not_stop_the_others() {
+    let at = "2026-03-01T02:03:04Z".parse().unwrap();
+    let mut event = Event::new(EventKind::MonitorBlind, at, Some("api".into()));
+    let source = "http_requests".to_owned();
+    event.reason = Some(Reason::Unmatched { threshold: "5xx".to_owned(), source });
+    event.evidence = vec![
+        measured("5xx", Kind::Ratio, Unit::Requests, Verdict::Inconclusive),
+        measured("checks", Kind::Checks, Unit::Machines, Verdict::Pass),
+    ];
+    let said = sentence(&event);
+    assert!(
+        said.contains("threshold \"5xx\" judges nothing") && said.contains("others go on"),
+        "{said}"
+    );
+    assert!(!said.contains("nothing is decided"), "{said}");
+    // Where it is the only one, nothing goes on.
+    event.evidence.truncate(1);
+    let said = sentence(&event);
+    assert!(!said.contains("others go on") && said.contains("nothing is decided"), "{said}");
+}
