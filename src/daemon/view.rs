@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     decide::{
-        AppState, bake_ends,
+        AppState, bake_ends, ran_before,
         rollback::{confirms_within, report},
         sight::unknown,
         state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Rollback, Trusted},
@@ -151,9 +151,11 @@ fn commands(state: &AppState, now: Timestamp) -> Vec<CommandView> {
                 ..tells(EventKind::RollbackPlanned)
             }
         }
-        Phase::Held { reason, .. } => {
-            Event { reason: Some(reason.clone().into()), ..tells(EventKind::HoldPlaced) }
-        }
+        Phase::Held { watch, reason, .. } => Event {
+            reason: Some(reason.clone().into()),
+            previous: ran_before(memory, &watch.revision.digest),
+            ..tells(EventKind::HoldPlaced)
+        },
         Phase::Stopped { rollback, reason, .. } => Event {
             reason: Some(reason.clone().into()),
             ..about(EventKind::RollbackStopped, rollback)

@@ -8,7 +8,9 @@ use super::{
     state::{Memory, Revision, Watch},
     voucher,
 };
-use crate::model::{Drift, Evidence, HoldReason, Mode, Policy, Verdict, freeze};
+use crate::model::{
+    Digest, Drift, Evidence, HoldReason, Mode, Policy, Verdict, event::ReleaseInfo, freeze,
+};
 
 /// What a guard is asked about: to begin undoing a release.
 pub(super) struct Asked<'a> {
@@ -257,6 +259,14 @@ pub(super) fn target(policy: &Policy, memory: &Memory, watch: &Watch) -> Option<
         .filter(|previous| previous.digest != watch.revision.digest)
         .filter(|previous| !is_quarantined(memory, previous))
         .filter(|previous| !memory.suspects.contains(&previous.digest))
+}
+
+/// What ran before a release and is not known to be bad: never seen healthy, it is nothing that is gone
+/// back to without a person.
+pub fn ran_before(memory: &Memory, release: &Digest) -> Option<ReleaseInfo> {
+    let previous = memory.previous.as_ref().filter(|previous| previous.digest != *release)?;
+    let is_bad = is_quarantined(memory, previous) || memory.suspects.contains(&previous.digest);
+    (!is_bad).then(|| previous.info())
 }
 
 fn is_quarantined(memory: &Memory, revision: &Revision) -> bool {

@@ -46,6 +46,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use command::{
     Command, CommandId, Input, Outcome, PutImage, PutOutcome, StartMachine, StartOutcome,
 };
+pub use guards::ran_before;
 pub use state::AppState;
 pub use trust::bake_ends;
 

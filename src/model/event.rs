@@ -313,6 +313,9 @@ pub struct Event {
     /// How many like it came since the last one that was told, and were not told.
     #[serde(default)]
     pub repeats: u32,
+    /// What ran before the release, where nothing is trusted that it could be gone back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<ReleaseInfo>,
     /// Last log lines of machines that failed, at most 20.
     pub log_lines: Vec<String>,
 }
@@ -334,6 +337,7 @@ impl Event {
             after_s: None,
             ran_before: false,
             repeats: 0,
+            previous: None,
             log_lines: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::{
-        Context, Round, door, images, sight,
+        Context, Round, door, guards, images, sight,
         state::{Phase, Rollback, Watch},
         suspects, verdict, watch,
     },
@@ -30,6 +30,9 @@ pub(in crate::decide) fn hold(
         let mut event = cx.event_about(EventKind::HoldPlaced, &watch);
         event.reason = Some(reason.clone().into());
         event.mode = Some(cx.policy.mode);
+        if reason == HoldReason::NothingTrusted {
+            event.previous = guards::ran_before(&cx.memory, &watch.revision.digest);
+        }
         cx.events.push(event);
     }
     watch.registry_told = is_registry;

@@ -195,3 +195,19 @@ fn what_is_left_of_a_rollback_is_watched_under_any_number() {
     let seen: Vec<&str> = watch.machines.keys().map(crate::model::MachineId::as_str).collect();
     assert_eq!(seen, ["m1", "m2"]);
 }
+
+#[test]
+fn a_hold_for_want_of_anything_trusted_carries_what_ran_before() {
+    // Given a release that never earned trust, when one comes that fails.
+    let mut stage = Stage::unknown(&["m1"]);
+    stage.pass(10);
+    stage.ship(2, "sha256:2");
+    fail_checks(stage.machine("m1"));
+    stage.pass(60);
+    // Then the hold says what ran before, which a person may go back to.
+    let placed = stage.told(EventKind::HoldPlaced);
+    assert_eq!(placed.len(), 1, "{placed:?}");
+    assert_eq!(placed[0].reason, Some(HoldReason::NothingTrusted.into()));
+    let previous = placed[0].previous.as_ref().and_then(|one| one.version);
+    assert_eq!(previous, Some(ReleaseVersion(1)));
+}

@@ -169,7 +169,9 @@ fn after_hold(event: &Event, app: &AppName, hold: &HoldReason) -> Vec<(Purpose, 
         | HoldReason::DegradedBefore { .. }
         | HoldReason::PlatformIncident { .. } => go_back(""),
         HoldReason::NothingTrusted => {
-            vec![(Purpose::GoOn, format!("waveoff releases {app}"))]
+            // It was never seen healthy: a person has to know better.
+            let back = goes_to(app, Purpose::GoOn, event.previous.as_ref(), " --force");
+            vec![back.unwrap_or_else(|| (Purpose::GoOn, format!("waveoff releases {app}")))]
         }
         HoldReason::SameImage { .. }
         | HoldReason::ImagesMissing
@@ -198,6 +200,24 @@ mod tests {
         let mut event = Event::new(EventKind::RollbackStopped, at, Some("api".into()));
         event.reason = Some(hold.into());
         commands(&event).into_iter().map(|(_, command)| command).collect()
+    }
+
+    #[test]
+    fn a_hold_for_want_of_anything_trusted_names_what_ran_before() {
+        let at = "2026-03-01T02:03:04Z".parse().unwrap();
+        let mut event = Event::new(EventKind::HoldPlaced, at, Some("api".into()));
+        event.reason = Some(HoldReason::NothingTrusted.into());
+        let said = |event: &Event| commands(event).remove(0);
+        assert_eq!(said(&event), (Purpose::GoOn, "waveoff releases api".to_owned()));
+        event.previous = Some(ReleaseInfo {
+            version: Some(crate::model::ReleaseVersion(41)),
+            tag: None,
+            digest: "sha256:1".into(),
+            author: None,
+            created_at: None,
+        });
+        let back = "waveoff rollback api --to v41 --force".to_owned();
+        assert_eq!(said(&event), (Purpose::GoOn, back));
     }
 
     #[test]
