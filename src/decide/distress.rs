@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppState, Context, Round,
+    AppState, Context, Round, alerts,
     changes::Fleet,
     silence,
     state::{Phase, RegionWork, Watch},
@@ -145,6 +145,7 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, &seen, cx.now);
     suspects::tell(cx, &mut seen);
+    alerts::tell(cx, &mut seen);
     if seen.thresholds.values().any(ThresholdState::leans) {
         cx.memory.vigil.leant = Some(cx.now);
     }

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Context, Round, changes,
+    Context, Round, alerts, changes,
     command::Command,
     distress, door, guards, later,
     phases::look_again,
@@ -136,8 +136,17 @@ fn look_on(cx: &mut Context<'_>, round: &Round<'_>) -> Option<Phase> {
 
 /// Whether it is degraded for long enough to be told of: what passes by itself within moments is no news.
 fn lasts(cx: &Context<'_>, watch: &Watch, since: Timestamp) -> bool {
-    let least = signed(cx.policy.watch.unvouched_countdown * LASTS);
-    cx.now.duration_since(since) >= least && !voucher::is_easing(watch)
+    lasts_since(cx.policy, since, cx.now) && !voucher::is_easing(watch)
+}
+
+/// Whether what began then is no thing of a moment.
+pub(super) fn lasts_since(policy: &Policy, since: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(since) >= signed(policy.watch.unvouched_countdown * LASTS)
+}
+
+/// How long what was told of so often lately has to be well before that is told.
+pub(super) fn calm(times: u32) -> Duration {
+    CALM.saturating_mul(1 << times.saturating_sub(1).min(6)).min(CALM_MAX)
 }
 
 /// Whether it breaches, as far as can be seen just now.
@@ -258,6 +267,7 @@ pub(super) fn stays(
 /// Looks at a release that degraded after it was trusted.
 pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     look_again(&mut watch, cx, round);
+    alerts::tell(cx, &mut watch);
     suspects::tell(cx, &mut watch);
     let breaches = verdict::overall(&watch.evidence) == Verdict::Breach;
     if breaches && !is_breaching(cx, &watch) {
@@ -288,10 +298,9 @@ pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Roun
         return Phase::Watching(watch);
     }
     let times = u32::try_from(cx.memory.degraded_late.len()).unwrap_or(u32::MAX);
-    let calm = CALM.saturating_mul(1 << times.saturating_sub(1).min(6)).min(CALM_MAX);
     let Some(late) = &mut watch.late else { return Phase::Watching(watch) };
     let (since, well_since) = (late.since, *late.well_since.get_or_insert(cx.now));
-    if cx.now < later(well_since, calm) {
+    if cx.now < later(well_since, calm(times)) {
         return Phase::Watching(watch);
     }
     late.is_over = true;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use super::alerts::Alert;
 pub use super::floor::Past;
 pub use super::late::{Before, Late};
 pub use super::mirror::Mirror;
@@ -217,7 +218,8 @@ pub struct Watch {
     pub baked_at: Option<Timestamp>,
     pub baked_told: bool,
     pub untrusted_told: bool,
-    /// Breaches of thresholds that only alert, of which people were told.
+    /// Breaches of thresholds that only alert, of which people were told, as an older version noted
+    /// them: see `Memory::alerts`.
     pub alerted: BTreeSet<String>,
     /// When a recovery called a countdown off.
     #[serde(default)]
@@ -384,6 +386,9 @@ pub struct Memory {
     /// What the app's own past makes of its limits.
     #[serde(default)]
     pub past: Past,
+    /// What is known of thresholds that only alert, and breached.
+    #[serde(default)]
+    pub alerts: BTreeMap<String, Alert>,
     /// When people were told lately that what was trusted degrades, the oldest first.
     #[serde(default)]
     pub degraded_late: Vec<Timestamp>,
@@ -440,6 +445,7 @@ impl Memory {
             vigil: Vigil::default(),
             undone: BTreeSet::new(),
             past: Past::default(),
+            alerts: BTreeMap::new(),
             degraded_late: Vec::new(),
             changes: VecDeque::new(),
             jobs: BTreeSet::new(),

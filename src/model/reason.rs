@@ -110,6 +110,11 @@ pub enum Reason {
     OnlyAlerts {
         thresholds: Vec<String>,
     },
+    /// What was told of these thresholds that only alert is over, after so many seconds at most.
+    AlertsOver {
+        thresholds: Vec<String>,
+        after_s: f64,
+    },
     /// It was trusted, and degrades.
     DegradesLate {
         late: Box<Degradation>,

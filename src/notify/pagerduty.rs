@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Sender, payload, text};
 use crate::{
-    model::{Event, EventKind, Reason, event::ReleaseInfo},
+    model::{Event, EventKind, Reason, Verdict, event::ReleaseInfo},
     numbers, threshold,
 };
 
@@ -76,6 +76,8 @@ fn incident(event: &Event) -> Option<(Action, About)> {
         | EventKind::RollbackStopped
         | EventKind::RollbackFailed
         | EventKind::HoldPlaced => (Action::Trigger, About::Release),
+        // Something else of the release still breaches: the incident goes on.
+        EventKind::ReleaseRecovered if is_one_of_several(event) => return None,
         EventKind::RollbackCompleted
         | EventKind::ReleaseTrusted
         | EventKind::ReleaseRecovered
@@ -105,6 +107,12 @@ fn incident(event: &Event) -> Option<(Action, About)> {
         | EventKind::ConfigWarning => return None,
     };
     Some(one)
+}
+
+/// Whether what only alerted is over, and something else is not.
+fn is_one_of_several(event: &Event) -> bool {
+    matches!(event.reason, Some(Reason::AlertsOver { .. }))
+        && event.evidence.iter().any(|one| one.verdict == Verdict::Breach)
 }
 
 /// Whether an event says something of an incident.

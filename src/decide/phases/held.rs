@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::{
-        Context, Round, door, guards, images, sight,
+        Context, Round, alerts, door, guards, images, sight,
         state::{Phase, Rollback, Watch},
         suspects, verdict, watch,
     },
@@ -48,6 +48,7 @@ pub(super) fn held(
     round: &Round<'_>,
 ) -> Phase {
     look_again(&mut watch, cx, round);
+    alerts::tell(cx, &mut watch);
     // After a start the others are heard first: what held it may hold it still.
     if cx.memory.org.listening || sight::unseen(cx, &watch.evidence).is_some() {
         return Phase::Held { watch, reason, since };

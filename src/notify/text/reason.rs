@@ -54,6 +54,10 @@ pub fn reason(reason: &Reason) -> String {
         Reason::OnlyAlerts { thresholds } => {
             format!("{} only alerts: nothing is done", thresholds.join(", "))
         }
+        Reason::AlertsOver { thresholds, after_s } => {
+            let (names, lasted) = (thresholds.join(", "), duration(*after_s));
+            format!("{names} within its limit again, after {lasted}; it only alerts")
+        }
         Reason::DegradesLate { late } => late::degrades(late),
         Reason::WellAgain { after_s, revoked } => late::well_again(*after_s, *revoked),
         Reason::TrustedAgain => "it degraded after it was trusted, and is trusted again".to_owned(),
