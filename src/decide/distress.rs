@@ -14,7 +14,7 @@ use super::{
     changes::Fleet,
     silence,
     state::{Phase, RegionWork, Watch},
-    suspects, verdict, watch,
+    suspects, unjudged, verdict, watch,
 };
 use crate::{
     model::{AppName, Distress, Evidence, OrgContext, Policy, Region, Since, Tally, Verdict, Well},
@@ -145,6 +145,7 @@ pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, &seen, cx.now);
     suspects::tell(cx, &mut seen);
+    unjudged::tell(cx, &seen);
     alerts::tell(cx, &mut seen);
     if seen.thresholds.values().any(ThresholdState::leans) {
         cx.memory.vigil.leant = Some(cx.now);

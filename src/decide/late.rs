@@ -20,7 +20,7 @@ use super::{
     phases::look_again,
     setup, sight, signed,
     state::{Memory, Phase, Rollback, Trusted, Watch},
-    suspects, trust, verdict, voucher,
+    suspects, trust, unjudged, verdict, voucher,
 };
 use crate::model::{
     Digest, EventKind, Evidence, Mode, OnBreach, Policy, Reason, Verdict,
@@ -267,6 +267,7 @@ pub(super) fn stays(
 /// Looks at a release that degraded after it was trusted.
 pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     look_again(&mut watch, cx, round);
+    unjudged::tell(cx, &watch);
     alerts::tell(cx, &mut watch);
     suspects::tell(cx, &mut watch);
     let breaches = verdict::overall(&watch.evidence) == Verdict::Breach;

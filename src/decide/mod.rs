@@ -35,6 +35,7 @@ mod spells;
 pub mod state;
 mod suspects;
 pub mod trust;
+mod unjudged;
 mod verdict;
 mod voucher;
 mod wake;

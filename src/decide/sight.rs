@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     model::{
-        EventKind, Evidence, Machine, Note, OrgContext, Policy, Reason, SourceName, Threshold,
-        Unknown, reason::Unseen,
+        EventKind, Evidence, Machine, OrgContext, Policy, Reason, SourceName, Threshold, Unknown,
+        reason::Unseen,
     },
     threshold,
 };
@@ -28,9 +28,6 @@ const MIXED_ANNOUNCED_AFTER: Duration = Duration::from_secs(60);
 
 /// A deploy that is not on all machines by then left their images mixed.
 const DEPLOY_TAKES_MAX: SignedDuration = SignedDuration::from_mins(15);
-/// Rounds in which a selector matches nothing anywhere before people are told: a process that has
-/// just started may not have made its series yet.
-const UNMATCHED_ROUNDS: u32 = 5;
 
 /// The platform cannot be read: noted, told after a while, and no countdown goes on.
 pub(super) fn platform_unseen(
@@ -149,55 +146,6 @@ fn unreadable(source: &SourceName, detail: String) -> Reason {
         SourceName::Pages => Reason::MetricsUnreadable { detail },
         SourceName::Probes => Reason::ProbesUnanswered { detail },
         SourceName::Server(name) => Reason::ServerUnreadable { server: name.clone(), detail },
-    }
-}
-
-/// Says once per watch which thresholds look for series that no machine has: a mistyped name
-/// must not pass for a healthy release.
-pub(super) fn notices_unmatched(cx: &mut Context<'_>, watch: &mut Watch) {
-    let mut unmatched: Vec<(String, String)> = Vec::new();
-    let mut odd = Vec::new();
-    for evidence in &watch.evidence {
-        let Some(state) = watch.thresholds.get_mut(&evidence.threshold) else { continue };
-        if let Some(note @ (Note::Inconsistent { .. } | Note::Odd(_))) = &evidence.note
-            && !state.odd_told
-        {
-            state.odd_told = true;
-            odd.push(Reason::Unjudgeable {
-                threshold: evidence.threshold.clone(),
-                source: evidence.source.clone(),
-                note: note.clone(),
-            });
-        }
-        if state.unmatched && state.rounds >= UNMATCHED_ROUNDS && !state.unmatched_told {
-            state.unmatched_told = true;
-            unmatched.push((evidence.threshold.clone(), evidence.source.clone()));
-        }
-    }
-    for reason in odd {
-        cx.tell(EventKind::MonitorBlind, watch, reason);
-    }
-    for (threshold, source) in unmatched {
-        cx.tell(EventKind::MonitorBlind, watch, Reason::Unmatched { threshold, source });
-    }
-    notices_judgeable(cx, watch);
-}
-
-/// Says once per watch that a threshold which judged nothing judges again.
-fn notices_judgeable(cx: &mut Context<'_>, watch: &mut Watch) {
-    let mut again = Vec::new();
-    for evidence in &watch.evidence {
-        let Some(state) = watch.thresholds.get_mut(&evidence.threshold) else { continue };
-        let odd = matches!(evidence.note, Some(Note::Inconsistent { .. } | Note::Odd(_)));
-        let was_told = state.unmatched_told || state.odd_told;
-        let judges = was_told && !state.unmatched && !odd && state.data_at == Some(cx.now);
-        if judges && !state.end_told {
-            state.end_told = true;
-            again.push(evidence.threshold.clone());
-        }
-    }
-    for threshold in again {
-        cx.tell(EventKind::MonitorRecovered, watch, Reason::Judgeable { threshold });
     }
 }
 

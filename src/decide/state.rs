@@ -6,6 +6,7 @@
 
 mod phase;
 mod trusted;
+mod trouble;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +23,7 @@ pub use super::rollback::work::{
     Confirm, LedgerEntry, MachinePhase, MachineWork, RegionPhase, RegionWork, Rollback,
 };
 pub use super::silence::Silence;
+pub use super::unjudged::Unjudged;
 use super::{
     command::{Command, CommandId},
     distress::{Suspicion, Vigil},
@@ -35,6 +37,7 @@ use crate::{
     },
     threshold::{MachineSeen, Onset, ThresholdState, detect::Dispersion},
 };
+pub use trouble::{Blind, LeftOver, Unclosed};
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
 pub const TRUSTED_MAX: usize = 10;
@@ -300,35 +303,6 @@ pub enum Phase {
     },
 }
 
-/// The platform or the metrics cannot be read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Blind {
-    pub since: Timestamp,
-    pub reason: String,
-    pub announced: bool,
-}
-
-/// An image that was rolled back serves, and no rollback is at work on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LeftOver {
-    /// Since when it is these very machines.
-    pub unchanged_since: Timestamp,
-    /// The machines, each since when it does.
-    #[serde(default)]
-    pub serving: BTreeMap<MachineId, Timestamp>,
-    /// Those that people know of.
-    #[serde(default)]
-    pub named: BTreeSet<MachineId>,
-}
-
-/// A ledger entry that still says `running`: other tools wait for it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Unclosed {
-    pub complete: bool,
-    pub tries: u32,
-    pub next: Timestamp,
-}
-
 /// All that is kept of an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppState {
@@ -389,6 +363,9 @@ pub struct Memory {
     /// What is known of thresholds that only alert, and breached.
     #[serde(default)]
     pub alerts: BTreeMap<String, Alert>,
+    /// Thresholds of which people know that they judge nothing.
+    #[serde(default)]
+    pub unjudged: BTreeMap<String, Unjudged>,
     /// When people were told lately that what was trusted degrades, the oldest first.
     #[serde(default)]
     pub degraded_late: Vec<Timestamp>,
@@ -446,6 +423,7 @@ impl Memory {
             undone: BTreeSet::new(),
             past: Past::default(),
             alerts: BTreeMap::new(),
+            unjudged: BTreeMap::new(),
             degraded_late: Vec::new(),
             changes: VecDeque::new(),
             jobs: BTreeSet::new(),

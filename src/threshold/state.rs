@@ -22,13 +22,9 @@ pub struct ThresholdState {
     pub unmatched: bool,
     /// Rounds in which pages were read.
     pub rounds: u32,
-    /// People know that it matches nothing.
-    pub unmatched_told: bool,
-    /// People know that its numbers cannot be judged.
-    pub odd_told: bool,
-    /// People know that it judges again.
+    /// Since when it matches nothing.
     #[serde(default)]
-    pub end_told: bool,
+    pub unmatched_since: Option<Timestamp>,
     /// How much of it was seen, and where.
     pub sight: Sight,
     pub own: Own,
@@ -49,9 +45,7 @@ impl ThresholdState {
             data_at: None,
             unmatched: false,
             rounds: 0,
-            unmatched_told: false,
-            odd_told: false,
-            end_told: false,
+            unmatched_since: None,
             sight: Sight::default(),
             own: threshold.room().begin(now),
         }
@@ -66,6 +60,10 @@ impl ThresholdState {
         }
         self.rounds = self.rounds.saturating_add(1);
         self.unmatched = read.clone().all(|readings| readings.unmatched.contains(name));
+        self.unmatched_since = self.unmatched_since.filter(|_| self.unmatched);
+        if self.unmatched {
+            self.unmatched_since.get_or_insert(round.now);
+        }
         let has_data = match selection {
             Selection::Share { .. } | Selection::Slow { .. } | Selection::Answer(_) => {
                 read.any(|readings| {

@@ -6,7 +6,7 @@ use super::{
     super::{
         Context, Round, alerts, door, guards, images, sight,
         state::{Phase, Rollback, Watch},
-        suspects, verdict, watch,
+        suspects, unjudged, verdict, watch,
     },
     look_again,
 };
@@ -48,6 +48,7 @@ pub(super) fn held(
     round: &Round<'_>,
 ) -> Phase {
     look_again(&mut watch, cx, round);
+    unjudged::tell(cx, &watch);
     alerts::tell(cx, &mut watch);
     // After a start the others are heard first: what held it may hold it still.
     if cx.memory.org.listening || sight::unseen(cx, &watch.evidence).is_some() {

@@ -4,7 +4,7 @@ use super::{
     super::{
         Context, Round, alerts, door, rollback, sight,
         state::{self, Phase, Watch},
-        suspects, trust, verdict,
+        suspects, trust, unjudged, verdict,
     },
     look_again,
 };
@@ -12,7 +12,7 @@ use crate::model::{EventKind, Verdict};
 
 pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     look_again(&mut watch, cx, round);
-    sight::notices_unmatched(cx, &mut watch);
+    unjudged::tell(cx, &watch);
     alerts::tell(cx, &mut watch);
     suspects::tell(cx, &mut watch);
     match verdict::overall(&watch.evidence) {

@@ -189,3 +189,91 @@ fn every_state_has_a_word_and_says_what_it_is() {
     ];
     assert_eq!(all.each_ref().map(Unknown::as_str), Unknown::WORDS);
 }
+
+/// A selector that no page has a series of.
+fn unmatched() -> Readings {
+    Readings { unmatched: ["5xx".to_owned()].into(), ..Readings::default() }
+}
+
+/// v1 is trusted, and serves; then the configuration is changed to a threshold that is mistyped.
+fn steady_with_a_mistyped_selector() -> Stage {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    for id in ["m1", "m2"] {
+        stage.machine(id).has_services = true;
+    }
+    stage.pass(60);
+    stage.policy.thresholds.push(ratio());
+    stage
+}
+
+#[test]
+fn a_mistyped_selector_is_told_once_while_an_app_is_steady() {
+    let mut stage = steady_with_a_mistyped_selector();
+    pages_say(&mut stage, 60, &unmatched());
+    assert_eq!(stage.state.phase.word(), "steady");
+    let told = reasons(&stage, EventKind::MonitorBlind);
+    assert!(matches!(told[..], [Reason::Unmatched { .. }]), "{told:?}");
+    // A start and the next release change nothing of that.
+    let text = serde_json::to_string(&stage.state).unwrap();
+    stage.state = serde_json::from_str(&text).unwrap();
+    pages_say(&mut stage, 600, &unmatched());
+    stage.ship(2, "sha256:2");
+    pages_say(&mut stage, 600, &unmatched());
+    assert_eq!(reasons(&stage, EventKind::MonitorBlind).len(), 1);
+    // Another one that is mistyped is news, and so is that it judges in the end.
+    let mut other = ratio();
+    if let ThresholdKind::Ratio(ratio) = &mut other.kind {
+        ratio.total = crate::model::Selector::metric("request");
+    }
+    *stage.policy.thresholds.last_mut().unwrap() = other;
+    pages_say(&mut stage, 60, &unmatched());
+    assert_eq!(reasons(&stage, EventKind::MonitorBlind).len(), 2);
+    stage.serves = vec![("m1", 10.0, 0.0), ("m2", 10.0, 0.0)];
+    stage.pass(60);
+    assert_eq!(reasons(&stage, EventKind::MonitorRecovered).len(), 1);
+}
+
+#[test]
+fn series_that_vanish_from_a_steady_app_are_told_of_when_that_lasts() {
+    let mut stage = steady_with_a_mistyped_selector();
+    stage.serves = vec![("m1", 10.0, 0.0), ("m2", 10.0, 0.0)];
+    stage.pass(60);
+    // Its processes were restarted, and make them with their first request.
+    pages_say(&mut stage, 600, &unmatched());
+    stage.pass(10);
+    pages_say(&mut stage, 600, &unmatched());
+    assert_eq!(reasons(&stage, EventKind::MonitorBlind).len(), 0);
+    pages_say(&mut stage, 310, &unmatched());
+    assert_eq!(reasons(&stage, EventKind::MonitorBlind).len(), 1);
+    stage.pass(10);
+    assert_eq!(reasons(&stage, EventKind::MonitorRecovered).len(), 1);
+}
+
+#[test]
+fn a_mistyped_selector_is_told_once_while_a_release_is_held() {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    stage.policy.mode = Mode::Observe;
+    stage.ship(2, "sha256:2");
+    for machine in &mut stage.machines {
+        machine.has_services = true;
+        super::stage::fail_checks(machine);
+    }
+    stage.pass(60);
+    assert_eq!(stage.state.phase.word(), "held");
+    stage.policy.thresholds.push(ratio());
+    pages_say(&mut stage, 600, &unmatched());
+    let told = reasons(&stage, EventKind::MonitorBlind);
+    assert!(matches!(told[..], [Reason::Unmatched { .. }]), "{told:?}");
+}
+
+/// It has no such series by its nature.
+#[test]
+fn a_steady_worker_is_not_told_of_for_a_threshold_of_requests() {
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.machine("m1").metrics =
+        Some(crate::model::MetricsPage { port: 9091, path: "/metrics".to_owned() });
+    stage.pass(60);
+    stage.policy.thresholds.push(ratio());
+    pages_say(&mut stage, 3600, &unmatched());
+    assert_eq!(reasons(&stage, EventKind::MonitorBlind), Vec::<&Reason>::new());
+}

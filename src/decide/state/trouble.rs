@@ -1,0 +1,37 @@
+//! What stands in the way and is remembered: blindness, images left over, entries that stay open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::MachineId;
+
+/// The platform or the metrics cannot be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blind {
+    pub since: Timestamp,
+    pub reason: String,
+    pub announced: bool,
+}
+
+/// An image that was rolled back serves, and no rollback is at work on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftOver {
+    /// Since when it is these very machines.
+    pub unchanged_since: Timestamp,
+    /// The machines, each since when it does.
+    #[serde(default)]
+    pub serving: BTreeMap<MachineId, Timestamp>,
+    /// Those that people know of.
+    #[serde(default)]
+    pub named: BTreeSet<MachineId>,
+}
+
+/// A ledger entry that still says `running`: other tools wait for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unclosed {
+    pub complete: bool,
+    pub tries: u32,
+    pub next: Timestamp,
+}
