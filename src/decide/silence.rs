@@ -5,8 +5,12 @@
 //! So the longest silence of each of the last days is remembered. One that is ten times as long as
 //! any of them is told of; where two apps beside it serve their requests meanwhile, it counts against a release.
 //! What falls silent each night has a long silence behind it, and is left alone.
+//!
+//! Machines that count what a threshold looks for are asked, and those of their process groups: a worker counts
+//! no requests. A page that is missing now and then leaves the clock as it is, and a machine that was not read
+//! for an hour is not waited for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -16,7 +20,10 @@ use super::{
     state::{Memory, Watch},
     voucher,
 };
-use crate::model::{MachineSample, MachineState, Note, OrgContext, Policy, Since, Verdict};
+use crate::model::{
+    Machine, MachineId, MachineSample, MachineState, Note, OrgContext, Policy, ProcessGroup, Since,
+    Verdict,
+};
 
 /// Days of which the longest silence is remembered.
 const DAYS_MAX: usize = 7;
@@ -32,6 +39,11 @@ const HALF_S: f64 = 1200.0;
 const ANSWERED_MIN: f64 = 300.0;
 /// Two looks further apart than this did not see what was between them.
 const LOOKS_APART: SignedDuration = SignedDuration::from_secs(120);
+/// A machine that started, and was read, so long ago is not waited for.
+const UNREAD_FOR: SignedDuration = SignedDuration::from_hours(1);
+/// Process groups and machines of a threshold that are remembered.
+const GROUPS_MAX: usize = 50;
+const MACHINES_MAX: usize = 2000;
 
 /// How silent an app is, and was.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,9 +54,73 @@ pub struct Silence {
     days: VecDeque<(Timestamp, i64)>,
     /// What it answered lately, as of the last look.
     answered: f64,
+    /// When it was last seen as a whole.
     looked_at: Option<Timestamp>,
     /// Since when it answers nothing.
     since: Option<Timestamp>,
+    /// Who counts what each threshold looks for.
+    #[serde(default)]
+    fed: BTreeMap<String, Fed>,
+}
+
+/// Who counts what a threshold looks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Fed {
+    groups: BTreeSet<ProcessGroup>,
+    /// When each machine was last read.
+    read_at: BTreeMap<MachineId, Timestamp>,
+}
+
+/// What a round shows of those who are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sight {
+    /// All of them.
+    Whole,
+    /// Some are waited for.
+    Part,
+    /// There is nobody to be read.
+    Nobody,
+}
+
+impl Fed {
+    /// Takes in which of the started machines were read.
+    fn look(&mut self, started: &[(&Machine, bool)], now: Timestamp) -> Sight {
+        for (machine, _) in started.iter().filter(|(_, is_read)| *is_read) {
+            if self.groups.len() < GROUPS_MAX {
+                self.groups.insert(machine.group.clone());
+            }
+            self.read_at.insert(machine.id.clone(), now);
+        }
+        if self.read_at.len() > MACHINES_MAX {
+            self.read_at.retain(|id, _| started.iter().any(|(machine, _)| machine.id == *id));
+        }
+        let lately = |at: Timestamp| now.duration_since(at) < UNREAD_FOR;
+        let of_groups =
+            || started.iter().filter(|(machine, _)| self.groups.contains(&machine.group));
+        let is_missing = |(machine, is_read): &&(&Machine, bool)| {
+            let read_at = self.read_at.get(&machine.id).copied();
+            !is_read && read_at.max(machine.started_at).is_some_and(lately)
+        };
+        if of_groups().any(|one| is_missing(&one)) {
+            Sight::Part
+        } else if of_groups().any(|(_, is_read)| *is_read) {
+            Sight::Whole
+        } else {
+            Sight::Nobody
+        }
+    }
+
+    /// Forgets who was not read for long; whether one of them is up.
+    fn give_up(&mut self, started: &[(&Machine, bool)], now: Timestamp) -> bool {
+        let is_up = |id: &MachineId| started.iter().any(|(machine, _)| machine.id == *id);
+        let mut was_up = false;
+        self.read_at.retain(|id, at| {
+            let stays = now.duration_since(*at) < UNREAD_FOR;
+            was_up |= !stays && is_up(id);
+            stays
+        });
+        was_up
+    }
 }
 
 /// What fades is no reason to record anything.
@@ -57,14 +133,16 @@ impl PartialEq for Silence {
 impl Silence {
     /// Takes in what a round counted; `None`: it could not be seen.
     fn look(&mut self, answered: Option<f64>, now: Timestamp) {
-        let before = self.looked_at.replace(now);
         let Some(n) = answered else {
-            self.since = None;
+            // A page is missing now and then: the next round has what was counted meanwhile.
+            self.since =
+                self.since.filter(|_| self.looked_at.is_some_and(|at| is_soon_after(at, now)));
             return;
         };
+        let before = self.looked_at.replace(now);
         self.known_since.get_or_insert(now);
         let passed = before.map_or(SignedDuration::ZERO, |before| now.duration_since(before));
-        if passed > LOOKS_APART || passed < SignedDuration::ZERO {
+        if before.is_some_and(|before| !is_soon_after(before, now)) {
             self.since = None;
         }
         if self.days.back().is_none_or(|(day, _)| now.duration_since(*day) >= DAY) {
@@ -92,30 +170,52 @@ impl Silence {
         let needed = (SignedDuration::from_secs(longest) * LONGER).max(SILENT_MIN);
         let is_known = self.known_since.is_some_and(|at| since.duration_since(at) >= known_for);
         let is_busy = self.answered >= ANSWERED_MIN;
-        (is_known && is_busy && now.duration_since(since) >= needed).then_some((since, longest))
+        // What was not looked at is no part of it.
+        let seen_to = self.looked_at.unwrap_or(now);
+        (is_known && is_busy && seen_to.duration_since(since) >= needed).then_some((since, longest))
     }
+}
+
+/// Whether what was between two looks is known.
+fn is_soon_after(before: Timestamp, now: Timestamp) -> bool {
+    let passed = now.duration_since(before);
+    passed <= LOOKS_APART && passed >= SignedDuration::ZERO
 }
 
 /// Notes what the app answered since the last round, whatever it runs.
 pub(super) fn note(policy: &Policy, memory: &mut Memory, round: &Round<'_>, now: Timestamp) {
-    let started = || round.machines.iter().filter(|one| one.state == MachineState::Started);
+    let started: Vec<&Machine> =
+        round.machines.iter().copied().filter(|one| one.state == MachineState::Started).collect();
     // The first reading of a process says nothing of now.
     let counts = |sample: &MachineSample, threshold: &str| {
         let count = sample.readings.as_ref().ok().and_then(|one| one.counts.get(threshold));
         count.is_some_and(|count| count.since == Since::LastScrape)
     };
-    let is_read = |threshold: &str| {
-        started().next().is_some()
-            && started().all(|machine| {
-                let mut samples = round.observation.samples.iter();
-                samples.any(|one| one.instance == machine.instance && counts(one, threshold))
-            })
+    let is_read = |machine: &Machine, threshold: &str| {
+        let mut samples = round.observation.samples.iter();
+        samples.any(|one| one.instance == machine.instance && counts(one, threshold))
     };
     let counting = policy.thresholds.iter().filter(|one| one.room().kind().proves());
-    let read = counting.filter(|one| is_read(&one.name));
-    let sums = read
-        .map(|one| distress::counted(round, &one.name).values().map(|tally| tally.n).sum::<f64>());
-    memory.silence.look(sums.max_by(f64::total_cmp), now);
+    let (mut n, mut sights) = (0.0_f64, BTreeSet::new());
+    let mut fed = std::mem::take(&mut memory.silence.fed);
+    fed.retain(|name, _| policy.thresholds.iter().any(|one| one.name == *name));
+    for threshold in counting {
+        let name = &threshold.name;
+        let looked: Vec<(&Machine, bool)> =
+            started.iter().map(|machine| (*machine, is_read(machine, name))).collect();
+        let one = fed.entry(name.clone()).or_default();
+        sights.insert(one.look(&looked, now));
+        if one.give_up(&looked, now) {
+            // It may be what answered: those that can be read have to be seen to.
+            memory.silence.answered = 0.0;
+        }
+        let counted = distress::counted(round, name);
+        n = n.max(counted.values().map(|tally| tally.n).sum());
+    }
+    memory.silence.fed = fed;
+    let is_whole = sights.contains(&Sight::Whole) && !sights.contains(&Sight::Part);
+    // What some of them answer is no silence, whether or not all can be seen.
+    memory.silence.look((is_whole || n > 0.0).then_some(n), now);
 }
 
 /// Says of a watch that its app is silent as it never was.
@@ -230,6 +330,18 @@ mod tests {
         assert!(!listen(&mut silence, 25 * HOUR..26 * HOUR, |_| None));
         // And after it the clock begins anew.
         assert!(!listen(&mut silence, 26 * HOUR..26 * HOUR + 45, |_| Some(0.0)));
+    }
+
+    #[test]
+    fn a_look_that_is_missing_now_and_then_leaves_the_clock_as_it_is() {
+        let mut silence = Silence::default();
+        assert!(!listen(&mut silence, 0..25 * HOUR, |_| Some(20.0)));
+        let gaps = |second: i64| (second % 45 != 0).then_some(0.0);
+        assert!(listen(&mut silence, 25 * HOUR..25 * HOUR + 120, gaps));
+        // While nothing is seen for longer it is over.
+        assert!(listen(&mut silence, 25 * HOUR + 120..25 * HOUR + 180, |_| None));
+        listen(&mut silence, 25 * HOUR + 180..25 * HOUR + 300, |_| None);
+        assert!(!listen(&mut silence, 25 * HOUR + 300..26 * HOUR, |_| None));
     }
 
     #[test]

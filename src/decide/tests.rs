@@ -316,6 +316,7 @@ mod relative;
 mod servers;
 mod setups;
 mod sight;
+mod silence;
 mod stage;
 mod steps;
 mod suspects;
