@@ -8,6 +8,7 @@ use crate::{
         state::{Phase, Revision, Watch},
     },
     model::{CheckStatus, Evidence, Machine, OrgContext, Policy, event::ReleaseInfo},
+    threshold::Span,
     web::explain::{
         Explained, MachineView, NeighbourView, Promises, RegionCounts, SeriesView, ThresholdView,
     },
@@ -17,8 +18,8 @@ use crate::{
 const NEIGHBOURS_SHOWN: usize = 20;
 
 /// `None`: nothing is being dealt with.
-pub(super) fn explained(
-    state: &AppState,
+pub(super) fn explained<'a>(
+    state: &'a AppState,
     machines: &[Machine],
     (policy, now): (&Policy, Timestamp),
 ) -> Option<Explained> {
@@ -26,6 +27,11 @@ pub(super) fn explained(
     let good = || Some(&state.memory.known_good()?.revision);
     let known_good = state.phase.target().or_else(good).map(Revision::info);
     let control = known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
+    // What is looked at on.
+    let of_vigil = |watch: &'a Watch| -> (&'a Revision, Option<Span>, Vec<ThresholdView>) {
+        let all = watch.evidence.iter().map(|one| of_watch(watch, one, &control, now));
+        (&watch.revision, Some(watch.span()), all.collect())
+    };
     let (release, span, thresholds) = match &state.phase {
         Phase::Watching(watch)
         | Phase::CountingDown { watch, .. }
@@ -34,17 +40,16 @@ pub(super) fn explained(
             let all = watch.evidence.iter().map(|one| of_watch(watch, one, &control, now));
             (&watch.revision, Some(watch.span()), all.collect())
         }
+        Phase::Stopped { .. } if state.memory.vigil.watch().is_some() => {
+            of_vigil(state.memory.vigil.watch()?)
+        }
         Phase::RollingBack(rollback)
         | Phase::RolledBack(rollback)
         | Phase::Stopped { rollback, .. } => {
             let of_breach = |one: &Evidence| ThresholdView::new(one, &control, &one.last_blocks);
             (&rollback.bad, None, rollback.evidence.iter().map(of_breach).collect())
         }
-        Phase::Steady => {
-            let watch = state.memory.vigil.watch()?;
-            let all = watch.evidence.iter().map(|one| of_watch(watch, one, &control, now));
-            (&watch.revision, Some(watch.span()), all.collect())
-        }
+        Phase::Steady => of_vigil(state.memory.vigil.watch()?),
         Phase::Unseen => return None,
     };
     let machines = machines.iter().map(|machine| view(machine, release)).collect();

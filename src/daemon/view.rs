@@ -105,11 +105,28 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         Phase::Stopped { rollback, reason, since } => {
             of_rollback(&mut view, rollback);
             view.since = *since;
-            view.hold = Some(hold(reason));
+            view.hold = Some(stopped(&view, rollback, reason));
+            // What runs is looked at on.
+            if let Some(watch) = memory.vigil.watch() {
+                view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
+            }
         }
     }
     view.commands = commands(state, now);
     view
+}
+
+/// How far a rollback came that stopped, why, and how what runs is since then.
+fn stopped(view: &AppView, rollback: &Rollback, reason: &HoldReason) -> String {
+    let done = text::done(&view.regions).map_or_else(String::new, |done| format!("{done}: "));
+    let after = rollback.stopped.as_deref();
+    let since = match after {
+        Some(after) if after.is_well => {
+            format!("; what runs is well since {}", after.since.strftime("%H:%M UTC"))
+        }
+        Some(_) | None => String::new(),
+    };
+    format!("{done}{}{since}", hold(reason))
 }
 
 fn of_rollback(view: &mut AppView, rollback: &Rollback) {
@@ -180,10 +197,8 @@ fn not_known(state: &AppState, policy: &Policy, now: Timestamp) -> Vec<UnknownVi
         | Phase::CountingDown { watch, .. }
         | Phase::CheckingImage { watch, .. }
         | Phase::Held { watch, .. } => Some(&**watch),
-        Phase::Steady => state.memory.vigil.watch(),
-        Phase::Unseen | Phase::RollingBack(_) | Phase::RolledBack(_) | Phase::Stopped { .. } => {
-            None
-        }
+        Phase::Steady | Phase::Stopped { .. } => state.memory.vigil.watch(),
+        Phase::Unseen | Phase::RollingBack(_) | Phase::RolledBack(_) => None,
     };
     let all = watch.map(|watch| unknown(policy, &state.memory, watch, now)).unwrap_or_default();
     let view = |(threshold, unknown): (String, Unknown)| UnknownView {

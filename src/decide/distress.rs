@@ -13,7 +13,7 @@ use super::{
     AppState, Context, Round, alerts,
     changes::Fleet,
     silence,
-    state::{Phase, RegionWork, Watch},
+    state::{Phase, RegionWork, Revision, Watch},
     suspects, unjudged, verdict, watch,
 };
 use crate::{
@@ -73,6 +73,11 @@ impl Vigil {
         *self = Self { watch: Some(watch), ..Self::default() };
     }
 
+    /// What was taken out to be looked at is looked at on.
+    pub(super) fn go_on(&mut self, watch: Box<Watch>) {
+        self.watch = Some(watch);
+    }
+
     /// It is dealt with elsewhere from now on.
     pub(super) fn end(&mut self) -> Option<Box<Watch>> {
         self.served.clear();
@@ -127,14 +132,24 @@ impl Vigil {
 
 /// Looks at what a steady app runs.
 pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
-    let Some(current) = cx.memory.current.clone() else { return };
+    if let Some(current) = cx.memory.current.clone() {
+        keep(cx, round, current, false);
+    }
+}
+
+/// Looks at all machines as one, whatever they run: most of them `current`.
+pub(super) fn keep_vigil_of_all(cx: &mut Context<'_>, round: &Round<'_>, current: Revision) {
+    keep(cx, round, current, true);
+}
+
+fn keep(cx: &mut Context<'_>, round: &Round<'_>, current: Revision, of_all: bool) {
     let kept = cx.memory.vigil.watch.take();
     let mut seen = kept
         .filter(|kept| kept.revision.digest == current.digest)
-        .filter(|kept| kept.revision.version == current.version)
+        .filter(|kept| kept.revision.version == current.version && kept.of_all == of_all)
         // What it counted before is its past.
         .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
-    seen.is_vigil = true;
+    (seen.is_vigil, seen.of_all) = (true, of_all);
     let before = seen.looked_at;
     let memory = &cx.memory;
     let known =
@@ -235,14 +250,16 @@ pub fn of(state: &AppState) -> Option<Distress> {
             let regions: BTreeSet<Region> = open.map(|work| work.region.clone()).collect();
             Some(Distress { since: rollback.started_at, regions, deployed: true })
         }
-        Phase::Steady => {
+        Phase::Steady | Phase::Stopped { .. } => {
             let suspicion = state.memory.suspicion.as_ref()?;
             let vigil = state.memory.vigil.watch();
             let regions = vigil.map(|watch| failing_regions(watch, suspicion.last));
             let regions = regions.unwrap_or_default();
-            Some(Distress { since: suspicion.since, regions, deployed: false })
+            // After a rollback that stopped it may be the release's fault still.
+            let deployed = matches!(state.phase, Phase::Stopped { .. });
+            Some(Distress { since: suspicion.since, regions, deployed })
         }
-        Phase::Unseen | Phase::RolledBack(_) | Phase::Stopped { .. } => None,
+        Phase::Unseen | Phase::RolledBack(_) => None,
     }
 }
 

@@ -135,7 +135,7 @@ fn look_on(cx: &mut Context<'_>, round: &Round<'_>) -> Option<Phase> {
 }
 
 /// Whether it is degraded for long enough to be told of: what passes by itself within moments is no news.
-fn lasts(cx: &Context<'_>, watch: &Watch, since: Timestamp) -> bool {
+pub(super) fn lasts(cx: &Context<'_>, watch: &Watch, since: Timestamp) -> bool {
     lasts_since(cx.policy, since, cx.now) && !voucher::is_easing(watch)
 }
 
@@ -314,7 +314,7 @@ pub(super) fn watching(mut watch: Box<Watch>, cx: &mut Context<'_>, round: &Roun
 
 /// Whether what was counted last is within its limits, and everything passes: after a start of the daemon,
 /// and while nobody asks for anything, that is not known.
-fn is_well(evidence: &[Evidence], watch: &Watch) -> bool {
+pub(super) fn is_well(evidence: &[Evidence], watch: &Watch) -> bool {
     let mut proofs = watch.thresholds.values().filter_map(ThresholdState::proof);
     verdict::overall(evidence) == Verdict::Pass && !proofs.any(|one| one.lately_above)
 }

@@ -9,6 +9,7 @@
 //! the round's facts and the [`Context`], which holds the policy, the time and what is remembered
 //! of the app, to the next phase. Every way to a rollback leads through one door (`door`).
 
+mod aftermath;
 mod alerts;
 mod arrivals;
 pub mod changes;

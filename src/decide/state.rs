@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use super::aftermath::Aftermath;
 pub use super::alerts::Alert;
 pub use super::floor::Past;
 pub use super::late::{Before, Late};
@@ -187,6 +188,9 @@ pub struct Watch {
     /// It is trusted, and looked at on.
     #[serde(default)]
     pub is_vigil: bool,
+    /// All machines are looked at as one, whatever they run: a rollback stopped between two images.
+    #[serde(default)]
+    pub of_all: bool,
     /// Whether it has a release number of its own: an image put on machines by hand has not.
     pub numbered: bool,
     /// A digest that was rolled back before: no warm-up.

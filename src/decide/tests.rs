@@ -278,6 +278,7 @@ fn a_gap_between_two_looks_earns_no_bake() {
     assert!(trusted_at >= 105, "trusted after {trusted_at} s, of which 45 were not seen");
 }
 
+mod aftermath;
 mod alerts;
 mod arrivals;
 mod audit;

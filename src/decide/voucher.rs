@@ -98,15 +98,14 @@ fn is_vouched(watch: &Watch, evidence: &Evidence) -> bool {
 /// Thresholds that what runs passes as a new release comes, and passed until now.
 pub(super) fn past(phase: &Phase, memory: &Memory, now: Timestamp) -> BTreeSet<String> {
     let (watch, suspicion) = match phase {
-        Phase::Steady => (memory.vigil.watch(), &memory.suspicion),
+        Phase::Steady | Phase::Stopped { .. } => (memory.vigil.watch(), &memory.suspicion),
         Phase::Watching(watch) => (Some(&**watch), &watch.suspicion),
         Phase::Unseen
         | Phase::CountingDown { .. }
         | Phase::CheckingImage { .. }
         | Phase::RollingBack(_)
         | Phase::RolledBack(_)
-        | Phase::Held { .. }
-        | Phase::Stopped { .. } => return BTreeSet::new(),
+        | Phase::Held { .. } => return BTreeSet::new(),
     };
     let Some(watch) = watch.filter(|_| suspicion.is_none()) else { return BTreeSet::new() };
     let lately = |at: Option<Timestamp>| at.is_some_and(|at| now.duration_since(at) <= PAST_SEEN);

@@ -50,6 +50,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         registry_told: false,
         learning,
         is_vigil: false,
+        of_all: false,
         numbered: true,
         no_mercy: false,
         machines: BTreeMap::new(),
@@ -85,6 +86,9 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
 
 /// Whether a machine runs the watched release.
 pub(super) fn is_on(watch: &Watch, machine: &Machine) -> bool {
+    if watch.of_all {
+        return machine.digest().is_some();
+    }
     let version = watch.revision.version;
     let same_number = watch.any_number || version.is_none() || machine.release == version;
     same_number && machine.digest() == Some(&watch.revision.digest)

@@ -396,9 +396,13 @@ impl Event {
         matches!(hold, HoldReason::Operator { .. } | HoldReason::Vetoed { .. })
     }
 
-    /// Whether it is about a release that was trusted, degrades, and is left as it is.
+    /// Whether it is about a release that was trusted, or whose rollback stopped, degrades, and is left as it is.
     pub fn is_left_degraded(&self) -> bool {
-        matches!(&self.reason, Some(Reason::DegradesLate { late }) if late.stays.is_some())
+        match &self.reason {
+            Some(Reason::DegradesLate { late }) => late.stays.is_some(),
+            Some(Reason::DegradesAfterStop { .. }) => true,
+            _ => false,
+        }
     }
 
     /// Whether a threshold is exceeded by most of what is counted.

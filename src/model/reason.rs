@@ -125,6 +125,14 @@ pub enum Reason {
         after_s: f64,
         revoked: bool,
     },
+    /// A rollback stopped half way, and what runs degrades again since then, or is far worse.
+    DegradesAfterStop {
+        since: jiff::Timestamp,
+    },
+    /// A rollback stopped half way, and what runs is well again, after so many seconds.
+    WellAfterStop {
+        after_s: f64,
+    },
     /// It degraded after it was trusted, and has earned its trust anew.
     TrustedAgain,
     /// One machine fails while its equals serve: it is left out of what is judged.

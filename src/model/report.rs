@@ -35,6 +35,8 @@ pub enum RegionStage {
     /// It has to look healthy on the known-good image.
     Confirming,
     Confirmed,
+    /// Begun, and left as it is since the rollback stopped.
+    Stopped,
     /// Left as it is: the policy limits the rollback, or nothing can be done there.
     Skipped,
 }
@@ -47,6 +49,7 @@ impl RegionStage {
             Self::RollingBack => "rolling_back",
             Self::Confirming => "confirming",
             Self::Confirmed => "confirmed",
+            Self::Stopped => "stopped",
             Self::Skipped => "skipped",
         }
     }

@@ -15,7 +15,7 @@ pub use commands::{Purpose, commands, message};
 pub use name::unresolved;
 pub use order::{effect, refusal};
 pub use reason::{hold, obstacle, reason, unknown};
-pub use report::machine;
+pub use report::{done, machine};
 
 use super::numbers::{cut, duration};
 use crate::{
@@ -85,12 +85,7 @@ pub fn sentence(event: &Event) -> String {
         EventKind::RollbackStopped => text.unfinished(event, "rollback stopped"),
         EventKind::RollbackFailed => text.unfinished(event, "rollback failed"),
         EventKind::HoldPlaced => {
-            // In a chat it is the only message of a breach that is observed.
-            text.push(if is_observed(event) {
-                "would be rolled back, and is not"
-            } else {
-                "held, nothing will be rolled back"
-            });
+            text.push(&held(event));
             text.reason(event);
             text.next(&evidence(event, Verdict::Breach));
         }
@@ -396,6 +391,18 @@ impl Text {
     }
 }
 
+/// What a hold leaves undone: all of it, or what a rollback that stopped did not reach.
+fn held(event: &Event) -> String {
+    if is_observed(event) {
+        // In a chat it is the only message of a breach that is observed.
+        return "would be rolled back, and is not".to_owned();
+    }
+    match report::done(&event.regions) {
+        None => "held, nothing will be rolled back".to_owned(),
+        Some(done) => format!("held, {done}"),
+    }
+}
+
 /// `iad, lhr done in 48 s; fra confirming; syd next`.
 fn progress(event: &Event) -> String {
     let named = |phase: RegionStage| -> Vec<&str> {
@@ -417,6 +424,7 @@ fn progress(event: &Event) -> String {
     for (phase, word) in [
         (RegionStage::RollingBack, "rolling back"),
         (RegionStage::Confirming, "confirming"),
+        (RegionStage::Stopped, "stopped"),
         (RegionStage::Waiting, "next"),
         (RegionStage::Skipped, "skipped"),
     ] {

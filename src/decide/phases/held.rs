@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::{
-        Context, Round, alerts, door, guards, images, sight,
+        Context, Round, aftermath, alerts, door, guards, images, sight,
         state::{Phase, Rollback, Watch},
         suspects, unjudged, verdict, watch,
     },
@@ -83,7 +83,7 @@ pub(super) fn held(
 /// A rollback that stopped half way. One that the mode stopped is over; when the mode is put back, what
 /// still runs the release is judged anew, and comes to the door like any other.
 pub(super) fn stopped(
-    rollback: Box<Rollback>,
+    mut rollback: Box<Rollback>,
     reason: HoldReason,
     since: Timestamp,
     cx: &mut Context<'_>,
@@ -91,6 +91,7 @@ pub(super) fn stopped(
 ) -> Phase {
     let still_braked = cx.policy.mode == Mode::Observe;
     if reason != HoldReason::ObserveMode || still_braked || round.machines.is_empty() {
+        aftermath::look_on(&mut rollback, cx, round);
         return Phase::Stopped { rollback, reason, since };
     }
     let digest = &rollback.bad.digest;

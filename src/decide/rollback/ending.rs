@@ -3,7 +3,7 @@
 use super::{
     super::{
         Command, Context, fleet, hands,
-        state::{LedgerEntry, Phase, Rollback},
+        state::{Aftermath, LedgerEntry, Phase, Rollback},
     },
     event, ledger, left_down,
     report::left_behind,
@@ -42,6 +42,7 @@ pub(in crate::decide) fn stop(
     drop_unstarted(cx, &rollback);
     left_down::remember(cx, &rollback);
     rollback.pause = None;
+    rollback.stopped = Some(Box::new(Aftermath::begin(&rollback.evidence, cx.now)));
     for kind in [EventKind::RollbackStopped, EventKind::HoldPlaced] {
         let mut event = event(cx, kind, &rollback);
         event.reason = Some(reason.clone().into());
@@ -83,6 +84,7 @@ pub(in crate::decide) fn stop_for_order(cx: &mut Context<'_>, rollback: &Rollbac
 
 /// Makes a new entry in the ledger for a rollback that had stopped, and goes on.
 pub(in crate::decide) fn open_again(rollback: &mut Rollback, cx: &mut Context<'_>) {
+    rollback.stopped = None;
     if let LedgerEntry::Open { version, .. } = rollback.ledger {
         rollback.ledger = LedgerEntry::Closed { version };
     }

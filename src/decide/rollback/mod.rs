@@ -100,6 +100,7 @@ pub(super) fn begin(
         bad: bad.clone(),
         by_hand,
         insisted: None,
+        stopped: None,
         after: cx.memory.seen_version.max(bad.version.unwrap_or_default()),
     };
     match &rollback.by_hand {

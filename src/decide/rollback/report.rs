@@ -84,6 +84,11 @@ pub fn report(rollback: &Rollback) -> Vec<RegionReport> {
             region: work.region.clone(),
             phase: match work.phase {
                 RegionPhase::Waiting => RegionStage::Waiting,
+                RegionPhase::Updating | RegionPhase::Confirming(_)
+                    if rollback.stopped.is_some() =>
+                {
+                    RegionStage::Stopped
+                }
                 RegionPhase::Updating => RegionStage::RollingBack,
                 RegionPhase::Confirming(_) => RegionStage::Confirming,
                 RegionPhase::Confirmed => RegionStage::Confirmed,

@@ -9,7 +9,7 @@ use super::{
     super::{
         command::CommandId,
         rival::Verified,
-        state::{ByHand, CrashCount, FailingChecks, Revision},
+        state::{Aftermath, ByHand, CrashCount, FailingChecks, Revision},
     },
     pause::Pause,
 };
@@ -334,6 +334,9 @@ pub struct Rollback {
     /// A person let it go on after it had stopped, whatever it showed.
     #[serde(default)]
     pub insisted: Option<Signed>,
+    /// It stopped half way: how what runs is since then.
+    #[serde(default)]
+    pub stopped: Option<Box<Aftermath>>,
 }
 
 impl Rollback {

@@ -86,8 +86,8 @@ impl Phase {
                     || memory.suspicion.is_some()
                     || memory.vigil.is_uneasy(now)
             }
-            Phase::Unseen | Phase::Stopped { .. } => false,
-            Phase::RolledBack(_) => {
+            Phase::Unseen => false,
+            Phase::RolledBack(_) | Phase::Stopped { .. } => {
                 memory.vigil.is_uneasy(now)
                     || memory.suspicion.is_some()
                     || memory.pending.values().any(|command| !command.is_beside())

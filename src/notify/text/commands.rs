@@ -100,6 +100,11 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
             Some(Reason::FailsAlone { alone, .. }) => restarts(app, alone),
             _ => Vec::new(),
         },
+        EventKind::ReleaseDegraded
+            if matches!(event.reason, Some(Reason::DegradesAfterStop { .. })) =>
+        {
+            vec![resume()]
+        }
         EventKind::ReleaseDegraded if event.is_left_degraded() => {
             goes_to(app, Purpose::GoOn, event.known_good.as_ref(), "").into_iter().collect()
         }

@@ -64,6 +64,22 @@ pub(super) fn well_again(after_s: f64, revoked: bool) -> String {
     format!("it was degraded for {}{trust}", duration(after_s))
 }
 
+/// A rollback stopped half way, and what runs degrades.
+pub(super) fn degrades_after_stop(since: Timestamp) -> String {
+    format!(
+        "since {}, after its rollback stopped half way; nothing is done until a person says so",
+        time(since)
+    )
+}
+
+/// The same, and what runs is well.
+pub(super) fn well_after_stop(after_s: f64) -> String {
+    format!(
+        "what runs since the rollback stopped half way was degraded for {}; the rest of it is left as it is",
+        duration(after_s)
+    )
+}
+
 /// Why it is left as it is.
 pub(super) fn stays(stays: Stays) -> &'static str {
     match stays {

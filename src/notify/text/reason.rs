@@ -60,6 +60,8 @@ pub fn reason(reason: &Reason) -> String {
         }
         Reason::DegradesLate { late } => late::degrades(late),
         Reason::WellAgain { after_s, revoked } => late::well_again(*after_s, *revoked),
+        Reason::DegradesAfterStop { since } => late::degrades_after_stop(*since),
+        Reason::WellAfterStop { after_s } => late::well_after_stop(*after_s),
         Reason::TrustedAgain => "it degraded after it was trusted, and is trusted again".to_owned(),
         Reason::FailsAlone { threshold, alone } => fails_alone(threshold, alone),
         Reason::ObservesOnly => "observe mode: nothing is done".to_owned(),

@@ -2,7 +2,10 @@
 
 use super::reason::{hold, unseen};
 use crate::{
-    model::{HoldReason, MachineFailure, MachineId, MachineReport, Shown, Unwell, Wait},
+    model::{
+        HoldReason, MachineFailure, MachineId, MachineReport, RegionReport, RegionStage, Shown,
+        Unwell, Wait,
+    },
     numbers,
 };
 
@@ -12,6 +15,14 @@ pub(super) fn over(was: &HoldReason) -> String {
         HoldReason::Operator { .. } => format!("it was {}", hold(was)),
         _ => format!("the reason was: {}", hold(was)),
     }
+}
+
+/// How far a rollback came that stopped; `None`: there was none.
+pub fn done(regions: &[RegionReport]) -> Option<String> {
+    let ours = regions.iter().filter(|region| region.phase != RegionStage::Skipped);
+    let machines = || ours.clone().flat_map(|region| region.machines.values());
+    let (done, all) = (machines().filter(|one| one.is_on_target()).count(), machines().count());
+    (all > 0).then(|| format!("the rollback stopped after {done} of {all} machines"))
 }
 
 /// Where a machine stands.

@@ -29,7 +29,7 @@ fn machine_tone(machine: &MachineReport) -> Tone {
 
 fn stage_tone(stage: RegionStage) -> Tone {
     match stage {
-        RegionStage::Waiting => Tone::Bad,
+        RegionStage::Waiting | RegionStage::Stopped => Tone::Bad,
         RegionStage::RollingBack | RegionStage::Confirming => Tone::Busy,
         RegionStage::Confirmed => Tone::Good,
         RegionStage::Skipped => Tone::Calm,

@@ -1,0 +1,130 @@
+//! After a rollback that stopped half way what runs is looked at on, and nothing is begun by that.
+
+use super::{
+    stage::{Stage, put_on, ratio},
+    *,
+};
+use crate::model::{Act, Effect, RegionStage};
+
+/// Half of the requests fail on m1 in iad, and on m2 in the other region, and go on failing where the
+/// rollback was: it stopped.
+fn stopped(other: &str) -> Stage {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    stage.machine("m2").region = other.into();
+    stage.policy.thresholds = vec![ratio()];
+    stage.ship(2, "sha256:2");
+    serves(&mut stage, 50.0);
+    stage.begin();
+    let until = stage.second + 300;
+    while !matches!(stage.state.phase, Phase::Stopped { .. }) {
+        assert!(stage.second < until, "{:?}", stage.events);
+        stage.look();
+        stage.put_right_now();
+    }
+    assert_eq!(stage.told(EventKind::HoldPlaced).len(), 1);
+    stage.events.clear();
+    stage
+}
+
+fn serves(stage: &mut Stage, bad: f64) {
+    stage.serves = vec![("m1", 100.0, bad), ("m2", 100.0, bad)];
+}
+
+fn kinds(stage: &Stage) -> Vec<EventKind> {
+    stage.events.iter().map(|event| event.kind).collect()
+}
+
+#[test]
+fn that_it_is_well_again_and_degrades_again_is_told_and_nothing_is_begun() {
+    // One region, of which all machines were put right; two, of which one was.
+    for other in ["iad", "fra"] {
+        let mut stage = stopped(other);
+        assert_eq!(put_on(&stage.pass(600)), [""; 0]);
+        assert_eq!(kinds(&stage), [], "{other}: what people know is told once");
+        serves(&mut stage, 0.0);
+        stage.pass(100);
+        assert_eq!(kinds(&stage), [], "it has to last");
+        stage.pass(400);
+        assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered], "{other}");
+        assert!(matches!(stage.events[0].reason, Some(Reason::WellAfterStop { .. })));
+        serves(&mut stage, 95.0);
+        let ordered = stage.pass(600);
+        let both = [EventKind::ReleaseRecovered, EventKind::ReleaseDegraded];
+        assert_eq!(kinds(&stage), both, "{other}");
+        assert!(stage.events[1].severity() >= crate::model::Severity::Error);
+        assert!(stage.events[1].evidence.iter().any(|one| one.share_lately() > Some(0.9)));
+        assert!(ordered.is_empty(), "{ordered:?}");
+        assert_eq!(stage.state.phase.word(), "held");
+    }
+}
+
+#[test]
+fn what_becomes_far_worse_is_told_once() {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    stage.policy.thresholds = vec![ratio()];
+    stage.ship(2, "sha256:2");
+    serves(&mut stage, 20.0);
+    stage.begin();
+    while !matches!(stage.state.phase, Phase::Stopped { .. }) {
+        assert!(stage.second < 900, "{:?}", stage.events);
+        stage.look();
+        stage.put_right_now();
+    }
+    stage.events.clear();
+    serves(&mut stage, 95.0);
+    stage.pass(1200);
+    assert_eq!(kinds(&stage), [EventKind::ReleaseDegraded]);
+}
+
+#[test]
+fn what_is_shown_is_of_now_and_the_region_is_not_confirming_for_ever() {
+    let mut stage = stopped("fra");
+    serves(&mut stage, 0.0);
+    stage.pass(300);
+    let watch = stage.state.memory.vigil.watch().expect("it is looked at");
+    let shown = watch.evidence.iter().find(|one| one.threshold == "5xx").unwrap();
+    assert_eq!(shown.verdict, crate::model::Verdict::Pass, "{shown:?}");
+    let stages: Vec<RegionStage> =
+        rollback::report(stage.rollback()).iter().map(|region| region.phase).collect();
+    assert!(stages.contains(&RegionStage::Stopped), "{stages:?}");
+    assert!(!stages.contains(&RegionStage::Confirming), "{stages:?}");
+}
+
+#[test]
+fn a_start_tells_nothing_again_and_an_older_journal_is_read() {
+    let mut stage = stopped("fra");
+    serves(&mut stage, 0.0);
+    stage.pass(500);
+    let text = serde_json::to_string(&stage.state).unwrap();
+    stage.state = serde_json::from_str(&text).unwrap();
+    stage.second += 60;
+    stage.pass(600);
+    assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered]);
+    // One that knows nothing of what came after the stop.
+    let mut stage = stopped("fra");
+    if let Phase::Stopped { rollback, .. } = &mut stage.state.phase {
+        rollback.stopped = None;
+    }
+    serves(&mut stage, 0.0);
+    stage.pass(500);
+    assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered]);
+}
+
+#[test]
+fn a_person_lets_it_go_on_and_a_newer_release_ends_it() {
+    let mut stage = stopped("fra");
+    serves(&mut stage, 0.0);
+    stage.pass(500);
+    stage.opens = Some(super::stage::opened(4));
+    let reply = stage.order(Act::Resume);
+    assert!(matches!(reply, Reply::Done(Effect::Resumed { .. })), "{reply:?}");
+    stage.undo();
+    assert_eq!(stage.told(EventKind::RollbackCompleted).len(), 1);
+    let mut stage = stopped("fra");
+    serves(&mut stage, 0.0);
+    stage.pass(500);
+    stage.ship(9, "sha256:9");
+    stage.pass(4);
+    assert_eq!(stage.told(EventKind::HoldCleared).len(), 1);
+    assert_eq!(stage.told(EventKind::ReleaseDetected).len(), 1);
+}
