@@ -5,8 +5,8 @@
 //! a bound.
 
 mod phase;
-mod trusted;
 mod trouble;
+mod trusted;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
