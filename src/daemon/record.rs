@@ -120,6 +120,7 @@ fn level(event: &Event) -> Level {
         return Level::INFO;
     }
     match event.kind {
+        EventKind::RollbackPaused if event.severity() >= Severity::Error => Level::ERROR,
         EventKind::HoldPlaced
         | EventKind::RollbackFailed
         | EventKind::MonitorBlind

@@ -358,6 +358,8 @@ impl Event {
             // Nobody does anything about it, unless somebody says so.
             EventKind::RollbackPlanned if self.mode != Some(Mode::Rollback) => unattended,
             EventKind::ReleaseDegraded if self.is_left_degraded() => unattended,
+            // Some of its machines are back, others are not, and it comes no further.
+            EventKind::RollbackPaused if self.is_stuck() => unattended,
             EventKind::MonitorJournal => Severity::Critical,
             EventKind::MonitorToken if self.reason == Some(Reason::TokenSuffices) => Severity::Info,
             EventKind::MonitorClock if self.reason == Some(Reason::ClockRight) => Severity::Info,
@@ -403,6 +405,11 @@ impl Event {
             Some(Reason::DegradesAfterStop { .. }) => true,
             _ => false,
         }
+    }
+
+    /// Whether a rollback has waited for longer than what passes by itself.
+    fn is_stuck(&self) -> bool {
+        matches!(self.reason, Some(Reason::NoProgress { .. }))
     }
 
     /// Whether a threshold is exceeded by most of what is counted.

@@ -24,6 +24,8 @@ const EVIDENCE_FOR: SignedDuration = SignedDuration::from_mins(10);
 /// How long a release that does not show its breach again is waited for before people are told
 /// that nothing will be done.
 const FRESH_BREACH_WITHIN: SignedDuration = SignedDuration::from_mins(3);
+/// How long machines may be half way, some of them back and others not, before that is an error.
+const HALF_WAY_FOR: SignedDuration = SignedDuration::from_mins(3);
 /// A pause after which the entry in the ledger is closed: other tools wait for an open one.
 const LEDGER_FOR: SignedDuration = SignedDuration::from_mins(15);
 /// Without any progress for this long people have to look.
@@ -43,11 +45,22 @@ pub struct Pause {
     pub fresh: Option<Box<Watch>>,
     /// Whether people know that nothing is done for want of a breach.
     pub held: bool,
+    /// Whether they know that it leaves machines half way.
+    #[serde(default)]
+    pub half_way_told: bool,
 }
 
 impl Pause {
     fn new(wait: Wait, since: Timestamp, now: Timestamp) -> Self {
-        Self { wait, wait_since: now, since, told: Vec::new(), fresh: None, held: false }
+        Self {
+            wait,
+            wait_since: now,
+            since,
+            told: Vec::new(),
+            fresh: None,
+            held: false,
+            half_way_told: false,
+        }
     }
 }
 
@@ -190,6 +203,7 @@ pub(super) fn lasts(rollback: &mut Rollback, cx: &mut Context<'_>) {
         event.reason = Some(Reason::Waits { wait: pause.wait.clone() });
         cx.events.push(event);
     }
+    half_way(&mut pause, rollback, cx);
     let well = pause.wait == Wait::FreshBreach
         && pause
             .fresh
@@ -216,6 +230,37 @@ pub(super) fn lasts(rollback: &mut Rollback, cx: &mut Context<'_>) {
         cx.events.push(event);
     }
     rollback.pause = Some(pause);
+}
+
+/// Tells, once a pause, that it leaves some machines back and others not for longer than what passes.
+fn half_way(pause: &mut Pause, rollback: &Rollback, cx: &mut Context<'_>) {
+    let since = pause.since.max(rollback.awake_since);
+    let lasts = cx.now.duration_since(since) >= HALF_WAY_FOR;
+    // Who holds it knows.
+    let by_a_person = matches!(
+        &pause.wait,
+        Wait::Held { hold: HoldReason::Operator { .. } | HoldReason::Vetoed { .. } }
+    );
+    if pause.half_way_told || !lasts || by_a_person || !is_half_way(rollback) {
+        return;
+    }
+    pause.half_way_told = true;
+    let mut event = event(cx, EventKind::RollbackPaused, rollback);
+    let minutes = u64::try_from(HALF_WAY_FOR.as_mins()).unwrap_or(0);
+    event.reason = Some(Reason::NoProgress { minutes, wait: pause.wait.clone() });
+    cx.events.push(event);
+    if !pause.told.iter().any(|told| told.is_same_kind(&pause.wait)) {
+        pause.told.push(pause.wait.clone());
+    }
+}
+
+/// Whether machines are back, and others are left: also one that is being tried just now.
+fn is_half_way(rollback: &Rollback) -> bool {
+    let ours = rollback.regions.iter().filter(|work| !work.is_left_alone());
+    let mut left = ours.flat_map(|work| work.machines.values());
+    let mut all = rollback.regions.iter().flat_map(|work| work.machines.values());
+    all.any(|machine| machine.verified.is_some())
+        && left.any(|one| one.is_open() || matches!(one.phase, MachinePhase::Failed { .. }))
 }
 
 /// What keeps machines from being put right that came back after the rollback, when that lasts and

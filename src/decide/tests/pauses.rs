@@ -4,7 +4,7 @@ use super::{
     stage::{Stage, opened, put_on, puts},
     *,
 };
-use crate::model::{Distress, OperatorHold, Order, ReleaseStatus, Wait};
+use crate::model::{Distress, OperatorHold, Order, ReleaseStatus, Severity, Wait};
 
 fn leased() -> Outcome {
     let owner = "ci@example.com".to_owned();
@@ -232,7 +232,8 @@ fn a_region_that_waits_for_requests_is_not_held_for_want_of_a_breach() {
         stage.pass(30 * 60 - 10);
         assert_eq!(holds(&stage), Vec::<&Reason>::new());
         let told = stage.told(EventKind::RollbackPaused);
-        assert_eq!(told.len(), 1, "{told:?}");
+        // With a machine left it is half way, which people are told as well.
+        assert_eq!(told.len(), ids.len(), "{told:?}");
         let waits = matches!(&told[0].reason, Some(Reason::Waits { wait })
             if matches!(wait, Wait::NoEvidence { .. }));
         assert!(waits, "{:?}", told[0].reason);
@@ -303,4 +304,52 @@ fn a_machine_that_is_not_there_any_more_keeps_no_rollback_open() {
     assert!(matches!(stage.state.phase, Phase::RollingBack(_)), "lists may be late");
     stage.pass(80);
     assert!(matches!(stage.state.phase, Phase::RolledBack(_)), "{:?}", stage.rollback().regions);
+}
+
+/// The lease of `m2` is somebody's for so long.
+fn keeps_m2(stage: &mut Stage, seconds: i64) {
+    let until = stage.second + seconds;
+    while stage.second < until {
+        stage.look();
+        if stage.pending(puts("m2")).is_some() {
+            stage.answer(puts("m2"), leased());
+        }
+    }
+}
+
+#[test]
+fn machines_that_are_half_way_for_three_minutes_are_an_error() {
+    // Given a rollback that put one of two machines back, when the other one cannot be written to.
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.look();
+    stage.put_back("m1");
+    keeps_m2(&mut stage, 150);
+    let severities = |stage: &Stage| -> Vec<Severity> {
+        stage.told(EventKind::RollbackPaused).into_iter().map(Event::severity).collect()
+    };
+    // Then what passes soon is a warning,
+    assert!(severities(&stage).iter().all(|one| *one == Severity::Warning));
+    // and what lasts is an error, once.
+    keeps_m2(&mut stage, 180);
+    let told = severities(&stage);
+    assert_eq!(told.iter().filter(|one| **one >= Severity::Error).count(), 1, "{told:?}");
+    keeps_m2(&mut stage, 120);
+    assert_eq!(severities(&stage), told);
+}
+
+#[test]
+fn a_pause_before_the_first_machine_or_by_a_person_is_no_error() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    waits(&mut stage, 300);
+    let mut held = Stage::rolling_back(&["m1", "m2"]);
+    held.look();
+    held.put_back("m1");
+    let (by, reason) = ("zoe".to_owned(), "let me look".to_owned());
+    let hold = OperatorHold { by, reason, since: at(held.second), until: None };
+    held.tell(&Input::Operator { order: Order::Hold(hold), machines: Vec::new() });
+    held.pass(300);
+    for stage in [stage, held] {
+        let told = stage.told(EventKind::RollbackPaused);
+        assert!(told.iter().all(|one| one.severity() == Severity::Warning), "{told:?}");
+    }
 }
