@@ -23,6 +23,8 @@ use crate::{
 
 /// How long the platform may be unreadable before people are told.
 const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
+/// How long it may be so before it is an error, where nothing is at stake.
+const BLIND_PRESSES_AFTER: Duration = Duration::from_secs(180);
 /// How long an app may run two images outside any deploy before people are told.
 const MIXED_ANNOUNCED_AFTER: Duration = Duration::from_secs(60);
 
@@ -41,15 +43,22 @@ pub(super) fn platform_unseen(
         since: now,
         reason: detail.to_owned(),
         announced: false,
+        pressed: false,
     });
     detail.clone_into(&mut blind.reason);
-    let announce = !blind.announced
-        && !org.platform_told
-        && now.duration_since(blind.since) >= signed(BLIND_ANNOUNCED_AFTER);
+    let blind_for = now.duration_since(blind.since);
+    let is_pressing = is_at_stake(&phase) || blind_for >= signed(BLIND_PRESSES_AFTER);
+    let announce = !org.platform_told
+        && blind_for >= signed(BLIND_ANNOUNCED_AFTER)
+        && (!blind.announced || (is_pressing && !blind.pressed));
     blind.announced |= announce;
+    blind.pressed |= announce && is_pressing;
     if announce {
         let reason = Reason::PlatformUnreadable { detail: detail.to_owned() };
         cx.say(EventKind::MonitorBlind, reason);
+        if let Some(event) = cx.events.last_mut() {
+            event.is_pressing = is_pressing;
+        }
     }
     match phase {
         // What waits for a yes goes on waiting: the door asks again what can be seen.
@@ -62,6 +71,19 @@ pub(super) fn platform_unseen(
             Phase::Watching(watch)
         }
         other => other,
+    }
+}
+
+/// Whether something new is out, or is being undone, that nobody looks after meanwhile.
+fn is_at_stake(phase: &Phase) -> bool {
+    match phase {
+        // Nothing came new: the daemon did.
+        Phase::Watching(watch) => !watch.learning,
+        Phase::CountingDown { .. }
+        | Phase::CheckingImage { .. }
+        | Phase::RollingBack(_)
+        | Phase::Held { .. } => true,
+        Phase::Unseen | Phase::Steady | Phase::RolledBack(_) | Phase::Stopped { .. } => false,
     }
 }
 
@@ -122,6 +144,7 @@ fn sees(cx: &mut Context<'_>, round: &Round<'_>, source: &SourceName, wanted: bo
         since: now,
         reason: reason.clone(),
         announced: false,
+        pressed: false,
     });
     let told = round.observation.org.sources_told.contains(source);
     let announce = !state.announced

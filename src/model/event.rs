@@ -316,6 +316,9 @@ pub struct Event {
     /// What ran before the release, where nothing is trusted that it could be gone back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<ReleaseInfo>,
+    /// Of what cannot be seen: it lasts, or a release is watched or undone meanwhile.
+    #[serde(default)]
+    pub is_pressing: bool,
     /// Last log lines of machines that failed, at most 20.
     pub log_lines: Vec<String>,
 }
@@ -338,6 +341,7 @@ impl Event {
             ran_before: false,
             repeats: 0,
             previous: None,
+            is_pressing: false,
             log_lines: Vec::new(),
         }
     }
@@ -360,6 +364,7 @@ impl Event {
             EventKind::ReleaseDegraded if self.is_left_degraded() => unattended,
             // Some of its machines are back, others are not, and it comes no further.
             EventKind::RollbackPaused if self.is_stuck() => unattended,
+            EventKind::MonitorBlind if self.is_pressing || self.is_refused() => Severity::Error,
             EventKind::MonitorJournal => Severity::Critical,
             EventKind::MonitorToken if self.reason == Some(Reason::TokenSuffices) => Severity::Info,
             EventKind::MonitorClock if self.reason == Some(Reason::ClockRight) => Severity::Info,
@@ -410,6 +415,11 @@ impl Event {
     /// Whether a rollback has waited for longer than what passes by itself.
     fn is_stuck(&self) -> bool {
         matches!(self.reason, Some(Reason::NoProgress { .. }))
+    }
+
+    /// Whether the platform refuses the token: it does so until a person makes another one.
+    fn is_refused(&self) -> bool {
+        matches!(self.reason, Some(Reason::TokenRefused { .. }))
     }
 
     /// Whether a threshold is exceeded by most of what is counted.

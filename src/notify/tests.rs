@@ -209,3 +209,12 @@ fn a_chat_hears_of_what_only_alerts_beside_thresholds_that_may_roll_back() {
         assert!(wants(&receiver(format), &degraded), "{format:?}");
     }
 }
+
+#[test]
+fn a_refused_token_pages() {
+    let detail = "401".to_owned();
+    let refused =
+        Event { reason: Some(Reason::TokenRefused { detail }), ..event(EventKind::MonitorBlind) };
+    let on_call = Receiver { severity: Severity::Error, ..receiver(Format::PagerDuty) };
+    assert!(wants(&on_call, &refused));
+}

@@ -13,6 +13,9 @@ pub struct Blind {
     pub since: Timestamp,
     pub reason: String,
     pub announced: bool,
+    /// It was told as what a person has to look at.
+    #[serde(default)]
+    pub pressed: bool,
 }
 
 /// An image that was rolled back serves, and no rollback is at work on it.

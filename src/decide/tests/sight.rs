@@ -4,7 +4,7 @@ use super::{
     stage::{Stage, fail_checks, put, put_on},
     *,
 };
-use crate::model::ReleaseStatus;
+use crate::model::{ReleaseStatus, Severity};
 
 fn blind(stage: &Stage) -> usize {
     stage.told(EventKind::MonitorBlind).len()
@@ -22,11 +22,36 @@ fn a_platform_that_cannot_be_read_is_told_of_after_a_quarter_of_a_minute_once() 
     assert_eq!(blind(&stage), 0);
     stage.pass(2);
     assert_eq!(blind(&stage), 1);
-    stage.pass(600);
+    stage.pass(120);
     assert_eq!(blind(&stage), 1);
     stage.unreadable = None;
     stage.pass(10);
     assert_eq!(recovered(&stage), 1);
+}
+
+#[test]
+fn blindness_that_lasts_is_told_once_more_and_as_an_error() {
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.unreadable = Some("503".to_owned());
+    stage.pass(30 * 60);
+    let told = stage.told(EventKind::MonitorBlind);
+    let told: Vec<Severity> = told.into_iter().map(Event::severity).collect();
+    assert_eq!(told, [Severity::Warning, Severity::Error]);
+}
+
+#[test]
+fn blindness_while_a_release_is_watched_or_undone_is_an_error_at_once() {
+    let mut watched = Stage::trusted(&["m1"]);
+    watched.ship(2, "sha256:2");
+    watched.look();
+    let undone = Stage::rolling_back(&["m1"]);
+    for mut stage in [watched, undone] {
+        stage.unreadable = Some("503".to_owned());
+        stage.pass(600);
+        let told = stage.told(EventKind::MonitorBlind);
+        let told: Vec<Severity> = told.into_iter().map(Event::severity).collect();
+        assert_eq!(told, [Severity::Error]);
+    }
 }
 
 #[test]
