@@ -24,6 +24,28 @@ const URL_MAX: usize = 2000;
 /// Most characters of what a server says about an error.
 const SAID_MAX: usize = 300;
 
+/// Words by which servers warn of an answer that lacks something: what a store, a replica or a remote
+/// server did not tell.
+const PARTIAL: [&str; 17] = [
+    "partial",
+    "incomplete",
+    "truncated",
+    "storeapi",
+    "rpc error",
+    "receive series",
+    "fetch series",
+    "remote read",
+    "remote_read",
+    "unavailable",
+    "unreachable",
+    "unhealthy",
+    "timeout",
+    "timed out",
+    "deadline exceeded",
+    "connection refused",
+    "failed to",
+];
+
 /// The platform's own server, and what it is shown.
 #[derive(Clone, Debug)]
 pub struct PlatformServer {
@@ -131,7 +153,7 @@ impl HttpServers {
 impl MetricsServers for HttpServers {
     async fn ask(&self, query: ServerQuery<'_>) -> Result<Vec<SampledSeries>, ServerError> {
         let text = self.fetch(query).await?;
-        read(&text).map_err(|why| ServerError::plain(format!("its answer cannot be read: {why}")))
+        read(&text).map_err(|why| ServerError::plain(format!("its answer cannot be used: {why}")))
     }
 }
 
@@ -218,6 +240,30 @@ struct Reply<'a> {
     #[serde(borrow)]
     data: Option<Data<'a>>,
     error: Option<String>,
+    /// `VictoriaMetrics`: some of its storage did not answer.
+    #[serde(rename = "isPartial", default)]
+    is_partial: bool,
+    /// What Prometheus, Thanos and Mimir remark: of what they could not read, and much that is harmless.
+    #[serde(default)]
+    warnings: serde_json::Value,
+}
+
+impl Reply<'_> {
+    /// Why it holds a part of what there is alone, if it says so.
+    fn lacks(&self) -> Option<String> {
+        if self.is_partial {
+            return Some("some of its storage did not answer (`isPartial`)".to_owned());
+        }
+        let warnings = self.warnings.as_array()?.iter().filter_map(|warning| warning.as_str());
+        let lacking = warnings.into_iter().find(|warning| speaks_of_a_part(warning))?;
+        Some(format!("it warns: {}", lacking.chars().take(SAID_MAX).collect::<String>()))
+    }
+}
+
+/// Whether a warning says that something could not be read. Remarks on how a query is written are none.
+fn speaks_of_a_part(warning: &str) -> bool {
+    let warning = warning.to_lowercase();
+    !warning.starts_with("promql ") && PARTIAL.iter().any(|word| warning.contains(word))
 }
 
 #[derive(Deserialize)]
@@ -245,8 +291,13 @@ type Sample = (f64, String);
 /// An answer's series.
 fn read(text: &[u8]) -> Result<Vec<SampledSeries>, String> {
     let reply: Reply<'_> = serde_json::from_slice(text).map_err(|error| excerpt(text, &error))?;
+    let lacks = reply.lacks();
     let data = reply.data.filter(|_| reply.status == "success");
     let data = data.ok_or_else(|| reply.error.unwrap_or_else(|| "it holds no data".to_owned()))?;
+    if let Some(why) = lacks {
+        // Errors without the successes beside them would seem all that there is.
+        return Err(format!("it holds a part of what there is: {why}"));
+    }
     let whole = || serde_json::from_str::<Vec<Series>>(data.result.get());
     let series = match data.kind.as_str() {
         "matrix" | "vector" => whole().map_err(|error| error.to_string())?,

@@ -177,3 +177,36 @@ async fn silence_and_endless_answers_end() {
     let said = self::client("http://127.0.0.1:1").ask(query(None, None, "up")).await.unwrap_err();
     assert!(said.detail.contains("cannot be reached"), "{said}");
 }
+
+/// Of some series a part answered: errors without the successes beside them would seem all there is.
+#[test]
+fn an_answer_that_holds_a_part_of_what_there_is_is_none_and_other_warnings_are_harmless() {
+    let with = |more: &str| {
+        let text =
+            MATRIX.replace("{\"status\":\"success\"", &format!("{{\"status\":\"success\",{more}"));
+        read(text.as_bytes())
+    };
+    for (more, want) in [
+        ("\"isPartial\":true", "some of its storage"),
+        ("\"warnings\":[\"No StoreAPIs matched for this query\"]", "No StoreAPIs matched"),
+        (
+            "\"warnings\":[\"receive series from Addr: store-2: rpc error: code = Unavailable\"]",
+            "rpc error",
+        ),
+        ("\"warnings\":[\"remote read: server returned HTTP status 503\"]", "remote read"),
+        ("\"warnings\":[\"the result is a partial response\"]", "partial response"),
+    ] {
+        let said = with(more).unwrap_err();
+        assert!(said.contains("a part of") && said.contains(want), "{more}: {said}");
+    }
+    for more in [
+        "\"isPartial\":false",
+        "\"isPartial\":false,\"warnings\":[]",
+        "\"warnings\":null",
+        "\"infos\":[\"PromQL info: metric might not be a counter: partial\"]",
+        "\"warnings\":[\"PromQL info: metric might not be a counter, name does not end in _total\"]",
+        "\"warnings\":[\"PromQL warning: encountered a mix of histograms and floats: timeout\"]",
+    ] {
+        assert_eq!(with(more).map(|series| series.len()), Ok(2), "{more}");
+    }
+}
