@@ -1,14 +1,17 @@
 //! From a server's raw samples to increments, machine by machine, each with the time it lies in.
 //!
 //! A series is followed by the times of its own samples: one that comes late, or twice, counts once,
-//! and nothing is added for a sample that is not there. A counter that shrank counts from 0. What a
-//! series held when it was first seen is a starting point; only one that appears beside others of its
+//! and nothing is added for a sample that is not there. A counter that shrank counts from 0, if it can
+//! have grown to what it holds since: one that lost a little did not begin anew (`followed`). What was
+//! counted while a part of a machine's series was missing waits for these (`whole`). What a series held when it was first seen is a starting point; only one that appears beside others of its
 //! machine, and not larger than their pace explains, was 0 before: the first error makes the error
 //! counter, but one that was away for a while brings its whole past with it.
 
+mod followed;
 mod instances;
 mod oddities;
 mod series;
+mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -21,8 +24,10 @@ use tokio::time::Instant;
 
 pub(super) use self::instances::Listed;
 use self::{
+    followed::Followed,
     instances::Runs,
     series::{Ends, gauges, shares, slow},
+    whole::Answered,
 };
 use crate::{
     config::MetricsServer,
@@ -63,13 +68,15 @@ struct Increment {
     k: f64,
     /// Which of those that are told apart.
     part: Option<Arc<str>>,
+    /// Which series are read together with it.
+    group: u64,
 }
 
 /// What is followed of one machine.
 #[derive(Debug)]
 struct Machine {
-    /// By a hash of the labels: when the last sample was taken, and what it held.
-    series: BTreeMap<u64, (Timestamp, Values)>,
+    /// By a hash of the labels.
+    series: BTreeMap<u64, Followed>,
     /// The newest sample of all.
     newest: Timestamp,
     /// Events a second of its busiest series so far.
@@ -106,6 +113,10 @@ pub(super) struct Tracks {
 /// Samples of what counts as one series.
 struct Points {
     key: u64,
+    /// Which series are read together: those of one process whose events are told apart as good and bad.
+    group: u64,
+    /// Whether it counts all events, so that without it nobody knows how many there were.
+    of_all: bool,
     part: Option<Arc<str>>,
     samples: Vec<(Timestamp, Values)>,
 }
@@ -237,11 +248,13 @@ impl Tracks {
         machine.newest = machine.newest.max(newest);
         // Those that were there before tell the pace by which new ones are looked at.
         all.sort_by_key(|points| points.samples.first().map(|(at, _)| *at));
-        for points in all {
+        let answered = Answered::new(&all);
+        for points in &all {
             let first = points.samples.first().map(|(at, _)| *at);
             let before = first.filter(|first| known.is_none_or(|known| *first > known));
             let before = before.and_then(|first| times.range(..first).next_back().copied());
-            machine.take(&points, before.max(known.filter(|_| before.is_some())), (counts, slow));
+            let before = before.max(known.filter(|_| before.is_some()));
+            machine.take(points, &answered, before, (counts, slow));
         }
         while machine.waiting.len() > WAITING_MAX {
             machine.waiting.pop_front();
@@ -269,9 +282,12 @@ impl Tracks {
         machine.runs.note(listed);
         let belated = machine.take_belated(until);
         let started = listed.started;
-        let (Tally { n, k }, series) = machine.draw(|one| one.from >= started && one.to <= until);
+        let known = machine.known(started);
+        let is_its = |one: &Increment| one.from >= started && one.to <= until && known.holds(one);
+        let (Tally { n, k }, series) = machine.draw(is_its);
         // One that is read no more counts nothing that is known, and is not silent for that.
-        let is_unknown = n <= 0.0 && k <= 0.0 && until.duration_since(machine.newest) > told_for;
+        let newest = known.until().map_or(machine.newest, |known| known.min(machine.newest));
+        let is_unknown = n <= 0.0 && k <= 0.0 && until.duration_since(newest) > told_for;
         let count = Count { n, k, since: Since::LastScrape };
         Some(Counted { count: (!is_unknown).then_some(count), series, belated })
     }
@@ -289,8 +305,8 @@ impl Tracks {
             return None;
         }
         machine.told = Some(newest);
-        let of_now = machine.series.values().filter(|(at, _)| *at == newest);
-        of_now.map(|(_, [value, _])| *value).reduce(f64::max)
+        let of_now = machine.series.values().filter(|one| one.at == newest);
+        of_now.map(|one| one.values[0]).reduce(f64::max)
     }
 
     pub(super) fn knows(&self, app: &AppName, machine: &str) -> bool {
@@ -313,39 +329,74 @@ impl Tracks {
 }
 
 impl Machine {
-    /// Takes the samples of one series that are newer than what is known of it. `before`: when the
-    /// machine's others were read last before its first one, if it was not there then.
-    fn take(&mut self, points: &Points, before: Option<Timestamp>, (counts, slow): (bool, bool)) {
+    /// Takes the samples of one series that are newer than what is known of it. `answered`: what came
+    /// with it. `before`: when the machine's others were read last before its first one, if it was not
+    /// there then.
+    fn take(
+        &mut self,
+        points: &Points,
+        answered: &Answered<'_>,
+        before: Option<Timestamp>,
+        (counts, slow): (bool, bool),
+    ) {
         if !self.has_room(points.key) {
             return;
         }
         let mut samples = points.samples.iter().copied();
-        let mut last = match self.series.get(&points.key).copied() {
+        let mut last = match self.series.get(&points.key).cloned() {
             Some(last) => last,
             None => {
                 let Some(first) = samples.next() else { return };
+                let mut new = Followed::new(points, first);
                 if let Some(before) = before.filter(|_| counts)
                     && self.explains(first, before)
                 {
-                    self.add(first, (before, [0.0; 2]), slow, &points.part);
+                    self.add(first, (before, [0.0; 2]), slow, points);
+                    new.grew = Some(first.0);
                 }
-                first
+                new
             }
         };
         for sample in samples {
-            if sample.0 <= last.0 {
+            if sample.0 <= last.at {
                 continue;
             }
-            if counts {
-                // A histogram shrinks as a whole, even if one of its counters is past its old value.
-                let anew = sample.1.iter().zip(last.1).any(|(now, before)| *now < before);
-                let base = if anew { [0.0; 2] } else { last.1 };
-                self.pace = self.pace.max(per_second(sample.1[0] - base[0], last.0, sample.0));
-                self.add(sample, (last.0, base), slow, &points.part);
+            if !counts {
+                last.take(sample);
+                continue;
             }
-            last = sample;
+            let skipped = answered.is_read_between(last.group, last.at, sample.0);
+            last.regular = if skipped { 0 } else { last.regular.saturating_add(1) };
+            // A histogram shrinks as a whole, even if one of its counters is past its old value.
+            let shrinks = last.shrinks(sample.1);
+            if shrinks && !self.begins_anew(&last, sample, answered) {
+                last.leave_out(sample);
+                continue;
+            }
+            if shrinks {
+                self.end_others(points.group, sample.0);
+            }
+            let base = if shrinks { [0.0; 2] } else { last.values };
+            if sample.1.iter().zip(base).any(|(now, before)| *now > before) {
+                last.grew = Some(sample.0);
+            }
+            self.pace = self.pace.max(per_second(sample.1[0] - base[0], last.kept, sample.0));
+            self.add(sample, (last.kept, base), slow, points);
+            last.take(sample);
         }
         self.series.insert(points.key, last);
+    }
+
+    /// Whether a counter that shrank began anew: a process that does brings all its counters near 0,
+    /// so that none of those that were read with it holds more than its pace explains.
+    fn begins_anew(
+        &self,
+        last: &Followed,
+        (at, values): (Timestamp, Values),
+        answered: &Answered<'_>,
+    ) -> bool {
+        let most = answered.most(last.group, at).max(values[0]);
+        last.can_begin_with(values) && self.explains((at, [most, values[1]]), last.kept)
     }
 
     /// Whether a series can be followed. One that is not would be counted anew by each answer.
@@ -353,7 +404,7 @@ impl Machine {
         if self.series.len() >= SERIES_MAX && !self.series.contains_key(&key) {
             // Those of proxies that are gone.
             let newest = self.newest;
-            self.series.retain(|_, (at, _)| newest.duration_since(*at) < GONE_AFTER);
+            self.series.retain(|_, one| newest.duration_since(one.at) < GONE_AFTER);
         }
         self.series.len() < SERIES_MAX || self.series.contains_key(&key)
     }
@@ -369,13 +420,13 @@ impl Machine {
         (to, now): (Timestamp, Values),
         (from, base): (Timestamp, Values),
         slow: bool,
-        part: &Option<Arc<str>>,
+        points: &Points,
     ) {
         let (n, other) = (now[0] - base[0], now[1] - base[1]);
         let k = if slow { (n - other).max(0.0) } else { other };
         if n > 0.0 || k > 0.0 {
-            let part = part.clone();
-            self.waiting.push_back(Increment { from, to, n, k, part });
+            let (part, group) = (points.part.clone(), points.group);
+            self.waiting.push_back(Increment { from, to, n, k, part, group });
         }
     }
 }

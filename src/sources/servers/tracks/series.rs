@@ -48,7 +48,8 @@ pub(super) fn shares(
         let samples =
             counted(series).map(|(at, value)| (at, [part(of_all, value), part(of_bad, value)]));
         let (key, part) = (key(&series.labels), part_of(by, series));
-        let points = Points { key, part, samples: samples.collect() };
+        let (group, of_all) = (beside(series, bad), of_all);
+        let points = Points { key, group, of_all, part, samples: samples.collect() };
         found.entry(whose).or_default().push(points);
     }
     found
@@ -106,7 +107,8 @@ pub(super) fn slow(
         let below: BTreeMap<Timestamp, f64> = counted(within).collect();
         let samples = counted(count).filter_map(|(at, all)| Some((at, [all, *below.get(&at)?])));
         let (key, part) = (key(&count.labels), part_of(by, count));
-        let points = Points { key, part, samples: samples.collect() };
+        let samples = samples.collect();
+        let points = Points { key, group: key, of_all: false, part, samples };
         found.entry(whose).or_default().push(points);
     }
     (found, ends)
@@ -123,9 +125,20 @@ pub(super) fn gauges(
         let samples = series.samples.iter().filter(|(_, value)| !value.is_nan());
         let samples = samples.map(|(at, value)| (*at, [*value, 0.0])).collect();
         let key = key(&series.labels);
-        found.entry(whose).or_default().push(Points { key, part: None, samples });
+        let points = Points { key, group: key, of_all: false, part: None, samples };
+        found.entry(whose).or_default().push(points);
     }
     found
+}
+
+/// Which series are read together with this one: they differ by what tells bad events from others.
+fn beside(series: &SampledSeries, bad: &Selector) -> u64 {
+    let tells = |name: &String| bad.matchers.iter().any(|matcher| matcher.label == *name);
+    let mut hasher = DefaultHasher::new();
+    for label in series.labels.iter().filter(|(name, _)| *name != "__name__" && !tells(name)) {
+        label.hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Which of those that are told apart a series belongs to.

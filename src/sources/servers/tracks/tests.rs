@@ -1,5 +1,8 @@
 //! Recorded answers in, increments out.
 
+mod falls;
+mod whole;
+
 use super::*;
 use crate::model::Selector;
 
@@ -303,21 +306,21 @@ async fn slow_is_what_is_in_no_bucket_up_to_the_bound() {
     let second = [
         of("200", "0.1", &[(0, 5.0), (15, 5.0)]),
         of("200", "0.5", &[(0, 90.0), (15, 150.0)]),
-        of("200", "1", &[(0, 99.0), (15, 190.0)]),
-        of("200", "+Inf", &[(0, 100.0), (15, 200.0)]),
-        all("200", &[(0, 100.0), (15, 200.0)]),
+        of("200", "1", &[(0, 99.0), (15, 390.0)]),
+        of("200", "+Inf", &[(0, 100.0), (15, 400.0)]),
+        all("200", &[(0, 100.0), (15, 400.0)]),
         // Of these the bucket's second sample is not there yet.
         of("500", "0.5", &[(0, 1.0)]),
         all("500", &[(0, 1.0), (15, 41.0)]),
     ];
     told.hears(&second);
-    assert_eq!(told.count("m1"), Some((100.0, 40.0)));
+    assert_eq!(told.count("m1"), Some((300.0, 240.0)));
     told.hears(&[of("500", "0.5", &[(0, 1.0), (15, 1.0)]), all("500", &[(0, 1.0), (15, 41.0)])]);
     assert_eq!(told.count("m1"), Some((40.0, 40.0)));
     // It shrinks as a whole, even where one of its counters is past its old value.
     told.hears(&[
         of("200", "0.5", &[(15, 150.0), (30, 160.0)]),
-        all("200", &[(15, 200.0), (30, 170.0)]),
+        all("200", &[(15, 400.0), (30, 170.0)]),
     ]);
     assert_eq!(told.count("m1"), Some((170.0, 10.0)));
 }
