@@ -305,12 +305,15 @@ pub struct ServerError {
     pub retry_after: Option<Duration>,
     /// It does not take this query: others it may answer.
     pub query_refused: bool,
+    /// Whatever else it is asked will fail as well: it cannot be reached, does not let us in, or is
+    /// asked too often.
+    pub whole_server: bool,
 }
 
 impl ServerError {
     /// With nothing but words.
     pub fn plain(detail: String) -> Self {
-        Self { detail, retry_after: None, query_refused: false }
+        Self { detail, retry_after: None, query_refused: false, whole_server: false }
     }
 }
 

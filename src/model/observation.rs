@@ -155,6 +155,8 @@ pub enum Oddity {
     Overflow { series: String },
     /// A metrics server does not take the expression, and why.
     Refused { detail: String },
+    /// A metrics server does not answer what is asked for this one, and why; other questions it does.
+    Unanswered { detail: String },
     /// No series of the bad events' metric has a label that their selector asks for.
     NoLabel { label: String, seen: Vec<String> },
     /// No bucket of a histogram ends at the bound or above it: it, and the last end below, in seconds.

@@ -185,6 +185,7 @@ fn odd(oddity: &Oddity) -> String {
             )
         }
         Oddity::Refused { detail } => detail.clone(),
+        Oddity::Unanswered { detail } => format!("its metrics server does not answer: {detail}"),
         Oddity::NoLabel { label, seen } if seen.is_empty() => {
             format!("no series of the bad events has the label `{label}`; they have no labels")
         }

@@ -20,7 +20,7 @@ pub fn unknown(
         Some(Note::NoStartedMachine) => return Some(Unknown::NothingStarted),
         Some(Note::NoChecks) => return Some(Unknown::NoChecks),
         Some(Note::NoFreshResult) => return Some(Unknown::NoFreshResult),
-        Some(Note::Odd(oddity)) => return Some(of_oddity(oddity)),
+        Some(Note::Odd(oddity)) => return Some(of_oddity(threshold, oddity)),
         Some(Note::Inconsistent { .. }) => return Some(Unknown::Contradiction),
         _ => {}
     }
@@ -43,8 +43,12 @@ pub fn unknown(
     }
 }
 
-fn of_oddity(oddity: &Oddity) -> Unknown {
+fn of_oddity(threshold: &Threshold, oddity: &Oddity) -> Unknown {
     match oddity {
+        Oddity::Unanswered { .. } => match threshold.source() {
+            Some(source) => Unknown::MonitorDown { source: source.clone() },
+            None => Unknown::Refused,
+        },
         Oddity::NoBucket { .. } => Unknown::NoBucket,
         Oddity::NoLabel { label, .. } | Oddity::NotBy { label, .. } => {
             Unknown::NoLabel { label: label.clone() }

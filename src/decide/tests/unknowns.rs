@@ -119,6 +119,10 @@ fn what_a_selector_or_a_bucket_or_a_label_lacks_is_told_once_and_its_end_too() {
         (odd(Oddity::NotBy { label: "path".to_owned(), seen: seen.clone() }), no_label()),
         (odd(Oddity::NoLabel { label: "path".to_owned(), seen }), no_label()),
         (odd(Oddity::Refused { detail: "parse error".to_owned() }), Unknown::Refused),
+        (
+            odd(Oddity::Unanswered { detail: "503".to_owned() }),
+            Unknown::MonitorDown { source: SourceName::Pages },
+        ),
     ];
     for (readings, want) in cases {
         let mut stage = watching();
@@ -145,6 +149,7 @@ fn what_cannot_apply_to_an_app_is_no_fault_of_the_selector() {
         stage.machine(id).has_services = false;
         stage.machine(id).metrics =
             Some(crate::model::MetricsPage { port: 9091, path: "/metrics".to_owned() });
+    });
     }
     stage.ship(3, "sha256:3");
     pages_say(

@@ -7,6 +7,7 @@ use super::{
     NOTHING_FOR,
     askers::Askers,
     tracks::{Counted, Listed, Tracks},
+    trouble::Trouble,
     values::Values,
 };
 use crate::model::{AppName, Machine, Oddity, Readings, Selection, Wanted};
@@ -22,6 +23,8 @@ pub(super) struct Asked {
     pub(super) values: Values,
     /// Why the server does not take the query.
     pub(super) refused: Option<String>,
+    /// Why it does not answer it.
+    pub(super) trouble: Trouble,
 }
 
 impl Asked {
@@ -33,6 +36,7 @@ impl Asked {
             tracks: Tracks::default(),
             values: Values::default(),
             refused: None,
+            trouble: Trouble::default(),
         }
     }
 
@@ -45,6 +49,14 @@ impl Asked {
         thresholds: &[&Wanted],
         told: &mut Readings,
     ) {
+        if let Some(detail) = self.trouble.told() {
+            // What waits is told when the rest of it is there as well.
+            for one in thresholds {
+                let oddity = Oddity::Unanswered { detail: detail.to_owned() };
+                told.oddities.insert(one.threshold.clone(), oddity);
+            }
+            return;
+        }
         let (id, began) = (machine.id.as_str(), began(machine));
         let (mut counted, mut gauge, mut whole_app) = (None, None, false);
         match &self.selection {

@@ -108,7 +108,11 @@ impl HttpServers {
         if let Some(authorization) = self.authorization(query)? {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let response = request.send().await.map_err(|error| unreachable(&url, &error))?;
+        let response = request.send().await.map_err(|error| ServerError {
+            // One that does not answer in time may have been asked for too much.
+            whole_server: error.is_connect() || !error.is_timeout(),
+            ..unreachable(&url, &error)
+        })?;
         let status = response.status();
         let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = wait.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
@@ -131,7 +135,11 @@ impl HttpServers {
         let detail = hidden(&refusal(&url, query.server, status, &text), token);
         let query_refused =
             matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
-        Err(ServerError { detail, retry_after, query_refused })
+        let whole_server = matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+        );
+        Err(ServerError { detail, retry_after, query_refused, whole_server })
     }
 
     fn authorization(&self, query: ServerQuery<'_>) -> Result<Option<HeaderValue>, ServerError> {

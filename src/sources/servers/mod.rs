@@ -13,6 +13,7 @@ mod http;
 mod past;
 mod query;
 mod tracks;
+mod trouble;
 mod values;
 
 use std::{
@@ -32,6 +33,7 @@ use tracing::debug;
 use self::{
     asked::{Asked, began, key},
     tracks::What,
+    trouble::{Turn, pause},
 };
 pub use self::{
     http::{HttpServers, PlatformServer},
@@ -100,10 +102,12 @@ struct State {
     asked: BTreeMap<String, Asked>,
     polling: bool,
     next_poll: Option<Instant>,
+    /// How often in a row nothing could be asked, and why: what concerns one question is kept with it.
     failures: u32,
-    /// Why the last query came to nothing.
     trouble: Option<String>,
-    /// A whole round of queries was answered.
+    /// The question that was not answered last.
+    failed_last: Option<String>,
+    /// A query was answered.
     answered: bool,
 }
 
@@ -153,10 +157,7 @@ impl Source for Servers {
     }
 
     fn is_answered(&self, source: &SourceName) -> bool {
-        self.server(source.as_str()).is_some_and(|server| {
-            let state = lock(&server.state);
-            state.answered && state.failures == 0
-        })
+        self.server(source.as_str()).is_some_and(|server| lock(&server.state).is_up())
     }
 
     fn troubles(&self) -> Vec<(SourceName, String)> {
@@ -164,8 +165,8 @@ impl Source for Servers {
         let now = Instant::now();
         let trouble = |(name, server): (&String, &Arc<Server>)| {
             let state = lock(&server.state);
-            let trouble = state.trouble.clone().filter(|_| state.is_wanted(now))?;
-            Some((SourceName::Server(name.clone()), trouble))
+            let trouble = state.down(now).filter(|_| state.is_wanted(now))?;
+            Some((SourceName::Server(name.clone()), trouble.to_owned()))
         };
         servers.iter().filter_map(trouble).collect()
     }
@@ -210,20 +211,14 @@ impl Server {
 
     /// Asks everything that is due, one query after the other.
     async fn poll(&self, port: &dyn MetricsServers) {
-        let (now, gap) = (Instant::now(), self.gap());
-        let mut wanted: Vec<(String, Selection, Vec<AppName>)> = lock(&self.state)
-            .asked
-            .iter()
-            .map(|(key, asked)| (key.clone(), asked.selection.clone(), asked.apps.due(now, gap)))
-            .collect();
-        // A query for all apps is soon answered. Expressions are many, and have what time is left.
-        wanted.sort_by_key(|(_, selection, _)| matches!(selection, Selection::Value { .. }));
+        let (began, gap) = (Instant::now(), self.gap());
         let mut failed = None;
-        for (key, selection, apps) in wanted {
+        for Turn { key, selection, apps, failing } in self.turns(began, gap) {
             let asked = match &selection {
-                _ if apps.is_empty() => continue,
                 Selection::Value { expression } => {
-                    self.evaluate(port, &key, expression, now + gap).await
+                    // Those that failed come when the time of the others is over.
+                    let from = if failing { Instant::now() } else { began };
+                    self.evaluate(port, &key, expression, from + gap).await
                 }
                 _ => self.select(port, &key, &selection, &apps).await,
             };
@@ -231,13 +226,23 @@ impl Server {
                 Ok(()) => None,
                 // One policy's slip is no trouble of the others.
                 Err(error) if error.query_refused => Some(error.detail),
-                Err(error) => {
+                Err(error) if error.whole_server => {
                     failed = Some(error);
                     break;
                 }
+                // Neither is one that takes the server too long.
+                Err(error) => {
+                    if self.fails(&key, error, began) {
+                        continue;
+                    }
+                    break;
+                }
             };
-            if let Some(asked) = lock(&self.state).asked.get_mut(&key) {
+            let mut state = lock(&self.state);
+            state.answered = true;
+            if let Some(asked) = state.asked.get_mut(&key) {
                 asked.refused = refused;
+                asked.trouble.is_over();
             }
         }
         self.end(failed);
@@ -312,13 +317,11 @@ impl Server {
         let pause = match &failed {
             None => {
                 state.failures = 0;
-                state.answered = true;
                 gap
             }
             Some(error) => {
-                let doubled = gap * 2_u32.saturating_pow(state.failures.min(6));
                 state.failures = state.failures.saturating_add(1);
-                error.retry_after.unwrap_or_default().max(doubled).min(PAUSE_MAX)
+                pause(error, gap, before)
             }
         };
         // One query that failed may be followed by one that holds what it missed.
@@ -336,8 +339,12 @@ impl Server {
     /// What a round is told of an app's machines.
     fn hand_out(&self, question: Question<'_>, now: Instant) -> Answer {
         let mut state = lock(&self.state);
-        if let Some(trouble) = &state.trouble {
-            return Answer { samples: Vec::new(), blind: Some(trouble.clone()) };
+        // What is asked for is all in trouble, be it one by one.
+        let troubles = question.wanted.iter().map(|one| state.asked.get(&key(one))?.trouble.told());
+        let in_trouble = troubles.collect::<Option<Vec<&str>>>();
+        let in_trouble = in_trouble.and_then(|all| all.first().copied());
+        if let Some(trouble) = state.trouble.as_deref().or(in_trouble) {
+            return Answer { samples: Vec::new(), blind: Some(trouble.to_owned()) };
         }
         if !state.answered {
             return Answer::default();

@@ -1,6 +1,7 @@
 //! A round's questions to a server whose answers are made up here.
 
 mod expressions;
+mod trouble;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,6 +43,10 @@ impl MetricsServers for Fake {
         let takes = *lock(&self.takes);
         if !takes.is_zero() {
             tokio::time::sleep(takes).await;
+        }
+        if query.query.contains("heavy") {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            return Err(ServerError::plain("answered 503: query timed out".to_owned()));
         }
         if query.query.contains("broken") {
             let refused = ServerError::plain("does not take the query (422): no broken".to_owned());
@@ -117,6 +122,7 @@ fn policy(thresholds: Vec<Threshold>) -> Policy {
         per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
+        metrics_https: None,
     }
 }
 

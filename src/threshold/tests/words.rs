@@ -86,6 +86,8 @@ fn pages_that_cannot_be_judged_are_told_with_what_is_odd() {
     let text = "inconsistent: bad{} is -1, which no counter can be";
     assert_eq!(odd(Oddity::NoCounter { series: series.clone(), value }), text);
     assert_eq!(odd(Oddity::Overflow { series }), "inconsistent: bad{} adds up beyond all numbers");
+    let text = "its metrics server does not answer: 503";
+    assert_eq!(odd(Oddity::Unanswered { detail: "503".to_owned() }), text);
     let label = || "code".to_owned();
     let none = "no series of the bad events has the label `code`; they have no labels";
     assert_eq!(odd(Oddity::NoLabel { label: label(), seen: Vec::new() }), none);

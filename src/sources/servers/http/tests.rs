@@ -139,8 +139,9 @@ async fn a_refusal_is_told_with_its_cause_and_what_helps() {
     ] {
         let (url, _) = server(status, &[], body).await;
         let own = Some(url.as_str()).filter(|_| !fly);
-        let said = client(&url).ask(query(own, None, "up")).await.unwrap_err().to_string();
-        assert!(said.contains(want), "{status}: {said}");
+        let error = client(&url).ask(query(own, None, "up")).await.unwrap_err();
+        assert!(error.detail.contains(want), "{status}: {error}");
+        assert_eq!(error.whole_server, matches!(status, 401 | 403), "{status}");
     }
 }
 
@@ -157,7 +158,7 @@ async fn a_server_that_is_asked_too_often_says_for_how_long_it_wants_to_be_left_
     let (url, _) = server(429, &[("retry-after", "30")], "").await;
     let error = client(&url).ask(query(None, None, "up")).await.unwrap_err();
     assert_eq!(error.retry_after, Some(Duration::from_secs(30)));
-    assert!(error.detail.contains("asked too often (429)"), "{error}");
+    assert!(error.detail.contains("asked too often (429)") && error.whole_server, "{error}");
 }
 
 #[tokio::test]
@@ -166,8 +167,8 @@ async fn silence_and_endless_answers_end() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let platform = PlatformServer { url, authorization: Secret::new("Bearer x") };
     let client = HttpServers::with_deadline(platform, Duration::from_millis(200)).unwrap();
-    let said = client.ask(query(None, None, "up")).await.unwrap_err().to_string();
-    assert!(said.ends_with("did not answer in time"), "{said}");
+    let said = client.ask(query(None, None, "up")).await.unwrap_err();
+    assert!(said.detail.ends_with("did not answer in time") && !said.whole_server, "{said}");
 
     let huge: &'static str = Box::leak("x".repeat(ANSWER_MAX + 1).into_boxed_str());
     let (url, _) = server(200, &[], huge).await;
@@ -175,7 +176,7 @@ async fn silence_and_endless_answers_end() {
     assert!(said.contains("more than 32 MiB"), "{said}");
 
     let said = self::client("http://127.0.0.1:1").ask(query(None, None, "up")).await.unwrap_err();
-    assert!(said.detail.contains("cannot be reached"), "{said}");
+    assert!(said.detail.contains("cannot be reached") && said.whole_server, "{said}");
 }
 
 /// Of some series a part answered: errors without the successes beside them would seem all there is.
