@@ -157,6 +157,8 @@ pub enum Oddity {
     Refused { detail: String },
     /// A metrics server does not answer what is asked for this one, and why; other questions it does.
     Unanswered { detail: String },
+    /// A counter goes back and forth, as where several processes answer on one port.
+    SeveralProcesses { series: String },
     /// No series of the bad events' metric has a label that their selector asks for.
     NoLabel { label: String, seen: Vec<String> },
     /// No bucket of a histogram ends at the bound or above it: it, and the last end below, in seconds.

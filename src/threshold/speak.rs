@@ -186,6 +186,10 @@ fn odd(oddity: &Oddity) -> String {
         }
         Oddity::Refused { detail } => detail.clone(),
         Oddity::Unanswered { detail } => format!("its metrics server does not answer: {detail}"),
+        Oddity::SeveralProcesses { series } => format!(
+            "several processes answer in turn: {series} goes back and forth; let one page tell the \
+             numbers of all of them"
+        ),
         Oddity::NoLabel { label, seen } if seen.is_empty() => {
             format!("no series of the bad events has the label `{label}`; they have no labels")
         }

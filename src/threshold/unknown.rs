@@ -54,6 +54,8 @@ fn of_oddity(threshold: &Threshold, oddity: &Oddity) -> Unknown {
             Unknown::NoLabel { label: label.clone() }
         }
         Oddity::Refused { .. } => Unknown::Refused,
-        Oddity::NoCounter { .. } | Oddity::Overflow { .. } => Unknown::Contradiction,
+        Oddity::NoCounter { .. } | Oddity::Overflow { .. } | Oddity::SeveralProcesses { .. } => {
+            Unknown::Contradiction
+        }
     }
 }

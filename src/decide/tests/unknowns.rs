@@ -119,6 +119,7 @@ fn what_a_selector_or_a_bucket_or_a_label_lacks_is_told_once_and_its_end_too() {
         (odd(Oddity::NotBy { label: "path".to_owned(), seen: seen.clone() }), no_label()),
         (odd(Oddity::NoLabel { label: "path".to_owned(), seen }), no_label()),
         (odd(Oddity::Refused { detail: "parse error".to_owned() }), Unknown::Refused),
+        (odd(Oddity::SeveralProcesses { series: "all".to_owned() }), Unknown::Contradiction),
         (
             odd(Oddity::Unanswered { detail: "503".to_owned() }),
             Unknown::MonitorDown { source: SourceName::Pages },

@@ -1,6 +1,8 @@
 //! From cumulative series to increments per threshold, machine by machine.
 //!
-//! A counter whose process started anew, or that shrank, counts from 0. A series that appears in
+//! A counter whose process started anew counts from 0, and so does one that shrank, if it can have
+//! grown to what it holds since: what was there before goes on otherwise. Where several processes
+//! answer in turn (`turns`) nothing is judged. A series that appears in
 //! a process already known counts from 0 too: the first error makes the error counter. A series
 //! that vanishes just vanishes. Bad and total always come from the same page, and when one of
 //! them cannot be used neither is: the next good page then holds what both missed.
@@ -14,11 +16,15 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::parse::Series;
-use crate::model::{InstanceId, MachineId, Readings, Selection, Selector, Wanted};
+use crate::model::{InstanceId, MachineId, Oddity, Readings, Selection, Selector, Wanted};
 
 mod page;
+mod turns;
 
-use self::page::{Page, Past, Track};
+use self::{
+    page::{Page, Past, Track},
+    turns::Turns,
+};
 
 /// The gauge by which process restarts are told.
 pub const PROCESS_START: &str = "process_start_time_seconds";
@@ -94,6 +100,7 @@ struct Process {
     listed: Option<Timestamp>,
     /// Since when no list has confirmed it, and what its counters are compared with then.
     held: Option<(Instant, Past)>,
+    turns: Turns,
     /// By threshold name.
     tracks: BTreeMap<String, Track>,
 }
@@ -107,6 +114,7 @@ impl Process {
             seen: now,
             listed: None,
             held: None,
+            turns: Turns::default(),
             tracks: BTreeMap::new(),
         }
     }
@@ -199,20 +207,33 @@ impl Counters {
             None => (Process::new(instance.clone(), started, now), Past::None),
         };
         let mut past = past;
-        let mut page = Page { series, past };
-        if past == Past::Known && started.is_none() && page.shrank(wanted, &process.tracks) {
-            // Without a start time, a counter that shrank tells of another process.
-            past = Past::Restarted;
-            for track in process.tracks.values_mut() {
-                track.clear();
-            }
+        let mut page = Page { series, past, now };
+        let falls = page.falls(wanted, &process.tracks);
+        if past != Past::Known || (process.listed.is_some() && listed > process.listed) {
+            // Another process has counters of its own, and answers alone.
+            process.turns = Turns::default();
         }
+        let values = page.values(process.turns.keys());
+        let in_turn = process.turns.meet(&falls, &values).map(str::to_owned);
         let mut reading = Reading::default();
-        let Some(past) = process.confirm(past, listed, now) else {
-            reading.readings.unconfirmed = true;
-            self.machines.insert(machine.clone(), process);
-            return reading;
-        };
+        if in_turn.is_some() {
+            (process.held, process.listed, past) = (None, listed, Past::Known);
+        } else {
+            let fell = past == Past::Known && !falls.is_empty();
+            if fell && started.is_none() && page.can_be_new(wanted, &process.tracks) {
+                // Without a start time, a counter that shrank tells of another process.
+                past = Past::Restarted;
+                for track in process.tracks.values_mut() {
+                    track.clear();
+                }
+            }
+            let Some(confirmed) = process.confirm(past, listed, now) else {
+                reading.readings.unconfirmed = true;
+                self.machines.insert(machine.clone(), process);
+                return reading;
+            };
+            past = confirmed;
+        }
         page.past = past;
         let mut tracks = BTreeMap::new();
         for one in wanted {
@@ -222,6 +243,9 @@ impl Counters {
             }
         }
         process.tracks = tracks;
+        if let Some(series) = in_turn {
+            set_aside(&mut reading.readings, wanted, &series);
+        }
         self.machines.insert(machine.clone(), process);
         reading
     }
@@ -247,6 +271,19 @@ impl Counters {
             let oldest = self.machines.iter().min_by_key(|(_, process)| process.seen);
             let Some(oldest) = oldest.map(|(machine, _)| machine.clone()) else { break };
             self.machines.remove(&oldest);
+        }
+    }
+}
+
+/// Judges no count, since several processes answer in turn, as this series shows.
+fn set_aside(readings: &mut Readings, wanted: &[Wanted], series: &str) {
+    readings.counts.clear();
+    readings.series.clear();
+    for one in wanted {
+        let counts = matches!(one.selection, Selection::Share { .. } | Selection::Slow { .. });
+        if counts && !readings.unmatched.contains(&one.threshold) {
+            let oddity = Oddity::SeveralProcesses { series: series.to_owned() };
+            readings.oddities.entry(one.threshold.clone()).or_insert(oddity);
         }
     }
 }

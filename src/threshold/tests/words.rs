@@ -88,6 +88,9 @@ fn pages_that_cannot_be_judged_are_told_with_what_is_odd() {
     assert_eq!(odd(Oddity::Overflow { series }), "inconsistent: bad{} adds up beyond all numbers");
     let text = "its metrics server does not answer: 503";
     assert_eq!(odd(Oddity::Unanswered { detail: "503".to_owned() }), text);
+    let text = "several processes answer in turn: all goes back and forth; let one page tell the \
+                numbers of all of them";
+    assert_eq!(odd(Oddity::SeveralProcesses { series: "all".to_owned() }), text);
     let label = || "code".to_owned();
     let none = "no series of the bad events has the label `code`; they have no labels";
     assert_eq!(odd(Oddity::NoLabel { label: label(), seen: Vec::new() }), none);

@@ -5,6 +5,8 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
+use tokio::time::Instant;
+
 use super::{Reading, bucket_name, count_name};
 use crate::{
     model::{
@@ -24,6 +26,15 @@ const LABELS_SHOWN: usize = 12;
 
 /// Series told apart on one page, the busiest; some more than are judged.
 const SERIES_TOLD: usize = 200;
+
+/// A process that is new may have counted so many events, and so many times what the pace of the one
+/// before explains.
+const NEW_MAX: f64 = 10.0;
+const NEW_PACE_MAX: f64 = 4.0;
+
+/// So many pages in a row on which counters stay below what they were, and do not fall, are where
+/// they start anew.
+const LOW_PAGES: u32 = 4;
 
 /// A bucket boundary farther than this share above the bound is worth a note.
 const NEAR_BOUNDARY: f64 = 0.1;
@@ -47,11 +58,53 @@ pub(super) struct Track {
     /// Values by a hash of name and labels, so that a series costs the same however long its
     /// labels are. Two of 20 000 series share a hash once in 10^11 pages.
     values: BTreeMap<u64, f64>,
+    /// When a page was used last.
+    at: Option<Instant>,
+    /// Events a second of its busiest series so far.
+    pace: f64,
+    /// Counters that seem to have shrunk, as the page before had them, and on how many in a row.
+    low: BTreeMap<u64, f64>,
+    low_pages: u32,
 }
 
 impl Track {
+    fn new(question: String) -> Self {
+        let (values, low) = (BTreeMap::new(), BTreeMap::new());
+        Self { question, values, at: None, pace: 0.0, low, low_pages: 0 }
+    }
+
     pub(super) fn clear(&mut self) {
         self.values.clear();
+        self.low.clear();
+    }
+
+    /// What a counter can hold that began at 0 after the page before.
+    fn explained(&self, now: Instant) -> f64 {
+        NEW_MAX + NEW_PACE_MAX * self.pace * self.seconds(now)
+    }
+
+    fn seconds(&self, now: Instant) -> f64 {
+        let since = self.at.map(|at| now.saturating_duration_since(at).as_secs_f64());
+        since.unwrap_or_default().max(0.001)
+    }
+
+    /// Notes the counters that were left out, as they seem to have shrunk. They are where they start
+    /// anew when they rise from there.
+    fn leave_out(&mut self, left: BTreeMap<u64, f64>) {
+        let rises = |(key, now): (&u64, &f64)| self.low.get(key).is_none_or(|low| now >= low);
+        let rising = !self.low.is_empty() && left.iter().all(rises);
+        self.low_pages = match (left.is_empty(), rising) {
+            (true, _) => 0,
+            (false, true) => self.low_pages.saturating_add(1),
+            (false, false) => 1,
+        };
+        if self.low_pages < LOW_PAGES {
+            self.low = left;
+        } else {
+            self.low.clear();
+            self.low_pages = 0;
+            self.values.extend(left);
+        }
     }
 
     #[cfg(test)]
@@ -79,10 +132,17 @@ struct Group<'a> {
     within: Found<'a>,
 }
 
+/// A counter that is smaller than it was.
+pub(super) struct Fall {
+    pub(super) key: u64,
+    pub(super) before: f64,
+}
+
 /// One page being read.
 pub(super) struct Page<'a> {
     pub(super) series: &'a [Series],
     pub(super) past: Past,
+    pub(super) now: Instant,
 }
 
 impl<'a> Page<'a> {
@@ -129,7 +189,7 @@ impl<'a> Page<'a> {
         }
         // A threshold new to a process that is not has its starting point in this page.
         let starts_here = before.is_none() && self.past == Past::Known;
-        let mut track = before.unwrap_or(Track { question, values: BTreeMap::new() });
+        let mut track = before.unwrap_or_else(|| Track::new(question));
         let (count, series) = self.count(&groups, &mut track, &wanted.by);
         if !count.n.is_finite() || !count.k.is_finite() {
             let oddity = Oddity::Overflow { series: track.question.clone() };
@@ -144,25 +204,54 @@ impl<'a> Page<'a> {
         Some(track)
     }
 
-    /// Whether a counter is smaller than it was.
-    pub(super) fn shrank(&self, wanted: &[Wanted], tracks: &BTreeMap<String, Track>) -> bool {
-        wanted.iter().any(|one| {
-            let Some(track) = tracks.get(&one.threshold) else { return false };
-            let metrics = match &one.selection {
-                Selection::Share { bad, total } => vec![bad.metric.clone(), total.metric.clone()],
-                Selection::Slow { histogram, .. } => {
-                    vec![count_name(histogram), bucket_name(histogram)]
+    /// The counters that are smaller than they were.
+    pub(super) fn falls(&self, wanted: &[Wanted], tracks: &BTreeMap<String, Track>) -> Vec<Fall> {
+        let mut falls = Vec::new();
+        for one in wanted {
+            let Some(track) = tracks.get(&one.threshold) else { continue };
+            for series in self.counters(&one.selection) {
+                let key = key(series);
+                if let Some(before) = track.values.get(&key).filter(|then| series.value < **then) {
+                    falls.push(Fall { key, before: *before });
                 }
-                Selection::Largest { .. } | Selection::Value { .. } | Selection::Answer(_) => {
-                    return false;
-                }
-            };
-            // A value that no counter can have tells nothing.
-            let counts = |series: &&Series| metrics.contains(&series.name) && series.value >= 0.0;
-            self.series.iter().filter(counts).any(|series| {
-                track.values.get(&key(series)).is_some_and(|before| series.value < *before)
-            })
-        })
+            }
+        }
+        falls
+    }
+
+    /// Whether a process that began anew can have counted all that this page has.
+    pub(super) fn can_be_new(&self, wanted: &[Wanted], tracks: &BTreeMap<String, Track>) -> bool {
+        let explained = tracks.values().map(|track| track.explained(self.now)).fold(0.0, f64::max);
+        let looked_at = wanted.iter().filter(|one| tracks.contains_key(&one.threshold));
+        let mut counters = looked_at.flat_map(|one| self.counters(&one.selection));
+        counters.all(|series| series.value <= explained)
+    }
+
+    /// What these series hold, and their names.
+    pub(super) fn values<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k u64>,
+    ) -> BTreeMap<u64, (&'a str, f64)> {
+        let keys: BTreeSet<u64> = keys.copied().collect();
+        if keys.is_empty() {
+            return BTreeMap::new();
+        }
+        let known = self.series.iter().map(|one| (key(one), (one.name.as_str(), one.value)));
+        known.filter(|(key, _)| keys.contains(key)).collect()
+    }
+
+    /// The counters that a selection looks at. A value that no counter can have tells nothing.
+    fn counters(&self, selection: &Selection) -> impl Iterator<Item = &'a Series> + use<'a> {
+        let metrics = match selection {
+            Selection::Share { bad, total } => vec![bad.metric.clone(), total.metric.clone()],
+            Selection::Slow { histogram, .. } => {
+                vec![count_name(histogram), bucket_name(histogram)]
+            }
+            Selection::Largest { .. } | Selection::Value { .. } | Selection::Answer(_) => {
+                Vec::new()
+            }
+        };
+        self.series.iter().filter(move |one| metrics.contains(&one.name) && one.value >= 0.0)
     }
 
     /// A label that the bad events' selector asks for and that no series of their metric has:
@@ -201,17 +290,33 @@ impl<'a> Page<'a> {
     ) -> (Count, BTreeMap<String, Tally>) {
         let (mut n, mut k, mut now) = (0.0, 0.0, BTreeMap::new());
         let mut parts: BTreeMap<String, Tally> = BTreeMap::new();
+        let (explained, seconds) = (track.explained(self.now), track.seconds(self.now));
+        let (mut left, mut pace) = (BTreeMap::new(), track.pace);
+        // One that lost a little did not begin anew.
+        let begins = |value: f64, before: f64| value <= explained && value * 2.0 <= before;
         for group in groups {
             // A histogram shrinks as a whole, even if one of its counters is past its old value.
             let anew = !group.within.is_empty() && group.shrank(&track.values);
+            let fell = |(key, one): (&u64, &&Series)| {
+                track.values.get(key).is_none_or(|before| begins(one.value, *before))
+            };
+            if anew && !group.all.iter().all(fell) {
+                left.extend(group.series().map(|(key, series)| (*key, series.value)));
+                continue;
+            }
             // `add`: what one more event of it adds to all events, and to the bad ones.
             let mut added = |found: &Found<'_>, add: (f64, f64)| {
                 let mut sum = 0.0;
                 for (key, series) in found {
                     let before = if anew { None } else { track.values.get(key).copied() };
                     let base = before.filter(|before| series.value >= *before);
+                    if before.is_some_and(|then| base.is_none() && !begins(series.value, then)) {
+                        left.insert(*key, series.value);
+                        continue;
+                    }
                     let more = series.value - base.unwrap_or(0.0);
                     sum += more;
+                    pace = pace.max(more / seconds);
                     now.insert(*key, series.value);
                     if !by.is_empty() && more > 0.0 {
                         let name = series_name(by, |label| series.label(label));
@@ -229,6 +334,12 @@ impl<'a> Page<'a> {
             }
         }
         track.remember(now);
+        track.leave_out(left);
+        // The first page holds the whole life of a process, and tells of no pace.
+        if track.at.is_some() {
+            track.pace = pace;
+        }
+        track.at = Some(self.now);
         let since = match self.past {
             Past::None => Since::ProcessStart,
             Past::Restarted | Past::Known => Since::LastScrape,
