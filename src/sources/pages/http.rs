@@ -5,8 +5,12 @@ use std::{error::Error as _, net::IpAddr, time::Duration};
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use reqwest::{
-    StatusCode,
-    header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+    StatusCode, Url,
+    header::{
+        ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION,
+        TRANSFER_ENCODING,
+    },
+    redirect::{Action, Attempt},
 };
 
 use crate::ports::{MetricsPages, PageError, PageReader, ScrapeTarget};
@@ -36,8 +40,8 @@ impl HttpPages {
         let client = reqwest::Client::builder()
             .connect_timeout(connect)
             .timeout(deadline)
-            // A metrics page elsewhere is not this machine's.
-            .redirect(reqwest::redirect::Policy::none())
+            .redirect(reqwest::redirect::Policy::custom(onward))
+            .referer(false)
             .no_proxy()
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(Duration::from_secs(30))
@@ -76,6 +80,11 @@ impl MetricsPages for HttpPages {
             .header(ACCEPT, "text/plain;version=0.0.4;q=1,application/openmetrics-text;q=0.5");
         let response = request.send().await.map_err(|error| self.failure(&url, &error))?;
         let status = response.status();
+        if status.is_redirection()
+            && let Some(place) = response.headers().get(LOCATION)
+        {
+            return Err(PageError(sent_on(&url, response.url(), place)));
+        }
         if status != StatusCode::OK {
             return Err(PageError(format!("{url} answered {status}")));
         }
@@ -107,6 +116,34 @@ impl MetricsPages for HttpPages {
         } else {
             Err(PageError(format!("{url} was cut off: {}", ending.missing())))
         }
+    }
+}
+
+/// How often a page may send on to another place, as frameworks do from `/metrics` to `/metrics/`.
+const REDIRECTS_MAX: usize = 3;
+/// Most characters shown of where a page sends on to.
+const PLACE_MAX: usize = 200;
+
+/// A metrics page elsewhere is not this machine's.
+fn onward(attempt: Attempt<'_>) -> Action {
+    let visited = attempt.previous();
+    let stays = visited.first().is_some_and(|first| is_beside(first, attempt.url()));
+    if stays && visited.len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
+}
+
+/// Whether two URLs are of one machine and port.
+fn is_beside(one: &Url, other: &Url) -> bool {
+    let whose = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+    one.scheme() == other.scheme() && whose(one) == whose(other)
+}
+
+/// Why it was not followed where the page sends on to.
+fn sent_on(url: &str, from: &Url, place: &HeaderValue) -> String {
+    let place = String::from_utf8_lossy(place.as_bytes());
+    let place: String = place.chars().take(PLACE_MAX).collect();
+    match from.join(&place) {
+        Ok(to) if is_beside(from, &to) => format!("{url} sends on more than {REDIRECTS_MAX} times"),
+        _ => format!("{url} sends on to {place}, which is not the same machine and port"),
     }
 }
 

@@ -177,11 +177,11 @@ async fn what_is_no_page_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn a_redirect_to_another_port_is_not_followed() {
     let elsewhere = answering(sized(PAGE)).await;
     let location = format!("location: http://127.0.0.1:{}/metrics\r\n", elsewhere.port);
     let target = answering(format!("HTTP/1.1 302 Found\r\n{location}\r\n")).await;
-    says(up(&target).await, &target, "answered 302 Found");
+    says(up(&target).await, &target, "sends on to http://");
 }
 
 #[tokio::test]
@@ -281,4 +281,57 @@ async fn trouble_on_one_machine_costs_the_others_nothing() {
     // Then the well one is read, while the hanging one still hangs.
     assert_eq!(read, Ok(1.0));
     says(poured, &pouring, "larger than 1048576 bytes");
+}
+
+/// A machine that sends on, once for each of these places, and then serves the page.
+async fn sending(places: Vec<String>) -> ScrapeTarget {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut answers: Vec<String> = places
+            .into_iter()
+            .map(|place| place.replace("HERE", &address.to_string()))
+            .map(|place| {
+                format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {place}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            })
+            .collect();
+        answers.push(ok(&format!("connection: close\r\ncontent-length: {}\r\n", PAGE.len()), PAGE));
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    at(address, "/metrics")
+}
+
+#[tokio::test]
+async fn a_page_elsewhere_on_the_same_machine_and_port_is_followed() {
+    let one = |place: &str| vec![place.to_owned()];
+    for places in [
+        one("/metrics/"),
+        one("metrics/"),
+        one("http://HERE/metrics/"),
+        vec!["/a".to_owned(), "/b?c=d".to_owned(), "/metrics/".to_owned()],
+    ] {
+        let target = sending(places.clone()).await;
+        assert_eq!(up(&target).await, Ok(1.0), "{places:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_somebody_else_is_not_followed_and_nobody_is_sent_round_in_circles() {
+    let circle = vec!["/metrics".to_owned(); 6];
+    for (places, what) in [
+        (vec!["http://127.0.0.1:1/metrics".to_owned()], "to http://127.0.0.1:1/metrics"),
+        (vec!["https://HERE/metrics".to_owned()], "to https://"),
+        (vec!["http://example.com/metrics".to_owned()], "to http://example.com/metrics"),
+        (circle, "sends on more than 3 times"),
+    ] {
+        let target = sending(places).await;
+        says(up(&target).await, &target, what);
+    }
 }
