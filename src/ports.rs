@@ -217,6 +217,8 @@ pub struct ScrapeTarget {
     pub address: IpAddr,
     pub port: u16,
     pub path: String,
+    /// The certificate is not looked at: no certificate names an address of the private network.
+    pub https: bool,
 }
 
 /// Why a page could not be read; the text is for people and names no secrets.

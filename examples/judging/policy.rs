@@ -106,5 +106,6 @@ pub fn policy(from: From, by_path: bool) -> Policy {
         per_organization_max: 1000,
         metrics_port: None,
         metrics_path: None,
+        metrics_https: None,
     }
 }

@@ -147,9 +147,15 @@ fn show_policy(file: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
         ("rollback", rollback(policy)),
     ];
     let (port, path) = (policy.metrics_port, policy.metrics_path.as_deref());
-    if port.is_some() || path.is_some() {
+    if port.is_some() || path.is_some() || policy.metrics_https.is_some() {
         let port = port.map_or("the machine's own port".to_owned(), |port| format!("port {port}"));
-        rows.push(("metrics", format!("{port}, {}", path.unwrap_or("the machine's own path"))));
+        let secure = match policy.metrics_https {
+            Some(true) => ", by https",
+            Some(false) => ", by http",
+            None => "",
+        };
+        let path = path.unwrap_or("the machine's own path");
+        rows.push(("metrics", format!("{port}, {path}{secure}")));
     }
     if let Some(rule) = &policy.rollback.mirror {
         rows.push(("mirror", format!("trusted images are copied to {}", mirror(rule))));

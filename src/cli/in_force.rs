@@ -220,7 +220,11 @@ pub(super) fn policy_json(file: &PolicyFile) -> Value {
         "mode": policy.mode,
         "watch": watch_json(policy),
         "rollback": rollback_json(policy),
-        "metrics": { "port": policy.metrics_port, "path": policy.metrics_path },
+        "metrics": {
+            "port": policy.metrics_port,
+            "path": policy.metrics_path,
+            "https": policy.metrics_https,
+        },
         "thresholds": thresholds,
     })
 }

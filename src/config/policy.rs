@@ -53,7 +53,7 @@ pub(super) fn read(
     rollback::confirm_fits(table, &rollback, &watch);
     let metrics =
         table.get("metrics").and_then(|entry| entry.table(None)).map(|table| metrics(&table));
-    let (metrics_port, metrics_path) = metrics.unwrap_or_default();
+    let (metrics_port, metrics_path, metrics_https) = metrics.unwrap_or_default();
     let freezes = table.get("freeze").map(|entry| freeze::read_all(&entry)).unwrap_or_default();
     let thresholds = thresholds(table, &watch, servers);
     table.finish();
@@ -76,6 +76,7 @@ pub(super) fn read(
         per_organization_max: u32::MAX,
         metrics_port,
         metrics_path,
+        metrics_https,
     };
     let exclude = exclude.into_iter().map(|(_, glob)| glob).collect();
     Some(PolicyFile { path: path.to_owned(), apps, exclude, policy: Arc::new(policy) })
@@ -210,7 +211,7 @@ fn odds(entry: &Entry<'_>) -> Option<f64> {
     entry.parse(units::odds)
 }
 
-fn metrics(table: &Reader<'_>) -> (Option<u16>, Option<String>) {
+fn metrics(table: &Reader<'_>) -> (Option<u16>, Option<String>, Option<bool>) {
     let port = table.get("port").and_then(|entry| entry.whole(1..=65_535));
     let port = port.and_then(|port| u16::try_from(port).ok());
     let path = table.get("path").and_then(|entry| {
@@ -223,8 +224,9 @@ fn metrics(table: &Reader<'_>) -> (Option<u16>, Option<String>) {
         }
         Some(text.to_owned())
     });
+    let https = table.get("https").and_then(|entry| entry.boolean());
     table.finish();
-    (port, path)
+    (port, path, https)
 }
 
 fn thresholds(table: &Reader<'_>, watch: &WatchPolicy, servers: &Servers) -> Vec<Threshold> {

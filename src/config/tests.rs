@@ -119,6 +119,7 @@ config = "restore"
 [metrics]
 port = 9091
 path = "/m"
+https = true
 [[threshold]]
 name = "5xx"
 from = "machine"
@@ -223,6 +224,7 @@ fn every_key_of_a_policy_is_understood() {
         }
     );
     assert_eq!((policy.metrics_port, policy.metrics_path.as_deref()), (Some(9091), Some("/m")));
+    assert_eq!(policy.metrics_https, Some(true));
 }
 
 #[test]

@@ -123,6 +123,7 @@ mod tests {
             per_organization_max: 20,
             metrics_port: None,
             metrics_path: None,
+            metrics_https: None,
         });
         let beside = Beside::default();
         let idle = |apps| beside.keep(policy.clone(), apps).watch.idle_scrape_every;

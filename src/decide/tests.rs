@@ -34,6 +34,7 @@ fn policy(mode: Mode) -> Policy {
         per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
+        metrics_https: None,
     }
 }
 

@@ -258,6 +258,8 @@ pub enum RestartPolicy {
 pub struct MetricsPage {
     pub port: u16,
     pub path: String,
+    #[serde(default)]
+    pub https: bool,
 }
 
 /// Who holds a machine's lease. The nonce is never shown.

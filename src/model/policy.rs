@@ -366,4 +366,5 @@ pub struct Policy {
     /// Port and path of the metrics page, where the policy overrides the machine's own setting.
     pub metrics_port: Option<u16>,
     pub metrics_path: Option<String>,
+    pub metrics_https: Option<bool>,
 }

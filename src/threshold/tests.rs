@@ -75,6 +75,7 @@ impl Told {
             per_organization_max: 10,
             metrics_port: None,
             metrics_path: None,
+            metrics_https: None,
         };
         Self {
             policy,

@@ -39,6 +39,7 @@ async fn ours(judge: &Judge, path: &str, wanted: &[String]) -> Result<Vec<Series
         address: judge.pages.ip(),
         port: judge.pages.port(),
         path: path.to_owned(),
+        https: false,
     };
     let mut page = FamilySelector::new(wanted.iter().cloned(), Limits::default());
     let pages = HttpPages::new().expect("an HTTP client");

@@ -42,5 +42,6 @@ pub(super) fn policy(thresholds: Vec<Threshold>) -> Arc<Policy> {
         per_organization_max: 10,
         metrics_port: None,
         metrics_path: None,
+        metrics_https: None,
     })
 }

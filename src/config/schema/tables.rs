@@ -394,6 +394,12 @@ pub(super) static METRICS: Table = Table {
             unsaid: Is("the machine's own"),
             doc: "path of the metrics page, likewise",
         },
+        Key {
+            name: "https",
+            takes: Takes::Flag,
+            unsaid: Is("the machine's own"),
+            doc: "whether the page is asked for by https, likewise; the certificate is not looked at",
+        },
     ],
 };
 

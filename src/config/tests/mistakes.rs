@@ -35,7 +35,7 @@ fn a_key_that_does_not_exist_gets_the_nearest_that_does() {
         (plain("moed = \"observe\""), "3: moed: is not a known key; did you mean `mode`?"),
         (
             plain("[metrics]\nadress = \"x\""),
-            "4: metrics.adress: is not a known key; known here: port, path",
+            "4: metrics.adress: is not a known key; known here: port, path, https",
         ),
         (
             ratio("max = \"2%\"\nno-data = \"hold\""),

@@ -108,6 +108,7 @@ fn what_the_policy_calls_a_default_is_one() {
         "config",
         "port",
         "path",
+        "https",
         "apps",
         "exclude",
         "mode",
@@ -119,8 +120,8 @@ fn what_the_policy_calls_a_default_is_one() {
     let unsaid = default_policy(&written);
     // The one exception: their default is the machine's own setting.
     assert_eq!(
-        (said.metrics_port.take(), said.metrics_path.take()),
-        (Some(9091), Some("/metrics".to_owned()))
+        (said.metrics_port.take(), said.metrics_path.take(), said.metrics_https.take()),
+        (Some(9091), Some("/metrics".to_owned()), Some(false))
     );
     assert_eq!(said, unsaid);
     assert_eq!(unsaid.watch, crate::model::WatchPolicy::default());

@@ -195,8 +195,11 @@ fn pages_that_cannot_be_read_earn_nothing() {
     let paged = |stage: &mut Stage| {
         stage.machine("m3").group = "worker".into();
         stage.policy.metrics_port = None;
-        stage.machine("m3").metrics =
-            Some(crate::model::MetricsPage { port: 9091, path: "/metrics".to_owned() });
+        stage.machine("m3").metrics = Some(crate::model::MetricsPage {
+            port: 9091,
+            path: "/metrics".to_owned(),
+            https: false,
+        });
     };
     assert_eq!(unread(&["m1", "m2"], paged), Some((1, 3)), "it says that it has a page");
 }

@@ -148,9 +148,11 @@ fn what_cannot_apply_to_an_app_is_no_fault_of_the_selector() {
     let mut stage = watching();
     for id in ["m1", "m2"] {
         stage.machine(id).has_services = false;
-        stage.machine(id).metrics =
-            Some(crate::model::MetricsPage { port: 9091, path: "/metrics".to_owned() });
-    });
+        stage.machine(id).metrics = Some(crate::model::MetricsPage {
+            port: 9091,
+            path: "/metrics".to_owned(),
+            https: false,
+        });
     }
     stage.ship(3, "sha256:3");
     pages_say(

@@ -113,7 +113,8 @@ impl Config {
             path if path.starts_with('/') => path.to_owned(),
             path => format!("/{path}"),
         };
-        Some(MetricsPage { port, path })
+        let https = self.metrics.get("https").and_then(Value::as_bool).unwrap_or(false);
+        Some(MetricsPage { port, path, https })
     }
 
     /// Whether requests reach the machine through the platform's proxy.
@@ -196,7 +197,10 @@ mod tests {
             config.metadata().into_iter().collect::<Vec<_>>(),
             [("fly_process_group".to_owned(), "web".to_owned())]
         );
-        assert_eq!(config.metrics(), Some(MetricsPage { port: 9091, path: "/m".to_owned() }));
+        assert_eq!(
+            config.metrics(),
+            Some(MetricsPage { port: 9091, path: "/m".to_owned(), https: false })
+        );
         assert!(!config.is_standby());
         assert!(!config.has_services());
         assert_eq!(config.restart(), None);
@@ -215,7 +219,9 @@ mod tests {
     #[test]
     fn metrics_need_a_port() {
         let page = |value: Value| config(json!({ "metrics": value })).metrics();
-        let want = MetricsPage { port: 80, path: "/metrics".to_owned() };
+        let want = MetricsPage { port: 80, path: "/metrics".to_owned(), https: false };
+        let secure = MetricsPage { https: true, ..want.clone() };
+        assert_eq!(page(json!({"port": 80, "https": true})), Some(secure));
         assert_eq!(page(json!({"port": 80})), Some(want.clone()));
         assert_eq!(page(json!({"port": 80, "path": ""})), Some(want));
         for odd in [json!({"port": 0}), json!({"port": 70_000}), json!({"path": "/m"}), json!(1)] {

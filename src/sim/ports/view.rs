@@ -88,7 +88,10 @@ impl Org {
             placed_at: newest(machine, &["update", "launch"]),
             updated_at: self.updated_at(machine),
             private_ip: Some(machine.address),
-            metrics: version.metrics().map(|(port, path)| MetricsPage { port, path }),
+            metrics: version.metrics().map(|(port, path)| {
+                let https = version.config["metrics"]["https"].as_bool().unwrap_or(false);
+                MetricsPage { port, path, https }
+            }),
             lease,
             cordoned: machine.cordoned,
             standby: version.is_standby(),

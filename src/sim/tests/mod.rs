@@ -127,6 +127,7 @@ impl Scene {
             address: machine.private_ip.unwrap(),
             port: metrics.port,
             path: metrics.path,
+            https: metrics.https,
         };
         let mut text = Text(String::new());
         self.platform.read(&target, &mut text).await.map(|()| text.0)

@@ -42,6 +42,8 @@ impl HttpPages {
             .timeout(deadline)
             .redirect(reqwest::redirect::Policy::custom(onward))
             .referer(false)
+            // It could name no address of the private network.
+            .danger_accept_invalid_certs(true)
             .no_proxy()
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(Duration::from_secs(30))
@@ -196,10 +198,11 @@ fn is_refused(error: &reqwest::Error) -> bool {
 }
 
 fn url(target: &ScrapeTarget) -> String {
+    let scheme = if target.https { "https" } else { "http" };
     let slash = if target.path.starts_with('/') { "" } else { "/" };
     match target.address {
-        IpAddr::V4(ip) => format!("http://{ip}:{}{slash}{}", target.port, target.path),
-        IpAddr::V6(ip) => format!("http://[{ip}]:{}{slash}{}", target.port, target.path),
+        IpAddr::V4(ip) => format!("{scheme}://{ip}:{}{slash}{}", target.port, target.path),
+        IpAddr::V6(ip) => format!("{scheme}://[{ip}]:{}{slash}{}", target.port, target.path),
     }
 }
 

@@ -215,6 +215,7 @@ pub fn target(app: &AppName, machine: &Machine, policy: &Policy) -> Result<Scrap
         address,
         port,
         path: path.filter(|path| !path.is_empty()).unwrap_or("/metrics").to_owned(),
+        https: policy.metrics_https.or(own.map(|page| page.https)).unwrap_or(false),
     })
 }
 

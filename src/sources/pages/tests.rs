@@ -235,7 +235,7 @@ fn machine(id: &str) -> Machine {
         placed_at: None,
         updated_at: jiff::Timestamp::UNIX_EPOCH,
         private_ip: Some("fdaa::3".parse().unwrap()),
-        metrics: Some(MetricsPage { port: 9091, path: "/stats".into() }),
+        metrics: Some(MetricsPage { port: 9091, path: "/stats".into(), https: false }),
         lease: None,
         cordoned: false,
         standby: false,
@@ -258,6 +258,7 @@ fn policy(kind: ThresholdKind) -> Policy {
         per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
+        metrics_https: None,
     }
 }
 
@@ -326,7 +327,7 @@ async fn the_policy_says_where_the_page_is_before_the_machine_does() {
     let mut bare = machine("m1");
     bare.metrics = None;
     let mut empty_path = machine("m1");
-    empty_path.metrics = Some(MetricsPage { port: 1, path: String::new() });
+    empty_path.metrics = Some(MetricsPage { port: 1, path: String::new(), https: false });
     let said = Policy { metrics_port: Some(80), metrics_path: Some("/m".into()), ..failures() };
     let cases = [
         (machine("m1"), failures(), 9091, "/stats"),
@@ -339,6 +340,19 @@ async fn the_policy_says_where_the_page_is_before_the_machine_does() {
         let asked = fleet.asked().pop().unwrap();
         assert_eq!((asked.port, asked.path.as_str()), (port, path));
         assert_eq!(Some(asked.address), machine.private_ip);
+    }
+    // Whether by https, likewise
+    for (own, said, https) in [
+        (false, None, false),
+        (true, None, true),
+        (true, Some(false), false),
+        (false, Some(true), true),
+    ] {
+        let mut machine = machine("m1");
+        machine.metrics = Some(MetricsPage { port: 1, path: String::new(), https: own });
+        let policy = Policy { metrics_https: said, ..failures() };
+        scrape(&scraper, &"api".into(), &machine, &policy).await.readings.unwrap();
+        assert_eq!(fleet.asked().pop().unwrap().https, https, "{own} {said:?}");
     }
 }
 

@@ -87,6 +87,7 @@ fn policy(request: ProbeRequest) -> Policy {
         per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
+        metrics_https: None,
     }
 }
 

@@ -24,7 +24,7 @@ const NO_SERIES: Applies = Applies::NotFed { why: NotFed::NoSeries };
 const NO_PAGE: Applies = Applies::NotFed { why: NotFed::NoPage };
 
 fn page() -> Option<MetricsPage> {
-    Some(MetricsPage { port: 9091, path: "/metrics".to_owned() })
+    Some(MetricsPage { port: 9091, path: "/metrics".to_owned(), https: false })
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn at(address: SocketAddr, path: &str) -> ScrapeTarget {
         address: address.ip(),
         port: address.port(),
         path: path.to_owned(),
+        https: false,
     }
 }
 
@@ -119,6 +120,8 @@ fn an_ipv6_address_stands_in_brackets() {
     let mut target = at((Ipv4Addr::LOCALHOST, 9091).into(), "/metrics");
     target.address = "fdaa:0:1::3".parse().unwrap();
     assert_eq!(url(&target), "http://[fdaa:0:1::3]:9091/metrics");
+    target.https = true;
+    assert_eq!(url(&target), "https://[fdaa:0:1::3]:9091/metrics");
 }
 
 #[tokio::test]

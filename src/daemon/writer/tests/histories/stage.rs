@@ -74,6 +74,7 @@ pub fn policy(dice: &mut Rng) -> Policy {
         per_organization_max: 20,
         metrics_port: None,
         metrics_path: None,
+        metrics_https: None,
     }
 }
 
