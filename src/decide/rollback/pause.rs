@@ -126,10 +126,12 @@ fn may_go_on(
         return Some(Wait::NotSeen { region: None, what });
     }
     let watch = pause.fresh.get_or_insert_with(|| {
-        let mut watch = watch::begin(rollback.bad.clone(), now, false);
+        let mut watch = anew(rollback, now);
         watch.no_mercy = true;
         Box::new(watch)
     });
+    // Also of one that was begun by an older version.
+    watch.in_ledger = true;
     look_again(watch, cx, round);
     if verdict::overall(&watch.evidence) == Verdict::Breach {
         return door::refusal_to_go_on(cx, watch).map(|hold| Wait::Held { hold });
@@ -137,12 +139,21 @@ fn may_go_on(
     Some(Wait::FreshBreach)
 }
 
-/// The release as it was judged when the rollback began.
-fn as_it_was(rollback: &Rollback, now: Timestamp) -> Watch {
+/// A watch of what is undone. What the ledger says of it was asked when the rollback began.
+fn anew(rollback: &Rollback, now: Timestamp) -> Watch {
     let mut watch = watch::begin(rollback.bad.clone(), now, false);
     watch.in_ledger = true;
-    watch.evidence.clone_from(&rollback.evidence);
+    watch.numbered = rollback.bad.version.is_some();
+    // With the known-good image, its number is what tells a machine of it.
+    watch.any_number = !rollback.keeps_the_image();
     watch.setup.clone_from(&rollback.setup);
+    watch
+}
+
+/// The release as it was judged when the rollback began.
+fn as_it_was(rollback: &Rollback, now: Timestamp) -> Watch {
+    let mut watch = anew(rollback, now);
+    watch.evidence.clone_from(&rollback.evidence);
     for work in &rollback.regions {
         watch.regions.insert(work.region.clone());
     }

@@ -101,6 +101,23 @@ fn after_a_long_pause_a_release_that_recovered_is_held_and_not_touched() {
     assert_eq!(cleared.len(), 1, "{cleared:?}");
 }
 
+/// An entry without a definition says nothing of a release command: that was known when the rollback
+/// began, and keeps it from going on no more than it kept it from beginning.
+#[test]
+fn after_a_long_pause_a_ledger_that_cannot_tell_of_migrations_stops_nothing() {
+    // Given a release of which the ledger has no definition, and that is being undone
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.ship(2, "sha256:2");
+    stage.ledger.as_mut().unwrap()[0].has_release_command = None;
+    stage::fail_checks(stage.machine("m1"));
+    stage.begin();
+    // When somebody keeps the lease of its machine for eleven minutes
+    waits(&mut stage, 11 * 60);
+    // Then it goes on as soon as the breach was seen again
+    stage.undo();
+    assert_eq!(holds(&stage), Vec::<&Reason>::new());
+}
+
 /// A daemon that was away for so long does not know either.
 #[test]
 fn after_a_long_absence_a_release_that_recovered_is_not_touched() {
