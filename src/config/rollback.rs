@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{entry::Entry, mirror, problem::Wrong, reader::Reader, units};
 use crate::model::{
-    ConfirmTime, MaxUnavailable, MirrorRule, Region, RegionOrder, RegionsAtOnce, RollbackPolicy,
-    Strategy, WatchPolicy,
+    BUDGET_MAX, ConfirmTime, MaxUnavailable, MirrorRule, Region, RegionOrder, RegionsAtOnce,
+    RollbackPolicy, Strategy, WatchPolicy,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -232,7 +232,7 @@ fn none_unavailable() -> Wrong {
 }
 
 fn per_day_max(entry: &Entry<'_>) -> Option<u32> {
-    let number = entry.whole(0..=1000)?;
+    let number = entry.whole(0..=BUDGET_MAX)?;
     if number == 0 {
         entry.wrong(Wrong::but(
             "would never allow a rollback",

@@ -42,9 +42,9 @@ pub use observation::{
 };
 pub use operator::{Act, OperatorHold, Order, Signed, Wish};
 pub use policy::{
-    Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule, Mode, NoData,
-    OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, Relative, RollbackPolicy,
-    Strategy, Threshold, ThresholdKind, WatchPolicy,
+    BUDGET_MAX, Checks, ConfirmTime, Crashes, Gauge, Kind, Latency, MaxUnavailable, MirrorRule,
+    Mode, NoData, OnBreach, Policy, Probe, Promql, Ratio, RegionOrder, RegionsAtOnce, Relative,
+    RollbackPolicy, Strategy, Threshold, ThresholdKind, WatchPolicy,
 };
 pub use probe::{ProbeFailure, ProbeMethod, ProbeRequest, Statuses};
 pub use reason::{HoldReason, MirrorTrouble, Obstacle, Reason};

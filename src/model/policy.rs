@@ -300,6 +300,9 @@ impl MirrorRule {
     }
 }
 
+/// The most rollbacks in 24 hours that a budget can allow: as many are remembered.
+pub const BUDGET_MAX: u32 = 1000;
+
 /// How a rollback is done and what limits it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RollbackPolicy {
@@ -319,7 +322,7 @@ pub struct RollbackPolicy {
     pub despite_migrations: bool,
     /// `true`: with nothing trusted yet, the release that ran before may be the target.
     pub first_target_previous: bool,
-    /// Rollbacks per app in 24 hours.
+    /// Rollbacks per app in 24 hours; [`BUDGET_MAX`] at most.
     pub per_day_max: u32,
     /// How long an updated machine may take to start and pass its checks.
     pub ready_timeout: Duration,

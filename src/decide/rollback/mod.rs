@@ -32,7 +32,7 @@ use super::{
     state::{ByHand, LedgerEntry, Phase, RegionPhase, RegionWork, Revision, Rollback, Watch},
 };
 use crate::model::{
-    Event, EventKind, HoldReason, Machine, Mode, Policy, Reason, Region, Release, Wait,
+    BUDGET_MAX, Event, EventKind, HoldReason, Machine, Mode, Policy, Reason, Region, Release, Wait,
 };
 pub use confirm::at_most as confirms_within;
 use ending::{finish, nothing_left};
@@ -51,8 +51,8 @@ use region::{Next, failing, order_machines, updating};
 pub use report::report;
 use work::{Listed, MachinePhase, Skip};
 
-/// Rollbacks remembered for the daily budget.
-const BUDGET_MEMORY: usize = 20;
+/// Rollbacks remembered for the daily budgets: as many as one can allow.
+const BUDGET_MEMORY: usize = BUDGET_MAX as usize;
 /// What a round saw of the machines is good for ordering others for so long.
 const LISTED_FOR: SignedDuration = SignedDuration::from_secs(10);
 

@@ -83,16 +83,29 @@ fn it_counts_for_the_budget_of_a_day() {
     assert_eq!(stage.state.memory.rollbacks, [hours_ago(23), now]);
 }
 
+/// A budget counts what is remembered: what is forgotten sooner than it is used up limits nothing.
 #[test]
-fn no_more_than_twenty_are_remembered() {
+fn as_many_are_remembered_as_a_budget_can_allow() {
+    // Given a budget of thirty rollbacks a day, of which all but one are used up
     let mut stage = Stage::trusted(&["m1"]);
-    stage.policy.rollback.per_day_max = 100;
-    stage.policy.per_organization_max = 100;
+    stage.policy.rollback.per_day_max = 30;
+    stage.policy.per_organization_max = 2000;
+    stage.state.memory.rollbacks = (0..29).map(|minutes| at(minutes - 3600)).collect();
+    // When one more begins
     stage.ship(2, "sha256:2");
     fail_checks(stage.machine("m1"));
-    stage.state.memory.rollbacks = (0..20).map(|minutes| at(minutes - 3600)).collect();
+    stage.begin();
+    // Then it is the last one
+    assert_eq!(stage.state.memory.rollbacks.len(), 30);
+    // And however many were allowed, no more are kept than a budget can ask for
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.policy.rollback.per_day_max = 2000;
+    stage.policy.per_organization_max = 2000;
+    stage.state.memory.rollbacks = (0..1000).map(|seconds| at(seconds - 3600)).collect();
+    stage.ship(2, "sha256:2");
+    fail_checks(stage.machine("m1"));
     stage.begin();
     let remembered = &stage.state.memory.rollbacks;
-    assert_eq!(remembered.len(), 20);
-    assert_eq!((remembered[0], remembered[19]), (at(-3599), at(stage.second)));
+    assert_eq!(remembered.len(), 1000);
+    assert_eq!((remembered[0], remembered[999]), (at(-3599), at(stage.second)));
 }
