@@ -28,6 +28,7 @@ use super::{
     retry::Repeat,
     wire::{
         config::Config,
+        image,
         machine::{WireApps, WireLease, WireMachine, WireSecrets, WireTokens, WireWait},
     },
 };
@@ -95,17 +96,29 @@ pub(super) async fn list(fly: &Fly, app: &AppName) -> Answer<Vec<Machine>> {
             machines.push(machine);
         }
     }
+    if machines.iter().any(|machine| machine.image.digest.is_none()) {
+        let listed = machines.clone();
+        machines.iter_mut().for_each(|machine| image::complete(machine, &listed));
+    }
     Ok(machines)
 }
 
-/// One machine.
+/// One machine. Where the platform leaves out which image it runs, its neighbours are asked.
 pub(super) async fn one(fly: &Fly, app: &AppName, id: &MachineId) -> Answer<Machine> {
     let mut url = machine_url(fly, app, id, &[]);
     url.query_pairs_mut().append_pair("include_leases", "true");
     let call = read(fly, Action::Machine, id.as_str(), url);
     let answer = fly.caller.call(&call).await?;
     let machine: WireMachine = fly.caller.decode(&answer)?;
-    machine.into_machine(app).map_err(|what| answer.unreadable(&what))
+    let mut machine = machine.into_machine(app).map_err(|what| answer.unreadable(&what))?;
+    if machine.image.digest.is_none()
+        && machine.image.tag.is_some()
+        && machine.state != MachineState::Destroyed
+        && let Ok(listed) = list(fly, app).await
+    {
+        image::complete(&mut machine, &listed);
+    }
+    Ok(machine)
 }
 
 /// Names and digests of an app's secrets.

@@ -40,6 +40,42 @@ async fn one_machine_is_read() {
     assert_eq!(script.lines()[0], "GET /v1/apps/web/machines/m1?include_leases=true");
 }
 
+/// Machines of one release with the same tag run the same image.
+#[tokio::test]
+async fn a_digest_that_is_left_out_is_that_of_its_neighbours() {
+    // Given a machine of which the platform leaves the digest out, and neighbours that have it
+    let image = |tag: &str, digest: &str| json!({"registry": "registry.fly.io", "repository": "web", "tag": tag, "digest": digest});
+    let released = |version: &str| {
+        json!({"image": "registry.fly.io/web:deployment-1",
+            "metadata": {"fly_release_version": version}})
+    };
+    let odd = |version: &str| {
+        let image_ref = image("deployment-1", "");
+        machine(json!({"id": "m1", "image_ref": image_ref, "config": released(version)}))
+    };
+    let neighbour = machine(json!({"id": "m2", "config": released("42")}));
+    let contrary = machine(json!({"id": "m3", "config": released("42"),
+        "image_ref": image("deployment-1", "sha256:41aa")}));
+    for (list, want) in [
+        (json!([odd("42"), neighbour]), Some("sha256:42aa")),
+        // The tag may have moved between two releases, or machines of one release disagree.
+        (json!([odd("41"), neighbour]), None),
+        (json!([odd("42"), neighbour, contrary]), None),
+        (json!([odd("42")]), None),
+    ] {
+        // When it is listed, or read by itself
+        let one = list[0].clone();
+        let (fly, _script) =
+            platform([reply(200, list.clone()), reply(200, one), reply(200, list.clone())]).await;
+        let listed = fly.machines(&web()).await.unwrap().remove(0);
+        let read = fly.machine(&web(), &m1()).await.unwrap();
+        // Then it has theirs, if they agree
+        let digest = |machine: &Machine| machine.digest().map(|one| one.as_str().to_owned());
+        assert_eq!(digest(&listed).as_deref(), want, "{list}");
+        assert_eq!(digest(&read).as_deref(), want, "{list}");
+    }
+}
+
 #[tokio::test]
 async fn names_cannot_leave_their_place_in_the_path() {
     let (fly, script) = platform([reply(404, "")]).await;

@@ -125,10 +125,27 @@ fn an_image_without_a_valid_digest_has_none() {
         .image;
         assert_eq!((image.digest, image.tag), (None, None), "{digest}");
     }
-    // Without the truth, the configuration's wish is shown, and its digest is not believed.
-    let wish = "ghcr.io:443/acme/web:v1@sha256:42aa";
-    let image = parse(&machine(json!({"image_ref": null, "config": {"image": wish}}))).image;
-    assert_eq!(image.reference(), "ghcr.io:443/acme/web:v1");
+}
+
+/// The platform may leave the digest out, and say it all the same.
+#[test]
+fn a_digest_that_is_not_said_is_the_one_that_is_configured() {
+    let pinned = "registry.fly.io/web:v1@sha256:42aa";
+    let said = |repository: &str, tag: &str| json!({"registry": "registry.fly.io", "repository": repository, "tag": tag, "digest": ""});
+    for (image_ref, configured, reference) in [
+        (json!(null), "ghcr.io:443/acme/web:v1@sha256:42aa", "ghcr.io:443/acme/web:v1@sha256:42aa"),
+        (json!({}), pinned, pinned),
+        (said("web", "v1"), pinned, pinned),
+        (said("web", ""), pinned, "registry.fly.io/web@sha256:42aa"),
+        // Where the two differ, nothing is guessed.
+        (said("web", "v2"), pinned, "registry.fly.io/web:v2"),
+        (said("other", "v1"), pinned, "registry.fly.io/other:v1"),
+        (said("web", "v1"), "registry.fly.io/web:v1@latest", "registry.fly.io/web:v1"),
+    ] {
+        let config = json!({"image": configured});
+        let image = parse(&machine(json!({"image_ref": image_ref, "config": config}))).image;
+        assert_eq!(image.reference(), reference, "{image_ref} {configured}");
+    }
 }
 
 #[test]

@@ -6,10 +6,14 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{config::Config, lenient};
+use super::{
+    config::Config,
+    image::{self, WireImage},
+    lenient,
+};
 use crate::model::{
-    AppName, Check, CheckStatus, Digest, ExitEvent, HostStatus, ImageRef, InstanceId, LeaseHolder,
-    Machine, MachineId, MachineState, ProcessGroup, RawConfig, Region, ReleaseVersion,
+    AppName, Check, CheckStatus, ExitEvent, HostStatus, InstanceId, LeaseHolder, Machine,
+    MachineId, MachineState, ProcessGroup, RawConfig, Region, ReleaseVersion,
 };
 
 /// Checks that the platform makes up for old clients have names that begin so.
@@ -47,19 +51,6 @@ pub(crate) struct WireMachine {
     #[serde(deserialize_with = "lenient::flag")]
     cordoned: bool,
     lease: Option<WireHolder>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct WireImage {
-    #[serde(deserialize_with = "lenient::text")]
-    registry: String,
-    #[serde(deserialize_with = "lenient::text")]
-    repository: String,
-    #[serde(deserialize_with = "lenient::text")]
-    tag: String,
-    #[serde(deserialize_with = "lenient::text")]
-    digest: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -149,7 +140,7 @@ impl WireMachine {
             group: ProcessGroup::new(group),
             state: MachineState::parse(if self.state.is_empty() { "unknown" } else { &self.state }),
             host,
-            image: self.image_ref.as_ref().map_or_else(|| named(&config.image), WireImage::image),
+            image: image::of(self.image_ref.as_ref(), &config.image),
             release: release_of(metadata.get("fly_release_version").map(String::as_str)),
             config: self.config.as_ref().map(|raw| RawConfig(Arc::from(raw.get()))),
             checks: self.checks.iter().filter_map(|check| check.check(&config)).collect(),
@@ -175,48 +166,6 @@ impl WireMachine {
 /// `fly_release_version`: a decimal text.
 pub(crate) fn release_of(text: Option<&str>) -> Option<ReleaseVersion> {
     text?.trim().parse().ok().map(ReleaseVersion)
-}
-
-/// Whether a text is a digest as registries define it; such a text is also safe in a URL.
-pub(crate) fn is_digest(text: &str) -> bool {
-    let encoded = |char: char| char.is_ascii_alphanumeric() || matches!(char, '=' | '_' | '-');
-    let algorithm = |char: char| {
-        char.is_ascii_lowercase() || char.is_ascii_digit() || matches!(char, '+' | '.' | '_' | '-')
-    };
-    text.split_once(':').is_some_and(|(kind, rest)| {
-        !kind.is_empty()
-            && !rest.is_empty()
-            && kind.chars().all(algorithm)
-            && rest.chars().all(encoded)
-    })
-}
-
-impl WireImage {
-    fn image(&self) -> ImageRef {
-        ImageRef {
-            registry: self.registry.clone(),
-            repository: self.repository.clone(),
-            tag: Some(self.tag.clone()).filter(|tag| !tag.is_empty()),
-            digest: Some(self.digest.as_str()).filter(|text| is_digest(text)).map(Digest::new),
-        }
-    }
-}
-
-/// The image a configuration asks for, for a machine of which the platform does not say what it
-/// runs. Its digest is left out: only what really runs may be decided upon.
-fn named(reference: &str) -> ImageRef {
-    let (name, _) = reference.split_once('@').unwrap_or((reference, ""));
-    let (registry, rest) = match name.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (host, rest),
-        _ => ("", name),
-    };
-    let (repository, tag) = rest.split_once(':').unwrap_or((rest, ""));
-    ImageRef {
-        registry: registry.to_owned(),
-        repository: repository.to_owned(),
-        tag: Some(tag.to_owned()).filter(|tag| !tag.is_empty()),
-        digest: None,
-    }
 }
 
 impl WireEvent {

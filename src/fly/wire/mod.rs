@@ -3,6 +3,7 @@
 
 pub(super) mod config;
 pub(super) mod feed;
+pub(super) mod image;
 pub(super) mod lenient;
 pub(super) mod machine;
 pub(super) mod release;
