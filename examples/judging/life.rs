@@ -361,6 +361,7 @@ fn ledger(t: f64, settles: f64, deploys: bool) -> Vec<Release> {
         author: Some("zoe@example.com".to_owned()),
         created_at: at(made),
         has_release_command: Some(false),
+        is_brief: false,
     };
     let mut ledger = vec![entry(OLD, -86_400.0, ReleaseStatus::Complete)];
     if deploys && t >= 0.0 {

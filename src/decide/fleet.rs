@@ -24,6 +24,14 @@ pub(super) fn judged(machines: &[Machine]) -> Vec<&Machine> {
         .collect()
 }
 
+/// Notes that a release command is at work: it runs on a machine of its own, before any other machine
+/// gets the release.
+pub(super) fn note_release_command(memory: &mut Memory, machines: &[Machine], now: Timestamp) {
+    if machines.iter().any(Machine::is_release_command) {
+        memory.release_command_at = Some(now);
+    }
+}
+
 /// What a machine runs, when the platform says which image that is.
 fn revision_of(machine: &Machine) -> Option<Revision> {
     Some(Revision {
@@ -43,7 +51,9 @@ fn complete(revision: &mut Revision, ledger: Option<&[Release]>) {
     if let Some(entry) = entry {
         revision.author.clone_from(&entry.author);
         revision.created_at = Some(entry.created_at);
-        revision.has_release_command = entry.has_release_command;
+        if !entry.is_brief {
+            revision.has_release_command = entry.has_release_command;
+        }
     }
 }
 
@@ -66,8 +76,9 @@ pub(super) fn learn_from_ledger(phase: &mut Phase, memory: &mut Memory, ledger: 
         | Phase::Stopped { .. } => return,
     };
     complete(&mut watched.revision, Some(ledger));
-    watched.in_ledger |=
-        ledger.iter().any(|release| Some(release.version) == watched.revision.version);
+    watched.in_ledger |= ledger
+        .iter()
+        .any(|release| Some(release.version) == watched.revision.version && !release.is_brief);
     watched.last_ledger_status = ledger
         .iter()
         .find(|release| Some(release.version) == watched.revision.version)

@@ -29,6 +29,11 @@ enum When {
     Beginning,
 }
 
+/// How long the ledger is waited for that does not tell of a release.
+const LEDGER_WAITED_FOR: SignedDuration = SignedDuration::from_mins(2);
+/// A release command is at work before its release comes: at most for so long.
+const COMMAND_TAKES_MAX: SignedDuration = SignedDuration::from_hours(1);
+
 /// How much worse than what ran before it a release must be to be blamed where that was degraded.
 const WORSE: f64 = 1.5;
 
@@ -161,7 +166,8 @@ fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
         Some(true) => Some(HoldReason::Migrations),
         // What was put on machines by hand has no entry of its own to be read.
         None if watch.numbered && !watch.learning && !watch.in_ledger => {
-            Some(HoldReason::MigrationsUnknown)
+            let is_likely = !most_likely_ran_none(asked);
+            is_likely.then_some(HoldReason::MigrationsUnknown)
         }
         Some(false) | None => None,
     }
@@ -175,6 +181,24 @@ fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
         || quarantined.any(|old| {
             !old.unfinished && old.digest == revision.digest && old.version == revision.version
         }))
+/// Whether a release of which the ledger tells nothing for long can be taken for one without a
+/// command: none was seen at work, and what ran before it, and what is gone back to, had none.
+fn most_likely_ran_none(asked: &Asked<'_>) -> bool {
+    let (memory, watch) = (asked.memory, asked.watch);
+    if asked.now.duration_since(watch.since) < LEDGER_WAITED_FOR {
+        return false;
+    }
+    let lately = watch.since.checked_sub(COMMAND_TAKES_MAX).unwrap_or(Timestamp::MIN);
+    let seen = memory.release_command_at.is_some_and(|at| at >= lately);
+    let had_none = |before: &Revision| before.has_release_command == Some(false);
+    let target = target(asked.policy, memory, watch);
+    !seen
+        && target.as_ref().is_some_and(had_none)
+        && memory.previous.as_ref().is_none_or(|previous| {
+            had_none(previous) || target.is_some_and(|target| target.digest == previous.digest)
+        })
+}
+
     .then_some(HoldReason::AlreadyRolledBack)
 }
 

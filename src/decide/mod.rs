@@ -117,7 +117,10 @@ pub fn step(policy: &Policy, state: AppState, input: &Input, now: Timestamp) -> 
 
 fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Phase {
     let machines = match &observation.machines {
-        Ok(machines) => fleet::judged(machines),
+        Ok(machines) => {
+            fleet::note_release_command(&mut cx.memory, machines, cx.now);
+            fleet::judged(machines)
+        }
         Err(detail) => return sight::platform_unseen(phase, cx, detail, &observation.org),
     };
     if let Some(nonsense) = sight::makes_no_sense(&phase, &machines) {

@@ -334,6 +334,9 @@ pub struct Memory {
     pub seen_version: ReleaseVersion,
     /// Releases that ran migrations, according to the ledger; the newest ones.
     pub migrated: BTreeSet<ReleaseVersion>,
+    /// When a machine was seen last that runs a release command.
+    #[serde(default)]
+    pub release_command_at: Option<Timestamp>,
     /// Ledger entries we made.
     pub own_releases: Vec<ReleaseVersion>,
     /// Ledger entries of our own that could not be closed yet.
@@ -411,6 +414,7 @@ impl Memory {
             previous: None,
             seen_version: ReleaseVersion(0),
             migrated: BTreeSet::new(),
+            release_command_at: None,
             own_releases: Vec::new(),
             unclosed: BTreeMap::new(),
             platform_blind: None,

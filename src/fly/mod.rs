@@ -46,6 +46,7 @@ pub struct Fly {
     caller: Caller,
     mirror_login: Option<MirrorLogin>,
     seen: Mutex<feed::Seen>,
+    silence: releases::Silence,
 }
 
 impl fmt::Debug for Fly {
@@ -77,6 +78,7 @@ impl Fly {
             caller,
             mirror_login: settings.mirror_login,
             seen: Mutex::default(),
+            silence: releases::Silence::default(),
         })
     }
 }

@@ -1,20 +1,32 @@
 //! The release ledger: read through GraphQL, written through the release endpoints, as the
 //! platform's own command line does. Neither is a documented interface.
 //!
+//! Where GraphQL fails, or does not know the token, the release endpoints are read too: they have
+//! numbers, authors and status, and nothing of app configurations.
+//!
 //! A release that is not known to have been opened is not opened again here: the caller looks for
 //! it first. Setting a status is repeated, because twice is once.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
+use tokio::time::Instant;
+use tracing::debug;
 
 use super::{
     Answer, Fly, below,
     errors::{Failure, excerpt},
-    http::{self, Call},
+    http::{self, Call, Patience},
     limits::Action,
     retry::Repeat,
-    wire::release::{WireData, WireGraph, WireGraphError, WireOpened, WireRelease, WireReleases},
+    wire::release::{
+        WireBrief, WireData, WireGraph, WireGraphError, WireOpened, WireRelease, WireReleases,
+    },
 };
 use crate::{
     model::{AppName, Release, ReleaseStatus},
@@ -26,6 +38,9 @@ use crate::{
 const PAGE: u32 = 25;
 /// Pages at most, whatever is asked for.
 const PAGES_MAX: u32 = 40;
+/// Whoever reads the ledger waits for half a minute: both ways to it have to fit in.
+const GRAPH_PATIENCE: Patience = Patience::seconds(10, 15);
+const BRIEF_PATIENCE: Patience = Patience::seconds(5, 10);
 
 const FIRST_PAGE: &str = "query($appName: String!, $limit: Int!) { app(name: $appName) { \
     releases: releasesUnprocessed(first: $limit) { nodes { id version status imageRef \
@@ -50,14 +65,72 @@ struct Variables<'a> {
     after: Option<&'a str>,
 }
 
+/// For so long after a failure GraphQL is asked after the release endpoints, not before them: nobody
+/// who reads the ledger has to wait for it each time.
+const SILENT_FOR: Duration = Duration::from_secs(20);
+
+/// When GraphQL failed last.
+#[derive(Debug, Default)]
+pub(super) struct Silence(Mutex<Option<Instant>>);
+
+impl Silence {
+    fn failed_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lasts(&self) -> bool {
+        self.failed_at().is_some_and(|at| at.elapsed() < SILENT_FOR)
+    }
+}
+
 /// The newest releases, newest first.
 pub(super) async fn newest(fly: &Fly, app: &AppName, limit: u32) -> Answer<Vec<Release>> {
-    let nodes = read(fly, app, limit).await?;
+    if fly.silence.lasts()
+        && let Ok(brief) = brief(fly, app, limit).await
+    {
+        return Ok(brief);
+    }
+    match read(fly, app, limit).await {
+        Ok(nodes) => {
+            *fly.silence.failed_at() = None;
+            Ok(sorted(&nodes, limit))
+        }
+        // That is an answer, and a clear one.
+        Err(error @ PlatformError::NotFound(_)) => Err(error),
+        Err(error) => {
+            *fly.silence.failed_at() = Some(Instant::now());
+            let brief = brief(fly, app, limit).await.map_err(|_| error)?;
+            debug!(app = %app, "{app}: GraphQL does not answer, the ledger is read without configurations");
+            Ok(brief)
+        }
+    }
+}
+
+/// The same as the release endpoints have it.
+async fn brief(fly: &Fly, app: &AppName, limit: u32) -> Answer<Vec<Release>> {
+    let mut url = below(&fly.bases.uiex, &["api", "v1", "apps", app.as_str(), "releases"]);
+    url.query_pairs_mut().append_pair("limit", &limit.max(PAGE).to_string());
+    let call = Call {
+        authorization: fly.caller.tokens().releases(),
+        patience: BRIEF_PATIENCE,
+        ..Call::get(Action::Ledger, app.as_str(), url)
+    };
+    let answer = fly.caller.call(&call).await?;
+    let list: WireBrief = fly.caller.decode(&answer)?;
+    let nodes = list.releases.ok_or_else(|| answer.unreadable("no list of releases in it"))?;
+    let mut releases = sorted(&nodes, limit);
+    for release in &mut releases {
+        release.is_brief = true;
+    }
+    Ok(releases)
+}
+
+fn sorted(nodes: &[WireRelease], limit: u32) -> Vec<Release> {
     let mut releases: Vec<Release> = nodes.iter().filter_map(WireRelease::release).collect();
     releases.sort_by_key(|release| std::cmp::Reverse(release.version));
     releases.dedup_by_key(|release| release.version);
     releases.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(releases)
+    releases
 }
 
 /// At least `limit` releases if there are so many, in the platform's order.
@@ -83,6 +156,7 @@ async fn page(fly: &Fly, app: &AppName, after: Option<&str>) -> Answer<WireRelea
     let call = Call {
         method: Method::POST,
         authorization: fly.caller.tokens().graphql(),
+        patience: GRAPH_PATIENCE,
         body: Some(json(&Question { query, variables })?),
         check: Some(check),
         ..Call::get(Action::Ledger, app.as_str(), below(&fly.bases.api, &["graphql"]))

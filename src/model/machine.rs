@@ -327,6 +327,11 @@ impl Machine {
     pub fn digest(&self) -> Option<&Digest> {
         self.image.digest.as_ref()
     }
+    /// Whether it runs a release's command (migrations), and nothing else.
+    pub fn is_release_command(&self) -> bool {
+        self.group.as_str() == "fly_app_release_command"
+    }
+
 
     /// Whether a check's result is about this instance. What the platform says of a check is when
     /// its status last *changed*: a result from before the start is another instance's, unless it

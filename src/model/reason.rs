@@ -324,6 +324,8 @@ pub enum Reason {
     HoldOver {
         was: HoldReason,
     },
+    /// The ledger never told whether the release ran a release command; nothing speaks for it.
+    NoCommandSeen,
     /// The app always stood above a limit: what is in force is higher.
     LimitRaised {
         threshold: String,

@@ -67,4 +67,8 @@ pub struct Release {
     /// Whether its app configuration runs a release command (migrations).
     /// `None` when the ledger did not say.
     pub has_release_command: Option<bool>,
+    /// It comes from where nothing is told of app configurations: whether it runs a release command
+    /// is still to be learned.
+    #[serde(default)]
+    pub is_brief: bool,
 }

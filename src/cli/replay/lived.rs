@@ -170,6 +170,7 @@ impl App {
             author: None,
             created_at: self.deployed.unwrap_or(at),
             has_release_command: Some(false),
+            is_brief: false,
         };
         let input = Input::Observed(Observation {
             began: at,

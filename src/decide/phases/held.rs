@@ -74,7 +74,10 @@ pub(super) fn held(
             hold(watch, cx, other)
         }
         None => {
-            clear_hold(&watch, cx, Reason::HoldOver { was: reason });
+            let never_told = reason == HoldReason::MigrationsUnknown && !watch.in_ledger;
+            let why =
+                if never_told { Reason::NoCommandSeen } else { Reason::HoldOver { was: reason } };
+            clear_hold(&watch, cx, why);
             door::after_breach(watch, cx)
         }
     }

@@ -46,6 +46,7 @@ fn entry(version: u64, status: ReleaseStatus, image: &str, author: &str, age: i6
         author: Some(author.to_owned()),
         created_at: at(-age),
         has_release_command: None,
+        is_brief: false,
     }
 }
 

@@ -1,7 +1,10 @@
 //! What forbids a rollback, guard by guard, and what is gone back to.
 
-use super::*;
-use crate::model::{Evidence, Kind, Unit, Verdict};
+use super::{
+    stage::{self, Stage},
+    *,
+};
+use crate::model::{Evidence, Kind, Release, Unit, Verdict};
 
 /// A policy under which a release may be undone, an app with v1 trusted, and the watch of v2.
 fn case() -> (Policy, AppState, Watch) {
@@ -222,4 +225,75 @@ fn the_rollbacks_of_all_apps_are_counted_together() {
     assert_eq!(refused(&policy, &state, &watch), Some(budget));
     let free = Policy { per_organization_max: 4, ..policy };
     assert_eq!(refused(&free, &state, &watch), None);
+}
+
+/// A stage on which v2 fails while the ledger tells nothing of it.
+fn untold(migrates: bool) -> Stage {
+    let mut stage = Stage::trusted(&["m1"]);
+    if migrates {
+        let mut command = stage.machines[0].clone();
+        command.id = "m9".into();
+        command.group = "fly_app_release_command".into();
+        stage.machines.push(command);
+        stage.pass(4);
+        stage.machines.pop();
+    }
+    stage.ship(2, "sha256:2");
+    stage.ledger = None;
+    stage::fail_checks(stage.machine("m1"));
+    stage.pass(60);
+    let held = stage.told(EventKind::HoldPlaced);
+    assert_eq!(held[0].reason, Some(HoldReason::MigrationsUnknown.into()));
+    stage
+}
+
+fn cleared(stage: &Stage) -> Vec<&Reason> {
+    stage.told(EventKind::HoldCleared).into_iter().filter_map(|one| one.reason.as_ref()).collect()
+}
+
+#[test]
+fn a_ledger_that_never_tells_is_waited_for_and_then_gone_without() {
+    // Given a release of which the ledger tells nothing, after ones without a command
+    let mut stage = untold(false);
+    // When two minutes are over
+    stage.pass(200);
+    // Then it is undone, and people are told on what grounds
+    assert_eq!(cleared(&stage), [&Reason::NoCommandSeen]);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1);
+}
+
+#[test]
+fn a_command_that_was_seen_at_work_is_not_passed_over() {
+    let mut stage = untold(true);
+    stage.pass(1200);
+    assert_eq!(cleared(&stage), [&Reason::NoCommandSeen; 0]);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 0);
+}
+
+#[test]
+fn neither_is_a_command_of_the_release_before() {
+    let mut stage = untold(false);
+    stage.state.memory.trusted[0].revision.has_release_command = Some(true);
+    stage.pass(1200);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 0);
+}
+
+#[test]
+fn an_entry_without_its_configuration_tells_who_and_not_what_it_ran() {
+    // Given the same, and a ledger that has the release by its name alone
+    let mut stage = untold(false);
+    let entry = |is_brief| Release { is_brief, ..stage::entry(2, "sha256:2") };
+    let brief = Release { has_release_command: None, ..entry(true) };
+    stage.ledger = Some(vec![brief]);
+    stage.pass(4);
+    assert_eq!(cleared(&stage), [&Reason::NoCommandSeen; 0]);
+    // When it tells all of it
+    stage.ledger = Some(vec![entry(false)]);
+    stage.pass(4);
+    // Then the hold is over at once
+    let was = HoldReason::MigrationsUnknown;
+    assert_eq!(cleared(&stage), [&Reason::HoldOver { was }]);
+    stage.begin();
+    let started = stage.told(EventKind::RollbackStarted);
+    assert_eq!(started[0].release.as_ref().unwrap().author.as_deref(), Some("zoe@example.com"));
 }

@@ -155,6 +155,7 @@ fn ledger() -> Vec<Release> {
     let by = |version, author: &str, migrates| Release {
         author: Some(author.to_owned()),
         has_release_command: Some(migrates),
+        is_brief: false,
         created_at: at(i64::try_from(version).unwrap()),
         ..entry(version, "x")
     };

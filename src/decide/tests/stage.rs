@@ -341,6 +341,7 @@ pub(super) fn entry(version: u64, digest: &str) -> Release {
         author: Some("zoe@example.com".to_owned()),
         created_at: at(-3600),
         has_release_command: Some(false),
+        is_brief: false,
     }
 }
 

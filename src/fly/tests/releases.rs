@@ -102,26 +102,50 @@ fn graph_failure(message: &str, code: &str) -> Reply {
 async fn failures_inside_a_success_are_failures() {
     use PlatformError::{Denied, NotFound, Refused};
     type Variant = fn(String) -> PlatformError;
-    let cases: [(Reply, Variant, &str); 4] = [
-        (graph_failure("gone", "NOT_FOUND"), NotFound, "GraphQL: gone"),
+    let cases: [(Reply, Variant, &str, usize); 4] = [
+        (graph_failure("gone", "NOT_FOUND"), NotFound, "GraphQL: gone", 1),
         (
             graph_failure("Could not find App \"web\"", ""),
             NotFound,
             "GraphQL: Could not find App \"web\"",
+            1,
         ),
-        (graph_failure("no", "UNAUTHORIZED"), Denied, "GraphQL: no"),
-        (graph_failure("syntax", "INVALID"), Refused, "GraphQL: syntax"),
+        // The release endpoints are asked as well, and its own words are told.
+        (graph_failure("no", "UNAUTHORIZED"), Denied, "GraphQL: no", 2),
+        (graph_failure("syntax", "INVALID"), Refused, "GraphQL: syntax", 2),
     ];
-    for (answer, variant, text) in cases {
+    for (answer, variant, text, asked) in cases {
         let (fly, script) = platform([answer]).await;
         let error = fly.releases(&web(), 25).await.unwrap_err();
         assert_eq!(error, variant(text.to_owned()));
-        assert_eq!(script.asked().len(), 1);
+        assert_eq!(script.asked().len(), asked);
     }
     let (fly, _script) = platform([reply(200, r#"{"data":{"app":null}}"#)]).await;
     assert!(matches!(fly.releases(&web(), 25).await, Err(NotFound(_))));
     let (fly, _script) = platform([reply(200, r#"{"data":{"app":{}}}"#)]).await;
     assert!(matches!(fly.releases(&web(), 25).await, Err(PlatformError::Unreadable(_))));
+}
+
+#[tokio::test]
+async fn where_graphql_does_not_answer_the_release_endpoints_are_read() {
+    // Given a token that GraphQL does not know
+    let list = json!({"releases": [
+        {"id": "rel_41", "version": 41, "status": "complete", "user": "dev@acme.test",
+            "created_at": "2026-11-22T10:00:00Z", "image_ref": "registry.fly.io/web:v41"},
+        {"id": "rel_42", "version": 42, "status": "running", "user": "dana@acme.test",
+            "created_at": "2026-11-23T10:00:00Z", "image_ref": "registry.fly.io/web:v42"}]});
+    let (fly, script) = platform([reply(401, ""), reply(200, &list), reply(200, &list)]).await;
+    // When the ledger is read
+    let releases = fly.releases(&web(), 2).await.unwrap();
+    // Then numbers, authors and status are known, and nothing of app configurations
+    assert_eq!(versions(&releases), [42, 41]);
+    assert_eq!(releases[0].author.as_deref(), Some("dana@acme.test"));
+    assert_eq!(releases[0].status, ReleaseStatus::Running);
+    assert_eq!((releases[0].has_release_command, releases[0].is_brief), (None, true));
+    // And right after that nobody waits for GraphQL again
+    fly.releases(&web(), 2).await.unwrap();
+    let brief = "GET /api/v1/apps/web/releases?limit=25";
+    assert_eq!(script.lines(), ["POST /graphql", brief, brief]);
 }
 
 #[tokio::test]

@@ -95,6 +95,7 @@ impl WireRelease {
                 .or_else(|| self.user.get("name").and_then(text)),
             created_at: self.created_at.unwrap_or(Timestamp::UNIX_EPOCH),
             has_release_command: self.has_release_command(),
+            is_brief: false,
         })
     }
 
@@ -114,6 +115,13 @@ impl WireRelease {
             Some(Value::Null | Value::Bool(false)) | None => false,
         })
     }
+}
+
+/// The list of the release endpoints, which tells nothing of app configurations.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireBrief {
+    pub(crate) releases: Option<Vec<WireRelease>>,
 }
 
 /// The answer to a new release: in an envelope, or bare.

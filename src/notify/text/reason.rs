@@ -179,6 +179,7 @@ pub fn reason(reason: &Reason) -> String {
         ),
         Reason::Held { hold } => self::hold(hold),
         Reason::HoldOver { was } => report::over(was),
+        Reason::NoCommandSeen => report::NO_COMMAND_SEEN.to_owned(),
         Reason::LimitRaised { threshold, raised } => format!(
             "{threshold}: limit {}, raised to {}: {} ran at {}. A limit that is never met says nothing; write \
              the one that is meant, or floor = false",
@@ -317,7 +318,8 @@ pub fn hold(reason: &HoldReason) -> String {
              (migrations); allow it with migrations = \"rollback\""
         ),
         HoldReason::MigrationsUnknown => "the release ledger has not told yet whether the release \
-                                          ran a release_command (migrations)"
+                                          ran a release_command (migrations); allow it with \
+                                          migrations = \"rollback\""
             .to_owned(),
         HoldReason::DailyBudget { max } => {
             format!("the budget of {max} rollbacks in 24 hours is used up")

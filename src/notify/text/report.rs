@@ -9,6 +9,10 @@ use crate::{
     numbers,
 };
 
+/// Why the ledger is waited for no longer.
+pub(super) const NO_COMMAND_SEEN: &str = "the release ledger still does not tell whether the release \
+    ran a release_command (migrations); none was seen at work, and the releases before it had none";
+
 /// Why nothing may be done, after it is over.
 pub(super) fn over(was: &HoldReason) -> String {
     match was {

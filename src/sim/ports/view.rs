@@ -174,4 +174,5 @@ pub(in crate::sim) fn release(entry: &Entry) -> Release {
         created_at: entry.created_at,
         has_release_command: (!entry.definition.is_null()).then_some(command.is_some()),
     }
+        is_brief: false,
 }

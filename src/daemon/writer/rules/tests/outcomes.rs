@@ -121,6 +121,7 @@ fn what_is_somebody_elses_is_not_written_to() {
         author: Some("zoe".to_owned()),
         created_at: clock(Duration::ZERO),
         has_release_command: None,
+        is_brief: false,
     };
     let newer = Machine { release: Some(ReleaseVersion(44)), ..good() };
     let mut play = Play::update();
