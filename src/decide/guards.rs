@@ -40,12 +40,13 @@ const WORSE: f64 = 1.5;
 type Guard = fn(&Asked<'_>) -> Option<HoldReason>;
 
 /// The guards in the order in which they are asked; the first that refuses is the reason.
-const GUARDS: [(When, Guard); 15] = [
+const GUARDS: [(When, Guard); 16] = [
     (When::Always, |asked| held_by_an_operator(asked.memory, asked.now)),
     (When::Always, is_vetoed),
     (When::Beginning, stays_as_it_is),
     (When::Always, has_no_target),
     (When::Always, is_the_same_image),
+    (When::Always, does_not_reach_its_containers),
     (When::Always, ran_migrations),
     (When::Beginning, was_rolled_back_already),
     (When::Beginning, is_over_budget),
@@ -150,6 +151,13 @@ fn is_the_same_image(asked: &Asked<'_>) -> Option<HoldReason> {
     Some(HoldReason::SameImage { drift })
 }
 
+/// What is put on a machine comes to those of its containers that have its image.
+fn does_not_reach_its_containers(asked: &Asked<'_>) -> Option<HoldReason> {
+    let target = target(asked.policy, asked.memory, asked.watch)?;
+    let containers = setup::out_of_reach(asked.memory, &target, asked.watch);
+    (!containers.is_empty()).then_some(HoldReason::ContainersStay { containers })
+}
+
 fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
     if asked.policy.rollback.despite_migrations {
         return None;
@@ -173,14 +181,6 @@ fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
     }
 }
 
-fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
-    let revision = &asked.watch.revision;
-    let mut quarantined = asked.memory.quarantined.iter();
-    let mut undone = asked.memory.undone.iter();
-    (undone.any(|version| Some(*version) == revision.version)
-        || quarantined.any(|old| {
-            !old.unfinished && old.digest == revision.digest && old.version == revision.version
-        }))
 /// Whether a release of which the ledger tells nothing for long can be taken for one without a
 /// command: none was seen at work, and what ran before it, and what is gone back to, had none.
 fn most_likely_ran_none(asked: &Asked<'_>) -> bool {
@@ -199,6 +199,14 @@ fn most_likely_ran_none(asked: &Asked<'_>) -> bool {
         })
 }
 
+fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
+    let revision = &asked.watch.revision;
+    let mut quarantined = asked.memory.quarantined.iter();
+    let mut undone = asked.memory.undone.iter();
+    (undone.any(|version| Some(*version) == revision.version)
+        || quarantined.any(|old| {
+            !old.unfinished && old.digest == revision.digest && old.version == revision.version
+        }))
     .then_some(HoldReason::AlreadyRolledBack)
 }
 

@@ -61,6 +61,14 @@ pub(super) fn drift(
     })
 }
 
+/// The containers that a rollback to this release would not come to, as far as the two setups are
+/// known.
+pub(super) fn out_of_reach(memory: &Memory, target: &Revision, watch: &Watch) -> Vec<String> {
+    let good = earned(memory, &target.digest).and_then(|good| good.setup.as_ref());
+    let (Some(good), Some(bad)) = (good, watch.setup.as_ref()) else { return Vec::new() };
+    setup::out_of_reach(good, bad).into_iter().collect()
+}
+
 /// What a rollback to this release puts back besides the image, by group.
 pub(super) fn put_back(policy: &Policy, memory: &Memory, target: &Revision) -> PutBack {
     if !policy.rollback.restore_config {

@@ -31,6 +31,11 @@ pub enum HoldReason {
         #[serde(default)]
         drift: Option<Drift>,
     },
+    /// These containers ran the app's image under the known-good release and have one of their own
+    /// now: a rollback would not come to them.
+    ContainersStay {
+        containers: Vec<String>,
+    },
     /// The release ran migrations.
     Migrations,
     /// A release after the known-good one ran migrations.
@@ -108,6 +113,7 @@ impl HoldReason {
             | Self::NothingTrusted
             | Self::OnlyBaked
             | Self::SameImage { .. }
+            | Self::ContainersStay { .. }
             | Self::Migrations
             | Self::MigrationsSince { .. }
             | Self::DailyBudget { .. }

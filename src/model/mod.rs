@@ -5,6 +5,7 @@
 //! glossary at the top of ARCHITECTURE.md.
 
 pub mod change;
+pub mod containers;
 pub mod event;
 pub mod evidence;
 pub mod freeze;

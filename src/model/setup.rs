@@ -4,6 +4,7 @@
 //! What can be put back is kept as text as well, where the policy wants it put back (`texts`); what
 //! differs between two setups is a [`Drift`] (`drift`).
 
+mod containers;
 mod drift;
 mod texts;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+pub use containers::out_of_reach;
 pub use drift::{Change, ChangeKind, Count, Drift, Edit, between};
 pub use texts::{PUT_BACK, PutBack, Texts};
 
@@ -249,6 +251,10 @@ fn parts(config: &Map<String, Value>) -> Parts {
             }
             ("services", Value::Array(services)) => {
                 services.iter().for_each(|service| add_service(service, &mut add));
+            }
+            ("containers", Value::Array(containers)) => {
+                let image = config.get("image").and_then(Value::as_str).unwrap_or_default();
+                containers::add(containers, image, &mut add);
             }
             ("mounts", Value::Array(mounts)) => {
                 for mount in mounts {

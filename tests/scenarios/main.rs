@@ -15,6 +15,7 @@ mod brake;
 mod capacity;
 mod changes;
 mod chaos;
+mod containers;
 mod defaults;
 mod drift;
 mod endpoints;

@@ -179,6 +179,7 @@ fn after_hold(event: &Event, app: &AppName, hold: &HoldReason) -> Vec<(Purpose, 
             vec![back.unwrap_or_else(|| (Purpose::GoOn, format!("waveoff releases {app}")))]
         }
         HoldReason::SameImage { .. }
+        | HoldReason::ContainersStay { .. }
         | HoldReason::ImagesMissing
         | HoldReason::RegistryUnavailable { .. }
         | HoldReason::NotWatched => Vec::new(),

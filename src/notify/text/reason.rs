@@ -310,6 +310,7 @@ pub fn hold(reason: &HoldReason) -> String {
             "the image is that of the known-good release, so an image rollback cannot help: {}",
             drift::instead(drift.as_ref())
         ),
+        HoldReason::ContainersStay { containers } => report::containers_stay(containers),
         HoldReason::Migrations => "the release ran a release_command (migrations); allow it with \
                                    migrations = \"rollback\""
             .to_owned(),

@@ -29,6 +29,18 @@ pub fn done(regions: &[RegionReport]) -> Option<String> {
     (all > 0).then(|| format!("the rollback stopped after {done} of {all} machines"))
 }
 
+/// The containers that a rollback would not come to, at most three of them by name.
+pub(super) fn containers_stay(containers: &[String]) -> String {
+    let named = containers.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+    let more = containers.len().saturating_sub(named.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "under the known-good release the app's image ran in container {}{more}, which has an image \
+         of its own now: an image rollback would not come to it",
+        named.join(", ")
+    )
+}
+
 /// Where a machine stands.
 pub fn machine(report: &MachineReport) -> String {
     match report {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Call, Now, errand::CALL_MAX, outcomes::unavailable};
+use super::{Call, Now, containers, errand::CALL_MAX, outcomes::unavailable};
 use crate::{
     decide::{PutOutcome, rival::ROLLBACK_MARK},
     model::{Activity, CheckStatus, Digest, InstanceId, Machine, MachineState},
@@ -73,6 +73,8 @@ pub(super) struct Readying {
     pub(super) digest: Option<Digest>,
     /// The version that our update replaced.
     pub(super) replaced: Option<InstanceId>,
+    /// The images that we wrote into its containers.
+    pub(super) containers: Vec<String>,
     /// Whether this errand updated it.
     pub(super) wrote: bool,
     /// Whether the platform was asked to run it.
@@ -96,6 +98,7 @@ impl Readying {
             instance,
             digest: None,
             replaced: None,
+            containers: Vec::new(),
             wrote: false,
             launched: false,
             stays_up: wanted.stays_up,
@@ -171,13 +174,15 @@ impl Readying {
         }
     }
 
-    /// Whether the platform went back to the version of before, or somebody made another.
+    /// Whether the platform went back to the version of before, kept only a part of what we wrote, or
+    /// somebody made another.
     fn was_given_up(&mut self, machine: &Machine, now: Now) -> Option<Look> {
         let runs = machine.digest();
         // With the same image, the version of before is what tells.
         let went_back = self.replaced.as_ref() == Some(&machine.instance);
         let wanted = (self.digest.is_none() || runs == self.digest.as_ref()) && !went_back;
-        if machine.instance == self.instance && wanted {
+        let kept = self.kept_containers(machine);
+        if machine.instance == self.instance && wanted && kept {
             return None;
         }
         // While it is on its way, and for a moment after, it may still be shown as it was.
@@ -189,6 +194,10 @@ impl Readying {
             self.doing = Doing::PausingToLook;
             return Some(Look::NotYet);
         }
+        if machine.instance == self.instance && wanted {
+            let reason = "the platform did not keep the images of its containers".to_owned();
+            return Some(Look::Not(PutOutcome::Refused { reason }));
+        }
         if self.digest.is_some() && wanted {
             let mark = machine.metadata.contains_key(ROLLBACK_MARK);
             let reason = if mark { "updated once more" } else { "updated by somebody" };
@@ -196,6 +205,13 @@ impl Readying {
         }
         let runs = runs.map_or("an image without digest", Digest::short).to_owned();
         Some(Look::Not(PutOutcome::Reverted { runs }))
+    }
+
+    /// Whether its containers ask for what we wrote into them, as far as it is shown.
+    fn kept_containers(&self, machine: &Machine) -> bool {
+        let shown = machine.config.as_ref();
+        self.containers.is_empty()
+            || shown.is_none_or(|config| containers::images(config) == self.containers)
     }
 
     fn not_yet(&mut self, machine: &Machine, now: Now, state: WaitFor) -> Look {

@@ -1,9 +1,13 @@
-//! Replaces the image in a machine's configuration, and what is to be put back with it, and nothing
-//! else: every other byte of every other field goes back as it came.
+//! Replaces the image in a machine's configuration and in those of its containers that have it too,
+//! and what is to be put back with it, and nothing else: every other byte of every other field goes
+//! back as it came.
+
+use std::borrow::Cow;
 
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::containers;
 use crate::{
     decide::{PutImage, rival::ROLLBACK_MARK},
     model::{RawConfig, Texts, setup::PUT_BACK},
@@ -11,18 +15,39 @@ use crate::{
 
 type Fields = IndexMap<String, Box<RawValue>>;
 
+/// Why a configuration is not edited, in words.
+#[derive(Debug)]
+pub(super) struct NotEdited(pub(super) String);
+
+impl From<serde_json::Error> for NotEdited {
+    fn from(error: serde_json::Error) -> Self {
+        Self(format!("its configuration cannot be edited: {error}"))
+    }
+}
+
 /// The configuration with the target's image, what is put back with it, and our metadata.
 ///
 /// # Errors
 ///
-/// When the configuration, or its `metadata`, is not a JSON object.
+/// When the configuration, or its `metadata`, is not a JSON object; and when it has containers, none
+/// of which has its image: whatever is written, the machine would run what it runs.
 pub(super) fn with_image(
     config: &RawConfig,
     put: &PutImage,
     put_back: Option<&Texts>,
-) -> serde_json::Result<RawConfig> {
+) -> Result<RawConfig, NotEdited> {
     let mut fields: Fields = serde_json::from_str(&config.0)?;
-    fields.insert("image".to_owned(), to_raw_value(&put.target.reference())?);
+    let reference = put.target.reference();
+    if let Some(raw) = fields.get_mut("containers") {
+        match containers::with_image(raw, &asked_for(config), &reference)? {
+            containers::Put::None => {}
+            containers::Put::Reached(replaced) => *raw = replaced,
+            containers::Put::NotReached(images) => {
+                return Err(NotEdited(containers::not_reached(&images)));
+            }
+        }
+    }
+    fields.insert("image".to_owned(), to_raw_value(&reference)?);
     for key in PUT_BACK.iter().filter(|_| put_back.is_some()) {
         match put_back.and_then(|texts| texts.get(key)) {
             Some(text) => {
@@ -52,12 +77,17 @@ pub(super) fn with_image(
 
 /// Whether a configuration asks for this image.
 pub(super) fn asks_for(config: &RawConfig, reference: &str) -> bool {
+    asked_for(config) == reference
+}
+
+/// The image that a configuration asks for; empty: it names none.
+fn asked_for(config: &RawConfig) -> Cow<'_, str> {
     #[derive(serde::Deserialize)]
     struct Wanted<'a> {
         #[serde(borrow)]
-        image: std::borrow::Cow<'a, str>,
+        image: Cow<'a, str>,
     }
-    serde_json::from_str::<Wanted<'_>>(&config.0).is_ok_and(|wanted| wanted.image == reference)
+    serde_json::from_str::<Wanted<'_>>(&config.0).map(|wanted| wanted.image).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -124,6 +154,33 @@ mod tests {
             r#"{"guest":{"cpus": 1},"env":{"B": "1", "A":"\u00e9"},"mounts":[{"volume":"v"}],"image":"registry.fly.io/api:v41@sha256:41","metadata":{"fly_release_version":"43","fly_release_id":"rel_43","waveoff_rollback":"api-v42-1"},"checks":{"n":1.00},"init":{"cmd":["x"]}}"#
         );
         assert!(texts.is_in(&edited) && !texts.is_in(&bad));
+    }
+
+    #[test]
+    fn containers_with_the_apps_image_get_the_new_one_and_all_others_stay() {
+        let given = RawConfig(
+            r#"{"image":"r/web:v42","containers":[{"name":"app","image":"r/web:v42","n": 1.0},{"image":"envoy:1"},{"name":"x"}]}"#
+                .into(),
+        );
+        let edited = with_image(&given, &put(), None).unwrap();
+        assert!(
+            edited.0.starts_with(
+                r#"{"image":"registry.fly.io/api:v41@sha256:41","containers":[{"name":"app","image":"registry.fly.io/api:v41@sha256:41","n":1.0},{"image":"envoy:1"},{"name":"x"}],"metadata""#
+            ),
+            "{}",
+            edited.0
+        );
+        for none in [r#"{"image":"a","containers":null}"#, r#"{"image":"a","containers":[]}"#] {
+            assert!(with_image(&RawConfig(none.into()), &put(), None).is_ok(), "{none}");
+        }
+    }
+
+    /// Whatever is written, such a machine runs what it runs.
+    #[test]
+    fn containers_that_an_image_does_not_come_to_are_said_before_anything_is_written() {
+        let given = RawConfig(r#"{"image":"r/web:v42","containers":[{"image":"envoy:1"}]}"#.into());
+        let NotEdited(why) = with_image(&given, &put(), None).unwrap_err();
+        assert!(why.contains("none of its containers") && why.contains("envoy:1"), "{why}");
     }
 
     #[test]

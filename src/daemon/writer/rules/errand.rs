@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Answer, Call, HeldLease, Next, Now, Renewal,
     await_ready::{self, Goal, Look, Readying, Wanted},
+    containers,
     outcomes::{from_error, gone_or_not, held_by, look, unavailable},
     start_machine, update_machine,
 };
@@ -322,6 +323,7 @@ impl Errand {
                 let mut readying = Readying::new(instance, goal, now, wanted_of(put));
                 readying.digest.clone_from(&put.target.digest);
                 readying.replaced = Some(update.current);
+                readying.containers = containers::images(&update.config);
                 readying.wrote = true;
                 readying.launched = !update.skip_launch;
                 let at_most = readying.call_takes();

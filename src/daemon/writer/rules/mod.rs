@@ -22,6 +22,7 @@
 //! [`HeldLease`]).
 
 mod await_ready;
+mod containers;
 mod edit_config;
 mod errand;
 mod held_lease;

@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod anything;
+mod containers;
 mod lease_time;
 mod limits;
 mod outcomes;

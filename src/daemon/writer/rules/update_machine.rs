@@ -1,6 +1,6 @@
 //! What a fresh look, and then the ledger, mean for a machine that is to get the target image.
 
-use super::{Now, await_ready::Goal, edit_config};
+use super::{Now, await_ready::Goal, containers, edit_config};
 use crate::{
     decide::{
         PutImage, PutOutcome,
@@ -41,6 +41,12 @@ pub(super) fn after_look(put: &PutImage, machine: &Machine, now: Now) -> Step {
             Step::End(PutOutcome::NewerRelease { version, by })
         }
         Standing::OnTarget => {
+            let config = machine.config.as_ref();
+            let reference = put.target.reference();
+            // The image beside its containers is not what such a machine runs.
+            if let Some(reason) = config.and_then(|one| containers::is_passed_by(one, &reference)) {
+                return Step::End(PutOutcome::Refused { reason });
+            }
             // An update may reset the list of events: of a machine that we updated only the plan
             // knows that it had crashed, or that it was up.
             let standing = machine.activity(put.stays_up);
@@ -118,9 +124,8 @@ pub(super) fn still_wanted(
         return Err(PutOutcome::HostDown { status });
     };
     let put_back = put.put_back.get(&machine.group);
-    let config = edit_config::with_image(config, put, put_back).map_err(|error| {
-        PutOutcome::Refused { reason: format!("its configuration cannot be edited: {error}") }
-    })?;
+    let config = edit_config::with_image(config, put, put_back)
+        .map_err(|edit_config::NotEdited(reason)| PutOutcome::Refused { reason })?;
     let skip_launch = machine.state.is_at_rest();
     // With an update that was given up the platform may forget how the process before it ended.
     let forgotten = put.up && put.taken_down && machine.exits.is_empty();

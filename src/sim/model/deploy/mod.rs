@@ -208,11 +208,13 @@ impl Org {
                     Content::Image => wanted.clone(),
                     Content::Secrets => machine.version.digest.clone(),
                 };
+                // A `.` in what the release changes is its image.
+                let edited = options.edited(machine.version.config.clone());
                 Target {
                     id: machine.id.clone(),
                     region: machine.region.clone(),
                     launch: is_launched(machine.state),
-                    config: options.edited(released(&machine.version.config, release, image)),
+                    config: released(&edited, release, image),
                     digest,
                 }
             })
@@ -342,12 +344,24 @@ fn is_launched(state: State) -> bool {
 /// A configuration with an image, and with the id and number of a release.
 pub(in crate::sim) fn released(config: &Value, release: &Entry, image: &str) -> Value {
     let mut config = config.clone();
-    if let Some(fields) = config.as_object_mut() {
-        fields.insert("image".to_owned(), json!(image));
-    }
+    set_image(&mut config, image);
     set_metadata(&mut config, "fly_release_id", &release.id);
     set_metadata(&mut config, "fly_release_version", &release.version.to_string());
     config
+}
+
+/// Gives a configuration an image, and those of its containers that had the one of before, or that
+/// ask for the app's with a `.`.
+fn set_image(config: &mut Value, image: &str) {
+    let Some(fields) = config.as_object_mut() else { return };
+    let before = fields.insert("image".to_owned(), json!(image)).unwrap_or_default();
+    let containers = fields.get_mut("containers").and_then(Value::as_array_mut);
+    for container in containers.into_iter().flatten() {
+        let Some(own) = container.get_mut("image") else { continue };
+        if *own == before || *own == "." {
+            *own = json!(image);
+        }
+    }
 }
 
 fn set_metadata(config: &mut Value, key: &str, value: &str) {
