@@ -356,6 +356,7 @@ fn listed(number: usize) -> Machine {
         standby: false,
         has_services: true,
         service_port: None,
+        own_schedule: false,
         restart: None,
     }
 }

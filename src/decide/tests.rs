@@ -69,6 +69,7 @@ fn machine(version: u64, digest: &str) -> Machine {
         standby: false,
         has_services: false,
         service_port: None,
+        own_schedule: false,
         restart: None,
     }
 }

@@ -160,7 +160,9 @@ pub(super) fn groups_that_stay_up(watch: &Watch, machines: &[&Machine]) -> BTree
 /// A group of which a machine ends by itself while it runs a trusted release does not stay up: its
 /// machines are jobs, and are not started again by going back.
 pub(super) fn learn_jobs(memory: &mut Memory, machines: &[&Machine]) {
-    for machine in machines.iter().filter(|machine| !machine.has_services) {
+    // What one machine does by its own schedule says nothing of its group.
+    let by_itself = |machine: &&&Machine| !machine.has_services && !machine.own_schedule;
+    for machine in machines.iter().filter(by_itself) {
         for trusted in memory.trusted.iter_mut().filter(|trusted| was_job_of(machine, trusted)) {
             trusted.stayed_up.remove(&machine.group);
             memory.jobs.insert(machine.group.clone());

@@ -310,6 +310,10 @@ pub struct Machine {
     /// The port of its first service, inside the machine.
     #[serde(default)]
     pub service_port: Option<u16>,
+    /// Whether its configuration says when it runs (`schedule`), or that it runs once
+    /// (`auto_destroy`): nobody else has to start it.
+    #[serde(default)]
+    pub own_schedule: bool,
     /// `None`: it does not say, which is the platform's `OnFailure`.
     pub restart: Option<RestartPolicy>,
 }
@@ -323,15 +327,15 @@ impl Machine {
         )
     }
 
-    /// The identity of what it runs, when the platform says.
-    pub fn digest(&self) -> Option<&Digest> {
-        self.image.digest.as_ref()
-    }
     /// Whether it runs a release's command (migrations), and nothing else.
     pub fn is_release_command(&self) -> bool {
         self.group.as_str() == "fly_app_release_command"
     }
 
+    /// The identity of what it runs, when the platform says.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.image.digest.as_ref()
+    }
 
     /// Whether a check's result is about this instance. What the platform says of a check is when
     /// its status last *changed*: a result from before the start is another instance's, unless it
@@ -440,6 +444,7 @@ pub(crate) mod tests {
             standby: false,
             has_services: false,
             service_port: None,
+            own_schedule: false,
             restart: None,
         }
     }

@@ -49,10 +49,14 @@ impl Machine {
     /// How it stands. `stays_up`: its group stayed up under the known-good release, so that its
     /// machines are no jobs even without services.
     pub fn activity(&self, stays_up: bool) -> Activity {
+        // However it ended, and whether it ever ran: it runs again when its own time comes.
+        if self.own_schedule && self.is_still() {
+            return Activity::JobDone;
+        }
         match self.state {
             MachineState::Failed | MachineState::LaunchFailed => Activity::Crashed,
             MachineState::Created | MachineState::Suspended => Activity::OnRequest,
-            MachineState::Stopped => self.exits.first().map_or(Activity::OnRequest, |exit| {
+            MachineState::Stopped => self.newest_exit().map_or(Activity::OnRequest, |exit| {
                 if exit.requested_stop {
                     Activity::OnRequest
                 } else if exit.is_crash() {
@@ -68,6 +72,23 @@ impl Machine {
             | MachineState::Transient(_)
             | MachineState::Unknown(_) => Activity::Active,
         }
+    }
+
+    /// Whether nothing happens there unless somebody starts it.
+    pub fn is_still(&self) -> bool {
+        self.state.is_at_rest()
+            || matches!(self.state, MachineState::Failed | MachineState::LaunchFailed)
+    }
+
+    /// Whether it is left as it lies: at rest, or down by its own schedule.
+    pub fn lies(&self) -> bool {
+        self.state.is_at_rest() || (self.own_schedule && self.is_still())
+    }
+
+    /// How what it was last given ended. What ended before that was another release's process, and
+    /// whoever put this one there left the machine at rest.
+    fn newest_exit(&self) -> Option<&ExitEvent> {
+        self.exits.first().filter(|exit| self.placed_at.is_none_or(|placed| exit.at >= placed))
     }
 }
 
@@ -113,6 +134,31 @@ mod tests {
             machine.has_services = true;
             assert_eq!(machine.activity(false), serving, "one with services after {exit:?}");
         }
+    }
+
+    #[test]
+    fn what_has_a_schedule_of_its_own_is_done_however_it_ended() {
+        for state in ["stopped", "created", "suspended", "failed", "launch_failed"] {
+            let mut machine = machine(MachineState::parse(state));
+            machine.own_schedule = true;
+            machine.exits = vec![exit(1, true, false)];
+            assert_eq!(machine.activity(true), Activity::JobDone, "{state}");
+            assert!(machine.lies(), "{state}");
+        }
+        let mut machine = machine(MachineState::Started);
+        machine.own_schedule = true;
+        assert_eq!(machine.activity(false), Activity::Active);
+        assert!(!machine.lies());
+    }
+
+    #[test]
+    fn what_ended_before_it_was_given_what_it_has_says_nothing() {
+        let mut machine = machine(MachineState::Stopped);
+        machine.exits = vec![exit(1, false, false)];
+        machine.placed_at = Some(jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(machine.activity(false), Activity::Crashed);
+        machine.placed_at = Some(jiff::Timestamp::from_second(1).unwrap());
+        assert_eq!(machine.activity(false), Activity::OnRequest);
     }
 
     #[test]

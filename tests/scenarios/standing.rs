@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use waveoff::{
     model::EventKind::{
         ReleaseDegraded, ReleaseDetected, ReleaseTrusted, RollbackCompleted, RollbackStarted,
@@ -167,5 +168,34 @@ async fn machines_that_go_to_sleep_with_0_are_not_held_against_a_release() {
     }
     world.run_for(60).await;
     assert_eq!(world.count(ReleaseDegraded).await, 0, "{}", world.timeline().await);
+    world.finish().await;
+}
+
+/// A job that runs by a schedule of the platform's is not run because a release is undone.
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_job_that_failed_is_put_right_and_not_run() {
+    // Given an app with a daily job, which failed when it ran last
+    let mut world = World::new(&two_groups(true), &policy(QUICK)).await;
+    let daily = json!({"schedule": "daily", "restart": {"policy": "no"}});
+    let options = json!({"groups": ["job"], "config": daily});
+    let options: ShipOptions = serde_json::from_value(options).unwrap();
+    world.sim.ship(APP, V41, options).unwrap();
+    world.trusted().await;
+    let is_job = |id: &String| world.sim.config(id).unwrap().contains("daily");
+    let jobs: Vec<String> = world.sim.machine_ids(APP, None).into_iter().filter(is_job).collect();
+    assert_eq!(jobs.len(), 2);
+    for job in &jobs {
+        world.sim.with(|org| org.end(job, 1)).unwrap();
+    }
+    world.run_for(30).await;
+    // When a bad release is rolled back
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackCompleted).await;
+    world.run_for(60).await;
+    // Then the job has the known-good image, and was not run
+    world.all_run("v41");
+    for job in &jobs {
+        assert_eq!(world.sim.state(job), Some(State::Stopped), "{}", world.timeline().await);
+    }
     world.finish().await;
 }

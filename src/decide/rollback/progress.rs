@@ -129,9 +129,9 @@ fn planned(machine: &Machine, standing: &Standing, stays_up: bool) -> MachineWor
         down_since: None,
         instance: machine.instance.clone(),
         written: false,
-        // What ended although it should serve is to be up again; what rests on purpose, and a job
-        // that is done, is not.
-        running: !machine.state.is_at_rest() || machine.activity(stays_up).is_to_be_started(),
+        // What ended although it should serve is to be up again; what rests on purpose, a job that is
+        // done, and what has a schedule of its own are not.
+        running: !machine.lies() || machine.activity(stays_up).is_to_be_started(),
         bad: machine.digest().cloned().unwrap_or_else(|| Digest::new("")),
         group: machine.group.clone(),
         missing_since: None,
@@ -152,7 +152,8 @@ fn job_of(machine: &Machine, stays_up: bool, cx: &Context<'_>) -> Job {
     if machine.activity(stays_up) == Activity::JobDone {
         return Job::Done;
     }
-    let is_job = !stays_up && !machine.has_services && cx.memory.jobs.contains(&machine.group);
+    let known = !stays_up && !machine.has_services && cx.memory.jobs.contains(&machine.group);
+    let is_job = known || machine.own_schedule;
     let at_work = is_job && matches!(machine.state, MachineState::Started);
     let until = machine.started_at.and_then(|at| at.checked_add(JOB_MAX).ok());
     match until.filter(|until| at_work && *until > cx.now) {

@@ -26,6 +26,10 @@ pub(crate) struct Config {
     standbys: Value,
     #[serde(default)]
     restart: Value,
+    #[serde(default)]
+    schedule: Value,
+    #[serde(default)]
+    auto_destroy: Value,
 }
 
 /// One check of a service.
@@ -139,6 +143,12 @@ impl Config {
         }
     }
 
+    /// Whether it says itself when it runs, or that it runs once.
+    pub(crate) fn has_own_schedule(&self) -> bool {
+        self.schedule.as_str().is_some_and(|schedule| !schedule.is_empty())
+            || self.auto_destroy.as_bool().unwrap_or(false)
+    }
+
     /// Whether the machine stands by for others.
     pub(crate) fn is_standby(&self) -> bool {
         self.standbys.as_array().is_some_and(|standbys| !standbys.is_empty())
@@ -214,6 +224,19 @@ mod tests {
         assert_eq!(config.service_port(), None);
         assert!(config.has_services());
         assert_eq!(config.restart(), Some(RestartPolicy::OnFailure));
+    }
+
+    #[test]
+    fn what_runs_by_its_own_schedule_says_so() {
+        for (value, is) in [
+            (json!({"schedule": "daily"}), true),
+            (json!({"auto_destroy": true}), true),
+            (json!({"schedule": "", "auto_destroy": false}), false),
+            (json!({"schedule": null, "auto_destroy": null}), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(config(value.clone()).has_own_schedule(), is, "{value}");
+        }
     }
 
     #[test]

@@ -156,6 +156,7 @@ impl WireMachine {
             standby: config.is_standby(),
             has_services: config.has_services(),
             service_port: config.service_port(),
+            own_schedule: config.has_own_schedule(),
             restart: config.restart(),
             metadata,
             id: MachineId::new(self.id),

@@ -194,6 +194,12 @@ impl Version {
         self.config.pointer("/env/RELEASE_COMMAND").is_some()
     }
 
+    /// Whether it says itself when it runs, or that it runs once.
+    pub(in crate::sim) fn has_own_schedule(&self) -> bool {
+        let schedule = self.config.get("schedule").and_then(Value::as_str);
+        schedule.is_some_and(|schedule| !schedule.is_empty()) || self.is_auto_destroyed()
+    }
+
     /// Whether the machine goes away with its process.
     pub(in crate::sim) fn is_auto_destroyed(&self) -> bool {
         self.config.get("auto_destroy").and_then(Value::as_bool).unwrap_or(false)

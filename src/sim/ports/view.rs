@@ -97,6 +97,7 @@ impl Org {
             standby: version.is_standby(),
             has_services: version.has_services(),
             service_port: version.service_port(),
+            own_schedule: version.has_own_schedule(),
             restart: match version.restart_policy().0 {
                 "no" => Some(RestartPolicy::No),
                 "always" => Some(RestartPolicy::Always),
@@ -173,6 +174,6 @@ pub(in crate::sim) fn release(entry: &Entry) -> Release {
         author: (!entry.author.is_empty()).then(|| entry.author.clone()),
         created_at: entry.created_at,
         has_release_command: (!entry.definition.is_null()).then_some(command.is_some()),
-    }
         is_brief: false,
+    }
 }

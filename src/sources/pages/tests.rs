@@ -241,6 +241,7 @@ fn machine(id: &str) -> Machine {
         standby: false,
         has_services: false,
         service_port: None,
+        own_schedule: false,
         restart: None,
     }
 }

@@ -65,6 +65,7 @@ fn machine(id: &str) -> Machine {
         private_ip: Some("fdaa::3".parse().unwrap()),
         has_services: true,
         service_port: Some(8080),
+        own_schedule: false,
         ..bare(MachineState::Started)
     }
 }

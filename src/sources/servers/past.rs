@@ -304,6 +304,7 @@ pub fn unknown_machine(id: &str, since: Timestamp) -> Machine {
         standby: false,
         has_services: true,
         service_port: None,
+        own_schedule: false,
         restart: None,
     }
 }

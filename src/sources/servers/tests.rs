@@ -93,6 +93,7 @@ fn machine(id: &str) -> Machine {
         updated_at: at(-1000),
         has_services: true,
         service_port: None,
+        own_schedule: false,
         ..crate::model::machine::tests::machine(MachineState::Started)
     }
 }

@@ -169,7 +169,7 @@ impl Readying {
             Goal::AtRest if moving => self.not_yet(machine, now, WaitFor::Settled),
             Goal::AtRest => Look::Ready,
             Goal::Up if machine.state == MachineState::Started => self.judge_checks(machine, now),
-            Goal::Up if is_still(machine) => self.judge_rest(machine, now),
+            Goal::Up if machine.is_still() => self.judge_rest(machine, now),
             Goal::Up => self.not_yet(machine, now, WaitFor::Started),
         }
     }
@@ -268,10 +268,4 @@ impl Readying {
     fn not_ready(&self, machine: &Machine) -> PutOutcome {
         PutOutcome::NotReadyYet { state: machine.state.to_string(), since: self.since }
     }
-}
-
-/// Whether nothing happens there unless it is started.
-fn is_still(machine: &Machine) -> bool {
-    machine.state.is_at_rest()
-        || matches!(machine.state, MachineState::Failed | MachineState::LaunchFailed)
 }

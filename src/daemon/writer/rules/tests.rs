@@ -20,6 +20,7 @@ mod lease_time;
 mod limits;
 mod outcomes;
 mod readiness;
+mod scheduled;
 mod starting;
 
 const ROLLBACK: &str = "api-v42-1";

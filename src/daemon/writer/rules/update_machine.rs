@@ -56,8 +56,7 @@ pub(super) fn after_look(put: &PutImage, machine: &Machine, now: Now) -> Step {
                 MachineState::Transient(Transition::Replacing | Transition::Updating)
             );
             let settles_at_rest = ours && !put.up && is_replaced;
-            let rests =
-                settles_at_rest || (machine.state.is_at_rest() && !standing.is_to_be_started());
+            let rests = settles_at_rest || (machine.lies() && !standing.is_to_be_started());
             let taken_down = ours && put.up && standing != model::Activity::JobDone;
             Step::SeeThrough(if rests && !taken_down { Goal::AtRest } else { Goal::Up })
         }
@@ -116,7 +115,7 @@ pub(super) fn still_wanted(
     }
     // A machine at rest has no place among those that may be down: the proxy may have started it
     // since, and it is planned anew.
-    if !put.up && !put.taken_down && !machine.state.is_at_rest() {
+    if !put.up && !put.taken_down && !machine.lies() {
         return Err(PutOutcome::UpByNow);
     }
     let Some(config) = &machine.config else {
@@ -126,9 +125,9 @@ pub(super) fn still_wanted(
     let put_back = put.put_back.get(&machine.group);
     let config = edit_config::with_image(config, put, put_back)
         .map_err(|edit_config::NotEdited(reason)| PutOutcome::Refused { reason })?;
-    let skip_launch = machine.state.is_at_rest();
+    let skip_launch = machine.lies();
     // With an update that was given up the platform may forget how the process before it ended.
-    let forgotten = put.up && put.taken_down && machine.exits.is_empty();
+    let forgotten = put.up && put.taken_down && machine.exits.is_empty() && !machine.own_schedule;
     let starts = forgotten || machine.activity(put.stays_up).is_to_be_started();
     let rests = skip_launch && !starts;
     let goal = if rests { Goal::AtRest } else { Goal::Up };
