@@ -102,6 +102,9 @@ fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: B
     watch.past = how.past;
     watch.before = how.before;
     watch::remember_replaced(&mut watch, &how.ran, round.machines);
+    let on = round.machines.iter().filter(|machine| watch::is_on(&watch, machine));
+    let groups = on.map(|machine| machine.group.clone()).collect();
+    watch.groups = groups;
     for threshold in &cx.policy.thresholds {
         let Some(usual) = how.usual.get(&threshold.name) else { continue };
         let mut state = ThresholdState::begin(threshold, watch.since);

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rival::{DeployKind, Verified};
 use crate::model::{
-    Digest, ImageRef, InstanceId, Machine, MachineId, MirrorTrouble, Observation, Order, PutBack,
-    Region, ReleaseVersion,
+    Digest, ImageRef, InstanceId, Machine, MachineId, MirrorTrouble, Observation, Order,
+    ProcessGroup, PutBack, Region, ReleaseVersion,
 };
 
 /// Numbers an app's commands.
@@ -26,6 +26,9 @@ pub struct PutImage {
     /// What is to be put back besides the image: of the machine's process group, if of any.
     #[serde(default)]
     pub put_back: PutBack,
+    /// Process groups of which another image is known to be good: a machine of one is left.
+    #[serde(default)]
+    pub leaves: BTreeSet<ProcessGroup>,
     /// The number that machines of the bad release carry.
     #[serde(default)]
     pub bad_release: Option<ReleaseVersion>,

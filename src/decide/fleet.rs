@@ -179,6 +179,11 @@ pub(super) fn left_over(machines: &[&Machine], ledger: Option<&[Release]>) -> Op
     Some(revision)
 }
 
+/// Whether a machine is part of a release: what `fly machine run` makes beside the app is not.
+pub(super) fn is_member(_state: &Memory, machine: &Machine) -> bool {
+    machine.release.is_some()
+}
+
 fn is_known(state: &Memory, digest: &Digest) -> bool {
     state.current.as_ref().is_some_and(|current| current.digest == *digest)
         || state.previous.as_ref().is_some_and(|previous| previous.digest == *digest)
@@ -214,6 +219,10 @@ pub(super) fn make_current(state: &mut Memory, revision: Revision, now: Timestam
         let anew = version < state.seen_version && !is_known(state, &revision.digest);
         state.seen_version = if anew { version } else { state.seen_version.max(version) };
     }
+    let is_other = state.current.as_ref().is_none_or(|current| {
+        (&current.digest, current.version) != (&revision.digest, revision.version)
+    });
+    state.unwatched_told &= !is_other;
     let before = state.current.replace(revision);
     if let Some(before) = before
         && state.current.as_ref().is_some_and(|current| current.digest != before.digest)
@@ -241,6 +250,7 @@ pub(super) fn claim<'a>(state: &'a Memory, rollback: &'a Rollback) -> Claim<'a> 
             .collect(),
         target: &rollback.target.image,
         put_back: &rollback.put_back,
+        leaves: &rollback.leaves,
         bad_release: rollback.bad.version,
         after: rollback.after,
         own: &state.own_releases,

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     distress::neighbourhood,
-    late, setup,
+    groups, late, setup,
     state::{Memory, Revision, Watch},
     voucher,
 };
@@ -126,6 +126,9 @@ fn was_not_approved(asked: &Asked<'_>) -> Option<HoldReason> {
 fn has_no_target(asked: &Asked<'_>) -> Option<HoldReason> {
     if target(asked.policy, asked.memory, asked.watch).is_some() {
         return None;
+    }
+    if let Some(reason) = groups::refusal(asked.memory, asked.watch) {
+        return Some(reason);
     }
     if asked
         .memory
@@ -268,13 +271,13 @@ fn platform_incident(asked: &Asked<'_>) -> Option<HoldReason> {
     })
 }
 
-/// What to go back to: the newest trusted release with an image; after a failure of everything the
-/// baked one, if that is newer; or, where the policy allows it and nothing was ever trusted, what
-/// ran before.
+/// What to go back to: the newest trusted release with an image that is one for the process groups
+/// concerned; after a failure of everything the baked one, if that is newer; or, where the policy
+/// allows it and nothing was ever trusted, what ran before.
 pub(super) fn target(policy: &Policy, memory: &Memory, watch: &Watch) -> Option<Revision> {
-    let trusted = memory.newest_trusted();
+    let trusted = memory.newest_trusted_for(&watch.groups);
     let baked = memory
-        .newest_baked()
+        .newest_baked_for(&watch.groups)
         .filter(|_| is_failure_of_everything(&watch.evidence))
         .filter(|baked| baked.revision.digest != watch.revision.digest)
         .filter(|baked| !is_quarantined(memory, &baked.revision))

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, door, guards, hands, mirror,
+    Command, Context, door, groups, guards, hands, mirror,
     phases::hold,
     state::{Phase, Revision, Trusted, Watch},
 };
@@ -28,7 +28,8 @@ pub(super) fn check(cx: &mut Context<'_>, image: ImageRef, before_use: bool) {
 /// Looks up the newest trusted image before anything is touched.
 pub(super) fn check_before_use(watch: Box<Watch>, cx: &mut Context<'_>) -> Phase {
     let Some(target) = guards::target(cx.policy, &cx.memory, &watch) else {
-        return hold(watch, cx, HoldReason::ImagesMissing);
+        let reason = groups::refusal(&cx.memory, &watch).unwrap_or(HoldReason::ImagesMissing);
+        return hold(watch, cx, reason);
     };
     check(cx, target.image.clone(), true);
     Phase::CheckingImage { watch, target, by_hand: None }

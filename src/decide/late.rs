@@ -102,7 +102,9 @@ pub(super) fn rolled_back(
 ) -> Phase {
     let over = rollback.completed_at.is_some_and(|at| cx.now.duration_since(at) >= LOOKED_ON_AFTER);
     let runs_everywhere = round.machines.iter().all(|machine| {
-        machine.state.is_at_rest() || machine.digest() == Some(&rollback.target.digest)
+        machine.state.is_at_rest()
+            || machine.digest() == Some(&rollback.target.digest)
+            || rollback.leaves.contains(&machine.group)
     });
     let writes = |command: &Command| matches!(command, Command::PutImage(_));
     let busy = cx.memory.pending.values().any(writes);

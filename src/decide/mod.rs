@@ -20,6 +20,7 @@ pub mod distress;
 mod door;
 mod fleet;
 mod floor;
+mod groups;
 mod guards;
 pub mod hands;
 mod images;
@@ -42,7 +43,7 @@ mod voucher;
 mod wake;
 mod watch;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -54,7 +55,7 @@ pub use state::AppState;
 pub use trust::bake_ends;
 
 use crate::model::{
-    Event, EventKind, Machine, Observation, Policy, Reason, Reply, event::ReleaseInfo,
+    Event, EventKind, Machine, Observation, Policy, ProcessGroup, Reason, Reply, event::ReleaseInfo,
 };
 use state::{Memory, Phase, Quarantined, Revision, Watch};
 
@@ -136,6 +137,8 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     silence::note(cx.policy, &mut cx.memory, &round, cx.now);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);
+    groups::tell_of_unwatched(cx, &phase, &machines);
+    groups::keep(cx, &phase, &machines);
     changes::note(cx, &phase, &round);
     floor::keep(cx, &phase, &round);
     dispersion::keep(cx, &phase);
@@ -184,7 +187,7 @@ fn finished(phase: Phase, cx: &mut Context<'_>, id: CommandId, outcome: &Outcome
 }
 
 impl Context<'_> {
-    fn quarantine(&mut self, revision: &Revision) {
+    fn quarantine(&mut self, revision: &Revision, groups: &BTreeSet<ProcessGroup>) {
         self.memory.quarantined.insert(
             0,
             Quarantined {
@@ -193,6 +196,7 @@ impl Context<'_> {
                 at: self.now,
                 unfinished: false,
                 image: Some(revision.image.clone()),
+                groups: groups.clone(),
             },
         );
         self.memory.quarantined.truncate(state::QUARANTINED_MAX);
@@ -210,13 +214,15 @@ impl Context<'_> {
         memory.trusted.insert(0, trusted);
         setup::bound_texts(memory);
         if memory.trusted.len() > state::TRUSTED_MAX {
-            // The oldest goes, but for one that a person pinned.
-            let pinned = memory.pinned.as_ref().map(|pinned| pinned.digest.clone());
-            let oldest = memory
-                .trusted
-                .iter()
-                .rposition(|old| Some(&old.revision.digest) != pinned.as_ref());
-            if let Some(oldest) = oldest {
+            // The oldest goes, but for one that a person pinned, and the newest that a process
+            // group with images of its own has.
+            let pinned = memory.pinned.as_ref().map(|pinned| &pinned.digest);
+            let may_go = |place: &usize| {
+                memory.trusted.get(*place).is_some_and(|old| Some(&old.revision.digest) != pinned)
+            };
+            let mut places = (0..memory.trusted.len()).rev().filter(may_go);
+            let oldest = places.clone().find(|place| !groups::is_last_of_a_group(memory, *place));
+            if let Some(oldest) = oldest.or_else(|| places.next()) {
                 memory.trusted.remove(oldest);
             }
         }
@@ -238,10 +244,10 @@ impl Context<'_> {
     fn event_about(&self, kind: EventKind, watch: &Watch) -> Event {
         let mut event = Event::new(kind, self.now, Some(self.memory.app.clone()));
         event.release = Some(watch.revision.info());
-        event.known_good = self.known_good_info();
+        let good = self.memory.known_good_for(&watch.groups);
+        event.known_good = good.map(|good| good.revision.info());
         event.evidence = watch.evidence.clone();
         if kind.is_about_undoing() {
-            let good = self.memory.known_good();
             event.drift = good
                 .and_then(|good| setup::drift(self.policy, &self.memory, &good.revision, watch));
         }

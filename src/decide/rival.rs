@@ -7,11 +7,14 @@
 //!
 //! Times are the platform's: `now` is to be read from its clock.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Digest, ImageRef, InstanceId, Machine, PutBack, Release, ReleaseStatus, ReleaseVersion,
+    Digest, ImageRef, InstanceId, Machine, ProcessGroup, PutBack, Release, ReleaseStatus,
+    ReleaseVersion,
 };
 
 /// The metadata key that names the rollback which wrote a machine's configuration last.
@@ -35,6 +38,8 @@ pub struct Claim<'a> {
     pub target: &'a ImageRef,
     /// What is to be put back besides the image, by process group.
     pub put_back: &'a PutBack,
+    /// Process groups of which another image is known to be good.
+    pub leaves: &'a BTreeSet<ProcessGroup>,
     /// The number that machines of the bad release carry.
     pub bad_release: Option<ReleaseVersion>,
     /// Number of the bad release: above it, every number that is not ours is a newer release.
@@ -78,7 +83,7 @@ pub enum Standing {
     /// the machine is left as it is and named.
     SetByHand { digest: Digest },
     /// It runs an image that is neither bad nor the target (`None`: the platform does not say
-    /// which): left as it is.
+    /// which), or is of a process group that the target is not for: left as it is.
     OtherImage { digest: Option<Digest> },
     /// The ledger has somebody's newer release that is on no machine yet: waited for, bounded.
     Announced { version: ReleaseVersion, by: Option<String> },
@@ -164,7 +169,9 @@ pub fn of_machine(
     if has_image && !claim.is_configured_badly(machine) {
         return Standing::OnTarget;
     }
-    if !has_image && !claim.bad.contains(&digest) {
+    // What is good elsewhere was never seen in its group, however bad what it runs is.
+    let is_left = claim.leaves.contains(&machine.group);
+    if !has_image && (is_left || !claim.bad.contains(&digest)) {
         return Standing::OtherImage { digest: Some(digest.clone()) };
     }
     if verified.is_some_and(|verified| was_set_by_hand(verified, machine)) {

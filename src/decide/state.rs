@@ -36,9 +36,10 @@ use crate::{
         OperatorHold, OrgContext, ProcessGroup, Region, ReleaseStatus, ReleaseVersion, Secrets,
         Setups, Signed, SourceName, Strategy, event::ReleaseInfo, reason::Change,
     },
-    threshold::{MachineSeen, Onset, ThresholdState, detect::Dispersion},
+    threshold::{MachineSeen, Onset, ThresholdState},
 };
 pub use trouble::{Blind, LeftOver, Unclosed};
+pub use trusted::Trusted;
 
 /// Trusted releases remembered per app: rollback targets, the newest first.
 pub const TRUSTED_MAX: usize = 10;
@@ -83,41 +84,6 @@ impl Revision {
     }
 }
 
-/// A release that earned trust.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trusted {
-    pub revision: Revision,
-    pub at: Timestamp,
-    /// When its image was last looked for in the registry.
-    pub image_checked_at: Option<Timestamp>,
-    /// The registry said that the image is gone.
-    pub image_missing: bool,
-    /// Unplanned exits per machine during its watch, for comparison.
-    pub crashes_per_machine: f64,
-    /// Checks that did not pass although it was trusted (the policy asks for a quorum): going back does
-    /// not wait for them to pass.
-    #[serde(default)]
-    pub failing: FailingChecks,
-    /// Process groups of which no machine ended by itself: their machines are no jobs.
-    #[serde(default)]
-    pub stayed_up: BTreeSet<ProcessGroup>,
-    /// Who vouched for it, when it did not earn its trust by what was seen.
-    #[serde(default)]
-    pub vouched: Option<Signed>,
-    /// Its image's copy, where one is wanted.
-    #[serde(default)]
-    pub mirror: Option<Mirror>,
-    /// How its machines are configured besides the image.
-    #[serde(default)]
-    pub setup: Option<Setups>,
-    /// How far its counts spread, by threshold.
-    #[serde(default)]
-    pub dispersions: BTreeMap<String, Dispersion>,
-    /// Since when it is nothing to go back to, because it degraded.
-    #[serde(default)]
-    pub revoked: Option<Timestamp>,
-}
-
 /// What a person wants to be gone back to, whatever is trusted later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pinned {
@@ -156,6 +122,9 @@ pub struct Quarantined {
     /// Its image, so that people can call it by its tag; `None`: noted by an older version.
     #[serde(default)]
     pub image: Option<ImageRef>,
+    /// Process groups that it ran in; empty: not known.
+    #[serde(default)]
+    pub groups: BTreeSet<ProcessGroup>,
 }
 
 /// The time from the first machine on a release until it is trusted or rolled back.
@@ -346,6 +315,9 @@ pub struct Memory {
     pub blind: BTreeMap<SourceName, Blind>,
     pub mixed_since: Option<Timestamp>,
     pub mixed_announced: bool,
+    /// Of what runs now, people know that other groups run images that nobody watches.
+    #[serde(default)]
+    pub unwatched_told: bool,
     /// The newest release that is baked and not trusted.
     pub baked: Option<Trusted>,
     /// Machines that serve an image which was rolled back while something else is dealt with.
@@ -421,6 +393,7 @@ impl Memory {
             blind: BTreeMap::new(),
             mixed_since: None,
             mixed_announced: false,
+            unwatched_told: false,
             baked: None,
             left_over: None,
             operator_hold: None,
@@ -443,24 +416,6 @@ impl Memory {
         }
     }
 
-    /// The newest trusted release whose image is not known to be gone, or for want of one the
-    /// baked one.
-    pub fn known_good(&self) -> Option<&Trusted> {
-        self.newest_trusted().or_else(|| self.newest_baked())
-    }
-
-    /// The newest trusted release whose image is not known to be gone; where a person pinned one,
-    /// that one or none.
-    pub fn newest_trusted(&self) -> Option<&Trusted> {
-        let wanted = self.pinned.as_ref().map(|pinned| &pinned.digest);
-        let mut fitting = self
-            .trusted
-            .iter()
-            .filter(|trusted| wanted.is_none_or(|digest| trusted.revision.digest == *digest));
-        // What a person pinned stays what is gone back to.
-        fitting.find(|one| one.is_available() && (one.revoked.is_none() || wanted.is_some()))
-    }
-
     /// The number under which a release was made: the entry of a rollback carries an older image.
     pub fn made_as(&self, revision: &Revision) -> Option<ReleaseVersion> {
         let version = revision.version?;
@@ -470,10 +425,5 @@ impl Memory {
         let mut earned = self.trusted.iter().chain(&self.baked);
         let same = earned.find(|good| good.revision.digest == revision.digest);
         same.and_then(|good| good.revision.version).or(Some(version))
-    }
-
-    /// The baked release, unless its image is known to be gone, or a person pinned another one.
-    pub fn newest_baked(&self) -> Option<&Trusted> {
-        self.baked.as_ref().filter(|baked| baked.is_available() && self.pinned.is_none())
     }
 }

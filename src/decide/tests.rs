@@ -177,6 +177,7 @@ fn a_release_is_rolled_back_once() {
         at: at(50),
         unfinished: false,
         image: None,
+        groups: std::collections::BTreeSet::new(),
     });
     assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::AlreadyRolledBack));
     // The same image as a release of its own is another matter.
@@ -206,6 +207,7 @@ fn what_ran_before_is_a_target_only_for_want_of_a_trusted_one() {
         at: at(0),
         unfinished: false,
         image: None,
+        groups: std::collections::BTreeSet::new(),
     });
     assert_eq!(refused(&policy, &quarantined, &watch), Some(HoldReason::NothingTrusted));
 
@@ -297,6 +299,7 @@ mod easing;
 mod families;
 mod floors;
 mod given_up;
+mod groups;
 mod guards;
 mod hands;
 mod holds;

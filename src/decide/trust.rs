@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Context, Round, dispersion, floor, images, late, later, setup, sight, signed,
+    Context, Round, dispersion, floor, groups, images, late, later, setup, sight, signed,
     state::{Phase, Trusted, Watch},
     verdict,
     watch::is_on,
@@ -250,6 +250,7 @@ fn credentials(watch: &Watch, cx: &Context<'_>, round: &Round<'_>) -> Trusted {
         setup: Some(setup::of_trusted(cx, round.machines, |machine| is_on(watch, machine))),
         dispersions: dispersion::of(cx, watch),
         revoked: None,
+        ran: groups::ran(&cx.memory, &watch.revision, round.machines),
     }
 }
 

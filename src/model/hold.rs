@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     change::Stays,
     evidence::Tally,
-    ids::{Region, ReleaseVersion},
+    ids::{ProcessGroup, Region, ReleaseVersion},
     operator::{OperatorHold, Signed},
     reason::Reason,
     report::Unwell,
@@ -24,6 +24,12 @@ pub enum HoldReason {
         hold: OperatorHold,
     },
     NothingTrusted,
+    /// The newest known-good release never ran in a process group that runs this one, and none did
+    /// in all of them.
+    NotSeenInGroup {
+        group: ProcessGroup,
+        release: String,
+    },
     /// Only a baked release is there, and the failure is a partial one.
     OnlyBaked,
     /// The image is that of the known-good release; what changed instead, where that is known.
@@ -111,6 +117,7 @@ impl HoldReason {
             Self::ObserveMode
             | Self::Operator { .. }
             | Self::NothingTrusted
+            | Self::NotSeenInGroup { .. }
             | Self::OnlyBaked
             | Self::SameImage { .. }
             | Self::ContainersStay { .. }

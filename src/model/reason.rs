@@ -275,6 +275,11 @@ pub enum Reason {
     MixedImages {
         images: Vec<ImageCount>,
     },
+    /// Machines of other groups run these images under the number of the release that is watched:
+    /// nobody judges them.
+    UnwatchedImages {
+        images: Vec<ImageCount>,
+    },
     /// The platform cannot be read; its, or the client's, own words.
     PlatformUnreadable {
         detail: String,

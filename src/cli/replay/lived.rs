@@ -126,6 +126,7 @@ impl App {
             mirror: None,
             setup: None,
             revoked: None,
+            ran: BTreeMap::new(),
         }];
         self.state.phase = Phase::Steady;
     }

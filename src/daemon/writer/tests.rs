@@ -79,6 +79,7 @@ impl Stage {
             },
             bad: digest("registry.fly.io/api:errors"),
             put_back: crate::model::PutBack::new(),
+            leaves: std::collections::BTreeSet::new(),
             bad_release: Some(ReleaseVersion(42)),
             release: Some(ReleaseVersion(41)),
             release_id: None,

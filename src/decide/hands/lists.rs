@@ -1,11 +1,11 @@
 //! What people say of releases: that one is to be gone back to, that one is bad, that one is good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Done;
 use crate::{
     decide::{
-        Context, dispersion, fleet, images,
+        Context, dispersion, fleet, groups, images,
         name::{self, Named},
         setup,
         state::{FailingChecks, Phase, Pinned, Revision, Trusted},
@@ -80,7 +80,7 @@ pub(super) fn quarantine(phase: Phase, cx: &mut Context<'_>, text: &str, signed:
         has_release_command: None,
     };
     cx.memory.quarantined.retain(|old| old.digest != *digest);
-    cx.quarantine(&revision);
+    cx.quarantine(&revision, &BTreeSet::new());
     distrust(cx, &revision);
     note(cx, &release, Reason::QuarantinedBy { by: signed.clone() });
     (phase, Reply::Done(Effect::Quarantined { release }))
@@ -163,6 +163,9 @@ pub(super) fn trust(
         }
         _ => known.map(|one| one.dispersions.clone()).unwrap_or_default(),
     };
+    let ran = groups::ran(&cx.memory, &revision, &judged);
+    // What runs nowhere now was seen by the person alone.
+    let ran = if runs.is_empty() { BTreeMap::new() } else { ran };
     cx.trust(Trusted {
         revision,
         at: cx.now,
@@ -180,6 +183,7 @@ pub(super) fn trust(
         setup: Some(setup),
         dispersions,
         revoked: None,
+        ran,
     });
     images::check(cx, image, false);
     let phase = leave(phase, cx, &release, signed);

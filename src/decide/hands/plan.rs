@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Done, lists};
 use crate::{
     decide::{
-        AppState, Context, fleet, images,
+        AppState, Context, fleet, groups, images,
         name::{self, Named},
         rollback, setup,
         state::{ByHand, Memory, Phase, Pinned, Revision, Trusted, Watch},
         watch,
     },
     model::{
-        Digest, Drift, Effect, EventKind, Machine, Plan, PlannedRegion, Reason, Refusal, Region,
-        ReleaseVersion, Reply, Signed, Wish,
+        Digest, Drift, Effect, EventKind, Machine, Plan, PlannedRegion, ProcessGroup, Reason,
+        Refusal, Region, ReleaseVersion, Reply, Signed, Wish,
     },
 };
 
@@ -98,7 +98,18 @@ fn find(
     let is_replaced = |machine: &Machine| {
         machine.digest() != Some(&target.digest) || setup::differs(cx, &target, &put_back, machine)
     };
-    let replaced: Vec<&Machine> = concerned.iter().copied().filter(|m| is_replaced(m)).collect();
+    let mut replaced: Vec<&Machine> =
+        concerned.iter().copied().filter(|m| is_replaced(m)).collect();
+    if !wish.force && !replaced.is_empty() {
+        replaced.retain(|machine| groups::takes(&cx.memory, &target.digest, &machine.group));
+        if replaced.is_empty() {
+            return Err(Refusal::NeverHealthy { release: target.info() });
+        }
+        if wish.to.is_none() {
+            // A group that runs what it would go back to by itself is left.
+            replaced.retain(|machine| !groups::runs_its_own(&cx.memory, machine));
+        }
+    }
     let Some(bad) = fleet::most_common(&replaced) else {
         return Err(Refusal::RunsEverywhere { release: target.info() });
     };
@@ -169,9 +180,15 @@ fn target(
             has_release_command: None,
         }));
     }
-    let runs = fleet::most_common(concerned).map(|runs| runs.digest);
+    // What is being dealt with is what a person wants to be rid of.
+    let watched = watched(phase).map(|watch| &watch.revision.digest);
+    let watched = watched.filter(|digest| concerned.iter().any(|m| m.digest() == Some(digest)));
+    let runs = watched.cloned().filter(|_| groups::have_their_own(&cx.memory));
+    let runs = runs.or_else(|| fleet::most_common(concerned).map(|runs| runs.digest));
+    let on = concerned.iter().filter(|machine| machine.digest() == runs.as_ref());
+    let of = on.map(|machine| machine.group.clone()).collect();
     let found = newest_configured_otherwise(cx, concerned)
-        .or_else(|| newest_other(&cx.memory, runs.as_ref()));
+        .or_else(|| newest_other(&cx.memory, runs.as_ref(), &of));
     found.ok_or_else(|| {
         let known = name::known(phase, &cx.memory).into_iter().map(|one| one.release);
         // What runs is no way back.
@@ -190,14 +207,19 @@ fn newest_configured_otherwise(cx: &Context<'_>, concerned: &[&Machine]) -> Opti
     differs.then_some(good)
 }
 
-/// The newest release that was seen healthy and is another one than `runs`; where a person pinned
-/// one, that one.
-fn newest_other(memory: &Memory, runs: Option<&Digest>) -> Option<Revision> {
+/// The newest release that was seen healthy and is another one than `runs`, and whose image is one for
+/// these process groups; where a person pinned one, that one.
+fn newest_other(
+    memory: &Memory,
+    runs: Option<&Digest>,
+    of: &BTreeSet<ProcessGroup>,
+) -> Option<Revision> {
     let pinned = memory.newest_trusted().filter(|_| memory.pinned.is_some());
     let trusted =
         pinned.into_iter().chain(memory.trusted.iter().filter(|trusted| trusted.is_available()));
     trusted
         .chain(memory.newest_baked())
+        .filter(|good| groups::all_take(memory, &good.revision.digest, of))
         .find(|good| Some(&good.revision.digest) != runs)
         .map(Trusted::deployable)
 }
@@ -205,7 +227,8 @@ fn newest_other(memory: &Memory, runs: Option<&Digest>) -> Option<Revision> {
 /// What a rollback by hand would go to now, if nobody named anything.
 pub fn would_take(state: &AppState) -> Option<Revision> {
     let runs = state.phase.runs(&state.memory);
-    newest_other(&state.memory, runs.first().map(|one| &one.digest))
+    let groups = watched(&state.phase).map(|watch| watch.groups.clone()).unwrap_or_default();
+    newest_other(&state.memory, runs.first().map(|one| &one.digest), &groups)
 }
 
 /// What is known of a release that machines run.
@@ -296,6 +319,9 @@ fn leave(
     let kept = kept.filter(|watch| watch.revision.digest == bad.digest);
     let mut watch = kept.unwrap_or_else(|| Box::new(watch::begin(bad, cx.now, false)));
     let judged = fleet::judged(machines);
+    let digest = watch.revision.digest.clone();
+    let on = judged.iter().filter(|machine| machine.digest() == Some(&digest));
+    watch.groups.extend(on.map(|machine| machine.group.clone()));
     watch.regions.extend(judged.iter().map(|machine| machine.region.clone()));
     setup::look(&mut watch, &cx.memory, &judged);
     watch
@@ -312,9 +338,10 @@ pub(in crate::decide) fn abandon(watch: Box<Watch>, cx: &mut Context<'_>, why: R
 pub(in crate::decide) fn note_begun(
     cx: &mut Context<'_>,
     by_hand: &ByHand,
-    bad: &Revision,
+    watch: &Watch,
     target: &Revision,
 ) {
+    let bad = &watch.revision;
     lists::forgive(cx, &target.info());
     if !by_hand.regions.is_empty() || by_hand.forward {
         return;
@@ -322,7 +349,7 @@ pub(in crate::decide) fn note_begun(
     if bad.digest == target.digest {
         setup::note_undone(cx, bad);
     } else {
-        cx.quarantine(bad);
+        cx.quarantine(bad, &watch.groups);
         lists::distrust(cx, bad);
     }
 }

@@ -91,7 +91,7 @@ fn runs_still(
 
 /// Takes a round into a watch.
 pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
-    let known_good = cx.memory.known_good();
+    let known_good = cx.memory.known_good_for(&watch.groups);
     let known = watch::Known { known_good, measured: known_good, past: &cx.memory.past };
     watch::absorb(cx.policy, watch, round, known, cx.now);
     verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);

@@ -1,6 +1,6 @@
 //! Whose a machine is, case by case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::model::{LeaseHolder, MachineState, RawConfig, Texts};
@@ -58,6 +58,7 @@ fn with_claim<T>(own: &[u64], ask: impl FnOnce(&Claim<'_>) -> T) -> T {
         bad: vec![&bad, &old],
         target: &target,
         put_back: &PutBack::new(),
+        leaves: &BTreeSet::new(),
         bad_release: Some(ReleaseVersion(42)),
         after: ReleaseVersion(42),
         own: &own,
@@ -101,6 +102,22 @@ fn a_machine_with_the_target_s_image_is_ours_while_it_is_configured_by_the_bad_r
         let (standing, _) = stands(version, Some(env), group);
         assert_eq!(standing, Standing::OnTarget, "v{version} {env} {group}");
     }
+}
+
+/// The target was never seen in its group.
+#[test]
+fn a_machine_of_a_group_that_the_target_is_not_for_is_left_however_bad_its_image_is() {
+    let leaves: BTreeSet<ProcessGroup> = [ProcessGroup::new("worker")].into();
+    let stands = |group: &str, digest: &str| {
+        let machine = Machine { group: group.into(), ..machine(42, digest) };
+        with_claim(&[43], |claim| {
+            before_writing(&Claim { leaves: &leaves, ..claim.clone() }, &machine, None, None, at(0))
+        })
+    };
+    let other = Standing::OtherImage { digest: Some(Digest::new("bad")) };
+    assert_eq!(stands("worker", "bad"), other);
+    assert_eq!(stands("worker", "good"), Standing::OnTarget);
+    assert_eq!(stands("app", "bad"), Standing::Ours);
 }
 
 fn ledger_says(own: &[u64], ledger: &[Release]) -> Standing {

@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Command, Context, PutImage, PutOutcome, Round, door, fleet, hands, setup,
+    Command, Context, PutImage, PutOutcome, Round, door, fleet, groups, hands, setup,
     state::{ByHand, LedgerEntry, Phase, RegionPhase, RegionWork, Revision, Rollback, Watch},
 };
 use crate::model::{
@@ -98,6 +98,10 @@ pub(super) fn begin(
         put_back: setup::put_back(cx.policy, &cx.memory, target),
         target: target.clone(),
         bad: bad.clone(),
+        leaves: match &by_hand {
+            Some(by_hand) if by_hand.force => BTreeSet::new(),
+            _ => groups::left_by(&cx.memory, &target.digest),
+        },
         by_hand,
         insisted: None,
         stopped: None,
@@ -108,13 +112,13 @@ pub(super) fn begin(
             if rollback.keeps_the_image() {
                 setup::note_undone(cx, &bad);
             } else {
-                cx.quarantine(&bad);
+                cx.quarantine(&bad, &watch.groups);
                 // What was trusted once is not any more.
                 cx.memory.trusted.retain(|one| one.revision.digest != bad.digest);
             }
             remember_for_the_budget(cx);
         }
-        Some(by_hand) => hands::note_begun(cx, by_hand, &bad, target),
+        Some(by_hand) => hands::note_begun(cx, by_hand, watch, target),
     }
     cx.command(Command::OpenRelease {
         image: target.image.reference(),

@@ -144,6 +144,7 @@ fn put_image(
         target: rollback.target.image.clone(),
         bad: work.bad.clone(),
         put_back: rollback.put_back_in(&work.group),
+        leaves: rollback.leaves.clone(),
         bad_release: rollback.bad.version,
         release: rollback.ledger.version().or(rollback.target.version),
         release_id,

@@ -17,7 +17,9 @@ pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<
         .filter(|machine| machine.release.is_some())
         .filter(|machine| {
             // Where the configuration is put back, the image alone does not tell.
-            machine.digest() != Some(&rollback.target.digest)
+            let is_others = rollback.leaves.contains(&machine.group)
+                && machine.digest() != Some(&rollback.bad.digest);
+            (machine.digest() != Some(&rollback.target.digest) && !is_others)
                 || (!rollback.put_back.is_empty() && rollback.machine(&machine.id).is_some())
         })
         .filter_map(|machine| {

@@ -328,6 +328,9 @@ pub struct Rollback {
     /// What is put back besides the image, by process group.
     #[serde(default)]
     pub put_back: PutBack,
+    /// Process groups of which another image is known to be good: their machines are left.
+    #[serde(default)]
+    pub leaves: BTreeSet<ProcessGroup>,
     /// A person ordered it.
     #[serde(default)]
     pub by_hand: Option<ByHand>,

@@ -25,6 +25,7 @@ fn what_is_trusted_is_no_longer_quarantined() {
             at: at(0),
             unfinished: false,
             image: None,
+            groups: std::collections::BTreeSet::new(),
         };
         stage.state.memory.quarantined.push(quarantined);
         stage.state.memory.suspects.push(Digest::new(digest));

@@ -22,6 +22,7 @@ fn quarantine(state: &mut AppState, digest: &str) {
         at: at(0),
         unfinished: false,
         image: None,
+        groups: std::collections::BTreeSet::new(),
     };
     state.memory.quarantined.push(old);
 }
@@ -65,6 +66,7 @@ fn baked(version: u64, digest: &str, seconds: i64) -> state::Trusted {
         setup: None,
         dispersions: std::collections::BTreeMap::new(),
         revoked: None,
+        ran: std::collections::BTreeMap::new(),
     }
 }
 

@@ -399,6 +399,7 @@ fn what_is_known_by_its_digest_alone_cannot_be_vouched_for() {
         at: at(0),
         unfinished: false,
         image: None::<ImageRef>,
+        groups: std::collections::BTreeSet::new(),
     });
     let trust = Act::Trust { release: "abcdef".to_owned() };
     assert!(matches!(refused(stage.order(trust)), Refusal::NoImage { .. }));

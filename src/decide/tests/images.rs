@@ -91,6 +91,7 @@ fn for_want_of_the_newest_the_next_older_one_is_looked_up() {
         let mut older = stage.state.memory.trusted[0].clone();
         older.revision.digest = Digest::new("sha256:0");
         older.revision.image.digest = Some(Digest::new("sha256:0"));
+        older.ran.clear();
         stage.state.memory.trusted.push(older);
     });
     stage.answer(looks_up, Outcome::ImageMissing);
@@ -151,6 +152,7 @@ fn a_rollback_that_the_mode_stopped_is_judged_anew_when_it_is_put_back() {
         at: at(0),
         unfinished: false,
         image: None,
+        groups: std::collections::BTreeSet::new(),
     };
     stage.state.memory.quarantined.push(other);
     stage.policy.mode = Mode::Observe;

@@ -24,7 +24,7 @@ fn what_runs_what_is_trusted_and_what_was_rolled_back_can_be_named() {
         commands: Vec::new(),
         events: Vec::new(),
     };
-    cx.quarantine(&bad);
+    cx.quarantine(&bad, &std::collections::BTreeSet::new());
     state.memory = cx.memory;
 
     // When a person writes a name.

@@ -24,6 +24,7 @@ fn memory() -> Memory {
         setup: None,
         dispersions: std::collections::BTreeMap::new(),
         revoked: None,
+        ran: std::collections::BTreeMap::new(),
     }];
     memory.quarantined = vec![Quarantined {
         digest: Digest::new("sha256:2"),
@@ -31,6 +32,7 @@ fn memory() -> Memory {
         at: at(0),
         unfinished: false,
         image: None,
+        groups: std::collections::BTreeSet::new(),
     }];
     memory
 }

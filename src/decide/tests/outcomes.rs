@@ -237,6 +237,7 @@ fn a_rollback_that_a_newer_release_ended_is_unfinished() {
         at: at(0),
         unfinished: false,
         image: None,
+        groups: std::collections::BTreeSet::new(),
     };
     stage.state.memory.quarantined.push(other);
     stage.look();

@@ -173,7 +173,7 @@ fn after_hold(event: &Event, app: &AppName, hold: &HoldReason) -> Vec<(Purpose, 
         | HoldReason::Late { .. }
         | HoldReason::DegradedBefore { .. }
         | HoldReason::PlatformIncident { .. } => go_back(""),
-        HoldReason::NothingTrusted => {
+        HoldReason::NothingTrusted | HoldReason::NotSeenInGroup { .. } => {
             // It was never seen healthy: a person has to know better.
             let back = goes_to(app, Purpose::GoOn, event.previous.as_ref(), " --force");
             vec![back.unwrap_or_else(|| (Purpose::GoOn, format!("waveoff releases {app}")))]

@@ -146,6 +146,11 @@ pub fn reason(reason: &Reason) -> String {
         Reason::MixedImages { images } => {
             format!("machines of one group run different images: {}", mix(images))
         }
+        Reason::UnwatchedImages { images } => format!(
+            "other groups run images of their own under the same number, and nothing watches \
+             those: {}",
+            mix(images)
+        ),
         Reason::PlatformUnreadable { detail } => format!("the platform cannot be read: {detail}"),
         Reason::PlatformReadable { was } => format!("the platform can be read again (was: {was})"),
         Reason::MetricsUnreadable { detail } => {
@@ -303,6 +308,10 @@ pub fn hold(reason: &HoldReason) -> String {
         HoldReason::NothingTrusted => {
             "no release of this app is trusted yet: there is nothing to go back to".to_owned()
         }
+        HoldReason::NotSeenInGroup { group, release } => format!(
+            "{release}, the newest known-good release, never ran in group {group}, and no other one \
+             ran in all groups concerned: there is nothing to go back to"
+        ),
         HoldReason::OnlyBaked => "only a baked release is there to go back to (its requests did \
                                   not say enough), and not everything fails"
             .to_owned(),

@@ -109,6 +109,7 @@ mod tests {
             },
             bad: Digest::new("sha256:42"),
             put_back: PutBack::new(),
+            leaves: std::collections::BTreeSet::new(),
             bad_release: Some(ReleaseVersion(42)),
             release: Some(ReleaseVersion(43)),
             release_id: Some("rel_43".to_owned()),

@@ -50,6 +50,7 @@ fn put() -> PutImage {
         target: image("good"),
         bad: Digest::new("bad"),
         put_back: crate::model::PutBack::new(),
+        leaves: std::collections::BTreeSet::new(),
         bad_release: Some(ReleaseVersion(42)),
         release: Some(ReleaseVersion(43)),
         release_id: None,

@@ -24,6 +24,7 @@ fn claim(put: &PutImage) -> Claim<'_> {
         bad: vec![&put.bad],
         target: &put.target,
         put_back: &put.put_back,
+        leaves: &put.leaves,
         bad_release: put.bad_release,
         after: put.after,
         own: &put.own,
