@@ -45,6 +45,9 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
     let ran = ran(&phase, cx);
     let before = late::before(&phase, &cx.memory);
     leave(phase, cx, &newest);
+    if fleet::was_recreated(&cx.memory, round.machines) {
+        fleet::count_anew(&mut cx.memory);
+    }
     let how = Beginning { learning, quarantined, numbered, past, usual, ran, before };
     begin_watch(cx, round, newest, how)
 }

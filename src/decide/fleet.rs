@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::{
     rival::{self, Claim, Standing},
-    state::{MIGRATED_MAX, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback, Watch},
+    state::{
+        MEMBERS_MAX, MIGRATED_MAX, Memory, OWN_RELEASES_MAX, Phase, Revision, Rollback, Watch,
+    },
     watch,
 };
 use crate::model::{
@@ -131,11 +133,13 @@ fn is_news(state: &Memory, phase: &Phase, machine: &Machine) -> bool {
     }
     // No new number: only an image that nobody accounted for is news.
     let Some(digest) = machine.digest() else { return false };
+    // Whatever number it carries, or has lost, a machine that ran something else was set to it.
+    let ran_other = state.members.get(&machine.id).is_some_and(|ran| ran != digest);
     // A person may go to an image that never ran here.
     let is_wanted = phase.target().is_some_and(|target| target.digest == *digest);
     !is_wanted
         && !is_known(state, digest)
-        && version >= state.seen_version
+        && (version >= state.seen_version || ran_other)
         && machine.updated_at > since
 }
 
@@ -180,8 +184,30 @@ pub(super) fn left_over(machines: &[&Machine], ledger: Option<&[Release]>) -> Op
 }
 
 /// Whether a machine is part of a release: what `fly machine run` makes beside the app is not.
-pub(super) fn is_member(_state: &Memory, machine: &Machine) -> bool {
-    machine.release.is_some()
+pub(super) fn is_member(state: &Memory, machine: &Machine) -> bool {
+    machine.release.is_some() || state.members.contains_key(&machine.id)
+}
+
+/// Notes which of the known images each machine of a release runs: a tool that writes whole
+/// configurations takes the number from it, and not what it was.
+pub(super) fn note_members(state: &mut Memory, machines: &[&Machine]) {
+    let unnumbered = state.current.as_ref().is_some_and(|current| current.version.is_none());
+    for machine in machines {
+        let Some(digest) = machine.digest().filter(|digest| is_known(state, digest)) else {
+            continue;
+        };
+        let is_new = !state.members.contains_key(&machine.id);
+        if is_new && !(machine.release.is_some() || unnumbered) {
+            continue;
+        }
+        if is_new && state.members.len() >= MEMBERS_MAX {
+            // A list may lack machines for a while: only when there is no room are they forgotten.
+            state.members.retain(|id, _| machines.iter().any(|listed| listed.id == *id));
+        }
+        if !is_new || state.members.len() < MEMBERS_MAX {
+            state.members.insert(machine.id.clone(), digest.clone());
+        }
+    }
 }
 
 fn is_known(state: &Memory, digest: &Digest) -> bool {
@@ -193,11 +219,12 @@ fn is_known(state: &Memory, digest: &Digest) -> bool {
 
 /// Whether nothing that runs was ever seen, under numbers that were: an app deleted and made again
 /// under its old name counts its releases from 1.
-fn was_recreated(state: &Memory, machines: &[&Machine]) -> bool {
+pub(super) fn was_recreated(state: &Memory, machines: &[&Machine]) -> bool {
     let mut running = machines.iter().filter_map(|machine| machine.digest()).peekable();
     state.current.is_some()
         && running.peek().is_some()
         && running.all(|digest| !is_known(state, digest))
+        && !machines.iter().any(|machine| state.members.contains_key(&machine.id))
         && machines.iter().all(|machine| machine.release.unwrap_or_default() < state.seen_version)
 }
 
@@ -211,13 +238,17 @@ pub(super) fn most_common(machines: &[&Machine]) -> Option<Revision> {
     machines.iter().find(|machine| machine.digest() == Some(digest)).and_then(|m| revision_of(m))
 }
 
+/// An app that was made again counts its releases anew.
+pub(super) fn count_anew(state: &mut Memory) {
+    state.seen_version = ReleaseVersion(0);
+    state.members.clear();
+}
+
 /// Notes that this is what the app runs now.
 pub(super) fn make_current(state: &mut Memory, revision: Revision, now: Timestamp) {
     let version = revision.version.unwrap_or_default();
     if !state.own_releases.contains(&version) {
-        // Lower only for an app that was made again.
-        let anew = version < state.seen_version && !is_known(state, &revision.digest);
-        state.seen_version = if anew { version } else { state.seen_version.max(version) };
+        state.seen_version = state.seen_version.max(version);
     }
     let is_other = state.current.as_ref().is_none_or(|current| {
         (&current.digest, current.version) != (&revision.digest, revision.version)
@@ -286,16 +317,17 @@ pub(super) fn announced(
 }
 
 /// Whether a group runs more than one image.
-pub(super) fn is_mixed(machines: &[&Machine]) -> bool {
-    images_by_group(machines).values().any(|images| images.len() > 1)
+pub(super) fn is_mixed(state: &Memory, machines: &[&Machine]) -> bool {
+    images_by_group(state, machines).values().any(|images| images.len() > 1)
 }
 
 fn images_by_group<'a>(
+    state: &Memory,
     machines: &[&'a Machine],
 ) -> BTreeMap<&'a ProcessGroup, BTreeSet<&'a Digest>> {
     let mut groups: BTreeMap<&ProcessGroup, BTreeSet<&Digest>> = BTreeMap::new();
     // Machines outside any release, such as `fly machine run` makes, are nobody's mix.
-    for machine in machines.iter().filter(|machine| machine.release.is_some()) {
+    for machine in machines.iter().filter(|machine| is_member(state, machine)) {
         if let Some(digest) = machine.digest() {
             groups.entry(&machine.group).or_default().insert(digest);
         }

@@ -134,6 +134,7 @@ fn observed(phase: Phase, cx: &mut Context<'_>, observation: &Observation) -> Ph
     sight::sees_metrics(cx, &round);
     verdict::learn_jobs(&mut cx.memory, &machines);
     let phase = arrivals::take_in(phase, cx, &round);
+    fleet::note_members(&mut cx.memory, &machines);
     silence::note(cx.policy, &mut cx.memory, &round, cx.now);
     let phase = phases::advance(phase, cx, &round);
     sight::notices_mixed_images(&phase, cx, &machines);

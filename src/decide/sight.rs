@@ -214,7 +214,7 @@ pub(super) fn notices_mixed_images(phase: &Phase, cx: &mut Context<'_>, machines
         | Phase::Held { .. }
         | Phase::Stopped { .. } => false,
     };
-    if !quiet || !fleet::is_mixed(machines) {
+    if !quiet || !fleet::is_mixed(&cx.memory, machines) {
         cx.memory.mixed_since = None;
         cx.memory.mixed_announced = false;
         return;

@@ -49,6 +49,8 @@ pub const QUARANTINED_MAX: usize = 50;
 pub const SUSPECTS_MAX: usize = 20;
 /// Releases with migrations remembered per app.
 pub const MIGRATED_MAX: usize = 50;
+/// Machines remembered per app as part of its releases.
+pub const MEMBERS_MAX: usize = 2000;
 /// Releases of our own remembered per app.
 pub const OWN_RELEASES_MAX: usize = 20;
 
@@ -315,6 +317,9 @@ pub struct Memory {
     pub blind: BTreeMap<SourceName, Blind>,
     pub mixed_since: Option<Timestamp>,
     pub mixed_announced: bool,
+    /// Machines that are part of the app's releases, and the known image that each ran last.
+    #[serde(default)]
+    pub members: BTreeMap<MachineId, Digest>,
     /// Of what runs now, people know that other groups run images that nobody watches.
     #[serde(default)]
     pub unwatched_told: bool,
@@ -393,6 +398,7 @@ impl Memory {
             blind: BTreeMap::new(),
             mixed_since: None,
             mixed_announced: false,
+            members: BTreeMap::new(),
             unwatched_told: false,
             baked: None,
             left_over: None,

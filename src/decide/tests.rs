@@ -313,6 +313,7 @@ mod mop_up;
 mod names;
 mod neighbours;
 mod news;
+mod numberless;
 mod outcomes;
 mod pauses;
 mod phases;

@@ -72,7 +72,7 @@ fn find(
     }
     let machines: Vec<&Machine> = fleet::judged(machines)
         .into_iter()
-        .filter(|machine| machine.release.is_some() && machine.digest().is_some())
+        .filter(|machine| fleet::is_member(&cx.memory, machine) && machine.digest().is_some())
         .collect();
     if machines.is_empty() {
         return Err(Refusal::NotLookedAt);

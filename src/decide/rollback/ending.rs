@@ -21,7 +21,7 @@ pub(super) fn finish(
     let current = rollback.gone_to();
     ledger::close(cx, &rollback, true);
     let mut event = event(cx, EventKind::RollbackCompleted, &rollback);
-    event.reason = left_behind(&rollback, machines);
+    event.reason = left_behind(&cx.memory, &rollback, machines);
     cx.events.push(event);
     if let Some(by_hand) = rollback.by_hand.clone()
         && let Some(phase) = hands::after_completion(&by_hand, &rollback.bad, &current, cx)

@@ -1,7 +1,10 @@
 //! A rollback as facts for people: region by region, and what was left behind.
 
 use super::{
-    super::state::{MachinePhase, MachineWork, RegionPhase, Rollback},
+    super::{
+        fleet,
+        state::{MachinePhase, MachineWork, Memory, RegionPhase, Rollback},
+    },
     work::RegionWork,
 };
 use crate::model::{
@@ -11,10 +14,14 @@ use crate::model::{
 
 /// Machines that do not run the target when a rollback ends, by name. Machines outside any release,
 /// such as `fly machine run` makes, are nobody's concern.
-pub(super) fn left_behind(rollback: &Rollback, machines: &[&Machine]) -> Option<Reason> {
+pub(super) fn left_behind(
+    memory: &Memory,
+    rollback: &Rollback,
+    machines: &[&Machine],
+) -> Option<Reason> {
     let left: Vec<LeftMachine> = machines
         .iter()
-        .filter(|machine| machine.release.is_some())
+        .filter(|machine| fleet::is_member(memory, machine))
         .filter(|machine| {
             // Where the configuration is put back, the image alone does not tell.
             let is_others = rollback.leaves.contains(&machine.group)

@@ -233,6 +233,10 @@ fn what_the_app_runs_now_makes_what_it_ran_the_previous_one() {
     // A lower number is only that of an app that was made again, or of what was known.
     fleet::make_current(&mut memory, watch_of(3, "sha256:3").revision, at(700));
     assert_eq!(memory.seen_version, ReleaseVersion(12));
+    // An image set by hand under an older number, or none, does not make the newer ones news.
+    fleet::make_current(&mut memory, watch_of(1, "sha256:new").revision, at(800));
+    assert_eq!(memory.seen_version, ReleaseVersion(12));
+    fleet::count_anew(&mut memory);
     fleet::make_current(&mut memory, watch_of(1, "sha256:new").revision, at(800));
     assert_eq!(memory.seen_version, ReleaseVersion(1));
     // Numbers of ours are none of theirs.
