@@ -29,8 +29,8 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
         fleet::learn_from_ledger(&mut phase, &mut cx.memory, ledger);
     }
     let phase = rollback::mind_rivals(phase, cx, round.machines, ledger);
-    let newest = fleet::newest_change(&cx.memory, &phase, round.machines, ledger);
-    let Some(newest) = newest else {
+    let newest = fleet::newest_change(&cx.memory, &phase, round.machines);
+    let Some(mut newest) = newest else {
         return look_for_left_overs(phase, cx, round);
     };
     let learning = cx.memory.current.is_none();
@@ -40,6 +40,7 @@ pub(super) fn take_in(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>)
         // An image put on a machine by hand waits until the release under way is done with.
         return phase;
     }
+    fleet::complete(&mut newest, ledger, fleet::Came::of(numbered, quarantined));
     let past = voucher::past(&phase, &cx.memory, cx.now);
     let usual = usual(&phase, cx);
     let ran = ran(&phase, cx);

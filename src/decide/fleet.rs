@@ -13,7 +13,8 @@ use super::{
     watch,
 };
 use crate::model::{
-    Digest, Machine, MachineState, ProcessGroup, Release, ReleaseVersion, reason::ImageCount,
+    Digest, ImageRef, Machine, MachineState, ProcessGroup, Release, ReleaseVersion,
+    reason::ImageCount,
 };
 
 /// The machines that count: not destroyed, not of a group that runs once and ends.
@@ -46,17 +47,66 @@ fn revision_of(machine: &Machine) -> Option<Revision> {
     })
 }
 
-/// Adds what the ledger knows of a release: author, time, whether it ran migrations.
-fn complete(revision: &mut Revision, ledger: Option<&[Release]>) {
+/// How an image came onto machines: what a release's number says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// With a number of its own: the ledger's entry is its own.
+    Deployed,
+    /// It was rolled back before, and came again: with a number, or by hand.
+    Again,
+    /// Without: its machines carry the number of what ran before.
+    ByHand,
+}
+
+impl Came {
+    pub(super) fn of(numbered: bool, quarantined: bool) -> Self {
+        match (quarantined, numbered) {
+            (true, _) => Self::Again,
+            (false, true) => Self::Deployed,
+            (false, false) => Self::ByHand,
+        }
+    }
+}
+
+/// Adds what the ledger knows of a release: author, time, whether it ran migrations. What was set by
+/// hand under the number of another image inherits nothing of that.
+pub(super) fn complete(revision: &mut Revision, ledger: Option<&[Release]>, came: Came) {
     let entry =
         ledger.into_iter().flatten().find(|release| Some(release.version) == revision.version);
-    if let Some(entry) = entry {
+    let Some(entry) = entry else { return };
+    let is_its_own = match (is_of_image(entry, &revision.image), came) {
+        (Some(true), _) | (_, Came::Deployed) | (None, Came::Again) => true,
+        (Some(false), Came::Again | Came::ByHand) | (None, Came::ByHand) => false,
+    };
+    if is_its_own {
         revision.author.clone_from(&entry.author);
         revision.created_at = Some(entry.created_at);
         if !entry.is_brief {
             revision.has_release_command = entry.has_release_command;
         }
+    } else {
+        revision.has_release_command = Some(false);
     }
+}
+
+/// Whether a ledger entry names this image; `None`: its reference does not tell. References come
+/// with a tag, a digest, or both.
+fn is_of_image(entry: &Release, image: &ImageRef) -> Option<bool> {
+    let (named, digest) = match entry.image.split_once('@') {
+        Some((named, digest)) => (named, Some(digest)),
+        None => (entry.image.as_str(), None),
+    };
+    if let (Some(digest), Some(own)) = (digest, &image.digest) {
+        return Some(digest == own.as_str());
+    }
+    // The last part: a registry may come with a port.
+    let (path, tag) = match named.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, tag),
+        _ => return None,
+    };
+    let own = image.tag.as_deref()?;
+    let same_place = path == format!("{}/{}", image.registry, image.repository);
+    same_place.then_some(tag == own)
 }
 
 /// Fills in what a watch did not know of its release when it began.
@@ -77,7 +127,8 @@ pub(super) fn learn_from_ledger(phase: &mut Phase, memory: &mut Memory, ledger: 
         | Phase::RolledBack(_)
         | Phase::Stopped { .. } => return,
     };
-    complete(&mut watched.revision, Some(ledger));
+    let came = Came::of(watched.numbered, watched.no_mercy);
+    complete(&mut watched.revision, Some(ledger), came);
     watched.in_ledger |= ledger
         .iter()
         .any(|release| Some(release.version) == watched.revision.version && !release.is_brief);
@@ -94,7 +145,6 @@ pub(super) fn newest_change(
     state: &Memory,
     phase: &Phase,
     machines: &[&Machine],
-    ledger: Option<&[Release]>,
 ) -> Option<Revision> {
     let recreated = was_recreated(state, machines);
     let is_quarantined = |machine: &Machine| {
@@ -113,9 +163,7 @@ pub(super) fn newest_change(
         .max_by_key(|machine| {
             (machine.release, is_quarantined(machine), machine.updated_at, machine.id.clone())
         })?;
-    let mut revision = revision_of(newest)?;
-    complete(&mut revision, ledger);
-    Some(revision)
+    revision_of(newest)
 }
 
 /// Whether the revision has a number of its own, above all that were seen.
@@ -179,7 +227,7 @@ pub(super) fn still_quarantined<'a>(
 pub(super) fn left_over(machines: &[&Machine], ledger: Option<&[Release]>) -> Option<Revision> {
     let newest = machines.iter().max_by_key(|machine| (machine.release, machine.id.clone()))?;
     let mut revision = revision_of(newest)?;
-    complete(&mut revision, ledger);
+    complete(&mut revision, ledger, Came::Again);
     Some(revision)
 }
 

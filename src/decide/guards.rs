@@ -167,9 +167,16 @@ fn ran_migrations(asked: &Asked<'_>) -> Option<HoldReason> {
     }
     let watch = asked.watch;
     let target = target(asked.policy, asked.memory, watch).and_then(|target| target.version);
-    if let (Some(after), Some(bad)) = (target, watch.revision.version)
-        && let Some(version) = asked.memory.migrated.iter().find(|v| **v > after && **v < bad)
-    {
+    // What was set by hand carries the number of a release whose migrations are none of its own, or
+    // none at all: they lie between the two all the same.
+    let bad = watch.revision.version.unwrap_or(asked.memory.seen_version);
+    let deployed = watch.numbered && !watch.no_mercy;
+    let own = deployed || watch.revision.has_release_command == Some(true);
+    let between = |after| {
+        let mut ran = asked.memory.migrated.iter();
+        ran.find(|v| **v > after && (**v < bad || (**v == bad && !own)))
+    };
+    if let Some(version) = target.and_then(between) {
         // The schema moved on between the two, whatever the bad release did itself.
         return Some(HoldReason::MigrationsSince { version: *version });
     }

@@ -321,6 +321,7 @@ mod places;
 mod regions;
 mod relative;
 mod servers;
+mod set_by_hand;
 mod setups;
 mod sight;
 mod silence;

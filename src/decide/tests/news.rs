@@ -49,7 +49,7 @@ fn news(memory: &Memory, machines: &[Machine]) -> Option<(u64, String)> {
     let phase = watched.map_or(Phase::Steady, |release| {
         Phase::Watching(Box::new(watch::begin(release, at(0), false)))
     });
-    let newest = fleet::newest_change(memory, &phase, &machines, None)?;
+    let newest = fleet::newest_change(memory, &phase, &machines)?;
     Some((newest.version.unwrap_or_default().0, newest.digest.as_str().to_owned()))
 }
 
@@ -168,8 +168,8 @@ fn ledger() -> Vec<Release> {
 fn the_ledger_adds_who_made_a_release_when_and_whether_it_migrates() {
     let machines = [placed("m1", 10, "sha256:5", 0)];
     let machines: Vec<&Machine> = machines.iter().collect();
-    let newest =
-        fleet::newest_change(&memory(), &Phase::Steady, &machines, Some(&ledger())).unwrap();
+    let mut newest = fleet::newest_change(&memory(), &Phase::Steady, &machines).unwrap();
+    fleet::complete(&mut newest, Some(&ledger()), fleet::Came::Deployed);
     assert_eq!(newest.author.as_deref(), Some("ben"));
     assert_eq!(newest.created_at, Some(at(10)));
     assert_eq!(newest.has_release_command, Some(true));
