@@ -32,6 +32,8 @@ mod sources;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the platform may answer nobody before people are told.
 const OUTAGE_TOLD_AFTER: Duration = Duration::from_secs(15);
+/// and how long before it is an error, where nothing is at stake.
+const OUTAGE_PRESSES_AFTER: Duration = Duration::from_secs(180);
 /// A host's clock that is wrong by more than this is told of.
 const CLOCK_WRONG: SignedDuration = SignedDuration::from_secs(30);
 /// and by less than this it is right again.
@@ -67,6 +69,8 @@ struct Topic {
 
 struct Course {
     platform: Topic,
+    /// That a person has to look, because it lasts or something is at stake.
+    pressing: Topic,
     clock: Topic,
     token: Topic,
     /// Sources that tell nothing to anybody, since when, and what was told of them.
@@ -81,6 +85,7 @@ impl Lookout {
     pub(super) async fn run(self, ends: impl Future<Output = ()>) -> anyhow::Result<()> {
         let mut course = Course {
             platform: self.topic("platform").await,
+            pressing: self.topic("platform-pressing").await,
             clock: self.topic("clock").await,
             token: self.topic("token").await,
             sources: BTreeMap::new(),
@@ -106,7 +111,7 @@ impl Lookout {
 
     async fn look(&self, course: &mut Course) {
         self.journal(course).await;
-        self.platform(&mut course.platform).await;
+        self.platform(&mut course.platform, &mut course.pressing).await;
         self.clock(&mut course.clock).await;
         self.sources(&mut course.sources).await;
         if Instant::now() >= course.next_token {
@@ -116,7 +121,9 @@ impl Lookout {
         if Instant::now() >= course.next_beat {
             self.beat().await;
             // In trouble it is tried again soon, so that its end is not missed.
-            let trouble = self.ports.board.journal_trouble().is_some();
+            let blinks = |outage: Outage| outage.since.elapsed() < OUTAGE_TOLD_AFTER;
+            let trouble = self.ports.board.journal_trouble().is_some()
+                || self.shared.outage().is_some_and(blinks);
             let pause = if trouble { JOURNAL_TOLD_AFTER } else { BEAT_EVERY };
             course.next_beat = Instant::now() + pause;
         }
@@ -132,7 +139,8 @@ impl Lookout {
     }
 
     /// Tells what holds now, unless it was told. `fact` recognises it again; `None`: all is well.
-    async fn tell(&self, topic: &mut Topic, fact: Option<&str>, event: Event) {
+    /// Answers with whether that is recorded.
+    async fn tell(&self, topic: &mut Topic, fact: Option<&str>, event: Event) -> bool {
         let text = crate::notify::text::sentence(&event);
         let name = event.kind.as_str();
         if fact.is_some() {
@@ -144,18 +152,29 @@ impl Lookout {
         let id = format!("msg_{}_{}_{}", self.installation, topic.name, now.as_millisecond());
         let receivers = recipients(&self.config.borrow(), &event);
         let announced = self.ports.journal.announce(&id, event, &receivers, now).await;
-        let key = format!("told/{}", topic.name);
-        let noted = match announced {
-            Ok(()) => self.ports.journal.set_note(&key, fact).await,
-            Err(error) => Err(error),
-        };
-        match noted {
+        match announced {
             Ok(()) => {
-                topic.told = fact.map(str::to_owned);
                 self.mail.notify_one();
+                self.note(topic, fact).await
             }
-            Err(error) => warn!("not recorded, to be tried again: {error}"),
+            Err(error) => {
+                warn!("not recorded, to be tried again: {error}");
+                false
+            }
         }
+    }
+
+    /// Notes what was told; whether that worked.
+    async fn note(&self, topic: &mut Topic, fact: Option<&str>) -> bool {
+        let noted = self.ports.journal.set_note(&format!("told/{}", topic.name), fact).await;
+        match noted {
+            Ok(()) => topic.told = fact.map(str::to_owned),
+            Err(error) => {
+                warn!("not recorded, to be tried again: {error}");
+                return false;
+            }
+        }
+        true
     }
 
     fn event(&self, kind: EventKind, reason: Reason) -> Event {
@@ -164,25 +183,37 @@ impl Lookout {
         event
     }
 
-    /// One message for the organization while nobody is answered.
-    async fn platform(&self, topic: &mut Topic) {
+    /// One message for the organization while nobody is answered, and one more when that lasts or
+    /// something is at stake.
+    async fn platform(&self, topic: &mut Topic, pressing: &mut Topic) {
         match self.shared.outage() {
-            Some(Outage { since, refused, detail })
-                if topic.told.is_none() && since.elapsed() >= OUTAGE_TOLD_AFTER =>
-            {
-                let fact = detail.clone();
-                let reason = if refused {
-                    Reason::TokenRefused { detail }
-                } else {
-                    Reason::PlatformUnreadable { detail }
-                };
-                let event = self.event(EventKind::MonitorBlind, reason);
-                self.tell(topic, Some(&fact), event).await;
+            Some(Outage { since, refused, detail }) if since.elapsed() >= OUTAGE_TOLD_AFTER => {
+                let is_pressing = refused
+                    || since.elapsed() >= OUTAGE_PRESSES_AFTER
+                    || self.ports.board.is_anything_at_stake();
+                let is_worse = is_pressing && pressing.told.is_none();
+                if topic.told.is_none() || is_worse {
+                    let fact = detail.clone();
+                    let reason = if refused {
+                        Reason::TokenRefused { detail }
+                    } else {
+                        Reason::PlatformUnreadable { detail }
+                    };
+                    let mut event = self.event(EventKind::MonitorBlind, reason);
+                    event.is_pressing = is_pressing;
+                    let is_told = self.tell(topic, Some(&fact), event).await;
+                    if is_told && is_worse {
+                        self.note(pressing, Some("told")).await;
+                    }
+                }
             }
             None if self.shared.is_answered() => {
                 if let Some(was) = topic.told.clone() {
                     let reason = Reason::PlatformReadable { was };
                     self.tell(topic, None, self.event(EventKind::MonitorRecovered, reason)).await;
+                }
+                if topic.told.is_none() && pressing.told.is_some() {
+                    self.note(pressing, None).await;
                 }
             }
             Some(_) | None => {}
@@ -297,6 +328,10 @@ impl Lookout {
     fn stuck(&self, config: &Config) -> Option<String> {
         if self.ports.board.journal_trouble().is_some() {
             return Some("the journal cannot be written".to_owned());
+        }
+        if let Some(outage) = self.shared.outage() {
+            // Rounds turn all the same, and see nothing.
+            return Some(format!("the platform answers nobody: {}", outage.detail));
         }
         let rounds: BTreeMap<_, _> = self.ports.board.rounds();
         let apps = rounds.len();

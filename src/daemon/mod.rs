@@ -23,6 +23,7 @@ mod pace;
 mod page;
 mod record;
 mod reload;
+mod remembered;
 mod repeats;
 mod roster;
 mod shared;

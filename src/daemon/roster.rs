@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Orders, Ports, app::AppTask, census::Census, shared::Shared};
+use super::{Orders, Ports, app::AppTask, census::Census, remembered::Unseen, shared::Shared};
 use crate::{
     config::Config,
     model::{AppName, Event, EventKind, Reason},
@@ -53,6 +53,10 @@ struct Course {
     /// Patterns that match no app, by policy, of which was told.
     unmatched: BTreeSet<(String, String)>,
     position: FeedPosition,
+    /// Those that were noted as watched.
+    noted: Option<Vec<AppName>>,
+    /// How it stands with the apps until the first list was read.
+    unseen: Unseen,
     /// When the list of apps was last read.
     listed_at: Option<Instant>,
     next_apps: Instant,
@@ -74,6 +78,8 @@ impl Roster {
             hired: BTreeMap::new(),
             ties: BTreeMap::new(),
             unmatched: BTreeSet::new(),
+            noted: None,
+            unseen: Unseen::new(),
             position: FeedPosition::default(),
             listed_at: None,
             next_apps: Instant::now(),
@@ -140,6 +146,9 @@ impl Roster {
             Err(error) => {
                 warn!("the organization's apps cannot be listed: {error}");
                 self.ports.board.not_listed(&error.to_string());
+                if course.listed_at.is_none() {
+                    self.show_unseen(&mut course.unseen, &error.to_string()).await;
+                }
             }
         }
         let wait = match course.listed_at {
@@ -192,6 +201,9 @@ impl Roster {
         let watched: Vec<AppName> =
             names.into_iter().filter(|app| config.policy_for(app).is_some()).collect();
         self.ports.board.expect(watched.iter().cloned());
+        if course.listed_at.is_some() {
+            self.note_watched(&mut course.noted, &watched).await;
+        }
         for app in watched.iter().filter(|app| !course.hired.contains_key(*app)) {
             self.shared.expect(app);
         }

@@ -93,7 +93,8 @@ struct State {
 impl State {
     fn waiting(&self) -> Vec<&AppName> {
         let expected = self.expected.iter().flatten();
-        expected.filter(|app| !self.apps.contains_key(*app)).collect()
+        // One that is remembered from before was not looked at.
+        expected.filter(|app| !self.rounds.contains_key(*app)).collect()
     }
 
     /// An app's view, with how far its copy is by now.
@@ -255,6 +256,20 @@ impl Board {
             state.apps.insert(view.app.clone(), Arc::new(Posted::new(view)));
         }
         state.note_readiness();
+    }
+
+    /// Shows an app as the daemon before left it, which no round has looked at yet.
+    pub fn remember(&self, view: AppView) {
+        let mut state = self.state();
+        if !state.rounds.contains_key(&view.app) {
+            state.changes.app(&view.app);
+            state.apps.insert(view.app.clone(), Arc::new(Posted::new(view)));
+        }
+    }
+
+    /// Whether something new is out, or is being undone, in any app.
+    pub fn is_anything_at_stake(&self) -> bool {
+        self.state().apps.values().any(|posted| posted.view.phase.is_at_stake())
     }
 
     /// Notes that events of an app were recorded: what was read of its history is old.

@@ -81,6 +81,20 @@ impl Phase {
         }
     }
 
+    /// Whether something new is out, or is being undone.
+    pub fn is_at_stake(self) -> bool {
+        match self {
+            Self::Deploying
+            | Self::Baking
+            | Self::CountingDown
+            | Self::AwaitingApproval
+            | Self::RollingBack
+            | Self::Confirming
+            | Self::Held => true,
+            Self::Learning | Self::Steady | Self::Degraded | Self::RolledBack => false,
+        }
+    }
+
     /// The name in JSON and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

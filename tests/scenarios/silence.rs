@@ -49,7 +49,7 @@ async fn an_outage_of_the_platform_is_one_message() {
     world.trusted().await;
     world.run_for(60).await;
     world.sim.add_fault(fault(PlatformError::Unavailable("answered 503".to_owned())));
-    world.run_for(300).await;
+    world.run_for(120).await;
     world.sim.clear_faults();
     world.run_for(60).await;
     for (kind, said) in [(MonitorBlind, "503"), (MonitorRecovered, "can be read again")] {

@@ -4,7 +4,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use waveoff::{
-    config::{self, Config, Secret},
+    config::{Config, Secret},
     daemon::{self, ConfigSource, Orders, Ports, Settings},
     model::{Act, AppName, Event, EventKind, Order, RegionStage, Reply, Signed},
     notify::{signing, text},
@@ -25,7 +28,10 @@ use waveoff::{
     web::{AppView, Board, Tokens},
 };
 
-use crate::mortal::{Fate, MortalJournal, MortalPlatform};
+use crate::{
+    files::{environment, write_config},
+    mortal::{Fate, MortalJournal, MortalPlatform},
+};
 
 pub const APP: &str = "api";
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -39,6 +45,7 @@ const LIMIT: Duration = Duration::from_secs(3 * 3600);
 pub struct Inbox {
     pub got: Mutex<Vec<(String, Value)>>,
     pub refusing: Mutex<bool>,
+    pub beats: AtomicU32,
     clock: Mutex<Option<Clock>>,
 }
 
@@ -46,6 +53,11 @@ pub struct Inbox {
 impl Notifier for Inbox {
     async fn ask(&self, _: Verb, _: &Delivery) -> Result<Answered, String> {
         unreachable!("no receiver here answers with more than a status")
+    }
+
+    async fn beat(&self, _: &str) -> Result<(), String> {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn send(&self, delivery: &Delivery) -> DeliveryOutcome {
@@ -473,25 +485,4 @@ pub fn why(event: &Event) -> String {
 
 fn journal(dir: &std::path::Path) -> SqliteJournal {
     SqliteJournal::open(&dir.join("journal.sqlite")).expect("the journal opens")
-}
-
-fn environment(name: &str) -> Option<String> {
-    (name == "OPS_SECRET").then(|| SECRET.to_owned())
-}
-
-fn write_config(dir: &std::path::Path, policy: &str) -> Config {
-    let dir = dir.join("config");
-    std::fs::create_dir_all(dir.join("thresholds")).unwrap();
-    let head = r#"
-organization = "acme"
-
-[[receiver]]
-name = "ops"
-format = "standard"
-url = "https://receiver.test/hook"
-secrets_env = ["OPS_SECRET"]
-"#;
-    std::fs::write(dir.join("waveoff.toml"), head).unwrap();
-    std::fs::write(dir.join("thresholds/api.toml"), policy).unwrap();
-    config::load(&dir, environment).unwrap_or_else(|errors| panic!("{errors}"))
 }
