@@ -279,7 +279,7 @@ fn a_mistyped_selector_is_told_once_while_a_release_is_held() {
 fn a_steady_worker_is_not_told_of_for_a_threshold_of_requests() {
     let mut stage = Stage::trusted(&["m1"]);
     stage.machine("m1").metrics =
-        Some(crate::model::MetricsPage { port: 9091, path: "/metrics".to_owned() });
+        Some(crate::model::MetricsPage { port: 9091, path: "/metrics".to_owned(), https: false });
     stage.pass(60);
     stage.policy.thresholds.push(ratio());
     pages_say(&mut stage, 3600, &unmatched());
