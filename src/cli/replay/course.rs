@@ -19,6 +19,19 @@ const BREACHES_MAX: usize = 1000;
 /// Two breaches with less than this between them are one.
 const APART: SignedDuration = SignedDuration::from_mins(5);
 
+/// What is missing at an end is told of if it is longer: a server is behind by a minute.
+const MISSING: SignedDuration = SignedDuration::from_mins(5);
+
+/// The part of a past for which there is something.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Part {
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
+    /// Whether there is nothing before it, and after it.
+    pub(super) begins_late: bool,
+    pub(super) ends_early: bool,
+}
+
 /// A time at which a threshold was breached.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Breach {
@@ -78,6 +91,8 @@ pub(super) struct Course {
     span: Option<i64>,
     pub(super) from: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
+    /// When the first and the last of it was found.
+    pub(super) found: Option<(Timestamp, Timestamp)>,
     /// The most machines that were seen at once.
     pub(super) machines: usize,
     readings: u64,
@@ -106,6 +121,7 @@ impl Course {
             span: None,
             from: None,
             until: None,
+            found: None,
             machines: 0,
             readings: 0,
         };
@@ -160,6 +176,22 @@ impl Course {
     /// Whether the server's refusals left nothing to be judged.
     pub(super) fn is_refused(&self) -> bool {
         self.ladders.is_empty() && self.compared.is_empty() && !self.refused.is_empty()
+    }
+
+    /// The part for which there is something, if that is less than what was asked for.
+    pub(super) fn part(&self) -> Option<Part> {
+        let ((first, last), from, until) = (self.found?, self.from?, self.until?);
+        // Of recorded pages nothing is asked for.
+        let is_asked = self.asked_from > Timestamp::MIN;
+        let begins_late = is_asked && first.duration_since(from) > MISSING;
+        let ends_early = is_asked && until.duration_since(last) > MISSING;
+        let part = Part {
+            from: if begins_late { first } else { from },
+            until: if ends_early { last } else { until },
+            begins_late,
+            ends_early,
+        };
+        (begins_late || ends_early).then_some(part)
     }
 
     /// Forgets what was over before the part that was asked for.
@@ -222,6 +254,8 @@ impl Course {
         let told = |readings: &Readings| !readings.counts.is_empty() || !readings.gauges.is_empty();
         if read.iter().any(|(_, readings)| told(readings)) {
             self.readings += 1;
+            let first = self.found.map_or(at, |(first, _)| first);
+            self.found = Some((first, at));
             self.machines = self.machines.max(read.len());
         }
     }

@@ -33,6 +33,7 @@ pub(super) fn text(app: &AppName, policy: &Policy, course: &Course, lived: &Live
         machines => format!("{machines} machines"),
     };
     let _ = writeln!(text, ", {machines}");
+    text.extend(missing(course));
     if !course.left_out.is_empty() {
         let _ = writeln!(
             text,
@@ -59,6 +60,21 @@ pub(super) fn text(app: &AppName, policy: &Policy, course: &Course, lived: &Live
         of_deploy(&mut text, deploy);
     }
     clean_lines(&text)
+}
+
+/// From when to when there was anything, where that is not all that was asked for.
+fn missing(course: &Course) -> Option<String> {
+    let (part, from, until) = (course.part()?, course.from?, course.until?);
+    let before = part.begins_late.then(|| format!("before {}", time(part.from)));
+    let after = part.ends_early.then(|| format!("after {}", time(part.until)));
+    let when: Vec<String> = before.into_iter().chain(after).collect();
+    let length = |from, until| duration(seconds_between(from, until));
+    Some(format!(
+        "there is nothing {}: {} of the {} are judged\n",
+        when.join(" and "),
+        length(part.from, part.until),
+        length(from, until)
+    ))
 }
 
 /// What the daemon would have done about a deploy, and told of it.
@@ -173,6 +189,8 @@ pub(super) fn json(app: &AppName, policy: &Policy, course: &Course, lived: &Live
         "policy": policy.name,
         "from": course.from,
         "until": course.until,
+        "found_from": course.part().map_or(course.from, |part| Some(part.from)),
+        "found_until": course.part().map_or(course.until, |part| Some(part.until)),
         "machines": course.machines,
         "readings": course.readings(),
         "left_out": course.left_out,

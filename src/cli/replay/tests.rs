@@ -164,6 +164,39 @@ async fn what_the_server_does_not_take_is_left_out_and_named_and_the_rest_is_jud
     assert!(error.contains("hang: subqueries are not for us"), "{error}");
 }
 
+#[tokio::test]
+async fn where_the_past_begins_late_or_ends_early_it_is_said_from_when_to_when_it_is() {
+    let shown = async |since: i64, ends: Option<i64>| {
+        let window = (-3 * HOUR, 3 * HOUR);
+        let asked = Mutex::default();
+        let fake = Arc::new(Fake { since, burst: 0..0, refuses: false, asked });
+        let (app, policy) = (AppName::new("api"), policy(&["5xx"]));
+        let mut course = found(&fake, &["5xx"], window).await.unwrap();
+        if let (Some(ends), Some((_, last))) = (ends, &mut course.found) {
+            *last = at(ends);
+        }
+        let lived =
+            Lived::new((&app, &policy), &[], &MetricsServer::fly().origin(), &[], at(window.0));
+        let json = page::json(&app, &policy, &course, &lived);
+        (page::text(&app, &policy, &course, &lived), json)
+    };
+    // Six hours are asked for, and the server has an hour and three quarters
+    let (text, json) = shown(4500, None).await;
+    let said = "there is nothing before 2026-03-01 13:15:15: 1 h 44 min of the 6 h are judged\n";
+    assert!(text.contains(said), "{text}");
+    assert_eq!(json["found_from"], "2026-03-01T13:15:15Z", "{json}");
+    assert_eq!(json["found_until"], json["until"], "{json}");
+    // And it went away in the last hour
+    let (text, json) = shown(4500, Some(2 * HOUR)).await;
+    let said = "nothing before 2026-03-01 13:15:15 and after 2026-03-01 14:00:00: 44 min 45 s of";
+    assert!(text.contains(said), "{text}");
+    assert_eq!(json["found_until"], "2026-03-01T14:00:00Z", "{json}");
+    // It has all of them
+    let (text, json) = shown(-9 * HOUR, None).await;
+    assert!(!text.contains("there is nothing"), "{text}");
+    assert_eq!(json["found_from"], json["from"], "{json}");
+}
+
 #[test]
 fn the_past_is_looked_at_at_the_same_moments_whatever_is_asked_for() {
     // Of a server that reads every 7 s a span is half an hour and some seconds
