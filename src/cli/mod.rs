@@ -21,6 +21,7 @@ mod in_force;
 mod init;
 mod live;
 mod receiver;
+mod refused;
 mod releases;
 mod replay;
 mod run;
@@ -279,10 +280,11 @@ pub(crate) enum LogFormat {
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
     let width = terminal::Look::of_stdout().width.map_or(HELP_WIDTH, |width| width.min(HELP_WIDTH));
-    let matches = variables::named(Arguments::command(), width).get_matches();
-    let arguments = match Arguments::from_arg_matches(&matches) {
+    let command = variables::named(Arguments::command(), width);
+    let matches = command.clone().try_get_matches();
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
-        Err(error) => error.exit(),
+        Err(error) => return refused::exit(&error, &command),
     };
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
