@@ -16,7 +16,7 @@ use crate::{
     web::{
         Phase,
         explain::{BlockView, ExplainView, MachineView, ToldView},
-        view::{AppView, EvidenceView, OrgView, RunningView},
+        view::{AppView, CommandView, EvidenceView, OrgView, RunningView},
     },
 };
 
@@ -145,6 +145,7 @@ pub(in crate::cli) fn panel(app: &AppView, more: Option<&ExplainView>, now: Time
         facts,
         releases: releases(app),
         remarks,
+        commands: app.commands.iter().map(command).collect(),
         regions: regions(app, more),
         meters: app.evidence.iter().map(meter).collect(),
         rate: more.filter(|_| is_counting(app.phase)).and_then(rate),
@@ -254,6 +255,11 @@ fn of_machine(machine: &MachineView, is_bad: bool) -> Cell {
             }
         }
     }
+}
+
+/// What for, as `status` says it, and what to run.
+fn command(one: &CommandView) -> (String, String) {
+    (clean(&one.purpose.replace('_', " ")), clean(&one.command))
 }
 
 fn meter(evidence: &EvidenceView) -> Meter {

@@ -8,7 +8,10 @@ pub(super) mod screen;
 pub(super) use self::draw::wrapped;
 
 use self::draw::{meters, names, rate, regions};
-use super::terminal::{Tone, columns, fitted, padded, toned};
+use super::{
+    terminal::{Tone, columns, fitted, padded, toned},
+    text::broken,
+};
 
 /// Lines that one told thing takes, at most.
 const TOLD_LINES: usize = 2;
@@ -42,6 +45,8 @@ pub(super) struct Panel {
     /// Which release against which.
     pub(super) releases: String,
     pub(super) remarks: Vec<(Tone, String)>,
+    /// What a person can run about it, each with what for.
+    pub(super) commands: Vec<(String, String)>,
     pub(super) regions: Vec<Region>,
     pub(super) meters: Vec<Meter>,
     pub(super) rate: Option<Rate>,
@@ -170,11 +175,27 @@ fn drawn(panel: &Panel, width: usize) -> Vec<String> {
     let mut lines = vec![first];
     lines.extend(indented(&panel.releases, Tone::Dim, width));
     lines.extend(panel.remarks.iter().flat_map(|(tone, text)| indented(text, *tone, width)));
+    lines.extend(commands(&panel.commands, width));
     lines.extend(regions(&panel.regions, width));
     let names = names(&panel.meters, panel.rate.as_ref());
     lines.extend(meters(&panel.meters, names, width));
     lines.extend(panel.rate.as_ref().map(|one| rate(one, names, width)));
     lines
+}
+
+/// A line for each command. One that is too long goes on below, whole words: somebody copies it.
+fn commands(commands: &[(String, String)], width: usize) -> Vec<String> {
+    let widest = commands.iter().map(|(purpose, _)| columns(purpose)).max().unwrap_or(0);
+    let room = width.saturating_sub(widest + 4).max(10);
+    let one = |(purpose, command): &(String, String)| -> Vec<String> {
+        let parts = broken(command, room).into_iter().enumerate();
+        let label = |nth| if nth == 0 { purpose.as_str() } else { "" };
+        let line = |(nth, part): (usize, String)| {
+            format!("  {}  {}", toned(Tone::Dim, &padded(label(nth), widest)), part)
+        };
+        parts.map(line).collect()
+    };
+    commands.iter().flat_map(one).collect()
 }
 
 fn indented(text: &str, tone: Tone, width: usize) -> Vec<String> {

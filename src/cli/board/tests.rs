@@ -32,6 +32,7 @@ fn scene() -> Scene {
         facts: "for 6 s, 24 s left".to_owned(),
         releases: "v43 (errors) → v42 (good)".to_owned(),
         remarks: Vec::new(),
+        commands: Vec::new(),
         regions: vec![
             region("iad", &[Cell::Good, Cell::Good], "2 of 2 on v42, confirmed"),
             region("lhr", &[Cell::Good, Cell::Changing], "1 of 2 on v42, rolling back"),
@@ -194,4 +195,37 @@ fn what_comes_from_apps_cannot_steer_the_terminal() {
     scene.panels[0].regions[0].name = "\u{1b}]0;x\u{7}".to_owned();
     let painted = Look::plain(Some(80)).paint(&frame(&scene, 80, None).join("\n"));
     assert!(!painted.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{7}']), "{painted:?}");
+}
+
+/// Somebody copies them: nothing of a command is lost.
+#[test]
+fn what_a_person_can_run_stands_below_the_app_in_whole_words() {
+    let mut scene = scene();
+    let named = |purpose: &str, command: &str| (purpose.to_owned(), command.to_owned());
+    scene.panels[0].commands = vec![
+        named("stop", "waveoff hold api --reason \"…\""),
+        named("go on", "waveoff rollback billing-and-invoicing-worker --to v41 --force"),
+    ];
+    let drawn = |width| -> String {
+        let lines = frame(&scene, width, None);
+        assert!(lines.iter().all(|line| columns(line) <= width), "{lines:#?}");
+        let shown: Vec<_> = lines.iter().skip(2).take(6).cloned().collect();
+        Look::plain(Some(width)).paint(&shown.join("\n"))
+    };
+    insta::assert_snapshot!(drawn(80), @r#"
+    api  rolling back for 6 s, 24 s left
+      v43 (errors) → v42 (good)
+      stop   waveoff hold api --reason "…"
+      go on  waveoff rollback billing-and-invoicing-worker --to v41 --force
+      iad  ●●  2 of 2 on v42, confirmed
+      lhr  ●◌  1 of 2 on v42, rolling back
+    "#);
+    insta::assert_snapshot!(drawn(60), @r#"
+    api  rolling back for 6 s, 24 s left
+      v43 (errors) → v42 (good)
+      stop   waveoff hold api --reason "…"
+      go on  waveoff rollback billing-and-invoicing-worker --to
+             v41 --force
+      iad  ●●  2 of 2 on v42, confirmed
+    "#);
 }

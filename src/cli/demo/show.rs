@@ -119,6 +119,8 @@ impl Show {
         };
         if let Some(view) = stage.view(APP) {
             let mut panel = live::panel(&view, None, now);
+            // Nobody can order anything there: it has no token.
+            panel.commands.clear();
             panel.regions = regions(&view, &stage.standings(APP));
             let what = format!("{}/s", story::harm(self.bad));
             let history = self.rates.iter().copied().collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{is_drawn, scene};
+use super::{is_drawn, panel, scene};
 use crate::{
     cli::{
         board::frame,
@@ -13,7 +13,7 @@ use crate::{
     web::{
         Phase,
         explain::{BlockView, ExplainView, MachineView, ThresholdView, ToldView},
-        view::{AppView, Counts},
+        view::{AppView, CommandView, Counts},
     },
 };
 
@@ -127,4 +127,22 @@ fn what_is_over_is_drawn_for_a_while_and_what_is_steady_is_not() {
     assert!(!is_drawn(&app, at(601)));
     app.phase = Phase::Steady;
     assert!(!is_drawn(&app, at(1)));
+}
+
+#[test]
+fn the_commands_that_the_daemon_names_are_drawn_with_what_they_are_for() {
+    let mut app = rolling_back();
+    let named = |purpose: &str, command: &str| CommandView {
+        purpose: purpose.to_owned(),
+        command: command.to_owned(),
+    };
+    app.commands = vec![
+        named("stop", "waveoff hold api\u{1b}[2J"),
+        named("go_on", "waveoff rollback api --to v41"),
+    ];
+    let shown = panel(&app, None, at(10)).commands;
+    let shown: Vec<(&str, &str)> =
+        shown.iter().map(|(purpose, command)| (purpose.as_str(), command.as_str())).collect();
+    let wanted = [("stop", "waveoff hold api [2J"), ("go on", "waveoff rollback api --to v41")];
+    assert_eq!(shown, wanted);
 }
