@@ -84,11 +84,7 @@ pub fn sentence(event: &Event) -> String {
         }
         EventKind::RollbackStopped => text.unfinished(event, "rollback stopped"),
         EventKind::RollbackFailed => text.unfinished(event, "rollback failed"),
-        EventKind::HoldPlaced => {
-            text.push(&held(event));
-            text.reason(event);
-            text.next(&evidence(event, Verdict::Breach));
-        }
+        EventKind::HoldPlaced => text.held(event),
         EventKind::HoldCleared => text.said(event, "no longer held"),
         EventKind::OperatorOrder => text.ordered(event),
         EventKind::MonitorBlind
@@ -347,6 +343,12 @@ impl Text {
         self.push(if numbers.is_empty() { what } else { &numbers });
         self.reason(event);
         self.regions(event);
+    }
+
+    fn held(&mut self, event: &Event) {
+        self.push(&held(event));
+        self.reason(event);
+        self.next(&evidence(event, Verdict::Breach));
     }
 
     fn detected(&mut self, event: &Event) {
