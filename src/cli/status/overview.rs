@@ -8,6 +8,7 @@ use crate::{
         terminal::{Tone, columns, fitted, padded, toned},
         text::{duration, seconds_between},
     },
+    model::event::ReleaseInfo,
     web::{
         Phase,
         view::{AppView, ProtectionLevel},
@@ -60,7 +61,7 @@ fn row(app: &AppView, now: Timestamp) -> [String; 5] {
     let runs = if app.phase == Phase::RolledBack {
         live::running(app)
     } else {
-        app.release.as_ref().map_or_else(String::new, |release| release.label())
+        app.release.as_ref().map_or_else(String::new, ReleaseInfo::label)
     };
     let lasts = duration(seconds_between(app.since, now));
     let unseen = unseen(app);
@@ -106,7 +107,7 @@ fn standing(app: &AppView) -> String {
         return remark;
     }
     let protection = &app.protection;
-    let by = protection.against.as_ref().map_or_else(String::new, |release| release.label());
+    let by = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::label);
     match (protection.level, &protection.why_not) {
         (ProtectionLevel::Trusted, None) => format!("protected by {by}"),
         (ProtectionLevel::Baked, why) if why.is_none() || !protection.braked => {
