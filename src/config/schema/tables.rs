@@ -65,7 +65,7 @@ pub(in crate::config) static SETTINGS: Table = Table {
             name: "heartbeat_url_env",
             takes: Takes::Text,
             unsaid: Is("none"),
-            doc: "the variable that holds a URL to be called (GET) each minute while rounds turn and the journal can be written, so that the daemon's own death is noticed elsewhere; never logged",
+            doc: "the variable that holds a URL to be called (GET) each minute while rounds turn, the platform answers and the journal can be written, so that the daemon's own death or blindness is noticed elsewhere; never logged",
         },
         Key {
             name: "receiver",
