@@ -1,11 +1,14 @@
 //! Why something happened, as a phrase that can stand after a colon.
 
+mod lists;
+
+use self::lists::{left, mix, names};
 use super::{countdown, drift, late, report};
 use crate::{
     model::{
-        Ailment, Alone, HoldReason, MachineId, MirrorTrouble, NotFed, Obstacle, OperatorHold,
-        Reason, Signed, SourceName, Tally, Unknown,
-        reason::{ImageCount, LeftMachine, TokenLack, Unseen},
+        Ailment, Alone, HoldReason, MirrorTrouble, NotFed, Obstacle, OperatorHold, Reason, Signed,
+        SourceName, Tally, Unknown,
+        reason::{TokenLack, Unseen},
     },
     numbers::{cut, duration, share, share_limit, whole},
     threshold::{ailment, remark},
@@ -479,26 +482,4 @@ pub(super) fn unseen(what: Unseen) -> &'static str {
         Unseen::Metrics => "the metrics cannot be read",
         Unseen::RegionsPages => "none of its pages can be read",
     }
-}
-
-fn names(machines: &[MachineId]) -> String {
-    machines.iter().map(MachineId::as_str).collect::<Vec<_>>().join(", ")
-}
-
-fn mix(images: &[ImageCount]) -> String {
-    let parts: Vec<String> = images
-        .iter()
-        .map(|one| format!("{} of group {} on {}", one.machines, one.group, one.digest.short()))
-        .collect();
-    parts.join(", ")
-}
-
-fn left(machines: &[LeftMachine]) -> String {
-    let parts: Vec<String> = machines
-        .iter()
-        .map(|left| {
-            format!("{} in {}: {}", left.machine, left.region, report::machine(&left.state))
-        })
-        .collect();
-    parts.join("; ")
 }

@@ -89,7 +89,8 @@ impl Org {
             updated_at: self.updated_at(machine),
             private_ip: Some(machine.address),
             metrics: version.metrics().map(|(port, path)| {
-                let https = version.config["metrics"]["https"].as_bool().unwrap_or(false);
+                let https = version.config.pointer("/metrics/https");
+                let https = https.and_then(serde_json::Value::as_bool).unwrap_or(false);
                 MetricsPage { port, path, https }
             }),
             lease,
