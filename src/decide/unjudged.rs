@@ -29,6 +29,9 @@ pub struct Unjudged {
     pub source: String,
     /// Since when it judges again, as people know.
     pub over_at: Option<Timestamp>,
+    /// It was told that its numbers cannot be judged, which says more than that there are none.
+    #[serde(default)]
+    pub odd: bool,
 }
 
 /// Tells of thresholds that judge nothing, and of those that judge again.
@@ -43,10 +46,13 @@ pub(super) fn tell(cx: &mut Context<'_>, watch: &Watch) {
         if let Some(reason) = why_not(evidence, state, watch.is_vigil, cx.now) {
             let is_known = known.get(name).is_some_and(|one| {
                 let lately = |at: Timestamp| cx.now.duration_since(at) < AGAIN_AFTER;
-                one.source == *source && one.over_at.is_none_or(lately)
+                let says_more = odd(evidence).is_some() && !one.odd;
+                one.source == *source && one.over_at.is_none_or(lately) && !says_more
             });
             if !is_known {
-                known.insert(name.clone(), Unjudged { source: source.clone(), over_at: None });
+                let odd = odd(evidence).is_some();
+                let one = Unjudged { source: source.clone(), over_at: None, odd };
+                known.insert(name.clone(), one);
                 blind.push(reason);
             }
         } else if judges(evidence, state, cx.now)

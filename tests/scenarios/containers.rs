@@ -20,16 +20,18 @@ fn ship(world: &World, image: &str, containers: &Value) {
 
 /// What the machines are configured with: their own image, and those of their containers.
 fn images(world: &World) -> Vec<(String, Vec<String>)> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value, key: &str| -> String {
+        value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     let machines = world.sim.machine_ids(APP, None);
     let configs = machines
         .iter()
         .map(|id| -> Value { serde_json::from_str(&world.sim.config(id).unwrap()).unwrap() });
     let containers = |config: &Value| {
-        let list = config["containers"].as_array().unwrap().iter();
-        list.map(|one| text(&one["image"])).collect()
+        let list = config.get("containers").and_then(Value::as_array);
+        list.into_iter().flatten().map(|one| text(one, "image")).collect()
     };
-    configs.map(|config| (text(&config["image"]), containers(&config))).collect()
+    configs.map(|config| (text(&config, "image"), containers(&config))).collect()
 }
 
 async fn with_containers() -> World {

@@ -23,7 +23,7 @@ fn down() -> FaultRule {
 }
 
 async fn severities(world: &World) -> Vec<Severity> {
-    world.told(MonitorBlind).await.iter().map(|event| event.severity()).collect()
+    world.told(MonitorBlind).await.iter().map(waveoff::model::Event::severity).collect()
 }
 
 /// The token is revoked, and the daemon starts anew while it is.
