@@ -141,6 +141,8 @@ struct Told {
     since: u32,
     /// The last of them.
     last: Option<(String, Event)>,
+    /// People were told since that it is over: the next one is news, and counts those of before.
+    ended: bool,
 }
 
 /// What was told lately of one app.
@@ -158,9 +160,17 @@ impl Repeats {
         }
         let is_told = self.is_news(id, event, now);
         if is_told {
-            self.0.retain(|told| !ends(event, &told.key));
+            self.end(event);
         }
         is_told
+    }
+
+    /// It was told that something is over: when it comes again, that is told at once.
+    fn end(&mut self, event: &Event) {
+        self.0.retain_mut(|told| {
+            told.ended |= ends(event, &told.key);
+            !told.ended || told.since > 0
+        });
     }
 
     fn is_news(&mut self, id: &str, event: &mut Event, now: Timestamp) -> bool {
@@ -168,11 +178,11 @@ impl Repeats {
         let severity = event.severity();
         let Some(told) = self.0.iter_mut().find(|told| told.key == key) else {
             self.make_room();
-            self.0.push(Told { key, at: now, severity, since: 0, last: None });
+            self.0.push(Told { key, at: now, severity, since: 0, last: None, ended: false });
             return true;
         };
         // The clock may have been put back.
-        if !told.is_over(now) && severity <= told.severity {
+        if !told.ended && !told.is_over(now) && severity <= told.severity {
             told.since = told.since.saturating_add(1);
             let mut event = event.clone();
             if let Some((_, earlier)) = &told.last {
@@ -188,6 +198,7 @@ impl Repeats {
         told.at = now;
         told.severity = severity;
         told.last = None;
+        told.ended = false;
         true
     }
 
@@ -224,7 +235,7 @@ impl Repeats {
         }
         late.sort_by_key(|(_, event)| event.at);
         for (_, event) in &late {
-            self.0.retain(|told| !ends(event, &told.key));
+            self.end(event);
         }
         late
     }

@@ -56,8 +56,8 @@ async fn while_the_token_is_refused_no_heart_beats_and_no_app_looks_well() {
     assert_eq!(severities(&world).await, [Severity::Error], "it was told");
     // And when it is taken again, all of that is over.
     world.sim.clear_faults();
-    world.until(MonitorRecovered).await;
-    world.run_for(90).await;
+    world.run_for(120).await;
+    assert_eq!(world.told(MonitorRecovered).await.len(), 1);
     assert!(beats(&world) > before);
     assert_eq!(world.view().blind, None);
     assert!(world.board.status(world.now()).ready);
@@ -75,8 +75,8 @@ async fn an_outage_that_lasts_is_an_error_and_one_beside_a_new_release_is_so_at_
     world.run_for(1200).await;
     assert_eq!(severities(&world).await, [Severity::Warning, Severity::Error]);
     world.sim.clear_faults();
-    world.until(MonitorRecovered).await;
-    world.run_for(60).await;
+    world.run_for(120).await;
+    assert_eq!(world.told(MonitorRecovered).await.len(), 1);
     world.ship("registry.fly.io/api:good");
     world.run_for(10).await;
     world.sim.add_fault(down());
