@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use super::{Call, Now, containers, errand::CALL_MAX, outcomes::unavailable};
 use crate::{
     decide::{PutOutcome, rival::ROLLBACK_MARK},
-    model::{Activity, CheckStatus, Digest, InstanceId, Machine, MachineState},
+    model::{
+        Activity, CheckStatus, Digest, InstanceId, Machine, MachineState, containers::is_the_apps,
+    },
     ports::WaitFor,
 };
 
@@ -207,11 +209,17 @@ impl Readying {
         Some(Look::Not(PutOutcome::Reverted { runs }))
     }
 
-    /// Whether its containers ask for what we wrote into them, as far as it is shown.
+    /// Whether its containers ask for what we wrote into them, as far as it is shown: in any order, and
+    /// with a digest more or less.
     fn kept_containers(&self, machine: &Machine) -> bool {
-        let shown = machine.config.as_ref();
-        self.containers.is_empty()
-            || shown.is_none_or(|config| containers::images(config) == self.containers)
+        let Some(config) = machine.config.as_ref().filter(|_| !self.containers.is_empty()) else {
+            return true;
+        };
+        let shown = containers::images(config);
+        let times = |all: &[String], wrote: &str| {
+            all.iter().filter(|image| *image == wrote || is_the_apps(image, wrote)).count()
+        };
+        self.containers.iter().all(|wrote| times(&shown, wrote) >= times(&self.containers, wrote))
     }
 
     fn not_yet(&mut self, machine: &Machine, now: Now, state: WaitFor) -> Look {

@@ -36,6 +36,16 @@ fn the_image_is_written_into_its_container_and_seen_to_be_kept() {
     assert!(matches!(outcome, PutOutcome::Updated { .. }), "{outcome:?}");
 }
 
+/// A platform that resolves names, and lists containers in an order of its own.
+#[test]
+fn images_that_are_shown_with_a_digest_more_and_in_another_order_are_kept() {
+    let mut play = updated();
+    let shown = format!(r#"{{"image":"envoy:1@sha256:e1"}},{{"image":"{GOOD}"}}"#);
+    play.sees(configured(good(), GOOD, &shown));
+    let outcome = put_outcome(play.gives_back());
+    assert!(matches!(outcome, PutOutcome::Updated { .. }), "{outcome:?}");
+}
+
 #[test]
 fn a_platform_that_does_not_keep_it_is_not_taken_for_done() {
     let mut play = updated();
