@@ -133,6 +133,25 @@ fn a_hold_that_flaps_is_told_to_be_over_once_in_ten_minutes_and_ends_as_it_is() 
     assert_eq!(told.last().unwrap().1, "trigger", "{told:?}");
 }
 
+/// What was counted until people were told that it is over is not forgotten with it.
+#[test]
+fn what_comes_again_after_its_end_was_told_counts_what_came_before() {
+    let degraded = |minute| event(EventKind::ReleaseDegraded, Reason::Recovered, minute);
+    let recovered = event(EventKind::ReleaseRecovered, Reason::Recovered, 3);
+    let mut repeats = Repeats::default();
+    let story = [degraded(0), degraded(1), degraded(2), recovered, degraded(4), degraded(5)];
+    let mut told = Vec::new();
+    for mut event in story {
+        let at = event.at;
+        if repeats.take("m", &mut event, at) {
+            told.push((event.kind, event.repeats));
+        }
+    }
+    let again = (EventKind::ReleaseDegraded, 2);
+    let first = (EventKind::ReleaseDegraded, 0);
+    assert_eq!(told, [first, (EventKind::ReleaseRecovered, 0), again]);
+}
+
 #[test]
 fn an_end_that_was_held_back_is_not_told_once_a_rollback_began() {
     let mut story = vec![hold(0), clear(1), hold(2), clear(3)];

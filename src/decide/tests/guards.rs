@@ -299,3 +299,13 @@ fn an_entry_without_its_configuration_tells_who_and_not_what_it_ran() {
     let started = stage.told(EventKind::RollbackStarted);
     assert_eq!(started[0].release.as_ref().unwrap().author.as_deref(), Some("zoe@example.com"));
 }
+
+#[test]
+fn what_the_ledger_told_of_a_command_outlasts_an_entry_without_it() {
+    let mut revision = Stage::trusted(&["m1"]).state.memory.trusted[0].revision.clone();
+    revision.has_release_command = Some(true);
+    let entry = stage::entry(1, "sha256:1");
+    let brief = [Release { has_release_command: None, is_brief: true, ..entry }];
+    fleet::complete(&mut revision, Some(&brief), fleet::Came::Deployed);
+    assert_eq!(revision.has_release_command, Some(true));
+}

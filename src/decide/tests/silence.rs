@@ -46,6 +46,18 @@ fn a_worker_that_counts_no_requests_does_not_hide_that_the_web_answers_nothing()
     assert!(is_told(&stage), "{:?}", stage.state.memory.silence);
 }
 
+/// One that starts may have its page later; one of a group that never counted any has none.
+#[test]
+fn neither_does_a_worker_that_starts_again_and_again() {
+    let mut stage = served(&[("w1", "worker")]);
+    stage.serves = SILENT.to_vec();
+    for _ in 0..18 {
+        stage.machine("w1").started_at = Some(at(stage.second));
+        stage.pass(10);
+    }
+    assert!(is_told(&stage), "{:?}", stage.state.memory.silence);
+}
+
 #[test]
 fn a_machine_that_cannot_be_read_for_good_does_not_hide_it_either() {
     let mut stage = served(&[("m3", "app")]);
