@@ -81,6 +81,9 @@ fn page(view: &ExplainView, look: Look) -> String {
         text.push('\n');
         text.push_str(&paragraph(&promised(*promise), 0, width));
     }
+    if let Some(silence) = &view.silence {
+        text.push_str(&paragraph(&format!("that it falls silent {}", silence.text), 0, width));
+    }
     if view.thresholds.is_empty() {
         text.push_str("\nits numbers are not kept any more, or there were none\n");
     }
@@ -188,7 +191,10 @@ fn machines(machines: &[MachineView], width: Option<usize>) -> String {
 mod tests {
     use super::*;
     use crate::model::{Block, EventKind, Evidence, Kind, Tally, Unit, Verdict};
-    use crate::web::{explain::ToldView, view::DispersionView};
+    use crate::web::{
+        explain::{SilenceView, ToldView},
+        view::DispersionView,
+    };
     use jiff::Timestamp;
 
     fn at(second: i64) -> Timestamp {
@@ -261,6 +267,10 @@ mod tests {
             thresholds: vec![threshold],
             promise: Some(Promise { false_alarms: Some(0.001), per: PromisedPer::Release }),
             neighbours: Vec::new(),
+            silence: Some(SilenceView {
+                found_after_s: Some(450),
+                text: "would be found after 8 min (its longest in the last days: 45 s)".to_owned(),
+            }),
             machines: vec![MachineView {
                 machine: "m1".into(),
                 region: "iad".into(),
@@ -286,6 +296,7 @@ mod tests {
           iad     35 of 130 (26.9 %)  30 of 60 (50.0 %)
 
         promised, over all thresholds: 1 false rollback in 1000 healthy releases
+        that it falls silent would be found after 8 min (its longest in the last days: 45 s)
 
         MACHINE  REGION  RELEASE  STATE    EXITS  CHECKS THAT FAIL
         m1       iad     v42      started  0      -

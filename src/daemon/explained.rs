@@ -59,8 +59,9 @@ pub(super) fn explained<'a>(
         false_late_alarms: policy.watch.false_late_alarms,
         span,
     };
+    let silence = state.memory.silence.ear(policy, now).into();
     let release = release.info();
-    Some(Explained { release, known_good, thresholds, promises, machines, neighbours })
+    Some(Explained { release, known_good, thresholds, promises, machines, neighbours, silence })
 }
 
 fn of_watch(watch: &Watch, evidence: &Evidence, control: &str, now: Timestamp) -> ThresholdView {

@@ -123,6 +123,21 @@ impl Fed {
     }
 }
 
+/// Whether it would be found that an app answers nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ear {
+    /// No threshold that decides counts what it answers.
+    Nothing,
+    /// Not everyone who answers can be read.
+    Unread,
+    /// It answers too little for that, faded by half every twenty minutes.
+    Few { answered: f64, needed: f64 },
+    /// It is not known for a day yet: until then only where two apps beside it serve, and not before.
+    Young { beside_from: Timestamp, from: Timestamp },
+    /// After so many seconds, for `longest` was the longest silence of the last days.
+    Hears { after_s: u64, longest_s: u64 },
+}
+
 /// What fades is no reason to record anything.
 impl PartialEq for Silence {
     fn eq(&self, other: &Self) -> bool {
@@ -167,13 +182,45 @@ impl Silence {
     fn found(&self, known_for: SignedDuration, now: Timestamp) -> Option<(Timestamp, i64)> {
         let since = self.since?;
         let longest = self.days.iter().map(|(_, longest)| *longest).max()?;
-        let needed = (SignedDuration::from_secs(longest) * LONGER).max(SILENT_MIN);
         let is_known = self.known_since.is_some_and(|at| since.duration_since(at) >= known_for);
         let is_busy = self.answered >= ANSWERED_MIN;
         // What was not looked at is no part of it.
         let seen_to = self.looked_at.unwrap_or(now);
-        (is_known && is_busy && seen_to.duration_since(since) >= needed).then_some((since, longest))
+        (is_known && is_busy && seen_to.duration_since(since) >= needed(longest))
+            .then_some((since, longest))
     }
+}
+
+impl Silence {
+    /// Whether it would be found, were the app silent from now on.
+    pub fn ear(&self, policy: &Policy, now: Timestamp) -> Ear {
+        if !policy.thresholds.iter().any(|one| one.room().kind().proves()) {
+            return Ear::Nothing;
+        }
+        let (Some(looked_at), Some(known_since)) = (self.looked_at, self.known_since) else {
+            return Ear::Unread;
+        };
+        let longest = self.days.iter().map(|(_, longest)| *longest).max().unwrap_or(0);
+        if !is_soon_after(looked_at, now) {
+            Ear::Unread
+        } else if self.answered < ANSWERED_MIN {
+            Ear::Few { answered: self.answered, needed: ANSWERED_MIN }
+        } else if now.duration_since(known_since) < KNOWN_FOR {
+            let after = |time| known_since.checked_add(time).unwrap_or(Timestamp::MAX);
+            Ear::Young { beside_from: after(KNOWN_BESIDE), from: after(KNOWN_FOR) }
+        } else {
+            Ear::Hears { after_s: whole(needed(longest).as_secs()), longest_s: whole(longest) }
+        }
+    }
+}
+
+/// How long a silence has to last, after the longest one before it.
+fn needed(longest: i64) -> SignedDuration {
+    (SignedDuration::from_secs(longest) * LONGER).max(SILENT_MIN)
+}
+
+fn whole(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(0)
 }
 
 /// Whether what was between two looks is known.
@@ -239,7 +286,6 @@ pub(super) fn judge(
     let mut evidence = watch.evidence.iter_mut();
     let told = evidence.find(|one| one.applies && one.may_roll_back && proves(&one.threshold));
     let Some(evidence) = told.filter(|one| one.verdict != Verdict::Breach) else { return };
-    let whole = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
     evidence.verdict = Verdict::Breach;
     // What was counted before says nothing of it.
     evidence.ln_odds = None;
@@ -342,6 +388,37 @@ mod tests {
         assert!(listen(&mut silence, 25 * HOUR + 120..25 * HOUR + 180, |_| None));
         listen(&mut silence, 25 * HOUR + 180..25 * HOUR + 300, |_| None);
         assert!(!listen(&mut silence, 25 * HOUR + 300..26 * HOUR, |_| None));
+    }
+
+    #[test]
+    fn it_is_said_whether_a_silence_would_be_found_and_what_is_missing() {
+        let with = |thresholds| Policy {
+            thresholds,
+            ..crate::decide::tests::policy(crate::model::Mode::Observe)
+        };
+        let counts = with(vec![crate::decide::tests::stage::ratio()]);
+        let mut silence = Silence::default();
+        assert_eq!(silence.ear(&counts, at(0)), Ear::Unread);
+        listen(&mut silence, 0..60, |_| Some(20.0));
+        let Ear::Few { answered, needed } = silence.ear(&counts, at(60)) else { panic!() };
+        assert!(answered < 81.0 && needed > 299.0);
+        listen(&mut silence, 60..20 * HOUR, |_| Some(20.0));
+        let young = Ear::Young { beside_from: at(HOUR), from: at(24 * HOUR) };
+        assert_eq!(silence.ear(&counts, at(20 * HOUR)), young);
+        let pause = |second: i64| Some(if second % HOUR < 30 { 0.0 } else { 20.0 });
+        listen(&mut silence, 20 * HOUR..25 * HOUR, pause);
+        let Ear::Hears { after_s, longest_s } = silence.ear(&counts, at(25 * HOUR)) else {
+            panic!()
+        };
+        assert_eq!(after_s, 10 * longest_s);
+        assert!((30..=45).contains(&longest_s), "{longest_s}");
+        assert_eq!(
+            silence.ear(&counts, at(26 * HOUR)),
+            Ear::Unread,
+            "nobody has looked for an hour"
+        );
+        let none = with(Vec::new());
+        assert_eq!(silence.ear(&none, at(25 * HOUR)), Ear::Nothing);
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-fn policy(mode: Mode) -> Policy {
+pub(super) fn policy(mode: Mode) -> Policy {
     let kind = ThresholdKind::Checks(Checks { failing: 0.3, consecutive: 3 });
     Policy {
         name: "test".to_owned(),
@@ -325,7 +325,7 @@ mod set_by_hand;
 mod setups;
 mod sight;
 mod silence;
-mod stage;
+pub(super) mod stage;
 mod steps;
 mod suspects;
 mod trusting;

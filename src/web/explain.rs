@@ -4,12 +4,16 @@
 //! the journal kept of it. Both are bounded: the last blocks of a threshold, and so many events.
 
 mod promise;
+mod silence;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::promise::{Promise, PromisedPer, Promises};
+pub use self::{
+    promise::{Promise, PromisedPer, Promises},
+    silence::SilenceView,
+};
 use super::view::{Counts, EvidenceView};
 use crate::{
     model::{
@@ -140,6 +144,8 @@ pub struct Explained {
     pub promises: Promises,
     pub machines: Vec<MachineView>,
     pub neighbours: Vec<NeighbourView>,
+    /// Whether it would be found that the app answers nothing any more.
+    pub silence: SilenceView,
 }
 
 /// What was told of a release.
@@ -173,6 +179,10 @@ pub struct ExplainView {
     /// Apps that may bear witness; empty where the numbers are not of now.
     #[serde(default)]
     pub neighbours: Vec<NeighbourView>,
+    /// Whether it would be found that the app answers nothing any more; `null` where the numbers are not of
+    /// now.
+    #[serde(default)]
+    pub silence: Option<SilenceView>,
 }
 
 fn counts(tally: Tally) -> Counts {
@@ -261,6 +271,7 @@ pub(super) fn explain(
         promise: None,
         machines: Vec::new(),
         neighbours: Vec::new(),
+        silence: None,
         release: release.clone(),
     };
     if let Some(held) = held.filter(|held| is_it(&held.release)) {
@@ -270,6 +281,7 @@ pub(super) fn explain(
         view.thresholds = held.thresholds;
         view.machines = held.machines;
         view.neighbours = held.neighbours;
+        view.silence = Some(held.silence);
     } else if let Some(event) = most_telling(&about) {
         let control = event.known_good.as_ref().map_or_else(String::new, ReleaseInfo::label);
         view.live = false;
@@ -358,6 +370,7 @@ mod tests {
             promises: PROMISES,
             machines: Vec::new(),
             neighbours: Vec::new(),
+            silence: SilenceView { found_after_s: Some(60), text: "it would be found".to_owned() },
         }
     }
 
@@ -386,6 +399,7 @@ mod tests {
         assert_eq!(view.thresholds.len(), 1);
         assert_eq!(view.known_good, Some(release(41)), "as its events say");
         assert_eq!(view.told.len(), 1);
+        assert_eq!(view.silence.and_then(|silence| silence.found_after_s), Some(60));
     }
 
     #[test]
@@ -434,7 +448,7 @@ mod tests {
             told,
             [EventKind::ReleaseDetected, EventKind::ReleaseDegraded, EventKind::RollbackCompleted]
         );
-        assert!(view.machines.is_empty());
+        assert!(view.machines.is_empty() && view.silence.is_none());
     }
 
     #[test]

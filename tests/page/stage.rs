@@ -18,7 +18,10 @@ use waveoff::{
     store::{Commit, Journal, MemoryJournal},
     web::{
         self, ApiState, AppView, Board, Desk, Live, OrderError, Phase, Tokens,
-        explain::{Explained, MachineView, NeighbourView, Promises, RegionCounts, ThresholdView},
+        explain::{
+            Explained, MachineView, NeighbourView, Promises, RegionCounts, SilenceView,
+            ThresholdView,
+        },
         operator::Answer,
         view::{
             EvidenceView, PinnedView, Protection, ProtectionLevel, QuarantinedView, RaisedView,
@@ -392,6 +395,10 @@ pub fn explained() -> Explained {
             ThresholdView::new(&slow, "v41", &quiet),
             ThresholdView::new(&memory, "v41", &[]),
         ],
+        silence: SilenceView {
+            found_after_s: Some(60),
+            text: "would be found after 60 s (its longest in the last days: 2 s)".to_owned(),
+        },
         promises: Promises { false_rollbacks: 0.001, false_late_alarms: 0.001, span: None },
         neighbours: [("api", None, false), ("blog", Some(ago(240)), false), ("new", None, true)]
             .map(|(app, degraded_since, deployed)| NeighbourView {

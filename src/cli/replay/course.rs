@@ -91,6 +91,8 @@ pub(super) struct Course {
     span: Option<i64>,
     pub(super) from: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
+    /// What the server said when it answered no more, before the end.
+    pub(super) cut: Option<String>,
     /// When the first and the last of it was found.
     pub(super) found: Option<(Timestamp, Timestamp)>,
     /// The most machines that were seen at once.
@@ -121,6 +123,7 @@ impl Course {
             span: None,
             from: None,
             until: None,
+            cut: None,
             found: None,
             machines: 0,
             readings: 0,

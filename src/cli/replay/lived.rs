@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A deploy is followed for at least so long.
-const FOLLOWED_FOR: SignedDuration = SignedDuration::from_mins(60);
+pub(super) const FOLLOWED_FOR: SignedDuration = SignedDuration::from_mins(60);
 /// Events that are kept of a deploy.
 const EVENTS_MAX: usize = 50;
 

@@ -31,7 +31,7 @@ use crate::{
     config::{self, Config, MetricsServer, Secret},
     fly::FlySettings,
     model::{AppName, Machine, Origin, Policy, Readings},
-    ports::MetricsServers,
+    ports::{MetricsServers, ServerError},
     sources::servers::{HttpServers, Past, PlatformServer},
 };
 
@@ -112,7 +112,7 @@ pub(super) async fn run(
         let text = page::text(&app, &policy, &course, &lived);
         write!(out, "{}", super::text::fit(&text, Look::of_stdout().width))?;
     }
-    Ok(0)
+    Ok(i32::from(course.cut.is_some()))
 }
 
 fn of_pages(
@@ -168,7 +168,8 @@ async fn of_server(
     Ok((both.course, both.lived))
 }
 
-/// Goes through what was between two times, a look every so often.
+/// Goes through what was between two times, a look every so often. Where the server answers no more, what it
+/// told until then is kept.
 async fn walk(
     both: &mut Both,
     (past, beside): (&mut Past, &mut [Past]),
@@ -178,9 +179,18 @@ async fn walk(
     let mut at = from;
     while at < until {
         at = at.checked_add(every)?.min(until);
-        both.leave_out(&past.reach(at).await?)?;
-        for (index, past) in beside.iter_mut().enumerate() {
-            both.leave_out_beside(index, &past.reach(at).await?);
+        match reach(past, beside, at).await {
+            Ok((refused, refused_beside)) => {
+                both.leave_out(&refused)?;
+                for (index, refused) in refused_beside.iter().enumerate() {
+                    both.leave_out_beside(index, refused);
+                }
+            }
+            Err(error) if both.course.readings() > 0 => {
+                both.course.cut = Some(error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
         }
         let looks = past.read(at).await?;
         let mut read = Vec::new();
@@ -191,6 +201,23 @@ async fn walk(
         at_each(at);
     }
     Ok(())
+}
+
+/// Thresholds whose query a server does not take, with what it says.
+type Refused = Vec<(String, String)>;
+
+/// Fetches what is missing up to then, of the app and of its neighbours.
+async fn reach(
+    past: &mut Past,
+    beside: &mut [Past],
+    at: Timestamp,
+) -> Result<(Refused, Vec<Refused>), ServerError> {
+    let refused = past.reach(at).await?;
+    let mut of_each = Vec::new();
+    for past in beside {
+        of_each.push(past.reach(at).await?);
+    }
+    Ok((refused, of_each))
 }
 
 /// The apps that bear witness, each under its own policy.

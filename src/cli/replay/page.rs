@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::text::{clean_lines, duration, seconds_between, table, time, time_of_day};
 use super::{
     course::{Breach, Course, Ladder, Rung},
-    lived::{Deploy, Lived},
+    lived::{Deploy, FOLLOWED_FOR, Lived},
 };
 use crate::{
     model::{AppName, EventKind, Policy},
@@ -34,6 +34,10 @@ pub(super) fn text(app: &AppName, policy: &Policy, course: &Course, lived: &Live
     };
     let _ = writeln!(text, ", {machines}");
     text.extend(missing(course));
+    if let (Some(why), Some(until)) = (&course.cut, course.until) {
+        let _ =
+            writeln!(text, "it ends at {}, since the server answered no more: {why}", time(until));
+    }
     if !course.left_out.is_empty() {
         let _ = writeln!(
             text,
@@ -57,7 +61,7 @@ pub(super) fn text(app: &AppName, policy: &Policy, course: &Course, lived: &Live
     }
     for deploy in &lived.deploys {
         text.push('\n');
-        of_deploy(&mut text, deploy);
+        of_deploy(&mut text, deploy, course.until);
     }
     clean_lines(&text)
 }
@@ -78,13 +82,17 @@ fn missing(course: &Course) -> Option<String> {
 }
 
 /// What the daemon would have done about a deploy, and told of it.
-fn of_deploy(text: &mut String, deploy: &Deploy) {
+fn of_deploy(text: &mut String, deploy: &Deploy, end: Option<Timestamp>) {
     let after = |at: Timestamp| duration(seconds_between(deploy.at, at));
     let trusted = deploy.events.iter().find(|event| event.kind == EventKind::ReleaseTrusted);
     let would = match (deploy.undone, trusted) {
         (Some(undone), _) => format!("would have been rolled back after {}", after(undone)),
         (None, Some(trusted)) => format!("would have been trusted after {}", after(trusted.at)),
-        (None, None) => "would have been left as it is, and not trusted in an hour".to_owned(),
+        (None, None) => {
+            let last = deploy.at.checked_add(FOLLOWED_FOR).unwrap_or(Timestamp::MAX);
+            let seen = after(end.map_or(last, |end| end.min(last)));
+            format!("would have been left as it is, and not trusted in {seen}")
+        }
     };
     let _ = writeln!(text, "the deploy of {} {would}", time(deploy.at));
     for event in &deploy.events {
@@ -189,6 +197,7 @@ pub(super) fn json(app: &AppName, policy: &Policy, course: &Course, lived: &Live
         "policy": policy.name,
         "from": course.from,
         "until": course.until,
+        "cut": course.cut,
         "found_from": course.part().map_or(course.from, |part| Some(part.from)),
         "found_until": course.part().map_or(course.until, |part| Some(part.until)),
         "machines": course.machines,

@@ -20,6 +20,8 @@ struct Fake {
     burst: std::ops::Range<i64>,
     /// It takes no expressions.
     refuses: bool,
+    /// From when on it has no answer.
+    fails_from: i64,
     asked: Mutex<Vec<String>>,
 }
 
@@ -42,6 +44,9 @@ impl MetricsServers for Fake {
             return Err(ServerError { query_refused: true, ..error });
         }
         let until = query.at.unwrap().as_second() - BEGAN;
+        if until > self.fails_from {
+            return Err(ServerError::plain("it took more memory than it may".to_owned()));
+        }
         let seconds: Vec<i64> = (until - 1800..=until)
             .filter(|second| second.rem_euclid(15) == 4 && *second >= self.since)
             .collect();
@@ -115,7 +120,13 @@ async fn one_outage_is_found_alike_in_every_window_that_holds_it() {
     let until = 3 * HOUR;
     for (since, burst) in [(4500, 6100), (5390, 7150), (-9 * HOUR, 5350)] {
         let asked = Mutex::default();
-        let fake = Arc::new(Fake { since, burst: burst..burst + 105, refuses: false, asked });
+        let fake = Arc::new(Fake {
+            since,
+            burst: burst..burst + 105,
+            refuses: false,
+            fails_from: i64::MAX,
+            asked,
+        });
         let whole = found(&fake, &["5xx"], (-6 * HOUR, until)).await.unwrap();
         let own = whole.ladders[0].as_it_is().unwrap();
         assert_eq!(own.breaches.len(), 1, "since {since}, at {burst}: {:?}", own.breaches);
@@ -137,8 +148,13 @@ async fn one_outage_is_found_alike_in_every_window_that_holds_it() {
 #[tokio::test]
 async fn what_the_server_does_not_take_is_left_out_and_named_and_the_rest_is_judged() {
     // Given a server that takes no expressions
-    let fake =
-        Arc::new(Fake { since: 0, burst: 2000..2105, refuses: true, asked: Mutex::default() });
+    let fake = Arc::new(Fake {
+        since: 0,
+        burst: 2000..2105,
+        refuses: true,
+        fails_from: i64::MAX,
+        asked: Mutex::default(),
+    });
 
     // When a policy has one besides what is counted, then that alone is left out, and asked for once
     let course = found(&fake, &["5xx", "hang"], (0, 2 * HOUR)).await.unwrap();
@@ -164,12 +180,49 @@ async fn what_the_server_does_not_take_is_left_out_and_named_and_the_rest_is_jud
     assert!(error.contains("hang: subqueries are not for us"), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_server_told_before_it_failed_is_not_lost() {
+    // Given a server that has no answer for the last of four hours
+    let (burst, asked) = (2000..2105, Mutex::default());
+    let fake = Arc::new(Fake { since: -HOUR, burst, refuses: false, fails_from: 2 * HOUR, asked });
+
+    // When they are replayed
+    let course = found(&fake, &["5xx"], (0, 3 * HOUR)).await.unwrap();
+
+    // Then the outage before is found, and it says where it ends and why, after the query was tried again
+    assert_eq!(course.ladders[0].as_it_is().unwrap().breaches.len(), 1);
+    let (app, policy) = (AppName::new("api"), policy(&["5xx"]));
+    let origin = MetricsServer::fly().origin();
+    let mut lived = Lived::new((&app, &policy), &[], &origin, &[], at(0));
+    lived.deploys = vec![super::lived::Deploy {
+        at: at(HOUR + 3000),
+        release: crate::model::ReleaseVersion(2),
+        undone: None,
+        events: Vec::new(),
+    }];
+    let text = page::text(&app, &policy, &course, &lived);
+    let said =
+        "it ends at 2026-03-01 14:00:00, since the server answered no more: it took more memory";
+    assert!(text.contains(said), "{text}");
+    assert!(text.contains("left as it is, and not trusted in 10 min"), "{text}");
+    let json = page::json(&app, &policy, &course, &lived);
+    assert_eq!(json["cut"], "it took more memory than it may");
+    assert_eq!(json["until"], "2026-03-01T14:00:00Z");
+    let asked = fake.asked.lock().unwrap().len();
+    assert_eq!(asked, 5 + 3, "five half hours, and the one that fails three times");
+
+    // And one that tells nothing at all is an error
+    let error = found(&fake, &["5xx"], (3 * HOUR, 4 * HOUR)).await.err().unwrap().to_string();
+    assert_eq!(error, "it took more memory than it may");
+}
+
 #[tokio::test]
 async fn where_the_past_begins_late_or_ends_early_it_is_said_from_when_to_when_it_is() {
     let shown = async |since: i64, ends: Option<i64>| {
         let window = (-3 * HOUR, 3 * HOUR);
         let asked = Mutex::default();
-        let fake = Arc::new(Fake { since, burst: 0..0, refuses: false, asked });
+        let fake =
+            Arc::new(Fake { since, burst: 0..0, refuses: false, fails_from: i64::MAX, asked });
         let (app, policy) = (AppName::new("api"), policy(&["5xx"]));
         let mut course = found(&fake, &["5xx"], window).await.unwrap();
         if let (Some(ends), Some((_, last))) = (ends, &mut course.found) {

@@ -364,7 +364,7 @@ pub(super) fn put(machine: &mut Machine, version: u64, digest: &str, now: Timest
 }
 
 /// At most 2 % of the requests may fail.
-pub(super) fn ratio() -> Threshold {
+pub(in crate::decide) fn ratio() -> Threshold {
     let ratio = Ratio {
         bad: Selector::metric("bad"),
         total: Selector::metric("requests"),

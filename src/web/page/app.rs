@@ -170,6 +170,7 @@ impl Shown {
                 @for threshold in &explained.thresholds { (card(threshold, &control)) }
                 (neighbours::card(&explained.neighbours))
             }
+            p { "That it falls silent " (explained.silence.text) "." }
         }
     }
 

@@ -9,7 +9,9 @@ use crate::{
     model::{Raised, RegionReport, RegionStage, Tally, Unknown, event::ReleaseInfo},
     web::{
         configuration::{ConfigView, PushedView, VersionView, VersionsView},
-        explain::{Explained, MachineView, NeighbourView, Promises, SeriesView, ThresholdView},
+        explain::{
+            Explained, MachineView, NeighbourView, Promises, SeriesView, SilenceView, ThresholdView,
+        },
         view::{
             CommandView, ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView,
             ReleaseView, RunningView,
@@ -90,6 +92,10 @@ fn explained(release: ReleaseInfo) -> Explained {
         release,
         known_good: None,
         thresholds: vec![threshold()],
+        silence: SilenceView {
+            found_after_s: Some(60),
+            text: "would be found after 60 s (its longest in the last days: 2 s)".to_owned(),
+        },
         promises: Promises { false_rollbacks: 0.001, false_late_alarms: 0.001, span: None },
         neighbours: vec![NeighbourView {
             app: "shop".into(),

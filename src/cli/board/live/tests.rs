@@ -55,6 +55,7 @@ fn explained(view: &AppView) -> ExplainView {
     ExplainView {
         app: view.app.clone(),
         known_good: view.known_good.clone(),
+        silence: None,
         at: at(40),
         live: true,
         told: vec![ToldView {
