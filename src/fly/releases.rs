@@ -8,6 +8,7 @@
 //! it first. Setting a status is repeated, because twice is once.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -69,36 +70,52 @@ struct Variables<'a> {
 /// who reads the ledger has to wait for it each time.
 const SILENT_FOR: Duration = Duration::from_secs(20);
 
-/// When GraphQL failed last.
+/// When GraphQL failed last: for everyone, where it does not answer or does not let us in; else for the app
+/// whose question it did not take.
 #[derive(Debug, Default)]
-pub(super) struct Silence(Mutex<Option<Instant>>);
+pub(super) struct Silence(Mutex<BTreeMap<Option<AppName>, Instant>>);
 
 impl Silence {
-    fn failed_at(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn failed_at(&self) -> MutexGuard<'_, BTreeMap<Option<AppName>, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lasts(&self) -> bool {
-        self.failed_at().is_some_and(|at| at.elapsed() < SILENT_FOR)
+    fn lasts(&self, app: &AppName) -> bool {
+        let mut failed_at = self.failed_at();
+        failed_at.retain(|_, at| at.elapsed() < SILENT_FOR);
+        failed_at.contains_key(&None) || failed_at.contains_key(&Some(app.clone()))
+    }
+
+    fn begins(&self, app: &AppName, error: &PlatformError) {
+        let is_everyones =
+            matches!(error, PlatformError::Unavailable(_) | PlatformError::Denied(_));
+        self.failed_at().insert((!is_everyones).then(|| app.clone()), Instant::now());
+    }
+
+    /// It answered.
+    fn ends(&self, app: &AppName) {
+        let mut failed_at = self.failed_at();
+        failed_at.remove(&None);
+        failed_at.remove(&Some(app.clone()));
     }
 }
 
 /// The newest releases, newest first.
 pub(super) async fn newest(fly: &Fly, app: &AppName, limit: u32) -> Answer<Vec<Release>> {
-    if fly.silence.lasts()
+    if fly.silence.lasts(app)
         && let Ok(brief) = brief(fly, app, limit).await
     {
         return Ok(brief);
     }
     match read(fly, app, limit).await {
         Ok(nodes) => {
-            *fly.silence.failed_at() = None;
+            fly.silence.ends(app);
             Ok(sorted(&nodes, limit))
         }
         // That is an answer, and a clear one.
         Err(error @ PlatformError::NotFound(_)) => Err(error),
         Err(error) => {
-            *fly.silence.failed_at() = Some(Instant::now());
+            fly.silence.begins(app, &error);
             let brief = brief(fly, app, limit).await.map_err(|_| error)?;
             debug!(app = %app, "{app}: GraphQL does not answer, the ledger is read without configurations");
             Ok(brief)

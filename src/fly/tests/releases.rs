@@ -231,3 +231,18 @@ async fn a_finished_release_refuses_unless_it_was_us() {
     let (fly, _script) = platform([reply(504, ""), finished()]).await;
     fly.set_release_status("rel_44", ReleaseStatus::Complete).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_question_about_one_app_that_fails_leaves_the_ledgers_of_the_others_whole() {
+    let list = json!({"releases": [{"id": "rel_42", "version": 42, "status": "complete",
+        "created_at": "2026-11-23T10:00:00Z", "image_ref": "registry.fly.io/web:v42"}]});
+    let full = || graph(&json!([node(42, &json!({"deploy": {"release_command": "bin/migrate"}}))]));
+    let asked = async |error| {
+        let replies = [error, reply(200, &list), full(), reply(200, &list)];
+        let (fly, _script) = platform(replies).await;
+        assert!(fly.releases(&"other".into(), 2).await.unwrap()[0].is_brief);
+        fly.releases(&web(), 2).await
+    };
+    let releases = asked(graph_failure("internal", "INTERNAL")).await.unwrap();
+    assert_eq!(releases[0].has_release_command, Some(true));
+}
