@@ -309,3 +309,28 @@ fn what_the_ledger_told_of_a_command_outlasts_an_entry_without_it() {
     fleet::complete(&mut revision, Some(&brief), fleet::Came::Deployed);
     assert_eq!(revision.has_release_command, Some(true));
 }
+
+#[test]
+fn a_machine_of_whose_containers_none_runs_the_apps_image_is_not_rolled_back_in_vain() {
+    let config = |image: &str, web: &str| {
+        let containers = format!(r#"[{{"name":"web","image":"ghcr.io/acme/web:{web}"}}]"#);
+        let text =
+            format!(r#"{{"image":"registry.fly.io/api@{image}","containers":{containers}}}"#);
+        Some(crate::model::RawConfig(text.into()))
+    };
+    let mut stage = Stage::unknown(&["m1", "m2"]);
+    for machine in &mut stage.machines {
+        machine.config = config("sha256:1", "41");
+    }
+    stage.pass(90);
+    stage.ship(2, "sha256:2");
+    for machine in &mut stage.machines {
+        machine.config = config("sha256:2", "42");
+        stage::fail_checks(machine);
+    }
+    stage.pass(60);
+    let held = stage.told(EventKind::HoldPlaced);
+    let stay = HoldReason::ContainersStay { containers: vec!["web".to_owned()] };
+    assert_eq!(held.last().and_then(|event| event.reason.clone()), Some(stay.into()));
+    assert!(stage.told(EventKind::RollbackStarted).is_empty());
+}

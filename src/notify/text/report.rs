@@ -21,12 +21,12 @@ pub(super) fn over(was: &HoldReason) -> String {
     }
 }
 
-/// How far a rollback came that stopped; `None`: there was none.
+/// How far a rollback came; `None`: there was none.
 pub fn done(regions: &[RegionReport]) -> Option<String> {
     let ours = regions.iter().filter(|region| region.phase != RegionStage::Skipped);
     let machines = || ours.clone().flat_map(|region| region.machines.values());
     let (done, all) = (machines().filter(|one| one.is_on_target()).count(), machines().count());
-    (all > 0).then(|| format!("the rollback stopped after {done} of {all} machines"))
+    (all > 0).then(|| format!("after {done} of {all} machines"))
 }
 
 /// The containers that a rollback would not come to, at most three of them by name.
@@ -35,8 +35,8 @@ pub(super) fn containers_stay(containers: &[String]) -> String {
     let more = containers.len().saturating_sub(named.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!(
-        "under the known-good release the app's image ran in container {}{more}, which has an image \
-         of its own now: an image rollback would not come to it",
+        "container {}{more} has an image of its own, and not the app's: what is put on the machine would \
+         not come to it",
         named.join(", ")
     )
 }
