@@ -113,6 +113,17 @@ pub(super) fn runs_its_own(memory: &Memory, machine: &Machine) -> bool {
     have_their_own(memory) && good.is_some() && good == machine.digest()
 }
 
+/// Whether an image that is to be undone in these groups is known to be good in another one.
+pub(super) fn is_good_elsewhere(
+    memory: &Memory,
+    digest: &Digest,
+    groups: &BTreeSet<ProcessGroup>,
+) -> bool {
+    let elsewhere = earned(memory).flat_map(|good| &good.ran);
+    elsewhere.into_iter().any(|(group, image)| !groups.contains(group) && is_it(image, digest))
+        && have_their_own(memory)
+}
+
 /// The groups that a rollback to this image leaves as they are.
 pub(super) fn left_by(memory: &Memory, digest: &Digest) -> BTreeSet<ProcessGroup> {
     let known = earned(memory).flat_map(|good| good.ran.keys());

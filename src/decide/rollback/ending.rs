@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        Command, Context, fleet, hands,
-        state::{Aftermath, LedgerEntry, Phase, Rollback},
+        Command, Context, fleet, groups, hands,
+        state::{Aftermath, LedgerEntry, Memory, Phase, Rollback},
     },
     event, ledger, left_down,
     report::left_behind,
@@ -29,7 +29,30 @@ pub(super) fn finish(
         return phase;
     }
     fleet::make_current(&mut cx.memory, current, cx.now);
+    if reached_another_group(&cx.memory, &rollback, machines) {
+        leave_unfinished(cx, &rollback);
+        return Phase::Steady;
+    }
     Phase::RolledBack(rollback)
+}
+
+/// Whether the bad release came meanwhile to a group that its rollback is not for: what is gone back to there is
+/// found out by itself.
+fn reached_another_group(memory: &Memory, rollback: &Rollback, machines: &[&Machine]) -> bool {
+    let bad = &rollback.bad.digest;
+    let is_left = |machine: &&&Machine| {
+        rollback.leaves.contains(&machine.group) && !groups::takes(memory, bad, &machine.group)
+    };
+    let mut left = machines.iter().filter(is_left);
+    left.any(|machine| machine.digest() == Some(bad))
+}
+
+/// What still runs the bad image is judged anew, and undone all the same.
+fn leave_unfinished(cx: &mut Context<'_>, rollback: &Rollback) {
+    let bad = &rollback.bad.digest;
+    for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *bad) {
+        old.unfinished = true;
+    }
 }
 
 /// Stops half way and pages.
@@ -61,11 +84,8 @@ pub(in crate::decide) fn stop_for_rival(
     ledger::close(cx, rollback, false);
     drop_unstarted(cx, rollback);
     left_down::remember(cx, rollback);
-    let bad = &rollback.bad.digest;
-    for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *bad) {
-        // What the newer release does not reach is undone all the same.
-        old.unfinished = true;
-    }
+    // What the newer release does not reach.
+    leave_unfinished(cx, rollback);
     let mut event = event(cx, EventKind::RollbackStopped, rollback);
     event.reason = Some(Reason::NewerRelease { label: newer.to_owned() });
     cx.events.push(event);

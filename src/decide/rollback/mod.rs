@@ -111,7 +111,7 @@ pub(super) fn begin(
         None => {
             if rollback.keeps_the_image() {
                 setup::note_undone(cx, &bad);
-            } else {
+            } else if !groups::is_good_elsewhere(&cx.memory, &bad.digest, &watch.groups) {
                 cx.quarantine(&bad, &watch.groups);
                 // What was trusted once is not any more.
                 cx.memory.trusted.retain(|one| one.revision.digest != bad.digest);

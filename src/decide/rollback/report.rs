@@ -2,14 +2,14 @@
 
 use super::{
     super::{
-        fleet,
+        fleet, groups,
         state::{MachinePhase, MachineWork, Memory, RegionPhase, Rollback},
     },
     work::RegionWork,
 };
 use crate::model::{
-    Machine, MachineReport, Reason, Region, RegionReport, RegionStage, Shown, Verdict, Wait,
-    reason::LeftMachine,
+    Evidence, Machine, MachineReport, Reason, Region, RegionReport, RegionStage, Shown, Verdict,
+    Wait, reason::LeftMachine,
 };
 
 /// Machines that do not run the target when a rollback ends, by name. Machines outside any release,
@@ -24,8 +24,9 @@ pub(super) fn left_behind(
         .filter(|machine| fleet::is_member(memory, machine))
         .filter(|machine| {
             // Where the configuration is put back, the image alone does not tell.
+            let is_bad_here = || !groups::takes(memory, &rollback.bad.digest, &machine.group);
             let is_others = rollback.leaves.contains(&machine.group)
-                && machine.digest() != Some(&rollback.bad.digest);
+                && (machine.digest() != Some(&rollback.bad.digest) || !is_bad_here());
             (machine.digest() != Some(&rollback.target.digest) && !is_others)
                 || (!rollback.put_back.is_empty() && rollback.machine(&machine.id).is_some())
         })
@@ -73,7 +74,8 @@ pub(super) fn well(
     shown: Option<Shown>,
     watched_s: f64,
 ) -> Reason {
-    let breached = rollback.evidence.iter().any(|one| one.verdict == Verdict::Breach);
+    let by_requests = |one: &Evidence| one.verdict == Verdict::Breach && one.kind.counts_events();
+    let breached = rollback.evidence.iter().any(by_requests);
     let on = rollback.by_hand.is_some().then(|| rollback.target.label());
     Reason::RegionWell { region, shown, watched_s, on, nothing_breached: !breached }
 }

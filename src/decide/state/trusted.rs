@@ -86,7 +86,9 @@ impl Memory {
 
     /// The same among those whose image is one for these process groups.
     pub fn newest_trusted_for(&self, groups: &BTreeSet<ProcessGroup>) -> Option<&Trusted> {
-        let wanted = self.pinned.as_ref().map(|pinned| &pinned.digest);
+        // It binds the groups that its image is for.
+        let pinned = self.pinned.as_ref().map(|pinned| &pinned.digest);
+        let wanted = pinned.filter(|digest| groups::all_take(self, digest, groups));
         let mut fitting = self
             .trusted
             .iter()

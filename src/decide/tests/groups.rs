@@ -128,7 +128,10 @@ fn what_a_group_has_for_itself_is_kept_from_a_rollback_under_way() {
     stage.begin();
     let now = at(stage.second);
     put(stage.machine("a1"), 2, "sha256:w2", now);
-    stage.undo();
+    while stage.told(EventKind::RollbackCompleted).is_empty() {
+        stage.look();
+        stage.put_right_now();
+    }
     assert_eq!(runs(&mut stage, "w1"), "sha256:w");
     assert_eq!(runs(&mut stage, "a1"), "sha256:w2", "left, and named");
 }
@@ -165,4 +168,70 @@ fn what_an_older_journal_does_not_know_is_taken_from_what_runs() {
     stage.undo();
     assert_eq!(runs(&mut stage, "a1"), "sha256:1");
     assert_eq!(runs(&mut stage, "w1"), "sha256:w");
+}
+
+/// v1 in both groups, and then v2 in `app` alone, trusted.
+fn app_is_newer() -> Stage {
+    let mut stage = two_groups();
+    deploy(&mut stage, 2, "sha256:2", &["a1", "a2"]);
+    stage.pass(90);
+    let trusted = stage.state.memory.newest_trusted().unwrap();
+    assert_eq!(trusted.revision.digest.as_str(), "sha256:2");
+    stage
+}
+
+#[test]
+fn a_group_that_a_deploy_reaches_after_the_breach_is_put_right_as_well() {
+    // Given a rollback of what has reached one group only, when it comes to the other one meanwhile
+    let mut stage = app_is_newer();
+    deploy(&mut stage, 3, "sha256:bad", &["a1"]);
+    break_down(&mut stage, &["a1"]);
+    stage.begin();
+    let now = at(stage.second);
+    for id in ["a2", "w1"] {
+        put(stage.machine(id), 3, "sha256:bad", now);
+        fail_checks(stage.machine(id));
+    }
+    stage.opens = Some(opened(5));
+    let until = stage.second + 1200;
+    while stage.second < until {
+        stage.look();
+        stage.put_right_now();
+    }
+
+    // Then each goes back to what ran well in it
+    assert_eq!(
+        ["a1", "a2", "w1"].map(|id| runs(&mut stage, id)),
+        ["sha256:2", "sha256:2", "sha256:1"]
+    );
+    let completed = stage.told(EventKind::RollbackCompleted);
+    assert_eq!(completed.len(), 2, "{:?}", stage.events);
+    assert_eq!(completed[0].severity(), crate::model::Severity::Warning, "it left a machine");
+}
+
+#[test]
+fn an_image_that_another_group_cannot_run_keeps_its_trust_where_it_is_good() {
+    let mut stage = app_is_newer();
+    deploy(&mut stage, 3, "sha256:w3", &["w1"]);
+    stage.pass(90);
+    deploy(&mut stage, 4, "sha256:2", &["w1"]);
+    break_down(&mut stage, &["w1"]);
+    stage.begin();
+    stage.undo();
+    assert_eq!(runs(&mut stage, "w1"), "sha256:w3");
+    let memory = &stage.state.memory;
+    assert!(memory.trusted.iter().any(|good| good.revision.digest.as_str() == "sha256:2"));
+    assert!(memory.quarantined.is_empty(), "{:?}", memory.quarantined);
+    let completed = stage.told(EventKind::RollbackCompleted);
+    assert_eq!(completed[0].reason, None, "nothing is left behind");
+}
+
+#[test]
+fn a_pin_binds_the_groups_that_its_image_is_for() {
+    let mut stage = app_is_newer();
+    stage.order(Act::Pin { release: "v2".to_owned() });
+    deploy(&mut stage, 3, "sha256:w3", &["w1"]);
+    break_down(&mut stage, &["w1"]);
+    stage.begin();
+    assert_eq!(stage.rollback().target.digest.as_str(), "sha256:1");
 }
