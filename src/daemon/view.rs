@@ -118,7 +118,8 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
 
 /// How far a rollback came that stopped, why, and how what runs is since then.
 fn stopped(view: &AppView, rollback: &Rollback, reason: &HoldReason) -> String {
-    let done = text::done(&view.regions).map_or_else(String::new, |done| format!("{done}: "));
+    let done = text::done(&view.regions)
+        .map_or_else(String::new, |done| format!("the rollback stopped {done}: "));
     let after = rollback.stopped.as_deref();
     let since = match after {
         Some(after) if after.is_well => {
@@ -169,15 +170,24 @@ fn commands(state: &AppState, now: Timestamp) -> Vec<CommandView> {
             }
         }
         Phase::Held { watch, reason, .. } => Event {
+            // As the message says it: of several groups, one's image is nothing for another.
+            previous: (*reason == HoldReason::NothingTrusted)
+                .then(|| ran_before(memory, &watch.revision.digest))
+                .flatten(),
             reason: Some(reason.clone().into()),
-            previous: ran_before(memory, &watch.revision.digest),
             ..tells(EventKind::HoldPlaced)
         },
         Phase::Stopped { rollback, reason, .. } => Event {
             reason: Some(reason.clone().into()),
             ..about(EventKind::RollbackStopped, rollback)
         },
-        Phase::RollingBack(rollback) => about(EventKind::RollbackStarted, rollback),
+        Phase::RollingBack(rollback) => match rollback.told_pause() {
+            Some(wait) => Event {
+                reason: Some(Reason::Waits { wait: wait.clone() }),
+                ..about(EventKind::RollbackPaused, rollback)
+            },
+            None => about(EventKind::RollbackStarted, rollback),
+        },
         Phase::RolledBack(rollback) => about(EventKind::RollbackCompleted, rollback),
         Phase::Unseen | Phase::Steady | Phase::Watching(_) | Phase::CheckingImage { .. } => {
             return Vec::new();

@@ -184,7 +184,9 @@ fn is_news(state: &Memory, phase: &Phase, machine: &Machine) -> bool {
     // Whatever number it carries, or has lost, a machine that ran something else was set to it.
     let ran_other = state.members.get(&machine.id).is_some_and(|ran| ran != digest);
     // A person may go to an image that never ran here.
-    let is_wanted = phase.target().is_some_and(|target| target.digest == *digest);
+    let is_wanted = phase.target().is_some_and(|target| target.digest == *digest)
+        // Or leave one while it is put on a machine.
+        || phase.by_hand().is_some_and(|by_hand| by_hand.also_bad.contains(digest));
     !is_wanted
         && !is_known(state, digest)
         && (version >= state.seen_version || ran_other)

@@ -88,7 +88,9 @@ pub(super) fn held_by_an_operator(memory: &Memory, now: Timestamp) -> Option<Hol
 }
 
 fn is_vetoed(asked: &Asked<'_>) -> Option<HoldReason> {
-    asked.watch.vetoed.clone().map(|by| HoldReason::Vetoed { by })
+    let by = asked.watch.vetoed.clone()?;
+    let put_back = asked.watch.put_by_hand;
+    Some(if put_back { HoldReason::PutByHand { by } } else { HoldReason::Vetoed { by } })
 }
 
 /// What degraded after it was trusted, where it is not to be undone for that.

@@ -148,6 +148,9 @@ pub struct Watch {
     pub groups: BTreeSet<ProcessGroup>,
     /// When it was last looked at: evidence from before a long gap is none.
     pub looked_at: Option<Timestamp>,
+    /// When a breach was forgotten since nothing was seen for too long: what there is to say is said anew.
+    #[serde(default)]
+    pub forgot_at: Option<Timestamp>,
     /// Detector blocks with requests in them.
     pub blocks: u32,
     /// Whether the ledger's entry of the release has been read.
@@ -212,6 +215,9 @@ pub struct Watch {
     /// A person does not want it rolled back.
     #[serde(default)]
     pub vetoed: Option<Signed>,
+    /// It was a person who put it back, which is no veto.
+    #[serde(default)]
+    pub put_by_hand: bool,
     /// A person said yes to its rollback.
     #[serde(default)]
     pub approved: Option<Signed>,

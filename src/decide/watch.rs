@@ -8,11 +8,12 @@ use super::{
     floor::Past,
     signed,
     state::{Revision, Trusted, Watch},
+    verdict,
 };
 use crate::{
     model::{
         Belated, Count, Digest, HostStatus, InstanceId, Machine, MachineId, MachineSample,
-        MachineState, Observation, Policy, Readings, ReleaseStatus, Since, SourceName,
+        MachineState, Observation, Policy, Readings, ReleaseStatus, Since, SourceName, Verdict,
     },
     threshold::{self, Look, MachineSeen, Round, ThresholdState},
 };
@@ -23,6 +24,8 @@ const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(60);
 
 /// A watch that was not looked at for so long begins its evidence anew.
 const UNSEEN_FOR: SignedDuration = SignedDuration::from_secs(60);
+/// What was forgotten shows itself again within so long, or it is taken for over.
+const JUDGED_ANEW_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// Silence of at least this long, and of a bake, ends what a release has earned by its requests.
 const SILENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Instances remembered in a watch before those that are gone are forgotten.
@@ -45,6 +48,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         recovered_at: None,
         groups: BTreeSet::new(),
         looked_at: None,
+        forgot_at: None,
         blocks: 0,
         in_ledger: false,
         registry_told: false,
@@ -74,6 +78,7 @@ pub(super) fn begin(revision: Revision, now: Timestamp, learning: bool) -> Watch
         evidence: Vec::new(),
         last_ledger_status: None,
         vetoed: None,
+        put_by_hand: false,
         approved: None,
         lapsed: false,
         any_number: false,
@@ -309,10 +314,20 @@ fn forget_old_alarms(policy: &Policy, watch: &mut Watch, now: Timestamp) {
     let gap = signed(policy.watch.idle_scrape_every * 3).max(UNSEEN_FOR);
     let before = watch.looked_at.replace(now);
     if before.is_some_and(|at| now.duration_since(at) > gap) {
+        if verdict::overall(&watch.evidence) == Verdict::Breach {
+            watch.forgot_at = Some(now);
+        }
         for state in watch.thresholds.values_mut() {
             state.forget_alarms(now);
         }
     }
+}
+
+/// Whether a breach that was forgotten is judged anew, and it cannot be told yet how it is: that is no
+/// recovery.
+pub(super) fn is_judged_anew(watch: &Watch, now: Timestamp) -> bool {
+    verdict::overall(&watch.evidence) == Verdict::Inconclusive
+        && watch.forgot_at.is_some_and(|at| now.duration_since(at) < JUDGED_ANEW_FOR)
 }
 
 /// Whether a machine runs the known-good release beside those that are judged.

@@ -347,12 +347,29 @@ impl Event {
     }
 }
 
+/// Whether a person held it, said no, or wants something else.
+fn is_of_a_person(reason: &Reason) -> bool {
+    match reason {
+        Reason::Held { hold } => matches!(
+            hold,
+            HoldReason::Operator { .. } | HoldReason::Vetoed { .. } | HoldReason::PutByHand { .. }
+        ),
+        Reason::VetoedBy { .. } | Reason::OrderedBy { .. } => true,
+        _ => false,
+    }
+}
+
 impl Event {
     /// How much is at stake.
     pub fn severity(&self) -> Severity {
         let unattended = if self.fails_most() { Severity::Critical } else { Severity::Error };
         match self.kind {
             // A person did it, and knows.
+            EventKind::RollbackCompleted
+                if matches!(self.reason, Some(Reason::LeftBehind { .. })) =>
+            {
+                Severity::Warning
+            }
             EventKind::HoldPlaced | EventKind::RollbackStopped if self.is_by_a_person() => {
                 Severity::Info
             }
@@ -399,8 +416,11 @@ impl Event {
 
     /// Whether a person held it, or said no.
     pub fn is_by_a_person(&self) -> bool {
-        let Some(Reason::Held { hold }) = &self.reason else { return false };
-        matches!(hold, HoldReason::Operator { .. } | HoldReason::Vetoed { .. })
+        match &self.reason {
+            Some(Reason::CountdownCancelled { cause }) => is_of_a_person(cause),
+            Some(reason) => is_of_a_person(reason),
+            None => false,
+        }
     }
 
     /// Whether it is about a release that was trusted, or whose rollback stopped, degrades, and is left as it is.

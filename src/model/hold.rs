@@ -77,6 +77,10 @@ pub enum HoldReason {
     Vetoed {
         by: Signed,
     },
+    /// A person put it back, although it was not seen healthy: whatever it shows is told.
+    PutByHand {
+        by: Signed,
+    },
     /// A person's yes was waited for, and did not come.
     NotApproved,
     AlreadyRolledBack,
@@ -128,6 +132,7 @@ impl HoldReason {
             | Self::Frozen { .. }
             | Self::DegradedBefore { .. }
             | Self::Vetoed { .. }
+            | Self::PutByHand { .. }
             | Self::NotApproved
             | Self::AlreadyRolledBack
             | Self::ImagesMissing

@@ -82,6 +82,12 @@ pub fn sentence(event: &Event) -> String {
             text.regions(event);
             text.machines(event);
         }
+        // It had not begun.
+        EventKind::RollbackStopped
+            if matches!(event.reason, Some(Reason::CountdownCancelled { .. })) =>
+        {
+            text.said(event, "not rolled back");
+        }
         EventKind::RollbackStopped => text.unfinished(event, "rollback stopped"),
         EventKind::RollbackFailed => text.unfinished(event, "rollback failed"),
         EventKind::HoldPlaced => text.held(event),
@@ -401,7 +407,11 @@ fn held(event: &Event) -> String {
     }
     match report::done(&event.regions) {
         None => "held, nothing will be rolled back".to_owned(),
-        Some(done) => format!("held, {done}"),
+        // It goes on by itself.
+        Some(done) if event.reason == Some(HoldReason::NoFreshBreach.into()) => {
+            format!("held, the rollback waits {done}")
+        }
+        Some(done) => format!("held, the rollback stopped {done}"),
     }
 }
 

@@ -92,11 +92,17 @@ fn veto(phase: Phase, cx: &mut Context<'_>, signed: &Signed) -> Done {
         Phase::Watching(mut watch) => {
             // It shows nothing yet that would have it rolled back.
             let release = watch.revision.info();
-            watch.vetoed = Some(signed.clone());
+            watch.veto(signed);
             cx.tell(EventKind::OperatorOrder, &watch, Reason::VetoedBy { by: signed.clone() });
             return (Phase::Watching(watch), Reply::Done(Effect::Vetoed { release }));
         }
         Phase::CountingDown { watch, .. } | Phase::CheckingImage { watch, .. } => (watch, None),
+        // It was vetoed before: nothing is new.
+        Phase::Held { watch, reason: reason @ HoldReason::Vetoed { .. }, since } => {
+            let release = watch.revision.info();
+            let phase = Phase::Held { watch, reason, since };
+            return (phase, Reply::Done(Effect::Vetoed { release }));
+        }
         Phase::Held { watch, reason, .. } => (watch, Some(reason)),
         other => return (other, Reply::Refused(Refusal::NothingToVeto)),
     };
@@ -104,7 +110,7 @@ fn veto(phase: Phase, cx: &mut Context<'_>, signed: &Signed) -> Done {
         Some(was) => phases::clear_hold(&watch, cx, Reason::HoldOver { was }),
         None => phases::tell_cancelled(&watch, cx, Reason::VetoedBy { by: signed.clone() }),
     }
-    watch.vetoed = Some(signed.clone());
+    watch.veto(signed);
     watch.approved = None;
     let release = watch.revision.info();
     (phases::hold(watch, cx, refuse), Reply::Done(Effect::Vetoed { release }))
@@ -117,7 +123,7 @@ fn resume(phase: Phase, cx: &mut Context<'_>, signed: &Signed) -> Done {
     }
     match phase {
         Phase::Watching(mut watch) if watch.vetoed.is_some() => {
-            watch.vetoed = None;
+            watch.lift_veto();
             let release = watch.revision.info();
             cx.tell(EventKind::OperatorOrder, &watch, Reason::ResumedBy { by: signed.clone() });
             (Phase::Watching(watch), Reply::Done(Effect::Resumed { release }))
@@ -140,7 +146,7 @@ fn resume(phase: Phase, cx: &mut Context<'_>, signed: &Signed) -> Done {
 }
 
 fn lift_veto(mut watch: Box<Watch>, cx: &mut Context<'_>, signed: &Signed) -> Phase {
-    watch.vetoed = None;
+    watch.lift_veto();
     phases::clear_hold(&watch, cx, Reason::ResumedBy { by: signed.clone() });
     if verdict::overall(&watch.evidence) == Verdict::Breach {
         return door::after_breach(watch, cx);

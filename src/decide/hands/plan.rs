@@ -118,8 +118,15 @@ fn find(
     if cx.memory.pinned.as_ref().is_some_and(is_pinned) {
         return Err(Refusal::IsPinned { release: bad.info() });
     }
-    let also_bad: BTreeSet<Digest> =
-        replaced.iter().filter_map(|m| m.digest()).filter(|d| **d != bad.digest).cloned().collect();
+    // What a rollback that ends with this one is just putting on a machine comes there all the same.
+    let coming = phase.target().map(|coming| &coming.digest);
+    let also_bad: BTreeSet<Digest> = replaced
+        .iter()
+        .filter_map(|machine| machine.digest())
+        .chain(coming)
+        .filter(|digest| **digest != bad.digest && **digest != target.digest)
+        .cloned()
+        .collect();
     let forward = cx.memory.made_as(&bad) < cx.memory.made_as(&target);
     let migration = if forward { None } else { migration(cx, &bad, &target) };
     if let Some(version) = migration.filter(|_| !wish.force) {
@@ -214,7 +221,7 @@ fn newest_other(
     runs: Option<&Digest>,
     of: &BTreeSet<ProcessGroup>,
 ) -> Option<Revision> {
-    let pinned = memory.newest_trusted().filter(|_| memory.pinned.is_some());
+    let pinned = memory.newest_trusted_for(of).filter(|_| memory.pinned.is_some());
     let trusted =
         pinned.into_iter().chain(memory.trusted.iter().filter(|trusted| trusted.is_available()));
     trusted
@@ -376,6 +383,7 @@ pub(in crate::decide) fn after_completion(
     // Machines that ran it all the while carry its old number, the others that of our entry.
     watch.any_number = true;
     watch.vetoed = Some(by_hand.signed.clone());
+    watch.put_by_hand = true;
     watch.in_ledger = true;
     Some(Phase::Watching(Box::new(watch)))
 }

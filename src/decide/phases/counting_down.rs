@@ -9,7 +9,7 @@ use super::{
     super::{
         Context, Round, door, images, later, sight,
         state::{Phase, Watch},
-        suspects, verdict, voucher,
+        suspects, verdict, voucher, watch,
     },
     hold, look_again,
 };
@@ -61,6 +61,10 @@ pub(super) fn counting_down(
         // Nothing happens without a yes, and the door asks again what can be seen.
         return times.counts(watch);
     }
+    if for_approval && watch::is_judged_anew(&watch, cx.now) {
+        return times.counts(watch);
+    }
+    watch.forgot_at = None;
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         cx.tell(EventKind::RollbackStopped, &watch, suspects::why_well(&watch));
         voucher::called_off(&mut watch, cx.now);

@@ -54,6 +54,10 @@ pub(super) fn held(
     if cx.memory.org.listening || sight::unseen(cx, &watch.evidence).is_some() {
         return Phase::Held { watch, reason, since };
     }
+    if watch::is_judged_anew(&watch, cx.now) {
+        return Phase::Held { watch, reason, since };
+    }
+    watch.forgot_at = None;
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         let why = suspects::why_well(&watch);
         clear_hold(&watch, cx, why);

@@ -410,6 +410,12 @@ impl Rollback {
         self.pause.as_ref().is_some_and(|pause| pause.wait == Wait::FreshBreach)
     }
 
+    /// What it waits for, where people were told so.
+    pub fn told_pause(&self) -> Option<&Wait> {
+        let pause = self.pause.as_ref()?;
+        pause.told.iter().find(|told| told.is_same_kind(&pause.wait)).map(|_| &pause.wait)
+    }
+
     /// How machines are taken.
     pub fn strategy(&self, policy: &Policy) -> Strategy {
         let ordered = self.by_hand.as_ref().and_then(|by_hand| by_hand.strategy);

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Memory, Phase, Revision};
+use super::{ByHand, Memory, Phase, Revision};
 
 impl Phase {
     /// The word for the phase, as people and the API are shown it.
@@ -68,6 +68,15 @@ impl Phase {
             | Phase::Held { .. }
             | Phase::Unseen
             | Phase::Steady => None,
+        }
+    }
+
+    /// What a person ordered of the rollback that is begun or under way.
+    pub(in crate::decide) fn by_hand(&self) -> Option<&ByHand> {
+        match self {
+            Phase::CheckingImage { by_hand, .. } => by_hand.as_deref(),
+            Phase::RollingBack(rollback) => rollback.by_hand.as_ref(),
+            _ => None,
         }
     }
 

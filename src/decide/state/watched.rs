@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{WATCHED_CLOSELY, Watch};
 use crate::{
-    model::{Evidence, Region, Tally},
+    model::{Evidence, Region, Signed, Tally},
     threshold::Span,
 };
 
@@ -15,6 +15,17 @@ impl Watch {
         self.seen_s = 0.0;
         self.approved = None;
         self.lapsed = false;
+    }
+
+    /// A person does not want it to be rolled back.
+    pub(in crate::decide) fn veto(&mut self, by: &Signed) {
+        self.vetoed = Some(by.clone());
+        self.put_by_hand = false;
+    }
+
+    pub(in crate::decide) fn lift_veto(&mut self) {
+        self.vetoed = None;
+        self.put_by_hand = false;
     }
 
     /// Whether it is a release that somebody brought, and not one that is looked at on.

@@ -186,7 +186,7 @@ fn force_goes_across_a_migration_and_to_what_was_never_seen_healthy() {
     stage.machines.iter_mut().for_each(fail_checks);
     assert_eq!(put_on(&stage.pass(60)), [""; 0]);
     assert_eq!(stage.told(EventKind::ReleaseDegraded).len(), 1, "people know");
-    assert!(matches!(&stage.state.phase, Phase::Held { reason: HoldReason::Vetoed { .. }, .. }));
+    assert!(matches!(&stage.state.phase, Phase::Held { reason: HoldReason::PutByHand { .. }, .. }));
 }
 
 #[test]
@@ -435,4 +435,55 @@ fn a_release_that_was_never_seen_here_is_gone_to_and_is_nobodys_newer_one() {
     assert!(runs(&stage, "sha256:0"), "{:?}", stage.events);
     assert_eq!(stage.told(EventKind::RollbackStopped), Vec::<&Event>::new());
     assert_eq!(stage.told(EventKind::RollbackCompleted).len(), 1);
+}
+
+#[test]
+fn what_an_order_leaves_behind_on_a_machine_is_replaced_by_the_next_one() {
+    // Given a release that was undone, and an order to go back to it that is at work on a machine
+    let mut stage = two_trusted(&["m1", "m2"]);
+    stage.ship(3, "sha256:3");
+    stage.machines.iter_mut().for_each(fail_checks);
+    stage.opens = Some(opened(4));
+    stage.begin();
+    stage.undo();
+    stage.opens = Some(opened(5));
+    begun(stage.order(to("v3")));
+    while stage.pending(|one| matches!(one, Command::PutImage(_))).is_none() {
+        stage.look();
+    }
+
+    // When another one is ordered, and the machine comes up on the old one under the entry of the first
+    stage.opens = Some(opened(6));
+    begun(stage.order(to("v1")));
+    stage.put_right_now();
+    stage.events.clear();
+    obey(&mut stage, 300);
+
+    // Then no newer release wins, and all of them run what was wanted last
+    assert!(runs(&stage, "sha256:1"), "{:?}", stage.events);
+    assert!(stage.told(EventKind::RollbackStopped).is_empty(), "{:?}", stage.events);
+    assert!(stage.told(EventKind::ReleaseDetected).is_empty(), "{:?}", stage.events);
+}
+
+#[test]
+fn what_a_person_puts_back_that_was_not_healthy_is_no_veto() {
+    let mut stage = two_trusted(&["m1", "m2"]);
+    stage.ship(3, "sha256:3");
+    stage.machines.iter_mut().for_each(fail_checks);
+    stage.opens = Some(opened(4));
+    stage.begin();
+    stage.undo();
+    stage.opens = Some(opened(9));
+    begun(stage.order(to("v3")));
+    obey(&mut stage, 60);
+    assert!(runs(&stage, "sha256:3"));
+    stage.machines.iter_mut().for_each(fail_checks);
+    stage.events.clear();
+    stage.pass(60);
+    let held = stage.told(EventKind::HoldPlaced)[0].clone();
+    let why = &held.reason;
+    assert!(matches!(why, Some(Reason::Held { hold: HoldReason::PutByHand { .. } })), "{why:?}");
+    let release = held.release.unwrap();
+    assert_eq!(stage.order(Act::Resume), Reply::Done(Effect::Resumed { release }));
+    assert_ne!(stage.state.phase.word(), "held");
 }

@@ -404,3 +404,22 @@ fn what_is_known_by_its_digest_alone_cannot_be_vouched_for() {
     let trust = Act::Trust { release: "abcdef".to_owned() };
     assert!(matches!(refused(stage.order(trust)), Refusal::NoImage { .. }));
 }
+
+#[test]
+fn who_calls_a_countdown_off_is_not_paged_for_it() {
+    let mut stage = failing(|policy| policy.watch.unvouched_countdown = Duration::from_secs(60));
+    stage.policy.watch.countdown = Duration::from_secs(60);
+    stage.pass(30);
+    assert_eq!(stage.state.phase.word(), "counting_down", "{:?}", stage.events);
+    done(stage.order(Act::Veto));
+    for kind in [EventKind::RollbackStopped, EventKind::HoldPlaced] {
+        let told = stage.told(kind).pop().unwrap();
+        assert_eq!(told.severity(), crate::model::Severity::Info, "{told:?}");
+    }
+    // And a second no says nothing new.
+    stage.events.clear();
+    done(stage.order(Act::Veto));
+    assert!(stage.events.is_empty(), "{:?}", stage.events);
+    done(stage.order(Act::Resume));
+    assert_eq!(count(&stage, EventKind::HoldCleared), 1);
+}

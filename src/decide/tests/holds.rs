@@ -211,3 +211,67 @@ fn a_hold_for_want_of_anything_trusted_carries_what_ran_before() {
     let previous = placed[0].previous.as_ref().and_then(|one| one.version);
     assert_eq!(previous, Some(ReleaseVersion(1)));
 }
+
+/// 30 % fail on the machines of the release that is held, as nothing but that is looked at.
+fn held_at_30_percent() -> Stage {
+    let mut stage = Stage::unknown(&["m1", "m2"]);
+    stage.policy.thresholds = vec![ratio()];
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 0.0)];
+    stage.pass(120);
+    stage.policy.mode = Mode::Observe;
+    stage.ship(2, "sha256:2");
+    stage.serves = vec![("m1", 100.0, 30.0), ("m2", 100.0, 30.0)];
+    stage.pass(120);
+    assert_eq!(stage.state.phase.word(), "held", "{:?}", stage.events);
+    stage.events.clear();
+    stage
+}
+
+#[test]
+fn a_release_that_could_not_be_seen_for_minutes_has_not_recovered_by_that() {
+    // Given a release that is held and fails, when the platform cannot be read for two minutes and a half
+    let mut stage = held_at_30_percent();
+    stage.unreadable = Some("401".to_owned());
+    stage.pass(150);
+    stage.unreadable = None;
+    stage.pass(120);
+
+    // Then it is held on without a word of a recovery
+    assert_eq!(stage.state.phase.word(), "held");
+    assert_eq!(count(&stage, EventKind::HoldCleared), 0);
+    assert_eq!(count(&stage, EventKind::ReleaseDegraded), 0);
+
+    // And a recovery is told when it is one
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 0.0)];
+    stage.pass(900);
+    assert_eq!(count(&stage, EventKind::HoldCleared), 1);
+}
+
+#[test]
+fn what_shows_nothing_after_that_is_not_held_for_ever() {
+    let mut stage = held_at_30_percent();
+    stage.unreadable = Some("401".to_owned());
+    stage.pass(150);
+    stage.unreadable = None;
+    stage.serves.clear();
+    stage.pass(280);
+    assert_eq!(count(&stage, EventKind::HoldCleared), 0);
+    stage.pass(40);
+    assert_eq!(count(&stage, EventKind::HoldCleared), 1);
+}
+
+#[test]
+fn a_yes_that_is_waited_for_is_waited_for_after_minutes_of_blindness_too() {
+    let mut stage = held_at_30_percent();
+    stage.policy.mode = Mode::Approve;
+    stage.policy.watch.approve_within = Duration::from_secs(1800);
+    stage.pass(60);
+    assert_eq!(stage.state.phase.word(), "awaiting_approval", "{:?}", stage.events);
+    stage.events.clear();
+    stage.unreadable = Some("401".to_owned());
+    stage.pass(150);
+    stage.unreadable = None;
+    stage.pass(60);
+    assert_eq!(stage.state.phase.word(), "awaiting_approval");
+    assert_eq!(count(&stage, EventKind::RollbackStopped), 0, "{:?}", stage.events);
+}

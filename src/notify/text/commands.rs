@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::sentence;
 use crate::model::{
-    Alone, AppName, Event, EventKind, HoldReason, Mode, Reason, event::ReleaseInfo,
+    Alone, AppName, Event, EventKind, HoldReason, Mode, Reason, Wait, event::ReleaseInfo,
 };
 
 /// What a command is for.
@@ -77,6 +77,16 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
             // It begins at once.
             _ => std::iter::once(hold()).chain(undo()).collect(),
         },
+        // It stands already.
+        EventKind::RollbackPaused
+            if matches!(
+                event.reason,
+                Some(Reason::Waits { wait: Wait::Held { hold: HoldReason::Operator { .. } } })
+            ) =>
+        {
+            let go_on = (Purpose::GoOn, format!("waveoff unhold {app}"));
+            std::iter::once(go_on).chain(undo()).collect()
+        }
         EventKind::RollbackStarted
         | EventKind::RollbackPaused
         | EventKind::RollbackResumed
@@ -155,6 +165,7 @@ fn after_hold(event: &Event, app: &AppName, hold: &HoldReason) -> Vec<(Purpose, 
             vec![(Purpose::GoOn, format!("waveoff unhold {app}"))]
         }
         HoldReason::Vetoed { .. }
+        | HoldReason::PutByHand { .. }
         | HoldReason::NoImprovement { .. }
         | HoldReason::NoFreshBreach => vec![(Purpose::GoOn, format!("waveoff resume {app}"))],
         HoldReason::NotApproved => {
@@ -231,6 +242,12 @@ mod tests {
         let at = "2026-03-01T02:03:04Z".parse().unwrap();
         let hold = OperatorHold { by: "dana".into(), reason: "x".into(), since: at, until: None };
         assert_eq!(stopped(HoldReason::Operator { hold }), ["waveoff unhold api"]);
+        // While it stands, another one stops nothing.
+        let mut paused = Event::new(EventKind::RollbackPaused, at, Some("api".into()));
+        let hold = OperatorHold { by: "dana".into(), reason: "x".into(), since: at, until: None };
+        let wait = Wait::Held { hold: HoldReason::Operator { hold } };
+        paused.reason = Some(Reason::Waits { wait });
+        assert_eq!(commands(&paused), [(Purpose::GoOn, "waveoff unhold api".to_owned())]);
         assert_eq!(stopped(HoldReason::ObserveMode), ["waveoff resume api"]);
         assert_eq!(stopped(HoldReason::NotWatched), [""; 0]);
         let mut event = Event::new(EventKind::RollbackStarted, at, Some("api".into()));

@@ -97,9 +97,11 @@ pub fn reason(reason: &Reason) -> String {
             format!("the registry cannot say whether the image exists: {detail}")
         }
         Reason::Recovered => "the release recovered".to_owned(),
-        Reason::CountdownCancelled { cause } => {
-            format!("countdown cancelled: {}", self::reason(cause))
-        }
+        Reason::CountdownCancelled { cause } => match &**cause {
+            // It is not rolled back: that stands before it.
+            Reason::VetoedBy { by } => signed("vetoed", by),
+            cause => self::reason(cause),
+        },
         Reason::NotSeen { what } => unseen(*what).to_owned(),
         Reason::NotSeenLately => "it has to be looked at again first".to_owned(),
         Reason::NewerRelease { label } => format!("a newer release wins: {label}"),
@@ -125,8 +127,9 @@ pub fn reason(reason: &Reason) -> String {
             let seen = duration(*watched_s);
             match shown {
                 Some(shown) => format!("{region} is well on {on}: {}", report::shown(shown)),
+                // Requests were not what spoke against it.
                 None if *nothing_breached => {
-                    format!("{region} is well on {on}, as far as checks and exits tell in {seen}")
+                    format!("{region} runs {on}; its checks and exits were well for {seen}")
                 }
                 None => format!(
                     "{region} is well on {on}, as far as checks and exits tell in {seen}: there \
@@ -349,6 +352,12 @@ pub fn hold(reason: &HoldReason) -> String {
             late::degraded_before(threshold, by, *share)
         }
         HoldReason::Vetoed { by } => signed("vetoed", by),
+        HoldReason::PutByHand { by } => {
+            format!(
+                "{}: what it shows is told, and nothing is done about it",
+                signed("put back", by)
+            )
+        }
         HoldReason::NotApproved => "nobody approved the rollback in time".to_owned(),
         HoldReason::AlreadyRolledBack => "this release was rolled back once already".to_owned(),
         HoldReason::ControlToo { threshold, control } => format!(
