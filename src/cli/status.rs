@@ -189,7 +189,7 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
         releases.push(vec!["running".to_owned(), live::running(app)]);
     }
     if let Some(release) = &app.release {
-        releases.push(release_row(release_words(app.phase), release));
+        releases.push(release_row(release_words(app), release));
     }
     match &app.known_good {
         Some(known_good) => releases.push(release_row("known good", known_good)),
@@ -259,8 +259,11 @@ fn labelled(rows: &[Vec<String>], width: Option<usize>) -> String {
 }
 
 /// What the app's release is in this phase.
-fn release_words(phase: Phase) -> &'static str {
-    match phase {
+fn release_words(app: &AppView) -> &'static str {
+    let breaches = app.evidence.iter().any(|one| one.verdict == Verdict::Breach);
+    match app.phase {
+        // A person wants another one.
+        Phase::RollingBack | Phase::Confirming if !breaches => "replaced",
         Phase::Steady => "running",
         Phase::Learning | Phase::Deploying | Phase::Baking | Phase::Held => "under watch",
         Phase::Degraded

@@ -69,13 +69,15 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.since = memory.trusted.first().map_or(view.since, |trusted| trusted.at);
         }
         Phase::Watching(watch) => {
-            view.since = watch.settled_at.unwrap_or(watch.since);
+            let late = watch.late.as_ref().filter(|late| !late.is_over).map(|late| late.since);
+            view.since = late.or(watch.settled_at).unwrap_or(watch.since);
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = bake_ends(policy, watch, now);
             view.vetoed.clone_from(&watch.vetoed);
         }
         Phase::CountingDown { watch, until, .. } => {
+            view.since = watch.suspicion.as_ref().map_or(view.since, |one| one.since);
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = Some(*until);
@@ -272,12 +274,25 @@ fn protection(state: &AppState, policy: &Policy, now: Timestamp) -> Protection {
     let migrates = good.is_some_and(|good| good.revision.has_release_command == Some(true))
         && !policy.rollback.despite_migrations;
     let braked = memory.operator_hold.as_ref().filter(|hold| hold.is_on(now));
+    let held = match &state.phase {
+        Phase::Held { reason, .. } => Some(hold(reason)),
+        Phase::Watching(watch) => {
+            let by = watch.vetoed.clone().filter(|_| !watch.put_by_hand);
+            by.map(|by| hold(&HoldReason::Vetoed { by }))
+        }
+        _ => None,
+    };
+    let blind = memory.platform_blind.as_ref().filter(|blind| blind.announced);
     let brake = if let Some(braked) = braked {
         Some(hold(&HoldReason::Operator { hold: braked.clone() }))
     } else if policy.mode == Mode::Observe {
         Some(hold(&HoldReason::ObserveMode))
     } else if let Some((reason, until)) = freeze::on(&policy.freezes, now) {
         Some(hold(&HoldReason::Frozen { reason: reason.to_owned(), until }))
+    } else if let Some(blind) = blind {
+        Some(reason(&Reason::PlatformUnreadable { detail: blind.reason.clone() }))
+    } else if held.is_some() {
+        held
     } else if migrates {
         Some("its releases run a release_command (migrations), which always holds".to_owned())
     } else {
@@ -299,6 +314,9 @@ fn nothing_yet(state: &AppState, policy: &Policy) -> String {
     let Phase::Watching(watch) = &state.phase else {
         return "no release is baked or trusted yet".to_owned();
     };
+    if watch.late.as_ref().is_some_and(|late| !late.is_over) {
+        return "what was trusted degrades, and has to earn its trust anew".to_owned();
+    }
     let waits = watch.obstacle.clone().unwrap_or(Obstacle::NotSeenLongEnough {
         seen_s: watch.seen_s,
         bake_s: policy.watch.bake.as_secs_f64(),

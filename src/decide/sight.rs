@@ -131,8 +131,9 @@ fn sees(cx: &mut Context<'_>, round: &Round<'_>, source: &SourceName, wanted: bo
     let blind = round.observation.blind.get(source);
     // A release that takes its own metrics down is the release's fault, not ours: while
     // some machines are up and none answers, that is blindness all the same.
-    let Some(reason) = blind.filter(|_| !round.machines.is_empty()).cloned() else {
-        if (read || !wanted)
+    let is_none = *source == SourceName::Pages && has_no_page(cx.policy, round.machines);
+    let Some(reason) = blind.filter(|_| !round.machines.is_empty() && !is_none).cloned() else {
+        if (read || !wanted || is_none)
             && let Some(was) = cx.memory.blind.remove(source)
             && was.announced
         {
@@ -154,6 +155,13 @@ fn sees(cx: &mut Context<'_>, round: &Round<'_>, source: &SourceName, wanted: bo
     if announce {
         cx.say(EventKind::MonitorBlind, unreadable(source, reason));
     }
+}
+
+/// Whether there is nothing to be read: a worker that takes no requests, and has no metrics page.
+fn has_no_page(policy: &Policy, machines: &[&Machine]) -> bool {
+    !machines.is_empty()
+        && policy.metrics_port.is_none()
+        && machines.iter().all(|machine| machine.metrics.is_none() && !machine.has_services)
 }
 
 fn readable(source: &SourceName) -> Reason {

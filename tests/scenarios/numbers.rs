@@ -123,9 +123,15 @@ async fn a_worker_is_protected_by_the_thresholds_that_it_can_feed() {
         let mut world = World::new(&worker(metrics), &policy).await;
         // When it was seen for its bake
         world.run_for(240).await;
-        // Then it is protected, and says what does not apply to it
-        let note = evidence(&world, "5xx").note.unwrap();
-        assert!(note.contains("does not apply"), "{note}");
+        // Then it is protected, and says what does not apply to it; where there is not even a page that could be
+        // read, it is trusted by the rest
+        if metrics {
+            let note = evidence(&world, "5xx").note.unwrap();
+            assert!(note.contains("does not apply"), "{note}");
+        } else {
+            assert_eq!(world.count(ReleaseTrusted).await, 1, "{}", world.timeline().await);
+            assert_eq!(world.count(MonitorBlind).await, 0, "{}", world.timeline().await);
+        }
         let protection = world.view().protection;
         assert_ne!(
             protection.level,

@@ -77,6 +77,10 @@ pub(super) fn counting_down(
     // Whatever forbids it by now: the policy may have been changed since.
     if let Some(reason) = door::refusal(cx, &watch) {
         tell_cancelled(&watch, cx, reason.clone().into());
+        if let HoldReason::Operator { .. } = reason {
+            // That was told when it was ordered.
+            return Phase::Held { watch, reason, since: cx.now };
+        }
         return hold(watch, cx, reason);
     }
     if for_approval != (cx.policy.mode == Mode::Approve && watch.approved.is_none()) {

@@ -73,18 +73,30 @@ pub(super) fn held(
     }
     match door::refusal(cx, &watch) {
         Some(now) if now.is_same_kind(&reason) => Phase::Held { watch, reason, since },
+        // That was told when it was ordered.
+        Some(other @ HoldReason::Operator { .. }) => {
+            Phase::Held { watch, reason: other, since: cx.now }
+        }
         Some(other) => {
-            clear_hold(&watch, cx, Reason::HoldOver { was: reason });
+            is_over(&watch, cx, reason);
             hold(watch, cx, other)
         }
         None => {
-            let never_told = reason == HoldReason::MigrationsUnknown && !watch.in_ledger;
-            let why =
-                if never_told { Reason::NoCommandSeen } else { Reason::HoldOver { was: reason } };
-            clear_hold(&watch, cx, why);
+            is_over(&watch, cx, reason);
             door::after_breach(watch, cx)
         }
     }
+}
+
+/// Tells that what held a release is over. What a person lifted was told when it was ordered; what ran out was
+/// not.
+fn is_over(watch: &Watch, cx: &mut Context<'_>, was: HoldReason) {
+    if matches!(&was, HoldReason::Operator { hold } if hold.is_on(cx.now)) {
+        return;
+    }
+    let never_told = was == HoldReason::MigrationsUnknown && !watch.in_ledger;
+    let why = if never_told { Reason::NoCommandSeen } else { Reason::HoldOver { was } };
+    clear_hold(watch, cx, why);
 }
 
 /// A rollback that stopped half way. One that the mode stopped is over; when the mode is put back, what

@@ -275,3 +275,30 @@ fn a_yes_that_is_waited_for_is_waited_for_after_minutes_of_blindness_too() {
     assert_eq!(stage.state.phase.word(), "awaiting_approval");
     assert_eq!(count(&stage, EventKind::RollbackStopped), 0, "{:?}", stage.events);
 }
+
+#[test]
+fn a_hold_that_a_person_places_and_lifts_is_told_once_each_whatever_holds_it_besides() {
+    let mut stage = held_at_30_percent();
+    let (by, reason, since) = ("zoe".to_owned(), "wait".to_owned(), at(stage.second));
+    let hold = OperatorHold { by, reason, since, until: None };
+    stage.tell(&Input::Operator { order: Order::Hold(hold), machines: Vec::new() });
+    stage.pass(20);
+    assert_eq!(
+        (count(&stage, EventKind::HoldPlaced), count(&stage, EventKind::HoldCleared)),
+        (1, 0)
+    );
+    stage.tell(&Input::Operator { order: Order::Unhold, machines: Vec::new() });
+    stage.pass(20);
+    assert_eq!(count(&stage, EventKind::HoldCleared), 1, "{:?}", stage.events);
+    assert_eq!(count(&stage, EventKind::HoldPlaced), 2, "what holds it now is told again");
+}
+
+#[test]
+fn that_a_hold_of_a_person_ran_out_is_told() {
+    let mut stage = held_at_30_percent();
+    let (by, reason, since) = ("zoe".to_owned(), "wait".to_owned(), at(stage.second));
+    let hold = OperatorHold { by, reason, since, until: Some(at(stage.second + 10)) };
+    stage.tell(&Input::Operator { order: Order::Hold(hold), machines: Vec::new() });
+    stage.pass(40);
+    assert_eq!(count(&stage, EventKind::HoldCleared), 1, "{:?}", stage.events);
+}

@@ -170,3 +170,22 @@ fn a_deploy_has_two_images_for_a_quarter_of_an_hour() {
     stage.pass(70);
     assert_eq!(stage.told(EventKind::ImageMixed).len(), 1);
 }
+
+#[test]
+fn a_worker_without_a_page_is_not_blind_for_want_of_one() {
+    // Given a policy that reads pages, and an app that takes no requests and has none
+    let mut stage = Stage::unknown(&["w1"]);
+    stage.policy.metrics_port = None;
+    stage.policy.thresholds.push(super::stage::ratio());
+    stage.no_page = Some("the machines have no metrics page".to_owned());
+    stage.pass(300);
+
+    // Then nobody is told of blindness, and it is trusted by what applies
+    assert!(stage.told(EventKind::MonitorBlind).is_empty(), "{:?}", stage.events);
+    assert_eq!(stage.told(EventKind::ReleaseTrusted).len(), 1, "{:?}", stage.events);
+
+    // And one that takes requests is blind
+    stage.machine("w1").has_services = true;
+    stage.pass(60);
+    assert_eq!(stage.told(EventKind::MonitorBlind).len(), 1);
+}

@@ -54,6 +54,8 @@ impl Stage {
         let mut policy = policy(Mode::Rollback);
         // One after the other, although everything is out.
         policy.rollback.escalate = false;
+        // Each has a page.
+        policy.metrics_port = Some(9091);
         Self {
             policy,
             state: AppState::new("api".into()),

@@ -346,6 +346,7 @@ fn where_their_absence_is_ignored_none_have_to_come() {
 fn a_threshold_that_the_app_cannot_feed_asks_for_nothing() {
     let mut stage = by_requests(&["m1"]);
     stage.policy.thresholds.push(policy(Mode::Rollback).thresholds.remove(0));
+    stage.policy.metrics_port = None;
     stage.machine("m1").has_services = false;
     stage.pass(64);
     assert_eq!(trusted(&stage), 2);

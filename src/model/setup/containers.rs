@@ -34,18 +34,6 @@ pub(super) fn add(
 /// of machines of which none runs it: an image that is put on the machine does not come to them.
 pub fn out_of_reach(earlier: &Setups, later: &Setups) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for is in later.groups.values().filter_map(|is| is.parts.as_ref()) {
-        let settings = is.get(&Part::Setting).into_iter().flatten();
-        let images: Vec<(&str, bool)> = settings
-            .filter_map(|(key, print)| {
-                let own = Print::of(Part::Setting, key, &json!([OWN]));
-                Some((key.strip_prefix(&image_of(""))?, !print.differs_from(&own)))
-            })
-            .collect();
-        if !images.iter().any(|(_, is_own)| *is_own) {
-            names.extend(images.iter().map(|(name, _)| (*name).to_owned()));
-        }
-    }
     for (group, was) in &earlier.groups {
         let is = later.groups.get(group).and_then(|is| is.parts.as_ref());
         let settings = |parts: &super::Parts| parts.get(&Part::Setting).cloned();
@@ -59,6 +47,21 @@ pub fn out_of_reach(earlier: &Setups, later: &Setups) -> BTreeSet<String> {
             let is = is.get(key)?;
             (*print == own && is.differs_from(&own)).then(|| name.to_owned())
         }));
+    }
+    if !names.is_empty() {
+        return names;
+    }
+    for is in later.groups.values().filter_map(|is| is.parts.as_ref()) {
+        let settings = is.get(&Part::Setting).into_iter().flatten();
+        let images: Vec<(&str, bool)> = settings
+            .filter_map(|(key, print)| {
+                let own = Print::of(Part::Setting, key, &json!([OWN]));
+                Some((key.strip_prefix(&image_of(""))?, !print.differs_from(&own)))
+            })
+            .collect();
+        if !images.iter().any(|(_, is_own)| *is_own) {
+            names.extend(images.iter().map(|(name, _)| (*name).to_owned()));
+        }
     }
     names
 }
