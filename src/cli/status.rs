@@ -211,7 +211,7 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
         let text = format!("{version}{}  {}", pinned.digest.short(), said_by(&pinned.signed));
         releases.push(vec!["pinned".to_owned(), text]);
     }
-    if let Some(vetoed) = &app.vetoed {
+    if let Some(vetoed) = app.vetoed_besides() {
         let text = format!("{}: it is not rolled back by itself", said_by(vetoed));
         releases.push(vec!["vetoed".to_owned(), text]);
     }

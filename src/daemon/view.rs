@@ -87,6 +87,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         Phase::Held { watch, reason, since } => {
             view.since = *since;
             view.hold = Some(hold(reason));
+            view.vetoed.clone_from(&watch.vetoed);
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
         }

@@ -123,8 +123,8 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
             format!("{app} has no release under watch that could be rolled back by itself")
         }
         Refusal::NothingToResume => format!(
-            "nothing of {app} was vetoed or came to a stop; `waveoff rollback {app}` begins a \
-             rollback"
+            "nothing of {app} was vetoed or came to a stop; where nobody approved in time, `waveoff \
+             approve {app}` still does, and `waveoff rollback {app}` begins a rollback"
         ),
         Refusal::UnderWay => format!(
             "a rollback of {app} is under way: `waveoff hold {app} --reason …` stops it at the \

@@ -107,7 +107,7 @@ impl Shown {
                 && let Some(hold) = self.headline.hold.as_ref().or(view.operator_hold.as_ref()) {
                 p.note.warn { b { "Nothing is rolled back: " } "held by " (part::held_by(hold)) }
             }
-            @if let Some(vetoed) = &view.vetoed {
+            @if let Some(vetoed) = view.vetoed_besides() {
                 p.note.warn { b { "Vetoed by " (part::signed(vetoed)) ": " } "it is not rolled back by itself." }
             }
             @if let Some(blind) = &view.blind { p.note.warn { b { "Blind: " } (blind) } }
