@@ -44,7 +44,13 @@ pub(super) fn row(view: &AppView) -> Markup {
             }
             td.k { (part::release(view.known_good.as_ref())) }
             td.e {
-                @if let Some(worst) = worst {
+                @if let (Phase::RolledBack, Some(worst)) = (view.phase, worst) {
+                    // It is not so any more.
+                    span.none {
+                        @if let Some(undone) = &view.release { (undone.label()) " then: " }
+                        (worst.threshold) " " (part::value(worst))
+                    }
+                } @else if let Some(worst) = worst {
                     b { (worst.threshold) } " " (part::value(worst)) " of " (part::limit(worst))
                     (part::bar(worst))
                 }
