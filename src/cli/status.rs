@@ -105,6 +105,9 @@ fn headline(status: &OrgView) -> String {
     for what in status.waiting_for.iter().take(WAITING_SHOWN) {
         let _ = writeln!(text, "waits for {what}");
     }
+    if let Some(refused) = &status.token_refused {
+        let _ = writeln!(text, "{refused}");
+    }
     if let Some(hold) = &status.hold {
         let _ = writeln!(text, "every app is held by {}", held_by(hold));
     }

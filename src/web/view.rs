@@ -380,6 +380,9 @@ pub struct OrgView {
     pub waiting_for: Vec<String>,
     pub apps_watched: usize,
     pub feed: FeedView,
+    /// That the platform refuses the daemon's token, and what helps; `null`: it does not.
+    #[serde(default)]
+    pub token_refused: Option<String>,
     /// An operator's hold of every app.
     #[serde(default)]
     pub hold: Option<OperatorHold>,

@@ -133,6 +133,7 @@ pub(in crate::cli) fn organization(apps: Vec<AppView>) -> OrgView {
         waiting_for: Vec::new(),
         apps_watched: apps.len(),
         feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
+        token_refused: None,
         hold: None,
         config: None,
         config_refused: false,
@@ -344,4 +345,16 @@ fn who_asks_for_it_is_shown_every_app_in_full() {
     status.apps.retain(|app| app.app.as_str() == "auth");
     let text = page(&status, one, Look::plain(Some(80)));
     assert!(text.contains("\nauth  baking · for 48 s") && text.contains("10 apps"), "{text}");
+}
+
+#[test]
+fn a_refused_token_stands_above_the_apps_with_what_helps() {
+    let mut status = organization(vec![rolling_back()]);
+    status.token_refused = Some("the platform refuses the token (401); make one".to_owned());
+    let text = page(&status, &Asked::Overview, Look::plain(None));
+    assert_eq!(
+        text.lines().nth(1),
+        Some("the platform refuses the token (401); make one"),
+        "{text}"
+    );
 }

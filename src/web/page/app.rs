@@ -102,6 +102,7 @@ impl Shown {
                 @if let Some(deadline) = view.next_deadline { ", this ends " (time(deadline)) " at the latest" }
                 "; policy " b { (view.policy) } " " (mode)
             }
+            @if let Some(refused) = &self.headline.token_refused { p.note.bad { (refused) } }
             @if let Some(hold) = &view.hold { p.note.bad { b { "Held: " } (hold) } }
             @if view.hold.is_none()
                 && let Some(hold) = self.headline.hold.as_ref().or(view.operator_hold.as_ref()) {
