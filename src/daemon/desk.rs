@@ -115,7 +115,11 @@ impl Desk for TaskDesk {
             return Err(no_receiver(receiver, &config));
         };
         tracing::info!(receiver = receiver.name, "a test message, ordered by {by}");
-        Ok(tried(receiver, &config, &self.ports, by).await)
+        let outcome = tried(receiver, &config, &self.ports, by).await;
+        if outcome.is_ok() {
+            self.ports.board.sent(&receiver.name, self.ports.clock.now(), Ok(()));
+        }
+        Ok(outcome)
     }
 
     async fn releases(&self, app: AppName) -> Result<ReleasesView, OrderError> {
@@ -136,16 +140,16 @@ impl Desk for TaskDesk {
 }
 
 impl TaskDesk {
-    /// A person may go to any release of the ledger, also to one that nobody here ever saw run: then
-    /// the registry says which image its tag is.
-    async fn with_the_ledger(&self, app: &AppName, act: Act) -> Result<Act, Refusal> {
-        let Act::Rollback(mut wish) = act else { return Ok(act) };
     fn without_undone(&self, app: &AppName, reply: Reply) -> Reply {
         let Reply::Refused(Refusal::NothingToGoBackTo { known }) = reply else { return reply };
         let releases = self.ports.board.releases(app).unwrap_or_default();
         Reply::Refused(Refusal::NothingToGoBackTo { known: not_undone(known, &releases) })
     }
 
+    /// A person may go to any release of the ledger, also to one that nobody here ever saw run: then
+    /// the registry says which image its tag is.
+    async fn with_the_ledger(&self, app: &AppName, act: Act) -> Result<Act, Refusal> {
+        let Act::Rollback(mut wish) = act else { return Ok(act) };
         let Some(text) = wish.to.clone() else { return Ok(Act::Rollback(wish)) };
         let known = self.ports.board.releases(app).unwrap_or_default();
         if known.iter().filter_map(named).any(|one| one.is_called(&text)) {
