@@ -200,13 +200,23 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     }
     releases.push(vec!["protected".to_owned(), protected(&app.protection)]);
     releases.extend(mirror::rows(app, now));
+    // One release can have been there with several images.
+    let mut undone: Vec<Vec<String>> = Vec::new();
     for old in &app.quarantined {
         let version = old.version.map(|version| version.to_string());
         let tag = old.tag.iter().filter(|tag| version.as_ref() != Some(tag)).cloned();
         let called = version.clone().into_iter().chain(tag);
         let label: String = called.map(|name| format!("{name}  ")).collect();
-        let text =
-            format!("{label}{}  a redeploy is watched without a warm-up", old.digest.short());
+        let digest = old.digest.short().to_owned();
+        match undone.iter_mut().find(|row| !label.is_empty() && row.first() == Some(&label)) {
+            Some(row) => row.push(digest),
+            None => undone.push(vec![label, digest]),
+        }
+    }
+    for row in undone {
+        let Some((label, digests)) = row.split_first() else { continue };
+        let digests = digests.join(", ");
+        let text = format!("{label}{digests}  a redeploy is watched without a warm-up");
         releases.push(vec!["undone".to_owned(), text]);
     }
     if let Some(pinned) = &app.pinned {

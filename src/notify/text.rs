@@ -400,9 +400,16 @@ fn held(event: &Event) -> String {
         return "would be rolled back, and is not".to_owned();
     }
     match report::done(&event.regions) {
+        // The reason begins with who holds.
+        None if is_by_hand(event) => "nothing will be rolled back".to_owned(),
         None => "held, nothing will be rolled back".to_owned(),
         Some(done) => format!("held, {done}"),
     }
+}
+
+/// Whether an operator holds.
+fn is_by_hand(event: &Event) -> bool {
+    matches!(&event.reason, Some(Reason::Held { hold: HoldReason::Operator { .. } }))
 }
 
 /// `iad, lhr done in 48 s; fra confirming; syd next`.

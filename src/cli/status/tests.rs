@@ -358,3 +358,15 @@ fn a_refused_token_stands_above_the_apps_with_what_helps() {
         "{text}"
     );
 }
+
+#[test]
+fn a_release_that_was_undone_with_several_images_has_one_line() {
+    let mut app = rolling_back();
+    let mut again = app.quarantined[0].clone();
+    again.digest = "sha256:ffffffffffffffff".into();
+    app.quarantined.push(again);
+    let text = page(&organization(vec![app]), &Asked::Overview, Look::plain(None));
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("undone ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].contains("dddddddddddd, ffffffffffff  a redeploy"), "{text}");
+}
