@@ -223,6 +223,7 @@ pub(super) fn view(app: &str, phase: Phase) -> AppView {
         blind: None,
         unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
+        suspects: Vec::new(),
         evidence: vec![(&evidence()).into()],
         commands: Vec::new(),
         regions: Vec::new(),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion},
-    web::view::{CommandView, Counts, FeedView, QuarantinedView, RunningView, UnknownView},
+    web::view::{
+        CommandView, Counts, FeedView, QuarantinedView, RunningView, SuspectView, UnknownView,
+    },
 };
 
 pub(in crate::cli) fn at(seconds: i64) -> Timestamp {
@@ -109,6 +111,7 @@ pub(in crate::cli) fn rolling_back() -> AppView {
             text: "never exercised: nothing was counted since the release came".to_owned(),
         }],
         unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
+        suspects: Vec::new(),
         evidence: vec![errors, evidence("checks", Kind::Checks, Unit::Machines), silent],
         commands: Vec::new(),
         regions: vec![
@@ -230,6 +233,7 @@ fn an_app_that_is_still_learning_has_no_known_good_release() {
         blind: None,
         unknown: Vec::new(),
         unread: BTreeMap::new(),
+        suspects: Vec::new(),
         operator_hold: None,
         hold: Some("nothing is trusted yet".to_owned()),
         evidence: Vec::new(),
@@ -292,6 +296,7 @@ fn fleet() -> OrgView {
         blind: None,
         unknown: Vec::new(),
         unread: BTreeMap::new(),
+        suspects: Vec::new(),
         evidence: Vec::new(),
         regions: Vec::new(),
         next_deadline: None,
@@ -369,4 +374,20 @@ fn a_release_that_was_undone_with_several_images_has_one_line() {
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("undone ")).collect();
     assert_eq!(lines.len(), 1, "{text}");
     assert!(lines[0].contains("dddddddddddd, ffffffffffff  a redeploy"), "{text}");
+}
+
+#[test]
+fn a_machine_that_fails_alone_is_shown_with_its_commands() {
+    let mut app = rolling_back();
+    let restart = "fly machine restart 148e --app api".to_owned();
+    app.suspects = vec![SuspectView {
+        machine: "148e".into(),
+        text: "148e in iad: 5xx 31.0 %, those beside it 0.5 %".to_owned(),
+        commands: vec![CommandView { purpose: "repair".to_owned(), command: restart }],
+    }];
+    let text = page(&organization(vec![app]), &Asked::One("api".to_owned()), Look::plain(None));
+    let shown: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
+    assert!(shown.contains(&vec!["suspect", "148e"]), "{text}");
+    assert!(text.contains("fly machine restart 148e --app api"), "{text}");
 }

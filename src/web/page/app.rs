@@ -118,6 +118,11 @@ impl Shown {
                     @for unknown in &view.unknown { (unknown.threshold) ": " (unknown.text) ". " }
                 }
             }
+            @for suspect in &view.suspects {
+                p.note.warn { b { "Fails alone: " } (suspect.text) "."
+                    @for one in &suspect.commands { br; code { (one.command) } }
+                }
+            }
             @if !view.unread.is_empty() {
                 p.note.warn {
                     b { "Metrics of " (view.unread.len()) " machines cannot be read: " }

@@ -14,7 +14,7 @@ use crate::{
         },
         view::{
             CommandView, ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView,
-            ReleaseView, RunningView,
+            ReleaseView, RunningView, SuspectView,
         },
     },
 };
@@ -48,6 +48,11 @@ fn full() -> AppView {
     app.running = vec![RunningView { release: release.clone(), image_of: None }];
     app.target = Some(release.clone());
     app.commands = vec![CommandView { purpose: String::new(), command: String::new() }];
+    app.suspects = vec![SuspectView {
+        machine: "m1".into(),
+        text: String::new(),
+        commands: app.commands.clone(),
+    }];
     app.operator_hold = Some(held);
     app.vetoed = Some(signed.clone());
     app.pinned = Some(PinnedView { digest: "sha256:1".into(), version: None, signed });
@@ -158,6 +163,7 @@ async fn every_field_of_the_answers_is_described_and_no_other() {
         ("Protection", app["protection"].clone()),
         ("Running", app["running"][0].clone()),
         ("Command", app["commands"][0].clone()),
+        ("Suspect", app["suspects"][0].clone()),
         ("OperatorHold", app["operator_hold"].clone()),
         ("Signed", app["vetoed"].clone()),
         ("Pinned", app["pinned"].clone()),
