@@ -100,19 +100,19 @@ fn page(view: &ExplainView, look: Look) -> String {
 
 /// How often what is told here may be a false alarm.
 fn promised(promise: Promise) -> String {
-    let one_in = promise.false_alarms.map(|rate| whole((1.0 / rate).round()));
-    let of = |what: &str, one_in: Option<String>, whose: &str| match one_in {
-        Some(one_in) => format!("1 {what} in {one_in} {whose}"),
-        None => format!("a rate of {what}s for {whose}, which was not kept"),
+    let (what, whose) = match promise.per {
+        PromisedPer::Release => ("false rollback", "healthy releases"),
+        PromisedPer::Month => ("false alarm", "months (30 days) of an app"),
     };
-    let text = match promise.per {
-        PromisedPer::Release => of("false rollback", one_in, "healthy releases"),
-        PromisedPer::Month => {
-            of("false alarm", one_in, "months (30 days) of an app")
-                + ": it had been trusted, and was watched on"
-        }
+    let after = match promise.per {
+        PromisedPer::Release => "",
+        PromisedPer::Month => ": it had been trusted, and was watched on",
     };
-    format!("promised, over all thresholds: {text}")
+    let Some(rate) = promise.false_alarms else {
+        return format!("how many {what}s were promised then is not recorded{after}");
+    };
+    let one_in = whole((1.0 / rate).round());
+    format!("promised, over all thresholds: 1 {what} in {one_in} {whose}{after}")
 }
 
 /// How many failures count as one, and why and whence that is known; `None` where it does not matter.
@@ -313,8 +313,8 @@ mod tests {
         );
         assert_eq!(
             late(None),
-            "promised, over all thresholds: a rate of false alarms for months (30 days) of an app, \
-             which was not kept: it had been trusted, and was watched on"
+            "how many false alarms were promised then is not recorded: it had been trusted, and was \
+             watched on"
         );
     }
 

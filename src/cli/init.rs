@@ -153,7 +153,10 @@ fn next(dir: &Path) -> String {
 async fn of_token(environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
     let settings = FlySettings::from_env("unknown".to_owned(), environment)?;
     let fly = Fly::new(settings)?;
-    let scope = fly.token_scope().await.context("ask the platform what the token is for")?;
+    let scope = match fly.token_scope().await {
+        Err(PlatformError::Denied(detail)) => bail!(refused(&detail)),
+        asked => asked.context("ask the platform what the token is for")?,
+    };
     let slugs: Vec<&str> = scope.organizations.iter().map(String::as_str).collect();
     match slugs.as_slice() {
         [one] => Ok((*one).to_owned()),
@@ -168,9 +171,20 @@ async fn of_token(environment: impl Fn(&str) -> Option<String>) -> anyhow::Resul
     }
 }
 
+/// That the token is refused, and what helps.
+fn refused(detail: &str) -> String {
+    format!(
+        "the platform refuses the token ({detail}); make one with `fly tokens create org` and set \
+         FLY_API_TOKEN to it"
+    )
+}
+
 /// Why the apps of an organization cannot be listed, and what helps.
 async fn unlisted(fly: &Fly, organization: &str, error: &PlatformError) -> String {
     let scope = fly.token_scope().await.map(|scope| scope.organizations).unwrap_or_default();
+    if let (true, PlatformError::Denied(detail)) = (scope.is_empty(), error) {
+        return refused(detail);
+    }
     let next = if scope.is_empty() || scope.contains(organization) {
         "look at the slug (`fly orgs list` shows them), and then at the token".to_owned()
     } else {

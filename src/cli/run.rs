@@ -147,7 +147,7 @@ fn open_journal(
     clock: &Clock,
 ) -> Result<Result<(DirectoryLock, SqliteJournal), LockError>, String> {
     std::fs::create_dir_all(dir)
-        .map_err(|error| format!("the directory {} cannot be made: {error}", dir.display()))?;
+        .map_err(|error| format!("no directory {} (data_dir): {error}", dir.display()))?;
     let lock = match DirectoryLock::take(dir, clock.now()) {
         Ok(lock) => lock,
         Err(error @ LockError::Held { .. }) => return Ok(Err(error)),
@@ -164,7 +164,10 @@ fn in_use(error: &LockError) -> anyhow::Result<i32> {
 
 fn listen(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(address).with_context(|| {
-        format!("listen on {address} (`listen` in waveoff.toml or WAVEOFF_LISTEN says where)")
+        format!(
+            "listen on {address}: stop what listens there, or choose another address with `listen` \
+             in waveoff.toml or WAVEOFF_LISTEN"
+        )
     })?;
     listener.set_nonblocking(true).with_context(|| format!("listen on {address}"))?;
     Ok(listener)

@@ -105,6 +105,9 @@ fn headline(status: &OrgView) -> String {
     for what in status.waiting_for.iter().take(WAITING_SHOWN) {
         let _ = writeln!(text, "waits for {what}");
     }
+    if let Some(refused) = &status.token_refused {
+        let _ = writeln!(text, "{refused}");
+    }
     if let Some(hold) = &status.hold {
         let _ = writeln!(text, "every app is held by {}", held_by(hold));
     }
@@ -197,21 +200,13 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     }
     releases.push(vec!["protected".to_owned(), protected(&app.protection)]);
     releases.extend(mirror::rows(app, now));
-    for old in &app.quarantined {
-        let version = old.version.map(|version| version.to_string());
-        let tag = old.tag.iter().filter(|tag| version.as_ref() != Some(tag)).cloned();
-        let called = version.clone().into_iter().chain(tag);
-        let label: String = called.map(|name| format!("{name}  ")).collect();
-        let text =
-            format!("{label}{}  a redeploy is watched without a warm-up", old.digest.short());
-        releases.push(vec!["undone".to_owned(), text]);
-    }
+    releases.extend(undone(app));
     if let Some(pinned) = &app.pinned {
         let version = pinned.version.map_or_else(String::new, |version| format!("{version}  "));
         let text = format!("{version}{}  {}", pinned.digest.short(), said_by(&pinned.signed));
         releases.push(vec!["pinned".to_owned(), text]);
     }
-    if let Some(vetoed) = &app.vetoed {
+    if let Some(vetoed) = app.vetoed_besides() {
         let text = format!("{}: it is not rolled back by itself", said_by(vetoed));
         releases.push(vec!["vetoed".to_owned(), text]);
     }
@@ -224,19 +219,7 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     for one in &app.commands {
         releases.push(vec![one.purpose.replace('_', " "), one.command.clone()]);
     }
-    if let Some(blind) = &app.blind {
-        releases.push(vec!["blind".to_owned(), blind.clone()]);
-    }
-    for unknown in &app.unknown {
-        let text = format!("{}: {}", unknown.threshold, unknown.text);
-        releases.push(vec!["unknown".to_owned(), text]);
-    }
-    for (machine, reason) in app.unread.iter().take(UNREAD_SHOWN) {
-        releases.push(vec!["unread".to_owned(), format!("metrics of {machine}: {reason}")]);
-    }
-    if let Some(more) = app.unread.len().checked_sub(UNREAD_SHOWN).filter(|more| *more > 0) {
-        releases.push(vec!["unread".to_owned(), format!("metrics of {more} more machines")]);
-    }
+    releases.extend(unseen(app));
     text.push_str(&labelled(&releases, width));
     if app.phase == Phase::RolledBack && !app.evidence.is_empty() {
         let label = app.release.as_ref().map_or_else(|| "it".to_owned(), ReleaseInfo::label);
@@ -246,6 +229,53 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
     let regions: Vec<_> = app.regions.iter().map(region_row).collect();
     text.push_str(&table_in(&regions, 4, width));
     text
+}
+
+/// Releases that were undone. One can have been there with several images.
+fn undone(app: &AppView) -> Vec<Vec<String>> {
+    let mut undone: Vec<Vec<String>> = Vec::new();
+    for old in &app.quarantined {
+        let version = old.version.map(|version| version.to_string());
+        let tag = old.tag.iter().filter(|tag| version.as_ref() != Some(tag)).cloned();
+        let called = version.clone().into_iter().chain(tag);
+        let label: String = called.map(|name| format!("{name}  ")).collect();
+        let digest = old.digest.short().to_owned();
+        match undone.iter_mut().find(|row| !label.is_empty() && row.first() == Some(&label)) {
+            Some(row) => row.push(digest),
+            None => undone.push(vec![label, digest]),
+        }
+    }
+    let row = |row: Vec<String>| {
+        let (label, digests) = row.split_first()?;
+        let text =
+            format!("{label}{}  a redeploy is watched without a warm-up", digests.join(", "));
+        Some(vec!["undone".to_owned(), text])
+    };
+    undone.into_iter().filter_map(row).collect()
+}
+
+/// What cannot be seen, or is left out of what is judged.
+fn unseen(app: &AppView) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for suspect in &app.suspects {
+        rows.push(vec!["suspect".to_owned(), suspect.text.clone()]);
+        let commands = suspect.commands.iter();
+        rows.extend(commands.map(|one| vec![one.purpose.clone(), one.command.clone()]));
+    }
+    if let Some(blind) = &app.blind {
+        rows.push(vec!["blind".to_owned(), blind.clone()]);
+    }
+    for unknown in &app.unknown {
+        let text = format!("{}: {}", unknown.threshold, unknown.text);
+        rows.push(vec!["unknown".to_owned(), text]);
+    }
+    for (machine, reason) in app.unread.iter().take(UNREAD_SHOWN) {
+        rows.push(vec!["unread".to_owned(), format!("metrics of {machine}: {reason}")]);
+    }
+    if let Some(more) = app.unread.len().checked_sub(UNREAD_SHOWN).filter(|more| *more > 0) {
+        rows.push(vec!["unread".to_owned(), format!("metrics of {more} more machines")]);
+    }
+    rows
 }
 
 /// Label and text; texts are long, so only the labels are aligned.

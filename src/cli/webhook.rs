@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::json;
 
@@ -80,7 +81,8 @@ pub(super) async fn run(command: Webhook, out: &mut dyn Write) -> anyhow::Result
                 writeln!(out, "{}", body.trim_end())?;
             } else {
                 let look = Look::of_stdout();
-                out.write_all(page(&client::parse(&at.url, &body)?, look).as_bytes())?;
+                let view = client::parse(&at.url, &body)?;
+                out.write_all(page(&view, Timestamp::now(), look).as_bytes())?;
             }
             Ok(0)
         }
@@ -120,14 +122,14 @@ async fn order(at: &Where, path: &str, body: String) -> anyhow::Result<String> {
     client::order(&at.url, Method::POST, path, token, body).await
 }
 
-fn page(view: &DeliveriesView, look: Look) -> String {
+fn page(view: &DeliveriesView, now: Timestamp, look: Look) -> String {
     let mut rows = vec![["RECEIVER", "WAITING", "GIVEN UP", ""].map(str::to_owned).to_vec()];
     rows.extend(view.receivers.iter().map(receiver));
     let mut text = table_in(&rows, 0, look.width);
     if !view.letters.is_empty() {
         let head = ["MESSAGE", "RECEIVER", "", "ATTEMPTS", "WHY"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(view.letters.iter().map(letter));
+        rows.extend(view.letters.iter().map(|one| letter(one, now, look.width)));
         text.push('\n');
         text.push_str(&table_in(&rows, 0, look.width));
     }
@@ -151,13 +153,19 @@ pub(super) fn how(one: &ReceiverView) -> String {
     }
 }
 
-fn letter(one: &LetterView) -> Vec<String> {
+/// In a table that is no wider than a terminal the reason is short.
+fn letter(one: &LetterView, now: Timestamp, width: Option<usize>) -> Vec<String> {
     let at = one.at.strftime("%Y-%m-%d %H:%M:%S");
     let state = match one.state {
+        // It waits for the one before it, or is being sent.
+        LetterState::Waiting if one.at <= now => "next in its turn".to_owned(),
         LetterState::Waiting => format!("next {at}"),
         LetterState::GivenUp => format!("given up {at}"),
     };
-    let why = crate::numbers::cut(&one.why, WHY_MAX);
+    let why = match width {
+        Some(_) => crate::numbers::cut(&one.why, WHY_MAX),
+        None => one.why.clone(),
+    };
     vec![one.message.clone(), one.receiver.clone(), state, one.attempts.to_string(), why]
 }
 
@@ -167,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_was_not_delivered_is_listed_with_the_reason() {
-        let at = "2026-03-01T02:03:04Z".parse().unwrap();
+        let at: Timestamp = "2026-03-01T02:03:04Z".parse().unwrap();
         let health = |name: &str, failing: bool| ReceiverView {
             name: name.to_owned(),
             waiting: Some(1),
@@ -192,7 +200,8 @@ mod tests {
                 message("m-2", LetterState::Waiting),
             ],
         };
-        insta::assert_snapshot!(page(&view, Look::plain(None)), @r"
+        let before = at - jiff::SignedDuration::from_secs(1);
+        insta::assert_snapshot!(page(&view, before, Look::plain(None)), @r"
         RECEIVER  WAITING  GIVEN UP
         chat      1        ?         took one at 2026-03-01 02:03:04
         ops       1        ?         takes nothing since 2026-03-01 02:03:04: answered 503
@@ -201,5 +210,24 @@ mod tests {
         m-1      ops       given up 2026-03-01 02:03:04  4         answered 503 [31m
         m-2      ops       next 2026-03-01 02:03:04      4         answered 503 [31m
         ");
+        let late = page(&view, at, Look::plain(None));
+        assert!(late.contains("next in its turn") && !late.contains("next 2026"), "{late}");
+    }
+
+    #[test]
+    fn a_reason_is_cut_for_a_terminal_and_whole_in_a_pipe() {
+        let at = Timestamp::UNIX_EPOCH;
+        let one = LetterView {
+            receiver: "ops".to_owned(),
+            message: "m-1".to_owned(),
+            state: LetterState::GivenUp,
+            attempts: 4,
+            queued_at: at,
+            at,
+            why: "x".repeat(200),
+        };
+        let why = |width| letter(&one, at, width).remove(4).chars().count();
+        assert_eq!(why(None), 200);
+        assert_eq!(why(Some(80)), WHY_MAX);
     }
 }

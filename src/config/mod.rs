@@ -40,6 +40,7 @@ pub use load::{Checked, check, load};
 pub use metrics_server::{FLY, MetricsServer};
 pub use places::{Lines, lines};
 pub use presets::fly_http;
+pub(crate) use problem::nearest;
 pub use problem::{ConfigErrors, Problem};
 pub use shelf::Shelf;
 pub use start::{Start, start};

@@ -111,7 +111,7 @@ impl Wrong {
 }
 
 /// The candidate that `text` is most likely meant to be, if any is close enough to be a slip.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     text: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -75,6 +75,9 @@ fn meant(file: &File<'_>, said: &str, span: Option<&Range<usize>>, line: &str) -
     is_unquoted.then(|| "put texts and values with units into quotes".to_owned())
 }
 
+/// Tables of which there can be several.
+const LISTS: [&str; 4] = ["threshold", "receiver", "metrics_server", "freeze"];
+
 /// Where a key or a table that is there twice stands already.
 fn twice(before: &str, key: &str, line: &str) -> Option<String> {
     let is_header = line.starts_with('[');
@@ -84,7 +87,11 @@ fn twice(before: &str, key: &str, line: &str) -> Option<String> {
     };
     let first = before.lines().map(str::trim).enumerate().filter(|(_, line)| is_it(line)).last();
     let number = first?.0 + 1;
-    Some(if is_header {
+    Some(if is_header && LISTS.contains(&key) {
+        format!(
+            "write [[{key}]], with two brackets, here and in line {number}: each is one of a list"
+        )
+    } else if is_header {
         format!("[{key}] stands in line {number} already: put its keys there")
     } else {
         format!("it stands in line {number} already: leave one out")

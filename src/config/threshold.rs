@@ -8,7 +8,7 @@ use super::{
     entry::Entry,
     expression::expression,
     metrics_server::{FLY, MetricsServer, Servers},
-    problem::{Wrong, alternatives},
+    problem::{Wrong, alternatives, nearest},
     reader::Reader,
     selector, units,
 };
@@ -172,6 +172,17 @@ fn read_from(given: &mut Given, table: &Reader<'_>, servers: &Servers, pages: bo
     let Some(entry) = table.get("from") else { return };
     let named = servers.values().map(|server| (server.name.as_str(), Some(server)));
     let words: Vec<_> = pages.then_some(("machine", None)).into_iter().chain(named).collect();
+    let is_known = |text: &str| words.iter().any(|(word, _)| *word == text);
+    let is_slip = |text: &str| nearest(text, words.iter().map(|(word, _)| *word)).is_some();
+    if let Some(text) = entry.as_text().filter(|text| !is_known(text) && !is_slip(text)) {
+        let words: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let suggestion = format!(
+            "write {}, or make it one: a [[metrics_server]] with name = \"{text}\" in waveoff.toml",
+            alternatives(words.iter().map(String::as_str))
+        );
+        entry.wrong(Wrong::but(format!("there is no `{text}`"), suggestion));
+        return;
+    }
     match entry.choice(&words, &[]) {
         Some(Some(server)) => given.read_from(server.origin()),
         Some(None) => given.read_from(Origin::PAGES),

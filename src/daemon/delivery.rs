@@ -192,13 +192,15 @@ impl Delivery {
                     };
                     try_once(&mut turn, receiver, &sender, &way).await
                 }
-                None => Attempt::Dead { reason: "the receiver is no longer configured".to_owned() },
+                None => Attempt::untried("the receiver is no longer configured".to_owned()),
             };
             let queued = turn.queued;
             report(&queued, &attempt);
             let outcome = match &attempt {
                 Attempt::Delivered => Ok(()),
-                Attempt::RetryAt { reason, .. } | Attempt::Dead { reason } => Err(reason.as_str()),
+                Attempt::RetryAt { reason, .. } | Attempt::Dead { reason, .. } => {
+                    Err(reason.as_str())
+                }
             };
             if config.receivers.contains_key(&name) {
                 board.sent(&name, clock.now(), outcome);
@@ -233,7 +235,7 @@ async fn try_once(
     let max_age = SignedDuration::try_from(receiver.max_age).unwrap_or(SignedDuration::MAX);
     if now.duration_since(queued.queued_at) >= max_age {
         let hours = crate::numbers::duration(receiver.max_age.as_secs_f64());
-        return Attempt::Dead { reason: format!("not delivered within {hours}") };
+        return Attempt::untried(format!("not delivered within {hours}"));
     }
     let outcome = send(queued, receiver, sender, notifier, Some(journal), now).await;
     let again = |reason: String, after: Option<Duration>| {
@@ -246,12 +248,13 @@ async fn try_once(
     };
     match outcome {
         DeliveryOutcome::Accepted => Attempt::Delivered,
-        DeliveryOutcome::Refused { reason } => Attempt::Dead { reason },
+        DeliveryOutcome::Refused { reason } => Attempt::Dead { reason, tried: true },
         DeliveryOutcome::Unfit { reason } => {
             turn.unfit = turn.unfit.saturating_add(1);
             if turn.unfit >= UNFIT_MAX {
                 let times = turn.unfit;
-                return Attempt::Dead { reason: format!("{reason} to {times} attempts") };
+                let reason = format!("{reason} to {times} attempts");
+                return Attempt::Dead { reason, tried: true };
             }
             again(reason, None)
         }
@@ -329,7 +332,7 @@ fn report(queued: &Queued, attempt: &Attempt) {
             let next = moment(*at);
             tracing::warn!(receiver, id, attempts, next, reason, "message not delivered yet");
         }
-        Attempt::Dead { reason } => tracing::error!(receiver, id, reason, "message given up"),
+        Attempt::Dead { reason, .. } => tracing::error!(receiver, id, reason, "message given up"),
     }
 }
 

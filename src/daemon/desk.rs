@@ -1,6 +1,10 @@
 //! The API's way to the apps' tasks: operators' orders, and what is known of an app's releases.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -22,7 +26,7 @@ use crate::{
     web::{
         Desk, OrderError,
         operator::Answer,
-        view::{ImageState, ReleaseView, ReleasesView},
+        view::{ImageState, ReleaseStanding, ReleaseView, ReleasesView},
     },
 };
 
@@ -70,6 +74,7 @@ impl Desk for TaskDesk {
             Ok(act) => self.orders.act(&app, act, signed).await?,
             Err(refusal) => Reply::Refused(refusal),
         };
+        let reply = self.without_undone(&app, reply);
         let text = match &reply {
             Reply::Done(effect) => text::effect(&app, effect),
             Reply::Refused(refusal) => text::refusal(&app, refusal),
@@ -110,7 +115,11 @@ impl Desk for TaskDesk {
             return Err(no_receiver(receiver, &config));
         };
         tracing::info!(receiver = receiver.name, "a test message, ordered by {by}");
-        Ok(tried(receiver, &config, &self.ports, by).await)
+        let outcome = tried(receiver, &config, &self.ports, by).await;
+        if outcome.is_ok() {
+            self.ports.board.sent(&receiver.name, self.ports.clock.now(), Ok(()));
+        }
+        Ok(outcome)
     }
 
     async fn releases(&self, app: AppName) -> Result<ReleasesView, OrderError> {
@@ -131,6 +140,12 @@ impl Desk for TaskDesk {
 }
 
 impl TaskDesk {
+    fn without_undone(&self, app: &AppName, reply: Reply) -> Reply {
+        let Reply::Refused(Refusal::NothingToGoBackTo { known }) = reply else { return reply };
+        let releases = self.ports.board.releases(app).unwrap_or_default();
+        Reply::Refused(Refusal::NothingToGoBackTo { known: not_undone(known, &releases) })
+    }
+
     /// A person may go to any release of the ledger, also to one that nobody here ever saw run: then
     /// the registry says which image its tag is.
     async fn with_the_ledger(&self, app: &AppName, act: Act) -> Result<Act, Refusal> {
@@ -332,4 +347,54 @@ fn merge(known: Vec<ReleaseView>, ledger: &[Release]) -> Vec<ReleaseView> {
     }
     releases.sort_by_key(|one| std::cmp::Reverse(one.version));
     releases
+}
+
+/// What was rolled back or quarantined is not proposed to be gone back to.
+fn not_undone(mut known: Vec<ReleaseInfo>, releases: &[ReleaseView]) -> Vec<ReleaseInfo> {
+    let undone: BTreeSet<&Digest> = releases
+        .iter()
+        .filter(|one| one.standing == ReleaseStanding::Quarantined)
+        .filter_map(|one| one.digest.as_ref())
+        .collect();
+    known.retain(|one| !undone.contains(&one.digest));
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_just_undone_is_not_proposed_to_be_gone_back_to() {
+        let release = |digest: &str| ReleaseInfo {
+            version: None,
+            tag: None,
+            digest: digest.into(),
+            author: None,
+            created_at: None,
+        };
+        let view = |digest: &str, standing| ReleaseView {
+            version: None,
+            tag: None,
+            digest: Some(digest.into()),
+            image: String::new(),
+            reference: None,
+            author: None,
+            created_at: None,
+            status: None,
+            standing,
+            by: None,
+            since: None,
+            runs: false,
+            pinned: false,
+            is_target: false,
+            image_state: ImageState::Unknown,
+        };
+        let releases = [
+            view("sha256:42", ReleaseStanding::Quarantined),
+            view("sha256:41", ReleaseStanding::Trusted),
+        ];
+        let known = vec![release("sha256:42"), release("sha256:41")];
+        assert_eq!(not_undone(known, &releases), [release("sha256:41")]);
+    }
 }

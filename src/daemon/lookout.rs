@@ -186,7 +186,12 @@ impl Lookout {
     /// One message for the organization while nobody is answered, and one more when that lasts or
     /// something is at stake.
     async fn platform(&self, topic: &mut Topic, pressing: &mut Topic) {
-        match self.shared.outage() {
+        let outage = self.shared.outage();
+        let refused = outage.clone().filter(|outage| outage.refused);
+        self.ports.board.token_refused(refused.map(|Outage { detail, .. }| {
+            crate::notify::text::reason(&Reason::TokenRefused { detail })
+        }));
+        match outage {
             Some(Outage { since, refused, detail }) if since.elapsed() >= OUTAGE_TOLD_AFTER => {
                 let is_pressing = refused
                     || since.elapsed() >= OUTAGE_PRESSES_AFTER

@@ -203,8 +203,9 @@ impl Reload {
         });
         let (kind, reason) = match loaded {
             Ok(config) => {
-                let reason = format!("{} policies are in force", config.policies.len());
                 self.put_in_force(course, config);
+                // Also those that vanished, as long as they stay.
+                let reason = in_force(self.publish.borrow().policies.len());
                 course.bundle = read(&course.dir).await;
                 self.show(course);
                 let kind = EventKind::ConfigReloaded;
@@ -220,6 +221,13 @@ impl Reload {
         self.ports.board.config_refused(kind == EventKind::ConfigRejected);
         self.note(course, kind, reason);
         Ok(())
+    }
+}
+
+fn in_force(policies: usize) -> String {
+    match policies {
+        1 => "1 policy is in force".to_owned(),
+        many => format!("{many} policies are in force"),
     }
 }
 

@@ -9,18 +9,20 @@ use crate::{
         AppState, bake_ends, ran_before,
         rollback::{confirms_within, report},
         sight::unknown,
-        state::{Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Rollback, Trusted},
+        state::{
+            Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Rollback, Trusted, Watch,
+        },
     },
     model::{
-        Event, EventKind, HoldReason, Mode, Obstacle, Policy, Reason, SourceName, Unknown,
-        event::ReleaseInfo, freeze,
+        Alone, AppName, Event, EventKind, HoldReason, MachineId, Mode, Note, Obstacle, Policy,
+        Reason, SourceName, Unknown, event::ReleaseInfo, freeze,
     },
     notify::text::{self, Purpose, hold, obstacle, reason},
     web::{
         AppView, Phase as Shown,
         view::{
             CommandView, DispersionView, EvidenceView, MirrorState, MirrorView, PinnedView,
-            Protection, ProtectionLevel, QuarantinedView, RunningView, UnknownView,
+            Protection, ProtectionLevel, QuarantinedView, RunningView, SuspectView, UnknownView,
         },
     },
 };
@@ -58,6 +60,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         blind: blind(memory),
         unknown: not_known(state, policy, now),
         unread: BTreeMap::new(),
+        suspects: suspects(state, now),
         evidence: Vec::new(),
         commands: Vec::new(),
         regions: Vec::new(),
@@ -89,6 +92,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
         Phase::Held { watch, reason, since } => {
             view.since = *since;
             view.hold = Some(hold(reason));
+            view.vetoed.clone_from(&watch.vetoed);
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
         }
@@ -202,17 +206,53 @@ fn command(purpose: Purpose, command: String) -> CommandView {
     CommandView { purpose: purpose.word().to_owned(), command }
 }
 
-/// What is not known of what the thresholds look at.
-fn not_known(state: &AppState, policy: &Policy, now: Timestamp) -> Vec<UnknownView> {
-    let watch = match &state.phase {
+/// What is looked at now.
+fn judged(state: &AppState) -> Option<&Watch> {
+    match &state.phase {
         Phase::Watching(watch)
         | Phase::CountingDown { watch, .. }
         | Phase::CheckingImage { watch, .. }
-        | Phase::Held { watch, .. } => Some(&**watch),
+        | Phase::Held { watch, .. } => Some(watch),
         Phase::Steady | Phase::Stopped { .. } => state.memory.vigil.watch(),
         Phase::Unseen | Phase::RollingBack(_) | Phase::RolledBack(_) => None,
-    };
-    let all = watch.map(|watch| unknown(policy, &state.memory, watch, now)).unwrap_or_default();
+    }
+}
+
+/// Machines that fail alone, each once.
+fn suspects(state: &AppState, now: Timestamp) -> Vec<SuspectView> {
+    let Some(watch) = judged(state) else { return Vec::new() };
+    let mut all: BTreeMap<&MachineId, SuspectView> = BTreeMap::new();
+    for evidence in &watch.evidence {
+        let counted = watch.thresholds.get(&evidence.threshold).and_then(|state| state.alone());
+        let alone = match &evidence.note {
+            Some(Note::Apart(alone)) => Some(alone),
+            _ => counted,
+        };
+        let Some(alone) = alone else { continue };
+        let view = || suspect(&state.memory.app, &evidence.threshold, alone, now);
+        all.entry(&alone.machine).or_insert_with(view);
+    }
+    all.into_values().collect()
+}
+
+/// What was told of a machine that fails alone.
+fn suspect(app: &AppName, threshold: &str, alone: &Alone, now: Timestamp) -> SuspectView {
+    let fails = Reason::FailsAlone { threshold: threshold.to_owned(), alone: alone.clone() };
+    let mut event = Event::new(EventKind::MachineSuspect, now, Some(app.clone()));
+    let text = reason(&fails);
+    event.reason = Some(fails);
+    let commands = text::commands(&event).into_iter();
+    SuspectView {
+        machine: alone.machine.clone(),
+        text,
+        commands: commands.map(|(purpose, text)| command(purpose, text)).collect(),
+    }
+}
+
+/// What is not known of what the thresholds look at.
+fn not_known(state: &AppState, policy: &Policy, now: Timestamp) -> Vec<UnknownView> {
+    let all =
+        judged(state).map(|watch| unknown(policy, &state.memory, watch, now)).unwrap_or_default();
     let view = |(threshold, unknown): (String, Unknown)| UnknownView {
         threshold,
         why: unknown.as_str().to_owned(),
@@ -365,4 +405,27 @@ fn plus(at: Timestamp, by: std::time::Duration) -> Timestamp {
         .ok()
         .and_then(|by| at.checked_add(by).ok())
         .unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Ailment, Tally};
+
+    #[test]
+    fn a_machine_that_fails_alone_is_shown_with_what_puts_it_right() {
+        let alone = Alone {
+            machine: "148e".into(),
+            region: "iad".into(),
+            counted: Tally { n: 1000.0, k: 310.0 },
+            beside: 5.0,
+            rest: Tally { n: 5000.0, k: 25.0 },
+            ailment: Ailment::Counts,
+        };
+        let view = suspect(&"api".into(), "5xx", &alone, Timestamp::UNIX_EPOCH);
+        assert!(view.text.starts_with("148e in iad: 5xx 31.0 % (310 of 1000)"), "{}", view.text);
+        let commands: Vec<&str> = view.commands.iter().map(|one| one.command.as_str()).collect();
+        assert_eq!(commands[0], "fly machine restart 148e --app api");
+        assert!(commands[1].starts_with("fly machine clone 148e --region iad"), "{commands:?}");
+    }
 }

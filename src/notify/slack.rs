@@ -161,7 +161,10 @@ mod tests {
         let mut event = Event::new(EventKind::HoldPlaced, at, Some(AppName::new("api")));
         event.reason = Some(HoldReason::Operator { hold }.into());
         let body = slack(&event, &Sender::new("acme"));
-        assert!(body.contains(":information_source: api: held"), "{body}");
+        assert!(
+            body.contains(":information_source: api: nothing will be rolled back: held by dana"),
+            "{body}"
+        );
         assert!(body.contains("acme · 2026-03-01 02:03:04 UTC\""), "{body}");
     }
 

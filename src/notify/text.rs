@@ -406,6 +406,8 @@ fn held(event: &Event) -> String {
         return "would be rolled back, and is not".to_owned();
     }
     match report::done(&event.regions) {
+        // The reason begins with who holds.
+        None if is_by_hand(event) => "nothing will be rolled back".to_owned(),
         None => "held, nothing will be rolled back".to_owned(),
         // It goes on by itself.
         Some(done) if event.reason == Some(HoldReason::NoFreshBreach.into()) => {
@@ -413,6 +415,11 @@ fn held(event: &Event) -> String {
         }
         Some(done) => format!("held, the rollback stopped {done}"),
     }
+}
+
+/// Whether an operator holds.
+fn is_by_hand(event: &Event) -> bool {
+    matches!(&event.reason, Some(Reason::Held { hold: HoldReason::Operator { .. } }))
 }
 
 /// `iad, lhr done in 48 s; fra confirming; syd next`.

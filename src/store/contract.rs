@@ -290,14 +290,15 @@ async fn a_message_given_up_is_kept_with_every_reason() {
         shelf.commit(0, commit("one", &["m-1", "m-2"], &["ops"])).await.unwrap();
         let later = Attempt::RetryAt { at: at(1), reason: "answered 503".to_owned() };
         shelf.attempted("ops", 0, later).await;
-        shelf.attempted("ops", 1, Attempt::Dead { reason: "too late".to_owned() }).await;
+        let refused = Attempt::Dead { reason: "too late".to_owned(), tried: true };
+        shelf.attempted("ops", 1, refused).await;
 
         assert_eq!(shelf.due(1).await, ["ops m-2"]);
         assert_eq!(shelf.journal.outbox_counts().await.unwrap(), [("ops".to_owned(), 1, 1)]);
         let dead = shelf.journal.dead_letters(10).await.unwrap();
         assert_eq!(dead.len(), 1);
         assert_eq!(dead[0].reason, "too late; before that: answered 503");
-        assert_eq!((dead[0].attempts, dead[0].given_up_at), (1, at(1)));
+        assert_eq!((dead[0].attempts, dead[0].given_up_at), (2, at(1)), "the last one counts");
     }
 }
 
@@ -306,7 +307,7 @@ async fn what_was_given_up_is_sent_again_when_somebody_says_so() {
     for shelf in shelves() {
         shelf.commit(0, commit("one", &["m-1", "m-2", "m-3"], &["ops", "chat"])).await.unwrap();
         for second in [1, 2] {
-            shelf.attempted("ops", second, Attempt::Dead { reason: "too late".to_owned() }).await;
+            shelf.attempted("ops", second, Attempt::untried("too late".to_owned())).await;
         }
         let waiting = shelf.journal.waiting_letters(10).await.unwrap();
         let of_ops: Vec<&str> = waiting
@@ -372,7 +373,7 @@ async fn forgetting_is_bounded_and_spares_what_is_not_delivered() {
         shelf.commit(0, commit("one", &ids, &[])).await.unwrap();
         let young = commit("two", &["y-1", "y-2"], &["ops"]);
         shelf.journal.commit(&"api".into(), 1, young, at(100)).await.unwrap();
-        shelf.attempted("ops", 100, Attempt::Dead { reason: "gone".to_owned() }).await;
+        shelf.attempted("ops", 100, Attempt::untried("gone".to_owned())).await;
 
         assert_eq!(shelf.journal.prune(at(50)).await.unwrap(), 5000);
         assert_eq!(shelf.journal.prune(at(50)).await.unwrap(), 1);

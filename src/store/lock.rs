@@ -35,9 +35,17 @@ impl std::fmt::Display for Holder {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another daemon works there; `None`: it has not said who it is yet.
-    #[error("{} is in use by {}", path.display(), named(holder.as_ref()))]
+    #[error(
+        "{} is in use by {}; stop that one first, or give this one a data_dir of its own",
+        path.display(),
+        named(holder.as_ref())
+    )]
     Held { path: PathBuf, holder: Option<Holder> },
-    #[error("{} cannot be locked: {error}", path.display())]
+    #[error(
+        "no lock on {}: {error}; give the daemon's user the right to write there, or name another \
+         data_dir",
+        path.display()
+    )]
     Failed { path: PathBuf, error: io::Error },
 }
 
@@ -115,7 +123,8 @@ mod tests {
             };
             assert_eq!((holder.pid, holder.since), (std::process::id(), now));
             assert!(refused.to_string().contains("is in use by waveoff, process"), "{refused}");
-            assert!(refused.to_string().ends_with(" since 2026-03-01 02:03:04 UTC"), "{refused}");
+            assert!(refused.to_string().contains(" since 2026-03-01 02:03:04 UTC; "), "{refused}");
+            assert!(refused.to_string().contains("stop that one first"), "{refused}");
         }
         drop(first);
         drop(DirectoryLock::take(dir.path(), now).unwrap());
@@ -125,6 +134,7 @@ mod tests {
     fn a_directory_that_is_not_there_is_named() {
         let refused = DirectoryLock::take(Path::new("/nonexistent"), Timestamp::UNIX_EPOCH);
         let said = refused.unwrap_err().to_string();
-        assert!(said.contains("/nonexistent/waveoff.lock cannot be locked"), "{said}");
+        assert!(said.starts_with("no lock on /nonexistent/waveoff.lock: "), "{said}");
+        assert!(said.ends_with("name another data_dir"), "{said}");
     }
 }

@@ -263,7 +263,8 @@ impl Engine for Memory {
                 one.failed_since.get_or_insert(now);
                 one.reason = Some(reason.clone());
             }
-            Attempt::Dead { reason } => {
+            Attempt::Dead { reason, tried } => {
+                one.attempts = one.attempts.saturating_add(u32::from(*tried));
                 one.given_up_at = Some(now);
                 let before = one.reason.take().filter(|before| before != reason);
                 one.reason = Some(match before {

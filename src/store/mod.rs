@@ -123,7 +123,16 @@ pub enum Attempt {
     /// Given up: kept in the dead-letter list with the reason.
     Dead {
         reason: String,
+        /// It was sent once more before that.
+        tried: bool,
     },
+}
+
+impl Attempt {
+    /// Given up without being sent.
+    pub fn untried(reason: String) -> Self {
+        Self::Dead { reason, tried: false }
+    }
 }
 
 /// A message that was given up.

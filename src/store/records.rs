@@ -179,7 +179,7 @@ impl<E: Engine> Journal for Records<E> {
                 }),
                 // One message nobody can read must not block those behind it, here or elsewhere.
                 Err(error) => {
-                    let attempt = Attempt::Dead { reason: error.to_string() };
+                    let attempt = Attempt::untried(error.to_string());
                     self.attempted(sequence, &attempt, now).await?;
                 }
             }
@@ -202,7 +202,9 @@ impl<E: Engine> Journal for Records<E> {
             Attempt::RetryAt { at, reason } => {
                 Attempt::RetryAt { at: *at, reason: encoding::bounded(reason) }
             }
-            Attempt::Dead { reason } => Attempt::Dead { reason: encoding::bounded(reason) },
+            Attempt::Dead { reason, tried } => {
+                Attempt::Dead { reason: encoding::bounded(reason), tried: *tried }
+            }
         };
         self.engine.attempted(sequence, &attempt, now).await
     }

@@ -37,7 +37,7 @@ impl From<rusqlite::Error> for StoreError {
         let what = match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => "the file is not a database (or is damaged)",
             Some(ErrorCode::DatabaseCorrupt) => "the file is damaged",
-            Some(ErrorCode::DiskFull) => "the disk is full",
+            Some(ErrorCode::DiskFull) => "the disk is full (`fly volumes extend` makes it larger)",
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 "another process keeps it locked"
             }

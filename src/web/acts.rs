@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::{
     ApiState,
     answers::{Refusal, problem},
+    api::undone,
     gate::Operator,
     operator::{REASON_MAX, tidy, who},
 };
@@ -121,7 +122,8 @@ impl AtDesk {
         let word = act.word();
         let reason = tidy(reason.as_deref().unwrap_or_default(), REASON_MAX);
         let signed = Signed { by: who(by.as_deref()), reason, at: state.clock.now() };
-        let answer = state.desk.act(app.clone(), act, signed).await?;
+        let answer = state.desk.act(app.clone(), act, signed).await;
+        let answer = answer.map_err(|error| undone(&state, error))?;
         if !answer.done {
             return Ok(problem(StatusCode::CONFLICT, answer.text, Some(answer.facts)));
         }

@@ -24,7 +24,7 @@ use super::{
     explain::{self, ExplainView, Unexplained},
     gate::{Ordered, reading},
     metrics,
-    operator::{self, HoldRequest, OrderView, UnholdRequest},
+    operator::{self, HoldRequest, OrderError, OrderView, UnholdRequest},
     process::Process,
     receivers::{
         self, DeliveriesView, LetterView, ReceiverView, ResendRequest, ResentView, TestRequest,
@@ -33,6 +33,7 @@ use super::{
     view::{AppView, EventView, HistoryView, OrgView, ReleasesView},
 };
 use crate::{
+    config,
     model::{AppName, OperatorHold, Order},
     store::{HistoryEntry, StoreError},
 };
@@ -277,11 +278,25 @@ pub(super) async fn app(
     name: Result<Path<AppName>, PathRejection>,
 ) -> Result<Json<AppView>, Refusal> {
     let Path(name) = name?;
-    state.board.app(&name).map(Json).ok_or_else(|| unwatched(&name))
+    state.board.app(&name).map(Json).ok_or_else(|| unwatched(&state, &name))
 }
 
-fn unwatched(app: &AppName) -> Refusal {
-    Refusal(StatusCode::NOT_FOUND, format!("app {app} is not watched"))
+/// That an app is not watched: what was probably meant, and where the reason stands.
+fn unwatched(state: &ApiState, app: &AppName) -> Refusal {
+    let views = state.board.views();
+    let near = config::nearest(app.as_str(), views.iter().map(|view| view.app.as_str()));
+    let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+    let why = format!("`waveoff config show {app}` says why");
+    let text = format!("{}{near}; {why}", OrderError::NotWatched(app.clone()));
+    Refusal(StatusCode::NOT_FOUND, text)
+}
+
+/// An order that was not carried out.
+pub(super) fn undone(state: &ApiState, error: OrderError) -> Refusal {
+    match error {
+        OrderError::NotWatched(app) => unwatched(state, &app),
+        other => other.into(),
+    }
 }
 
 /// Begin nothing any more, for one app or for all
@@ -312,7 +327,7 @@ async fn order(
     hold: Option<OperatorHold>,
 ) -> Result<Json<OrderView>, Refusal> {
     let order = hold.clone().map_or(Order::Unhold, Order::Hold);
-    let apps = state.desk.give(app, order).await?;
+    let apps = state.desk.give(app, order).await.map_err(|error| undone(state, error))?;
     Ok(Json(OrderView { apps, hold }))
 }
 
@@ -324,7 +339,8 @@ pub(super) async fn releases(
     name: Result<Path<AppName>, PathRejection>,
 ) -> Result<Json<ReleasesView>, Refusal> {
     let Path(name) = name?;
-    Ok(Json(state.desk.releases(name).await?))
+    let releases = state.desk.releases(name).await;
+    releases.map(Json).map_err(|error| undone(&state, error))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -347,7 +363,7 @@ pub(super) async fn explanation(
     let asked = state.journal.history(Some(&app), None, explain::LOOKED_THROUGH);
     let entries = timeout(JOURNAL_DEADLINE, asked).await.map_err(|_| late("the journal"))??;
     if entries.is_empty() && state.board.app(&app).is_none() {
-        return Err(unwatched(&app));
+        return Err(unwatched(&state, &app));
     }
     let held = state.board.explained(&app);
     let told = (state.clock.now(), state.sentence);
@@ -386,7 +402,7 @@ pub(super) async fn history(
     let view = past(&state, Some(app.clone()), &query).await?;
     // An app that is watched no longer keeps its history.
     if view.events.is_empty() && is_first && state.board.app(&app).is_none() {
-        return Err(unwatched(&app));
+        return Err(unwatched(&state, &app));
     }
     Ok(Json(view))
 }

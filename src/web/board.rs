@@ -82,6 +82,8 @@ struct State {
     journal: BTreeMap<Option<AppName>, String>,
     /// When each app had its last round.
     rounds: BTreeMap<AppName, Instant>,
+    /// That the platform refuses the token, and what helps.
+    token_refused: Option<String>,
     /// An operator's hold of every app.
     held: Option<OperatorHold>,
     /// The copy to the mirror that is under way for an app, and how far it is.
@@ -238,6 +240,15 @@ impl Board {
         let mut state = self.state();
         if state.held != hold {
             state.held = hold;
+            state.changes.organization();
+        }
+    }
+
+    /// Shows that the platform refuses the token, and what helps, or that it does not.
+    pub fn token_refused(&self, why: Option<String>) {
+        let mut state = self.state();
+        if state.token_refused != why {
+            state.token_refused = why;
             state.changes.organization();
         }
     }
@@ -463,6 +474,7 @@ impl Board {
                     .map(|read_at| now.duration_since(read_at).as_secs_f64().max(0.0)),
                 error_regions: state.error_regions.clone(),
             },
+            token_refused: state.token_refused.clone(),
             hold: state.held.clone().filter(|hold| hold.is_on(now)),
             config: state.configuration.clone(),
             config_refused: state.counters.config_refused,

@@ -4,7 +4,10 @@ use super::{
     Phase,
     view::{AppView, ProtectionLevel},
 };
-use crate::model::{Mode, Signed, Verdict};
+use crate::{
+    model::{HoldReason, Mode, Signed, Verdict},
+    notify::text,
+};
 
 /// Where an app stands in a list; the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +53,13 @@ impl AppView {
             Phase::Learning => Rank::Learning,
             Phase::Steady => Rank::Steady,
         }
+    }
+
+    /// Who vetoed the rollback, where the reason of a hold does not say so already.
+    pub fn vetoed_besides(&self) -> Option<&Signed> {
+        let says = |by: &Signed| text::hold(&HoldReason::Vetoed { by: by.clone() });
+        let vetoed = self.vetoed.as_ref();
+        vetoed.filter(|by| self.hold.as_ref().is_none_or(|hold| *hold != says(by)))
     }
 
     /// What a person has to know besides; the most urgent alone, and nothing where all is well.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::{ReleaseVersion, event::ReleaseInfo};
+use crate::model::{MachineId, ReleaseVersion, event::ReleaseInfo};
 
 /// A release that machines run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -31,6 +31,17 @@ pub struct CommandView {
     /// What for: `approve`, `stop`, `undo`, `go_on` or `repair`.
     pub purpose: String,
     pub command: String,
+}
+
+/// A machine that fails alone while its equals serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Suspect)]
+pub struct SuspectView {
+    pub machine: MachineId,
+    /// What it shows, and that nothing is undone for it.
+    pub text: String,
+    /// What puts it right, the first to be tried first.
+    pub commands: Vec<CommandView>,
 }
 
 /// How well the app is protected against a bad release.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 pub use super::explain::DispersionView;
 pub use super::releases::{ImageState, ReleaseStanding, ReleaseView, ReleasesView};
-pub use super::standing::{CommandView, Protection, ProtectionLevel, RunningView};
+pub use super::standing::{CommandView, Protection, ProtectionLevel, RunningView, SuspectView};
 use super::{configuration::VersionView, receivers::ReceiverView};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -257,6 +257,9 @@ pub struct AppView {
     /// Machines whose metrics could not be read in the last round, and why.
     #[serde(default)]
     pub unread: BTreeMap<MachineId, String>,
+    /// Machines that fail alone, and are left out of what is judged.
+    #[serde(default)]
+    pub suspects: Vec<SuspectView>,
     pub evidence: Vec<EvidenceView>,
     /// What a person can run about it in a terminal.
     #[serde(default)]
@@ -380,6 +383,9 @@ pub struct OrgView {
     pub waiting_for: Vec<String>,
     pub apps_watched: usize,
     pub feed: FeedView,
+    /// That the platform refuses the daemon's token, and what helps; `null`: it does not.
+    #[serde(default)]
+    pub token_refused: Option<String>,
     /// An operator's hold of every app.
     #[serde(default)]
     pub hold: Option<OperatorHold>,

@@ -80,7 +80,8 @@ async fn status_and_history(stage: &Stage) {
     assert_eq!(kept, sent, "history and messages are the same story");
 
     let (code, _, complaint) = stage.waveoff(&["history", "nobody"]).await;
-    assert_eq!((code, complaint.trim()), (1, "waveoff: app nobody is not watched"));
+    let said = "waveoff: app nobody is not watched; `waveoff config show nobody` says why";
+    assert_eq!((code, complaint.trim()), (1, said));
 }
 
 async fn explained(stage: &Stage) {

@@ -245,6 +245,7 @@ pub fn steady(app: &str) -> AppView {
         blind: None,
         unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
+        suspects: Vec::new(),
         evidence: Vec::new(),
         commands: Vec::new(),
         regions: Vec::new(),

@@ -226,9 +226,10 @@ impl Ending<'_> {
         }
         line(&format!("  time to detect    {}", seconds(self.detect_s)))?;
         line(&format!("  time to recover   {}", seconds(self.recover_s)))?;
-        line(&format!("  requests failed   {} of {}", self.users.failed, self.users.requests))?;
+        let of_all = |count: u64| format!("{count} of {} in the whole demo", self.users.requests);
+        line(&format!("  requests failed   {}", of_all(self.users.failed)))?;
         if bad == Bad::Latency {
-            line(&format!("  requests slow     {} of {}", self.users.slow, self.users.requests))?;
+            line(&format!("  requests slow     {}", of_all(self.users.slow)))?;
         }
         line(&format!("  platform calls    {}", self.calls))?;
         line(&format!(

@@ -63,7 +63,11 @@ impl Scratch {
         let body = json!({ "region": self.region, "config": self.config("first") });
         let made = api.call(Method::POST, &self.path(""), None, Some(body)).await?;
         if !made.is_done() {
-            bail!("its machine was not made: {}", made.says());
+            bail!(
+                "its machine was not made: {}\nif that is the image {}, name another one with --image",
+                made.says(),
+                self.image
+            );
         }
         Ok(made)
     }

@@ -344,8 +344,12 @@ fn checks(machines: &[&Machine]) -> Finding {
         .flat_map(|one| &one.checks)
         .filter(|check| check.status != CheckStatus::Passing);
     let failing = failing.count();
-    let says =
-        format!("{configured} checks on {} machines, {failing} of them failing", machines.len());
+    let many = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        count => format!("{count} {word}s"),
+    };
+    let (checks, on) = (many(configured, "check"), many(machines.len(), "machine"));
+    let says = format!("{checks} on {on}, {failing} of them failing");
     Finding::ok(what, says)
 }
 

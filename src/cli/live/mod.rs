@@ -50,8 +50,8 @@ pub(super) async fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<i32> {
     let environment = |name: &str| std::env::var(name).ok();
-    let config = match config::check(dir, environment) {
-        Ok(checked) => checked.config,
+    let (config, unset) = match config::check(dir, environment) {
+        Ok(checked) => (checked.config, checked.missing),
         Err(errors) => {
             text::complain(&errors.to_string())?;
             return Ok(WRONG);
@@ -95,7 +95,7 @@ pub(super) async fn run(
     }
     if !config.receivers.is_empty() && only.is_none() {
         progress.set_message("receivers");
-        let findings = receivers::look(&config).await?;
+        let findings = receivers::look(&config, &unset).await?;
         tell(Section { name: "receivers".to_owned(), findings })?;
     }
     progress.finish_and_clear();

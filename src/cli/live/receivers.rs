@@ -8,7 +8,7 @@ use super::{
     finding::{Finding, Grade},
 };
 use crate::{
-    config::{Config, Format, Receiver},
+    config::{Config, Format, Problem, Receiver},
     notify::{
         grafana::{Grafana, may_i},
         http::HttpNotifier,
@@ -17,23 +17,26 @@ use crate::{
     ports::{Clock, DeliveryOutcome, Notifier as _},
 };
 
-pub(super) async fn look(config: &Config) -> anyhow::Result<Vec<Finding>> {
+/// `unset`: variables that are not set here.
+pub(super) async fn look(config: &Config, unset: &[Problem]) -> anyhow::Result<Vec<Finding>> {
     let client = reqwest::Client::builder()
         .timeout(PATIENCE)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("waveoff/", env!("CARGO_PKG_VERSION")))
         .build()?;
     let notifier = HttpNotifier::new(Clock::system())?;
-    let all = config.receivers.values().map(|receiver| one(&client, &notifier, receiver));
+    let all = config.receivers.values().map(|receiver| one(&client, &notifier, receiver, unset));
     Ok(join_all(all).await)
 }
 
-async fn one(client: &reqwest::Client, notifier: &HttpNotifier, receiver: &Receiver) -> Finding {
+async fn one(
+    client: &reqwest::Client,
+    notifier: &HttpNotifier,
+    receiver: &Receiver,
+    unset: &[Problem],
+) -> Finding {
     let what = receiver.name.as_str();
-    let unset = |key: &str| {
-        let next = format!("set the variable that its `{key}` names");
-        Finding::new(Grade::Look, what, "what it needs is not set here".to_owned(), next)
-    };
+    let unset = |key: &str| not_set(what, key, unset);
     if receiver.url.expose().is_empty() {
         return unset("url_env");
     }
@@ -46,6 +49,17 @@ async fn one(client: &reqwest::Client, notifier: &HttpNotifier, receiver: &Recei
         Format::Slack if talks => of_slack(notifier, receiver).await,
         _ => head(client, receiver).await,
     }
+}
+
+/// That a variable is not set here, by its name.
+fn not_set(what: &str, key: &str, unset: &[Problem]) -> Finding {
+    let wanted = format!("receiver \"{what}\".{key}");
+    let (says, next) = match unset.iter().find(|problem| problem.key == wanted) {
+        Some(problem) => (problem.message.clone(), problem.suggestion.clone()),
+        None => ("what it needs is not set here".to_owned(), None),
+    };
+    let next = next.unwrap_or_else(|| format!("set the variable that its `{key}` names"));
+    Finding::new(Grade::Look, what, says, next)
 }
 
 /// Who the token is. Whether it may write into the channel shows with a message alone.
@@ -119,5 +133,26 @@ async fn head(client: &reqwest::Client, receiver: &Receiver) -> Finding {
             };
             Finding::wrong(what, why.to_owned(), "check its URL".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named() {
+        let problem = Problem {
+            file: "waveoff.toml".to_owned(),
+            line: Some(7),
+            key: "receiver \"ops\".url_env".to_owned(),
+            message: "the environment variable OPS_URL is not set".to_owned(),
+            suggestion: Some("set it to the URL: fly secrets set OPS_URL=…".to_owned()),
+        };
+        let finding = not_set("ops", "url_env", std::slice::from_ref(&problem));
+        assert_eq!(finding.says, problem.message);
+        assert!(finding.next.contains("fly secrets set OPS_URL"), "{}", finding.next);
+        let of_another = not_set("chat", "url_env", &[problem]);
+        assert!(of_another.next.contains("its `url_env` names"), "{}", of_another.next);
     }
 }

@@ -86,7 +86,11 @@ pub(super) fn slow(what: &str, histogram: &Selector, bound: f64, seen: &[Series]
             // As the daemon says it.
             let oddity = Oddity::NoBucket { bound_s: bound, last_s: ends.last().copied() };
             let why = remark(&Note::Odd(oddity), what);
-            Finding::wrong(what, why, format!("write one of the ends, in seconds: {shown}"))
+            // Here it is known which end that is.
+            let why = why.split_once("; write ").map_or(why.as_str(), |(why, _)| why);
+            let last = ends.last().map(|last| format!("write max = \"{}\", ", span(*last)));
+            let next = format!("{}the buckets end at {shown} s", last.unwrap_or_default());
+            Finding::wrong(what, why.to_owned(), next)
         }
         Some(end) if *end > bound * (1.0 + SAME) => {
             let why = format!(
@@ -97,6 +101,15 @@ pub(super) fn slow(what: &str, histogram: &Selector, bound: f64, seen: &[Series]
             Finding::new(Grade::Look, what, why, format!("the buckets end at {shown} s"))
         }
         Some(_) => Finding::ok(what, format!("a bucket ends there; all end at {shown} s")),
+    }
+}
+
+/// As a configuration has it: `10s`, `250ms`.
+fn span(seconds: f64) -> String {
+    if seconds < 1.0 {
+        format!("{}ms", number(seconds * 1000.0))
+    } else {
+        format!("{}s", number(seconds))
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion},
-    web::view::{CommandView, Counts, FeedView, QuarantinedView, RunningView, UnknownView},
+    web::view::{
+        CommandView, Counts, FeedView, QuarantinedView, RunningView, SuspectView, UnknownView,
+    },
 };
 
 pub(in crate::cli) fn at(seconds: i64) -> Timestamp {
@@ -109,6 +111,7 @@ pub(in crate::cli) fn rolling_back() -> AppView {
             text: "never exercised: nothing was counted since the release came".to_owned(),
         }],
         unread: BTreeMap::from([("m4".into(), "it is an HTML page".to_owned())]),
+        suspects: Vec::new(),
         evidence: vec![errors, evidence("checks", Kind::Checks, Unit::Machines), silent],
         commands: Vec::new(),
         regions: vec![
@@ -133,6 +136,7 @@ pub(in crate::cli) fn organization(apps: Vec<AppView>) -> OrgView {
         waiting_for: Vec::new(),
         apps_watched: apps.len(),
         feed: FeedView { read_at: None, lag_s: Some(2.0), error_regions: Vec::new() },
+        token_refused: None,
         hold: None,
         config: None,
         config_refused: false,
@@ -229,6 +233,7 @@ fn an_app_that_is_still_learning_has_no_known_good_release() {
         blind: None,
         unknown: Vec::new(),
         unread: BTreeMap::new(),
+        suspects: Vec::new(),
         operator_hold: None,
         hold: Some("nothing is trusted yet".to_owned()),
         evidence: Vec::new(),
@@ -291,6 +296,7 @@ fn fleet() -> OrgView {
         blind: None,
         unknown: Vec::new(),
         unread: BTreeMap::new(),
+        suspects: Vec::new(),
         evidence: Vec::new(),
         regions: Vec::new(),
         next_deadline: None,
@@ -344,4 +350,44 @@ fn who_asks_for_it_is_shown_every_app_in_full() {
     status.apps.retain(|app| app.app.as_str() == "auth");
     let text = page(&status, one, Look::plain(Some(80)));
     assert!(text.contains("\nauth  baking · for 48 s") && text.contains("10 apps"), "{text}");
+}
+
+#[test]
+fn a_refused_token_stands_above_the_apps_with_what_helps() {
+    let mut status = organization(vec![rolling_back()]);
+    status.token_refused = Some("the platform refuses the token (401); make one".to_owned());
+    let text = page(&status, &Asked::Overview, Look::plain(None));
+    assert_eq!(
+        text.lines().nth(1),
+        Some("the platform refuses the token (401); make one"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_release_that_was_undone_with_several_images_has_one_line() {
+    let mut app = rolling_back();
+    let mut again = app.quarantined[0].clone();
+    again.digest = "sha256:ffffffffffffffff".into();
+    app.quarantined.push(again);
+    let text = page(&organization(vec![app]), &Asked::Overview, Look::plain(None));
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("undone ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].contains("dddddddddddd, ffffffffffff  a redeploy"), "{text}");
+}
+
+#[test]
+fn a_machine_that_fails_alone_is_shown_with_its_commands() {
+    let mut app = rolling_back();
+    let restart = "fly machine restart 148e --app api".to_owned();
+    app.suspects = vec![SuspectView {
+        machine: "148e".into(),
+        text: "148e in iad: 5xx 31.0 %, those beside it 0.5 %".to_owned(),
+        commands: vec![CommandView { purpose: "repair".to_owned(), command: restart }],
+    }];
+    let text = page(&organization(vec![app]), &Asked::One("api".to_owned()), Look::plain(None));
+    let shown: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
+    assert!(shown.contains(&vec!["suspect", "148e"]), "{text}");
+    assert!(text.contains("fly machine restart 148e --app api"), "{text}");
 }

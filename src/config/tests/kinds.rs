@@ -102,3 +102,15 @@ fn a_probe_that_cannot_be_meant_says_what_to_write() {
         ),
     ]);
 }
+
+#[test]
+fn a_metrics_server_that_nobody_made_one_is_said_to_be_made_one() {
+    each(&[(
+        threshold(
+            "name = \"5xx\"\nfrom = \"victoria\"\nmax = \"2%\"\n\
+             ratio = { bad = 'r{s=\"5\"}', total = 'r' }",
+        ),
+        "5: threshold \"5xx\".from: there is no `victoria`; write \"machine\" or \"fly\", or make it \
+         one: a [[metrics_server]] with name = \"victoria\" in waveoff.toml",
+    )]);
+}

@@ -88,6 +88,11 @@ fn a_value_of_another_type_gets_an_example() {
             "4: is not TOML: duplicate key `mode`, in `mode =`; it stands in line 3 already: leave one out",
         ),
         (
+            plain("[threshold]\nname = \"5xx\"\n[threshold]\nname = \"p95\""),
+            "5: is not TOML: invalid table header, duplicate key `threshold`, in `[threshold]`; \
+             write [[threshold]], with two brackets, here and in line 3: each is one of a list",
+        ),
+        (
             plain("[watch]\nbake = \"5m\"\n[rollback]\n[watch]\nblock = \"2s\""),
             "6: is not TOML: invalid table header, duplicate key `watch`, in `[watch]`; [watch] stands in line 3 already: put its keys there",
         ),

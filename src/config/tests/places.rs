@@ -339,7 +339,8 @@ fn a_threshold_is_read_from_a_server_by_its_name() {
     assert_eq!(
         place("victoria").problems(),
         [
-            "thresholds/web.toml:6: threshold \"memory\".from: there is no `victoria`; write \"machine\", \"fly\" or \"own\""
+            "thresholds/web.toml:6: threshold \"memory\".from: there is no `victoria`; write \"machine\", \"fly\" or \"own\", \
+             or make it one: a [[metrics_server]] with name = \"victoria\" in waveoff.toml"
         ]
     );
 }

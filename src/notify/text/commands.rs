@@ -116,7 +116,9 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
             vec![resume()]
         }
         EventKind::ReleaseDegraded if event.is_left_degraded() => {
-            goes_to(app, Purpose::GoOn, event.known_good.as_ref(), "").into_iter().collect()
+            let back = goes_to(app, Purpose::GoOn, event.known_good.as_ref(), "");
+            // Without anything to go back to it can still be looked at.
+            vec![back.unwrap_or_else(|| (Purpose::GoOn, format!("waveoff explain {app}")))]
         }
         EventKind::ReleaseDetected
         | EventKind::ReleaseTrusted
@@ -210,7 +212,10 @@ fn goes_to(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Drift, OperatorHold};
+    use crate::model::{
+        Drift, OperatorHold,
+        reason::{Degradation, Stays},
+    };
 
     fn stopped(hold: HoldReason) -> Vec<String> {
         let at = "2026-03-01T02:03:04Z".parse().unwrap();
@@ -265,5 +270,21 @@ mod tests {
         assert_eq!(purposes(&event), [Purpose::Stop, Purpose::Undo]);
         event.drift = Some(Drift::default());
         assert_eq!(purposes(&event), [Purpose::Stop], "there is no image to go to");
+    }
+
+    #[test]
+    fn what_degrades_late_and_has_nothing_to_go_back_to_can_be_looked_at() {
+        let at: jiff::Timestamp = "2026-03-01T02:03:04Z".parse().unwrap();
+        let mut event = Event::new(EventKind::ReleaseDegraded, at, Some("api".into()));
+        let late = Degradation {
+            since: at,
+            stays: Some(Stays::OnlyAlerts),
+            revoked: false,
+            with: Vec::new(),
+            well: 0,
+            changes: Vec::new(),
+        };
+        event.reason = Some(Reason::DegradesLate { late: Box::new(late) });
+        assert_eq!(commands(&event), [(Purpose::GoOn, "waveoff explain api".to_owned())]);
     }
 }

@@ -91,7 +91,7 @@ fn plan(plan: &Plan) -> String {
     let drift = plan.drift.as_ref().map(|drift| super::drift::sentence(drift, true));
     lines.extend(drift.filter(|line| !line.is_empty()).map(|line| format!("  {line}")));
     if !plan.was_healthy {
-        lines.push(format!("  {} was not seen healthy", plan.to.name()));
+        lines.push(format!("  {} is neither trusted nor baked", plan.to.name()));
     }
     lines.join("\n")
 }
@@ -123,8 +123,8 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
             format!("{app} has no release under watch that could be rolled back by itself")
         }
         Refusal::NothingToResume => format!(
-            "nothing of {app} was vetoed or came to a stop; `waveoff rollback {app}` begins a \
-             rollback"
+            "nothing of {app} was vetoed or came to a stop; where nobody approved in time, `waveoff \
+             approve {app}` still does, and `waveoff rollback {app}` begins a rollback"
         ),
         Refusal::UnderWay => format!(
             "a rollback of {app} is under way: `waveoff hold {app} --reason …` stops it at the \
@@ -161,7 +161,7 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
             to.name()
         ),
         Refusal::NeverHealthy { release } => format!(
-            "{} was never seen healthy here; --force goes there all the same",
+            "{} is neither trusted nor baked here; --force goes there all the same",
             release.name()
         ),
         Refusal::IsPinned { release } => {
@@ -171,7 +171,7 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
         Refusal::NotTrusted { release } => format!(
             "{} is not trusted; vouch for it with `waveoff trust {app} {}` first",
             release.name(),
-            release.name()
+            release.label()
         ),
         Refusal::RunsNow { release } => format!(
             "{} is what {app} runs; `waveoff rollback {app}` goes back from it",
@@ -195,4 +195,28 @@ fn listed(known: &[ReleaseInfo]) -> String {
     }
     let labels: Vec<String> = known.iter().take(NAMED_MAX).map(ReleaseInfo::label).collect();
     format!(": {}", labels.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ReleaseVersion;
+
+    #[test]
+    fn a_command_in_a_refusal_can_be_pasted_into_a_shell() {
+        let release = ReleaseInfo {
+            version: Some(ReleaseVersion(42)),
+            tag: Some("spring".to_owned()),
+            digest: "sha256:42".into(),
+            author: None,
+            created_at: None,
+        };
+        let said = refusal(&"web".into(), &Refusal::NotTrusted { release });
+        assert_eq!(
+            said,
+            "v42 (spring) is not trusted; vouch for it with `waveoff trust web v42` first"
+        );
+        let said = refusal(&"web".into(), &Refusal::NothingToResume);
+        assert!(said.contains("`waveoff approve web`"), "{said}");
+    }
 }

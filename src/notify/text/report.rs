@@ -123,7 +123,7 @@ pub(super) fn wait(wait: &Wait) -> String {
         Wait::Announced { version } => {
             format!("{version} is in the ledger and on no machine yet")
         }
-        Wait::Denied { detail } => format!("the platform does not let us write: {detail}"),
+        Wait::Denied { detail } => format!("the token is not allowed to do this: {detail}"),
         Wait::Unreadable { detail } => {
             format!("the platform's answer cannot be understood: {detail}")
         }

@@ -448,3 +448,12 @@ fn a_threshold_that_judges_nothing_does_not_stop_the_others() {
     let said = sentence(&event);
     assert!(!said.contains("others go on") && said.contains("nothing is decided"), "{said}");
 }
+
+#[test]
+fn a_hold_by_hand_says_once_that_it_is_one() {
+    let at = "2026-03-01T02:03:04Z".parse().unwrap();
+    let mut event = Event::new(EventKind::HoldPlaced, at, Some(AppName::new("api")));
+    let hold = OperatorHold { by: "dana".into(), reason: "a sale".into(), since: at, until: None };
+    event.reason = Some(HoldReason::Operator { hold }.into());
+    assert_eq!(sentence(&event), "api: nothing will be rolled back: held by dana: a sale.");
+}

@@ -1,6 +1,12 @@
 //! Metrics pages over HTTP: one request, streamed, with a deadline.
 
-use std::{error::Error as _, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    error::Error as _,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -21,6 +27,8 @@ pub struct HttpPages {
     client: reqwest::Client,
     /// For one page, from the first byte sent to the last received.
     deadline: Duration,
+    /// Pages that were read once.
+    answered: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl HttpPages {
@@ -50,7 +58,7 @@ impl HttpPages {
             .user_agent(concat!("waveoff/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| PageError(format!("no HTTP client: {error}")))?;
-        Ok(Self { client, deadline })
+        Ok(Self { client, deadline, answered: Arc::default() })
     }
 
     fn failure(&self, url: &str, error: &reqwest::Error) -> PageError {
@@ -63,8 +71,23 @@ impl HttpPages {
             cause = Some(deeper);
         }
         let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        let remedy = if is_refused(error) { LISTENS_ELSEWHERE } else { "" };
+        // What was read once listens where it can be reached: its machine is being replaced.
+        let is_known = self.answered().contains(url);
+        let remedy = if is_refused(error) && !is_known { LISTENS_ELSEWHERE } else { "" };
         PageError(format!("{url} {what}{cause}{remedy}"))
+    }
+
+    fn answered(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_answered(&self, url: String) {
+        let mut answered = self.answered();
+        // Of machines that are gone nobody asks any more.
+        if answered.len() >= ANSWERED_MAX {
+            answered.clear();
+        }
+        answered.insert(url);
     }
 }
 
@@ -114,6 +137,7 @@ impl MetricsPages for HttpPages {
             tail.drain(..tail.len().saturating_sub(TAIL));
         }
         if ending.is_seen(&tail) {
+            self.note_answered(url);
             Ok(())
         } else {
             Err(PageError(format!("{url} was cut off: {}", ending.missing())))
@@ -121,6 +145,8 @@ impl MetricsPages for HttpPages {
     }
 }
 
+/// Pages that are remembered to have been read.
+const ANSWERED_MAX: usize = 20_000;
 /// How often a page may send on to another place, as frameworks do from `/metrics` to `/metrics/`.
 const REDIRECTS_MAX: usize = 3;
 /// Most characters shown of where a page sends on to.

@@ -140,14 +140,14 @@ pub(super) fn attempted(
                 params![sequence, micros(*at), reason, micros(now)],
             )?;
         }
-        Attempt::Dead { reason } => {
+        Attempt::Dead { reason, tried } => {
             // What went wrong before is the part that helps to find the cause.
             transaction.execute(
-                "UPDATE outbox SET given_up_at = ?2, reason = CASE
+                "UPDATE outbox SET attempts = attempts + ?4, given_up_at = ?2, reason = CASE
                  WHEN reason IS NULL OR reason = ?3 THEN ?3
                  ELSE ?3 || '; before that: ' || reason END
                  WHERE sequence = ?1 AND given_up_at IS NULL",
-                params![sequence, micros(now), reason],
+                params![sequence, micros(now), reason, tried],
             )?;
         }
     }

@@ -65,7 +65,7 @@ const TRUST: Act = act(
 /// What can be ordered now, the most urgent first.
 fn offered(view: &AppView) -> Vec<Act> {
     let mut acts = Vec::new();
-    if view.phase == Phase::AwaitingApproval {
+    if view.phase == Phase::AwaitingApproval || is_proposed(view, APPROVE) {
         acts.push(APPROVE);
     }
     if view.operator_hold.is_some() {
@@ -73,7 +73,7 @@ fn offered(view: &AppView) -> Vec<Act> {
     } else {
         acts.push(HOLD);
     }
-    if view.vetoed.is_some() || view.phase == Phase::Held {
+    if view.vetoed.is_some() || is_proposed(view, RESUME) {
         acts.push(RESUME);
     }
     let can_be_vetoed = match view.phase {
@@ -82,8 +82,9 @@ fn offered(view: &AppView) -> Vec<Act> {
         | Phase::Baking
         | Phase::Degraded
         | Phase::CountingDown
-        | Phase::AwaitingApproval
-        | Phase::Held => true,
+        | Phase::AwaitingApproval => true,
+        // A rollback that came to a stop has a target, and nothing to be vetoed.
+        Phase::Held => view.target.is_none(),
         Phase::Steady | Phase::RollingBack | Phase::Confirming | Phase::RolledBack => false,
     };
     if view.vetoed.is_none() && can_be_vetoed {
@@ -100,6 +101,12 @@ fn offered(view: &AppView) -> Vec<Act> {
     }
     acts.push(TRUST);
     acts
+}
+
+/// Whether the daemon names the order among what can be done about it now.
+fn is_proposed(view: &AppView, act: Act) -> bool {
+    let wanted = command(act, view.app.as_str());
+    view.commands.iter().any(|one| one.command == wanted)
 }
 
 /// The buttons for an app.
@@ -197,4 +204,43 @@ fn is_trusted(release: &ReleaseView) -> bool {
 fn name(release: &ReleaseView) -> Option<String> {
     let version = release.version.map(|version| version.to_string());
     version.or_else(|| release.digest.as_ref().map(|digest| digest.as_str().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Signed, event::ReleaseInfo},
+        web::{tests, view::CommandView},
+    };
+
+    fn held(proposes: &[&str]) -> AppView {
+        let mut view = tests::view("api", Phase::Held);
+        let command = |text: &&str| CommandView { purpose: "x".into(), command: (*text).into() };
+        view.commands = proposes.iter().map(command).collect();
+        view
+    }
+
+    fn words(view: &AppView) -> Vec<&'static str> {
+        let words = offered(view).into_iter().map(|act| act.word);
+        words.filter(|word| ["approve", "resume", "veto"].contains(word)).collect()
+    }
+
+    #[test]
+    fn what_is_held_is_resumed_or_approved_only_where_the_daemon_takes_that() {
+        assert_eq!(words(&held(&["waveoff approve api"])), ["approve", "veto"], "not approved");
+        assert_eq!(words(&held(&["waveoff rollback api --to v41 --force"])), ["veto"]);
+        let by = Signed { by: "dana".into(), reason: "x".into(), at: tests::noon() };
+        let vetoed = AppView { vetoed: Some(by), ..held(&["waveoff resume api"]) };
+        assert_eq!(words(&vetoed), ["resume"]);
+        let target = ReleaseInfo {
+            version: None,
+            tag: None,
+            digest: "sha256:41".into(),
+            author: None,
+            created_at: None,
+        };
+        let stopped = AppView { target: Some(target), ..held(&["waveoff resume api"]) };
+        assert_eq!(words(&stopped), ["resume"]);
+    }
 }

@@ -102,12 +102,13 @@ impl Shown {
                 @if let Some(deadline) = view.next_deadline { ", this ends " (time(deadline)) " at the latest" }
                 "; policy " b { (view.policy) } " " (mode)
             }
+            @if let Some(refused) = &self.headline.token_refused { p.note.bad { (refused) } }
             @if let Some(hold) = &view.hold { p.note.bad { b { "Held: " } (hold) } }
             @if view.hold.is_none()
                 && let Some(hold) = self.headline.hold.as_ref().or(view.operator_hold.as_ref()) {
                 p.note.warn { b { "Nothing is rolled back: " } "held by " (part::held_by(hold)) }
             }
-            @if let Some(vetoed) = &view.vetoed {
+            @if let Some(vetoed) = view.vetoed_besides() {
                 p.note.warn { b { "Vetoed by " (part::signed(vetoed)) ": " } "it is not rolled back by itself." }
             }
             @if let Some(blind) = &view.blind { p.note.warn { b { "Blind: " } (blind) } }
@@ -115,6 +116,11 @@ impl Shown {
                 p.note {
                     b { "Not known: " }
                     @for unknown in &view.unknown { (unknown.threshold) ": " (unknown.text) ". " }
+                }
+            }
+            @for suspect in &view.suspects {
+                p.note.warn { b { "Fails alone: " } (suspect.text) "."
+                    @for one in &suspect.commands { br; code { (one.command) } }
                 }
             }
             @if !view.unread.is_empty() {

@@ -12,7 +12,8 @@ use crate::{
 
 /// The picture, in its own units.
 const WIDTH: f64 = 380.0;
-const LEFT: f64 = 68.0;
+/// Room for the longest label of a scale, `1 000 000:1`.
+const LEFT: f64 = 86.0;
 const RIGHT: f64 = 374.0;
 const SHARE_TOP: f64 = 20.0;
 const SHARE_BOTTOM: f64 = 96.0;
@@ -83,7 +84,8 @@ pub(super) fn chart(view: &ThresholdView, control: &str) -> Option<Markup> {
     let frame = Frame::of(blocks, limit, raised.map(|raised| raised.share), needed);
     let limit_y = coordinate(frame.share_y(limit));
     let needed_y = coordinate(frame.odds_y(needed));
-    let needed_words = odds(needed).unwrap_or_else(|| "1:1".to_owned());
+    let needed_words =
+        odds(needed).map(|words| words.replace("over ", "")).unwrap_or_else(|| "1:1".to_owned());
     let clock = |block: &BlockView| block.at.strftime("%H:%M:%S").to_string();
     Some(html! {
         svg.chart viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(said(view, &needed_words)) {
@@ -237,6 +239,30 @@ pub(super) fn table(view: &ThresholdView, control: &str) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As wide as a digit gets in bold, of which letters are 12 units high.
+    const DIGIT: f64 = 7.2;
+
+    #[test]
+    fn labels_of_the_odds_have_room_beside_the_scale() {
+        let needed = 1e5_f64.ln();
+        let frame = Frame { bands: 10.0, share_max: 1.0, odds_max: 1e12_f64.ln() };
+        let mut labels: Vec<String> =
+            decades(&frame, needed).into_iter().map(|(_, words)| words).collect();
+        labels.extend(odds(1e6_f64.ln()));
+        assert!(labels.iter().any(|label| label == "1 000 000:1"), "{labels:?}");
+        for label in &labels {
+            let digits = label.chars().filter(char::is_ascii_digit).count() as f64;
+            let others = label.chars().count() as f64 - digits;
+            let wide = digits * DIGIT + others * DIGIT / 2.0;
+            assert!(wide < LEFT - 6.0, "{label}: {wide}");
         }
     }
 }

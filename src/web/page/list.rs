@@ -44,7 +44,13 @@ pub(super) fn row(view: &AppView) -> Markup {
             }
             td.k { (part::release(view.known_good.as_ref())) }
             td.e {
-                @if let Some(worst) = worst {
+                @if let (Phase::RolledBack, Some(worst)) = (view.phase, worst) {
+                    // It is not so any more.
+                    span.none {
+                        @if let Some(undone) = &view.release { (undone.label()) " then: " }
+                        (worst.threshold) " " (part::value(worst))
+                    }
+                } @else if let Some(worst) = worst {
                     b { (worst.threshold) } " " (part::value(worst)) " of " (part::limit(worst))
                     (part::bar(worst))
                 }
@@ -121,6 +127,7 @@ pub(super) fn head(overview: &Overview, query: &ListQuery) -> Markup {
                 more => { (more) " apps are in trouble" }
             }
         }
+        @if let Some(refused) = &headline.token_refused { p.note.bad { (refused) } }
         @if let Some(hold) = &headline.hold {
             p.note.warn { "Nothing is rolled back: every app is held by " (part::held_by(hold)) }
         }
@@ -132,7 +139,7 @@ pub(super) fn head(overview: &Overview, query: &ListQuery) -> Markup {
         }
         @if headline.feed.lag_s.is_some_and(|lag| lag > FEED_OLD_S) {
             p.note.warn {
-                "The platform's feed of changes was not read since "
+                "The platform's feed of changes was last read "
                 @if let Some(at) = headline.feed.read_at { (shell::time(at)) }
             }
         }

@@ -9,25 +9,30 @@ use super::{
 };
 use crate::web::explain::NeighbourView;
 
-/// Neighbours with a line of their own: those that degrade first.
+/// Neighbours with a line of their own: witnesses first, and those that degrade.
 const SHOWN_MAX: usize = 12;
 
 /// What they say; nothing where nobody bears witness.
 pub(super) fn card(neighbours: &[NeighbourView]) -> Markup {
-    let degraded = neighbours.iter().filter(|one| one.degraded_since.is_some()).count();
+    // What has a release of its own may degrade for that.
+    let witnesses: Vec<&NeighbourView> = neighbours.iter().filter(|one| !one.deployed).collect();
+    let degraded = witnesses.iter().filter(|one| one.degraded_since.is_some()).count();
     let mut shown: Vec<&NeighbourView> = neighbours.iter().collect();
-    shown.sort_by_key(|one| (one.degraded_since.is_none(), one.deployed));
-    let (tone, words) = match degraded {
-        0 => (Tone::Good, "well".to_owned()),
-        all if all == neighbours.len() => (Tone::Bad, "all degrade".to_owned()),
-        some => (Tone::Warn, format!("{some} of {} degrade", neighbours.len())),
+    shown.sort_by_key(|one| (one.deployed, one.degraded_since.is_none()));
+    let (tone, words) = match (degraded, witnesses.len()) {
+        (_, 0) => (Tone::Calm, "no witness".to_owned()),
+        (0, _) => (Tone::Good, "well".to_owned()),
+        (some, all) if all == some => (Tone::Bad, "all degrade".to_owned()),
+        (some, all) => (Tone::Warn, format!("{some} of {all} degrade")),
     };
     html! {
         @if !neighbours.is_empty() {
             article.card.calm {
                 h3 { "Neighbours " (badge(tone, &words)) }
                 p {
-                    @if degraded == 0 {
+                    @if witnesses.is_empty() {
+                        "None of them can bear witness: each has a release of its own."
+                    } @else if degraded == 0 {
                         "Other apps serve their requests meanwhile: nothing speaks for a cause that they share."
                     } @else {
                         "What degrades in several apps at the same time is hardly the fault of one release."
@@ -54,5 +59,31 @@ fn line(one: &NeighbourView) -> Markup {
             @if !regions.is_empty() { " in " (regions.join(", ")) }
             @if one.deployed { span.none { ", is deployed itself: no witness" } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::tests::noon;
+
+    fn beside(app: &str, degrades: bool, deployed: bool) -> NeighbourView {
+        let degraded_since = degrades.then(noon);
+        NeighbourView { app: app.into(), degraded_since, deployed, regions: Vec::new() }
+    }
+
+    #[test]
+    fn only_apps_without_a_release_of_their_own_bear_witness() {
+        let said = |neighbours: &[NeighbourView]| card(neighbours).0;
+        let deployed = [beside("web", true, true), beside("pay", true, true)];
+        let none = said(&deployed);
+        assert!(none.contains("None of them can bear witness"), "{none}");
+        assert!(!none.contains("all degrade") && !none.contains("hardly the fault"), "{none}");
+        let well = said(&[beside("web", true, true), beside("api", false, false)]);
+        assert!(well.contains("nothing speaks for a cause"), "{well}");
+        let half = [true, false].map(|degrades| beside("api", degrades, false));
+        let half = said(&[half.as_slice(), &deployed].concat());
+        assert!(half.contains("1 of 2 degrade") && half.contains("hardly the fault"), "{half}");
+        assert_eq!(said(&[]), "");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{list, part};
 use crate::{
-    model::{Mode, OperatorHold, Verdict},
+    model::{Mode, OperatorHold, ReleaseVersion, Verdict, event::ReleaseInfo},
     web::{
         Phase,
         tests::{noon, view},
@@ -64,6 +64,22 @@ fn the_most_urgent_reason_stands_in_the_row() {
     assert!(row(&app).contains("migrations") && !row(&app).contains("blind"));
     app.hold = Some("x".repeat(1000));
     assert!(row(&app).len() < 1000, "a row is short whatever is said");
+}
+
+#[test]
+fn what_an_undone_release_showed_is_told_of_then_and_draws_no_bar() {
+    let mut app = view("api", Phase::RolledBack);
+    app.release = Some(ReleaseInfo {
+        version: Some(ReleaseVersion(42)),
+        tag: None,
+        digest: "sha256:42".into(),
+        author: None,
+        created_at: None,
+    });
+    let row = list::row(&app).0;
+    assert!(row.contains("v42 then: 5xx 9.0 %") && !row.contains("<svg"), "{row}");
+    app.phase = Phase::Baking;
+    assert!(list::row(&app).0.contains("<svg"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
         },
         view::{
             CommandView, ImageState, MirrorState, MirrorView, PinnedView, QuarantinedView,
-            ReleaseView, RunningView,
+            ReleaseView, RunningView, SuspectView,
         },
     },
 };
@@ -48,6 +48,11 @@ fn full() -> AppView {
     app.running = vec![RunningView { release: release.clone(), image_of: None }];
     app.target = Some(release.clone());
     app.commands = vec![CommandView { purpose: String::new(), command: String::new() }];
+    app.suspects = vec![SuspectView {
+        machine: "m1".into(),
+        text: String::new(),
+        commands: app.commands.clone(),
+    }];
     app.operator_hold = Some(held);
     app.vetoed = Some(signed.clone());
     app.pinned = Some(PinnedView { digest: "sha256:1".into(), version: None, signed });
@@ -158,6 +163,7 @@ async fn every_field_of_the_answers_is_described_and_no_other() {
         ("Protection", app["protection"].clone()),
         ("Running", app["running"][0].clone()),
         ("Command", app["commands"][0].clone()),
+        ("Suspect", app["suspects"][0].clone()),
         ("OperatorHold", app["operator_hold"].clone()),
         ("Signed", app["vetoed"].clone()),
         ("Pinned", app["pinned"].clone()),
@@ -244,7 +250,7 @@ async fn a_refusal_is_a_problem_and_says_the_same_twice_for_those_who_know_the_o
         (problem.kind.as_str(), problem.title.as_str(), problem.status),
         ("about:blank", "Not Found", 404)
     );
-    assert_eq!(problem.detail, "app api is not watched");
+    assert_eq!(problem.detail, "app api is not watched; `waveoff config show api` says why");
     assert_eq!(problem.error, problem.detail);
 }
 

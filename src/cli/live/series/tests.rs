@@ -100,10 +100,9 @@ fn a_limit_above_the_last_bucket_and_one_between_two_are_told() {
     assert_eq!(above.grade, Grade::Wrong);
     assert_eq!(
         above.says,
-        "no bucket ends at 2 s or above (the last ends at 1 s): what is slower cannot be told apart; write \
-         max = the end of a bucket"
+        "no bucket ends at 2 s or above (the last ends at 1 s): what is slower cannot be told apart"
     );
-    assert_eq!(above.next, "write one of the ends, in seconds: 0.5, 1");
+    assert_eq!(above.next, "write max = \"1s\", the buckets end at 0.5, 1 s");
 }
 
 #[test]

@@ -188,13 +188,26 @@ async fn a_redirect_to_another_port_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_page_that_was_read_before_is_not_told_where_to_listen() {
+    let pages = HttpPages::with_deadlines(LONG, LONG).unwrap();
+    let target = answering(sized(PAGE)).await;
+    let limits = Limits { page: 1 << 20, ..Limits::default() };
+    let (mut page, url) = (FamilySelector::new(["up".to_owned()], limits), url(&target));
+    pages.read(&target, &mut page).await.unwrap();
+    // Its machine is being replaced.
+    let refused = pages.read(&target, &mut page).await.unwrap_err().to_string();
+    assert!(refused.contains("Connection refused"), "{refused}");
+    assert!(refused.contains(&url) && !refused.contains("fly-local-6pn"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_machine_that_refuses_is_told_from_one_that_hangs() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = at(listener.local_addr().unwrap(), "/metrics");
     drop(listener);
     let refused = up(&target).await;
     says(refused.clone(), &target, "cannot be reached: Connection refused");
-    says(refused, &target, "bind fly-local-6pn or `::`");
+    says(refused.clone(), &target, "bind fly-local-6pn or `::`");
 
     let (target, _request) = machine(async |_stream| std::future::pending().await).await;
     says(up_within(SHORT, &target).await, &target, "did not finish within 100ms");
