@@ -290,6 +290,7 @@ mod beginning;
 mod belated;
 mod by_hand;
 mod capacity;
+mod changes;
 mod confirming;
 mod control;
 mod copies;

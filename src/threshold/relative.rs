@@ -42,3 +42,67 @@ pub(super) fn note(relative: Option<Relative>, evidence: &mut Evidence) {
         evidence.note = Some(Note::NothingBefore);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Kind, Unit, Verdict};
+
+    const TWICE: Relative = Relative { times: 2.0, plus: 0.01 };
+
+    #[test]
+    fn a_ladder_of_limits_scales_both_of_its_numbers() {
+        let half = scaled(TWICE, 0.5);
+        assert_eq!(
+            (half.times.to_bits(), half.plus.to_bits()),
+            (1.0_f64.to_bits(), 0.005_f64.to_bits())
+        );
+    }
+
+    fn evidence(total: f64, note: Option<Note>, compared: bool) -> Evidence {
+        let raised = Raised {
+            from: 0.02,
+            to: 0.01,
+            by: "v1".to_owned(),
+            share: 0.003,
+            relative: compared.then_some(TWICE),
+        };
+        Evidence {
+            threshold: "5xx".to_owned(),
+            kind: Kind::Ratio,
+            verdict: Verdict::Pass,
+            value: None,
+            limit: 0.02,
+            unit: Unit::Requests,
+            source: "requests".to_owned(),
+            bad: 0.0,
+            total,
+            lately: None,
+            ln_odds: None,
+            ln_odds_needed: None,
+            blocks: 0,
+            last_blocks: Vec::new(),
+            control: None,
+            note,
+            may_roll_back: true,
+            applies: true,
+            raised: Some(raised),
+        }
+    }
+
+    #[test]
+    fn that_nothing_ran_before_is_said_where_it_matters_and_nothing_else_is() {
+        let said = |relative, mut evidence: Evidence| {
+            note(relative, &mut evidence);
+            evidence.note
+        };
+        let nothing = Some(Note::NothingBefore);
+        assert_eq!(said(Some(TWICE), evidence(10.0, None, false)), nothing);
+        assert_eq!(said(Some(TWICE), evidence(10.0, Some(Note::Undecided), false)), nothing);
+        assert_eq!(said(None, evidence(10.0, None, false)), None, "it is not compared");
+        assert_eq!(said(Some(TWICE), evidence(10.0, None, true)), None, "there is something");
+        assert_eq!(said(Some(TWICE), evidence(0.0, None, false)), None, "it has no traffic");
+        let other = Some(Note::NoChecks);
+        assert_eq!(said(Some(TWICE), evidence(10.0, other.clone(), false)), other);
+    }
+}

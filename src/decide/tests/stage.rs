@@ -347,7 +347,7 @@ pub(super) fn entry(version: u64, digest: &str) -> Release {
     }
 }
 
-fn named(id: &str, machine: Machine) -> Machine {
+pub(super) fn named(id: &str, machine: Machine) -> Machine {
     Machine { id: id.into(), instance: format!("{id}-1").as_str().into(), ..machine }
 }
 
