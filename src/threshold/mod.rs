@@ -452,6 +452,8 @@ fn without_data(
                 evidence.verdict = Verdict::Breach;
                 let seconds = whole_seconds(NO_DATA_BREACH_AFTER);
                 evidence.note = Some(Note::NoDataIsBreach { seconds });
+            // What could not be seen was not silent.
+            let from = state.hidden_at.map_or(from, |at| at.max(from));
             }
         }
     }
