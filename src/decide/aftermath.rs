@@ -47,7 +47,8 @@ impl Aftermath {
     }
 
     fn know(&mut self, evidence: &[Evidence]) {
-        self.known = breaches(evidence).map(|one| (one.threshold.clone(), share(one))).collect();
+        self.known =
+            verdict::breaches(evidence).map(|one| (one.threshold.clone(), share(one))).collect();
     }
 
     /// Whether a breach is more than what people know.
@@ -57,10 +58,6 @@ impl Aftermath {
             Some(known) => known.zip(share(one)).is_some_and(|(known, now)| now >= WORSE * known),
         }
     }
-}
-
-fn breaches(evidence: &[Evidence]) -> impl Iterator<Item = &Evidence> {
-    evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach)
 }
 
 fn share(one: &Evidence) -> Option<f64> {
@@ -96,7 +93,7 @@ fn look(after: &mut Aftermath, cx: &Context<'_>, watch: &Watch) -> Option<(Event
         Verdict::Breach if is_seen => {
             after.well_since = None;
             let since = cx.memory.suspicion.as_ref().map_or(cx.now, |one| one.since);
-            let mut all = breaches(&watch.evidence);
+            let mut all = verdict::breaches(&watch.evidence);
             let is_news = after.is_well || all.any(|one| after.is_news(one));
             if !is_news || !late::lasts(cx, watch, since) {
                 return None;

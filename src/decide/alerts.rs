@@ -121,7 +121,8 @@ pub(super) fn tell(cx: &mut Context<'_>, watch: &mut Watch) {
         let name = &evidence.threshold;
         let source = cx.policy.source_of(name);
         let is_blind = source.is_some_and(|source| cx.memory.blind.contains_key(source));
-        let shows = if is_blind { Shows::Nothing } else { shows(evidence, watch) };
+        let shows =
+            if is_blind || evidence.unseen { Shows::Nothing } else { shows(evidence, watch) };
         if !matches!(shows, Shows::Breach) && !alerts.contains_key(name) {
             continue;
         }

@@ -46,6 +46,7 @@ fn evidence(share: f64) -> Evidence {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     stage::Stage,
     *,
 };
-use crate::model::{Oddity, SourceName};
+use crate::model::{Oddity, SourceName, reason::Unseen};
 
 /// What hides the numbers of a threshold.
 fn hidden() -> [Oddity; 2] {
@@ -40,6 +40,22 @@ fn hide(stage: &mut Stage, why: &Oddity) {
     stage.odd = vec![("m1", why.clone()), ("m2", why.clone())];
 }
 
+/// v2 was healthy for a minute and fails half of its requests now, in a phase of this name.
+fn degraded(phase: &str, mode: Mode) -> Stage {
+    let mut stage = settled();
+    stage.policy.mode = mode;
+    stage.ship(2, "sha256:2");
+    stage.pass(60);
+    serves(&mut stage, 100.0, 50.0);
+    let until = stage.second + 200;
+    while stage.state.phase.word() != phase {
+        assert!(stage.second < until, "{:?}", stage.events);
+        stage.look();
+    }
+    stage.events.clear();
+    stage
+}
+
 #[test]
 fn what_is_not_answered_is_no_silence_of_the_release() {
     for why in hidden() {
@@ -59,5 +75,44 @@ fn what_is_not_answered_is_no_silence_of_the_release() {
         // until it was seen to be silent
         stage.pass(300);
         assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{why:?}");
+    }
+}
+
+#[test]
+fn a_countdown_is_called_off_when_what_it_rests_on_is_not_answered_any_more() {
+    for why in hidden() {
+        let mut stage = degraded("counting_down", Mode::Rollback);
+        hide(&mut stage, &why);
+        stage.pass(120);
+        assert!(stage.told(EventKind::RollbackStarted).is_empty(), "{why:?}");
+        let stopped = stage.told(EventKind::RollbackStopped);
+        let reasons: Vec<_> = stopped.into_iter().map(|one| one.reason.clone().unwrap()).collect();
+        let cause = Box::new(Reason::NotSeen { what: Unseen::Metrics });
+        assert_eq!(reasons, [Reason::CountdownCancelled { cause }]);
+        // When it is seen again and still fails, then that is acted upon
+        stage.odd.clear();
+        stage.pass(200);
+        assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{why:?}");
+    }
+}
+
+#[test]
+fn a_breach_that_other_machines_still_show_is_acted_upon() {
+    let mut stage = degraded("counting_down", Mode::Rollback);
+    let [_, several] = hidden();
+    stage.odd = vec![("m1", several)];
+    stage.pass(200);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{:?}", stage.events);
+}
+
+#[test]
+fn a_hold_that_is_over_lets_nothing_begin_for_a_breach_of_an_hour_ago() {
+    for why in hidden() {
+        let mut stage = degraded("held", Mode::Observe);
+        hide(&mut stage, &why);
+        stage.pass(3600);
+        stage.policy.mode = Mode::Rollback;
+        stage.pass(120);
+        assert!(stage.told(EventKind::RollbackStarted).is_empty(), "{:?}", stage.events);
     }
 }
