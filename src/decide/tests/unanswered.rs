@@ -3,10 +3,10 @@
 
 use super::{
     servers::from_fly,
-    stage::Stage,
+    stage::{Stage, opened},
     *,
 };
-use crate::model::{Oddity, SourceName, reason::Unseen};
+use crate::model::{Obstacle, Oddity, SourceName, reason::Unseen};
 
 /// What hides the numbers of a threshold.
 fn hidden() -> [Oddity; 2] {
@@ -114,5 +114,26 @@ fn a_hold_that_is_over_lets_nothing_begin_for_a_breach_of_an_hour_ago() {
         stage.policy.mode = Mode::Rollback;
         stage.pass(120);
         assert!(stage.told(EventKind::RollbackStarted).is_empty(), "{:?}", stage.events);
+    }
+}
+
+#[test]
+fn a_release_that_nobody_saw_earns_nothing_and_is_not_gone_back_to() {
+    for why in hidden() {
+        let mut stage = settled();
+        stage.ship(2, "sha256:2");
+        hide(&mut stage, &why);
+        stage.pass(300);
+        assert_eq!(stage.state.memory.baked, None);
+        let Phase::Watching(watch) = &stage.state.phase else { panic!("{:?}", stage.state.phase) };
+        let threshold = "5xx".to_owned();
+        assert_eq!(watch.obstacle, Some(Obstacle::Undecided { threshold }));
+        // When a bad one follows, then the one before both is the target
+        stage.odd.clear();
+        serves(&mut stage, 100.0, 100.0);
+        stage.ship(3, "sha256:3");
+        stage.opens = Some(opened(4));
+        stage.begin();
+        assert_eq!(stage.rollback().target.digest.as_str(), "sha256:1");
     }
 }
