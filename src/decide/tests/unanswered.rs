@@ -137,3 +137,20 @@ fn a_release_that_nobody_saw_earns_nothing_and_is_not_gone_back_to() {
         assert_eq!(stage.rollback().target.digest.as_str(), "sha256:1");
     }
 }
+
+#[test]
+fn an_outage_after_a_short_one_is_told_as_well() {
+    for why in hidden() {
+        let mut stage = settled();
+        hide(&mut stage, &why);
+        stage.pass(60);
+        stage.odd.clear();
+        stage.pass(300);
+        let (blind, again) = (EventKind::MonitorBlind, EventKind::MonitorRecovered);
+        let kinds = |stage: &Stage| stage.events.iter().map(|one| one.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(&stage), [blind, again], "{why:?}");
+        hide(&mut stage, &why);
+        stage.pass(5 * 3600);
+        assert_eq!(kinds(&stage), [blind, again, blind], "{why:?}");
+    }
+}
