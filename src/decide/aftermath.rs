@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Context, Round, distress, late, later, rollback, sight,
     state::{Revision, Rollback, Watch},
-    verdict,
+    suspects, verdict,
 };
 use crate::model::{EventKind, Evidence, Machine, Reason, Verdict};
 
@@ -103,7 +103,10 @@ fn look(after: &mut Aftermath, cx: &Context<'_>, watch: &Watch) -> Option<(Event
             Some((EventKind::ReleaseDegraded, Reason::DegradesAfterStop { since }))
         }
         Verdict::Pass
-            if is_seen && cx.memory.blind.is_empty() && late::is_well(&watch.evidence, watch) =>
+            if is_seen
+                && cx.memory.blind.is_empty()
+                && !suspects::is_any_apart(watch)
+                && late::is_well(&watch.evidence, watch) =>
         {
             let well_since = *after.well_since.get_or_insert(cx.now);
             let calm = late::calm(after.recoveries.saturating_add(1));

@@ -128,3 +128,48 @@ fn a_person_lets_it_go_on_and_a_newer_release_ends_it() {
     assert_eq!(stage.told(EventKind::HoldCleared).len(), 1);
     assert_eq!(stage.told(EventKind::ReleaseDetected).len(), 1);
 }
+
+/// A rollback is stopped by the mode of the policy when so many machines are left on v2; `ids`: those that may be
+/// put right before.
+fn stopped_with(left: usize, ids: &[&'static str], mut stage: Stage) -> Stage {
+    stage.begin();
+    let until = stage.second + 300;
+    let on_bad = |stage: &Stage| {
+        let runs = |one: &&Machine| one.digest().is_some_and(|it| it.as_str() == "sha256:2");
+        stage.machines.iter().filter(runs).count()
+    };
+    while on_bad(&stage) > left {
+        assert!(stage.second < until, "{:?}", stage.events);
+        stage.look();
+        for id in ids {
+            if on_bad(&stage) > left && stage.pending(super::stage::puts(id)).is_some() {
+                stage.put_back(id);
+            }
+        }
+    }
+    stage.policy.mode = Mode::Observe;
+    stage.look();
+    assert!(matches!(stage.state.phase, Phase::Stopped { .. }), "{:?}", stage.state.phase);
+    stage.events.clear();
+    stage
+}
+
+#[test]
+fn a_machine_that_is_left_on_the_bad_image_is_not_one_that_fails_alone() {
+    // Given one machine of five that still runs what fails
+    let ids = ["m1", "m2", "m3", "m4", "m5"];
+    let mut stage = Stage::trusted(&ids);
+    stage.policy.thresholds = vec![ratio()];
+    stage.ship(2, "sha256:2");
+    stage.serves = ids.map(|id| (id, 100.0, 50.0)).to_vec();
+    let mut stage = stopped_with(1, &ids[..4], stage);
+    stage.serves = ids.map(|id| (id, 100.0, if id == "m5" { 50.0 } else { 0.0 })).to_vec();
+    // When it is looked at for long
+    stage.pass(1800);
+    // Then no host is blamed, and nothing is said to be well
+    assert_eq!(kinds(&stage), []);
+    // until that one serves as well.
+    stage.serves = ids.map(|id| (id, 100.0, 0.0)).to_vec();
+    stage.pass(1800);
+    assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered]);
+}
