@@ -30,6 +30,9 @@ pub struct Aftermath {
     pub recoveries: u32,
     /// What people know to breach, and its share of failures where it counts events.
     pub known: BTreeMap<String, Option<f64>>,
+    /// As which of the two releases it is looked at.
+    #[serde(default)]
+    pub looked_at_as: Option<Revision>,
 }
 
 impl Aftermath {
@@ -41,6 +44,7 @@ impl Aftermath {
             well_since: None,
             recoveries: 0,
             known: BTreeMap::new(),
+            looked_at_as: None,
         };
         new.know(evidence);
         new
@@ -74,10 +78,15 @@ fn runs(rollback: &Rollback, machines: &[&Machine]) -> Revision {
 
 /// Looks at what runs since the rollback stopped.
 pub(super) fn look_on(rollback: &mut Rollback, cx: &mut Context<'_>, round: &Round<'_>) {
-    let runs = runs(rollback, round.machines);
-    distress::keep_vigil_of_all(cx, round, runs);
     let begun = || Box::new(Aftermath::begin(&rollback.evidence, cx.now));
     let mut after = rollback.stopped.take().unwrap_or_else(begun);
+    // With machines that come and go it would be now the one and now the other, each time anew.
+    let is_there =
+        |it: &Revision| round.machines.iter().any(|one| one.digest() == Some(&it.digest));
+    let kept = after.looked_at_as.take().filter(is_there);
+    let runs = kept.unwrap_or_else(|| runs(rollback, round.machines));
+    after.looked_at_as = Some(runs.clone());
+    distress::keep_vigil_of_all(cx, round, runs);
     if let Some(watch) = cx.memory.vigil.end() {
         let news = look(&mut after, cx, &watch);
         tell(rollback, cx, &watch, news);

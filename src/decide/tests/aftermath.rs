@@ -173,3 +173,70 @@ fn a_machine_that_is_left_on_the_bad_image_is_not_one_that_fails_alone() {
     stage.pass(1800);
     assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered]);
 }
+
+/// What was put right is no better than the rest of the machines, which all fail half of their requests.
+fn stopped_as_no_better(mut stage: Stage) -> Stage {
+    stage.policy.thresholds = vec![ratio()];
+    stage.ship(2, "sha256:2");
+    stage.serves = stage.serves.iter().map(|one| (one.0, 100.0, 50.0)).collect();
+    stage.begin();
+    let until = stage.second + 300;
+    while !matches!(stage.state.phase, Phase::Stopped { .. }) {
+        assert!(stage.second < until, "{:?}", stage.events);
+        stage.look();
+        stage.put_right_now();
+    }
+    stage.events.clear();
+    stage
+}
+
+#[test]
+fn what_is_told_of_does_not_begin_anew_with_machines_that_come_and_go() {
+    // Given two images of which now the one and now the other is on most machines that are up
+    let mut stage = Stage::trusted(&["m1", "m2", "m3"]);
+    for id in ["m2", "m3"] {
+        stage.machine(id).region = "fra".into();
+    }
+    stage.serves = ["m1", "m2", "m3"].map(|id| (id, 100.0, 0.0)).to_vec();
+    let mut stage = stopped_as_no_better(stage);
+    // When all is well
+    for turn in 0..120 {
+        let is_up = turn % 2 == 1;
+        for id in ["m2", "m3"] {
+            stage.machine(id).state =
+                if is_up { MachineState::Started } else { MachineState::Stopped };
+        }
+        stage.serves = vec![("m1", 100.0, 0.0)];
+        if is_up {
+            stage.serves.extend([("m2", 100.0, 0.0), ("m3", 100.0, 0.0)]);
+        }
+        stage.pass(20);
+    }
+    // Then that is seen
+    assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered]);
+}
+
+#[test]
+fn what_only_alerts_is_told_once_after_a_stop() {
+    let mut stage = Stage::trusted(&["m1", "m2", "m3"]);
+    stage.policy.watch.floor = false;
+    let only_alerts = Threshold { on_breach: OnBreach::Alert, ..ratio() };
+    stage.policy.thresholds = vec![stage.policy.thresholds[0].clone(), only_alerts];
+    for id in ["m2", "m3"] {
+        stage.machine(id).region = "fra".into();
+    }
+    stage.ship(2, "sha256:2");
+    stage.machines.iter_mut().for_each(super::stage::fail_checks);
+    let mut stage = stopped_with(2, &["m1", "m2", "m3"], stage);
+    for turn in 0..24 {
+        let is_up = turn % 2 == 1;
+        stage.machine("m3").state =
+            if is_up { MachineState::Started } else { MachineState::Stopped };
+        stage.serves = vec![("m1", 100.0, 50.0), ("m2", 100.0, 50.0)];
+        stage.serves.extend(is_up.then_some(("m3", 100.0, 50.0)));
+        stage.pass(300);
+    }
+    let alerts = |one: &&&Event| matches!(one.reason, Some(Reason::OnlyAlerts { .. }));
+    let told = stage.told(EventKind::ReleaseDegraded);
+    assert_eq!(told.iter().filter(alerts).count(), 1, "{:?}", stage.events);
+}
