@@ -136,6 +136,7 @@ struct Group<'a> {
 pub(super) struct Fall {
     pub(super) key: u64,
     pub(super) before: f64,
+    pub(super) now: f64,
 }
 
 /// One page being read.
@@ -212,7 +213,7 @@ impl<'a> Page<'a> {
             for series in self.counters(&one.selection) {
                 let key = key(series);
                 if let Some(before) = track.values.get(&key).filter(|then| series.value < **then) {
-                    falls.push(Fall { key, before: *before });
+                    falls.push(Fall { key, before: *before, now: series.value });
                 }
             }
         }

@@ -77,3 +77,19 @@ fn a_total_that_lost_a_little_is_left_out_together_with_its_errors() {
         assert!(n >= 600.0 && (k - n / 100.0).abs() < 1e-9, "{tells}: {k} of {n}");
     }
 }
+
+#[test]
+fn a_process_that_crashes_again_and_again_is_judged() {
+    let mut rounds = steady();
+    let (mut counted, mut odd) = (0.0, 0);
+    // Given one that a supervisor inside the machine starts again every 16 seconds, and that tells no start
+    for turn in 0..120 {
+        let page = turn % 8 + 1;
+        let readings = rounds.page(&since(None, 70 * page, 30 * page)).readings;
+        counted += readings.counts.get("5xx").map_or(0.0, |count| count.k);
+        odd += u32::from(readings.oddities.contains_key("5xx"));
+    }
+    // Then it does not pass for several processes, and its failures count as far as it is known whose they are
+    assert_eq!(odd, 0, "{counted}");
+    assert!(counted >= 1000.0, "{counted}");
+}
