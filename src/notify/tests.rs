@@ -212,6 +212,28 @@ fn a_chat_hears_of_what_only_alerts_beside_thresholds_that_may_roll_back() {
 }
 
 #[test]
+fn a_chat_hears_of_what_only_alerts_while_another_threshold_breaches() {
+    // Given a release that breaches, and of which nothing but a hold is told, in a policy that observes.
+    let alerts = Evidence { threshold: "queue".to_owned(), may_roll_back: false, ..evidence(0.5) };
+    let thresholds = || vec!["queue".to_owned()];
+    // When another threshold, which only alerts, is exceeded, and is so no more.
+    let begins = Event {
+        mode: Some(Mode::Observe),
+        evidence: vec![evidence(0.5), alerts],
+        reason: Some(Reason::OnlyAlerts { thresholds: thresholds() }),
+        ..event(EventKind::ReleaseDegraded)
+    };
+    let over = Event {
+        evidence: vec![evidence(0.5)],
+        reason: Some(Reason::AlertsOver { thresholds: thresholds(), after_s: 600.0 }),
+        ..event(EventKind::ReleaseRecovered)
+    };
+    // Then a chat hears of both.
+    assert!(wants(&receiver(Format::Slack), &begins));
+    assert!(wants(&receiver(Format::Slack), &over));
+}
+
+#[test]
 fn a_refused_token_pages() {
     let detail = "401".to_owned();
     let refused =
