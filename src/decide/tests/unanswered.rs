@@ -6,7 +6,7 @@ use super::{
     stage::{Stage, opened},
     *,
 };
-use crate::model::{Obstacle, Oddity, SourceName, reason::Unseen};
+use crate::model::{Obstacle, Oddity, SourceName, Wait, reason::Unseen};
 
 /// What hides the numbers of a threshold.
 fn hidden() -> [Oddity; 2] {
@@ -152,5 +152,42 @@ fn an_outage_after_a_short_one_is_told_as_well() {
         hide(&mut stage, &why);
         stage.pass(5 * 3600);
         assert_eq!(kinds(&stage), [blind, again, blind], "{why:?}");
+    }
+}
+
+#[test]
+fn a_region_that_waits_for_an_answer_is_not_told_to_have_no_traffic() {
+    for why in hidden() {
+        // Given the first of two regions that is put right
+        let mut stage = settled();
+        stage.machine("m2").region = "fra".into();
+        stage.ship(2, "sha256:2");
+        serves(&mut stage, 100.0, 50.0);
+        stage.begin();
+        let puts = |stage: &Stage| stage.pending(|one| matches!(one, Command::PutImage(_)));
+        while puts(&stage).is_none() {
+            stage.look();
+        }
+        // When nothing can be seen of it
+        hide(&mut stage, &why);
+        stage.events.clear();
+        for _ in 0..600 {
+            stage.put_right_now();
+            stage.look();
+        }
+        // Then that is what people are told
+        let waits: Vec<&Wait> = stage
+            .events
+            .iter()
+            .filter_map(|event| match event.reason.as_ref()? {
+                Reason::Waits { wait } => Some(wait),
+                _ => None,
+            })
+            .collect();
+        assert!(
+            matches!(waits[..], [Wait::NotSeen { what: Unseen::Metrics, .. }]),
+            "{waits:?}: {:?}",
+            stage.events
+        );
     }
 }
