@@ -32,6 +32,8 @@ struct Key {
     /// What of the app it is about; the same for what begins and what ends.
     subject: String,
     release: Option<(Option<ReleaseVersion>, Digest)>,
+    /// It tells of thresholds that only alert.
+    only_alerts: bool,
 }
 
 impl Key {
@@ -60,6 +62,7 @@ impl Key {
             hold: hold.filter(|_| !is_clear).map(discriminant),
             subject: event.reason.as_ref().map_or_else(String::new, subject),
             release: event.release.as_ref().map(|info| (info.version, info.digest.clone())),
+            only_alerts: only_alerts(event),
         })
     }
 }
@@ -92,9 +95,22 @@ fn subject(reason: &Reason) -> String {
     }
 }
 
+/// Whether it tells of thresholds that only alert, which say nothing of how a release is.
+fn only_alerts(event: &Event) -> bool {
+    matches!(
+        event.reason,
+        Some(Reason::OnlyAlerts { .. } | Reason::AlertsOver { .. } | Reason::AlertsGone { .. })
+    )
+}
+
 /// Whether an event says that what another one told of is over.
 fn ends(end: &Event, begun: &Key) -> bool {
     match begun.kind {
+        EventKind::HoldPlaced | EventKind::ReleaseDegraded
+            if begun.only_alerts != only_alerts(end) =>
+        {
+            false
+        }
         EventKind::HoldPlaced | EventKind::ReleaseDegraded => matches!(
             end.kind,
             EventKind::HoldCleared
@@ -113,6 +129,7 @@ fn ends(end: &Event, begun: &Key) -> bool {
 /// Whether an event leaves nothing to say of the end of something: it goes on, or more is known.
 fn outdates(event: &Event, end: &Key) -> bool {
     match end.kind {
+        EventKind::HoldCleared if only_alerts(event) => false,
         EventKind::HoldCleared => {
             event.kind.is_about_undoing()
                 || matches!(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Context, Round, distress, late, later, rollback, sight,
     state::{Revision, Rollback, Watch},
-    verdict,
+    suspects, verdict,
 };
 use crate::model::{EventKind, Evidence, Machine, Reason, Verdict};
 
@@ -30,6 +30,9 @@ pub struct Aftermath {
     pub recoveries: u32,
     /// What people know to breach, and its share of failures where it counts events.
     pub known: BTreeMap<String, Option<f64>>,
+    /// As which of the two releases it is looked at.
+    #[serde(default)]
+    pub looked_at_as: Option<Revision>,
 }
 
 impl Aftermath {
@@ -41,13 +44,15 @@ impl Aftermath {
             well_since: None,
             recoveries: 0,
             known: BTreeMap::new(),
+            looked_at_as: None,
         };
         new.know(evidence);
         new
     }
 
     fn know(&mut self, evidence: &[Evidence]) {
-        self.known = breaches(evidence).map(|one| (one.threshold.clone(), share(one))).collect();
+        self.known =
+            verdict::breaches(evidence).map(|one| (one.threshold.clone(), share(one))).collect();
     }
 
     /// Whether a breach is more than what people know.
@@ -57,10 +62,6 @@ impl Aftermath {
             Some(known) => known.zip(share(one)).is_some_and(|(known, now)| now >= WORSE * known),
         }
     }
-}
-
-fn breaches(evidence: &[Evidence]) -> impl Iterator<Item = &Evidence> {
-    evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach)
 }
 
 fn share(one: &Evidence) -> Option<f64> {
@@ -77,10 +78,15 @@ fn runs(rollback: &Rollback, machines: &[&Machine]) -> Revision {
 
 /// Looks at what runs since the rollback stopped.
 pub(super) fn look_on(rollback: &mut Rollback, cx: &mut Context<'_>, round: &Round<'_>) {
-    let runs = runs(rollback, round.machines);
-    distress::keep_vigil_of_all(cx, round, runs);
     let begun = || Box::new(Aftermath::begin(&rollback.evidence, cx.now));
     let mut after = rollback.stopped.take().unwrap_or_else(begun);
+    // With machines that come and go it would be now the one and now the other, each time anew.
+    let is_there =
+        |it: &Revision| round.machines.iter().any(|one| one.digest() == Some(&it.digest));
+    let kept = after.looked_at_as.take().filter(is_there);
+    let runs = kept.unwrap_or_else(|| runs(rollback, round.machines));
+    after.looked_at_as = Some(runs.clone());
+    distress::keep_vigil_of_all(cx, round, runs);
     if let Some(watch) = cx.memory.vigil.end() {
         let news = look(&mut after, cx, &watch);
         tell(rollback, cx, &watch, news);
@@ -96,7 +102,7 @@ fn look(after: &mut Aftermath, cx: &Context<'_>, watch: &Watch) -> Option<(Event
         Verdict::Breach if is_seen => {
             after.well_since = None;
             let since = cx.memory.suspicion.as_ref().map_or(cx.now, |one| one.since);
-            let mut all = breaches(&watch.evidence);
+            let mut all = verdict::breaches(&watch.evidence);
             let is_news = after.is_well || all.any(|one| after.is_news(one));
             if !is_news || !late::lasts(cx, watch, since) {
                 return None;
@@ -106,7 +112,10 @@ fn look(after: &mut Aftermath, cx: &Context<'_>, watch: &Watch) -> Option<(Event
             Some((EventKind::ReleaseDegraded, Reason::DegradesAfterStop { since }))
         }
         Verdict::Pass
-            if is_seen && cx.memory.blind.is_empty() && late::is_well(&watch.evidence, watch) =>
+            if is_seen
+                && cx.memory.blind.is_empty()
+                && !suspects::is_any_apart(watch)
+                && late::is_well(&watch.evidence, watch) =>
         {
             let well_since = *after.well_since.get_or_insert(cx.now);
             let calm = late::calm(after.recoveries.saturating_add(1));

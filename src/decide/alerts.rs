@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, late, later, state::Watch};
 use crate::{
-    model::{Digest, EventKind, Evidence, Mode, Reason, Verdict},
+    model::{Digest, EventKind, Evidence, Mode, OnBreach, Reason, Threshold, Verdict},
     threshold::ThresholdState,
 };
 
@@ -16,7 +16,7 @@ const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// What is known of a threshold that only alerts, and breached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
-    /// The image it was seen on: another release is told of by itself.
+    /// The image it was seen on: another release that breaches is told of by itself.
     pub of: Digest,
     /// Since when it breaches; `None`: it does not.
     pub since: Option<Timestamp>,
@@ -104,9 +104,19 @@ pub(super) fn tell(cx: &mut Context<'_>, watch: &mut Watch) {
     let mut alerts = std::mem::take(&mut cx.memory.alerts);
     let of = watch.revision.digest.clone();
     let only_alerts = |name: &String| {
-        watch.evidence.iter().any(|one| one.threshold == *name && !one.may_roll_back)
+        let alerts = |one: &Threshold| one.name == *name && one.on_breach == OnBreach::Alert;
+        cx.policy.thresholds.iter().any(alerts)
     };
-    alerts.retain(|name, one| one.of == of && only_alerts(name) && !one.is_past(cx.now));
+    // What was told of the release before is over when this one shows nothing of it.
+    alerts.retain(|_, one| (one.of == of || one.is_told) && !one.is_past(cx.now));
+    let mut gone = Vec::new();
+    alerts.retain(|name, one| {
+        let is_there = only_alerts(name);
+        if !is_there && one.is_told {
+            gone.push(name.clone());
+        }
+        is_there
+    });
     // As an older version noted it.
     for name in std::mem::take(&mut watch.alerted) {
         let alert = alerts.entry(name).or_insert_with(|| Alert::new(of.clone()));
@@ -121,11 +131,15 @@ pub(super) fn tell(cx: &mut Context<'_>, watch: &mut Watch) {
         let name = &evidence.threshold;
         let source = cx.policy.source_of(name);
         let is_blind = source.is_some_and(|source| cx.memory.blind.contains_key(source));
-        let shows = if is_blind { Shows::Nothing } else { shows(evidence, watch) };
+        let shows =
+            if is_blind || evidence.unseen { Shows::Nothing } else { shows(evidence, watch) };
         if !matches!(shows, Shows::Breach) && !alerts.contains_key(name) {
             continue;
         }
         let alert = alerts.entry(name.clone()).or_insert_with(|| Alert::new(of.clone()));
+        if alert.of != of && matches!(shows, Shows::Breach) {
+            *alert = Alert::new(of.clone());
+        }
         match alert.look(shows, at_once, cx) {
             Some(News::Breaches) => breaching.push(name.clone()),
             Some(News::Over { after_s }) => {
@@ -145,5 +159,8 @@ pub(super) fn tell(cx: &mut Context<'_>, watch: &mut Watch) {
     if !over.is_empty() {
         let reason = Reason::AlertsOver { thresholds: over, after_s: longest };
         cx.tell(EventKind::ReleaseRecovered, watch, reason);
+    }
+    if !gone.is_empty() {
+        cx.tell(EventKind::ReleaseRecovered, watch, Reason::AlertsGone { thresholds: gone });
     }
 }

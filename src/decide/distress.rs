@@ -159,7 +159,10 @@ fn keep(cx: &mut Context<'_>, round: &Round<'_>, current: Revision, of_all: bool
     silence::judge(cx.policy, &cx.memory.silence, &cx.memory.org, &mut seen, cx.now);
     let suspicion = cx.memory.suspicion.take();
     cx.memory.suspicion = go_on(suspicion, &seen, cx.now);
-    suspects::tell(cx, &mut seen);
+    // A machine of all that may run the other image is no equal of the rest.
+    if !of_all {
+        suspects::tell(cx, &mut seen);
+    }
     unjudged::tell(cx, &seen);
     alerts::tell(cx, &mut seen);
     if seen.thresholds.values().any(ThresholdState::leans) {

@@ -92,9 +92,14 @@ pub(super) fn unseen(cx: &Context<'_>, evidence: &[Evidence]) -> Option<Unseen> 
     if cx.memory.platform_blind.is_some() {
         return Some(Unseen::Platform);
     }
-    let sources = verdict::rests_on(cx.policy, evidence);
-    let blind = |source| cx.memory.blind.contains_key(source);
-    (!sources.is_empty() && sources.iter().all(blind)).then_some(Unseen::Metrics)
+    if verdict::rests_on(cx.policy, evidence).is_empty() {
+        return None;
+    }
+    let is_unseen = |one: &Evidence| {
+        let source = cx.policy.source_of(&one.threshold).unwrap_or(&SourceName::Pages);
+        one.unseen || cx.memory.blind.contains_key(source)
+    };
+    verdict::breaches(evidence).all(is_unseen).then_some(Unseen::Metrics)
 }
 
 /// An answer of the platform that cannot be the whole truth; nothing is concluded from it.

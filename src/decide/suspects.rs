@@ -16,6 +16,11 @@ fn alone(watch: &Watch) -> impl Iterator<Item = (String, Alone)> {
     })
 }
 
+/// Whether a machine is left out of what is judged.
+pub(super) fn is_any_apart(watch: &Watch) -> bool {
+    alone(watch).next().is_some()
+}
+
 /// Tells of machines that were set apart since the last round.
 pub(super) fn tell(cx: &mut Context<'_>, watch: &mut Watch) {
     let alone: Vec<(String, Alone)> = alone(watch).collect();

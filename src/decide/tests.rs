@@ -330,6 +330,7 @@ pub(super) mod stage;
 mod steps;
 mod suspects;
 mod trusting;
+mod unanswered;
 mod unknowns;
 mod vouchers;
 mod vouching;

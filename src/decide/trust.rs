@@ -124,9 +124,11 @@ fn obstacle(policy: &Policy, watch: &Watch, round: &Round<'_>, now: Timestamp) -
             Verdict::Pass => None,
             Verdict::Breach => Some(Obstacle::Breaches { threshold }),
             // What counts requests has nothing to say without any; the rest can be fed. While they
-            // lean against the release it is not seen to be well, proved or not.
+            // lean against the release it is not seen to be well, proved or not; nor is it while nothing of
+            // them can be seen.
             Verdict::Inconclusive
                 if evidence.kind.counts_events()
+                    && !evidence.unseen
                     && !verdict::leans_against(std::slice::from_ref(evidence)) =>
             {
                 None

@@ -21,6 +21,8 @@ const UNMATCHED_ROUNDS_STEADY: u32 = 12;
 const VANISHED_FOR: SignedDuration = SignedDuration::from_mins(15);
 /// What judged again, and does so no more, is told of again after so long.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(6);
+/// The same of what only cannot be seen for a while: that is an outage each time.
+const HIDDEN_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
 /// A threshold of which people know that it judged nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +47,9 @@ pub(super) fn tell(cx: &mut Context<'_>, watch: &Watch) {
         let (name, source) = (&evidence.threshold, &evidence.source);
         if let Some(reason) = why_not(evidence, state, watch.is_vigil, cx.now) {
             let is_known = known.get(name).is_some_and(|one| {
-                let lately = |at: Timestamp| cx.now.duration_since(at) < AGAIN_AFTER;
+                let again_after =
+                    if is_hidden(evidence) { HIDDEN_AGAIN_AFTER } else { AGAIN_AFTER };
+                let lately = |at: Timestamp| cx.now.duration_since(at) < again_after;
                 let says_more = odd(evidence).is_some() && !one.odd;
                 one.source == *source && one.over_at.is_none_or(lately) && !says_more
             });
@@ -75,6 +79,11 @@ pub(super) fn tell(cx: &mut Context<'_>, watch: &Watch) {
 fn odd(evidence: &Evidence) -> Option<&Note> {
     let is_odd = |note: &&Note| matches!(note, Note::Inconsistent { .. } | Note::Odd(_));
     evidence.note.as_ref().filter(is_odd)
+}
+
+/// Whether its numbers are hidden for a while, and nothing is wrong with what is asked.
+fn is_hidden(evidence: &Evidence) -> bool {
+    matches!(&evidence.note, Some(Note::Odd(oddity)) if oddity.hides())
 }
 
 /// Why it judges nothing; `None`: it does, or nothing is to be said of it yet.

@@ -78,11 +78,15 @@ pub(super) fn overall(evidence: &[Evidence]) -> Verdict {
         .unwrap_or(Verdict::Inconclusive)
 }
 
+/// The breaches that may cause a rollback.
+pub(super) fn breaches(evidence: &[Evidence]) -> impl Iterator<Item = &Evidence> + Clone {
+    evidence.iter().filter(|one| one.may_roll_back && one.verdict == Verdict::Breach)
+}
+
 /// Whom the breaches that decide were read from, when there are any and none was read from the platform's list
 /// of machines.
 pub(super) fn rests_on(policy: &Policy, evidence: &[Evidence]) -> BTreeSet<SourceName> {
-    let breaches = |one: &&Evidence| one.may_roll_back && one.verdict == Verdict::Breach;
-    let mut breaching = evidence.iter().filter(breaches);
+    let mut breaching = breaches(evidence);
     if breaching.clone().any(|evidence| !evidence.kind.reads_series()) {
         return BTreeSet::new();
     }

@@ -337,6 +337,9 @@ pub struct Evidence {
     /// The limit is not the one that was written.
     #[serde(default)]
     pub raised: Option<Raised>,
+    /// What it looks at cannot be seen just now: what it shows is of before.
+    #[serde(default)]
+    pub unseen: bool,
 }
 
 /// A limit in force that is not the written one: it was raised, because the app stood above it before,

@@ -167,6 +167,22 @@ pub enum Oddity {
     NotBy { label: String, seen: Vec<String> },
 }
 
+impl Oddity {
+    /// Whether nothing is to be seen for a while, where there may be something; the others say that something is
+    /// wrong with what is asked or shown.
+    pub fn hides(&self) -> bool {
+        match self {
+            Self::Unanswered { .. } | Self::SeveralProcesses { .. } => true,
+            Self::NoCounter { .. }
+            | Self::Overflow { .. }
+            | Self::Refused { .. }
+            | Self::NoLabel { .. }
+            | Self::NoBucket { .. }
+            | Self::NotBy { .. } => false,
+        }
+    }
+}
+
 /// Where a count starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Since {

@@ -115,6 +115,10 @@ pub enum Reason {
         thresholds: Vec<String>,
         after_s: f64,
     },
+    /// These thresholds were told of, and the policy has none of that name that only alerts any more.
+    AlertsGone {
+        thresholds: Vec<String>,
+    },
     /// It was trusted, and degrades.
     DegradesLate {
         late: Box<Degradation>,

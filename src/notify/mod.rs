@@ -117,7 +117,9 @@ fn matters(event: &Event) -> bool {
         // What is done about it follows at once; of what only alerts nothing does.
         EventKind::ReleaseDegraded => {
             let undoes = |one: &Evidence| one.may_roll_back && one.verdict == Verdict::Breach;
-            event.is_left_degraded() || !event.evidence.iter().any(undoes)
+            matches!(event.reason, Some(Reason::OnlyAlerts { .. }))
+                || event.is_left_degraded()
+                || !event.evidence.iter().any(undoes)
         }
         // Nobody released anything: the daemon is new there, and sees all apps at once.
         EventKind::ReleaseDetected => event.reason != Some(Reason::FirstSeen),

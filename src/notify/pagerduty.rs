@@ -111,7 +111,7 @@ fn incident(event: &Event) -> Option<(Action, About)> {
 
 /// Whether what only alerted is over, and something else is not.
 fn is_one_of_several(event: &Event) -> bool {
-    matches!(event.reason, Some(Reason::AlertsOver { .. }))
+    matches!(event.reason, Some(Reason::AlertsOver { .. } | Reason::AlertsGone { .. }))
         && event.evidence.iter().any(|one| one.verdict == Verdict::Breach)
 }
 

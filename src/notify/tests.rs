@@ -46,6 +46,7 @@ fn evidence(share: f64) -> Evidence {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }
 }
 
@@ -208,6 +209,28 @@ fn a_chat_hears_of_what_only_alerts_beside_thresholds_that_may_roll_back() {
     for format in [Format::Slack, Format::Discord, Format::Teams] {
         assert!(wants(&receiver(format), &degraded), "{format:?}");
     }
+}
+
+#[test]
+fn a_chat_hears_of_what_only_alerts_while_another_threshold_breaches() {
+    // Given a release that breaches, and of which nothing but a hold is told, in a policy that observes.
+    let alerts = Evidence { threshold: "queue".to_owned(), may_roll_back: false, ..evidence(0.5) };
+    let thresholds = || vec!["queue".to_owned()];
+    // When another threshold, which only alerts, is exceeded, and is so no more.
+    let begins = Event {
+        mode: Some(Mode::Observe),
+        evidence: vec![evidence(0.5), alerts],
+        reason: Some(Reason::OnlyAlerts { thresholds: thresholds() }),
+        ..event(EventKind::ReleaseDegraded)
+    };
+    let over = Event {
+        evidence: vec![evidence(0.5)],
+        reason: Some(Reason::AlertsOver { thresholds: thresholds(), after_s: 600.0 }),
+        ..event(EventKind::ReleaseRecovered)
+    };
+    // Then a chat hears of both.
+    assert!(wants(&receiver(Format::Slack), &begins));
+    assert!(wants(&receiver(Format::Slack), &over));
 }
 
 #[test]

@@ -409,6 +409,7 @@ async fn numbers_that_json_lacks_do_not_make_an_event_unreadable() {
             may_roll_back: true,
             applies: true,
             raised: None,
+            unseen: false,
         }];
         odd.events[0].1 = odd.outbox[0].event.clone();
         shelf.commit(0, odd).await.unwrap();

@@ -386,8 +386,12 @@ pub fn judge(threshold: &Threshold, state: &ThresholdState, case: &Case<'_>) -> 
         may_roll_back: threshold.on_breach == OnBreach::Rollback,
         applies: true,
         raised: None,
+        unseen: state.unseen.is_some(),
     };
     room.judge(&state.own, case, &mut evidence);
+    if let Some(odd) = &state.unseen {
+        evidence.note = Some(Note::Odd(odd.clone()));
+    }
     if let Applies::NotFed { why } = applies(threshold, state) {
         evidence.applies = false;
         evidence.verdict = Verdict::Inconclusive;
@@ -448,6 +452,8 @@ fn without_data(
             // What may not be judged yet is not missing.
             let first = case.policy.watch.warm_up.max(threshold.room().starts_for());
             let from = state.data_at.unwrap_or(case.since).max(later(case.since, first));
+            // What could not be seen was not silent.
+            let from = state.hidden_at.map_or(from, |at| at.max(from));
             if since(from) >= NO_DATA_BREACH_AFTER {
                 evidence.verdict = Verdict::Breach;
                 let seconds = whole_seconds(NO_DATA_BREACH_AFTER);

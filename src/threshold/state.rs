@@ -10,7 +10,8 @@ use super::{
     gauge::GaugeState, proof::Proof, silent::Answered, watched::Sight,
 };
 use crate::model::{
-    Alone, Block, Count, MachineId, Raised, Region, Selection, Tally, Threshold, Want,
+    Alone, Block, Count, MachineId, Oddity, Raised, Readings, Region, Selection, Tally, Threshold,
+    Want,
 };
 
 /// One threshold's part of a watch.
@@ -25,6 +26,11 @@ pub struct ThresholdState {
     /// Since when it matches nothing.
     #[serde(default)]
     pub unmatched_since: Option<Timestamp>,
+    /// When something last hid it on a machine, and what hides it wherever it was looked for just now.
+    #[serde(default)]
+    pub hidden_at: Option<Timestamp>,
+    #[serde(default)]
+    pub unseen: Option<Oddity>,
     /// How much of it was seen, and where.
     pub sight: Sight,
     pub own: Own,
@@ -39,6 +45,11 @@ pub enum Own {
     Crashes(CrashesState),
 }
 
+/// What hides a threshold's numbers on a machine.
+fn hides<'a>(readings: &'a Readings, name: &str) -> Option<&'a Oddity> {
+    readings.oddities.get(name).filter(|oddity| oddity.hides())
+}
+
 impl ThresholdState {
     pub fn begin(threshold: &Threshold, now: Timestamp) -> Self {
         Self {
@@ -46,6 +57,8 @@ impl ThresholdState {
             unmatched: false,
             rounds: 0,
             unmatched_since: None,
+            hidden_at: None,
+            unseen: None,
             sight: Sight::default(),
             own: threshold.room().begin(now),
         }
@@ -63,6 +76,19 @@ impl ThresholdState {
         self.unmatched_since = self.unmatched_since.filter(|_| self.unmatched);
         if self.unmatched {
             self.unmatched_since.get_or_insert(round.now);
+        }
+        let mut hiding = read.clone().filter_map(|readings| hides(readings, name));
+        self.unseen = hiding.next().cloned();
+        if self.unseen.is_some() {
+            self.hidden_at = Some(round.now);
+        }
+        // What other machines show is seen.
+        let shows = |readings: &Readings| {
+            let has = readings.counts.contains_key(name) || readings.gauges.contains_key(name);
+            has && hides(readings, name).is_none()
+        };
+        if read.clone().any(shows) {
+            self.unseen = None;
         }
         let has_data = match selection {
             Selection::Share { .. } | Selection::Slow { .. } | Selection::Answer(_) => {

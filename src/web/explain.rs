@@ -348,6 +348,7 @@ mod tests {
             may_roll_back: true,
             applies: true,
             raised: None,
+            unseen: false,
         }
     }
 

@@ -197,6 +197,7 @@ fn evidence() -> Evidence {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }
 }
 

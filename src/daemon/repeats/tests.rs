@@ -247,3 +247,39 @@ fn a_late_message_names_the_machines_of_those_it_stands_for() {
     let named = Reason::SetByHand { machines: vec!["m3".into(), "m2".into()] };
     assert_eq!(late[0].1.reason, Some(named));
 }
+
+#[test]
+fn what_only_alerts_says_nothing_of_whether_a_release_is_held() {
+    let thresholds = || vec!["queue age".to_owned()];
+    let begins = |minute| {
+        let reason = Reason::OnlyAlerts { thresholds: thresholds() };
+        event(EventKind::ReleaseDegraded, reason, minute)
+    };
+    let over = |minute| {
+        let reason = Reason::AlertsOver { thresholds: thresholds(), after_s: 600.0 };
+        event(EventKind::ReleaseRecovered, reason, minute)
+    };
+    for alert in [begins(7), over(7)] {
+        // Given a hold that flaps, whose last end is held back
+        let mut repeats = Repeats::default();
+        let mut told = Vec::new();
+        // When a threshold that only alerts is told of
+        for mut event in [hold(0), clear(2), hold(4), clear(6), alert] {
+            let now = event.at;
+            if repeats.take("m", &mut event, now) {
+                told.push(event.kind);
+            }
+        }
+        // Then that the release is not held any more is told in its time.
+        assert_ne!(told.last(), Some(&EventKind::HoldCleared));
+        let late: Vec<EventKind> =
+            repeats.overdue(at(17)).into_iter().map(|(_, one)| one.kind).collect();
+        assert_eq!(late, [EventKind::HoldCleared], "{told:?}");
+    }
+    // One spell after the other is told at once, as it was said that the first is over.
+    let mut repeats = Repeats::default();
+    for mut event in [begins(0), over(1), begins(2)] {
+        let now = event.at;
+        assert!(repeats.take("m", &mut event, now), "{event:?}");
+    }
+}

@@ -15,7 +15,7 @@ use super::{
     super::{
         Context, Round, sight, signed,
         state::{Confirm, MachineWork, RegionPhase, RegionWork, Rollback},
-        verdict::rests_on,
+        verdict::{self, rests_on},
         watch as watching,
     },
     region::Next,
@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     model::{
-        CheckStatus, HoldReason, HostStatus, Machine, MachineId, MachineState, Policy, Shown,
-        Unwell, Verdict, Wait, reason::Unseen,
+        CheckStatus, Evidence, HoldReason, HostStatus, Machine, MachineId, MachineState, Oddity,
+        Policy, Readings, Shown, SourceName, Unwell, Verdict, Wait, reason::Unseen,
     },
     threshold::Finding,
 };
@@ -68,13 +68,20 @@ pub(super) fn collect(
 ) {
     let target = &rollback.target.digest;
     let sources = rests_on(cx.policy, &rollback.evidence);
+    // What is not answered of what breached is not read.
+    let shows = |readings: &Readings| {
+        let mut breaching = verdict::breaches(&rollback.evidence);
+        let hides =
+            |one: &Evidence| readings.oddities.get(&one.threshold).is_some_and(Oddity::hides);
+        sources.is_empty() || !breaching.all(hides)
+    };
     for machine in here(rollback, work, round) {
         let count = confirm.crashes.entry(machine.id.clone()).or_default();
         let back = work.machines.get(&machine.id).and_then(|work| work.verified_at);
         count.count(machine, back.map_or(confirm.since, |at| at.max(confirm.since)));
         for sample in round.observation.samples.iter().filter(|s| s.machine == machine.id) {
             let tells = sources.is_empty() || sources.contains(&sample.source);
-            if tells && sample.readings.is_ok() {
+            if tells && sample.readings.as_ref().is_ok_and(shows) {
                 confirm.read_at = Some(cx.now);
             }
             watching::absorb_confirm(confirm, target, rollback.started_at, machine, sample);
@@ -253,8 +260,12 @@ fn unseen(
         let read = confirm.read_at.is_some_and(|at| cx.now.duration_since(at) <= fresh);
         // What is at rest has no page.
         let up = here.iter().any(|machine| !machine.state.is_at_rest());
-        (!rests_on(cx.policy, &rollback.evidence).is_empty() && up && !read)
-            .then_some(Unseen::RegionsPages)
+        let sources = rests_on(cx.policy, &rollback.evidence);
+        let what = match sources.contains(&SourceName::Pages) {
+            true => Unseen::RegionsPages,
+            false => Unseen::Metrics,
+        };
+        (!sources.is_empty() && up && !read).then_some(what)
     })
 }
 

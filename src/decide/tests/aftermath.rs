@@ -128,3 +128,115 @@ fn a_person_lets_it_go_on_and_a_newer_release_ends_it() {
     assert_eq!(stage.told(EventKind::HoldCleared).len(), 1);
     assert_eq!(stage.told(EventKind::ReleaseDetected).len(), 1);
 }
+
+/// A rollback is stopped by the mode of the policy when so many machines are left on v2; `ids`: those that may be
+/// put right before.
+fn stopped_with(left: usize, ids: &[&'static str], mut stage: Stage) -> Stage {
+    stage.begin();
+    let until = stage.second + 300;
+    let on_bad = |stage: &Stage| {
+        let runs = |one: &&Machine| one.digest().is_some_and(|it| it.as_str() == "sha256:2");
+        stage.machines.iter().filter(runs).count()
+    };
+    while on_bad(&stage) > left {
+        assert!(stage.second < until, "{:?}", stage.events);
+        stage.look();
+        for id in ids {
+            if on_bad(&stage) > left && stage.pending(super::stage::puts(id)).is_some() {
+                stage.put_back(id);
+            }
+        }
+    }
+    stage.policy.mode = Mode::Observe;
+    stage.look();
+    assert!(matches!(stage.state.phase, Phase::Stopped { .. }), "{:?}", stage.state.phase);
+    stage.events.clear();
+    stage
+}
+
+#[test]
+fn a_machine_that_is_left_on_the_bad_image_is_not_one_that_fails_alone() {
+    // Given one machine of five that still runs what fails
+    let ids = ["m1", "m2", "m3", "m4", "m5"];
+    let mut stage = Stage::trusted(&ids);
+    stage.policy.thresholds = vec![ratio()];
+    stage.ship(2, "sha256:2");
+    stage.serves = ids.map(|id| (id, 100.0, 50.0)).to_vec();
+    let mut stage = stopped_with(1, &ids[..4], stage);
+    stage.serves = ids.map(|id| (id, 100.0, if id == "m5" { 50.0 } else { 0.0 })).to_vec();
+    // When it is looked at for long
+    stage.pass(1800);
+    // Then no host is blamed, and nothing is said to be well
+    assert_eq!(kinds(&stage), []);
+    // until that one serves as well.
+    stage.serves = ids.map(|id| (id, 100.0, 0.0)).to_vec();
+    stage.pass(1800);
+    assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered]);
+}
+
+/// What was put right is no better than the rest of the machines, which all fail half of their requests.
+fn stopped_as_no_better(mut stage: Stage) -> Stage {
+    stage.policy.thresholds = vec![ratio()];
+    stage.ship(2, "sha256:2");
+    stage.serves = stage.serves.iter().map(|one| (one.0, 100.0, 50.0)).collect();
+    stage.begin();
+    let until = stage.second + 300;
+    while !matches!(stage.state.phase, Phase::Stopped { .. }) {
+        assert!(stage.second < until, "{:?}", stage.events);
+        stage.look();
+        stage.put_right_now();
+    }
+    stage.events.clear();
+    stage
+}
+
+#[test]
+fn what_is_told_of_does_not_begin_anew_with_machines_that_come_and_go() {
+    // Given two images of which now the one and now the other is on most machines that are up
+    let mut stage = Stage::trusted(&["m1", "m2", "m3"]);
+    for id in ["m2", "m3"] {
+        stage.machine(id).region = "fra".into();
+    }
+    stage.serves = ["m1", "m2", "m3"].map(|id| (id, 100.0, 0.0)).to_vec();
+    let mut stage = stopped_as_no_better(stage);
+    // When all is well
+    for turn in 0..120 {
+        let is_up = turn % 2 == 1;
+        for id in ["m2", "m3"] {
+            stage.machine(id).state =
+                if is_up { MachineState::Started } else { MachineState::Stopped };
+        }
+        stage.serves = vec![("m1", 100.0, 0.0)];
+        if is_up {
+            stage.serves.extend([("m2", 100.0, 0.0), ("m3", 100.0, 0.0)]);
+        }
+        stage.pass(20);
+    }
+    // Then that is seen
+    assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered]);
+}
+
+#[test]
+fn what_only_alerts_is_told_once_after_a_stop() {
+    let mut stage = Stage::trusted(&["m1", "m2", "m3"]);
+    stage.policy.watch.floor = false;
+    let only_alerts = Threshold { on_breach: OnBreach::Alert, ..ratio() };
+    stage.policy.thresholds = vec![stage.policy.thresholds[0].clone(), only_alerts];
+    for id in ["m2", "m3"] {
+        stage.machine(id).region = "fra".into();
+    }
+    stage.ship(2, "sha256:2");
+    stage.machines.iter_mut().for_each(super::stage::fail_checks);
+    let mut stage = stopped_with(2, &["m1", "m2", "m3"], stage);
+    for turn in 0..24 {
+        let is_up = turn % 2 == 1;
+        stage.machine("m3").state =
+            if is_up { MachineState::Started } else { MachineState::Stopped };
+        stage.serves = vec![("m1", 100.0, 50.0), ("m2", 100.0, 50.0)];
+        stage.serves.extend(is_up.then_some(("m3", 100.0, 50.0)));
+        stage.pass(300);
+    }
+    let alerts = |one: &&&Event| matches!(one.reason, Some(Reason::OnlyAlerts { .. }));
+    let told = stage.told(EventKind::ReleaseDegraded);
+    assert_eq!(told.iter().filter(alerts).count(), 1, "{:?}", stage.events);
+}

@@ -130,3 +130,39 @@ fn what_an_older_version_told_of_is_not_told_again() {
     stage.pass(600);
     assert_eq!(told(&stage), (0, 0));
 }
+
+#[test]
+fn what_was_told_of_has_an_end_when_a_newer_release_is_within_its_limit() {
+    let mut stage = settled();
+    serves(&mut stage, 20.0);
+    stage.pass(120);
+    assert_eq!(told(&stage), (1, 0));
+    serves(&mut stage, 0.0);
+    stage.ship(2, "sha256:2");
+    stage.pass(3600);
+    assert_eq!(told(&stage), (1, 1), "{:?}", stage.events);
+    // One that is not is told of by itself.
+    let mut stage = settled();
+    serves(&mut stage, 20.0);
+    stage.pass(120);
+    stage.ship(2, "sha256:2");
+    stage.pass(600);
+    assert_eq!(told(&stage), (2, 0), "{:?}", stage.events);
+}
+
+#[test]
+fn a_threshold_that_was_told_of_and_is_taken_out_is_told_to_be_gone() {
+    let mut stage = settled();
+    serves(&mut stage, 20.0);
+    stage.pass(120);
+    stage.policy.thresholds.remove(1);
+    stage.pass(3600);
+    let reasons: Vec<&Reason> = stage.events.iter().filter_map(|one| one.reason.as_ref()).collect();
+    let only = vec!["5xx".to_owned()];
+    let want = [
+        &Reason::OnlyAlerts { thresholds: only.clone() },
+        &Reason::AlertsGone { thresholds: only },
+    ];
+    assert_eq!(reasons, want);
+    assert_eq!(stage.events[1].kind, EventKind::ReleaseRecovered);
+}

@@ -49,6 +49,7 @@ pub(super) fn breach(kind: Kind, bad: f64) -> Evidence {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    Act, Belated, Check, CheckStatus, Count, InstanceId, MachineId, MachineSample, Order, Origin,
-    Ratio, RawConfig, Readings, Release, ReleaseStatus, Selector, Signed, Since, SourceName,
+    Act, Belated, Check, CheckStatus, Count, InstanceId, MachineId, MachineSample, Oddity, Order,
+    Origin, Ratio, RawConfig, Readings, Release, ReleaseStatus, Selector, Signed, Since,
+    SourceName,
 };
 
 pub(super) struct Stage {
@@ -29,6 +30,8 @@ pub(super) struct Stage {
     pub(super) serves: Vec<(&'static str, f64, f64)>,
     /// What is told late in every round of the instance that a machine ran before: all requests, and bad ones.
     pub(super) belated: Vec<(&'static str, InstanceId, f64, f64)>,
+    /// Machines of which nothing is counted, and why their numbers cannot be judged.
+    pub(super) odd: Vec<(&'static str, Oddity)>,
     /// Why the platform cannot be read, and why no page can be.
     pub(super) unreadable: Option<String>,
     pub(super) no_page: Option<String>,
@@ -71,6 +74,7 @@ impl Stage {
             silent: None,
             serves: Vec::new(),
             belated: Vec::new(),
+            odd: Vec::new(),
             unreadable: None,
             no_page: None,
             steps: 0,
@@ -189,13 +193,18 @@ impl Stage {
 
     fn sample(&self, (id, n, k): &(&str, f64, f64)) -> MachineSample {
         let machine = self.machines.iter().find(|machine| machine.id.as_str() == *id).unwrap();
-        let count = Count { n: *n, k: *k, since: Since::LastScrape };
-        let counts = [("5xx".to_owned(), count)].into();
+        let mut readings = Readings::default();
+        if let Some((_, odd)) = self.odd.iter().find(|(odd, _)| odd == id) {
+            readings.oddities.insert("5xx".to_owned(), odd.clone());
+        } else {
+            let count = Count { n: *n, k: *k, since: Since::LastScrape };
+            readings.counts.insert("5xx".to_owned(), count);
+        }
         MachineSample {
             machine: machine.id.clone(),
             instance: machine.instance.clone(),
             source: self.source.clone(),
-            readings: Ok(Readings { counts, ..Readings::default() }),
+            readings: Ok(readings),
         }
     }
 

@@ -38,6 +38,7 @@ fn rolling_back(policy: &Policy) -> (AppState, CommandId) {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     });
     state.memory.seen_version = ReleaseVersion(2);
     state.memory.current = Some(watch.revision.clone());

@@ -61,6 +61,10 @@ pub fn reason(reason: &Reason) -> String {
             let (names, lasted) = (thresholds.join(", "), duration(*after_s));
             format!("{names} within its limit again, after {lasted}; it only alerts")
         }
+        Reason::AlertsGone { thresholds } => {
+            let names = thresholds.join(", ");
+            format!("{names} is told of no more: the policy has no such threshold that only alerts")
+        }
         Reason::DegradesLate { late } => late::degrades(late),
         Reason::WellAgain { after_s, revoked } => late::well_again(*after_s, *revoked),
         Reason::DegradesAfterStop { since } => late::degrades_after_stop(*since),

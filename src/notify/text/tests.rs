@@ -38,6 +38,7 @@ fn measured(name: &str, kind: Kind, unit: Unit, verdict: Verdict) -> Evidence {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }
 }
 

@@ -82,6 +82,8 @@ struct Machine {
     /// Events a second of its busiest series so far.
     pace: f64,
     waiting: VecDeque<Increment>,
+    /// Spans of which nobody knows what a group of series counted in them, the newest of each group.
+    unknown: BTreeMap<u64, (Timestamp, Timestamp)>,
     /// What ran on it, as lists showed it.
     runs: Runs,
     /// When the gauge was told last.
@@ -240,6 +242,7 @@ impl Tracks {
             newest,
             pace: 0.0,
             waiting: VecDeque::new(),
+            unknown: BTreeMap::new(),
             runs: Runs::default(),
             told: None,
             heard: now,
@@ -370,7 +373,11 @@ impl Machine {
             // A histogram shrinks as a whole, even if one of its counters is past its old value.
             let shrinks = last.shrinks(sample.1);
             if shrinks && !self.begins_anew(&last, sample, answered) {
+                let kept = last.kept;
                 last.leave_out(sample);
+                if !last.is_low() {
+                    self.leave_out(points.group, kept, sample.0);
+                }
                 continue;
             }
             if shrinks {
@@ -426,7 +433,10 @@ impl Machine {
         let k = if slow { (n - other).max(0.0) } else { other };
         if n > 0.0 || k > 0.0 {
             let (part, group) = (points.part.clone(), points.group);
-            self.waiting.push_back(Increment { from, to, n, k, part, group });
+            let one = Increment { from, to, n, k, part, group };
+            if !self.is_unknown(&one) {
+                self.waiting.push_back(one);
+            }
         }
     }
 }

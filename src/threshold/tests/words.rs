@@ -120,6 +120,7 @@ fn evidence(kind: Kind, unit: Unit) -> Evidence {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }
 }
 

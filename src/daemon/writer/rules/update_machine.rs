@@ -127,8 +127,11 @@ pub(super) fn still_wanted(
     let config = edit_config::with_image(config, put, put_back)
         .map_err(|edit_config::NotEdited(reason)| PutOutcome::Refused { reason })?;
     let skip_launch = machine.lies();
-    // With an update that was given up the platform may forget how the process before it ended.
-    let forgotten = put.up && put.taken_down && machine.exits.is_empty() && !machine.own_schedule;
+    // With an update that was given up the platform may forget how the process before it ended, or tell it as
+    // one of before what lies there now.
+    let is_before = |exit: &model::ExitEvent| machine.placed_at.is_some_and(|at| exit.at < at);
+    let untold = machine.exits.first().is_none_or(is_before);
+    let forgotten = put.up && put.taken_down && untold && !machine.own_schedule;
     let starts = forgotten || machine.activity(put.stays_up).is_to_be_started();
     let rests = skip_launch && !starts;
     let goal = if rests { Goal::AtRest } else { Goal::Up };

@@ -136,6 +136,7 @@ struct Group<'a> {
 pub(super) struct Fall {
     pub(super) key: u64,
     pub(super) before: f64,
+    pub(super) now: f64,
 }
 
 /// One page being read.
@@ -212,7 +213,7 @@ impl<'a> Page<'a> {
             for series in self.counters(&one.selection) {
                 let key = key(series);
                 if let Some(before) = track.values.get(&key).filter(|then| series.value < **then) {
-                    falls.push(Fall { key, before: *before });
+                    falls.push(Fall { key, before: *before, now: series.value });
                 }
             }
         }
@@ -300,7 +301,13 @@ impl<'a> Page<'a> {
             let fell = |(key, one): (&u64, &&Series)| {
                 track.values.get(key).is_none_or(|before| begins(one.value, *before))
             };
-            if anew && !group.all.iter().all(fell) {
+            let lost = |(key, one): (&u64, &Series)| {
+                let before = track.values.get(key);
+                before.is_some_and(|then| one.value < *then && !begins(one.value, *then))
+            };
+            // Without those that lost a little the others would seem to be all that there is.
+            let is_odd = if anew { !group.all.iter().all(fell) } else { group.series().any(lost) };
+            if is_odd {
                 left.extend(group.series().map(|(key, series)| (*key, series.value)));
                 continue;
             }
@@ -310,10 +317,6 @@ impl<'a> Page<'a> {
                 for (key, series) in found {
                     let before = if anew { None } else { track.values.get(key).copied() };
                     let base = before.filter(|before| series.value >= *before);
-                    if before.is_some_and(|then| base.is_none() && !begins(series.value, then)) {
-                        left.insert(*key, series.value);
-                        continue;
-                    }
                     let more = series.value - base.unwrap_or(0.0);
                     sum += more;
                     pace = pace.max(more / seconds);

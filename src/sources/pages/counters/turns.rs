@@ -1,7 +1,7 @@
 //! Whether several processes answer on one port in turn, each with counters of its own.
 //!
-//! A counter that falls, is back where it was, and falls again is not one counter. A process that was
-//! restarted falls as well, but has to count up again from there.
+//! A counter that falls, is back where it was with one page, and falls again is not one counter. A process that
+//! was restarted falls as well, but has to count up again from there, page by page.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,8 @@ use super::page::Fall;
 const WITHIN: u32 = 10;
 /// After so many pages on which none did it is judged again.
 const CALM: u32 = 30;
+/// What is back has risen by more than so many times what it rose by on a page before, or at once.
+const JUMP: f64 = 2.0;
 /// Counters that are followed; what is beyond is not.
 const SERIES_MAX: usize = 500;
 
@@ -23,6 +25,8 @@ pub(super) struct Turns {
     since: u32,
     /// A counter that goes back and forth.
     odd: Option<String>,
+    /// The most by which all that fell rose together with one page since; `None`: with none yet.
+    climb: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -30,6 +34,8 @@ struct Fallen {
     /// What it held before, and since.
     high: f64,
     is_low: bool,
+    /// What it held on the page before.
+    last: f64,
 }
 
 impl Turns {
@@ -45,24 +51,39 @@ impl Turns {
         falls: &[Fall],
         values: &BTreeMap<u64, (&str, f64)>,
     ) -> Option<&str> {
-        let mut turned = None;
-        for (key, one) in &mut self.fallen {
-            let Some((series, value)) = values.get(key) else { continue };
+        let risen = self.fallen.iter().filter_map(|(key, one)| Some(values.get(key)?.1 - one.last));
+        let risen: f64 = risen.sum();
+        let jumps = self.climb.is_none_or(|climb| risen > JUMP * climb);
+        let (mut turned, mut is_back) = (None, false);
+        self.fallen.retain(|key, one| {
+            let Some((series, value)) = values.get(key) else { return true };
+            one.last = *value;
             if *value >= one.high {
+                if one.is_low && !jumps {
+                    // It counted up again.
+                    return false;
+                }
+                is_back |= one.is_low;
                 (one.high, one.is_low) = (*value, false);
             } else if !one.is_low {
                 one.is_low = true;
                 turned = Some(*series);
             }
-        }
+            true
+        });
         let mut fell = turned.is_some();
         for fall in falls.iter().take(SERIES_MAX) {
             if self.fallen.len() < SERIES_MAX && !self.fallen.contains_key(&fall.key) {
-                self.fallen.insert(fall.key, Fallen { high: fall.before, is_low: true });
+                let one = Fallen { high: fall.before, is_low: true, last: fall.now };
+                self.fallen.insert(fall.key, one);
                 fell = true;
             }
         }
-        self.since = if fell { 0 } else { self.since.saturating_add(1) };
+        let climb = self.climb.map_or(risen, |climb| climb.max(risen));
+        self.climb = Some(climb).filter(|_| !fell && !is_back);
+        // One process that falls again and again is not several.
+        let goes_on = if self.odd.is_some() { turned.is_some() } else { fell };
+        self.since = if goes_on { 0 } else { self.since.saturating_add(1) };
         if let Some(series) = turned {
             self.odd = Some(series.to_owned());
         }

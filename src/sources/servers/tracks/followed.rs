@@ -56,6 +56,11 @@ impl Followed {
         largest(values) * 2.0 <= largest(self.values)
     }
 
+    /// Whether its newest samples are left out.
+    pub(super) fn is_low(&self) -> bool {
+        self.low.is_some()
+    }
+
     /// Takes a sample as it is.
     pub(super) fn take(&mut self, (at, values): (Timestamp, Values)) {
         (self.at, self.kept, self.values) = (at, at, values);

@@ -3,7 +3,8 @@
 //! A server that has a part of what there is may show the errors and not the successes beside them.
 //! The series of one process are read together, so that one that moved and has no sample where its
 //! neighbours have one is on its way: what these counted since waits for it, and is nobody's when it
-//! never comes. A process that was replaced ends all its series together, and nobody waits for them.
+//! never comes. The same holds while one seems to have lost a little. A process that was replaced ends
+//! all its series together, and nobody waits for them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -86,23 +87,40 @@ impl Machine {
         let gone: Vec<(u64, u64, Timestamp)> = self
             .series
             .iter()
-            .filter(|(_, one)| one.is_missed(started) && is_gone(one))
-            .map(|(key, one)| (*key, one.group, one.at))
+            .filter(|(_, one)| one.is_waited_for(started) && is_gone(one))
+            .map(|(key, one)| (*key, one.group, one.kept))
             .collect();
-        for (key, group, at) in gone {
+        for (key, group, kept) in gone {
             self.series.remove(&key);
-            self.waiting.retain(|one| one.to <= at || (one.group != group && one.n > 0.0));
+            self.waiting.retain(|one| one.to <= kept || !is_beside(one, group));
         }
         let mut groups: BTreeMap<u64, Timestamp> = BTreeMap::new();
-        for one in self.series.values().filter(|one| one.is_missed(started)) {
-            let until = groups.entry(one.group).or_insert(one.at);
-            *until = one.at.min(*until);
+        for one in self.series.values().filter(|one| one.is_waited_for(started)) {
+            let until = groups.entry(one.group).or_insert(one.kept);
+            *until = one.kept.min(*until);
         }
         // What ended before another one of its kind began was replaced by it.
         let began = self.series.values().filter(|one| one.of_all).map(|one| one.since).max();
         let goes_on = |until: &&Timestamp| began.is_none_or(|began| **until >= began);
         let others = groups.values().filter(goes_on).min().copied();
         Known { groups, others }
+    }
+
+    /// A series of a group lost a little after `kept` and starts anew `at` a moment: what was counted beside it
+    /// meanwhile is nobody's.
+    pub(super) fn leave_out(&mut self, group: u64, kept: Timestamp, at: Timestamp) {
+        self.unknown.retain(|group, _| self.series.values().any(|one| one.group == *group));
+        let from = self.unknown.get(&group).filter(|(_, to)| *to > kept).map(|(from, _)| *from);
+        self.unknown.insert(group, (from.map_or(kept, |from| from.min(kept)), at));
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|one| !self.is_unknown(one));
+        self.waiting = waiting;
+    }
+
+    /// Whether nobody knows what was counted beside an increment.
+    pub(super) fn is_unknown(&self, one: &Increment) -> bool {
+        let mut spans = self.unknown.iter();
+        spans.any(|(group, (from, to))| one.to > *from && one.from < *to && is_beside(one, *group))
     }
 
     /// A process began anew: what its series held that have no sample since is of the one before.
@@ -113,7 +131,19 @@ impl Machine {
     }
 }
 
+/// Whether an increment is read together with a group: one of its own, or bad events that have no series of all
+/// events under their own labels.
+fn is_beside(one: &Increment, group: u64) -> bool {
+    one.group == group || one.n <= 0.0
+}
+
 impl Followed {
+    /// Whether what was counted beside it since is not known without it: it has no sample where it should have
+    /// one, or those that it has are left out.
+    fn is_waited_for(&self, started: Timestamp) -> bool {
+        self.is_missed(started) || (self.is_low() && !self.ended && self.kept >= started)
+    }
+
     /// Whether what happened since its last sample is not known without it.
     fn is_missed(&self, started: Timestamp) -> bool {
         let moved = self.grew.is_some_and(|grew| self.at.duration_since(grew) <= MOVED_WITHIN);

@@ -62,3 +62,29 @@ fn what_failed_before_the_bad_release_came_is_not_started() {
     assert!(is_one_update_at_rest(&writes), "{writes:?}");
     assert!(matches!(outcome, PutOutcome::Updated { .. }), "{outcome:?}");
 }
+
+#[test]
+fn what_crashed_is_started_after_an_update_that_was_given_up() {
+    // The platform may forget with such an update how the process before it ended, or not.
+    for exits in [vec![failed(seconds(0))], Vec::new()] {
+        // Given a machine that crashed under the bad release and is to be up again, and that an update of ours
+        // left at rest
+        let lies = |machine: Machine| Machine {
+            exits: exits.clone(),
+            placed_at: Some(clock(seconds(10))),
+            ..in_state(machine, "stopped")
+        };
+        let put = PutImage { up: true, taken_down: true, ..put() };
+        let mut play = Play::new(Errand::update(put));
+        play.takes_the_lease();
+        play.sees(lies(bad()));
+        play.reads_the_ledger(Vec::new());
+        play.updates();
+        play.waits(WaitFor::Settled, true);
+        // When it lies there with the image of before
+        play.sees(lies(good()));
+        // Then it is started
+        let next = play.call();
+        assert!(matches!(next, Call::Start), "{exits:?}: {next:?}");
+    }
+}

@@ -58,3 +58,60 @@ async fn one_that_stays_below_starts_where_it_is() {
     told.hears(&[responses("m1", "503", &[(120, 5e6 + 27.0)])]);
     assert_eq!(told.count("m1"), Some((7.0, 7.0)));
 }
+
+/// What is counted of a machine whose 200s lost a little after a minute, of whose 100 requests a second one
+/// fails, when it is told of these spans, one answer each.
+fn counted_in(answers: &[(i64, i64)]) -> Vec<Option<(f64, f64)>> {
+    let mut told = Told::of(failures());
+    let both = |(from, to): (i64, i64), less: f64| {
+        let line = |start: f64, each: f64| -> Vec<(i64, f64)> {
+            (from..=to).step_by(15).map(|at| (at, start + each * at as f64)).collect()
+        };
+        [
+            responses("m1", "200", &line(40_000.0 - less, 99.0)),
+            responses("m1", "503", &line(400.0, 1.0)),
+        ]
+    };
+    told.hears(&both((0, 60), 0.0));
+    assert_eq!(told.count("m1"), Some((6000.0, 60.0)));
+    let mut counted = Vec::new();
+    for span in answers {
+        told.hears(&both(*span, 9000.0));
+        counted.push(told.count("m1"));
+    }
+    counted
+}
+
+#[tokio::test]
+async fn one_that_lost_a_little_is_left_out_together_with_its_errors() {
+    let one_by_one: Vec<(i64, i64)> = (5..=10).map(|one| (15 * one, 15 * one)).collect();
+    let by_two: Vec<(i64, i64)> = (0..3).map(|one| (75 + 30 * one, 90 + 30 * one)).collect();
+    for answers in [one_by_one, by_two, vec![(75, 150)]] {
+        let counted = counted_in(&answers);
+        for (n, k) in counted.iter().flatten() {
+            assert!((k - n / 100.0).abs() < 1e-9, "{k} of {n}: {counted:?}");
+        }
+        let n: f64 = counted.iter().flatten().map(|(n, _)| n).sum();
+        assert!((3000.0 - n).abs() < 1e-9, "what came after its new beginning counts: {counted:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_one_that_lost_a_little_is_told_when_it_is_back() {
+    let mut told = Told::of(failures());
+    told.hears(&[
+        responses("m1", "200", &[(0, 40_000.0), (15, 41_500.0)]),
+        responses("m1", "503", &[(0, 400.0), (15, 415.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((1515.0, 15.0)));
+    told.hears(&[
+        responses("m1", "200", &[(30, 41_400.0)]),
+        responses("m1", "503", &[(30, 430.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((0.0, 0.0)));
+    told.hears(&[
+        responses("m1", "200", &[(45, 44_500.0)]),
+        responses("m1", "503", &[(45, 445.0)]),
+    ]);
+    assert_eq!(told.count("m1"), Some((3030.0, 30.0)));
+}

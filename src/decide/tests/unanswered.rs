@@ -1,0 +1,193 @@
+//! One question of several that a server does not answer, and a page behind which several processes answer in
+//! turn: what cannot be seen is neither health nor a breach.
+
+use super::{
+    servers::from_fly,
+    stage::{Stage, opened},
+    *,
+};
+use crate::model::{Obstacle, Oddity, SourceName, Wait, reason::Unseen};
+
+/// What hides the numbers of a threshold.
+fn hidden() -> [Oddity; 2] {
+    [
+        Oddity::Unanswered { detail: "no answer within 10 s".to_owned() },
+        Oddity::SeveralProcesses { series: "requests".to_owned() },
+    ]
+}
+
+/// v1 is trusted, and the requests that Fly's server counts decide.
+fn settled() -> Stage {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    stage.policy.thresholds = vec![from_fly()];
+    stage.source = SourceName::Server("fly".to_owned());
+    for machine in &mut stage.machines {
+        machine.has_services = true;
+        machine.metrics = None;
+    }
+    serves(&mut stage, 100.0, 0.0);
+    stage.pass(80);
+    stage.events.clear();
+    stage
+}
+
+fn serves(stage: &mut Stage, n: f64, bad: f64) {
+    stage.serves = vec![("m1", n, bad), ("m2", n, bad)];
+}
+
+/// Nothing is to be seen of any machine.
+fn hide(stage: &mut Stage, why: &Oddity) {
+    stage.odd = vec![("m1", why.clone()), ("m2", why.clone())];
+}
+
+/// v2 was healthy for a minute and fails half of its requests now, in a phase of this name.
+fn degraded(phase: &str, mode: Mode) -> Stage {
+    let mut stage = settled();
+    stage.policy.mode = mode;
+    stage.ship(2, "sha256:2");
+    stage.pass(60);
+    serves(&mut stage, 100.0, 50.0);
+    let until = stage.second + 200;
+    while stage.state.phase.word() != phase {
+        assert!(stage.second < until, "{:?}", stage.events);
+        stage.look();
+    }
+    stage.events.clear();
+    stage
+}
+
+#[test]
+fn what_is_not_answered_is_no_silence_of_the_release() {
+    for why in hidden() {
+        // Given a threshold whose silence is a breach
+        let mut stage = settled();
+        stage.policy.thresholds[0].no_data = NoData::Breach;
+        stage.ship(2, "sha256:2");
+        stage.pass(40);
+        // When it cannot be seen for minutes, and is silent for moments after that
+        hide(&mut stage, &why);
+        stage.pass(300);
+        stage.odd.clear();
+        serves(&mut stage, 0.0, 0.0);
+        stage.pass(40);
+        // Then nothing is undone for it
+        assert!(stage.told(EventKind::ReleaseDegraded).is_empty(), "{:?}", stage.events);
+        // until it was seen to be silent
+        stage.pass(300);
+        assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{why:?}");
+    }
+}
+
+#[test]
+fn a_countdown_is_called_off_when_what_it_rests_on_is_not_answered_any_more() {
+    for why in hidden() {
+        let mut stage = degraded("counting_down", Mode::Rollback);
+        hide(&mut stage, &why);
+        stage.pass(120);
+        assert!(stage.told(EventKind::RollbackStarted).is_empty(), "{why:?}");
+        let stopped = stage.told(EventKind::RollbackStopped);
+        let reasons: Vec<_> = stopped.into_iter().map(|one| one.reason.clone().unwrap()).collect();
+        let cause = Box::new(Reason::NotSeen { what: Unseen::Metrics });
+        assert_eq!(reasons, [Reason::CountdownCancelled { cause }]);
+        // When it is seen again and still fails, then that is acted upon
+        stage.odd.clear();
+        stage.pass(200);
+        assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{why:?}");
+    }
+}
+
+#[test]
+fn a_breach_that_other_machines_still_show_is_acted_upon() {
+    let mut stage = degraded("counting_down", Mode::Rollback);
+    let [_, several] = hidden();
+    stage.odd = vec![("m1", several)];
+    stage.pass(200);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{:?}", stage.events);
+}
+
+#[test]
+fn a_hold_that_is_over_lets_nothing_begin_for_a_breach_of_an_hour_ago() {
+    for why in hidden() {
+        let mut stage = degraded("held", Mode::Observe);
+        hide(&mut stage, &why);
+        stage.pass(3600);
+        stage.policy.mode = Mode::Rollback;
+        stage.pass(120);
+        assert!(stage.told(EventKind::RollbackStarted).is_empty(), "{:?}", stage.events);
+    }
+}
+
+#[test]
+fn a_release_that_nobody_saw_earns_nothing_and_is_not_gone_back_to() {
+    for why in hidden() {
+        let mut stage = settled();
+        stage.ship(2, "sha256:2");
+        hide(&mut stage, &why);
+        stage.pass(300);
+        assert_eq!(stage.state.memory.baked, None);
+        let Phase::Watching(watch) = &stage.state.phase else { panic!("{:?}", stage.state.phase) };
+        let threshold = "5xx".to_owned();
+        assert_eq!(watch.obstacle, Some(Obstacle::Undecided { threshold }));
+        // When a bad one follows, then the one before both is the target
+        stage.odd.clear();
+        serves(&mut stage, 100.0, 100.0);
+        stage.ship(3, "sha256:3");
+        stage.opens = Some(opened(4));
+        stage.begin();
+        assert_eq!(stage.rollback().target.digest.as_str(), "sha256:1");
+    }
+}
+
+#[test]
+fn an_outage_after_a_short_one_is_told_as_well() {
+    for why in hidden() {
+        let mut stage = settled();
+        hide(&mut stage, &why);
+        stage.pass(60);
+        stage.odd.clear();
+        stage.pass(300);
+        let (blind, again) = (EventKind::MonitorBlind, EventKind::MonitorRecovered);
+        let kinds = |stage: &Stage| stage.events.iter().map(|one| one.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(&stage), [blind, again], "{why:?}");
+        hide(&mut stage, &why);
+        stage.pass(5 * 3600);
+        assert_eq!(kinds(&stage), [blind, again, blind], "{why:?}");
+    }
+}
+
+#[test]
+fn a_region_that_waits_for_an_answer_is_not_told_to_have_no_traffic() {
+    for why in hidden() {
+        // Given the first of two regions that is put right
+        let mut stage = settled();
+        stage.machine("m2").region = "fra".into();
+        stage.ship(2, "sha256:2");
+        serves(&mut stage, 100.0, 50.0);
+        stage.begin();
+        let puts = |stage: &Stage| stage.pending(|one| matches!(one, Command::PutImage(_)));
+        while puts(&stage).is_none() {
+            stage.look();
+        }
+        // When nothing can be seen of it
+        hide(&mut stage, &why);
+        stage.events.clear();
+        for _ in 0..600 {
+            stage.put_right_now();
+            stage.look();
+        }
+        // Then that is what people are told
+        let waits: Vec<&Wait> = stage
+            .events
+            .iter()
+            .filter_map(|event| match event.reason.as_ref()? {
+                Reason::Waits { wait } => Some(wait),
+                _ => None,
+            })
+            .collect();
+        assert!(
+            matches!(waits[..], [Wait::NotSeen { what: Unseen::Metrics, .. }]),
+            "{waits:?}: {:?}",
+            stage.events
+        );
+    }
+}
