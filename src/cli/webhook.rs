@@ -14,9 +14,14 @@ use super::{
     terminal::Look,
     text::{clean, clean_lines, fit, table_in},
 };
-use crate::web::{
-    operator::TOKEN_VARIABLE,
-    receivers::{DeliveriesView, LetterState, LetterView, ReceiverView, ResentView, TestedView},
+use crate::{
+    ports::Clock,
+    web::{
+        operator::TOKEN_VARIABLE,
+        receivers::{
+            DeliveriesView, LetterState, LetterView, ReceiverView, ResentView, TestedView,
+        },
+    },
 };
 
 /// Exit code: the receiver did not take the test message.
@@ -82,7 +87,7 @@ pub(super) async fn run(command: Webhook, out: &mut dyn Write) -> anyhow::Result
             } else {
                 let look = Look::of_stdout();
                 let view = client::parse(&at.url, &body)?;
-                out.write_all(page(&view, Timestamp::now(), look).as_bytes())?;
+                out.write_all(page(&view, Clock::system().now(), look).as_bytes())?;
             }
             Ok(0)
         }

@@ -198,7 +198,7 @@ async fn an_operator_goes_to_a_release_that_the_daemon_never_saw() {
     let (code, _, complaint) = order(&["rollback", "api", "--to", "errors", "--force"]).await;
     assert!(code == 4 && complaint.contains("which its registry has no more"), "{complaint}");
     let (code, _, complaint) = order(&["rollback", "api", "--to", "v41"]).await;
-    assert!(code == 4 && complaint.contains("never seen healthy"), "{complaint}");
+    assert!(code == 4 && complaint.contains("neither trusted nor baked"), "{complaint}");
     let rollback = ["rollback", "api", "--to", "v41", "--force", "--watch", "--reason", "the sale"];
     let (code, said, complaint) = order(&rollback).await;
     assert_eq!(code, 0, "{said}\n{complaint}");
