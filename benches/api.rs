@@ -25,7 +25,7 @@ use waveoff::{
     web::{
         self, ApiState, AppView, Board, Desk, Live, OrderError, Phase, Tokens,
         configuration::NoFiles,
-        explain::{Explained, Promises, ThresholdView},
+        explain::{Explained, Promises, SilenceView, ThresholdView},
         operator::Answer,
         view::{EvidenceView, Protection, ProtectionLevel, ReleasesView},
     },
@@ -96,6 +96,7 @@ fn evidence(threshold: &str, verdict: Verdict) -> Evidence {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }
 }
 
@@ -132,6 +133,7 @@ fn view(number: usize, phase: Phase) -> AppView {
         blind: None,
         unknown: Vec::new(),
         unread: std::collections::BTreeMap::new(),
+        suspects: Vec::new(),
         evidence: thresholds
             .map(|threshold| EvidenceView::from(&evidence(threshold, Verdict::Pass)))
             .into(),
@@ -157,6 +159,10 @@ fn explained() -> Explained {
         promises: Promises { false_rollbacks: 0.001, false_late_alarms: 0.001, span: None },
         machines: Vec::new(),
         neighbours: Vec::new(),
+        silence: SilenceView {
+            found_after_s: Some(60),
+            text: "would be found after 60 s (its longest in the last days: 2 s)".to_owned(),
+        },
     }
 }
 

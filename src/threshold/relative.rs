@@ -87,6 +87,7 @@ mod tests {
             may_roll_back: true,
             applies: true,
             raised: Some(raised),
+            unseen: false,
         }
     }
 

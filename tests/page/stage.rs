@@ -215,6 +215,7 @@ pub fn evidence(threshold: &str, verdict: Verdict) -> Evidence {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }
 }
 

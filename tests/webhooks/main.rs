@@ -103,6 +103,7 @@ fn full(kind: EventKind) -> Event {
         may_roll_back: true,
         applies: true,
         raised: None,
+        unseen: false,
     }];
     event.regions = vec![RegionReport {
         region: "iad".into(),
