@@ -72,8 +72,7 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
             view.since = memory.trusted.first().map_or(view.since, |trusted| trusted.at);
         }
         Phase::Watching(watch) => {
-            let late = watch.late.as_ref().filter(|late| !late.is_over).map(|late| late.since);
-            view.since = late.or(watch.settled_at).unwrap_or(watch.since);
+            view.since = degraded_since(watch).or(watch.settled_at).unwrap_or(watch.since);
             view.evidence = watch.evidence.iter().map(EvidenceView::from).collect();
             view.release = Some(watch.revision.info());
             view.next_deadline = bake_ends(policy, watch, now);
@@ -120,6 +119,11 @@ pub(super) fn app_view(state: &AppState, policy: &Policy, now: Timestamp) -> App
     }
     view.commands = commands(state, now);
     view
+}
+
+/// Since when what was trusted degrades.
+fn degraded_since(watch: &Watch) -> Option<Timestamp> {
+    watch.late.as_ref().filter(|late| !late.is_over).map(|late| late.since)
 }
 
 /// How far a rollback came that stopped, why, and how what runs is since then.
@@ -354,7 +358,7 @@ fn nothing_yet(state: &AppState, policy: &Policy) -> String {
     let Phase::Watching(watch) = &state.phase else {
         return "no release is baked or trusted yet".to_owned();
     };
-    if watch.late.as_ref().is_some_and(|late| !late.is_over) {
+    if degraded_since(watch).is_some() {
         return "what was trusted degrades, and has to earn its trust anew".to_owned();
     }
     let waits = watch.obstacle.clone().unwrap_or(Obstacle::NotSeenLongEnough {

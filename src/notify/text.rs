@@ -58,7 +58,7 @@ pub fn sentence(event: &Event) -> String {
             text.numbers(event, Verdict::Breach);
             text.reason(event);
         }
-        EventKind::ReleaseRecovered => text.said(event, "well again"),
+        EventKind::ReleaseRecovered => text.recovered(event),
         EventKind::MachineSuspect => text.said(event, "one of its machines fails alone"),
         EventKind::RollbackPlanned => {
             text.push(match event.mode {
@@ -82,13 +82,7 @@ pub fn sentence(event: &Event) -> String {
             text.regions(event);
             text.machines(event);
         }
-        // It had not begun.
-        EventKind::RollbackStopped
-            if matches!(event.reason, Some(Reason::CountdownCancelled { .. })) =>
-        {
-            text.said(event, "not rolled back");
-        }
-        EventKind::RollbackStopped => text.unfinished(event, "rollback stopped"),
+        EventKind::RollbackStopped => text.stopped(event),
         EventKind::RollbackFailed => text.unfinished(event, "rollback failed"),
         EventKind::HoldPlaced => text.held(event),
         EventKind::HoldCleared => text.said(event, "no longer held"),
@@ -288,6 +282,20 @@ impl Text {
     }
 
     /// A fixed phrase and the reason.
+    fn recovered(&mut self, event: &Event) {
+        let is_gone = matches!(event.reason, Some(Reason::AlertsGone { .. }));
+        self.said(event, if is_gone { "an alert is over" } else { "well again" });
+    }
+
+    fn stopped(&mut self, event: &Event) {
+        if matches!(event.reason, Some(Reason::CountdownCancelled { .. })) {
+            // It had not begun.
+            self.said(event, "not rolled back");
+        } else {
+            self.unfinished(event, "rollback stopped");
+        }
+    }
+
     fn said(&mut self, event: &Event, what: &str) {
         self.push(what);
         self.reason(event);

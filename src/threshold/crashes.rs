@@ -295,6 +295,7 @@ pub(super) fn ended(exits: &Exits) -> String {
     if exits.ends > 0 && exits.exits == 0 {
         return format!("{machine} keeps ending by itself with exit code 0 ({})", exits.ends);
     }
-    let memory = if exits.out_of_memory { ", out of memory" } else { "" };
-    format!("{machine} exited {} times{memory}", exits.exits)
+    let memory = if exits.out_of_memory { ", out of memory, which has its own limit" } else { "" };
+    let times = if exits.exits == 1 { "once".to_owned() } else { format!("{} times", exits.exits) };
+    format!("{machine} exited {times}{memory}")
 }

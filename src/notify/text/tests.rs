@@ -391,7 +391,7 @@ fn every_kind_of_threshold_is_told_in_its_own_units() {
     memory 93.5 s on 2 of 3 machines, limit 90 s
     memory 12 345 on 2 of 3 machines, limit 10 000
     checks failing on 2 of 3 machines, limit 30 % (http failed 3 times in a row on m1)
-    crashes on 2 of 3 machines, limit 2 exits each (m1 exited 2 times, out of memory)
+    crashes on 2 of 3 machines, limit 2 exits each (m1 exited 2 times, out of memory, which has its own limit)
     jobs without data, limit 2 % (jobs_failed_total matches no series on any machine)
     jobs 9.0 % (37 of 410 events), limit 2 %, odds 12 000:1
     "#);

@@ -74,9 +74,9 @@ fn what_ended_is_told_with_how_often_and_why() {
         crashes::ended(&crate::model::Exits { machine: "m1".into(), exits, out_of_memory, ends })
     };
     assert_eq!(exits(3, false, 0), "m1 exited 3 times");
-    assert_eq!(exits(3, true, 0), "m1 exited 3 times, out of memory");
+    assert_eq!(exits(3, true, 0), "m1 exited 3 times, out of memory, which has its own limit");
     assert_eq!(exits(0, false, 4), "m1 keeps ending by itself with exit code 0 (4)");
-    assert_eq!(exits(1, false, 4), "m1 exited 1 times");
+    assert_eq!(exits(1, false, 4), "m1 exited once");
 }
 
 #[test]
