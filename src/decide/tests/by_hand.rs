@@ -437,25 +437,36 @@ fn a_release_that_was_never_seen_here_is_gone_to_and_is_nobodys_newer_one() {
     assert_eq!(stage.told(EventKind::RollbackCompleted).len(), 1);
 }
 
-#[test]
-fn what_an_order_leaves_behind_on_a_machine_is_replaced_by_the_next_one() {
-    // Given a release that was undone, and an order to go back to it that is at work on a machine
+/// v1 and v2 earned trust, v3 failed its checks and was undone.
+fn v3_was_undone() -> Stage {
     let mut stage = two_trusted(&["m1", "m2"]);
     stage.ship(3, "sha256:3");
     stage.machines.iter_mut().for_each(fail_checks);
     stage.opens = Some(opened(4));
     stage.begin();
     stage.undo();
-    stage.opens = Some(opened(5));
+    stage
+}
+
+#[test]
+fn what_an_order_leaves_behind_on_a_machine_is_replaced_by_the_next_one() {
+    // Given a release that was undone before the one that runs, and an order to go back to it that is at work on a machine
+    let mut stage = v3_was_undone();
+    stage.ship(5, "sha256:5");
+    stage.machines.iter_mut().for_each(|machine| machine.checks.clear());
+    stage.pass(90);
+    assert_eq!(stage.state.phase.word(), "steady", "{:?}", stage.events);
+    stage.opens = Some(opened(6));
     begun(stage.order(to("v3")));
     while stage.pending(|one| matches!(one, Command::PutImage(_))).is_none() {
         stage.look();
     }
 
     // When another one is ordered, and the machine comes up on the old one under the entry of the first
-    stage.opens = Some(opened(6));
+    stage.opens = Some(opened(7));
     begun(stage.order(to("v1")));
-    stage.put_right_now();
+    let now = at(stage.second);
+    put(stage.machine("m1"), 6, "sha256:3", now);
     stage.events.clear();
     obey(&mut stage, 300);
 
@@ -467,12 +478,7 @@ fn what_an_order_leaves_behind_on_a_machine_is_replaced_by_the_next_one() {
 
 #[test]
 fn what_a_person_puts_back_that_was_not_healthy_is_no_veto() {
-    let mut stage = two_trusted(&["m1", "m2"]);
-    stage.ship(3, "sha256:3");
-    stage.machines.iter_mut().for_each(fail_checks);
-    stage.opens = Some(opened(4));
-    stage.begin();
-    stage.undo();
+    let mut stage = v3_was_undone();
     stage.opens = Some(opened(9));
     begun(stage.order(to("v3")));
     obey(&mut stage, 60);
