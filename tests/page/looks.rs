@@ -73,7 +73,7 @@ async fn an_apps_page_shows_the_evidence_the_rollback_and_why() {
     // and beside it the past, which has raised the limit, and the neighbours
     for said in [
         "the floor: v40 ran at 0.9 % before, so that the limit is 2 % and not 0.5 %",
-        "1 of 3 degrade",
+        "1 of 2 degrade",
         "is deployed itself: no witness",
     ] {
         assert!(watch.contains(said), "{said}: {watch}");
