@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     decide::{
-        AppState, bake_ends, ran_before,
+        self, AppState, bake_ends, ran_before,
         rollback::{confirms_within, report},
         sight::unknown,
         state::{
@@ -14,8 +14,8 @@ use crate::{
         },
     },
     model::{
-        Alone, AppName, Event, EventKind, HoldReason, MachineId, Mode, Note, Obstacle, Policy,
-        Reason, SourceName, Unknown, event::ReleaseInfo, freeze,
+        Alone, AppName, Event, EventKind, HoldReason, MachineId, Mode, Obstacle, Policy, Reason,
+        SourceName, Unknown, event::ReleaseInfo, freeze,
     },
     notify::text::{self, Purpose, hold, obstacle, reason},
     web::{
@@ -225,16 +225,10 @@ fn judged(state: &AppState) -> Option<&Watch> {
 /// Machines that fail alone, each once.
 fn suspects(state: &AppState, now: Timestamp) -> Vec<SuspectView> {
     let Some(watch) = judged(state) else { return Vec::new() };
-    let mut all: BTreeMap<&MachineId, SuspectView> = BTreeMap::new();
-    for evidence in &watch.evidence {
-        let counted = watch.thresholds.get(&evidence.threshold).and_then(|state| state.alone());
-        let alone = match &evidence.note {
-            Some(Note::Apart(alone)) => Some(alone),
-            _ => counted,
-        };
-        let Some(alone) = alone else { continue };
-        let view = || suspect(&state.memory.app, &evidence.threshold, alone, now);
-        all.entry(&alone.machine).or_insert_with(view);
+    let mut all: BTreeMap<MachineId, SuspectView> = BTreeMap::new();
+    for (threshold, alone) in decide::suspects::shown(watch) {
+        let view = || suspect(&state.memory.app, &threshold, &alone, now);
+        all.entry(alone.machine.clone()).or_insert_with(view);
     }
     all.into_values().collect()
 }

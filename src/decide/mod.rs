@@ -35,7 +35,7 @@ pub mod sight;
 pub mod silence;
 mod spells;
 pub mod state;
-mod suspects;
+pub mod suspects;
 pub mod trust;
 mod unjudged;
 mod verdict;

@@ -16,6 +16,12 @@ fn alone(watch: &Watch) -> impl Iterator<Item = (String, Alone)> {
     })
 }
 
+/// Those of them of which people are told. Where all machines are looked at, whichever image each runs, one that
+/// fails alone is no equal of the rest, and its host is not to blame.
+pub fn shown(watch: &Watch) -> impl Iterator<Item = (String, Alone)> {
+    alone(watch).filter(|_| !watch.of_all)
+}
+
 /// Whether a machine is left out of what is judged.
 pub(super) fn is_any_apart(watch: &Watch) -> bool {
     alone(watch).next().is_some()

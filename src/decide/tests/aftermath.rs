@@ -167,6 +167,9 @@ fn a_machine_that_is_left_on_the_bad_image_is_not_one_that_fails_alone() {
     // When it is looked at for long
     stage.pass(1800);
     // Then no host is blamed, and nothing is said to be well
+    let watch = stage.state.memory.vigil.watch().unwrap();
+    assert!(crate::decide::suspects::is_any_apart(watch), "it fails alone");
+    assert_eq!(crate::decide::suspects::shown(watch).count(), 0, "nobody is told to clone it");
     assert_eq!(kinds(&stage), []);
     // until that one serves as well.
     stage.serves = ids.map(|id| (id, 100.0, 0.0)).to_vec();
