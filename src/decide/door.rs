@@ -93,7 +93,7 @@ pub(super) fn enter(watch: Box<Watch>, target: &Revision, cx: &mut Context<'_>) 
     if !images::is_seen_lately(&watch, cx.now) {
         return cancel_countdown(watch, cx, Reason::NotSeenLately);
     }
-    if let Some(what) = sight::unseen(cx, &watch.evidence) {
+    if let Some(what) = sight::unseen_of(cx, &watch) {
         return cancel_countdown(watch, cx, Reason::NotSeen { what });
     }
     if verdict::overall(&watch.evidence) != Verdict::Breach {

@@ -11,12 +11,12 @@ use super::{
     phases::cancel_countdown,
     rollback, signed,
     state::{Blind, Memory, Phase, Watch},
-    trust, verdict,
+    trust, verdict, watch,
 };
 use crate::{
     model::{
         EventKind, Evidence, Machine, OrgContext, Policy, Reason, SourceName, Threshold, Unknown,
-        reason::Unseen,
+        Verdict, reason::Unseen,
     },
     threshold,
 };
@@ -95,11 +95,36 @@ pub(super) fn unseen(cx: &Context<'_>, evidence: &[Evidence]) -> Option<Unseen> 
     if verdict::rests_on(cx.policy, evidence).is_empty() {
         return None;
     }
-    let is_unseen = |one: &Evidence| {
-        let source = cx.policy.source_of(&one.threshold).unwrap_or(&SourceName::Pages);
-        one.unseen || cx.memory.blind.contains_key(source)
+    verdict::breaches(evidence).all(|one| is_hidden(cx, one)).then_some(Unseen::Metrics)
+}
+
+/// What cannot be seen of a release that is dealt with: what its breach rests on, or what it rested on until it
+/// was hidden.
+pub(super) fn unseen_of(cx: &Context<'_>, watch: &Watch) -> Option<Unseen> {
+    let lost = || watch.forgot_at == Some(cx.now) && watch::is_judged_anew(watch, cx.now);
+    unseen(cx, &watch.evidence).or_else(|| lost().then_some(Unseen::Metrics))
+}
+
+/// Notes that what breached cannot be seen any more: a value as of now is unknown then, and that is no recovery.
+/// `breached`: the thresholds for which the release was in breach until this round.
+pub(super) fn notes_hidden(watch: &mut Watch, breached: &BTreeSet<String>, cx: &Context<'_>) {
+    if verdict::overall(&watch.evidence) != Verdict::Inconclusive {
+        return;
+    }
+    let hidden = |one: &&Evidence| {
+        one.may_roll_back && one.verdict == Verdict::Inconclusive && is_hidden(cx, one)
     };
-    verdict::breaches(evidence).all(is_unseen).then_some(Unseen::Metrics)
+    let stays = watch.forgot_at.is_some();
+    let mut hidden = watch.evidence.iter().filter(hidden);
+    if hidden.any(|one| stays || breached.contains(&one.threshold)) {
+        watch.forgot_at = Some(cx.now);
+    }
+}
+
+/// Whether nobody tells what a threshold looks at.
+fn is_hidden(cx: &Context<'_>, evidence: &Evidence) -> bool {
+    let source = cx.policy.source_of(&evidence.threshold).unwrap_or(&SourceName::Pages);
+    evidence.unseen || (evidence.kind.reads_series() && cx.memory.blind.contains_key(source))
 }
 
 /// An answer of the platform that cannot be the whole truth; nothing is concluded from it.

@@ -168,6 +168,12 @@ pub enum Refusal {
     NeverHealthy {
         release: ReleaseInfo,
     },
+    /// These containers have images of their own, which a rollback to it does not come to; `force` goes all the
+    /// same.
+    ContainersStay {
+        containers: Vec<String>,
+        to: ReleaseInfo,
+    },
     /// It is what a person wants to be gone back to.
     IsPinned {
         release: ReleaseInfo,

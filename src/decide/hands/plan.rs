@@ -12,8 +12,8 @@ use crate::{
         watch,
     },
     model::{
-        Digest, Drift, Effect, EventKind, Machine, Plan, PlannedRegion, ProcessGroup, Reason,
-        Refusal, Region, ReleaseVersion, Reply, Signed, Wish,
+        Digest, Effect, EventKind, Machine, Plan, PlannedRegion, ProcessGroup, Reason, Refusal,
+        Region, ReleaseVersion, Reply, Signed, Wish,
     },
 };
 
@@ -137,6 +137,11 @@ fn find(
     if !(was_healthy || was_tried || wish.force) {
         return Err(Refusal::NeverHealthy { release: target.info() });
     }
+    let seen = seen_in(cx, &bad, &machines);
+    let containers = setup::out_of_reach(&cx.memory, &target, &seen);
+    if !containers.is_empty() && !wish.force {
+        return Err(Refusal::ContainersStay { containers, to: target.info() });
+    }
     let plan = Plan {
         from: bad.info(),
         to: target.info(),
@@ -144,22 +149,17 @@ fn find(
         strategy: wish.strategy.unwrap_or(cx.policy.rollback.strategy),
         regions: planned(phase, cx, &bad, &replaced),
         migration,
-        drift: drift(cx, &bad, &target, &machines).map(Box::new),
+        drift: setup::drift(cx.policy, &cx.memory, &target, &seen).map(Box::new),
         was_healthy,
     };
     Ok(Found { bad, also_bad, target, forward, plan })
 }
 
-/// What changed besides the image between the release that is gone to and what runs.
-fn drift(
-    cx: &Context<'_>,
-    bad: &Revision,
-    target: &Revision,
-    machines: &[&Machine],
-) -> Option<Drift> {
+/// A look at the release that is to be replaced: what its machines are configured with.
+fn seen_in(cx: &Context<'_>, bad: &Revision, machines: &[&Machine]) -> Watch {
     let mut watch = watch::begin(bad.clone(), cx.now, false);
     setup::look(&mut watch, &cx.memory, machines);
-    setup::drift(cx.policy, &cx.memory, target, &watch)
+    watch
 }
 
 /// The release to go to: the one that was named, or the newest that was seen healthy and is not what

@@ -56,7 +56,7 @@ pub(super) fn counting_down(
 ) -> Phase {
     let Times { until, for_approval, if_vouched } = times;
     look_again(&mut watch, cx, round);
-    let unseen = sight::unseen(cx, &watch.evidence);
+    let unseen = sight::unseen_of(cx, &watch);
     if for_approval && unseen.is_some() && cx.now < until {
         // Nothing happens without a yes, and the door asks again what can be seen.
         return times.counts(watch);
@@ -65,14 +65,14 @@ pub(super) fn counting_down(
         return times.counts(watch);
     }
     watch.forgot_at = None;
+    if let Some(what) = unseen.filter(|_| !for_approval) {
+        return cancel_countdown(watch, cx, Reason::NotSeen { what });
+    }
     if verdict::overall(&watch.evidence) != Verdict::Breach {
         cx.tell(EventKind::RollbackStopped, &watch, suspects::why_well(&watch));
         voucher::called_off(&mut watch, cx.now);
         watch.recovers(cx.now);
         return Phase::Watching(watch);
-    }
-    if let Some(what) = unseen.filter(|_| !for_approval) {
-        return cancel_countdown(watch, cx, Reason::NotSeen { what });
     }
     // Whatever forbids it by now: the policy may have been changed since.
     if let Some(reason) = door::refusal(cx, &watch) {

@@ -51,7 +51,7 @@ pub(super) fn held(
     unjudged::tell(cx, &watch);
     alerts::tell(cx, &mut watch);
     // After a start the others are heard first: what held it may hold it still.
-    if cx.memory.org.listening || sight::unseen(cx, &watch.evidence).is_some() {
+    if cx.memory.org.listening || sight::unseen_of(cx, &watch).is_some() {
         return Phase::Held { watch, reason, since };
     }
     if watch::is_judged_anew(&watch, cx.now) {

@@ -12,7 +12,7 @@ pub(super) use held::{clear_hold, hold};
 use watching::watching;
 
 use super::{
-    Context, Round, distress, fleet, late, rollback, setup, silence,
+    Context, Round, distress, fleet, late, rollback, setup, sight, silence,
     state::{Phase, Watch},
     verdict, watch,
 };
@@ -91,11 +91,13 @@ fn runs_still(
 
 /// Takes a round into a watch.
 pub(super) fn look_again(watch: &mut Watch, cx: &Context<'_>, round: &Round<'_>) {
+    let breached = verdict::breaches(&watch.evidence).map(|one| one.threshold.clone()).collect();
     let known_good = cx.memory.known_good_for(&watch.groups);
     let known = watch::Known { known_good, measured: known_good, past: &cx.memory.past };
     watch::absorb(cx.policy, watch, round, known, cx.now);
     verdict::refresh(cx.policy, watch, known_good, round.machines, cx.now);
     silence::judge(cx.policy, &cx.memory.silence, &cx.memory.org, watch, cx.now);
+    sight::notes_hidden(watch, &breached, cx);
     if verdict::overall(&watch.evidence) == Verdict::Breach {
         setup::look(watch, &cx.memory, round.machines);
     }

@@ -4,7 +4,7 @@ use super::{
     stage::{self, Stage},
     *,
 };
-use crate::model::{Evidence, Kind, Release, Unit, Verdict};
+use crate::model::{Act, Effect, Evidence, Kind, Refusal, Release, Reply, Unit, Verdict, Wish};
 
 /// A policy under which a release may be undone, an app with v1 trusted, and the watch of v2.
 fn case() -> (Policy, AppState, Watch) {
@@ -334,4 +334,15 @@ fn a_machine_of_whose_containers_none_runs_the_apps_image_is_not_rolled_back_in_
     let stay = HoldReason::ContainersStay { containers: vec!["web".to_owned()] };
     assert_eq!(held.last().and_then(|event| event.reason.clone()), Some(stay.into()));
     assert!(stage.told(EventKind::RollbackStarted).is_empty());
+    // Nor by hand, unless who orders it insists.
+    let mut wish = Wish { to: Some("v1".to_owned()), ..Wish::default() };
+    let refused = stage.order(Act::Rollback(wish.clone()));
+    let Reply::Refused(refusal) = &refused else { panic!("{refused:?}") };
+    assert!(
+        matches!(refusal, Refusal::ContainersStay { containers, .. } if *containers == ["web"])
+    );
+    let said = crate::notify::text::refusal(&"api".into(), refusal);
+    assert!(said.contains("container `web` has an image of its own"), "{said}");
+    wish.force = true;
+    assert!(matches!(stage.order(Act::Rollback(wish)), Reply::Done(Effect::Begun { .. })));
 }

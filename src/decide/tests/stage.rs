@@ -32,6 +32,8 @@ pub(super) struct Stage {
     pub(super) belated: Vec<(&'static str, InstanceId, f64, f64)>,
     /// Machines of which nothing is counted, and why their numbers cannot be judged.
     pub(super) odd: Vec<(&'static str, Oddity)>,
+    /// What a gauge shows of each machine that serves.
+    pub(super) gauges: Vec<(&'static str, f64)>,
     /// Why the platform cannot be read, and why no page can be.
     pub(super) unreadable: Option<String>,
     pub(super) no_page: Option<String>,
@@ -75,6 +77,7 @@ impl Stage {
             serves: Vec::new(),
             belated: Vec::new(),
             odd: Vec::new(),
+            gauges: Vec::new(),
             unreadable: None,
             no_page: None,
             steps: 0,
@@ -199,6 +202,8 @@ impl Stage {
         } else {
             let count = Count { n: *n, k: *k, since: Since::LastScrape };
             readings.counts.insert("5xx".to_owned(), count);
+            let gauge = self.gauges.iter().find(|(one, _)| one == id);
+            readings.gauges.extend(gauge.map(|(_, value)| ("5xx".to_owned(), *value)));
         }
         MachineSample {
             machine: machine.id.clone(),

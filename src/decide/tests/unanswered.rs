@@ -6,7 +6,7 @@ use super::{
     stage::{Stage, opened},
     *,
 };
-use crate::model::{Obstacle, Oddity, SourceName, Wait, reason::Unseen};
+use crate::model::{Gauge, Obstacle, Oddity, Origin, Selector, SourceName, Wait, reason::Unseen};
 
 /// What hides the numbers of a threshold.
 fn hidden() -> [Oddity; 2] {
@@ -93,6 +93,75 @@ fn a_countdown_is_called_off_when_what_it_rests_on_is_not_answered_any_more() {
         stage.odd.clear();
         stage.pass(200);
         assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{why:?}");
+    }
+}
+
+/// v1 is trusted, and a gauge that Fly's server tells decides: v2 is above its bound, in a phase of this name.
+fn above(phase: &str, mode: Mode) -> Stage {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    stage.policy.mode = mode;
+    stage.policy.watch.countdown = Duration::from_secs(30);
+    stage.policy.thresholds = vec![Threshold {
+        kind: ThresholdKind::Gauge(Gauge {
+            gauge: Selector::metric("bytes"),
+            max: 100.0,
+            sustain: Duration::from_secs(10),
+            quorum: 0.5,
+            from: Origin::server("fly", Duration::from_secs(15)),
+        }),
+        ..from_fly()
+    }];
+    stage.source = SourceName::Server("fly".to_owned());
+    serves(&mut stage, 100.0, 0.0);
+    stage.gauges = vec![("m1", 50.0), ("m2", 50.0)];
+    stage.pass(80);
+    stage.ship(2, "sha256:2");
+    stage.gauges = vec![("m1", 200.0), ("m2", 200.0)];
+    let until = stage.second + 200;
+    while stage.state.phase.word() != phase {
+        assert!(stage.second < until, "{:?}", stage.events);
+        stage.look();
+    }
+    stage.events.clear();
+    stage
+}
+
+#[test]
+fn a_gauge_above_its_bound_that_is_not_answered_any_more_is_no_recovery() {
+    for why in hidden() {
+        // Given a countdown for a value that is above its bound
+        let mut stage = above("counting_down", Mode::Rollback);
+        // When it cannot be seen for minutes
+        hide(&mut stage, &why);
+        stage.pass(300);
+        // Then the countdown is called off, since nobody sees it
+        let told: Vec<_> = stage.events.iter().map(|one| (one.kind, one.reason.clone())).collect();
+        let cause = Box::new(Reason::NotSeen { what: Unseen::Metrics });
+        let stopped = (EventKind::RollbackStopped, Some(Reason::CountdownCancelled { cause }));
+        assert!(told.contains(&stopped), "{told:?}");
+        assert!(stage.told(EventKind::RollbackStarted).is_empty(), "{told:?}");
+        assert_eq!(stage.state.phase.word(), "baking");
+        // and seen to be above it again, it is undone
+        stage.odd.clear();
+        stage.pass(200);
+        assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{:?}", stage.events);
+    }
+}
+
+#[test]
+fn what_is_held_for_a_gauge_stays_held_while_it_is_not_answered_and_recovers_when_it_is_seen_well()
+{
+    for why in hidden() {
+        let mut stage = above("held", Mode::Observe);
+        hide(&mut stage, &why);
+        stage.pass(3600);
+        assert_eq!(stage.state.phase.word(), "held", "{:?}", stage.events);
+        assert!(stage.told(EventKind::HoldCleared).is_empty(), "{:?}", stage.events);
+        stage.odd.clear();
+        stage.gauges = vec![("m1", 50.0), ("m2", 50.0)];
+        stage.pass(60);
+        assert_eq!(stage.told(EventKind::HoldCleared).len(), 1, "{:?}", stage.events);
+        assert_eq!(stage.state.phase.word(), "baking");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What came of an order, for the person who gave it.
 
-use super::unresolved;
+use super::{report, unresolved};
 use crate::{
     model::{
         AppName, Effect, OperatorHold, Plan, PlannedRegion, Refusal, Region, Strategy, Verdict,
@@ -163,6 +163,11 @@ pub fn refusal(app: &AppName, refusal: &Refusal) -> String {
         Refusal::NeverHealthy { release } => format!(
             "{} is neither trusted nor baked here; --force goes there all the same",
             release.name()
+        ),
+        Refusal::ContainersStay { containers, to } => format!(
+            "{}; `fly deploy` of {} puts it right; --force goes back all the same",
+            report::containers_stay(containers),
+            to.name()
         ),
         Refusal::IsPinned { release } => {
             format!("{} is pinned; `waveoff unpin {app}` first", release.name())

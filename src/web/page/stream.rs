@@ -16,6 +16,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::{Interval, MissedTickBehavior, interval, sleep},
 };
+use tracing::debug;
 
 use super::{
     EventsQuery, ListQuery, app, list,
@@ -217,8 +218,11 @@ impl OfApp {
     async fn look(&mut self, state: &ApiState, seen: &str) -> Option<Event> {
         let told = state.board.told(&self.app);
         if self.read.as_ref().is_none_or(|(read, _)| *read != told) {
-            let events = timeline::events(state, &self.app, self.before).await.ok()?;
-            self.read = Some((told, events));
+            match timeline::events(state, &self.app, self.before).await {
+                Ok(events) => self.read = Some((told, events)),
+                // What is true now goes on being shown; the past is read again at the next look.
+                Err(why) => debug!(app = %self.app, "the page cannot read the journal: {why}"),
+            }
         }
         let events = self.read.as_ref().map(|(_, events)| events.clone()).unwrap_or_default();
         let shown = app::Shown::of(state, &self.app, events)?;
