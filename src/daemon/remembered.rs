@@ -1,6 +1,7 @@
-//! Apps that were watched before a start, while the platform does not say which apps there are: a refused
-//! token, an outage. They are shown as they were left, and as what they are: not seen. Otherwise a daemon
-//! that is blind would look like one that has nothing to do.
+//! Apps that were watched before a start, while the platform does not say which apps there are. In an outage they
+//! are watched on, since each of them may be readable although the list is not. Where the token is refused they are
+//! shown as they were left, and as what they are: not seen. Otherwise a daemon that is blind would look like one
+//! that has nothing to do.
 
 use std::time::Duration;
 
@@ -21,11 +22,18 @@ pub(super) struct Unseen {
     since: Instant,
     /// The apps that are shown as blind, and until when that was counted.
     shown: Option<(Vec<AppName>, Instant)>,
+    /// Whether those that were watched before are watched on.
+    is_read: bool,
 }
 
 impl Unseen {
     pub(super) fn new() -> Self {
-        Self { since: Instant::now(), shown: None }
+        Self { since: Instant::now(), shown: None, is_read: false }
+    }
+
+    /// The apps that are shown as blind.
+    pub(super) fn shown(&self) -> Option<&[AppName]> {
+        self.shown.as_ref().map(|(apps, _)| apps.as_slice())
     }
 }
 
@@ -52,17 +60,35 @@ impl Roster {
         if unseen.since.elapsed() < SHOWN_AFTER {
             return;
         }
-        let noted = match self.ports.journal.note(KEY).await {
-            Ok(noted) => noted.unwrap_or_default(),
-            Err(error) => return warn!("which apps were watched cannot be read: {error}"),
-        };
+        let Some(noted) = self.noted().await else { return };
         let mut shown = Vec::new();
-        for app in noted.lines().map(AppName::new) {
+        for app in noted {
             if self.show_as_left(&app, why).await {
                 shown.push(app);
             }
         }
         unseen.shown = Some((shown, Instant::now()));
+    }
+
+    /// The apps that were watched before, once, when the first list does not come for a while.
+    pub(super) async fn remembered(&self, unseen: &mut Unseen) -> Option<Vec<AppName>> {
+        if unseen.is_read || unseen.since.elapsed() < SHOWN_AFTER {
+            return None;
+        }
+        let noted = self.noted().await?;
+        unseen.is_read = true;
+        Some(noted)
+    }
+
+    /// The apps that were noted as watched; `None`: that cannot be read, and is tried again.
+    async fn noted(&self) -> Option<Vec<AppName>> {
+        match self.ports.journal.note(KEY).await {
+            Ok(noted) => Some(noted.unwrap_or_default().lines().map(AppName::new).collect()),
+            Err(error) => {
+                warn!("which apps were watched cannot be read: {error}");
+                None
+            }
+        }
     }
 
     /// Whether there was anything to show.

@@ -146,8 +146,13 @@ impl Roster {
             Err(error) => {
                 warn!("the organization's apps cannot be listed: {error}");
                 self.ports.board.not_listed(&error.to_string());
-                if course.listed_at.is_none() {
-                    self.show_unseen(&mut course.unseen, &error.to_string()).await;
+                match error {
+                    _ if course.listed_at.is_some() => {}
+                    // Whoever is refused sees nothing of any app.
+                    PlatformError::Denied(_) => {
+                        self.show_unseen(&mut course.unseen, &error.to_string()).await;
+                    }
+                    _ => self.watch_remembered(course).await,
                 }
             }
         }
@@ -193,6 +198,19 @@ impl Roster {
         }
     }
 
+    /// Watches the apps that were watched before, while the list alone cannot be read: each of them can be.
+    async fn watch_remembered(&self, course: &mut Course) {
+        let Some(apps) = self.remembered(&mut course.unseen).await else { return };
+        if apps.is_empty() {
+            return;
+        }
+        warn!("the apps that were watched before are watched on ({})", apps.len());
+        for app in apps {
+            course.census.seen(app);
+        }
+        self.hire(course).await;
+    }
+
     /// Starts a task for every app that a policy names and that has none.
     async fn hire(&self, course: &mut Course) {
         let config = self.config.borrow().clone();
@@ -200,7 +218,8 @@ impl Roster {
         self.note_ties(course, &config, &names).await;
         let watched: Vec<AppName> =
             names.into_iter().filter(|app| config.policy_for(app).is_some()).collect();
-        self.ports.board.expect(watched.iter().cloned());
+        let shown = course.unseen.shown().filter(|_| course.listed_at.is_none());
+        self.ports.board.expect(watched.iter().chain(shown.into_iter().flatten()).cloned());
         if course.listed_at.is_some() {
             self.note_watched(&mut course.noted, &watched).await;
         }

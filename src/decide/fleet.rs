@@ -288,10 +288,13 @@ pub(super) fn most_common(machines: &[&Machine]) -> Option<Revision> {
     machines.iter().find(|machine| machine.digest() == Some(digest)).and_then(|m| revision_of(m))
 }
 
-/// An app that was made again counts its releases anew.
+/// An app that was made again counts its releases anew: the numbers of before name others now.
 pub(super) fn count_anew(state: &mut Memory) {
     state.seen_version = ReleaseVersion(0);
     state.members.clear();
+    state.own_releases.clear();
+    state.undone.clear();
+    state.migrated.clear();
 }
 
 /// Notes that this is what the app runs now.

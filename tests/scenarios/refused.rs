@@ -4,11 +4,14 @@ use std::sync::atomic::Ordering;
 
 use waveoff::{
     model::{
-        EventKind::{MonitorBlind, MonitorRecovered},
+        EventKind::{MonitorBlind, MonitorRecovered, RollbackCompleted},
         Severity,
     },
     ports::PlatformError,
-    sim::{Fault, FaultRule, fleet},
+    sim::{
+        CallKind, Fault, FaultRule,
+        fleet::{self, FleetApp},
+    },
     web::Board,
 };
 
@@ -61,6 +64,32 @@ async fn while_the_token_is_refused_no_heart_beats_and_no_app_looks_well() {
     assert!(beats(&world) > before);
     assert_eq!(world.view().blind, None);
     assert!(world.board.status(world.now()).ready);
+    world.finish().await;
+}
+
+/// The list of apps fails, and each app can be read.
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_starts_while_the_apps_are_not_listed_watches_those_of_before() {
+    // Given a daemon that ends, and a list of apps that is not answered,
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.kill().await;
+    world.board = Board::new("acme", world.now());
+    world.sim.add_fault(down().on(CallKind::Apps));
+    // when it starts anew, and a bad release is shipped,
+    world.start().await;
+    world.run_for(60).await;
+    assert_eq!(world.watched(), [APP]);
+    world.ship("registry.fly.io/api:errors");
+    world.run_for(300).await;
+    // then it is undone;
+    assert_eq!(world.told(RollbackCompleted).await.len(), 1);
+    // and one that is gone by the first list is let go.
+    world.sim.remove_app(APP).unwrap();
+    world.sim.add_app(&FleetApp::new("web", "registry.fly.io/web:v41", &[("iad", 1)], 40.0));
+    world.sim.clear_faults();
+    world.run_for(120).await;
+    assert_eq!(world.watched(), Vec::<String>::new());
     world.finish().await;
 }
 

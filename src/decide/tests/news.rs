@@ -1,6 +1,9 @@
 //! What of the machines and the ledger is news, and what an app is known to run.
 
-use super::{stage::entry, *};
+use super::{
+    stage::{self, Stage, entry},
+    *,
+};
 use crate::decide::fleet;
 use crate::model::{Release, ReleaseStatus, reason::ImageCount};
 
@@ -142,6 +145,34 @@ fn an_app_that_was_made_again_is_news() {
         ..placed("m1", 1, "", 0)
     };
     assert_eq!(news(&memory, &[unnamed]), None);
+}
+
+#[test]
+fn the_numbers_of_an_app_that_was_made_again_are_those_of_other_releases() {
+    // Given an app of which v2 was undone by a release of ours, v3, and of which v4 ran migrations
+    let mut stage = Stage::rolling_back(&["m1"]);
+    stage.undo();
+    stage.ship(4, "sha256:4");
+    stage
+        .ledger
+        .as_mut()
+        .unwrap()
+        .push(Release { has_release_command: Some(true), ..entry(4, "sha256:4") });
+    stage.pass(30);
+    assert_eq!(stage.state.memory.own_releases, [ReleaseVersion(3)]);
+    assert!(stage.state.memory.migrated.contains(&ReleaseVersion(4)));
+    // When it is deleted and made again, and somebody releases v3 of that
+    stage.machines = vec![stage::named("n1", machine(1, "sha256:a"))];
+    stage.ledger = Some(vec![entry(1, "sha256:a")]);
+    stage.pass(120);
+    stage.events.clear();
+    stage.ship(3, "sha256:c");
+    stage.pass(10);
+    // Then it is somebody's, and watched; and none of its releases ran migrations
+    let news = stage.told(EventKind::ReleaseDetected);
+    assert_eq!(news.len(), 1, "{:?}", stage.events);
+    assert_eq!(stage.state.memory.migrated.len(), 0);
+    assert_eq!(stage.state.memory.seen_version, ReleaseVersion(3));
 }
 
 #[test]
