@@ -19,7 +19,7 @@ use crate::{
     model::{Mode, OperatorHold, Region, RegionReport, Signed, Unit, Verdict, event::ReleaseInfo},
     numbers::{odds, plain, share},
     threshold,
-    web::view::{AppView, EvidenceView, OrgView, Phase, Protection, ProtectionLevel},
+    web::view::{AppView, EvidenceView, OrgView, Phase},
 };
 
 /// Lines about what a starting daemon waits for, and about machines without metrics; the JSON has
@@ -141,22 +141,6 @@ fn headline(status: &OrgView) -> String {
 }
 
 /// `by v41, which is trusted`, or why not.
-fn protected(protection: &Protection) -> String {
-    let label = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::name);
-    match (protection.level, &protection.why_not) {
-        (ProtectionLevel::None, None) => "no".to_owned(),
-        (ProtectionLevel::None, Some(why)) => format!("no: {why}"),
-        (ProtectionLevel::Baked, None) => format!("by {label}, which is baked"),
-        // There is something to go back to, and nobody goes.
-        (ProtectionLevel::Baked, Some(why)) if protection.braked => {
-            format!("no: {why}; {label} is baked")
-        }
-        (ProtectionLevel::Baked, Some(why)) => format!("{label} is baked: {why}"),
-        (ProtectionLevel::Trusted, None) => format!("by {label}, which is trusted"),
-        (ProtectionLevel::Trusted, Some(why)) => format!("no: {why}; {label} is trusted"),
-    }
-}
-
 /// `dana until 2026-03-01 04:03:04 UTC: a sale`.
 fn held_by(hold: &OperatorHold) -> String {
     let until = hold.until.map_or_else(String::new, |until| format!(" until {} UTC", time(until)));
@@ -198,7 +182,7 @@ fn section(app: &AppView, now: Timestamp, width: Option<usize>) -> String {
         Some(known_good) => releases.push(release_row("known good", known_good)),
         None => releases.push(vec!["known good".to_owned(), "none yet".to_owned()]),
     }
-    releases.push(vec!["protected".to_owned(), protected(&app.protection)]);
+    releases.push(vec!["protected".to_owned(), app.protection.sentence()]);
     releases.extend(mirror::rows(app, now));
     releases.extend(undone(app));
     if let Some(pinned) = &app.pinned {

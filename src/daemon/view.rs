@@ -320,7 +320,7 @@ fn protection(state: &AppState, policy: &Policy, now: Timestamp) -> Protection {
         }
         _ => None,
     };
-    let blind = memory.platform_blind.as_ref().filter(|blind| blind.announced);
+    let blind = memory.platform_blind.as_ref().filter(|blind| blind.lasts(now));
     let brake = if let Some(braked) = braked {
         Some(hold(&HoldReason::Operator { hold: braked.clone() }))
     } else if policy.mode == Mode::Observe {

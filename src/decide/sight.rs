@@ -21,8 +21,6 @@ use crate::{
     threshold,
 };
 
-/// How long the platform may be unreadable before people are told.
-const BLIND_ANNOUNCED_AFTER: Duration = Duration::from_secs(15);
 /// How long it may be so before it is an error, where nothing is at stake.
 const BLIND_PRESSES_AFTER: Duration = Duration::from_secs(180);
 /// How long an app may run two images outside any deploy before people are told.
@@ -49,7 +47,7 @@ pub(super) fn platform_unseen(
     let blind_for = now.duration_since(blind.since);
     let is_pressing = is_at_stake(&phase) || blind_for >= signed(BLIND_PRESSES_AFTER);
     let announce = !org.platform_told
-        && blind_for >= signed(BLIND_ANNOUNCED_AFTER)
+        && blind.lasts(now)
         && (!blind.announced || (is_pressing && !blind.pressed));
     blind.announced |= announce;
     blind.pressed |= announce && is_pressing;
@@ -178,9 +176,7 @@ fn sees(cx: &mut Context<'_>, round: &Round<'_>, source: &SourceName, wanted: bo
         pressed: false,
     });
     let told = round.observation.org.sources_told.contains(source);
-    let announce = !state.announced
-        && !told
-        && now.duration_since(state.since) >= signed(BLIND_ANNOUNCED_AFTER);
+    let announce = !state.announced && !told && state.lasts(now);
     state.announced |= announce;
     if announce {
         cx.say(EventKind::MonitorBlind, unreadable(source, reason));

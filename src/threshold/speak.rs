@@ -174,14 +174,14 @@ fn odd(oddity: &Oddity) -> String {
             if seen.is_empty() { "no labels".to_owned() } else { seen.join(", ") }
         ),
         Oddity::NoBucket { bound_s, last_s } => {
-            let last = last_s.map_or_else(
-                || "none ends anywhere".to_owned(),
-                |last| format!("the last ends at {}", seconds(last)),
-            );
+            let bound = seconds(*bound_s);
+            let Some(last) = last_s.map(seconds) else {
+                return format!("no bucket ends at {bound} or above: it is no histogram");
+            };
             format!(
-                "no bucket ends at {} or above ({last}): what is slower cannot be told apart; write max = \
-                 the end of a bucket",
-                seconds(*bound_s)
+                "no bucket ends at {bound} or above (the last ends at {last}): what is slower cannot be told \
+                 apart; write max = \"{}\" or less",
+                last.replace(' ', "")
             )
         }
         Oddity::Refused { detail } => detail.clone(),

@@ -78,9 +78,11 @@ pub fn not_fed(source: &SourceName, has_page: bool) -> NotFed {
 impl Sight {
     /// Takes in a round of a threshold of this name and want.
     pub(super) fn look(&mut self, name: &str, want: &Want, round: &Round<'_>) {
-        let started = || round.on.iter().filter(|look| look.machine.state == MachineState::Started);
-        self.has_services |= started().any(|look| look.machine.has_services);
-        self.has_page |= started().any(|look| look.machine.metrics.is_some())
+        let mut started =
+            round.on.iter().filter(|look| look.machine.state == MachineState::Started);
+        self.has_services |= started.any(|look| look.machine.has_services);
+        // One that failed has its page all the same.
+        self.has_page |= round.on.iter().any(|look| look.machine.metrics.is_some())
             || round.policy.metrics_port.is_some();
         if let Want::Series(..) = want {
             let read: Vec<_> = round.on.iter().filter_map(|look| look.readings).collect();

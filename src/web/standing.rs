@@ -69,3 +69,22 @@ pub struct Protection {
     #[serde(default)]
     pub braked: bool,
 }
+
+impl Protection {
+    /// In words: `by v41, which is trusted`.
+    pub fn sentence(&self) -> String {
+        let good = self.against.as_ref().map_or_else(String::new, ReleaseInfo::name);
+        match (self.level, &self.why_not) {
+            (ProtectionLevel::None, None) => "no".to_owned(),
+            (ProtectionLevel::None, Some(why)) => format!("no: {why}"),
+            (ProtectionLevel::Baked, None) => format!("by {good}, which is baked"),
+            // There is something to go back to, and nobody goes.
+            (ProtectionLevel::Baked, Some(why)) if self.braked => {
+                format!("no: {why}; {good} is baked")
+            }
+            (ProtectionLevel::Baked, Some(why)) => format!("{good} is baked: {why}"),
+            (ProtectionLevel::Trusted, None) => format!("by {good}, which is trusted"),
+            (ProtectionLevel::Trusted, Some(why)) => format!("no: {why}; {good} is trusted"),
+        }
+    }
+}

@@ -37,6 +37,7 @@ mod orders;
 mod passing_causes;
 mod platform_at_work;
 mod probes;
+mod protection;
 mod races;
 mod recovery;
 mod refused;

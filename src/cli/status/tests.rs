@@ -275,15 +275,15 @@ fn who_only_observes_is_not_protected_whatever_is_trusted() {
     let mut protection = rolling_back().protection;
     protection.level = crate::web::view::ProtectionLevel::Trusted;
     protection.why_not = Some("the policy only observes".to_owned());
-    let said = super::protected(&protection);
+    let said = protection.sentence();
     assert_eq!(said, "no: the policy only observes; v41 (deploy-41) is trusted");
     protection.level = crate::web::view::ProtectionLevel::Baked;
     protection.braked = true;
-    let said = super::protected(&protection);
+    let said = protection.sentence();
     assert_eq!(said, "no: the policy only observes; v41 (deploy-41) is baked");
     protection.braked = false;
     protection.why_not = Some("only against a failure of everything".to_owned());
-    let said = super::protected(&protection);
+    let said = protection.sentence();
     assert_eq!(said, "v41 (deploy-41) is baked: only against a failure of everything");
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::model::MachineId;
@@ -16,6 +16,16 @@ pub struct Blind {
     /// It was told as what a person has to look at.
     #[serde(default)]
     pub pressed: bool,
+}
+
+/// How long something may be unreadable before people are told.
+const ANNOUNCED_AFTER: SignedDuration = SignedDuration::from_secs(15);
+
+impl Blind {
+    /// Whether it lasts for longer than the moment that nobody needs to hear of.
+    pub fn lasts(&self, now: Timestamp) -> bool {
+        now.duration_since(self.since) >= ANNOUNCED_AFTER
+    }
 }
 
 /// An image that was rolled back serves, and no rollback is at work on it.

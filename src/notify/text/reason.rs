@@ -427,7 +427,7 @@ pub fn unknown(unknown: &Unknown) -> String {
             "its selector matches no series on any machine: `waveoff check --live` shows what is there".to_owned()
         }
         Unknown::NoBucket => {
-            "no bucket ends at the limit or above: write max = the end of a bucket".to_owned()
+            "no bucket ends at the limit or above: `waveoff check --live` names the last one".to_owned()
         }
         Unknown::NoLabel { label } => format!(
             "no series has the label `{label}`: `waveoff check --live` shows which they have"

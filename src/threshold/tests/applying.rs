@@ -40,14 +40,17 @@ fn without_a_page_it_cannot_be_fed() {
     assert_eq!(applies(&told), Applies::Yes);
 }
 
+/// A release of which every machine failed has its page all the same: nobody could read it.
 #[test]
-fn only_machines_that_are_started_have_a_page_or_services() {
+fn a_machine_that_does_not_run_has_a_page_and_only_one_that_is_started_takes_requests() {
     let mut told = told(&["m1"]);
     told.machine("m1").state = MachineState::Stopped;
-    told.machine("m1").metrics = page();
     told.machine("m1").has_services = true;
     told.look();
     assert_eq!(applies(&told), NO_PAGE);
+    told.machine("m1").metrics = page();
+    told.look();
+    assert_eq!(applies(&told), Applies::Yes, "nothing was read yet");
     told.machine("m1").state = MachineState::Started;
     told.look();
     assert_eq!(applies(&told), Applies::Yes);

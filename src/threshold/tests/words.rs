@@ -91,6 +91,11 @@ fn pages_that_cannot_be_judged_are_told_with_what_is_odd() {
     let text = "several processes answer in turn: all goes back and forth; let one page tell the \
                 numbers of all of them";
     assert_eq!(odd(Oddity::SeveralProcesses { series: "all".to_owned() }), text);
+    let ends = |last_s| odd(Oddity::NoBucket { bound_s: 5.0, last_s });
+    let text = "no bucket ends at 5 s or above (the last ends at 2.5 s): what is slower cannot be told apart; \
+                write max = \"2.5s\" or less";
+    assert_eq!(ends(Some(2.5)), text);
+    assert_eq!(ends(None), "no bucket ends at 5 s or above: it is no histogram");
     let label = || "code".to_owned();
     let none = "no series of the bad events has the label `code`; they have no labels";
     assert_eq!(odd(Oddity::NoLabel { label: label(), seen: Vec::new() }), none);

@@ -16,7 +16,7 @@ use crate::{
     web::{
         ApiState,
         explain::{Explained, MachineView, ThresholdView},
-        view::{AppView, OrgView, Protection, ProtectionLevel, ReleaseView},
+        view::{AppView, OrgView, ReleaseView},
     },
 };
 
@@ -136,7 +136,7 @@ impl Shown {
                     div { dt { "Running" } dd { (part::running(&view.running)) } }
                 }
                 div { dt { "Known good" } dd { (described(view.known_good.as_ref())) } }
-                div { dt { "Protected" } dd { (protected(&view.protection)) } }
+                div { dt { "Protected" } dd { (view.protection.sentence()) } }
                 @if let Some(pinned) = &view.pinned {
                     div { dt { "Pinned" } dd {
                         @if let Some(version) = pinned.version { (version) " " }
@@ -297,24 +297,6 @@ fn unread(view: &AppView) -> String {
         .collect();
     said.extend((view.unread.len() > UNREAD_MAX).then(|| "…".to_owned()));
     said.join("; ")
-}
-
-fn protected(protection: &Protection) -> Markup {
-    let against = protection.against.as_ref().map_or_else(String::new, ReleaseInfo::name);
-    html! {
-        @match (protection.level, &protection.why_not) {
-            (ProtectionLevel::None, None) => "no"
-            (ProtectionLevel::None, Some(why)) => { "no: " (why) }
-            (ProtectionLevel::Baked, None) => { "by " (against) ", which is baked" }
-            // There is something to go back to, and nobody goes.
-            (ProtectionLevel::Baked, Some(why)) if protection.braked => {
-                "no: " (why) "; " (against) " is baked"
-            }
-            (ProtectionLevel::Baked, Some(why)) => { (against) " is baked: " (why) }
-            (ProtectionLevel::Trusted, None) => { "by " (against) ", which is trusted" }
-            (ProtectionLevel::Trusted, Some(why)) => { "no: " (why) "; " (against) " is trusted" }
-        }
-    }
 }
 
 fn card(threshold: &ThresholdView, control: &str) -> Markup {
