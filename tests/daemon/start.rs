@@ -32,6 +32,22 @@ async fn without_a_token_it_says_how_to_get_one() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_taken_is_named_with_how_to_choose_another() {
+    let mut stage = Stage::set().await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    stage.variable("WAVEOFF_LISTEN", &address.to_string());
+    let config = stage.config();
+    let (code, _, complaint) =
+        stage.waveoff_there(&["run", "--config", config.to_str().unwrap()]).await;
+    assert_eq!(code, 1);
+    let said = format!("listen on {address}: stop what listens there, or choose another address");
+    assert!(complaint.contains(&said), "{complaint}");
+    assert!(complaint.contains("WAVEOFF_LISTEN"), "{complaint}");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_wrong_organization_is_named_until_it_is_there() {
     let mut stage = Stage::set().await;
     stage.variable("WAVEOFF_ORGANIZATION", "acne");

@@ -11,6 +11,7 @@ use waveoff::{
         },
         RegionStage,
     },
+    notify::text,
     ports::PlatformError,
     sim::{Behaviour, CallKind, Fault, FaultRule, State, fleet},
 };
@@ -133,6 +134,11 @@ async fn a_first_region_without_traffic_is_waited_for() {
     world.sim.set_traffic(APP, 0.0).unwrap();
     let paused = world.until(RollbackPaused).await;
     assert!(why(&paused).contains("no traffic"));
+    // What can be done about it is what its message says.
+    let offered: Vec<String> = world.view().commands.into_iter().map(|one| one.command).collect();
+    let said: Vec<String> = text::commands(&paused).into_iter().map(|(_, said)| said).collect();
+    assert_eq!(offered, said);
+    assert!(!said.is_empty());
     world.run_for(120).await;
     assert_eq!(world.images()["v41"], 2);
     world.sim.set_traffic(APP, 60.0).unwrap();

@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     model::{Digest, Kind, MachineReport, RegionStage, ReleaseVersion},
     web::view::{
-        CommandView, Counts, FeedView, QuarantinedView, RunningView, SuspectView, UnknownView,
+        CommandView, Counts, FeedView, Protection, ProtectionLevel, QuarantinedView, RunningView,
+        SuspectView, UnknownView,
     },
 };
 

@@ -254,6 +254,7 @@ mod tests {
         paused.reason = Some(Reason::Waits { wait });
         assert_eq!(commands(&paused), [(Purpose::GoOn, "waveoff unhold api".to_owned())]);
         assert_eq!(stopped(HoldReason::ObserveMode), ["waveoff resume api"]);
+        assert_eq!(stopped(HoldReason::NoFreshBreach), ["waveoff resume api"]);
         assert_eq!(stopped(HoldReason::NotWatched), [""; 0]);
         let mut event = Event::new(EventKind::RollbackStarted, at, Some("api".into()));
         event.release = Some(ReleaseInfo {

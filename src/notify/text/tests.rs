@@ -429,6 +429,19 @@ fn event_with_long_names() -> Evidence {
 }
 
 #[test]
+fn a_rollback_that_waits_for_its_breach_is_not_called_stopped() {
+    let mut event = event(EventKind::RollbackCompleted);
+    event.kind = EventKind::HoldPlaced;
+    let said = |event: &Event| sentence(event);
+    event.reason = Some(HoldReason::NoFreshBreach.into());
+    let waits = said(&event);
+    assert!(waits.contains("held, the rollback waits after "), "{waits}");
+    assert!(waits.contains("it goes on when it does"), "{waits}");
+    event.reason = Some(HoldReason::NotWatched.into());
+    assert!(said(&event).contains("held, the rollback stopped"), "{}", said(&event));
+}
+
+#[test]
 fn a_threshold_that_judges_nothing_does_not_stop_the_others() {
     let at = "2026-03-01T02:03:04Z".parse().unwrap();
     let mut event = Event::new(EventKind::MonitorBlind, at, Some("api".into()));
