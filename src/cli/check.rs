@@ -191,6 +191,19 @@ fn watch(policy: &Policy) -> String {
     text
 }
 
+/// How long a region is watched: `2s to 30s, or to 90s by a server's metrics`.
+fn confirm_text(policy: &Policy) -> String {
+    let confirm = policy.rollback.confirm;
+    let text = format!("{} to {}", duration_text(confirm.at_least), duration_text(confirm.at_most));
+    let all = policy.thresholds.iter().map(|threshold| threshold.name.as_str());
+    match policy.confirms_within(all) {
+        longest if longest > confirm.at_most => {
+            format!("{text}, or to {} by what a server is asked for", duration_text(longest))
+        }
+        _ => text,
+    }
+}
+
 fn rollback(policy: &Policy) -> String {
     let rollback = &policy.rollback;
     let order = match &rollback.order {
@@ -217,9 +230,8 @@ fn rollback(policy: &Policy) -> String {
         RegionsAtOnce::Count(count) => format!("then {count} regions at a time"),
     };
     let mut text = format!(
-        "{order}, {regions}, {strategy}, confirm {} to {}, ready within {}, at most {} a day",
-        duration_text(rollback.confirm.at_least),
-        duration_text(rollback.confirm.at_most),
+        "{order}, {regions}, {strategy}, confirm {}, ready within {}, at most {} a day",
+        confirm_text(policy),
         duration_text(rollback.ready_timeout),
         rollback.per_day_max
     );

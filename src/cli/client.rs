@@ -254,6 +254,9 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(url: &str, body: &str) -> an
 }
 
 fn unreachable_at(address: &str, error: &reqwest::Error) -> anyhow::Error {
+    if !(address.starts_with("http://") || address.starts_with("https://")) {
+        return anyhow::anyhow!("`{address}` is no address of a daemon: write http://{address}");
+    }
     let mut reason = if error.is_timeout() {
         format!("no answer within {} s", DEADLINE.as_secs())
     } else {

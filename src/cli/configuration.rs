@@ -1,4 +1,4 @@
-//! `waveoff config`: what is in force for an app, and the way of files to the daemon and back.
+//! `waveoff config`: what files put in force for an app, and the way of files to the daemon and back.
 
 mod diff;
 mod pull;
@@ -40,7 +40,9 @@ pub(super) struct Daemon {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Show what is in force for an app, and which line of which file says so.
+    /// Show what a directory puts in force for an app, and which line of which file says so.
+    ///
+    /// What the daemon has is fetched by `waveoff config pull`, and shown on the app's page.
     ///
     /// Exit code 1: no policy watches it, and why. 2: the configuration is wrong.
     Show {

@@ -20,7 +20,7 @@ const PATH: &str = "/api/v1/hold";
 /// What to do.
 pub(super) enum Wish {
     Hold { app: Option<String>, reason: String, length: Option<String>, by: Option<String> },
-    Unhold { app: Option<String> },
+    Unhold { app: Option<String>, reason: Option<String>, by: Option<String> },
 }
 
 /// Gives the order to the daemon at `url` and says what came of it.
@@ -43,9 +43,9 @@ pub(super) async fn run(
             let request = HoldRequest { app: app.clone(), reason, length, by };
             (Method::POST, app, serde_json::to_string(&request)?)
         }
-        Wish::Unhold { app } => {
+        Wish::Unhold { app, reason, by } => {
             let app = app.map(AppName::new);
-            let request = UnholdRequest { app: app.clone() };
+            let request = UnholdRequest { app: app.clone(), reason, by };
             (Method::DELETE, app, serde_json::to_string(&request)?)
         }
     };

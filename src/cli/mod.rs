@@ -215,6 +215,12 @@ enum Command {
         /// Every app.
         #[arg(long)]
         all: bool,
+        /// Why; it stands in the history.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Who says so.
+        #[arg(long, env = "USER")]
+        by: Option<String>,
         /// Where the daemon's API is.
         #[arg(long, default_value = "http://localhost:8080", env = "WAVEOFF_URL")]
         url: String,
@@ -225,7 +231,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// The configuration: show what is in force for an app; push files to the daemon, pull them, compare.
+    /// The configuration: show what files put in force for an app; push files to the daemon, pull them, compare.
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
     /// Print the JSON Schema of a configuration file, for editors: `#:schema` in its first line.
@@ -332,8 +338,8 @@ async fn dispatch(command: Command) -> anyhow::Result<i32> {
             let wish = hold::Wish::Hold { app, reason, length, by };
             hold::run(&url, token.as_deref(), wish, json, &mut out).await
         }
-        Command::Unhold { app, all: _, url, token, json } => {
-            let wish = hold::Wish::Unhold { app };
+        Command::Unhold { app, all: _, reason, by, url, token, json } => {
+            let wish = hold::Wish::Unhold { app, reason, by };
             hold::run(&url, token.as_deref(), wish, json, &mut out).await
         }
         Command::Config(command) => configuration::run(command, &mut out).await,

@@ -110,7 +110,12 @@ pub(super) async fn run(command: Webhook, out: &mut dyn Write) -> anyhow::Result
             let resent: ResentView = client::parse(&at.url, &answer)?;
             let text = match resent.resent {
                 _ if at.json => answer.trim_end().to_owned(),
-                0 => format!("nothing was given up for {receiver} that could be sent again"),
+                0 => match &message {
+                    Some(message) => format!(
+                        "no message {message} was given up for {receiver}: `waveoff webhook list` shows those that were"
+                    ),
+                    None => format!("nothing was given up for {receiver} that could be sent again"),
+                },
                 1 => format!("one message is sent again to {receiver}"),
                 more => format!("{more} messages are sent again to {receiver}"),
             };

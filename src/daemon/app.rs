@@ -183,7 +183,7 @@ impl AppTask {
         let obeyed = match &order {
             // One that has run out needs no words any more.
             Order::Hold(hold) => known == Some(hold) || !hold.is_on(self.ports.clock.now()),
-            Order::Unhold => known.is_none(),
+            Order::Unhold(_) => known.is_none(),
             // Done once, and not noted.
             Order::Act { .. } => true,
         };

@@ -58,7 +58,7 @@ impl Desk for TaskDesk {
             Order::Hold(hold) => {
                 tracing::warn!("{whom}: held by {}: {}", hold.by, hold.reason);
             }
-            Order::Unhold => tracing::info!("{whom}: no longer held by an operator"),
+            Order::Unhold(_) => tracing::info!("{whom}: no longer held by an operator"),
             Order::Act { act, .. } => tracing::info!("{whom}: {}", act.word()),
         }
         if app.is_none() {

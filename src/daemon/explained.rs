@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     decide::{
-        AppState,
+        AppState, distress,
         state::{Phase, Revision, Watch},
     },
     model::{CheckStatus, Evidence, Machine, OrgContext, Policy, event::ReleaseInfo},
@@ -53,7 +53,9 @@ pub(super) fn explained<'a>(
         Phase::Unseen => return None,
     };
     let machines = machines.iter().map(|machine| view(machine, release)).collect();
-    let neighbours = neighbours(&state.memory.org);
+    // Those that are well are asked for while the app itself is not.
+    let asks = distress::of(state).is_some();
+    let neighbours = if asks { neighbours(&state.memory.org) } else { Vec::new() };
     let promises = Promises {
         false_rollbacks: policy.watch.false_rollbacks,
         false_late_alarms: policy.watch.false_late_alarms,

@@ -157,7 +157,7 @@ pub(super) async fn standing(
 pub(super) fn holding(order: Option<&Order>, now: Timestamp) -> Option<&OperatorHold> {
     match order? {
         Order::Hold(hold) if hold.is_on(now) => Some(hold),
-        Order::Hold(_) | Order::Unhold | Order::Act { .. } => None,
+        Order::Hold(_) | Order::Unhold(_) | Order::Act { .. } => None,
     }
 }
 
@@ -195,8 +195,8 @@ mod tests {
         for app in [&api, &web] {
             assert_eq!(standing(&journal, Some(app)).await.unwrap(), Some(hold(None)));
         }
-        orders.give(&journal, Some(&api), &Order::Unhold, at(1)).await.unwrap();
-        assert_eq!(standing(&journal, Some(&api)).await.unwrap(), Some(Order::Unhold));
+        orders.give(&journal, Some(&api), &Order::Unhold(None), at(1)).await.unwrap();
+        assert_eq!(standing(&journal, Some(&api)).await.unwrap(), Some(Order::Unhold(None)));
         assert_eq!(standing(&journal, Some(&web)).await.unwrap(), Some(hold(None)));
         assert_eq!(standing(&journal, None).await.unwrap(), Some(hold(None)));
         worker.abort();
@@ -219,7 +219,7 @@ mod tests {
     fn a_hold_ends_at_its_time() {
         assert!(holding(Some(&hold(Some(10))), at(9)).is_some());
         assert!(holding(Some(&hold(Some(10))), at(10)).is_none());
-        assert!(holding(Some(&Order::Unhold), at(0)).is_none());
+        assert!(holding(Some(&Order::Unhold(None)), at(0)).is_none());
         assert!(holding(None, at(0)).is_none());
     }
 }

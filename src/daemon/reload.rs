@@ -58,6 +58,8 @@ struct Course {
     bundle: Result<Arc<Bundle>, String>,
     /// What the files looked like last.
     seen: Option<Fingerprint>,
+    /// What the image's files looked like last, where something that was pushed stands above them.
+    image_seen: Option<Fingerprint>,
     /// What the files say, without what vanished from them, and since when that is so.
     wanted: Option<(Config, Instant)>,
     untold: VecDeque<Event>,
@@ -78,6 +80,7 @@ impl Reload {
                     continue;
                 }
             }
+            self.look_aside(&mut course).await;
             let now = self.look(&course.dir).await;
             if now.is_none() || now == course.seen {
                 continue;
@@ -92,7 +95,8 @@ impl Reload {
         let (dir, label) = (self.source.dir.clone(), self.source.label.clone());
         let seen = self.look(&dir).await;
         let bundle = read(&dir).await;
-        let mut course = Course { dir, label, bundle, seen, wanted: None, untold: VecDeque::new() };
+        let (image_seen, wanted, untold) = (None, None, VecDeque::new());
+        let mut course = Course { dir, label, bundle, seen, image_seen, wanted, untold };
         if let Some(why) = &self.source.refused {
             error!(event = EventKind::ConfigRejected.as_str(), "{why}");
             self.ports.board.config_refused(true);

@@ -49,7 +49,11 @@ impl Key {
                 | EventKind::ImageMixed
         );
         let hold = match &event.reason {
-            Some(Reason::Held { hold } | Reason::HoldOver { was: hold }) => Some(hold),
+            Some(
+                Reason::Held { hold }
+                | Reason::HoldOver { was: hold }
+                | Reason::HoldLifted { was: hold, .. },
+            ) => Some(hold),
             _ => None,
         };
         // What a person does is no flapping.

@@ -108,8 +108,8 @@ impl Act {
 pub enum Order {
     /// Do nothing from now on; takes the place of a hold that is on.
     Hold(OperatorHold),
-    /// Lift the hold.
-    Unhold,
+    /// Lift the hold; `None`: nobody said who.
+    Unhold(Option<Signed>),
     /// Do this, once.
     Act { act: Act, signed: Signed },
 }

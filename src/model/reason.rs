@@ -333,6 +333,11 @@ pub enum Reason {
     HoldOver {
         was: HoldReason,
     },
+    /// A person ended a hold.
+    HoldLifted {
+        was: HoldReason,
+        by: Signed,
+    },
     /// The ledger never told whether the release ran a release command; nothing speaks for it.
     NoCommandSeen,
     /// The app always stood above a limit: what is in force is higher.

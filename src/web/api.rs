@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     config,
-    model::{AppName, OperatorHold, Order},
+    model::{AppName, Order},
     store::{HistoryEntry, StoreError},
 };
 
@@ -286,7 +286,16 @@ fn unwatched(state: &ApiState, app: &AppName) -> Refusal {
     let views = state.board.views();
     let near = config::nearest(app.as_str(), views.iter().map(|view| view.app.as_str()));
     let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-    let why = format!("`waveoff config show {app}` says why");
+    let why = match (state.policies)(app) {
+        Some(file) => format!(
+            "the policy {} would watch it, and the platform lists no such app",
+            file.policy.name
+        ),
+        None => format!(
+            "no policy in force watches it: `waveoff config show {app}` says why, for the files that \
+             `waveoff config pull` fetches"
+        ),
+    };
     let text = format!("{}{near}; {why}", OrderError::NotWatched(app.clone()));
     Refusal(StatusCode::NOT_FOUND, text)
 }
@@ -308,7 +317,7 @@ pub(super) async fn hold(
 ) -> Result<Json<OrderView>, Refusal> {
     let hold = operator::hold(&request, state.clock.now())
         .map_err(|text| Refusal(StatusCode::BAD_REQUEST, text))?;
-    order(&state, request.app, Some(hold)).await
+    order(&state, request.app, Order::Hold(hold)).await
 }
 
 /// End a hold
@@ -318,15 +327,19 @@ pub(super) async fn unhold(
     State(state): State<ApiState>,
     Ordered(request): Ordered<UnholdRequest>,
 ) -> Result<Json<OrderView>, Refusal> {
-    order(&state, request.app, None).await
+    let by = operator::lifted(&request, state.clock.now());
+    order(&state, request.app, Order::Unhold(Some(by))).await
 }
 
 async fn order(
     state: &ApiState,
     app: Option<AppName>,
-    hold: Option<OperatorHold>,
+    order: Order,
 ) -> Result<Json<OrderView>, Refusal> {
-    let order = hold.clone().map_or(Order::Unhold, Order::Hold);
+    let hold = match &order {
+        Order::Hold(hold) => Some(hold.clone()),
+        Order::Unhold(_) | Order::Act { .. } => None,
+    };
     let apps = state.desk.give(app, order).await.map_err(|error| undone(state, error))?;
     Ok(Json(OrderView { apps, hold }))
 }

@@ -92,6 +92,12 @@ pub struct UnholdRequest {
     /// `null`: the hold of every app.
     #[serde(default)]
     pub app: Option<AppName>,
+    /// Why; at most 500 characters are kept.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Who says so.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 /// What came of a hold, or of its end.
@@ -122,6 +128,12 @@ pub(super) fn hold(request: &HoldRequest, now: Timestamp) -> Result<OperatorHold
     };
     let by = who(request.by.as_deref());
     Ok(OperatorHold { by, reason, since: now, until })
+}
+
+/// Who ends a hold, and why.
+pub(super) fn lifted(request: &UnholdRequest, now: Timestamp) -> Signed {
+    let reason = tidy(request.reason.as_deref().unwrap_or_default(), REASON_MAX);
+    Signed { by: who(request.by.as_deref()), reason, at: now }
 }
 
 /// Who says so, as far as they say it.

@@ -62,6 +62,11 @@ async fn what_is_pushed_is_in_force_within_seconds_and_after_a_restart() {
     let (_, versions, _) = stage.waveoff(&["config", "versions"]).await;
     assert!(versions.contains("*  1") && versions.contains("a sale"), "{versions}");
 
+    // When somebody edits what the daemon came with; then they are told that this is not in force
+    stage.write("thresholds/all.toml", &POLICY.replace("\"2%\"", "\"4%\""));
+    let aside = stage.hook.wait("config.warning", s(20), |_| true).await.text();
+    assert!(aside.contains("another configuration (") && aside.contains("not in force"), "{aside}");
+
     // When the daemon starts again, although its image says something else
     stage.daemon().tell_to_stop().await;
     assert_eq!(stage.daemon().exit(s(10)).await, Some(0));
@@ -71,8 +76,8 @@ async fn what_is_pushed_is_in_force_within_seconds_and_after_a_restart() {
 
     // Then what was pushed is in force, and it is told that the image's is not
     mode(&stage, "observe").await;
-    let aside = stage.hook.wait("config.warning", s(20), |_| true).await.text();
-    assert!(aside.contains("the image brings another configuration"), "{aside}");
+    until("that is told", s(20), async || (stage.hook.count("config.warning") == 2).then_some(()))
+        .await;
     let image = ["config", "diff", "--config", &desk, "--version", "image"];
     let (differs, shown, _) = stage.waveoff_as(token, &image).await;
     assert!(differs == 1 && shown.contains("+max = \"5%\""), "{shown}");

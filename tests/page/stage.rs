@@ -43,7 +43,9 @@ impl Desk for Clerk {
         let whom = app.as_ref().map_or("all", AppName::as_str);
         let what = match order {
             Order::Hold(hold) => format!("hold {whom} by {}: {}", hold.by, hold.reason),
-            Order::Unhold => format!("unhold {whom}"),
+            Order::Unhold(by) => {
+                format!("unhold {whom} {}", by.map_or_else(String::new, |by| by.reason))
+            }
             Order::Act { act, .. } => act.word().to_owned(),
         };
         self.0.lock().unwrap().push(what);

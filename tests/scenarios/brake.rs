@@ -28,7 +28,7 @@ async fn an_operators_hold_stops_a_rollback_where_it_is() {
     world.restart().await;
     world.run_for(300).await;
     assert_eq!(world.images(), images, "{}", world.timeline().await);
-    assert_eq!(world.order(Some(APP), &Order::Unhold).await, [APP.into()]);
+    assert_eq!(world.order(Some(APP), &Order::Unhold(None)).await, [APP.into()]);
     world.until(RollbackCompleted).await;
     world.all_run("v41");
     world.finish().await;
@@ -44,7 +44,7 @@ async fn an_operators_hold_keeps_a_rollback_from_beginning() {
     world.run_for(120).await;
     assert_eq!(world.count(RollbackStarted).await, 0, "{}", world.timeline().await);
     assert!(why(&world.last(HoldPlaced).await.unwrap()).contains("a sale"));
-    assert_eq!(world.order(Some(APP), &Order::Unhold).await, [APP.into()]);
+    assert_eq!(world.order(Some(APP), &Order::Unhold(None)).await, [APP.into()]);
     world.until(RollbackCompleted).await;
     world.finish().await;
 }

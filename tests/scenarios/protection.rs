@@ -48,7 +48,7 @@ async fn whatever_would_forbid_a_rollback_is_said_to() {
     let (sentence, braked) = said(&world);
     assert!(sentence.starts_with("no: ") && sentence.contains("dana: a sale"), "{sentence}");
     assert!(sentence.ends_with("; v41 is trusted") && braked, "{sentence}");
-    world.order(Some(APP), &Order::Unhold).await;
+    world.order(Some(APP), &Order::Unhold(None)).await;
     world.run_for(20).await;
     assert_eq!(said(&world), is(BY_V41, false));
     // a policy that only observes,

@@ -217,7 +217,7 @@ async fn an_operators_hold_reaches_every_app_and_outlives_the_daemon() {
     }
     assert!(world.board.status(world.now()).hold.is_some());
 
-    assert_eq!(world.order(Some("web"), &Order::Unhold).await, ["web".into()]);
+    assert_eq!(world.order(Some("web"), &Order::Unhold(None)).await, ["web".into()]);
     world.restart().await;
     world.run_for(20).await;
     assert_eq!(held(&world, "web"), None, "the newest order about it stands");

@@ -124,16 +124,13 @@ pub(super) fn frame(scene: &Scene, width: usize, height: Option<usize>) -> Vec<S
             wrapped(text, width).into_iter().map(|line| toned(*tone, &line))
         }),
     );
-    for panel in &scene.panels {
-        lines.push(String::new());
-        lines.extend(drawn(panel, width));
-    }
-    if !scene.panels.is_empty() && scene.panels.iter().any(|panel| !panel.regions.is_empty()) {
-        lines.push(legend(&scene.panels, width));
-    }
     let foot: Vec<String> = scene.foot.iter().flat_map(|text| wrapped(text, width)).collect();
+    let room = height.map(|height| height.saturating_sub(lines.len() + foot.len() + 2));
+    let (pictures, in_lines) = pictures(&scene.panels, width, room);
+    lines.extend(pictures);
     let mut rest = height.map(|height| height.saturating_sub(lines.len() + foot.len() + 1));
-    let others = others(&scene.others, width, rest);
+    let named: Vec<Other> = in_lines.into_iter().chain(scene.others.iter().cloned()).collect();
+    let others = others(&named, width, rest);
     rest = rest.map(|rest| rest.saturating_sub(others.len()));
     if !others.is_empty() {
         lines.push(String::new());
@@ -155,6 +152,45 @@ pub(super) fn frame(scene: &Scene, width: usize, height: Option<usize>) -> Vec<S
         lines.push(toned(Tone::Dim, &format!("… {missing} more lines")));
     }
     lines.iter().map(|line| fitted(line.trim_end(), width)).collect()
+}
+
+/// The apps that are drawn, as many as there is room for, and the others of them in a line each: whatever the
+/// window's size, each of them is named. The worst one is always drawn, as far as it goes.
+fn pictures(panels: &[Panel], width: usize, room: Option<usize>) -> (Vec<String>, Vec<Other>) {
+    let room = room.unwrap_or(usize::MAX);
+    let all: Vec<Vec<String>> = panels.iter().map(|panel| drawn(panel, width)).collect();
+    let has_legend = panels.iter().any(|panel| !panel.regions.is_empty());
+    let takes = |shown: usize| {
+        let pictures: usize = all.iter().take(shown).map(|lines| lines.len() + 1).sum();
+        let in_lines = panels.len() - shown;
+        pictures + usize::from(has_legend) + in_lines
+    };
+    let most = (1..=panels.len()).rev().find(|shown| takes(*shown) <= room);
+    let shown = most.unwrap_or(1).min(panels.len());
+    let in_lines: Vec<Other> = panels.iter().skip(shown).map(in_a_line).collect();
+    let mut lines = Vec::new();
+    for picture in all.into_iter().take(shown) {
+        lines.push(String::new());
+        lines.extend(picture);
+    }
+    let drawn = panels.get(..shown).unwrap_or(panels);
+    if drawn.iter().any(|panel| !panel.regions.is_empty()) {
+        lines.push(legend(drawn, width));
+    }
+    let left = room.saturating_sub(in_lines.len()).max(2);
+    if !in_lines.is_empty() && lines.len() > left {
+        let missing = lines.len() - (left - 1);
+        lines.truncate(left - 1);
+        lines.push(toned(Tone::Dim, &format!("  … {missing} more lines of it")));
+    }
+    (lines, in_lines)
+}
+
+fn in_a_line(panel: &Panel) -> Other {
+    let remark = panel.remarks.first().map_or("", |(_, text)| text.as_str());
+    let words = [panel.facts.as_str(), panel.releases.as_str(), remark];
+    let words: Vec<&str> = words.into_iter().filter(|text| !text.is_empty()).collect();
+    Other { name: panel.name.clone(), state: panel.state.clone(), words: words.join("  ") }
 }
 
 fn head(scene: &Scene, width: usize) -> String {

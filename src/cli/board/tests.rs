@@ -229,3 +229,24 @@ fn what_a_person_can_run_stands_below_the_app_in_whole_words() {
       iad  ●●  2 of 2 on v42, confirmed
     "#);
 }
+
+#[test]
+fn each_app_that_is_dealt_with_is_named_in_a_window_that_has_no_room_to_draw_all() {
+    let mut all = scene();
+    for name in ["web", "blog"] {
+        let panel = Panel { name: name.to_owned(), ..all.panels[0].clone() };
+        all.panels.push(panel);
+    }
+    for height in [12, 20, 24, 30, 60] {
+        let lines = frame(&all, 80, Some(height));
+        assert!(lines.len() <= height, "{lines:#?}");
+        let text = lines.join("\n");
+        for name in ["api", "web", "blog"] {
+            let begins = |line: &&String| columns(line) > 0 && line.contains(name);
+            let line = lines.iter().find(begins).unwrap_or_else(|| panic!("no {name} in\n{text}"));
+            assert!(line.contains("rolling back"), "{line}");
+        }
+    }
+    // With room, all of them are drawn.
+    assert_eq!(frame(&all, 80, None).join("\n").matches("2 of 2 on v42").count(), 3);
+}

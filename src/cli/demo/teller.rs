@@ -170,7 +170,7 @@ impl Teller {
         line("Staying up; Ctrl-C ends it. To poke at it:")?;
         line(&format!("  waveoff status --url {}", stage.api_url))?;
         line(&format!("  waveoff history {APP} --url {}", stage.api_url))?;
-        line(&format!("  curl {}/_sim", stage.platform_url))?;
+        line(&format!("  curl {}/_sim/state", stage.platform_url))?;
         line(&format!("  {} in a browser", stage.api_url))
     }
 

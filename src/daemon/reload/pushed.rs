@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::{Course, Reload, first, fixed, read, version};
 use crate::{
     config::{
-        self, Bundle,
+        self, Bundle, Fingerprint,
         shelf::{Label, NotShelved, Shelf},
     },
     model::EventKind,
@@ -209,6 +209,23 @@ impl Reload {
         PushedView { version, policies, changed: true }
     }
 
+    /// Notices when the image's files are changed while something that was pushed is in force: whoever edits them
+    /// waits for an effect.
+    pub(super) async fn look_aside(&self, course: &mut Course) {
+        let image = self.source.image.clone();
+        if course.label.is_none() || image == course.dir {
+            return;
+        }
+        // They need not be there.
+        let Ok(Ok(now)) = spawn_blocking(move || Fingerprint::of(&image)).await else { return };
+        if course.image_seen.as_ref() == Some(&now) {
+            return;
+        }
+        if course.image_seen.replace(now).is_some() {
+            self.set_aside(course).await;
+        }
+    }
+
     /// Says, once for each, that the image brings another configuration than it did when the one in force was pushed.
     pub(super) async fn set_aside(&self, course: &mut Course) {
         let (Some(label), Ok(shelf)) = (course.label.clone(), self.shelf()) else { return };
@@ -218,9 +235,10 @@ impl Reload {
             return;
         }
         let text = format!(
-            "the image brings another configuration, which is not in force: configuration {}, pushed by {} \
+            "the image brings another configuration ({}), which is not in force: configuration {}, pushed by {} \
              on {}, stands above it. `waveoff config diff --version image` shows what differs, `waveoff config \
              reset` puts the image's in force",
+            self.source.image.display(),
             label.number,
             label.by,
             label.at.strftime("%Y-%m-%d")

@@ -28,8 +28,8 @@ pub(super) fn obey(
             place_hold(cx, hold);
             (phase, Reply::Done(Effect::Held))
         }
-        Order::Unhold => {
-            lift_hold(cx);
+        Order::Unhold(by) => {
+            lift_hold(cx, by.clone());
             (phase, Reply::Done(Effect::Unheld))
         }
         Order::Act { act, signed } => match act {
@@ -54,10 +54,14 @@ fn place_hold(cx: &mut Context<'_>, hold: &OperatorHold) {
     cx.say(EventKind::HoldPlaced, HoldReason::Operator { hold: hold.clone() }.into());
 }
 
-fn lift_hold(cx: &mut Context<'_>) {
+fn lift_hold(cx: &mut Context<'_>, by: Option<Signed>) {
     if let Some(hold) = cx.memory.operator_hold.take() {
         let was = HoldReason::Operator { hold };
-        cx.say(EventKind::HoldCleared, Reason::HoldOver { was });
+        let reason = match by {
+            Some(by) => Reason::HoldLifted { was, by },
+            None => Reason::HoldOver { was },
+        };
+        cx.say(EventKind::HoldCleared, reason);
     }
 }
 

@@ -34,9 +34,6 @@ const PAGE_STALE_AFTER: u32 = 5;
 /// Confirm windows before people are told that a region cannot be confirmed, and before little
 /// evidence has to do.
 const CONFIRM_WINDOWS_MAX: u32 = 3;
-/// What a metrics server counted of a machine is told within so many of its readings: the first is a
-/// starting point, and each is told late.
-const READINGS: u32 = 6;
 
 /// What a region shows on the known-good image.
 enum Look {
@@ -120,11 +117,8 @@ pub(super) fn proves(
 /// How long a region is watched at most before checks and exits decide. Where nobody said it, and a server
 /// that is read seldom is what counted against the release: until it can have told of the region.
 pub fn at_most(policy: &Policy, rollback: &Rollback) -> Duration {
-    let confirm = policy.rollback.confirm;
     let breaching = rollback.evidence.iter().filter(|one| one.verdict == Verdict::Breach);
-    let told = breaching.map(|one| policy.read_every(&one.threshold) * READINGS);
-    let longest = told.max().filter(|_| !confirm.is_written).unwrap_or_default();
-    confirm.at_most.max(longest)
+    policy.confirms_within(breaching.map(|one| one.threshold.as_str()))
 }
 
 /// Watches a region on the known-good image until it is confirmed, or clearly is not. `proof`: it is

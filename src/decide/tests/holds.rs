@@ -120,7 +120,7 @@ fn a_hold_that_becomes_another_is_told_as_another() {
     stage.pass(60);
     assert_eq!(count(&stage, EventKind::HoldPlaced), placed, "once");
     stage.policy.mode = Mode::Observe;
-    stage.tell(&Input::Operator { order: Order::Unhold, machines: Vec::new() });
+    stage.tell(&Input::Operator { order: Order::Unhold(None), machines: Vec::new() });
     stage.pass(2);
     let last = stage.told(EventKind::HoldPlaced).pop().unwrap();
     assert_eq!(last.reason, Some(HoldReason::ObserveMode.into()));
@@ -287,7 +287,7 @@ fn a_hold_that_a_person_places_and_lifts_is_told_once_each_whatever_holds_it_bes
         (count(&stage, EventKind::HoldPlaced), count(&stage, EventKind::HoldCleared)),
         (1, 0)
     );
-    stage.tell(&Input::Operator { order: Order::Unhold, machines: Vec::new() });
+    stage.tell(&Input::Operator { order: Order::Unhold(None), machines: Vec::new() });
     stage.pass(20);
     assert_eq!(count(&stage, EventKind::HoldCleared), 1, "{:?}", stage.events);
     assert_eq!(count(&stage, EventKind::HoldPlaced), 2, "what holds it now is told again");

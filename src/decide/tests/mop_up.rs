@@ -51,7 +51,7 @@ fn under_an_operators_hold_it_is_told_and_left_until_the_hold_is_lifted() {
     let mut stage = cloned(|stage| drop(stage.tell(&hold())));
     assert_eq!(put_on(&stage.pass(60)), [""; 0]);
     assert_eq!(told(&stage)[0], &again(false));
-    stage.tell(&Input::Operator { order: Order::Unhold, machines: Vec::new() });
+    stage.tell(&Input::Operator { order: Order::Unhold(None), machines: Vec::new() });
     assert_eq!(put_on(&stage.pass(4)), ["m9"]);
 }
 

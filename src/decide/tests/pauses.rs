@@ -145,7 +145,7 @@ fn an_operators_hold_stops_it_before_the_next_machine_until_it_is_lifted() {
     stage.tell(&Input::Operator { order: Order::Hold(hold), machines: Vec::new() });
     assert_eq!(put_on(&stage.pass(60)), [""; 0]);
     assert_eq!(stage.told(EventKind::RollbackPaused).len(), 1);
-    stage.tell(&Input::Operator { order: Order::Unhold, machines: Vec::new() });
+    stage.tell(&Input::Operator { order: Order::Unhold(None), machines: Vec::new() });
     assert_eq!(put_on(&stage.pass(4)), ["m1"]);
 }
 

@@ -194,6 +194,7 @@ pub fn reason(reason: &Reason) -> String {
         ),
         Reason::Held { hold } => self::hold(hold),
         Reason::HoldOver { was } => report::over(was),
+        Reason::HoldLifted { was, by } => signed(&format!("{}; ended", report::over(was)), by),
         Reason::NoCommandSeen => report::NO_COMMAND_SEEN.to_owned(),
         Reason::LimitRaised { threshold, raised } => format!(
             "{threshold}: limit {}, raised to {}: {} ran at {}. A limit that is never met says nothing; write \

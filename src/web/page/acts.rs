@@ -157,24 +157,13 @@ pub(super) fn for_all(is_held: bool) -> Markup {
 }
 
 /// Asks for what an order needs. The script opens it.
-pub(super) fn dialog(releases: &[ReleaseView]) -> Markup {
+pub(super) fn dialog() -> Markup {
     html! {
         dialog #order aria-labelledby="order-title" {
             form method="dialog" {
                 h2 #order-title {}
                 p #order-says {}
-                label #order-release { "Release "
-                    select name="release" {
-                        @for release in releases.iter().take(CHOICES_MAX) {
-                            @if let Some(name) = name(release) {
-                                option value=(name) selected[release.is_target] data-trusted[is_trusted(release)] data-bad[release.standing == ReleaseStanding::Quarantined] {
-                                    (name) " " (release.standing.words())
-                                    @if release.runs { " (runs now)" }
-                                }
-                            }
-                        }
-                    }
-                }
+                label #order-release { "Release " select name="release" {} }
                 label #order-for { "For how long, such as 2h; empty: until it is ended "
                     input name="for" autocomplete="off" maxlength="20" pattern="([0-9]+[smhd])+" placeholder="2h";
                 }
@@ -190,6 +179,22 @@ pub(super) fn dialog(releases: &[ReleaseView]) -> Markup {
                 div.acts {
                     button type="submit" #order-go .urgent {}
                     button type="button" #order-close { "Close" }
+                }
+            }
+        }
+    }
+}
+
+/// The releases that an order can be about, as they are now: the script takes them when it asks.
+pub(super) fn choices(releases: &[ReleaseView]) -> Markup {
+    html! {
+        template #choices {
+            @for release in releases.iter().take(CHOICES_MAX) {
+                @if let Some(name) = name(release) {
+                    option value=(name) selected[release.is_target] data-trusted[is_trusted(release)] data-bad[release.standing == ReleaseStanding::Quarantined] {
+                        (name) " " (release.standing.words())
+                        @if release.runs { " (runs now)" }
+                    }
                 }
             }
         }

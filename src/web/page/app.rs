@@ -1,5 +1,7 @@
 //! One app: what is under way, what speaks against its release, what was done and why.
 
+use std::cmp::Reverse;
+
 use maud::{Markup, html};
 
 use super::{
@@ -167,13 +169,16 @@ impl Shown {
         let digest = &explained.release.digest;
         let good = explained.known_good.as_ref().filter(|good| good.digest != *digest);
         let control = good.map_or_else(String::new, ReleaseInfo::label);
+        // On a phone the first one is all that is seen.
+        let mut thresholds: Vec<&ThresholdView> = explained.thresholds.iter().collect();
+        thresholds.sort_by_key(|one| Reverse((one.evidence.may_roll_back, one.evidence.verdict)));
         html! {
             h2 { "What speaks against " (explained.release.label())
                 @if !control.is_empty() { ", beside " (control) }
             }
             @if explained.thresholds.is_empty() { p.none { "Nothing was measured yet." } }
             div.cards {
-                @for threshold in &explained.thresholds { (card(threshold, &control)) }
+                @for threshold in thresholds { (card(threshold, &control)) }
                 (neighbours::card(&explained.neighbours))
             }
             p { "That it falls silent " (explained.silence.text) "." }
@@ -201,6 +206,7 @@ impl Shown {
 
     fn releases(&self) -> Markup {
         html! {
+            (acts::choices(&self.releases))
             @if !self.releases.is_empty() {
                 h2 { "Releases" }
                 div.wide { table.stacks {
@@ -257,7 +263,7 @@ pub(super) fn page(shown: &Shown, before: Option<i64>) -> Markup {
             section #timeline { (timeline::timeline(&shown.app, &shown.events, is_newest)) }
             @for id in ["machines", "releases"] { (part(id)) }
             section #policy { (shown.policy()) }
-            (acts::dialog(&shown.releases))
+            (acts::dialog())
         }
     };
     let mut stream = format!("/events?app={}", shell::encoded(shown.app.as_str()));

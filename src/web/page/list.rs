@@ -10,7 +10,11 @@ use super::{
 };
 use crate::{
     numbers,
-    web::{Phase, rank::Rank, view::AppView},
+    web::{
+        Phase,
+        rank::Rank,
+        view::{AppView, OrgView},
+    },
 };
 
 /// Apps on a page: so many that few organizations have a second one.
@@ -107,7 +111,7 @@ pub(super) fn page(overview: &Overview, query: &ListQuery) -> Markup {
                 }
             }
             div #foot { (foot(overview, &shown, query)) }
-            (acts::dialog(&[]))
+            (acts::dialog())
         }
     };
     let organization = &overview.headline.organization;
@@ -115,18 +119,38 @@ pub(super) fn page(overview: &Overview, query: &ListQuery) -> Markup {
     shell::document("All apps", organization, Some((&stream, &overview.mark())), &body)
 }
 
+/// Whether there is nothing to say of the daemon itself.
+fn is_well(headline: &OrgView) -> bool {
+    let is_fed = headline.feed.lag_s.is_none_or(|lag| lag <= FEED_OLD_S);
+    let is_heard = headline.receivers.iter().all(|one| one.failing_since.is_none());
+    let is_free = headline.token_refused.is_none() && headline.hold.is_none();
+    is_free && headline.ready && is_fed && is_heard
+}
+
+/// `1 app is in trouble, 2 cannot be seen`.
+fn state(needy: usize, blind: usize, is_well: bool) -> String {
+    let trouble = match needy {
+        0 => None,
+        1 => Some("1 app is in trouble".to_owned()),
+        more => Some(format!("{more} apps are in trouble")),
+    };
+    match (trouble, blind) {
+        (None, 0) if is_well => "Nothing is wrong".to_owned(),
+        (None, 0) => "No app is in trouble".to_owned(),
+        (None, 1) => "1 app cannot be seen".to_owned(),
+        (None, more) => format!("{more} apps cannot be seen"),
+        (Some(trouble), 0) => trouble,
+        (Some(trouble), more) => format!("{trouble}, {more} cannot be seen"),
+    }
+}
+
 /// How many apps are how, and what is wrong with the daemon itself.
 pub(super) fn head(overview: &Overview, query: &ListQuery) -> Markup {
     let headline = &overview.headline;
-    let needy = overview.rows.iter().filter(|row| row.rank.is_trouble()).count();
+    let many = |is: fn(Rank) -> bool| overview.rows.iter().filter(|row| is(row.rank)).count();
+    let (needy, blind) = (many(Rank::is_trouble), many(|rank| rank == Rank::Blind));
     html! {
-        h1 data-needy=(needy) {
-            @match needy {
-                0 => { "Nothing is wrong" }
-                1 => { "1 app is in trouble" }
-                more => { (more) " apps are in trouble" }
-            }
-        }
+        h1 data-needy=(needy + blind) { (state(needy, blind, is_well(headline))) }
         @if let Some(refused) = &headline.token_refused { p.note.bad { (refused) } }
         @if let Some(hold) = &headline.hold {
             p.note.warn { "Nothing is rolled back: every app is held by " (part::held_by(hold)) }

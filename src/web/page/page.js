@@ -173,7 +173,9 @@
     byId("order-release").hidden = !NEEDS_RELEASE.includes(act);
     byId("order-for").hidden = act !== "hold";
     byId("order-why-must").hidden = !NEEDS_REASON.includes(act);
-    // Only what the order makes sense for, and nothing that is chosen and cannot be seen.
+    // The releases as they are by now. Only what the order makes sense for, and nothing that is chosen and cannot be seen.
+    const choices = byId("choices");
+    field("release").replaceChildren(...(choices ? choices.content.cloneNode(true).children : []));
     const options = [...field("release").options];
     for (const option of options) {
       const { trusted, bad } = option.dataset;
@@ -182,12 +184,16 @@
     }
     const first = options.find((option) => option.defaultSelected && !option.disabled) || options.find((option) => !option.disabled);
     field("release").value = first ? first.value : "";
+    // What was said of another order is not said of this one.
+    field("reason").value = "";
+    field("for").value = "";
     field("reason").required = NEEDS_REASON.includes(act);
     field("by").value = localStorage.getItem(NAME) || "";
     field("token").value = sessionStorage.getItem(TOKEN) || "";
     byId("order-go").textContent = act === "rollback" ? "Show the plan" : label;
-    byId("order-go").disabled = false;
-    answer("", "");
+    const fitting = !NEEDS_RELEASE.includes(act) || Boolean(first);
+    byId("order-go").disabled = !fitting;
+    answer(fitting ? "" : "There is no release that this could be about.", fitting ? "" : "bad");
     order.showModal();
     (field("token").value ? field("reason") : field("token")).focus();
   };
@@ -196,11 +202,20 @@
     const { act, app, planned } = wanted;
     const said = { by: field("by").value.trim() || undefined, reason: field("reason").value.trim() || undefined };
     if (act === "hold") return ["POST", "/api/v1/hold", { app, for: field("for").value.trim() || null, reason: "", ...said }];
-    if (act === "unhold") return ["DELETE", "/api/v1/hold", { app }];
+    if (act === "unhold") return ["DELETE", "/api/v1/hold", { app, ...said }];
     const path = `/api/v1/apps/${encodeURIComponent(app)}/${act}`;
     if (act !== "rollback" && NEEDS_RELEASE.includes(act)) return ["POST", path, { release: field("release").value, ...said }];
     if (act === "rollback") return ["POST", path, { to: field("release").value || undefined, dry_run: !planned, ...said }];
     return ["POST", path, said];
+  };
+
+  // What came of a hold, or of its end.
+  const held = ({ apps, hold }) => {
+    const whom = wanted.app === null ? "Every app" : wanted.app;
+    const until = hold && hold.until ? `until ${hold.until.slice(0, 16).replace("T", " ")} UTC` : "until it is ended";
+    const how = hold ? `${whom} is held ${until}: nothing is rolled back.` : `${whom} is no longer held.`;
+    const late = wanted.app !== null && apps.length === 0 ? " It takes that as soon as it can." : "";
+    return how + late;
   };
 
   const give = async () => {
@@ -229,8 +244,8 @@
       }
       sessionStorage.setItem(TOKEN, token);
       localStorage.setItem(NAME, field("by").value.trim());
-      const apps = said.apps ? `Recorded by ${said.apps.join(", ") || "no app yet"}.` : "";
-      answer(said.text || apps || "Done.", "good");
+      const begun = wanted.act === "rollback" && wanted.planned ? "It begins. " : "";
+      answer(said.apps ? held(said) : `${begun}${said.text || "Done."}`, "good");
       if (wanted.act === "rollback" && !wanted.planned) {
         wanted.planned = true;
         go.textContent = "Roll back now";

@@ -250,7 +250,10 @@ async fn a_refusal_is_a_problem_and_says_the_same_twice_for_those_who_know_the_o
         (problem.kind.as_str(), problem.title.as_str(), problem.status),
         ("about:blank", "Not Found", 404)
     );
-    assert_eq!(problem.detail, "app api is not watched; `waveoff config show api` says why");
+    assert_eq!(
+        problem.detail,
+        "app api is not watched; no policy in force watches it: `waveoff config show api` says why, for the files that `waveoff config pull` fetches"
+    );
     assert_eq!(problem.error, problem.detail);
 }
 

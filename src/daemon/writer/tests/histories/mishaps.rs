@@ -437,7 +437,7 @@ impl World {
             let by = "ann".to_owned();
             Order::Hold(OperatorHold { by, reason: "looking".to_owned(), since, until: None })
         } else {
-            Order::Unhold
+            Order::Unhold(None)
         };
         if self.alive {
             self.take(of, &Input::Operator { order, machines: Vec::new() });
