@@ -167,18 +167,31 @@ impl Read {
         for path in paths {
             self.one_policy(&path);
         }
-        let observing = self.policies.iter().all(|file| file.policy.mode == Mode::Observe);
-        if observing && !self.policies.is_empty() && self.problems.is_empty() {
-            self.warnings.push(Problem {
-                file: directory.display().to_string(),
-                line: None,
-                key: "mode".to_owned(),
-                message: "every policy only observes: nothing will be rolled back".to_owned(),
-                suggestion: Some(
-                    "write mode = \"rollback\" where you trust the thresholds".to_owned(),
-                ),
-            });
+        self.who_only_observes(&directory.display().to_string());
+    }
+
+    /// Warns of policies that roll nothing back: one of several is easily forgotten.
+    fn who_only_observes(&mut self, directory: &str) {
+        let observing = self.policies.iter().filter(|file| file.policy.mode == Mode::Observe);
+        let names: Vec<&str> = observing.map(|file| file.policy.name.as_str()).collect();
+        if names.is_empty() || !self.problems.is_empty() {
+            return;
         }
+        let message = if names.len() == self.policies.len() {
+            "every policy only observes: nothing will be rolled back".to_owned()
+        } else {
+            let verb = if names.len() == 1 { "observes" } else { "observe" };
+            format!("{} only {verb}: their apps are not rolled back", names.join(", "))
+        };
+        self.warnings.push(Problem {
+            file: directory.to_owned(),
+            line: None,
+            key: "mode".to_owned(),
+            message,
+            suggestion: Some(
+                "write mode = \"rollback\" where you trust the thresholds".to_owned(),
+            ),
+        });
     }
 
     /// Warns of files that look as if they should be read, and are not.
@@ -317,6 +330,11 @@ impl Read {
             policy.per_organization_max = per_organization_max;
         }
         let own_app = self.own_app;
+        // On Fly's private network the daemon has a name. One that listens on its own machine alone is reached by none.
+        let is_open = !listen.ip().is_loopback();
+        let named = own_app.as_ref().filter(|_| is_open);
+        let named = named.map(|app| format!("http://{app}.internal:{}", listen.port()));
+        let page_url = page_url.or(named);
         let config = Config {
             organization,
             listen,

@@ -372,6 +372,35 @@ fn no_message_ever_shows_a_secret() {
 }
 
 #[test]
+fn a_policy_that_only_observes_beside_one_that_is_armed_is_named() {
+    let armed = PLAIN.replace("apps = [\"web\"]", "apps = [\"web\"]\nmode = \"rollback\"");
+    assert!(armed.contains("mode"), "{armed}");
+    let other = PLAIN.replace("\"web\"", "\"pay\"");
+    let place = Place::new(ACME, &[("web.toml", &armed), ("pay.toml", &other)]);
+    let warnings = place.warnings().join("\n");
+    let want = "thresholds: mode: pay only observes: their apps are not rolled back";
+    assert!(warnings.contains(want), "{warnings}");
+    let place = Place::new(ACME, &[("web.toml", &armed)]);
+    assert!(!place.warnings().join("\n").contains("observe"), "{:?}", place.warnings());
+}
+
+#[test]
+fn on_fly_the_page_is_where_the_daemon_is_unless_somebody_says_otherwise() {
+    let page = |listen: &str| {
+        Place::new(ACME, &[("web.toml", PLAIN)])
+            .set("FLY_APP_NAME", "waveoff-acme")
+            .set("WAVEOFF_LISTEN", listen)
+            .valid()
+            .page_url
+    };
+    let named = Some("http://waveoff-acme.internal:9000".to_owned());
+    assert_eq!(page("[::]:9000"), named);
+    assert_eq!(page("127.0.0.1:9000"), None, "nobody reaches it");
+    let place = Place::new(ACME, &[("web.toml", PLAIN)]);
+    assert_eq!(place.set("WAVEOFF_LISTEN", "[::]:9000").valid().page_url, None, "not on Fly");
+}
+
+#[test]
 fn what_is_probably_not_meant_is_a_warning() {
     let place = Place::policy(
         "apps = [\"web\"]\n[rollback]\norder = [\"iax\", \"*\"]\n[[threshold]]\nname = \"5xx\"\n\

@@ -34,8 +34,8 @@ pub(in crate::config) static SETTINGS: Table = Table {
         Key {
             name: "page_url",
             takes: Takes::Text,
-            unsaid: Is("none: no links"),
-            doc: "where people reach the status page, such as `\"http://waveoff-acme.internal:8080\"`: messages link to it",
+            unsaid: Is("on Fly `http://APP.internal:PORT`, the daemon's own; elsewhere none: no links"),
+            doc: "where people reach the status page, such as `\"https://waveoff.example.com\"`: messages link to it",
         },
         Key {
             name: "data_dir",

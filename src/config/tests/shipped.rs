@@ -49,7 +49,7 @@ fn the_shipped_files_only_lack_the_name_of_the_organization() {
     let nameless = Place::new(&shipped("waveoff.toml"), &policies);
     assert_eq!(
         nameless.problems(),
-        ["waveoff.toml:8: organization: `your-organization` stands for the name of your \
+        ["waveoff.toml:9: organization: `your-organization` stands for the name of your \
              organization; write the slug that `fly orgs list` shows, or set WAVEOFF_ORGANIZATION"]
     );
 }

@@ -221,9 +221,8 @@ impl Reload {
         if course.image_seen.as_ref() == Some(&now) {
             return;
         }
-        if course.image_seen.replace(now).is_some() {
-            self.set_aside(course).await;
-        }
+        course.image_seen = Some(now);
+        self.set_aside(course).await;
     }
 
     /// Says, once for each, that the image brings another configuration than it did when the one in force was pushed.
