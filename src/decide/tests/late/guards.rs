@@ -266,3 +266,26 @@ fn what_was_gone_back_to_is_looked_at_on_once_it_runs_everywhere_for_two_minutes
     };
     assert_eq!(told(rests, 240), 1, "one that rests says nothing");
 }
+
+/// Nobody who could tell is well any more while it counts down: then it may be anything.
+#[test]
+fn what_counts_down_is_left_when_those_that_vouched_are_not_well_any_more() {
+    let mut stage = settled();
+    stage.policy.watch.late = OnBreach::Rollback;
+    stage.policy.watch.countdown = Duration::from_secs(60);
+    neighbours_serve(&mut stage);
+    serves(&mut stage, 20.0);
+    assert_eq!(degrades(&mut stage).stays, None);
+    assert_eq!(stage.state.phase.word(), "counting_down");
+    stage.org.well.clear();
+    stage.pass(120);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 0, "{:?}", stage.events);
+    let stopped = stage.told(EventKind::RollbackStopped);
+    let cause = Box::new(HoldReason::Late { stays: Stays::NobodyVouches }.into());
+    let called_off = Some(Reason::CountdownCancelled { cause });
+    assert_eq!(stopped.iter().map(|one| one.reason.clone()).collect::<Vec<_>>(), [called_off]);
+    // And when they are, it is undone.
+    neighbours_serve(&mut stage);
+    stage.pass(120);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{:?}", stage.events);
+}
