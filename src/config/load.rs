@@ -188,9 +188,7 @@ impl Read {
             line: None,
             key: "mode".to_owned(),
             message,
-            suggestion: Some(
-                "write mode = \"rollback\" where you trust the thresholds".to_owned(),
-            ),
+            suggestion: Some("write mode = \"rollback\" where you trust the thresholds".to_owned()),
         });
     }
 

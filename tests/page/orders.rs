@@ -1,8 +1,87 @@
 //! Orders that are given from the page.
 
 use serde_json::json;
+use waveoff::{
+    model::{OperatorHold, ReleaseVersion},
+    web::view::ReleaseView,
+};
 
-use crate::{browser::Browser, looks::three, stage::TOKEN};
+use crate::{
+    browser::Browser,
+    looks::three,
+    stage::{TOKEN, releases},
+};
+
+const HELD: &str = "'shop is held until it is ended: nothing is rolled back.'";
+
+/// Clicks a button of an order, and what of its dialog.
+fn click(what: &str) -> String {
+    format!("document.querySelector('{what}').click()")
+}
+
+#[tokio::test]
+async fn a_tab_that_was_left_open_offers_the_releases_as_they_are_now() {
+    // Given an app's page that somebody has open
+    let (stage, browser) = (three().await, Browser::start().await);
+    browser.open(&format!("{}/apps/shop", stage.url)).await;
+    browser.until("it is live", "document.getElementById('link').innerText === 'live'").await;
+
+    // When a new release comes
+    let mut releases = releases();
+    let newest = ReleaseVersion(99);
+    releases.insert(0, ReleaseView { version: Some(newest), ..releases[0].clone() });
+    stage.board.know(&"shop".into(), releases);
+    let listed = "document.getElementById('releases').innerText.includes('v99')";
+    browser.until("it is listed", listed).await;
+
+    // Then an order can be about it
+    browser.value(&click("button[data-act=rollback]")).await;
+    let offers =
+        "[...document.querySelectorAll('select[name=release] option')].map(one => one.value)";
+    assert_eq!(browser.value(&format!("{offers}.includes('v99')")).await, true);
+}
+
+#[tokio::test]
+async fn what_was_said_of_one_order_is_not_said_of_the_next() {
+    let (stage, browser) = (three().await, Browser::start().await);
+    browser.open(&format!("{}/apps/shop", stage.url)).await;
+    let token = format!("sessionStorage.setItem('waveoff-operator-token', {})", json!(TOKEN));
+    browser.value(&token).await;
+    let said = "document.getElementById('order-answer').innerText";
+    browser.value(&click("button[data-act=hold]")).await;
+    browser.value("document.querySelector('input[name=reason]').value = 'a sale'").await;
+    browser.value(&click("#order-go")).await;
+    browser.until("it is done", &format!("{said} === {HELD}")).await;
+    browser.value(&click("#order-close")).await;
+    browser.value(&click("button[data-act=pin]")).await;
+    browser.value(&click("#order-go")).await;
+    browser.until("it is done", &format!("{said} === 'it is done'")).await;
+    let last = stage.ordered().pop().unwrap();
+    assert!(last.starts_with("pin shop") && last.ends_with("by an operator: "), "{last}");
+}
+
+#[tokio::test]
+async fn who_ends_a_hold_says_why() {
+    let (stage, browser) = (three().await, Browser::start().await);
+    let hold = OperatorHold {
+        by: "dana".to_owned(),
+        reason: "night".to_owned(),
+        since: jiff::Timestamp::now(),
+        until: None,
+    };
+    stage.board.held(Some(hold));
+    browser.open(&stage.url).await;
+    let heading = "document.querySelector('h1').innerText";
+    assert_ne!(browser.value(heading).await, "Nothing is wrong", "every app is held");
+    let token = format!("sessionStorage.setItem('waveoff-operator-token', {})", json!(TOKEN));
+    browser.value(&token).await;
+    browser.value(&click("button[data-act=unhold]")).await;
+    browser.value("document.querySelector('input[name=reason]').value = 'all clear'").await;
+    browser.value(&click("#order-go")).await;
+    let said = "document.getElementById('order-answer').innerText";
+    browser.until("it is done", &format!("{said} === 'Every app is no longer held.'")).await;
+    assert_eq!(stage.ordered(), ["unhold all all clear"]);
+}
 
 #[tokio::test]
 async fn an_app_is_held_by_the_keyboard_alone() {
@@ -34,7 +113,7 @@ async fn an_app_is_held_by_the_keyboard_alone() {
     browser.value("document.querySelector('input[name=token]').focus()").await;
     browser.write(TOKEN).await;
     browser.key("Enter").await;
-    browser.until("it is done", &format!("{said} === 'Recorded by shop.'")).await;
+    browser.until("it is done", &format!("{said} === {HELD}")).await;
     assert_eq!(stage.ordered(), ["hold shop by dana: a sale"]);
     browser.key("Escape").await;
     browser.until("it is closed", "!document.getElementById('order').open").await;
@@ -75,7 +154,9 @@ async fn a_rollback_by_hand_shows_its_plan_before_it_is_done() {
     browser
         .until(
             "it is done",
-            &format!("{said} === 'it is done' && document.activeElement.id === 'order-close'"),
+            &format!(
+                "{said} === 'It begins. it is done' && document.activeElement.id === 'order-close'"
+            ),
         )
         .await;
     let last = stage.ordered().pop().unwrap();
@@ -132,6 +213,6 @@ async fn what_is_refused_is_said_and_everything_can_be_held_from_the_list() {
     browser.value("document.querySelector('button[data-act=hold]').click()").await;
     browser.value("document.querySelector('input[name=reason]').value = 'an incident'").await;
     browser.value("document.getElementById('order-go').click()").await;
-    browser.until("it is done", &format!("{said} === 'Recorded by no app yet.'")).await;
+    browser.until("it is done", &format!("{said}.startsWith('Every app is held until')")).await;
     assert_eq!(stage.ordered().pop().unwrap(), "hold all by an operator: an incident");
 }

@@ -34,7 +34,9 @@ pub(in crate::config) static SETTINGS: Table = Table {
         Key {
             name: "page_url",
             takes: Takes::Text,
-            unsaid: Is("on Fly `http://APP.internal:PORT`, the daemon's own; elsewhere none: no links"),
+            unsaid: Is(
+                "on Fly `http://APP.internal:PORT`, the daemon's own; elsewhere none: no links",
+            ),
             doc: "where people reach the status page, such as `\"https://waveoff.example.com\"`: messages link to it",
         },
         Key {

@@ -119,12 +119,11 @@ pub(super) fn page(overview: &Overview, query: &ListQuery) -> Markup {
     shell::document("All apps", organization, Some((&stream, &overview.mark())), &body)
 }
 
-/// Whether there is nothing to say of the daemon itself.
+/// Whether the daemon itself sees, may act, and is heard. (Without the feed it looks at each app all the same.)
 fn is_well(headline: &OrgView) -> bool {
-    let is_fed = headline.feed.lag_s.is_none_or(|lag| lag <= FEED_OLD_S);
     let is_heard = headline.receivers.iter().all(|one| one.failing_since.is_none());
     let is_free = headline.token_refused.is_none() && headline.hold.is_none();
-    is_free && headline.ready && is_fed && is_heard
+    is_free && headline.ready && is_heard
 }
 
 /// `1 app is in trouble, 2 cannot be seen`.
