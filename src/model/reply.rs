@@ -172,7 +172,7 @@ pub enum Refusal {
     /// same.
     ContainersStay {
         containers: Vec<String>,
-        to: ReleaseInfo,
+        to: Box<ReleaseInfo>,
     },
     /// It is what a person wants to be gone back to.
     IsPinned {

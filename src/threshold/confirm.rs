@@ -2,8 +2,10 @@
 //! the limit against coming from the bad release's own share. Either side has to win clearly: a
 //! known-good release just within its limit confirms, and bad luck is no proof.
 
+use std::time::Duration;
+
 use super::Finding;
-use crate::model::Tally;
+use crate::model::{Policy, Tally};
 
 /// How much likelier the limit has to be than the bad release's share: 1000 to 1. A
 /// region that is as bad as before is confirmed no more often than that.
@@ -18,6 +20,21 @@ const APART: f64 = 1.5;
 const SHARE_MIN: f64 = 1e-6;
 /// How many standard deviations above the limit a share is clearly above it: one in a million.
 const CLEARLY: f64 = 4.75;
+
+/// What a metrics server counted of a machine is told within so many of its readings: the first is a
+/// starting point, and each is told late.
+const READINGS: u32 = 6;
+
+impl Policy {
+    /// How long a region is watched at most after a rollback for these thresholds: until a server that is read
+    /// seldom can have told of it, where nobody wrote how long.
+    pub fn confirms_within<'a>(&self, thresholds: impl Iterator<Item = &'a str>) -> Duration {
+        let confirm = self.rollback.confirm;
+        let told = thresholds.map(|name| self.read_every(name) * READINGS);
+        let longest = told.max().filter(|_| !confirm.is_written).unwrap_or_default();
+        confirm.at_most.max(longest)
+    }
+}
 
 /// What a region shows of a threshold with this limit that was breached with the share `bad`.
 pub(super) fn weigh(tally: Tally, limit: f64, bad: f64) -> Finding {

@@ -300,10 +300,6 @@ pub fn room(kind: &ThresholdKind) -> &dyn Room {
     }
 }
 
-/// What a metrics server counted of a machine is told within so many of its readings: the first is a
-/// starting point, and each is told late.
-const READINGS: u32 = 6;
-
 impl Threshold {
     pub fn room(&self) -> &dyn Room {
         room(&self.kind)
@@ -342,18 +338,6 @@ impl Policy {
     pub fn read_every(&self, threshold: &str) -> std::time::Duration {
         let threshold = self.thresholds.iter().find(|one| one.name == threshold);
         threshold.and_then(|one| Some(one.room().origin()?.every)).unwrap_or_default()
-    }
-
-    /// How long a region is watched at most after a rollback for these thresholds: until a server that is read
-    /// seldom can have told of it, where nobody wrote how long.
-    pub fn confirms_within<'a>(
-        &self,
-        thresholds: impl Iterator<Item = &'a str>,
-    ) -> std::time::Duration {
-        let confirm = self.rollback.confirm;
-        let told = thresholds.map(|name| self.read_every(name) * READINGS);
-        let longest = told.max().filter(|_| !confirm.is_written).unwrap_or_default();
-        confirm.at_most.max(longest)
     }
 
     /// Whom a threshold is read from, by its name.

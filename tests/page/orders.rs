@@ -9,7 +9,7 @@ use waveoff::{
 use crate::{
     browser::Browser,
     looks::three,
-    stage::{TOKEN, releases},
+    stage::{TOKEN, ago, releases},
 };
 
 const HELD: &str = "'shop is held until it is ended: nothing is rolled back.'";
@@ -66,7 +66,7 @@ async fn who_ends_a_hold_says_why() {
     let hold = OperatorHold {
         by: "dana".to_owned(),
         reason: "night".to_owned(),
-        since: jiff::Timestamp::now(),
+        since: ago(60),
         until: None,
     };
     stage.board.held(Some(hold));

@@ -80,11 +80,7 @@ fn find(
     if let Some(hold) = cx.memory.operator_hold.clone().filter(|hold| hold.is_on(cx.now)) {
         return Err(Refusal::Held { hold });
     }
-    let regions: BTreeSet<Region> = machines.iter().map(|m| m.region.clone()).collect();
-    if let Some(region) = wish.regions.iter().find(|region| !regions.contains(*region)) {
-        let has = regions.into_iter().collect();
-        return Err(Refusal::NoMachineIn { region: region.clone(), has });
-    }
+    has_machines_in(&wish.regions, &machines)?;
     let asked =
         |machine: &&&Machine| wish.regions.is_empty() || wish.regions.contains(&machine.region);
     let concerned: Vec<&Machine> = machines.iter().filter(asked).copied().collect();
@@ -138,9 +134,8 @@ fn find(
         return Err(Refusal::NeverHealthy { release: target.info() });
     }
     let seen = seen_in(cx, &bad, &machines);
-    let containers = setup::out_of_reach(&cx.memory, &target, &seen);
-    if !containers.is_empty() && !wish.force {
-        return Err(Refusal::ContainersStay { containers, to: target.info() });
+    if !wish.force {
+        reaches_its_containers(cx, &target, &seen)?;
     }
     let plan = Plan {
         from: bad.info(),
@@ -153,6 +148,30 @@ fn find(
         was_healthy,
     };
     Ok(Found { bad, also_bad, target, forward, plan })
+}
+
+fn has_machines_in(wanted: &BTreeSet<Region>, machines: &[&Machine]) -> Result<(), Refusal> {
+    let regions: BTreeSet<Region> = machines.iter().map(|m| m.region.clone()).collect();
+    match wanted.iter().find(|region| !regions.contains(*region)) {
+        None => Ok(()),
+        Some(region) => {
+            let has = regions.into_iter().collect();
+            Err(Refusal::NoMachineIn { region: region.clone(), has })
+        }
+    }
+}
+
+/// What is put on a machine comes to those of its containers that have its image.
+fn reaches_its_containers(
+    cx: &Context<'_>,
+    target: &Revision,
+    seen: &Watch,
+) -> Result<(), Refusal> {
+    let containers = setup::out_of_reach(&cx.memory, target, seen);
+    if containers.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::ContainersStay { containers, to: Box::new(target.info()) })
 }
 
 /// A look at the release that is to be replaced: what its machines are configured with.

@@ -289,3 +289,28 @@ fn what_counts_down_is_left_when_those_that_vouched_are_not_well_any_more() {
     stage.pass(120);
     assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{:?}", stage.events);
 }
+
+/// What passes, and what only alerts, is neither what was there before nor anything new to undo it for.
+#[test]
+fn only_what_decides_and_breaches_is_held_against_what_was_there_before() {
+    let mut stage = settled();
+    stage.policy.watch.bake = Duration::from_secs(600);
+    let checks = policy(Mode::Rollback).thresholds.remove(0);
+    let alerts = Threshold { name: "hint".to_owned(), on_breach: OnBreach::Alert, ..checks };
+    let mut passes = ratio();
+    passes.name = "other".to_owned();
+    stage.policy.thresholds.extend([passes, alerts]);
+    serves(&mut stage, 20.0);
+    degrades(&mut stage);
+    stage.ship(3, "sha256:3");
+    for machine in &mut stage.machines {
+        fail_checks(machine);
+    }
+    stage.pass(180);
+    assert_eq!(stage.told(EventKind::RollbackStarted).len(), 0, "{:?}", stage.events);
+    let held = stage.told(EventKind::HoldPlaced);
+    let reason = held.first().and_then(|one| one.reason.as_ref());
+    let is_before =
+        matches!(reason, Some(Reason::Held { hold: HoldReason::DegradedBefore { .. } }));
+    assert!(is_before, "{held:?}");
+}
