@@ -120,7 +120,12 @@ fn a_hold_that_becomes_another_is_told_as_another() {
     stage.pass(60);
     assert_eq!(count(&stage, EventKind::HoldPlaced), placed, "once");
     stage.policy.mode = Mode::Observe;
-    stage.tell(&Input::Operator { order: Order::Unhold(None), machines: Vec::new() });
+    let by = super::stage::signed(stage.second);
+    let order = Order::Unhold(Some(by.clone()));
+    stage.tell(&Input::Operator { order, machines: Vec::new() });
+    let cleared = stage.told(EventKind::HoldCleared).pop().unwrap();
+    let lifted = matches!(&cleared.reason, Some(Reason::HoldLifted { by: who, .. }) if *who == by);
+    assert!(lifted, "{cleared:?}");
     stage.pass(2);
     let last = stage.told(EventKind::HoldPlaced).pop().unwrap();
     assert_eq!(last.reason, Some(HoldReason::ObserveMode.into()));

@@ -229,6 +229,14 @@ fn what_is_over_says_what_it_was() {
         over(HoldReason::Operator { hold }),
         "api: no longer held: it was held by dana: a sale."
     );
+    let mut event = Event::new(EventKind::HoldCleared, at, Some("api".into()));
+    let was = HoldReason::Operator {
+        hold: OperatorHold { by: "dana".into(), reason: "a sale".into(), since: at, until: None },
+    };
+    let by = Signed { by: "lee".into(), reason: "all clear".into(), at };
+    event.reason = Some(Reason::HoldLifted { was, by });
+    let said = "api: no longer held: it was held by dana: a sale; ended by lee: all clear.";
+    assert_eq!(sentence(&event), said);
     let observed = over(HoldReason::ObserveMode);
     assert!(observed.starts_with("api: no longer held: the reason was: "), "{observed}");
 }
