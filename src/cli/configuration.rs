@@ -1,9 +1,10 @@
-//! `waveoff config`: what files put in force for an app, and the way of files to the daemon and back.
+//! `waveoff config`: what is in force for an app, and the way of files to the daemon and back.
 
 mod diff;
 mod pull;
 mod push;
 mod reset;
+mod show;
 
 use std::{
     io::Write,
@@ -40,9 +41,7 @@ pub(super) struct Daemon {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Show what a directory puts in force for an app, and which line of which file says so.
-    ///
-    /// What the daemon has is fetched by `waveoff config pull`, and shown on the app's page.
+    /// Show what a directory, or the daemon, has in force for an app, and which line of which file says so.
     ///
     /// Exit code 1: no policy watches it, and why. 2: the configuration is wrong.
     Show {
@@ -50,6 +49,11 @@ pub(super) enum ConfigCommand {
         /// Directory with waveoff.toml and thresholds/*.toml.
         #[arg(long, default_value = "config", env = "WAVEOFF_CONFIG")]
         config: PathBuf,
+        /// What the daemon has, instead of a directory. Needs `WAVEOFF_OPERATOR_TOKEN`.
+        #[arg(long)]
+        in_force: bool,
+        #[command(flatten)]
+        daemon: Daemon,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -138,7 +142,10 @@ pub(super) enum ConfigCommand {
 /// When the daemon cannot be reached or refuses, or files cannot be read or written.
 pub(super) async fn run(command: ConfigCommand, out: &mut dyn Write) -> anyhow::Result<i32> {
     match command {
-        ConfigCommand::Show { app, config, json } => in_force::run(&config, &app, json, out),
+        ConfigCommand::Show { app, in_force: true, daemon, json, .. } => {
+            show::run(&app, json, &daemon, out).await
+        }
+        ConfigCommand::Show { app, config, json, .. } => in_force::run(&config, &app, json, out),
         ConfigCommand::Push { config, note, by, yes, daemon, json } => {
             let push = push::Push { dir: config, note, by, yes, json };
             push::run(push, &daemon, out).await

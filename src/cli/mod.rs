@@ -5,6 +5,7 @@
 //! watched ended without being completed.
 
 mod act;
+mod aside;
 mod board;
 mod check;
 mod client;
@@ -231,7 +232,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// The configuration: show what files put in force for an app; push files to the daemon, pull them, compare.
+    /// The configuration: show what is in force for an app; push files to the daemon, pull them, compare.
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
     /// Print the JSON Schema of a configuration file, for editors: `#:schema` in its first line.

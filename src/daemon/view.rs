@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     decide::{
         self, AppState, bake_ends, ran_before,
-        rollback::{confirms_within, report},
+        rollback::{can_pin, confirms_within, report},
         sight::unknown,
         state::{
             Memory, Phase, Pinned, Quarantined, RegionPhase, Revision, Rollback, Trusted, Watch,
@@ -161,6 +161,7 @@ fn commands(state: &AppState, now: Timestamp) -> Vec<CommandView> {
         let mut event = tells(kind);
         event.known_good = Some(rollback.target.info());
         event.drift.clone_from(&rollback.drift);
+        event.can_pin = can_pin(memory, rollback);
         event
     };
     let event = match &state.phase {

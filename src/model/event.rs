@@ -316,6 +316,9 @@ pub struct Event {
     /// What ran before the release, where nothing is trusted that it could be gone back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<ReleaseInfo>,
+    /// What was gone to is trusted and not pinned: it can be, so that every rollback goes there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub can_pin: bool,
     /// Of what cannot be seen: it lasts, or a release is watched or undone meanwhile.
     #[serde(default)]
     pub is_pressing: bool,
@@ -341,6 +344,7 @@ impl Event {
             ran_before: false,
             repeats: 0,
             previous: None,
+            can_pin: false,
             is_pressing: false,
             log_lines: Vec::new(),
         }

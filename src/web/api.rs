@@ -292,7 +292,7 @@ fn unwatched(state: &ApiState, app: &AppName) -> Refusal {
             file.policy.name
         ),
         None => format!(
-            "no policy in force watches it: `waveoff config pull` and `waveoff config show {app}` say why"
+            "no policy in force watches it: `waveoff config show {app} --in-force` says why"
         ),
     };
     let text = format!("{}{near}; {why}", OrderError::NotWatched(app.clone()));

@@ -347,7 +347,7 @@ async fn one_app_can_be_asked_for_until_it_is_removed() {
 async fn a_slip_in_an_apps_name_is_answered_with_the_app_that_is_watched() {
     let served = Served::with(Some(Vec::new())).await;
     served.board.publish(view("web", Phase::Steady));
-    let said = "app wbe is not watched; did you mean web?; no policy in force watches it: `waveoff config pull` and `waveoff config show wbe` say why";
+    let said = "app wbe is not watched; did you mean web?; no policy in force watches it: `waveoff config show wbe --in-force` says why";
     for path in ["apps/wbe", "apps/wbe/history", "apps/wbe/releases", "apps/wbe/explain"] {
         let refusal: ErrorView = served.json(&format!("/api/v1/{path}"), 404).await;
         assert_eq!(refusal.error, said, "{path}");

@@ -59,6 +59,12 @@ async fn what_is_pushed_is_in_force_within_seconds_and_after_a_restart() {
     assert!(status.contains("configuration 1, pushed by dana"), "{status}");
     let (_, history, _) = stage.waveoff(&["history"]).await;
     assert!(history.contains("configuration 1, pushed by dana (a sale)"), "{history}");
+    let show = ["config", "show", "api", "--in-force"];
+    let (code, shown, wrong) = stage.waveoff_as(token, &show).await;
+    assert_eq!(code, 0, "{wrong}");
+    assert!(shown.starts_with("configuration 1"), "{shown}");
+    assert!(shown.contains("the policy all (thresholds/all.toml:"), "{shown}");
+    assert!(shown.contains("\"observe\""), "{shown}");
     let (_, versions, _) = stage.waveoff(&["config", "versions"]).await;
     assert!(versions.contains("*  1") && versions.contains("a sale"), "{versions}");
 

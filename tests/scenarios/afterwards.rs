@@ -75,11 +75,19 @@ async fn after_a_rollback_what_runs_is_its_own_entry_and_while_it_is_half_way_bo
     assert_eq!(running(&world), ["v43 (v41)"]);
     assert_eq!(marked(&world, |one| one.runs), ["v43"]);
     assert_eq!(world.view().target.unwrap().label(), "v41");
-    let undo = &world.view().commands[0];
-    assert_eq!(
-        (undo.purpose.as_str(), undo.command.as_str()),
-        ("undo", "waveoff rollback api --to v42")
-    );
+    let commands = |world: &World| -> Vec<(String, String)> {
+        let offered = world.view().commands.into_iter();
+        offered.map(|one| (one.purpose, one.command)).collect()
+    };
+    let named = |purpose: &str, command: &str| (purpose.to_owned(), command.to_owned());
+    let undo = named("undo", "waveoff rollback api --to v42");
+    assert_eq!(commands(&world), [undo.clone(), named("pin", "waveoff pin api v41")]);
+    let told = world.last(RollbackCompleted).await.unwrap();
+    assert!(text::message(&told).ends_with("\nPin it: waveoff pin api v41"), "as the message says");
+    done(world.act(Act::Pin { release: "v41".to_owned() }).await);
+    world.run_for(5).await;
+    assert_eq!(commands(&world), [undo]);
+    done(world.act(Act::Unpin).await);
 
     // When the next release runs, one is gone back to, and called what a dry run calls it.
     world.ship("registry.fly.io/api:good");

@@ -1,10 +1,7 @@
 //! What the demo plays on: the simulated platform and its metrics pages on loopback addresses, a
 //! webhook receiver, and the daemon, set up from files as a user would.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -16,6 +13,7 @@ use tokio::{
 
 use super::{
     super::{
+        aside::Aside,
         receiver::{self, Received},
         sim,
     },
@@ -81,30 +79,6 @@ name = "crashes"
 crashes = { exits = 2, oom = 1 }
 "#;
 
-/// A directory that goes when the demo ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("waveoff-demo-{}", std::process::id()));
-        std::fs::create_dir_all(path.join("config/thresholds"))
-            .with_context(|| format!("make {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!("{} stays behind: {error}", self.0.display());
-        }
-    }
-}
-
 pub(super) struct Stage {
     pub(super) daemon: JoinHandle<anyhow::Result<()>>,
     pub(super) messages: mpsc::Receiver<Result<Received, String>>,
@@ -115,7 +89,7 @@ pub(super) struct Stage {
     board: Board,
     stop: oneshot::Sender<()>,
     others: Vec<JoinHandle<()>>,
-    _scratch: Scratch,
+    _aside: Aside,
     _metrics_port: TcpSocket,
 }
 
@@ -132,8 +106,11 @@ impl Stage {
         let (hook_url, messages, receiving) = open_receiver(clock.clone()).await?;
         others.push(receiving);
 
-        let scratch = Scratch::new()?;
-        let config = write_config(scratch.path(), &hook_url)?;
+        let aside = Aside::new("demo")?;
+        let thresholds = aside.path().join("config/thresholds");
+        std::fs::create_dir_all(&thresholds)
+            .with_context(|| format!("make {}", thresholds.display()))?;
+        let config = write_config(aside.path(), &hook_url)?;
         let settings = FlySettings::from_env(config.organization.clone(), |name| match name {
             "FLY_API_TOKEN" => Some("sim-token".to_owned()),
             "FLY_API_BASE_URL" | "FLY_FLAPS_BASE_URL" | "FLY_UIEX_BASE_URL" => {
@@ -144,7 +121,7 @@ impl Stage {
         })?;
         let fly = Arc::new(Fly::new(settings)?);
         let board = Board::new(&config.organization, clock.now());
-        let journal = SqliteJournal::open(&scratch.path().join("waveoff.sqlite"))?;
+        let journal = SqliteJournal::open(&aside.path().join("waveoff.sqlite"))?;
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listen for the API")?;
         let api_url = format!("http://{}", listener.local_addr()?);
         let ports = Ports {
@@ -161,7 +138,7 @@ impl Stage {
         };
         let settings = Settings {
             config,
-            source: Some(ConfigSource::files(scratch.path().join("config"), Arc::new(secrets))),
+            source: Some(ConfigSource::files(aside.path().join("config"), Arc::new(secrets))),
             listener: Some(listener),
             feed_every: super::super::run::FEED_EVERY,
             tokens: Tokens::default(),
@@ -183,7 +160,7 @@ impl Stage {
             board,
             stop,
             others,
-            _scratch: scratch,
+            _aside: aside,
             _metrics_port: metrics_port,
         })
     }

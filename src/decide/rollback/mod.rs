@@ -48,7 +48,7 @@ use outcome::note_outcome;
 pub(super) use pause::not_seen;
 use progress::rescan;
 use region::{Next, failing, order_machines, updating};
-pub use report::report;
+pub use report::{can_pin, report};
 use work::{Listed, MachinePhase, Skip};
 
 /// Rollbacks remembered for the daily budgets: as many as one can allow.
@@ -478,6 +478,7 @@ pub(super) fn event(cx: &Context<'_>, kind: EventKind, rollback: &Rollback) -> E
     event.evidence = rollback.evidence.clone();
     event.regions = report(rollback);
     event.drift = rollback.drift.clone();
+    event.can_pin = can_pin(&cx.memory, rollback);
     event.after_s = Some(cx.now.duration_since(rollback.started_at).as_secs_f64());
     event
 }

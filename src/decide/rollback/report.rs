@@ -109,3 +109,11 @@ pub fn report(rollback: &Rollback) -> Vec<RegionReport> {
         })
         .collect()
 }
+
+/// Whether what a rollback goes to can be pinned: it is trusted, another image, and not pinned yet.
+pub fn can_pin(memory: &Memory, rollback: &Rollback) -> bool {
+    let digest = &rollback.target.digest;
+    let is_pinned = memory.pinned.as_ref().is_some_and(|pinned| pinned.digest == *digest);
+    let is_trusted = memory.trusted.iter().any(|trusted| trusted.revision.digest == *digest);
+    is_trusted && !is_pinned && !rollback.keeps_the_image()
+}

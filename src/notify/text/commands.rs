@@ -19,6 +19,8 @@ pub enum Purpose {
     Undo,
     /// Do it after all.
     GoOn,
+    /// Go back to this one whatever comes.
+    Pin,
     /// Put right what is broken.
     Repair,
 }
@@ -31,6 +33,7 @@ impl Purpose {
             Self::Stop => "stop",
             Self::Undo => "undo",
             Self::GoOn => "go_on",
+            Self::Pin => "pin",
             Self::Repair => "repair",
         }
     }
@@ -41,6 +44,7 @@ impl Purpose {
             Self::Stop => "Stop it",
             Self::Undo => "Undo it",
             Self::GoOn => "Go on",
+            Self::Pin => "Pin it",
             Self::Repair => "Put it right",
         }
     }
@@ -92,7 +96,7 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
         | EventKind::RollbackResumed
         | EventKind::RollbackRegionConfirmed
         | EventKind::RollbackFailed => std::iter::once(hold()).chain(undo()).collect(),
-        EventKind::RollbackCompleted => undo().into_iter().collect(),
+        EventKind::RollbackCompleted => undo().into_iter().chain(pin(event, app)).collect(),
         EventKind::RollbackStopped => match &event.reason {
             // What a hold kept from beginning has nothing to be undone.
             Some(Reason::Held { hold: hold @ HoldReason::Operator { .. } }) => {
@@ -141,6 +145,12 @@ pub fn commands(event: &Event) -> Vec<(Purpose, String)> {
         | EventKind::ConfigReloaded
         | EventKind::ConfigWarning => Vec::new(),
     }
+}
+
+/// Keeps what was gone back to, where that can be.
+fn pin(event: &Event, app: &AppName) -> Option<(Purpose, String)> {
+    let good = event.known_good.as_ref().filter(|_| event.can_pin)?;
+    Some((Purpose::Pin, format!("waveoff pin {app} {}", good.label())))
 }
 
 /// A restart first; a copy, which comes up on another host, if that does not help.
@@ -271,6 +281,22 @@ mod tests {
         assert_eq!(purposes(&event), [Purpose::Stop, Purpose::Undo]);
         event.drift = Some(Drift::default());
         assert_eq!(purposes(&event), [Purpose::Stop], "there is no image to go to");
+    }
+
+    #[test]
+    fn what_was_gone_back_to_can_be_kept_where_that_is_taken() {
+        let at = "2026-03-01T02:03:04Z".parse().unwrap();
+        let mut event = Event::new(EventKind::RollbackCompleted, at, Some("api".into()));
+        event.known_good = Some(ReleaseInfo {
+            version: Some(crate::model::ReleaseVersion(41)),
+            tag: None,
+            digest: "sha256:1".into(),
+            author: None,
+            created_at: None,
+        });
+        assert_eq!(commands(&event), []);
+        event.can_pin = true;
+        assert_eq!(commands(&event), [(Purpose::Pin, "waveoff pin api v41".to_owned())]);
     }
 
     #[test]

@@ -252,7 +252,7 @@ async fn a_refusal_is_a_problem_and_says_the_same_twice_for_those_who_know_the_o
     );
     assert_eq!(
         problem.detail,
-        "app api is not watched; no policy in force watches it: `waveoff config pull` and `waveoff config show api` say why"
+        "app api is not watched; no policy in force watches it: `waveoff config show api --in-force` says why"
     );
     assert_eq!(problem.error, problem.detail);
 }
