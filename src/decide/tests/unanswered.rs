@@ -40,13 +40,8 @@ fn hide(stage: &mut Stage, why: &Oddity) {
     stage.odd = vec![("m1", why.clone()), ("m2", why.clone())];
 }
 
-/// v2 was healthy for a minute and fails half of its requests now, in a phase of this name.
-fn degraded(phase: &str, mode: Mode) -> Stage {
-    let mut stage = settled();
-    stage.policy.mode = mode;
-    stage.ship(2, "sha256:2");
-    stage.pass(60);
-    serves(&mut stage, 100.0, 50.0);
+/// Rounds until it is in a phase of this name; what was told until then is put aside.
+fn comes_to(mut stage: Stage, phase: &str) -> Stage {
     let until = stage.second + 200;
     while stage.state.phase.word() != phase {
         assert!(stage.second < until, "{:?}", stage.events);
@@ -54,6 +49,16 @@ fn degraded(phase: &str, mode: Mode) -> Stage {
     }
     stage.events.clear();
     stage
+}
+
+/// v2 was healthy for a minute and fails half of its requests now, in a phase of this name.
+fn degraded(phase: &str, mode: Mode) -> Stage {
+    let mut stage = settled();
+    stage.policy.mode = mode;
+    stage.ship(2, "sha256:2");
+    stage.pass(60);
+    serves(&mut stage, 100.0, 50.0);
+    comes_to(stage, phase)
 }
 
 #[test]
@@ -117,13 +122,7 @@ fn above(phase: &str, mode: Mode) -> Stage {
     stage.pass(80);
     stage.ship(2, "sha256:2");
     stage.gauges = vec![("m1", 200.0), ("m2", 200.0)];
-    let until = stage.second + 200;
-    while stage.state.phase.word() != phase {
-        assert!(stage.second < until, "{:?}", stage.events);
-        stage.look();
-    }
-    stage.events.clear();
-    stage
+    comes_to(stage, phase)
 }
 
 #[test]
