@@ -52,10 +52,12 @@ async fn a_person_goes_back_from_a_healthy_release_and_forth_again() {
     assert_eq!(world.sim.releases(APP)[0].status, "complete");
     world.run_for(300).await;
 
-    // With the command that the message ends with.
+    // With the command that the message gives.
     let completed = world.last(RollbackCompleted).await.unwrap();
     let message = waveoff::notify::text::message(&completed);
-    assert!(message.ends_with("Undo it: waveoff rollback api --to v42"), "{message}");
+    let next: Vec<&str> = message.lines().rev().take(2).collect();
+    let wanted = ["Pin it: waveoff pin api v41", "Undo it: waveoff rollback api --to v42"];
+    assert_eq!(next, wanted, "{message}");
     done(&world.act(to("v42")).await);
     until(&mut world, RollbackCompleted, 2).await;
     world.all_run("good");
