@@ -141,13 +141,15 @@ pub(super) fn absorb(
     watch.thresholds.retain(|name, _| policy.thresholds.iter().any(|one| one.name == *name));
     for one in &policy.thresholds {
         let source = one.source().unwrap_or(&SourceName::Pages);
-        let Some(Heard { on, control, belated, .. }) =
+        let Some(Heard { on, control, belated, spoke, .. }) =
             heard.iter().find(|heard| heard.source == *source)
         else {
             continue;
         };
         let (span, learning) = (watch.span(), watch.learning);
-        let round = Round { policy, now, span, learning, on, control, belated, parted };
+        // The platform's list is what there is a round of.
+        let heard = one.source().is_none() || *spoke;
+        let round = Round { policy, now, span, learning, on, control, belated, parted, heard };
         let fresh = || ThresholdState::begin(one, watch.since);
         let state = watch.thresholds.entry(one.name.clone()).or_insert_with(fresh);
         let in_force = past.in_force(one, &digest);
@@ -188,6 +190,9 @@ struct Heard<'a> {
     source: SourceName,
     on: Vec<Look<'a>>,
     control: Vec<Look<'a>>,
+    /// Whether it said anything, or there is no machine that runs for it to speak of. A daemon that has just
+    /// started has not asked everybody.
+    spoke: bool,
     /// What is told late of machines that ran the known-good one.
     belated: Vec<&'a BTreeMap<String, Belated>>,
 }
@@ -215,7 +220,11 @@ fn hear<'a>(
     let belated = readings.filter_map(|sample| Some(&sample.readings.as_ref().ok()?.belated));
     let is_beside = |one: &Belated| watch.beside.contains_key(&one.instance);
     let belated = belated.filter(|all| all.values().all(is_beside)).collect();
-    Heard { source, on, control, belated }
+    let runs = machines.iter().any(|machine| machine.state == MachineState::Started);
+    let spoke = !observation.org.listening
+        && !observation.blind.contains_key(&source)
+        && (!samples.is_empty() || !runs);
+    Heard { source, on, control, belated, spoke }
 }
 
 fn samples_of<'a>(

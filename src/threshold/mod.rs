@@ -153,6 +153,9 @@ pub struct Round<'a> {
     pub belated: &'a [&'a BTreeMap<String, Belated>],
     /// When a machine of the known-good release was seen last.
     pub parted: Option<Timestamp>,
+    /// Whether the threshold's source was heard at all: it may be down, or not have answered yet. What is missing
+    /// then is not the release's silence.
+    pub heard: bool,
 }
 
 /// One machine as a round saw it.
@@ -355,6 +358,7 @@ pub fn absorb(threshold: &Threshold, state: &mut ThresholdState, round: &Round<'
     }
     let want = room.want();
     state.sight.look(&threshold.name, &want, round);
+    state.listen(round);
     state.notice(&threshold.name, want, round);
     if room.sees(round) {
         state.data_at = Some(round.now);
@@ -448,11 +452,13 @@ fn without_data(
         NoData::Ignore => evidence.let_pass(),
         // A night without requests is no degradation.
         NoData::Breach if case.span == Span::Month => {}
+        // Neither is what nobody listens to.
+        NoData::Breach if state.heard_at.is_none() => {}
         NoData::Breach => {
             // What may not be judged yet is not missing.
             let first = case.policy.watch.warm_up.max(threshold.room().starts_for());
             let from = state.data_at.unwrap_or(case.since).max(later(case.since, first));
-            // What could not be seen was not silent.
+            // What could not be seen or heard was not silent.
             let from = state.hidden_at.map_or(from, |at| at.max(from));
             if since(from) >= NO_DATA_BREACH_AFTER {
                 evidence.verdict = Verdict::Breach;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,6 +13,9 @@ use crate::model::{
     Alone, Block, Count, MachineId, Oddity, Raised, Readings, Region, Selection, Tally, Threshold,
     Want,
 };
+
+/// With so much between two rounds nobody listened.
+const UNHEARD_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
 /// One threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +29,11 @@ pub struct ThresholdState {
     /// Since when it matches nothing.
     #[serde(default)]
     pub unmatched_since: Option<Timestamp>,
-    /// When something last hid it on a machine, and what hides it wherever it was looked for just now.
+    /// When its source was heard last, if it was in the round before.
+    #[serde(default)]
+    pub heard_at: Option<Timestamp>,
+    /// When something last hid it on a machine, or nothing was heard of it until then; and what hides it wherever
+    /// it was looked for just now.
     #[serde(default)]
     pub hidden_at: Option<Timestamp>,
     #[serde(default)]
@@ -57,10 +64,21 @@ impl ThresholdState {
             unmatched: false,
             rounds: 0,
             unmatched_since: None,
+            heard_at: Some(now),
             hidden_at: None,
             unseen: None,
             sight: Sight::default(),
             own: threshold.room().begin(now),
+        }
+    }
+
+    /// Notes whether its source was heard, without a break: only then is it silent where it says nothing.
+    pub(super) fn listen(&mut self, round: &Round<'_>) {
+        let since = |at: Timestamp| round.now.duration_since(at);
+        let goes_on = self.heard_at.is_some_and(|at| since(at) <= UNHEARD_AFTER);
+        self.heard_at = round.heard.then_some(round.now);
+        if !goes_on {
+            self.hidden_at = Some(round.now);
         }
     }
 

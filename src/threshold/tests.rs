@@ -58,6 +58,8 @@ struct Told {
     learning: bool,
     span: Span,
     past_counts: bool,
+    /// Whether the source is heard.
+    heard: bool,
     last: Took,
 }
 
@@ -91,6 +93,7 @@ impl Told {
             learning: false,
             span: Span::Release,
             past_counts: false,
+            heard: true,
             last: Took::default(),
         }
     }
@@ -143,6 +146,7 @@ impl Told {
             learning: self.learning,
             on: &on,
             control: &control,
+            heard: self.heard,
         };
         self.last = absorb(one, &mut self.state, &round);
         self.judged()

@@ -239,6 +239,7 @@ impl Course {
             learning: true,
             on: &looks,
             control: &[],
+            heard: true,
         };
         for rung in self.ladders.iter_mut().flat_map(|ladder| &mut ladder.rungs) {
             if is_new || (is_next && rung.ends_with_a_span()) {

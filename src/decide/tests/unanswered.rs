@@ -83,6 +83,39 @@ fn what_is_not_answered_is_no_silence_of_the_release() {
     }
 }
 
+/// Ways in which the server, or everything, is out of sight for a while.
+const GOES_DARK: [(&str, fn(&mut Stage)); 4] = [
+    ("the server does not answer", |stage| stage.silent = Some("no answer".to_owned())),
+    ("the platform does not answer", |stage| stage.unreadable = Some("no answer".to_owned())),
+    ("a daemon that begins has asked nobody yet", |stage| {
+        stage.org.listening = true;
+        serves(stage, 0.0, 0.0);
+    }),
+    ("no answer has come yet", |stage| stage.serves.clear()),
+];
+
+#[test]
+fn what_was_out_of_sight_is_no_silence_of_the_release() {
+    for (why, goes_dark) in GOES_DARK {
+        // Given a threshold whose silence is a breach
+        let mut stage = settled();
+        stage.policy.thresholds[0].no_data = NoData::Breach;
+        stage.ship(2, "sha256:2");
+        stage.pass(40);
+        // When it is out of sight for minutes, and silent for moments after that
+        goes_dark(&mut stage);
+        stage.pass(300);
+        (stage.silent, stage.unreadable, stage.org.listening) = (None, None, false);
+        serves(&mut stage, 0.0, 0.0);
+        stage.pass(40);
+        // Then nothing is undone for it
+        assert!(stage.told(EventKind::ReleaseDegraded).is_empty(), "{why}: {:?}", stage.events);
+        // until it was heard to be silent
+        stage.pass(300);
+        assert_eq!(stage.told(EventKind::RollbackStarted).len(), 1, "{why}");
+    }
+}
+
 #[test]
 fn a_countdown_is_called_off_when_what_it_rests_on_is_not_answered_any_more() {
     for why in hidden() {

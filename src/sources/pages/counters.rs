@@ -18,10 +18,12 @@ use tokio::time::Instant;
 use super::parse::Series;
 use crate::model::{InstanceId, MachineId, Oddity, Readings, Selection, Selector, Wanted};
 
+mod held;
 mod page;
 mod turns;
 
 use self::{
+    held::Held,
     page::{Page, Past, Track},
     turns::Turns,
 };
@@ -37,10 +39,6 @@ const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
 /// A process that started this long after the list says that its machine did may be another one.
 const STARTS_WITHIN_S: f64 = 60.0;
-/// Lists may lag behind by half a minute. One that shows the same instance for longer after its
-/// process began anew confirms it: it was restarted in its place.
-const CONFIRMED_AFTER: Duration = Duration::from_secs(40);
-
 /// How often it is looked for machines to forget.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -98,8 +96,8 @@ struct Process {
     seen: Instant,
     /// When the list said that the machine had started, as of the page before.
     listed: Option<Timestamp>,
-    /// Since when no list has confirmed it, and what its counters are compared with then.
-    held: Option<(Instant, Past)>,
+    /// What was counted and no list has confirmed yet.
+    held: Held,
     turns: Turns,
     /// By threshold name.
     tracks: BTreeMap<String, Track>,
@@ -113,7 +111,7 @@ impl Process {
             first_seen: now,
             seen: now,
             listed: None,
-            held: None,
+            held: Held::default(),
             turns: Turns::default(),
             tracks: BTreeMap::new(),
         }
@@ -126,28 +124,22 @@ impl Process {
     }
 
     /// Holds back what a process counts that began after what the list shows of its machine:
-    /// whose it is, the instance listed or one that is not listed yet, a later list will tell.
-    fn confirm(&mut self, past: Past, listed: Option<Timestamp>, now: Instant) -> Option<Past> {
+    /// whose it is, the instance listed or one that is not listed yet, a later list will tell. Answers
+    /// whether this one does.
+    fn confirm(&mut self, past: Past, listed: Option<Timestamp>, now: Instant) -> bool {
         let before = std::mem::replace(&mut self.listed, listed);
+        let is_listed = self.is_listed(listed) != Some(false);
+        // A list that is as new as the page shows another start than it did before.
+        let moved = before.is_some() && listed > before && is_listed;
         let began = match past {
-            Past::None => self.is_listed(listed) == Some(false),
-            Past::Restarted => {
-                // A list that is as new as the page shows another start than it did before.
-                let moved = before.is_some() && listed > before;
-                !(moved && self.is_listed(listed) != Some(false))
-            }
+            Past::None => !is_listed,
+            Past::Restarted => !moved,
             Past::Known => false,
         };
         if began {
-            self.held = Some((now, past));
+            self.held.begin(now);
         }
-        let Some((since, held)) = self.held else { return Some(past) };
-        let moved = listed > before && before.is_some() && self.is_listed(listed) != Some(false);
-        if moved || now.saturating_duration_since(since) >= CONFIRMED_AFTER {
-            self.held = None;
-            return Some(held);
-        }
-        None
+        moved
     }
 
     /// Takes the start time of the next page, and tells whether it is another process's.
@@ -215,9 +207,10 @@ impl Counters {
         }
         let values = page.values(process.turns.keys());
         let in_turn = process.turns.meet(&falls, &values).map(str::to_owned);
-        let mut reading = Reading::default();
+        let (mut reading, mut is_shown) = (Reading::default(), false);
         if in_turn.is_some() {
-            (process.held, process.listed, past) = (None, listed, Past::Known);
+            process.held.drop_all();
+            (process.listed, past) = (listed, Past::Known);
         } else {
             let fell = past == Past::Known && !falls.is_empty();
             if fell && started.is_none() && page.can_be_new(wanted, &process.tracks) {
@@ -227,12 +220,7 @@ impl Counters {
                     track.clear();
                 }
             }
-            let Some(confirmed) = process.confirm(past, listed, now) else {
-                reading.readings.unconfirmed = true;
-                self.machines.insert(machine.clone(), process);
-                return reading;
-            };
-            past = confirmed;
+            is_shown = process.confirm(past, listed, now);
         }
         page.past = past;
         let mut tracks = BTreeMap::new();
@@ -246,6 +234,7 @@ impl Counters {
         if let Some(series) = in_turn {
             set_aside(&mut reading.readings, wanted, &series);
         }
+        process.held.pass(&mut reading.readings, is_shown, now);
         self.machines.insert(machine.clone(), process);
         reading
     }

@@ -112,6 +112,26 @@ fn what_no_data_means_is_the_policy_s_to_say() {
     assert_eq!(told.pass(2).verdict, Verdict::Breach);
 }
 
+/// A server that has not answered since the daemon began, and one that was down: nobody listened.
+#[test]
+fn silence_is_counted_only_while_its_source_is_heard() {
+    let mut told = Told::of(kind(100.0), &["m1"]);
+    told.policy.metrics_port = Some(9091);
+    told.policy.thresholds[0].no_data = NoData::Breach;
+    told.pass(40);
+    // It is not heard for minutes
+    told.heard = false;
+    assert_eq!(told.pass(300).verdict, Verdict::Inconclusive);
+    // then it is, and nothing is there: that has to last from here on.
+    told.heard = true;
+    assert_eq!(told.pass(60).verdict, Verdict::Inconclusive);
+    assert_eq!(told.pass(2).verdict, Verdict::Breach);
+    // Nobody looked for an hour.
+    told.second += 3600;
+    assert_eq!(told.pass(60).verdict, Verdict::Inconclusive);
+    assert_eq!(told.pass(2).verdict, Verdict::Breach);
+}
+
 #[test]
 fn a_selector_that_matches_nothing_says_so() {
     let mut told = Told::of(kind(100.0), &["m1", "m2"]);

@@ -25,7 +25,7 @@ const SAME_BOUNDARY: f64 = 1e-9;
 const LABELS_SHOWN: usize = 12;
 
 /// Series told apart on one page, the busiest; some more than are judged.
-const SERIES_TOLD: usize = 200;
+pub(super) const SERIES_TOLD: usize = 200;
 
 /// A process that is new may have counted so many events, and so many times what the pace of the one
 /// before explains.

@@ -1,5 +1,6 @@
 //! Pages in a row, as scenarios: what each adds to a threshold's count.
 
+mod held;
 mod series;
 mod turns;
 
@@ -99,6 +100,12 @@ fn http(good: u32, bad: u32) -> String {
 
 fn started(at: f64, page: &str) -> String {
     format!("{PROCESS_START} {at}\n{page}")
+}
+
+/// A page of a process that started at `start`, when it tells.
+fn since(start: Option<i64>, all: u32, bad: u32) -> String {
+    let start = start.map(|at| format!("process_start_time_seconds {at}\n")).unwrap_or_default();
+    format!("{}{start}", http(all, bad))
 }
 
 #[test]
@@ -398,67 +405,6 @@ fn series_that_come_and_go_do_not_pile_up() {
     rounds.page("mem 1\n");
     let process = rounds.counters.machines.values().next().unwrap();
     assert!(process.tracks.is_empty(), "thresholds that are gone are forgotten");
-}
-
-/// A page of a process that started at `start`, when it tells.
-fn since(start: Option<i64>, all: u32, bad: u32) -> String {
-    let start = start.map(|at| format!("process_start_time_seconds {at}\n")).unwrap_or_default();
-    format!("{}{start}", http(all, bad))
-}
-
-#[test]
-fn counts_of_a_process_that_no_list_has_confirmed_are_held_back() {
-    for tells in [true, false] {
-        let start = |at: i64| tells.then_some(at);
-        // Given a machine that the list and the page agree on.
-        let mut rounds = Rounds::of(errors());
-        rounds.listed = Some(1000);
-        assert!(rounds.added(&since(start(1001), 100, 0)).is_some());
-        assert_eq!(rounds.added(&since(start(1001), 110, 1)), Some((11.0, 1.0)));
-        // When its page is another process's, and the list still shows the old instance.
-        for count in [3, 6, 9] {
-            let reading = rounds.page(&since(start(5000), count, count));
-            assert!(reading.readings.unconfirmed && reading.readings.counts.is_empty());
-        }
-        // Then its counts are the new instance's as soon as a list shows it, all of them.
-        rounds.instance = "i2".into();
-        rounds.listed = Some(4999);
-        let count = rounds.page(&since(start(5000), 12, 12)).readings.counts["5xx"];
-        assert_eq!(count, Count { n: 24.0, k: 12.0, since: Since::ProcessStart });
-    }
-}
-
-#[test]
-fn a_process_that_was_restarted_in_its_place_is_confirmed_by_its_new_start_or_by_time() {
-    let mut rounds = Rounds::of(errors());
-    rounds.listed = Some(1000);
-    rounds.page(&since(Some(1001), 100, 0));
-    // The list knows of the restart a little later.
-    assert!(rounds.page(&since(Some(5000), 3, 1)).readings.unconfirmed);
-    rounds.listed = Some(4998);
-    assert_eq!(rounds.added(&since(Some(5000), 6, 2)), Some((8.0, 2.0)));
-    // Of a worker that its own supervisor restarted no list ever tells.
-    let mut held = 0;
-    loop {
-        let reading = rounds.page(&since(Some(9000), 7, 3));
-        if !reading.readings.unconfirmed {
-            assert!((reading.readings.counts["5xx"].n - 10.0).abs() < 1e-9);
-            break;
-        }
-        held += 1;
-        assert!(held < 30, "it is held back for ever");
-    }
-    assert!(held >= 15, "lists lag by up to half a minute");
-}
-
-#[test]
-fn a_first_page_that_is_newer_than_the_list_is_held_back() {
-    let mut rounds = Rounds::of(errors());
-    rounds.listed = Some(1000);
-    assert!(rounds.page(&since(Some(5000), 50, 50)).readings.unconfirmed);
-    rounds.instance = "i2".into();
-    rounds.listed = Some(4990);
-    assert!(!rounds.page(&since(Some(5000), 60, 60)).readings.unconfirmed);
 }
 
 #[test]
