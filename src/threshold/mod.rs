@@ -452,8 +452,6 @@ fn without_data(
         NoData::Ignore => evidence.let_pass(),
         // A night without requests is no degradation.
         NoData::Breach if case.span == Span::Month => {}
-        // Neither is what nobody listens to.
-        NoData::Breach if state.heard_at.is_none() => {}
         NoData::Breach => {
             // What may not be judged yet is not missing.
             let first = case.policy.watch.warm_up.max(threshold.room().starts_for());

@@ -85,7 +85,10 @@ fn what_is_not_answered_is_no_silence_of_the_release() {
 
 /// Ways in which the server, or everything, is out of sight for a while.
 const GOES_DARK: [(&str, fn(&mut Stage)); 4] = [
-    ("the server does not answer", |stage| stage.silent = Some("no answer".to_owned())),
+    ("the server does not answer", |stage| {
+        stage.silent = Some("no answer".to_owned());
+        serves(stage, 0.0, 0.0);
+    }),
     ("the platform does not answer", |stage| stage.unreadable = Some("no answer".to_owned())),
     ("a daemon that begins has asked nobody yet", |stage| {
         stage.org.listening = true;
