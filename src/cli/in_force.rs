@@ -11,7 +11,10 @@ use super::{
     text,
 };
 use crate::{
-    config::{self, AppGlob, Config, PolicyFile, duration_text, lines, schema, share_text},
+    config::{
+        self, AppGlob, Checked, Config, ConfigErrors, PolicyFile, duration_text, lines, schema,
+        share_text,
+    },
     model::{
         AppName, MaxUnavailable, MirrorRule, OnBreach, Policy, RegionOrder, RegionsAtOnce,
         Threshold,
@@ -34,7 +37,17 @@ struct Row {
 }
 
 pub(super) fn run(dir: &Path, app: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<i32> {
-    let checked = match config::check(dir, |name| std::env::var(name).ok()) {
+    show(config::check(dir, |name| std::env::var(name).ok()), app, json, out)
+}
+
+/// The same of a configuration that was read.
+pub(super) fn show(
+    checked: Result<Checked, ConfigErrors>,
+    app: &str,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<i32> {
+    let checked = match checked {
         Ok(checked) => checked,
         Err(errors) if json => {
             writeln!(out, "{}", check::invalid(&errors))?;

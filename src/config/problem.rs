@@ -2,7 +2,7 @@
 //!
 //! Whoever edits a file gets everything at once, and in one form: a line that editors can jump to.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, path::Path};
 
 use serde::Serialize;
 
@@ -57,6 +57,19 @@ impl ConfigErrors {
     /// The problems, by file and line.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The same by the files' names within the configuration, and not by where they are kept for now.
+    #[must_use]
+    pub fn named_from(&self, dir: &Path) -> Self {
+        let long = format!("{}/", dir.display());
+        let short = |text: &str| text.replace(&long, "");
+        let short = |problem: &Problem| Problem {
+            file: short(&problem.file),
+            message: short(&problem.message),
+            ..problem.clone()
+        };
+        Self { problems: self.problems.iter().map(short).collect() }
     }
 
     /// `3 problems in 2 files`.
@@ -143,6 +156,21 @@ pub(super) fn alternatives<'a>(words: impl IntoIterator<Item = &'a str>) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn problems_can_be_told_by_the_files_names_alone() {
+        let problem = Problem {
+            file: "/tmp/aside/thresholds/web.toml".to_owned(),
+            line: Some(3),
+            key: String::new(),
+            message: "is also in /tmp/aside/waveoff.toml".to_owned(),
+            suggestion: None,
+        };
+        let told = ConfigErrors::new(vec![problem]).named_from(Path::new("/tmp/aside"));
+        let told = told.to_string();
+        assert!(told.contains("thresholds/web.toml") && told.contains("in waveoff.toml"), "{told}");
+        assert!(!told.contains("/tmp"), "{told}");
+    }
 
     #[test]
     fn a_slip_finds_its_word_and_another_word_finds_none() {

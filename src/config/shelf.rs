@@ -158,12 +158,11 @@ impl Shelf {
         let dir = self.version_dir(number);
         let put = || {
             bundle.write(&dir).map_err(NotShelved::Failed)?;
-            let within = |errors: &[Problem]| ConfigErrors::new(shortened(errors, &dir));
             let config =
-                load(&dir, environment).map_err(|e| NotShelved::Wrong(within(e.problems())))?;
+                load(&dir, environment).map_err(|e| NotShelved::Wrong(e.named_from(&dir)))?;
             let against = look(&config);
             if !against.is_empty() {
-                return Err(NotShelved::Wrong(within(&against)));
+                return Err(NotShelved::Wrong(ConfigErrors::new(against).named_from(&dir)));
             }
             let label = label(number);
             let text = serde_json::to_vec(&label).map_err(io::Error::other);
@@ -238,18 +237,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Problems by the files' names in the configuration, not by where the daemon keeps them.
-fn shortened(problems: &[Problem], dir: &Path) -> Vec<Problem> {
-    let long = format!("{}/", dir.display());
-    let short = |text: &str| text.replace(&long, "");
-    let short = |problem: &Problem| Problem {
-        file: short(&problem.file),
-        message: short(&problem.message),
-        ..problem.clone()
-    };
-    problems.iter().map(short).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Daemon, in_force, pull, view};
-use crate::cli::aside::Aside;
+use crate::{cli::aside::Aside, config};
 
 /// # Errors
 /// When the daemon cannot be reached or refuses, or its files cannot be put aside for a moment.
@@ -17,7 +17,9 @@ pub(super) async fn run(
     let aside = Aside::new("config")?;
     pull::run(aside.path(), &view, None, true, &mut io::sink())?;
     let mut said = Vec::new();
-    let code = in_force::run(aside.path(), app, json, &mut said)?;
+    let checked = config::check(aside.path(), |name| std::env::var(name).ok());
+    let checked = checked.map_err(|errors| errors.named_from(aside.path()));
+    let code = in_force::show(checked, app, json, &mut said)?;
     // Files are called as the daemon calls them: nobody can look into the directory.
     let here = format!("{}/", aside.path().display());
     let said = String::from_utf8_lossy(&said).replace(&here, "");

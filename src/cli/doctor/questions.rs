@@ -117,9 +117,11 @@ impl Patient<'_> {
     }
 
     async fn wait(&self, state: &str, version: &str, seconds: u32) -> anyhow::Result<Reply> {
-        let rest = format!(
-            "/wait?state={state}&version={version}&instance_id={version}&timeout={seconds}"
-        );
+        let mut rest = format!("/wait?state={state}&timeout={seconds}");
+        // Where the platform named no instance, whichever there is is waited for.
+        if !version.is_empty() {
+            rest = format!("{rest}&version={version}&instance_id={version}");
+        }
         self.call(Method::GET, &rest, None, None).await
     }
 
