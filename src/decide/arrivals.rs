@@ -85,7 +85,7 @@ fn until_now<'a>(phase: &'a Phase, cx: &'a Context<'_>) -> Option<&'a Watch> {
 /// What each machine answered under what ran until now.
 fn usual(phase: &Phase, cx: &Context<'_>) -> BTreeMap<String, BTreeMap<MachineId, Answered>> {
     let states = until_now(phase, cx).into_iter().flat_map(|watch| &watch.thresholds);
-    states.map(|(name, state)| (name.clone(), state.usual())).collect()
+    states.map(|(name, state)| (name.clone(), state.usual(cx.now))).collect()
 }
 
 /// Which instances ran until now, where that was the known-good release.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Context, Round, distress,
-    floor::{Level, Past, add_minute},
+    floor::{Level, Past, add_minute, is_for},
     state::Phase,
 };
 use crate::{
@@ -30,6 +30,9 @@ pub struct Base {
     minutes: VecDeque<(Timestamp, Tally)>,
     /// What is compared with by now.
     set: Option<Set>,
+    /// What the release that runs steadily is compared with, for when it is gone back to.
+    #[serde(default)]
+    own: Option<Set>,
 }
 
 /// What a release is compared with.
@@ -46,12 +49,20 @@ struct Set {
 impl Base {
     /// What a release is compared with; `None`: too little is known.
     fn of(&self, release: &Digest) -> Option<Set> {
-        let known = self.set.as_ref().filter(|set| set.whose == *release);
+        let known = self.set.iter().chain(&self.own).find(|set| set.whose == *release);
         match (&self.of, known) {
             (Some((runs, _)), Some(set)) if runs == release => Some(set.clone()),
             (Some((runs, _)), None) if runs == release => None,
             (Some((_, name)), _) => self.measure(release, name),
             (None, known) => known.cloned(),
+        }
+    }
+
+    /// Remembers what the release that runs steadily is compared with, before another one's takes its place.
+    fn keep_own(&mut self) {
+        let runs = self.of.as_ref().map(|(runs, _)| runs);
+        if self.set.as_ref().is_some_and(|set| Some(&set.whose) == runs) {
+            self.own = self.set.clone();
         }
     }
 
@@ -69,8 +80,8 @@ impl Past {
     /// The limit in force of a threshold where that is not the written one: lower, as the known-good
     /// release showed, or raised.
     pub(super) fn in_force(&self, threshold: &Threshold, release: &Digest) -> Option<Raised> {
-        let raised = self.raised.get(&threshold.name);
         let (written, _) = threshold.room().allowed_share()?;
+        let raised = self.raised.get(&threshold.name).filter(|one| is_for(one, written));
         let compared = threshold.room().relative().and_then(|relative| {
             let set = self.bases.get(&threshold.name)?.of(release)?;
             let cap = raised.map_or(written, |raised| raised.to);
@@ -103,11 +114,14 @@ pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
     for threshold in cx.policy.thresholds.iter().filter(|one| one.room().relative().is_some()) {
         let base = cx.memory.past.bases.entry(threshold.name.clone()).or_default();
         if !steady {
-            base.set = base.of(&current.digest).or(base.set.take());
+            let next = base.of(&current.digest);
+            base.keep_own();
+            base.set = next.or(base.set.take());
             continue;
         }
         if base.of.as_ref().is_none_or(|(runs, _)| *runs != current.digest) {
             base.set = base.of(&current.digest);
+            base.own = None;
             base.of = Some((current.digest.clone(), current.info().name()));
             base.minutes.clear();
         }

@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     Context, Round,
     compared::{self, Base},
-    distress,
-    state::{Phase, Watch},
+    distress, endpoints,
+    endpoints::Endpoints,
+    state::{Memory, Phase, Watch},
 };
 use crate::{
-    model::{Digest, EventKind, Policy, Raised, Reason, Since, Tally},
+    model::{Digest, EventKind, Policy, Raised, Reason, Tally, Want},
     threshold::keys::SHARE_MAX,
 };
 
@@ -29,15 +30,14 @@ const MINUTES_MIN: usize = 10;
 const WORST_PART: usize = 4;
 /// Events that say something.
 const EVENTS_MIN: f64 = 1000.0;
-/// Series whose past is kept, and the events of the busiest that are.
-const SERIES_MAX: usize = 200;
-const SERIES_EVENTS_MAX: f64 = 1e5;
 /// Standard deviations: above the limit at 20 to 1, and the most that the share may be.
 pub(super) const ABOVE: f64 = 1.645;
 const AT_MOST: f64 = 3.3;
 /// How much worse than its past a release must be, and how far a limit is raised at most.
 const WORSE: f64 = 1.5;
 const TIMES_MAX: f64 = 3.0;
+/// What begins so soon after an app was first seen was always so.
+const FIRST: SignedDuration = SignedDuration::from_mins(30);
 /// The minutes are recorded at least so often; in between they go with whatever else is.
 const RECORDED_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
@@ -47,15 +47,21 @@ pub struct Past {
     /// The image whose past counts.
     of: Option<Digest>,
     minutes: BTreeMap<String, VecDeque<(Timestamp, Tally)>>,
-    /// What each series counted, where a threshold tells them apart.
+    /// What each series counted, where a threshold tells them apart: under what runs, and before it.
+    #[serde(flatten)]
+    pub(super) endpoints: Endpoints,
+    /// What each threshold asks: what was counted for another question says nothing of it.
     #[serde(default)]
-    pub series: BTreeMap<String, BTreeMap<String, Tally>>,
+    questions: BTreeMap<String, String>,
     /// Limits that are raised.
     pub raised: BTreeMap<String, Raised>,
     /// What releases are compared with, by threshold.
     #[serde(default)]
     pub(super) bases: BTreeMap<String, Base>,
     recorded_at: Option<Timestamp>,
+    /// What ran when the app was first seen, and when that was.
+    #[serde(default)]
+    first: Option<(Digest, Timestamp)>,
 }
 
 /// Minutes alone are no reason to record anything: see [`RECORDED_EVERY`].
@@ -67,17 +73,18 @@ impl PartialEq for Past {
 
 /// Takes in what this round counted, and raises what has to be.
 pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
+    forget_other_questions(cx, phase);
     compared::keep(cx, phase, round);
+    endpoints::keep(cx, phase, round);
     let past = &mut cx.memory.past;
     let due = past.recorded_at.is_none_or(|at| cx.now.duration_since(at) >= RECORDED_EVERY);
-    let is_counted = cx.policy.watch.floor || !past.bases.is_empty();
+    let is_counted = cx.policy.watch.floor || !past.bases.is_empty() || !past.endpoints.is_empty();
     if due && is_counted {
         past.recorded_at = Some(cx.now);
     }
     if !cx.policy.watch.floor {
-        let bases = std::mem::take(&mut past.bases);
-        *past =
-            Past { bases, recorded_at: past.recorded_at.filter(|_| is_counted), ..Past::default() };
+        (past.of, past.minutes, past.raised) = Default::default();
+        past.recorded_at = past.recorded_at.filter(|_| is_counted);
         return;
     }
     let Some(current) = cx.memory.current.clone() else { return };
@@ -97,6 +104,9 @@ pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
     if past.of.is_none() || (first && past.of.as_ref() != Some(&current.digest)) {
         past.begin(current.digest.clone());
     }
+    if first && past.first.as_ref().is_none_or(|(digest, _)| *digest != current.digest) {
+        past.first = Some((current.digest.clone(), cx.now));
+    }
     if past.of.as_ref() != Some(&current.digest) {
         return;
     }
@@ -105,6 +115,9 @@ pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
         let Some((limit, _)) = threshold.room().allowed_share() else { continue };
         let name = &threshold.name;
         if cx.memory.past.raised.get(name).is_some_and(|one| is_for(one, limit)) {
+            continue;
+        }
+        if is_news(&cx.memory, name, &current.digest) {
             continue;
         }
         let minutes = cx.memory.past.minutes.get(name);
@@ -116,6 +129,52 @@ pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
     }
     let names = |name: &String| cx.policy.thresholds.iter().any(|one| one.name == *name);
     cx.memory.past.raised.retain(|name, _| names(name));
+}
+
+/// Whether a threshold that only alerts does so because of what runs, and not because it always did: that is
+/// no past to go by, however long it lasts.
+fn is_news(memory: &Memory, threshold: &str, runs: &Digest) -> bool {
+    let Some(since) = memory.alerts.get(threshold).and_then(|alert| alert.since) else {
+        return false;
+    };
+    let first = memory.past.first.as_ref().filter(|(digest, _)| digest == runs);
+    let always = first.is_some_and(|(_, seen)| since.duration_since(*seen) <= FIRST);
+    !always
+}
+
+/// Forgets what was counted of thresholds that ask another question by now, as when a selector was put right.
+fn forget_other_questions(cx: &mut Context<'_>, phase: &Phase) {
+    let past = &mut cx.memory.past;
+    let asked = cx.policy.thresholds.iter().filter_map(|one| match one.room().want() {
+        Want::Series(_, selection) if one.room().allowed_share().is_some() => {
+            Some((one.name.clone(), selection.to_string()))
+        }
+        Want::Series(..) | Want::Machines => None,
+    });
+    let asked: BTreeMap<String, String> = asked.collect();
+    if past.questions == asked {
+        return;
+    }
+    let is_another = |(name, question): &(&String, &String)| {
+        past.questions.get(*name).is_some_and(|known| known != *question)
+    };
+    let others: Vec<String> =
+        asked.iter().filter(is_another).map(|(name, _)| name.clone()).collect();
+    past.questions = asked;
+    let mut was_raised = false;
+    for name in others {
+        past.minutes.remove(&name);
+        past.bases.remove(&name);
+        past.endpoints.forget(&name);
+        was_raised |= past.raised.remove(&name).is_some();
+        for trusted in cx.memory.trusted.iter_mut().chain(&mut cx.memory.baked) {
+            trusted.dispersions.remove(&name);
+        }
+    }
+    if was_raised && past.raised.is_empty() && matches!(phase, Phase::Steady) {
+        // What it asks now has its past in what runs now.
+        past.of = None;
+    }
 }
 
 /// A release earned trust: where it passed the limits as they are written, its own past is what counts
@@ -150,7 +209,6 @@ impl Past {
         if self.of.as_ref() != Some(&of) {
             self.of = Some(of);
             self.minutes.clear();
-            self.series.clear();
         }
     }
 
@@ -160,39 +218,11 @@ impl Past {
             if threshold.room().allowed_share().is_none() {
                 continue;
             }
-            if !threshold.room().by().is_empty() {
-                self.count_series(round, &threshold.name);
-            }
             let counted = distress::counted(round, &threshold.name);
             let sum = counted
                 .values()
                 .fold(Tally::default(), |sum, one| Tally { n: sum.n + one.n, k: sum.k + one.k });
             add_minute(self.minutes.entry(threshold.name.clone()).or_default(), sum, now);
-        }
-    }
-}
-
-impl Past {
-    fn count_series(&mut self, round: &Round<'_>, threshold: &str) {
-        let series = self.series.entry(threshold.to_owned()).or_default();
-        let readings =
-            round.observation.samples.iter().filter_map(|one| one.readings.as_ref().ok());
-        let since_before = readings.filter(|readings| {
-            readings.counts.get(threshold).is_some_and(|count| count.since == Since::LastScrape)
-        });
-        for (name, tally) in
-            since_before.filter_map(|readings| readings.series.get(threshold)).flatten()
-        {
-            if series.len() < SERIES_MAX || series.contains_key(name) {
-                series.entry(name.clone()).or_default().add(tally.n, tally.k.min(tally.n));
-            }
-        }
-        // What was long ago counts less and less.
-        if series.values().any(|one| one.n > SERIES_EVENTS_MAX) {
-            for one in series.values_mut() {
-                (one.n, one.k) = (one.n / 2.0, one.k / 2.0);
-            }
-            series.retain(|_, one| one.n >= 1.0);
         }
     }
 }

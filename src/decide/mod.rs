@@ -18,6 +18,7 @@ mod compared;
 mod dispersion;
 pub mod distress;
 mod door;
+mod endpoints;
 mod fleet;
 mod floor;
 mod groups;

@@ -297,6 +297,7 @@ mod copies;
 mod credentials;
 mod dispersions;
 mod easing;
+mod endpoints;
 mod families;
 mod floors;
 mod given_up;

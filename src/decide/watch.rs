@@ -155,7 +155,7 @@ pub(super) fn absorb(
         let in_force = past.in_force(one, &digest);
         state.raise(in_force.as_ref(), one.room().allowed_share(), now);
         state.measured(dispersions.and_then(|all| all.get(&one.name)).copied());
-        state.remember_series(past.series.get(&one.name));
+        state.remember_series(past.endpoints.past(&one.name).as_ref());
         let took_in = threshold::absorb(one, state, &round);
         took.events |= took_in.events;
         took.closed |= took_in.closed;
@@ -254,10 +254,12 @@ fn look<'a>(
     let started = threshold::started(machine, watch.machines.get(&machine.id), now);
     // Before that its counters are followed, and what they count is not judged.
     let warm = watch.no_mercy || now.duration_since(started) >= signed(policy.watch.warm_up);
+    // A page that is first read after it holds what it counted in it.
+    let is_told_apart = watch.no_mercy || policy.watch.warm_up.is_zero();
     Look {
         machine,
         readings: readings.filter(|_| warm),
-        past_counts: admits_past(&watch.absorbed, machine, began),
+        past_counts: is_told_apart && admits_past(&watch.absorbed, machine, began),
         exits_since: match watch.machines.get(&machine.id) {
             Some(seen) if watch.learning => seen.first.max(watch.since),
             Some(seen) => seen.exits_since(),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
@@ -111,6 +112,19 @@ pub enum Selection {
     Value { expression: String },
     /// How it answers a request.
     Answer(ProbeRequest),
+}
+
+impl fmt::Display for Selection {
+    /// What is asked: two that look for the same are written the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share { bad, total } => write!(f, "{bad} of {total}"),
+            Self::Slow { histogram, bound_s } => write!(f, "{histogram} above {bound_s}"),
+            Self::Largest { gauge } => write!(f, "largest {gauge}"),
+            Self::Value { expression } => write!(f, "value of {expression}"),
+            Self::Answer(request) => request.fmt(f),
+        }
+    }
 }
 
 /// A selection under the name of the threshold that wants it.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -21,8 +21,12 @@ use crate::model::{Ailment, Alone, InstanceId, Machine, MachineId, Tally};
 
 /// What a machine counted fades by half in so many seconds.
 const HALF_S: f64 = 30.0;
+/// What a machine answers is known for so long after it was last read.
+const READ_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 /// Machines whose counts are remembered.
 const MACHINES_MAX: usize = 500;
+/// Bad events that are not faded away.
+const FAILS_MIN: f64 = 1.0;
 /// Equals that have to be clearly well, and how seldom one may look so although it is as bad.
 const WELL_MIN: usize = 2;
 const BY_CHANCE: f64 = 0.01;
@@ -65,6 +69,11 @@ pub(super) fn only_one(failing: &Machine, well: &[&Machine], ailment: Ailment) -
     })
 }
 
+/// Whether a machine fails: not by the trace that is left of a request that failed long ago.
+fn fails(counted: Tally, limit: f64) -> bool {
+    counted.k >= FAILS_MIN && is_bad(counted.n, counted.k, limit)
+}
+
 impl Fading {
     fn add(&mut self, now: Timestamp, n: f64, k: f64) {
         self.fade(now);
@@ -102,11 +111,14 @@ impl Apart {
             .is_some_and(|one| one.alone.machine == machine.id && one.instance == machine.instance)
     }
 
-    /// What each machine answers, as far as that is remembered.
-    pub fn usual(&self) -> BTreeMap<MachineId, Answered> {
+    /// What each machine answers, as far as that is known of now: one that sleeps since this morning is due
+    /// nothing.
+    pub fn usual(&self, now: Timestamp) -> BTreeMap<MachineId, Answered> {
         let seconds = HALF_S / std::f64::consts::LN_2;
         let usual = |fading: &Fading| Answered { seconds, n: fading.tally.n };
-        self.machines.iter().map(|(id, fading)| (id.clone(), usual(fading))).collect()
+        let lately = |fading: &&Fading| now.duration_since(fading.at) <= READ_WITHIN;
+        let read = self.machines.iter().filter(|(_, fading)| lately(fading));
+        read.map(|(id, fading)| (id.clone(), usual(fading))).collect()
     }
 
     /// Which one that is, and what it shows.
@@ -146,12 +158,12 @@ impl Apart {
         let over = |look: &&Look<'_>| counted(look).k - limit * counted(look).n;
         let worst = on.iter().max_by(|a, b| over(a).total_cmp(&over(b)))?;
         let mine = counted(worst);
-        let share = mine.share().filter(|_| is_bad(mine.n, mine.k, limit))?;
+        let share = mine.share().filter(|_| fails(mine, limit))?;
         let mut rest = Tally::default();
         let mut well = Vec::new();
         for look in on.iter().filter(|look| look.machine.id != worst.machine.id) {
             let Tally { n, k } = counted(look);
-            if is_bad(n, k, limit) {
+            if fails(Tally { n, k }, limit) {
                 return None;
             }
             rest.add(n, k);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Judged, Onset, Own, Room, Round, Took, apart,
+    Case, Judged, Look, Onset, Own, Room, Round, Took, apart,
     detect::runs::{consecutive_failures, quorum},
     keys::{self, Given, Key, Place, Schema, Takes, Unsaid, Value},
     later, machines,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::model::{
     Ailment, Alone, Check, CheckStatus, Checks, Evidence, HostStatus, Kind, Machine, MachineId,
-    MachineState, Note, ThresholdKind, Trouble, Troubled, Unit, Verdict, Want,
+    MachineState, Note, Tally, ThresholdKind, Trouble, Troubled, Unit, Verdict, Want,
     machine::UNTOLD_CHECK_INTERVAL,
 };
 
@@ -58,6 +58,8 @@ fn make(given: &Given) -> Option<ThresholdKind> {
 const UNTOLD_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Most machines named in the evidence.
 const NAMED_MAX: usize = 5;
+/// What fails on both releases for one cause begins to do so within this time.
+const TOGETHER: SignedDuration = SignedDuration::from_secs(15);
 
 /// What is remembered of a release's checks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +69,12 @@ pub struct ChecksState {
     /// When a machine of the known-good release last passed all of its checks beside it.
     #[serde(default)]
     control_well_at: Option<Timestamp>,
+    /// Since when a machine of the release fails, and all of the known-good release's do, of which there were so
+    /// many.
+    #[serde(default)]
+    fails_since: Option<Timestamp>,
+    #[serde(default)]
+    control_fails: Option<(Timestamp, Tally)>,
 }
 
 impl ChecksState {
@@ -75,7 +83,42 @@ impl ChecksState {
         self.control_well_at.is_some_and(|at| at >= from)
     }
 
+    /// What the known-good release beside it shows of the same: all of its machines fail since then as well. What
+    /// follows the release is its victim, and excuses nothing. It is remembered when they are gone.
+    pub(super) fn control_alike(&self) -> Option<Tally> {
+        let (since, machines) = self.control_fails?;
+        let together = self.fails_since?.checked_add(TOGETHER).unwrap_or(since);
+        (since <= together).then_some(machines)
+    }
+
+    fn look_beside(&mut self, round: &Round<'_>) {
+        let fails = |look: &Look<'_>| {
+            let up = look.machine.state == MachineState::Started;
+            let mut checks = look.machine.checks.iter();
+            up && checks.any(|check| check.status == CheckStatus::Critical)
+        };
+        if round.on.iter().any(fails) {
+            self.fails_since.get_or_insert(round.now);
+        } else {
+            self.fails_since = None;
+        }
+        let is_checked = |look: &&Look<'_>| {
+            look.machine.state == MachineState::Started && look.machine.checks_configured > 0
+        };
+        let checked: Vec<&Look<'_>> = round.control.iter().filter(is_checked).collect();
+        if checked.is_empty() {
+            self.control_fails = self.control_fails.filter(|_| self.fails_since.is_some());
+        } else if checked.iter().all(|look| fails(look)) {
+            let all = machines(checked.len());
+            let since = self.control_fails.map_or(round.now, |(since, _)| since);
+            self.control_fails = Some((since, Tally { n: all, k: all }));
+        } else {
+            self.control_fails = None;
+        }
+    }
+
     fn look(&mut self, round: &Round<'_>) {
+        self.look_beside(round);
         let passes = |machine: &Machine| {
             machine.state == MachineState::Started
                 && machine.checks_configured > 0

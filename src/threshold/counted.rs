@@ -1,12 +1,13 @@
 //! Counted events: what ratio and latency have in common.
 
+mod moments;
 mod own;
 mod reconcile;
 mod verdict;
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::own::{absorb, failures, fits, judge, onset};
@@ -29,15 +30,6 @@ use super::{
     silent::{Answered, Silent},
 };
 use crate::model::{Alone, Belated, MachineId, Oddity, Origin, Raised, Region, Since, Tally};
-
-/// A process is young for so long.
-const YOUNG: SignedDuration = SignedDuration::from_secs(10);
-
-/// Whether what is told now of a process was counted in its first moments. A metrics server does not tell
-/// them: what comes before its first reading of a process is not counted.
-fn is_young(started: Timestamp, origin: &Origin, now: Timestamp) -> bool {
-    origin.every.is_zero() && now.duration_since(started) < YOUNG
-}
 
 /// A counting threshold's part of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +57,7 @@ pub struct Counted {
     /// All events so far, as the pages have them, and those that wait for what they are among.
     raw: Tally,
     waiting: Tally,
-    /// There are more bad events than events: nothing is decided any more.
+    /// There are more bad events than events: nothing is decided until they add up.
     inconsistent: bool,
     /// Why the last round's pages could not be judged.
     odd: Option<Oddity>,
@@ -173,8 +165,8 @@ impl Counted {
     }
 
     /// What each machine answers.
-    pub(super) fn usual(&self) -> BTreeMap<MachineId, Answered> {
-        self.apart.usual()
+    pub(super) fn usual(&self, now: Timestamp) -> BTreeMap<MachineId, Answered> {
+        self.apart.usual(now)
     }
 
     /// The machine that fails alone, and is left out.
@@ -302,11 +294,10 @@ impl Counted {
                 continue;
             }
             let started = look.machine.started_at.unwrap_or(look.machine.updated_at);
-            let began = if round.learning { round.now } else { started.min(round.now) };
-            let began = self.anew_at.map_or(began, |anew| began.max(anew));
+            let began = self.began(started, round);
             let Some(fed) = self.reconcile(count) else { continue };
             self.detector.start(began);
-            let young = !round.learning && is_young(started, origin, round.now);
+            let young = !round.learning && moments::is_young(started, origin, round.now);
             if young {
                 self.detector.add_young(fed.n, fed.k);
             } else {
@@ -346,7 +337,7 @@ impl Counted {
         self.silent.add((name, origin), round, &settings);
         self.renew(&settings, round.now);
         // Before this round's alarm: that has to be seen first.
-        took.forgave = self.forgive(round.now);
+        took.forgave = self.forgive(round);
         // Its first block begins with its first process, not with the first look.
         took.closed = self.detector.is_started() && self.close_if_due(&settings, round.now);
         if let Some(each) = each {
@@ -434,11 +425,22 @@ impl Counted {
     }
 
     /// An alarm whose cause is clearly over is taken back: the detector begins anew.
-    fn forgive(&mut self, now: Timestamp) -> bool {
-        match self.found {
+    fn forgive(&mut self, round: &Round<'_>) -> bool {
+        let now = round.now;
+        match &self.found {
             None => return false,
             Some(Found::Silent) if !self.silent.serves() => return false,
             Some(Found::Silent) => {
+                self.begin_anew(now);
+                return true;
+            }
+            // It shows by now that it always was so, or is so beside it.
+            Some(Found::Alone(series)) if self.series.excuses(series) => {
+                self.begin_anew(now);
+                return true;
+            }
+            // The release has gone from there, and runs on elsewhere.
+            Some(Found::In(region)) if !round.is_in(region) => {
                 self.begin_anew(now);
                 return true;
             }

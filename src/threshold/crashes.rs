@@ -63,6 +63,9 @@ fn make(given: &Given) -> Option<ThresholdKind> {
 /// A machine whose last crash is this long ago runs: the platform's supervisor gives up after ten
 /// crashes in five minutes.
 const FADE_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// Exits of a release that is not trusted yet belong together when they are no further apart than this. One that
+/// nobody asks anything is watched for weeks.
+const APART: SignedDuration = SignedDuration::from_hours(12);
 /// A process that ends within this of its start did not end for want of work.
 const SOON: SignedDuration = SignedDuration::from_secs(60);
 /// A machine that ended and that nobody started again for so long, before our eyes, is down: the
@@ -88,9 +91,10 @@ pub struct CrashCount {
 }
 
 impl CrashCount {
-    /// Forgets exits of long ago, where a release is looked at for months: only what comes together counts.
-    fn fade(&mut self, now: Timestamp) {
-        if self.counted_to.is_some_and(|at| now.duration_since(at) >= FADE_AFTER) {
+    /// Forgets exits of long ago, where a release is looked at for weeks or months: only what comes together
+    /// counts.
+    fn fade(&mut self, after: SignedDuration, now: Timestamp) {
+        if self.counted_to.is_some_and(|at| now.duration_since(at) >= after) {
             *self = Self { counted_to: self.counted_to, ..Self::default() };
         }
     }
@@ -178,9 +182,11 @@ impl Room for Crashes {
         let Own::Crashes(state) = own else { return Took::default() };
         for look in round.on {
             let count = state.machines.entry(look.machine.id.clone()).or_default();
-            if round.span == Span::Month {
-                count.fade(round.now);
-            }
+            let after = match round.span {
+                Span::Month => FADE_AFTER,
+                Span::Release => APART,
+            };
+            count.fade(after, round.now);
             count.count(look.machine, look.exits_since);
         }
         if state.machines.len() > MACHINES_REMEMBERED {

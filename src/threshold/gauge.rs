@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, Look, Own, Room, Round, Took,
+    Case, Look, Own, Room, Round, STALE_AFTER_SCRAPES, Took,
     detect::runs::{Sustained, quorum},
     keys::{self, FROM, Given, Key, Place, Schema, Takes, Unsaid, Value},
     machines, speak,
 };
 use crate::model::{
-    Evidence, Gauge, Kind, MachineId, Note, Oddity, Origin, Selection, ThresholdKind, Unit,
+    Evidence, Gauge, Kind, MachineId, Note, Oddity, Origin, Selection, Tally, ThresholdKind, Unit,
     Verdict, Want,
 };
 
@@ -69,6 +69,14 @@ fn make(given: &Given) -> Option<ThresholdKind> {
     }))
 }
 
+/// For how long nothing may be read of a machine, and how many looks of the idle pace, before what it shows is
+/// another run.
+const UNREAD_FOR: Duration = Duration::from_secs(60);
+const LOOKS_MISSED: u32 = 3;
+/// How much larger than beside it a value must be to be the release's own.
+const ALIKE: f64 = 1.5;
+const HALF: f64 = 0.5;
+
 /// A gauge's part of a watch: its run on each machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GaugeState {
@@ -81,6 +89,38 @@ pub struct GaugeState {
     #[serde(default)]
     odd: Option<Oddity>,
     runs: BTreeMap<MachineId, Sustained>,
+    /// What the known-good release beside it shows, as it was read last, while the release is above.
+    #[serde(default)]
+    beside: Option<Above>,
+}
+
+/// Machines of the known-good release: how many there are, how many are above the bound, and the largest value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Above {
+    machines: Tally,
+    worst: f64,
+}
+
+impl GaugeState {
+    /// What the known-good release shows of the same breach: half of its machines are above the bound as well,
+    /// and the release not half as much again. It is remembered when they are gone.
+    pub(super) fn control_alike(&self) -> Option<Tally> {
+        let Above { machines: Tally { n, k }, worst } = self.beside?;
+        let largest = self.runs.values().filter_map(Sustained::last).reduce(f64::max)?;
+        (k >= HALF * n && largest <= ALIKE * worst).then_some(Tally { n, k })
+    }
+
+    fn look_beside(&mut self, max: f64, values: impl Iterator<Item = f64>) {
+        let mut beside: Option<Above> = None;
+        for value in values {
+            let Above { machines, worst } =
+                beside.get_or_insert(Above { machines: Tally::default(), worst: value });
+            machines.add(1.0, if value > max { 1.0 } else { 0.0 });
+            *worst = worst.max(value);
+        }
+        let is_above = self.runs.values().any(|run| run.above_since().is_some());
+        self.beside = beside.or(self.beside.filter(|_| is_above));
+    }
 }
 
 impl Room for Gauge {
@@ -105,7 +145,8 @@ impl Room for Gauge {
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        absorb(name, own, self.max, round, |look| look.readings?.gauges.get(name).copied())
+        let lasts = Lasts { max: self.max, sustain: self.sustain, every: self.from.every };
+        absorb(name, own, &lasts, round, |look| look.readings?.gauges.get(name).copied())
     }
 
     fn judge(&self, own: &Own, case: &Case<'_>, evidence: &mut Evidence) {
@@ -148,7 +189,8 @@ impl Room for Gauge {
 }
 
 pub(super) fn begin(max: f64, question: &str) -> Own {
-    Own::Gauge(GaugeState { max, question: question.to_owned(), odd: None, runs: BTreeMap::new() })
+    let (question, runs) = (question.to_owned(), BTreeMap::new());
+    Own::Gauge(GaugeState { max, question, odd: None, runs, beside: None })
 }
 
 pub(super) fn fits(own: &Own, max: f64, question: &str) -> bool {
@@ -156,11 +198,26 @@ pub(super) fn fits(own: &Own, max: f64, question: &str) -> bool {
         if state.max.to_bits() == max.to_bits() && state.question == question)
 }
 
+/// What is above `max` for `sustain`, by readings that come `every` so often.
+pub(super) struct Lasts {
+    pub(super) max: f64,
+    pub(super) sustain: Duration,
+    pub(super) every: Duration,
+}
+
+impl Lasts {
+    /// Two readings further apart than this do not follow each other.
+    fn gap(&self, round: &Round<'_>) -> Duration {
+        let looks = round.policy.watch.idle_scrape_every * LOOKS_MISSED;
+        looks.max(self.every * STALE_AFTER_SCRAPES).max(UNREAD_FOR)
+    }
+}
+
 /// Takes in what `value` says of each machine.
 pub(super) fn absorb(
     name: &str,
     own: &mut Own,
-    max: f64,
+    lasts: &Lasts,
     round: &Round<'_>,
     value: impl Fn(&Look<'_>) -> Option<f64>,
 ) -> Took {
@@ -171,9 +228,11 @@ pub(super) fn absorb(
     for look in round.on {
         if let Some(value) = value(look) {
             let run = state.runs.entry(look.machine.id.clone()).or_default();
-            run.sample(Some(value), max, round.now);
+            run.miss(lasts.gap(round), lasts.sustain, round.now);
+            run.sample(Some(value), lasts.max, round.now);
         }
     }
+    state.look_beside(lasts.max, round.control.iter().filter_map(value));
     Took::default()
 }
 

@@ -48,6 +48,7 @@ pub use self::{
     onset::{Onset, is_bad},
     proof::Proof,
     seen::{MachineSeen, started},
+    series::SERIES_PAST_MIN,
     settings::{MONTH, WATCH_HORIZON},
     speak::{ailment, limit, note, phrase, remark, value},
     state::{Confirming, Own, ThresholdState},

@@ -9,9 +9,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::detect::{
-    ratio::{RatioDetector, RatioSettings, log_add_exp},
-    recent::Recent,
+use super::{
+    Round,
+    detect::{
+        ratio::{RatioDetector, RatioSettings, log_add_exp},
+        recent::Recent,
+    },
 };
 use crate::model::{Region, Tally};
 
@@ -43,6 +46,13 @@ pub enum Found {
     In(Region),
     /// One series, by its name.
     Alone(String),
+}
+
+impl Round<'_> {
+    /// Whether a machine of the release is in a region, as far as there is any.
+    pub(super) fn is_in(&self, region: &Region) -> bool {
+        self.on.is_empty() || self.on.iter().any(|look| look.machine.region == *region)
+    }
 }
 
 impl Places {

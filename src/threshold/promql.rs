@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Case, Own, Room, Round, Took, gauge,
-    gauge::{FOR, QUORUM, SUSTAIN},
+    gauge::{FOR, Lasts, QUORUM, SUSTAIN},
     keys::{FROM_SERVER, Given, Key, Place, Schema, Takes, Unsaid},
     later, speak,
 };
@@ -87,7 +87,8 @@ impl Room for Promql {
     }
 
     fn absorb(&self, name: &str, own: &mut Own, round: &Round<'_>) -> Took {
-        gauge::absorb(name, own, self.max, round, |look| {
+        let lasts = Lasts { max: self.max, sustain: self.sustain, every: self.from.every };
+        gauge::absorb(name, own, &lasts, round, |look| {
             let readings = look.readings?;
             // What it looks back on has to be the release's whole.
             let began = look.machine.started_at.unwrap_or(look.machine.updated_at);

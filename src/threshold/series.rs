@@ -14,7 +14,7 @@ use super::{
     Look, Round, counted,
     detect::{
         ratio::{RatioDetector, RatioSettings},
-        recent::Recent,
+        recent::{Recent, is_far_above},
     },
 };
 use crate::model::{Since, Tally};
@@ -32,12 +32,14 @@ const ROUNDS: usize = 30;
 const REVIEWED_EVERY: SignedDuration = SignedDuration::from_secs(60);
 const BUSIER: f64 = 1.5;
 /// A series is excused by a past of so many events, unless it is worse than that by so much.
-const PAST_MIN: f64 = 100.0;
+pub const SERIES_PAST_MIN: f64 = 100.0;
 const WORSE: f64 = 1.5;
 /// Standard deviations: the most that the past's share may be.
 const AT_MOST: f64 = 3.3;
 /// Bad events of the known-good release beside it that say something.
 const BESIDE_MIN: f64 = 3.0;
+/// One cause may show in one release so much before it does in the other.
+const SEEN_LATE_BY: SignedDuration = SignedDuration::from_secs(10);
 
 /// One series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,12 @@ pub(super) struct One {
     lately: f64,
     /// While machines of both releases were read: this one, and the known-good one.
     beside: (Tally, Tally),
+    /// The last rounds of the known-good one.
+    #[serde(default)]
+    control: Recent,
+    /// The largest share that it showed of what befalls this one, for as long as that lasts.
+    #[serde(default)]
+    shown: f64,
 }
 
 /// The series of a release.
@@ -113,20 +121,24 @@ impl Series {
     pub(super) fn compare(&mut self, name: &str, round: &Round<'_>) {
         for (looks, is_control) in [(round.on, false), (round.control, true)] {
             for parts in looks.iter().filter_map(|look| of(look, name)) {
-                self.beside(parts, is_control);
+                self.beside(parts, is_control, round.now);
             }
         }
         for one in counted::belated(round, name) {
-            self.beside(&one.series, true);
+            self.beside(&one.series, true, round.now);
         }
     }
 
-    fn beside(&mut self, parts: &BTreeMap<String, Tally>, is_control: bool) {
+    fn beside(&mut self, parts: &BTreeMap<String, Tally>, is_control: bool, now: Timestamp) {
         for (name, tally) in parts {
             if let Some(one) = self.judged.get_mut(name) {
                 let (release, control) = &mut one.beside;
                 let arm = if is_control { control } else { release };
                 arm.add(tally.n, tally.k.min(tally.n));
+                if is_control && tally.n > 0.0 {
+                    one.control.add(now, tally.n, tally.k.min(tally.n));
+                    one.control.keep(ROUNDS);
+                }
             }
         }
     }
@@ -148,8 +160,10 @@ impl Series {
 
     pub(super) fn close(&mut self, now: Timestamp, settings: &RatioSettings) {
         let each = of_each(settings);
+        let needed = RatioDetector::needed(each.alpha);
         for one in self.judged.values_mut() {
             one.detector.close_if_due(now, &each);
+            one.look_beside(needed, now);
         }
         let reviewed = *self.reviewed_at.get_or_insert(now);
         if now.duration_since(reviewed) >= REVIEWED_EVERY {
@@ -188,19 +202,20 @@ impl Series {
         worst.map(|(name, _)| name.clone())
     }
 
+    /// Whether a series is not held against the release.
+    pub(super) fn excuses(&self, name: &str) -> bool {
+        self.judged.get(name).is_some_and(|one| self.is_excused(name, one))
+    }
+
     /// Whether it was hardly better before, or is hardly better beside it.
     fn is_excused(&self, name: &str, one: &One) -> bool {
-        let (n, k) = one.detector.totals();
-        let since = one.recent.since_it_rose(one.detector.p0());
-        let share = since.map_or(k / n.max(1.0), |(n, k)| k / n.max(1.0));
+        let (n, k) = one.lately();
+        let share = k / n.max(1.0);
         let before = self.past.get(name).is_some_and(|past| {
             let at_most = (past.k + AT_MOST * (past.k + 1.0).sqrt()) / past.n.max(1.0);
-            past.n >= PAST_MIN && WORSE * at_most >= share
+            past.n >= SERIES_PAST_MIN && WORSE * at_most >= share
         });
-        let (release, control) = one.beside;
-        let beside = control.k >= BESIDE_MIN
-            && control.k / control.n * WORSE >= release.k / release.n.max(1.0);
-        before || beside
+        before || one.is_alike()
     }
 
     /// Those that are judged, the worst first: what was counted since it began anew, and ln E.
@@ -232,11 +247,56 @@ impl One {
             recent: Recent::default(),
             lately: 0.0,
             beside: Default::default(),
+            control: Recent::default(),
+            shown: 0.0,
         }
     }
 
     fn leans(&self) -> f64 {
         self.detector.ln_odds().unwrap_or(0.0)
+    }
+
+    /// Events and bad events since it rose above the limit, or all of them.
+    fn lately(&self) -> (f64, f64) {
+        let since = self.recent.since_it_rose(self.detector.p0());
+        since.unwrap_or_else(|| self.detector.totals())
+    }
+
+    /// Notes what the known-good release shows of what would be a breach. When that is over it is judged anew:
+    /// what both met is no reason to let the next thing pass, nor to see it in the first failure.
+    fn look_beside(&mut self, needed: f64, now: Timestamp) {
+        if self.leans() < needed {
+            self.shown = 0.0;
+            return;
+        }
+        let p0 = self.detector.p0();
+        let (n, k) = self.detector.totals();
+        let then = (k / n.max(1.0)).max(WORSE * p0);
+        if self.is_alike() && self.recent.is_within(p0, then) {
+            *self = Self {
+                lately: self.lately,
+                recent: self.recent.clone(),
+                ..Self::new(&self.detector)
+            };
+            self.detector.start(now);
+            return;
+        }
+        let (_, control) = self.beside;
+        let rose = self.recent.rose_at(p0).unwrap_or(now);
+        let (n, k) = self.control.since(rose.checked_sub(SEEN_LATE_BY).unwrap_or(rose));
+        let since = Tally { n, k }.share().unwrap_or_default();
+        self.shown = self.shown.max(since).max(control.share().unwrap_or_default());
+    }
+
+    /// Whether the known-good release failed as much beside it, and it is not clearly worse by now than
+    /// that ever was.
+    fn is_alike(&self) -> bool {
+        let (release, control) = self.beside;
+        let alike = control.k >= BESIDE_MIN
+            && control.k / control.n * WORSE >= release.k / release.n.max(1.0);
+        let (n, k) = self.lately();
+        let most = WORSE * self.shown * n;
+        alike && !(k > most && is_far_above(k, most))
     }
 
     /// The known-good release at the same time.

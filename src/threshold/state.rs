@@ -131,9 +131,9 @@ impl ThresholdState {
     }
 
     /// What each machine answers.
-    pub fn usual(&self) -> BTreeMap<MachineId, Answered> {
+    pub fn usual(&self, now: Timestamp) -> BTreeMap<MachineId, Answered> {
         match &self.own {
-            Own::Counted(counted) => counted.usual(),
+            Own::Counted(counted) => counted.usual(now),
             Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => BTreeMap::new(),
         }
     }
@@ -285,7 +285,9 @@ impl ThresholdState {
     pub fn control_alike(&self) -> Option<Tally> {
         match &self.own {
             Own::Counted(counted) => counted.control_alike(),
-            Own::Gauge(_) | Own::Checks(_) | Own::Crashes(_) => None,
+            Own::Gauge(gauge) => gauge.control_alike(),
+            Own::Checks(checks) => checks.control_alike(),
+            Own::Crashes(_) => None,
         }
     }
 }

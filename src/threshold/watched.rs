@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Round, detect::recent::at_most};
-use crate::model::{MachineState, NotFed, Region, SourceName, Tally, Want};
+use crate::model::{Count, MachineState, NotFed, Region, Since, SourceName, Tally, Want};
 
 /// A threshold that cannot be fed is found out over at least so many rounds with readings.
 const ROUNDS_MIN: u32 = 10;
@@ -95,7 +95,9 @@ impl Sight {
         }
         for look in round.on {
             let count = look.readings.and_then(|readings| readings.counts.get(name));
-            if let Some(count) = count {
+            // What a process counted before anybody looked is not of the last minutes.
+            let is_new = |count: &&Count| count.since == Since::LastScrape || look.past_counts;
+            if let Some(count) = count.filter(is_new) {
                 let region = self.regions.entry(look.machine.region.clone()).or_default();
                 region.add(count.n, count.k, round.now);
             }

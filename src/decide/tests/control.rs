@@ -1,10 +1,10 @@
 //! The known-good release beside the one that is judged: what fails on both is not the release.
 
 use super::{
-    stage::{Stage, put, ratio},
+    stage::{Stage, fail_checks, put, ratio},
     *,
 };
-use crate::model::ReleaseStatus;
+use crate::model::{CheckStatus, ReleaseStatus};
 
 /// v2 came to m2; m1 still runs v1.
 fn beside() -> Stage {
@@ -175,4 +175,56 @@ fn that_the_one_before_was_well_is_remembered_when_it_is_gone() {
     stage.begin();
     let took = stage.second - broke;
     assert!(took <= 36, "{took} s");
+}
+
+/// v2 came to m2, m1 still runs v1, and the checks of both pass.
+fn checked() -> Stage {
+    let mut stage = Stage::trusted(&["m1", "m2"]);
+    stage.announce(2, "sha256:2");
+    stage.ledger.as_mut().unwrap()[0].status = ReleaseStatus::Running;
+    let now = at(stage.second);
+    put(stage.machine("m2"), 2, "sha256:2", now);
+    stage.machines.iter_mut().for_each(pass_checks);
+    stage.pass(40);
+    stage
+}
+
+fn pass_checks(machine: &mut Machine) {
+    fail_checks(machine);
+    machine.checks[0].status = CheckStatus::Passing;
+}
+
+/// Something that both depend on is away.
+#[test]
+fn checks_that_fail_on_the_one_before_as_well_hold_the_release() {
+    let mut stage = checked();
+    stage.machines.iter_mut().for_each(fail_checks);
+    assert!(ends_held(&mut stage, 180));
+    stage.machines.iter_mut().for_each(pass_checks);
+    stage.pass(30);
+    assert_eq!(stage.told(EventKind::HoldCleared).len(), 1);
+    // On the release alone it is the release.
+    fail_checks(stage.machine("m2"));
+    assert!(!ends_held(&mut stage, 60));
+}
+
+/// A queue that grows, whichever release looks at it.
+#[test]
+fn a_gauge_that_is_above_its_bound_on_the_one_before_as_well_holds_the_release() {
+    let mut stage = beside();
+    let gauge = crate::model::Gauge {
+        gauge: crate::model::Selector::metric("waiting"),
+        max: 100.0,
+        sustain: Duration::from_secs(10),
+        quorum: 0.3,
+        from: crate::model::Origin::PAGES,
+    };
+    stage.policy.thresholds = vec![Threshold { kind: ThresholdKind::Gauge(gauge), ..ratio() }];
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 100.0, 0.0)];
+    stage.gauges = vec![("m1", 50.0), ("m2", 50.0)];
+    stage.pass(30);
+    stage.gauges = vec![("m1", 200.0), ("m2", 200.0)];
+    assert!(ends_held(&mut stage, 60));
+    stage.gauges = vec![("m1", 50.0), ("m2", 200.0)];
+    assert!(!ends_held(&mut stage, 60), "it is the release's own");
 }

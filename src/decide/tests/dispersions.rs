@@ -90,6 +90,17 @@ fn a_release_of_which_little_was_measured_spreads_at_least_as_far_as_the_one_bef
     assert!(measured(&stage).unwrap().phi < 2.0, "by its own half hour");
 }
 
+/// What another question counted spreads as it likes.
+#[test]
+fn what_was_measured_for_another_question_says_nothing() {
+    let (mut stage, mut dice) = known(10.0, 3000);
+    assert!(measured(&stage).is_some());
+    let ThresholdKind::Ratio(ratio) = &mut stage.policy.thresholds[0].kind else { panic!() };
+    ratio.bad = crate::model::Selector::metric("failed");
+    pass(&mut stage, &mut dice, 20, 1.0);
+    assert_eq!(measured(&stage), None);
+}
+
 /// A journal that was written before this was measured.
 #[test]
 fn a_trusted_release_of_which_nothing_was_recorded_can_be_read() {

@@ -116,3 +116,46 @@ fn what_was_counted_outlives_a_restart() {
     pass(&mut stage, &mut dice, 260, 0.03);
     assert_eq!(raised(&stage).len(), 1);
 }
+
+/// The limit was raised for another question.
+#[test]
+fn another_question_has_a_past_of_its_own() {
+    // given: a limit that was raised, as what is counted always stood above it
+    let mut dice = Dice::new(6);
+    let mut stage = first_seen(&mut dice, 0.03);
+    assert_eq!(raised(&stage).len(), 1);
+    // when: the selector is put right, and nothing fails by it until a release does
+    let ThresholdKind::Ratio(ratio) = &mut stage.policy.thresholds[0].kind else { panic!() };
+    ratio.bad = crate::model::Selector::metric("failed");
+    pass(&mut stage, &mut dice, 1800, 0.001);
+    stage.ship(2, "sha256:2");
+    pass(&mut stage, &mut dice, 200, 0.04);
+    // then: it is found by the limit that is written
+    let planned = stage.told(EventKind::RollbackPlanned);
+    assert_eq!(planned.first().map(|event| event.evidence[0].limit), Some(0.02));
+}
+
+/// A threshold that only alerts says that something is wrong until it is not.
+#[test]
+fn what_only_alerts_is_not_taken_for_over_because_it_lasts() {
+    // given: a release that was trusted as it passed the limit
+    let mut dice = Dice::new(7);
+    let mut stage = Stage::unknown(&IDS);
+    stage.policy.thresholds.push(Threshold { on_breach: OnBreach::Alert, ..ratio() });
+    pass(&mut stage, &mut dice, 2400, 0.002);
+    assert!(is_trusted(&stage, "sha256:1"), "{:?}", stage.state.phase.word());
+    // when: a twentieth of its requests fails for two hours
+    pass(&mut stage, &mut dice, 7200, 0.05);
+    // then: that is told, and not that it is over
+    assert_eq!(stage.told(EventKind::ReleaseDegraded).len(), 1);
+    assert_eq!(stage.told(EventKind::ReleaseRecovered).len(), 0, "{:?}", raised(&stage));
+}
+
+#[test]
+fn what_only_alerts_has_its_limit_raised_where_it_always_stood_above_it() {
+    let mut dice = Dice::new(8);
+    let mut stage = Stage::unknown(&IDS);
+    stage.policy.thresholds.push(Threshold { on_breach: OnBreach::Alert, ..ratio() });
+    pass(&mut stage, &mut dice, 1500, 0.03);
+    assert_eq!(raised(&stage).len(), 1);
+}

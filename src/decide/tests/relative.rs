@@ -160,3 +160,60 @@ fn what_befalls_the_known_good_release_beside_it_as_well_is_held_against_nobody(
     // then
     assert_eq!(stage.told(EventKind::RollbackStarted).len(), 0);
 }
+
+/// The question is another one: what was counted for the old one says nothing of it.
+#[test]
+fn what_ran_before_is_not_compared_with_by_another_question() {
+    // given: an app of which nothing fails, as its policy counts it
+    let mut dice = Dice::new(7);
+    let mut stage = first_seen(&mut dice, 0.02, 0.0005);
+    // when: the policy counts more as failures from now on, one in a hundred, and a release is no worse
+    let ThresholdKind::Ratio(ratio) = &mut stage.policy.thresholds[0].kind else { panic!() };
+    ratio.bad = crate::model::Selector::metric("refused");
+    pass(&mut stage, &mut dice, 120, 0.01);
+    stage.ship(2, "sha256:2");
+    pass(&mut stage, &mut dice, 400, 0.01);
+    // then: it is not undone
+    assert_eq!(stage.told(EventKind::RollbackPlanned).len(), 0, "{:?}", told(&stage));
+}
+
+/// A limit that was raised from another one caps nothing.
+#[test]
+fn a_limit_that_was_raised_from_what_is_not_written_any_more_lets_nothing_pass() {
+    // given: an app that always stood above its limit, so that this was raised to 5 %
+    let mut dice = Dice::new(8);
+    let mut stage = Stage::unknown(&IDS);
+    stage.policy.thresholds = vec![relative(0.02)];
+    pass(&mut stage, &mut dice, 900, 0.03);
+    stage.ship(2, "sha256:2");
+    pass(&mut stage, &mut dice, 1200, 0.025);
+    assert!(is_trusted(&stage, "sha256:2"), "{:?}", stage.state.phase.word());
+    // when: somebody writes 1 %, and the next release fails 3 %
+    let ThresholdKind::Ratio(ratio) = &mut stage.policy.thresholds[0].kind else { panic!() };
+    ratio.max = 0.01;
+    stage.ship(3, "sha256:3");
+    pass(&mut stage, &mut dice, 300, 0.03);
+    // then: it is found by what is written
+    let planned = stage.told(EventKind::RollbackPlanned);
+    assert!(!planned.is_empty());
+    assert_eq!(planned[0].evidence[0].limit.to_bits(), 0.01_f64.to_bits());
+}
+
+/// What is gone back to is compared with what it was compared with before.
+#[test]
+fn a_release_that_is_gone_back_to_is_judged_as_it_was() {
+    // given: the second release runs, compared with the first, and the third is undone
+    let mut dice = Dice::new(9);
+    let mut stage = first_seen(&mut dice, SHARE_MAX, 0.005);
+    stage.ship(2, "sha256:2");
+    pass(&mut stage, &mut dice, 1200, 0.005);
+    assert!(is_trusted(&stage, "sha256:2"));
+    stage.ship(3, "sha256:3");
+    stage.serves = IDS.iter().map(|id| (*id, 40.0, 20.0)).collect();
+    stage.undo();
+    pass(&mut stage, &mut dice, 400, 0.005);
+    // then
+    let vigil = stage.state.memory.vigil.watch().unwrap();
+    let raised = vigil.evidence[0].raised.clone();
+    assert_eq!(raised.map(|raised| raised.by), Some("v1".to_owned()), "{:?}", vigil.evidence[0]);
+}

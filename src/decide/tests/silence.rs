@@ -86,3 +86,22 @@ fn a_machine_that_was_read_until_now_is_waited_for() {
     stage.pass(3600 * 3);
     assert!(!is_told(&stage), "{:?}", stage.state.memory.silence);
 }
+
+/// What a machine answered before it went to sleep says nothing of what it is due now.
+#[test]
+fn a_machine_that_slept_is_not_expected_to_answer_what_it_did_before() {
+    // given: m2 answered as much as m1 until it was stopped, hours ago
+    let mut stage = served(&[]);
+    stage.machine("m2").state = MachineState::Stopped;
+    stage.serves = vec![("m1", 100.0, 0.0)];
+    stage.pass(4 * 3600);
+    // when: the next release starts it, and m1 goes on to serve all there is
+    stage.announce(2, "sha256:2");
+    stage.ledger.as_mut().unwrap()[0].status = crate::model::ReleaseStatus::Running;
+    let now = at(stage.second);
+    super::stage::put(stage.machine("m2"), 2, "sha256:2", now);
+    stage.serves = vec![("m1", 100.0, 0.0), ("m2", 0.0, 0.0)];
+    stage.pass(60);
+    // then
+    assert_eq!(stage.told(EventKind::ReleaseDegraded), Vec::<&Event>::new());
+}

@@ -32,6 +32,10 @@ pub(super) struct Stage {
     pub(super) belated: Vec<(&'static str, InstanceId, f64, f64)>,
     /// Machines of which nothing is counted, and why their numbers cannot be judged.
     pub(super) odd: Vec<(&'static str, Oddity)>,
+    /// Whether what is counted is what was added, or all since the process started.
+    pub(super) since: Since,
+    /// What each endpoint counts on every machine that serves: all requests, and bad ones.
+    pub(super) endpoints: Vec<(&'static str, f64, f64)>,
     /// What a gauge shows of each machine that serves.
     pub(super) gauges: Vec<(&'static str, f64)>,
     /// Why the platform cannot be read, and why no page can be.
@@ -77,6 +81,8 @@ impl Stage {
             serves: Vec::new(),
             belated: Vec::new(),
             odd: Vec::new(),
+            since: Since::LastScrape,
+            endpoints: Vec::new(),
             gauges: Vec::new(),
             unreadable: None,
             no_page: None,
@@ -200,8 +206,11 @@ impl Stage {
         if let Some((_, odd)) = self.odd.iter().find(|(odd, _)| odd == id) {
             readings.oddities.insert("5xx".to_owned(), odd.clone());
         } else {
-            let count = Count { n: *n, k: *k, since: Since::LastScrape };
+            let count = Count { n: *n, k: *k, since: self.since };
             readings.counts.insert("5xx".to_owned(), count);
+            let tally = |n: &f64, k: &f64| crate::model::Tally { n: *n, k: *k };
+            let by_path = self.endpoints.iter().map(|(path, n, k)| (path.to_string(), tally(n, k)));
+            readings.series.insert("5xx".to_owned(), by_path.collect());
             let gauge = self.gauges.iter().find(|(one, _)| one == id);
             readings.gauges.extend(gauge.map(|(_, value)| ("5xx".to_owned(), *value)));
         }

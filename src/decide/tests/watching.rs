@@ -394,3 +394,24 @@ fn a_steady_app_whose_requests_fail_now_and_then_is_in_distress_in_the_end() {
     stage.pass(26);
     assert!(distress::of(&stage.state).is_some());
 }
+
+/// The first page of a machine is read when its warm-up is over: what it counted until then is in it.
+#[test]
+fn what_fails_in_a_warm_up_is_not_counted_by_a_page_that_is_read_late() {
+    // given: a policy with a warm-up, and a release whose pages are not read at once
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.policy.thresholds = vec![ratio()];
+    stage.policy.watch.warm_up = Duration::from_secs(10);
+    stage.ship(2, "sha256:2");
+    stage.pass(14);
+    // when: the first page has all failures of the start, and nothing fails later
+    stage.since = crate::model::Since::ProcessStart;
+    stage.serves = vec![("m1", 300.0, 200.0)];
+    stage.look();
+    stage.since = crate::model::Since::LastScrape;
+    stage.serves = vec![("m1", 100.0, 0.0)];
+    stage.pass(60);
+    // then
+    let Phase::Watching(watch) = &stage.state.phase else { panic!("{:?}", stage.state.phase) };
+    assert_eq!(watch.evidence[0].bad, 0.0);
+}

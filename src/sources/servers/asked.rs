@@ -110,13 +110,5 @@ pub(super) fn began(machine: &Machine) -> Timestamp {
 
 /// Its name among what is looked for: two that want the same have the same.
 pub(super) fn key(wanted: &Wanted) -> String {
-    let by = wanted.by.join(",");
-    let what = match &wanted.selection {
-        Selection::Share { bad, total } => format!("{bad} of {total}"),
-        Selection::Slow { histogram, bound_s } => format!("{histogram} above {bound_s}"),
-        Selection::Largest { gauge } => format!("largest {gauge}"),
-        Selection::Value { expression } => format!("value of {expression}"),
-        Selection::Answer(request) => request.to_string(),
-    };
-    format!("{what} by {by}")
+    format!("{} by {}", wanted.selection, wanted.by.join(","))
 }

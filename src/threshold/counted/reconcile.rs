@@ -23,6 +23,9 @@ impl Counted {
         let ahead = self.waiting.k - self.waiting.n;
         if ahead > AHEAD_MAX + AHEAD_SHARE_MAX * self.raw.n {
             self.inconsistent = true;
+        } else if ahead <= 0.0 {
+            // It adds up again: a moment's failures were counted before what they are among.
+            self.inconsistent = false;
         }
         if self.inconsistent || ahead > (AHEAD_FED_SHARE * self.waiting.n).max(1.0) {
             return None;

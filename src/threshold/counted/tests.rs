@@ -42,3 +42,13 @@ fn sums_beyond_all_numbers_are_left_out_and_the_state_can_be_read_again() {
     let text = serde_json::to_string(&state).unwrap();
     assert_eq!(serde_json::from_str::<Counted>(&text).unwrap(), state);
 }
+
+#[test]
+fn what_contradicted_itself_for_a_moment_is_judged_again_when_it_adds_up() {
+    let mut state = counted();
+    // The failures of a moment are counted before the requests that they are of.
+    assert_eq!(state.reconcile(&count(0.0, 8.0)), None);
+    let fed = state.reconcile(&count(30.0, 0.0)).unwrap();
+    assert_eq!((fed.n, fed.k, state.inconsistent), (30.0, 8.0, false));
+    assert!(state.reconcile(&count(30.0, 0.0)).is_some());
+}

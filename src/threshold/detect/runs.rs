@@ -53,6 +53,17 @@ pub struct Sustained {
 }
 
 impl Sustained {
+    /// Begins anew where nothing was read for longer than `gap`: nobody knows what was in between. What had
+    /// lasted for `sustain` by then goes on, until it is seen to be over.
+    pub fn miss(&mut self, gap: Duration, sustain: Duration, now: Timestamp) {
+        let apart = self.last_above.map(|at| now.duration_since(at));
+        let is_long =
+            apart.is_some_and(|apart| Duration::try_from(apart).is_ok_and(|apart| apart > gap));
+        if is_long && !self.is_sustained(sustain) {
+            (self.above_since, self.last_above) = (None, None);
+        }
+    }
+
     /// Takes one scrape's value; `None` (or NaN) is a missing sample, which changes nothing.
     pub fn sample(&mut self, value: Option<f64>, bound: f64, now: Timestamp) {
         match value {

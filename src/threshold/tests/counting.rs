@@ -452,3 +452,32 @@ fn what_degrades_is_found_as_soon_when_its_first_requests_came_late() {
     // The detectors' horizon is half an hour.
     assert!(found_after(1830) <= found_after(10) + 4, "{} s", found_after(1830));
 }
+
+/// Seconds until 20 % failures of 100 requests a second are found, after so many minutes of health, of a release
+/// whose process had run for so long when its watch began.
+fn found_after(ran_for: i64, minutes: i64) -> Option<i64> {
+    let mut told = told();
+    told.machine("m1").started_at = Some(at(-ran_for));
+    told.serves("m1", 200.0, 1.0);
+    assert_eq!(told.pass(60 * minutes).verdict, Verdict::Pass);
+    told.serves("m1", 200.0, 40.0);
+    told.breaches_within(600)
+}
+
+/// The daemon was away while it was deployed: of the time before nothing is known, and nothing is bet on it.
+#[test]
+fn a_release_that_was_first_seen_late_is_found_to_break_as_soon_as_any_other() {
+    let usual = found_after(0, 20).unwrap();
+    assert!(found_after(3 * 3600, 20).is_some_and(|late| late <= usual));
+}
+
+/// What its process counted before the watch is nobody's evidence: not of its regions either.
+#[test]
+fn a_region_is_not_told_what_a_process_counted_before_it_was_looked_at() {
+    let mut told = told();
+    told.pages.insert("m1".into(), counts(1e6, 7e5, Since::ProcessStart));
+    told.look();
+    let region = told.machines[0].region.clone();
+    let lately = told.state.sight.lately(&region, at(told.second));
+    assert_eq!(lately.unwrap_or_default(), crate::model::Tally::default());
+}

@@ -276,3 +276,22 @@ fn exits_are_those_of_all_machines_on_average() {
     }
     assert_eq!(told.state.exits_per_machine(), Some(1.5));
 }
+
+/// A release that nobody asks anything is watched for weeks.
+#[test]
+fn a_process_that_ends_once_a_week_does_not_add_up() {
+    let mut told = told(&["m1"]);
+    told.look();
+    for _ in 0..4 {
+        crash(&mut told, "m1");
+        assert_eq!(told.look().verdict, Verdict::Pass);
+        told.second += 7 * 86_400;
+        told.look();
+    }
+    // Two of a day do.
+    crash(&mut told, "m1");
+    told.look();
+    told.second += 4 * 3600;
+    crash(&mut told, "m1");
+    assert_eq!(told.look().verdict, Verdict::Breach);
+}

@@ -163,3 +163,31 @@ fn its_unit_is_that_of_its_name() {
     assert_eq!(unit("busy_ratio").1, Unit::Share);
     assert_eq!(unit("seconds_waiting").1, Unit::Plain);
 }
+
+/// A machine that sleeps between two moments above the bound was not above it all that time.
+#[test]
+fn time_in_which_nothing_was_read_is_no_time_above_the_bound() {
+    // given: the last reading before a machine goes to sleep is above the bound
+    let mut told = Told::of(kind(100.0), &["m1"]);
+    shows(&mut told, "m1", 50.0);
+    told.pass(20);
+    shows(&mut told, "m1", 150.0);
+    told.pass(4);
+    // when: it sleeps for hours, and the first reading when it wakes is above it as well
+    told.pages.clear();
+    told.pass(3600);
+    shows(&mut told, "m1", 150.0);
+    // then: it counts from there
+    assert_eq!(told.breaches_within(60), Some(32));
+}
+
+#[test]
+fn a_reading_that_is_missing_now_and_then_resets_nothing() {
+    let mut told = Told::of(kind(100.0), &["m1"]);
+    shows(&mut told, "m1", 150.0);
+    told.pass(10);
+    let page = std::mem::take(&mut told.pages);
+    told.pass(16);
+    told.pages = page;
+    assert_eq!(told.breaches_within(60), Some(6));
+}

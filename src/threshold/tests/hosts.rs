@@ -116,3 +116,18 @@ fn a_machine_that_is_well_again_or_was_replaced_counts_again() {
         assert_eq!(apart(&told), None, "{replaced}");
     }
 }
+
+/// Of one request that failed half an hour ago a trace is left, which is no failing machine.
+#[test]
+fn a_machine_that_answered_its_last_request_badly_long_ago_does_not_hide_which_one_fails() {
+    let mut told = told(&SIX);
+    told.serves("m6", 0.0, 0.0);
+    told.pass(1200);
+    told.serves("m6", 1.0, 1.0);
+    told.look();
+    told.serves("m6", 0.0, 0.0);
+    told.pass(600);
+    told.serves("m3", 30.0, 9.0);
+    assert!(!breaches(&mut told, 60));
+    assert_eq!(apart(&told).map(|alone| alone.machine.as_str()), Some("m3"));
+}

@@ -131,3 +131,15 @@ fn what_fails_in_one_region_is_found_as_soon_after_half_an_hour_as_before() {
     let (early, late) = (found_after(300), found_after(2100));
     assert!(late <= early + 10, "{late} s, not {early}");
 }
+
+/// Somebody takes the region's machines away: what is left of the release is well.
+#[test]
+fn a_region_that_has_no_machine_any_more_accuses_nobody() {
+    let (mut told, mut dice) = (told(), Rng::new(9));
+    while look(&mut told, &mut dice, 0.0, 0.06).verdict != Verdict::Breach {
+        assert!(told.second < 300);
+    }
+    told.machines.retain(|machine| machine.region != Region::new("syd"));
+    let evidence = told.pass(30);
+    assert_eq!((evidence.verdict, evidence.bad), (Verdict::Pass, 0.0), "{evidence:?}");
+}

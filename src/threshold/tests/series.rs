@@ -160,3 +160,42 @@ fn an_endpoint_that_recovers_takes_its_alarm_back() {
         assert!(told.second < since + 120);
     }
 }
+
+/// What befell both while they ran side by side is the one thing, and what breaks later the other.
+#[test]
+fn an_endpoint_that_breaks_when_the_known_good_release_is_gone_is_not_excused_by_a_few_failures_before()
+ {
+    // given: an endpoint of which a few requests always fail, on both releases side by side
+    let (mut told, mut dice) = (told(), Rng::new(9));
+    let usual = [("/", 190, 0.001), ("/pay", 10, 0.015)];
+    let began = told.second;
+    while told.second < began + 200 {
+        told.control.insert("good".into(), page(&mut dice, &usual));
+        assert_eq!(until_breach(&mut told, &mut dice, &usual, 2), None);
+    }
+    told.control.clear();
+    assert_eq!(until_breach(&mut told, &mut dice, &usual, 60), None);
+    // when: it fails wholly on the release, which runs alone by now
+    let broken = [("/", 198, 0.001), ("/pay", 2, 1.0)];
+    let found = until_breach(&mut told, &mut dice, &broken, 120);
+    // then
+    assert!(found.is_some());
+}
+
+/// A cause that strikes both is in the recent past of the release for a while.
+#[test]
+fn what_struck_an_endpoint_of_both_releases_stays_excused_when_the_known_good_one_is_gone() {
+    let (mut told, mut dice) = (told(), Rng::new(10));
+    let (well, struck) =
+        ([("/", 190, 0.001), ("/pay", 10, 0.0)], [("/", 190, 0.001), ("/pay", 10, 0.8)]);
+    for (seconds, endpoints) in [(100, &well), (20, &struck)] {
+        let began = told.second;
+        while told.second < began + seconds {
+            told.control.insert("good".into(), page(&mut dice, endpoints));
+            assert_eq!(until_breach(&mut told, &mut dice, endpoints, 2), None);
+        }
+    }
+    told.control.clear();
+    assert_eq!(until_breach(&mut told, &mut dice, &struck, 4), None);
+    assert_eq!(until_breach(&mut told, &mut dice, &well, 200), None);
+}
