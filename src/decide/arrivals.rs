@@ -129,6 +129,36 @@ fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: B
     phase
 }
 
+/// What machines run that was not trusted yet, when the watch of something newer ended because that is gone:
+/// it is no news, and is watched again all the same. What was rolled back is dealt with as a left-over.
+pub(super) fn runs_again(cx: &mut Context<'_>, round: &Round<'_>, mut runs: Revision) -> Phase {
+    let memory = &cx.memory;
+    let is_quarantined = memory.quarantined.iter().any(|old| old.digest == runs.digest);
+    // What is news after all is taken in by the next round.
+    if is_quarantined || fleet::newest_change(memory, &Phase::Steady, round.machines).is_some() {
+        return Phase::Steady;
+    }
+    // An image that was put back by hand carries the number of what it replaced.
+    let is_gone = |gone: &Revision| gone.version == runs.version && gone.digest != runs.digest;
+    let numbered = !memory.current.as_ref().is_some_and(is_gone);
+    let learning = memory.trusted.is_empty() && memory.baked.is_none();
+    let ledger = round.observation.ledger.as_deref();
+    fleet::complete(&mut runs, ledger, fleet::Came::of(numbered, false));
+    let how = Beginning {
+        learning,
+        quarantined: false,
+        numbered,
+        past: BTreeSet::new(),
+        usual: BTreeMap::new(),
+        ran: BTreeMap::new(),
+        before: None,
+    };
+    let phase = begin_watch(cx, round, runs, how);
+    // What came and went replaced nothing, and is nothing to go back to.
+    cx.memory.previous = None;
+    phase
+}
+
 /// An image that was rolled back and serves on, because something newer ended its rollback and did
 /// not reach every machine: people are told, and when nobody is deploying any more it is watched
 /// anew, without mercy. The same image under a number that the watch does not look at (a host that
@@ -136,7 +166,11 @@ fn begin_watch(cx: &mut Context<'_>, round: &Round<'_>, newest: Revision, how: B
 fn look_for_left_overs(mut phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
     let (watch, quiet) = match &phase {
         Phase::Steady => (None, true),
-        Phase::Watching(watch) => (Some(&**watch), !is_being_deployed(cx, watch)),
+        Phase::Watching(watch) => {
+            // Nor while people are dealing with what was trusted and degraded: it would be forgotten.
+            let is_degraded = watch.late.as_ref().is_some_and(|late| !late.is_over);
+            (Some(&**watch), !is_being_deployed(cx, watch) && !is_degraded)
+        }
         Phase::Unseen
         | Phase::CountingDown { .. }
         | Phase::CheckingImage { .. }

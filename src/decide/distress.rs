@@ -130,19 +130,24 @@ impl Vigil {
     }
 }
 
-/// Looks at what a steady app runs.
-pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>) {
+/// Looks at what a steady app runs; where a rollback put it on some machines, `any_number` that they carry.
+pub(super) fn keep_vigil(cx: &mut Context<'_>, round: &Round<'_>, any_number: bool) {
     if let Some(current) = cx.memory.current.clone() {
-        keep(cx, round, current, false);
+        keep(cx, round, current, (false, any_number));
     }
 }
 
 /// Looks at all machines as one, whatever they run: most of them `current`.
 pub(super) fn keep_vigil_of_all(cx: &mut Context<'_>, round: &Round<'_>, current: Revision) {
-    keep(cx, round, current, true);
+    keep(cx, round, current, (true, false));
 }
 
-fn keep(cx: &mut Context<'_>, round: &Round<'_>, current: Revision, of_all: bool) {
+fn keep(
+    cx: &mut Context<'_>,
+    round: &Round<'_>,
+    current: Revision,
+    (of_all, any_number): (bool, bool),
+) {
     let kept = cx.memory.vigil.watch.take();
     let mut seen = kept
         .filter(|kept| kept.revision.digest == current.digest)
@@ -150,6 +155,7 @@ fn keep(cx: &mut Context<'_>, round: &Round<'_>, current: Revision, of_all: bool
         // What it counted before is its past.
         .unwrap_or_else(|| Box::new(watch::begin(current, cx.now, true)));
     (seen.is_vigil, seen.of_all) = (true, of_all);
+    seen.any_number |= any_number;
     let before = seen.looked_at;
     let memory = &cx.memory;
     let known =

@@ -109,6 +109,11 @@ pub(super) fn enter(watch: Box<Watch>, target: &Revision, cx: &mut Context<'_>) 
         }
         return hold(watch, cx, reason);
     }
+    // What to go back to may be another one by now: a person pinned one, or does not want this one.
+    let wanted = guards::target(cx.policy, &cx.memory, &watch);
+    if wanted.is_some_and(|wanted| wanted.digest != target.digest) {
+        return images::check_before_use(watch, cx);
+    }
     if watch.registry_told {
         clear_hold(&watch, cx, Reason::RegistryAnswers);
     }

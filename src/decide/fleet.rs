@@ -13,7 +13,7 @@ use super::{
     watch,
 };
 use crate::model::{
-    Digest, ImageRef, Machine, MachineState, ProcessGroup, Release, ReleaseVersion,
+    Digest, HostStatus, ImageRef, Machine, MachineState, ProcessGroup, Release, ReleaseVersion,
     reason::ImageCount,
 };
 
@@ -219,6 +219,8 @@ pub(super) fn still_quarantined<'a>(
     machines
         .iter()
         .filter(|machine| !machine.state.is_at_rest())
+        // Of a host that does not answer nobody knows what it serves.
+        .filter(|machine| machine.host == HostStatus::Ok)
         .filter(|machine| machine.digest().is_some_and(is_quarantined))
         .filter(|machine| !watch.is_some_and(|watch| watch::is_on(watch, machine)))
         .copied()
@@ -236,6 +238,12 @@ pub(super) fn left_over(machines: &[&Machine], ledger: Option<&[Release]>) -> Op
 /// Whether a machine is part of a release: what `fly machine run` makes beside the app is not.
 pub(super) fn is_member(state: &Memory, machine: &Machine) -> bool {
     machine.release.is_some() || state.members.contains_key(&machine.id)
+}
+
+/// Whether what machines run is part of a release.
+pub(super) fn is_part(state: &Memory, machines: &[&Machine], runs: &Revision) -> bool {
+    let mut on = machines.iter().filter(|machine| machine.digest() == Some(&runs.digest));
+    on.any(|machine| is_member(state, machine))
 }
 
 /// Notes which of the known images each machine of a release runs: a tool that writes whole

@@ -213,11 +213,15 @@ fn most_likely_ran_none(asked: &Asked<'_>) -> bool {
 
 fn was_rolled_back_already(asked: &Asked<'_>) -> Option<HoldReason> {
     let revision = &asked.watch.revision;
+    // Nobody deploys under a number of our own: whoever put it there again did so by hand.
+    let is_ours = revision.version.is_some_and(|own| asked.memory.own_releases.contains(&own));
     let mut quarantined = asked.memory.quarantined.iter();
     let mut undone = asked.memory.undone.iter();
     (undone.any(|version| Some(*version) == revision.version)
         || quarantined.any(|old| {
-            !old.unfinished && old.digest == revision.digest && old.version == revision.version
+            !old.unfinished
+                && old.digest == revision.digest
+                && (old.version == revision.version || is_ours)
         }))
     .then_some(HoldReason::AlreadyRolledBack)
 }

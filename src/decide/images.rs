@@ -73,9 +73,7 @@ pub(super) fn present(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
         }
     }
     match phase {
-        Phase::CheckingImage { watch, target, by_hand }
-            if *before_use && Some(&target.digest) == image.digest.as_ref() =>
-        {
+        Phase::CheckingImage { watch, target, by_hand } if *before_use && is_it(image, &target) => {
             let target = Revision { image: image.clone(), ..target };
             match by_hand {
                 Some(by_hand) => door::enter_by_hand(watch, &target, *by_hand, cx),
@@ -84,6 +82,12 @@ pub(super) fn present(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
         }
         other => other,
     }
+}
+
+/// Whether what was looked up is what is to be gone back to: since it was asked for, a person may have ordered
+/// another one.
+fn is_it(image: &ImageRef, target: &Revision) -> bool {
+    image.digest.as_ref() == Some(&target.digest)
 }
 
 /// Whether this is the image as the release was deployed, and not a copy of it.
@@ -128,7 +132,9 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
         cx.events.push(event);
     }
     match phase {
-        Phase::CheckingImage { watch, target, by_hand: Some(by_hand) } if *before_use => {
+        Phase::CheckingImage { watch, target, by_hand: Some(by_hand) }
+            if *before_use && is_it(image, &target) =>
+        {
             // Its copy in the mirror, if there is one; what a person named is not exchanged.
             let copy = available(cx, &target).filter(|copy| copy.image != *image);
             let Some(target) = copy else {
@@ -138,7 +144,9 @@ pub(super) fn missing(phase: Phase, cx: &mut Context<'_>, command: &Command) -> 
             check(cx, target.image.clone(), true);
             Phase::CheckingImage { watch, target, by_hand: Some(by_hand) }
         }
-        Phase::CheckingImage { watch, target, by_hand: None } if *before_use => {
+        Phase::CheckingImage { watch, target, by_hand: None }
+            if *before_use && is_it(image, &target) =>
+        {
             if cx.has_earned(&target) {
                 // Its copy in the mirror, or the next older trusted release, if there is one.
                 return check_before_use(watch, cx);
@@ -162,8 +170,10 @@ pub(super) fn unknown(
     command: &Command,
     detail: &str,
 ) -> Phase {
-    let Command::CheckImage { before_use: true, .. } = command else { return phase };
+    let Command::CheckImage { image, before_use: true, .. } = command else { return phase };
     match phase {
+        // What is looked up now was ordered since.
+        Phase::CheckingImage { ref target, .. } if !is_it(image, target) => phase,
         // Whoever insists takes it on trust that the image is there, as any deploy does.
         Phase::CheckingImage { watch, target, by_hand: Some(by_hand) } if by_hand.force => {
             door::enter_by_hand(watch, &target, *by_hand, cx)

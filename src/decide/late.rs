@@ -18,7 +18,7 @@ use super::{
     command::Command,
     distress, door, guards, later,
     phases::look_again,
-    setup, sight, signed,
+    rollback, setup, sight, signed,
     state::{Memory, Phase, Rollback, Trusted, Watch},
     suspects, trust, unjudged, verdict, voucher,
 };
@@ -82,6 +82,8 @@ pub(super) fn go_on_with(cx: &mut Context<'_>, mut watch: Box<Watch>) {
     watch.is_vigil = true;
     watch.late = None;
     watch.before = None;
+    // Whatever it was before, it earned its trust since.
+    watch.no_mercy = false;
     // What it was judged by until now was promised for its watch.
     for state in watch.thresholds.values_mut() {
         state.begin_anew(cx.now);
@@ -91,7 +93,9 @@ pub(super) fn go_on_with(cx: &mut Context<'_>, mut watch: Box<Watch>) {
 
 /// Looks at what a steady app runs.
 pub(super) fn steady(cx: &mut Context<'_>, round: &Round<'_>) -> Phase {
-    look_on(cx, round).unwrap_or(Phase::Steady)
+    let current = cx.memory.current.as_ref().and_then(|current| current.version);
+    let is_ours = current.is_some_and(|version| cx.memory.own_releases.contains(&version));
+    look_on(cx, round, is_ours).unwrap_or(Phase::Steady)
 }
 
 /// Looks at what runs after a rollback, as soon as nothing is left to be put right.
@@ -101,22 +105,22 @@ pub(super) fn rolled_back(
     round: &Round<'_>,
 ) -> Phase {
     let over = rollback.completed_at.is_some_and(|at| cx.now.duration_since(at) >= LOOKED_ON_AFTER);
-    let runs_everywhere = round.machines.iter().all(|machine| {
-        machine.state.is_at_rest()
-            || machine.digest() == Some(&rollback.target.digest)
-            || rollback.leaves.contains(&machine.group)
-    });
     let writes = |command: &Command| matches!(command, Command::PutImage(_));
     let busy = cx.memory.pending.values().any(writes);
-    if !over || busy || !runs_everywhere {
+    // What nobody puts right (somebody set it so, or its host does not answer) is not waited for: that may
+    // stay so for weeks.
+    if !over || busy || rollback::is_served(&rollback, round.machines) {
         return Phase::RolledBack(rollback);
     }
-    look_on(cx, round).unwrap_or(Phase::RolledBack(rollback))
+    // Machines that ran it all the while carry its old number, the others that of our entry.
+    let any_number = !rollback.keeps_the_image();
+    look_on(cx, round, any_number).unwrap_or(Phase::RolledBack(rollback))
 }
 
 /// Looks at a trusted release that runs on; where it degrades, what follows.
-fn look_on(cx: &mut Context<'_>, round: &Round<'_>) -> Option<Phase> {
-    distress::keep_vigil(cx, round);
+/// `any_number`: whatever number its machines carry.
+fn look_on(cx: &mut Context<'_>, round: &Round<'_>, any_number: bool) -> Option<Phase> {
+    distress::keep_vigil(cx, round, any_number);
     let now = cx.now;
     let is_trusted = |watch: &&Watch| {
         cx.memory.trusted.iter().any(|one| one.revision.digest == watch.revision.digest)

@@ -67,6 +67,9 @@ pub struct Silence {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Fed {
     groups: BTreeSet<ProcessGroup>,
+    /// What it looks for; empty: noted by an older version.
+    #[serde(default)]
+    counts: String,
     /// When each machine was last read.
     read_at: BTreeMap<MachineId, Timestamp>,
 }
@@ -242,15 +245,25 @@ pub(super) fn note(policy: &Policy, memory: &mut Memory, round: &Round<'_>, now:
         let mut samples = round.observation.samples.iter();
         samples.any(|one| one.instance == machine.instance && counts(one, threshold))
     };
-    let counting = policy.thresholds.iter().filter(|one| one.room().kind().proves());
+    let counting = || policy.thresholds.iter().filter(|one| one.room().kind().proves());
     let (mut n, mut sights) = (0.0_f64, BTreeSet::new());
     let mut fed = std::mem::take(&mut memory.silence.fed);
-    fed.retain(|name, _| policy.thresholds.iter().any(|one| one.name == *name));
-    for threshold in counting {
+    let is_counted = |name: &String, was: &Fed| {
+        let mut same = counting().filter(|one| one.name == *name);
+        same.any(|one| was.counts.is_empty() || was.counts == one.room().terms().2)
+    };
+    let all = fed.len();
+    fed.retain(|name, was| is_counted(name, was));
+    if fed.len() < all {
+        // It may be what answered, and what is counted now may be as silent as this every day.
+        memory.silence = Silence::default();
+    }
+    for threshold in counting() {
         let name = &threshold.name;
         let looked: Vec<(&Machine, bool)> =
             started.iter().map(|machine| (*machine, is_read(machine, name))).collect();
         let one = fed.entry(name.clone()).or_default();
+        one.counts = threshold.room().terms().2;
         sights.insert(one.look(&looked, now));
         if one.give_up(&looked, now) {
             // It may be what answered: those that can be read have to be seen to.

@@ -182,6 +182,12 @@ fn a_release_is_rolled_back_once() {
     assert_eq!(refused(&policy, &state, &watch), Some(HoldReason::AlreadyRolledBack));
     // The same image as a release of its own is another matter.
     assert_eq!(refused(&policy, &state, &watch_of(3, "sha256:2")), None);
+    // Under a number of ours somebody put it back by hand, and nobody's hand is fought.
+    state.memory.own_releases = vec![ReleaseVersion(3)];
+    let by_hand = refused(&policy, &state, &watch_of(3, "sha256:2"));
+    assert_eq!(by_hand, Some(HoldReason::AlreadyRolledBack));
+    state.memory.quarantined[0].unfinished = true;
+    assert_eq!(refused(&policy, &state, &watch_of(3, "sha256:2")), None);
 }
 
 /// Promise 2: what ran before is a target only while nothing was ever trusted, and never when it
@@ -282,6 +288,7 @@ fn a_gap_between_two_looks_earns_no_bake() {
     assert!(trusted_at >= 105, "trusted after {trusted_at} s, of which 45 were not seen");
 }
 
+mod after_rollback;
 mod aftermath;
 mod alerts;
 mod arrivals;
@@ -296,11 +303,13 @@ mod control;
 mod copies;
 mod credentials;
 mod dispersions;
+mod door;
 mod easing;
 mod endpoints;
 mod families;
 mod floors;
 mod given_up;
+mod gone;
 mod groups;
 mod guards;
 mod hands;
@@ -309,6 +318,7 @@ mod images;
 mod jobs;
 mod late;
 mod ledger;
+mod left_alone;
 mod left_down;
 mod left_overs;
 mod mop_up;
@@ -317,6 +327,7 @@ mod neighbours;
 mod news;
 mod numberless;
 mod outcomes;
+mod own_images;
 mod pauses;
 mod phases;
 mod places;

@@ -5,6 +5,8 @@ mod counting_down;
 mod held;
 mod watching;
 
+use std::ops::ControlFlow;
+
 use jiff::SignedDuration;
 
 pub(super) use counting_down::{Times, begin_countdown, cancel_countdown, tell_cancelled};
@@ -12,7 +14,7 @@ pub(super) use held::{clear_hold, hold};
 use watching::watching;
 
 use super::{
-    Context, Round, distress, fleet, late, rollback, setup, sight, silence,
+    Context, Round, arrivals, distress, fleet, late, rollback, setup, sight, silence,
     state::{Phase, Watch},
     verdict, watch,
 };
@@ -28,21 +30,25 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
         Phase::Unseen => Phase::Unseen,
         Phase::Steady => late::steady(cx, round),
         Phase::Watching(watch) => match runs_still(watch, cx, round, None) {
-            Some(watch) if watch.late.is_some() => late::watching(watch, cx, round),
-            Some(watch) => watching(watch, cx, round),
-            None => Phase::Steady,
+            ControlFlow::Continue(watch) if watch.late.is_some() => {
+                late::watching(watch, cx, round)
+            }
+            ControlFlow::Continue(watch) => watching(watch, cx, round),
+            ControlFlow::Break(next) => next,
         },
         Phase::CountingDown { watch, until, for_approval, if_vouched } => {
             let times = Times { until, for_approval, if_vouched };
             match runs_still(watch, cx, round, Some(EventKind::RollbackStopped)) {
-                Some(watch) => counting_down::counting_down(watch, times, cx, round),
-                None => Phase::Steady,
+                ControlFlow::Continue(watch) => {
+                    counting_down::counting_down(watch, times, cx, round)
+                }
+                ControlFlow::Break(next) => next,
             }
         }
         Phase::Held { watch, reason, since } => {
             match runs_still(watch, cx, round, Some(EventKind::HoldCleared)) {
-                Some(watch) => held::held(watch, reason, since, cx, round),
-                None => Phase::Steady,
+                ControlFlow::Continue(watch) => held::held(watch, reason, since, cx, round),
+                ControlFlow::Break(next) => next,
             }
         }
         Phase::CheckingImage { mut watch, target, by_hand } => {
@@ -51,7 +57,10 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
         }
         Phase::RollingBack(work) => rollback::rolling_back(work, cx, round),
         Phase::RolledBack(work) => match rollback::mopping_up(work, cx, round) {
-            Phase::RolledBack(work) => late::rolled_back(work, cx, round),
+            Phase::RolledBack(work) => match rollback::look_on_where_left_alone(work, cx, round) {
+                Phase::RolledBack(work) => late::rolled_back(work, cx, round),
+                other => other,
+            },
             other => other,
         },
         Phase::Stopped { rollback, reason, since } => {
@@ -61,32 +70,37 @@ pub(super) fn advance(phase: Phase, cx: &mut Context<'_>, round: &Round<'_>) -> 
 }
 
 /// Ends a watch whose release no machine runs any more (somebody put another image on the machines
-/// without making a release of it): then `None`, and what ends is told as `ends`.
+/// without making a release of it, or a canary was taken away): then the phase that follows, and what ends
+/// is told as `ends`.
 fn runs_still(
     mut watch: Box<Watch>,
     cx: &mut Context<'_>,
     round: &Round<'_>,
     ends: Option<EventKind>,
-) -> Option<Box<Watch>> {
+) -> ControlFlow<Phase, Box<Watch>> {
     let machines = round.machines;
     let gone = !machines.is_empty()
         && !machines.iter().any(|machine| machine.digest() == Some(&watch.revision.digest));
     if !gone {
         watch.gone_since = None;
-        return Some(watch);
+        return ControlFlow::Continue(watch);
     }
     if cx.now.duration_since(*watch.gone_since.get_or_insert(cx.now)) < GONE_AFTER {
-        return Some(watch);
+        return ControlFlow::Continue(watch);
     }
     if let Some(kind) = ends {
         cx.tell(kind, &watch, Reason::NobodyRunsIt);
     }
-    // What was not trusted before is news, and is watched from the next round on.
-    let runs = fleet::most_common(machines);
-    if let Some(runs) = runs.filter(|runs| cx.is_trusted(runs)) {
-        fleet::make_current(&mut cx.memory, runs, cx.now);
-    }
-    None
+    ControlFlow::Break(match fleet::most_common(machines) {
+        Some(runs) if cx.is_trusted(&runs) => {
+            fleet::make_current(&mut cx.memory, runs, cx.now);
+            Phase::Steady
+        }
+        Some(runs) if fleet::is_part(&cx.memory, machines, &runs) => {
+            arrivals::runs_again(cx, round, runs)
+        }
+        Some(_) | None => Phase::Steady,
+    })
 }
 
 /// Takes a round into a watch.

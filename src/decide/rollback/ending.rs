@@ -48,7 +48,7 @@ fn reached_another_group(memory: &Memory, rollback: &Rollback, machines: &[&Mach
 }
 
 /// What still runs the bad image is judged anew, and undone all the same.
-fn leave_unfinished(cx: &mut Context<'_>, rollback: &Rollback) {
+pub(super) fn leave_unfinished(cx: &mut Context<'_>, rollback: &Rollback) {
     let bad = &rollback.bad.digest;
     for old in cx.memory.quarantined.iter_mut().filter(|old| old.digest == *bad) {
         old.unfinished = true;

@@ -6,12 +6,13 @@
 //! what came of each attempt, `confirm`
 //! judges a region on the known-good image, `pause` is about the time in which nothing comes further,
 //! `ledger` keeps the entry in the release ledger, `mop_up` puts right what comes back afterwards,
-//! `left_down` starts again what was taken down and left so, `ending` says how it ends, `report` tells all of it to people.
+//! `left_alone` looks on where it leaves the release, `left_down` starts again what was taken down and left so, `ending` says how it ends, `report` tells all of it to people.
 
 mod capacity;
 mod confirm;
 mod ending;
 mod ledger;
+mod left_alone;
 pub mod left_down;
 mod mop_up;
 mod order;
@@ -40,6 +41,7 @@ pub(super) use ending::{open_again, stop, stop_for_order, stop_for_rival};
 pub(super) use ledger::{
     close_what_was_left_open, ledger_refused, release_closed, release_left_open, release_opened,
 };
+pub(super) use left_alone::look_on as look_on_where_left_alone;
 pub(super) use left_down::{start_finished, start_what_was_left_down};
 pub(super) use mop_up::mopping_up;
 pub(super) use order::preview;
@@ -105,6 +107,7 @@ pub(super) fn begin(
         by_hand,
         insisted: None,
         stopped: None,
+        left_alone: None,
         after: cx.memory.seen_version.max(bad.version.unwrap_or_default()),
     };
     match &rollback.by_hand {
@@ -365,7 +368,7 @@ fn order_again(rollback: &mut Rollback, cx: &mut Context<'_>, gate: Option<&Wait
 }
 
 /// Whether a machine that could not be put right still serves the bad image, or is just tried.
-fn is_served(rollback: &Rollback, machines: &[&Machine]) -> bool {
+pub(super) fn is_served(rollback: &Rollback, machines: &[&Machine]) -> bool {
     let ours = rollback.regions.iter().filter(|work| !work.is_left_alone());
     ours.flat_map(|work| &work.machines).any(|(id, machine)| {
         let listed = machines.iter().find(|listed| listed.id == *id);

@@ -140,7 +140,7 @@ fn may_go_on(
 }
 
 /// A watch of what is undone. What the ledger says of it was asked when the rollback began.
-fn anew(rollback: &Rollback, now: Timestamp) -> Watch {
+pub(super) fn anew(rollback: &Rollback, now: Timestamp) -> Watch {
     let mut watch = watch::begin(rollback.bad.clone(), now, false);
     watch.in_ledger = true;
     watch.numbered = rollback.bad.version.is_some();

@@ -20,6 +20,8 @@ use crate::model::{
 pub(super) const LIST_LAGS_BY: SignedDuration = SignedDuration::from_secs(35);
 /// A verified machine that is not listed for so long, while others of its region are, is gone.
 const GONE_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// One that is gone for so long is forgotten after the rollback: clones come and go for weeks.
+const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(1);
 /// A job at work is let finish for so long: put back in the middle of it, it would be run again.
 const JOB_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Ledger entries remembered.
@@ -296,6 +298,7 @@ fn reopen(work: &mut RegionWork, over: bool) {
 /// that is still to be put right is asked for by its own id; one that was verified is given up when
 /// only its neighbours are listed.
 fn note_missing(rollback: &mut Rollback, round: &Round<'_>, now: Timestamp) {
+    let over = rollback.completed_at.is_some();
     for work in &mut rollback.regions {
         let region_listed = round.machines.iter().any(|m| m.region == work.region);
         work.unlisted_since =
@@ -325,5 +328,14 @@ fn note_missing(rollback: &mut Rollback, round: &Round<'_>, now: Timestamp) {
                 entry.down_since = None;
             }
         }
+        if over {
+            work.machines.retain(|_, entry| !is_forgotten(entry, now));
+        }
     }
+}
+
+/// Whether a machine of a rollback that is over is gone for so long that nobody asks for it.
+fn is_forgotten(entry: &MachineWork, now: Timestamp) -> bool {
+    let long = |since: Timestamp| now.duration_since(since) >= FORGOTTEN_AFTER;
+    entry.phase == MachinePhase::Gone && entry.missing_since.is_some_and(long)
 }

@@ -9,7 +9,7 @@ use super::{
     super::{
         command::CommandId,
         rival::Verified,
-        state::{Aftermath, ByHand, CrashCount, FailingChecks, Revision},
+        state::{Aftermath, ByHand, CrashCount, FailingChecks, Revision, Watch},
     },
     pause::Pause,
 };
@@ -340,6 +340,9 @@ pub struct Rollback {
     /// It stopped half way: how what runs is since then.
     #[serde(default)]
     pub stopped: Option<Box<Aftermath>>,
+    /// It is over, and left the bad release in some regions: how that is there.
+    #[serde(default)]
+    pub left_alone: Option<Box<Watch>>,
 }
 
 impl Rollback {

@@ -243,3 +243,53 @@ fn what_only_alerts_is_told_once_after_a_stop() {
     let told = stage.told(EventKind::ReleaseDegraded);
     assert_eq!(told.iter().filter(alerts).count(), 1, "{:?}", stage.events);
 }
+
+/// The release that what runs is looked at as.
+fn looked_at_as(stage: &Stage) -> String {
+    let stopped = stage.rollback().stopped.as_ref().unwrap();
+    stopped.looked_at_as.as_ref().unwrap().digest.to_string()
+}
+
+#[test]
+fn it_is_looked_at_as_what_most_of_those_that_are_up_run_for_as_long_as_some_machine_does() {
+    // Given two machines, of which one was put right
+    let mut stage = stopped("fra");
+    let is_back = stage.machine("m1").digest().unwrap().as_str() == "sha256:1";
+    let (back, left) = if is_back { ("m1", "m2") } else { ("m2", "m1") };
+    // When that one rests, and more that rest run what it does
+    stage.machine(back).state = MachineState::Stopped;
+    for id in ["m3", "m4"] {
+        let mut resting = stage.machine(back).clone();
+        resting.id = id.into();
+        stage.machines.push(resting);
+    }
+    stage.serves = vec![(left, 100.0, 50.0)];
+    stage.look();
+    // Then it is looked at as the release that the other one serves
+    assert_eq!(looked_at_as(&stage), "sha256:2");
+    // And when no machine runs that any more, as the one that was gone back to
+    stage.machines.retain(|one| one.id.as_str() != left);
+    stage.serves.clear();
+    stage.look();
+    assert_eq!(looked_at_as(&stage), "sha256:1");
+}
+
+#[test]
+fn what_cannot_be_seen_or_is_seen_before_the_others_were_heard_is_no_news() {
+    for unheard in [true, false] {
+        let mut stage = stopped("fra");
+        serves(&mut stage, 0.0);
+        stage.pass(500);
+        assert_eq!(kinds(&stage), [EventKind::ReleaseRecovered]);
+        stage.events.clear();
+        if unheard {
+            stage.org.listening = true;
+        } else {
+            stage.no_page = Some("connection refused".to_owned());
+        }
+        serves(&mut stage, 95.0);
+        stage.pass(300);
+        let degraded = stage.told(EventKind::ReleaseDegraded);
+        assert_eq!(degraded, [] as [&Event; 0], "{unheard}");
+    }
+}

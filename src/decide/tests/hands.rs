@@ -423,3 +423,25 @@ fn who_calls_a_countdown_off_is_not_paged_for_it() {
     done(stage.order(Act::Resume));
     assert_eq!(count(&stage, EventKind::HoldCleared), 1);
 }
+
+/// What is said for one release says nothing for another one.
+#[test]
+fn who_vouches_for_another_release_ends_nothing_that_is_done_about_this_one() {
+    // Given a release that is watched, waits for a yes, or is held
+    let observed = failing(|policy| policy.mode = Mode::Observe);
+    let watched = {
+        let mut stage = Stage::trusted(&["m1", "m2"]);
+        stage.ship(2, "sha256:2");
+        stage
+    };
+    for (mut stage, seconds, word) in
+        [(watched, 20, "baking"), (asking(), 2, "awaiting_approval"), (observed, 60, "held")]
+    {
+        stage.pass(seconds);
+        assert_eq!(stage.state.phase.word(), word);
+        // When somebody vouches for the one before it
+        done(stage.order(Act::Trust { release: "v1".to_owned() }));
+        // Then that goes on
+        assert_eq!(stage.state.phase.word(), word);
+    }
+}

@@ -299,3 +299,48 @@ fn an_image_that_is_lost_is_told_once_and_looked_for_each_day() {
         assert!(at(stage.second).duration_since(checked).as_secs() < 60, "day {day}");
     }
 }
+
+/// v1 and v2 were trusted, v3 fails, and the image of v2 is being looked up.
+fn looking_up_the_newest() -> Stage {
+    let mut stage = Stage::trusted(&["m1"]);
+    stage.ship(2, "sha256:2");
+    stage.pass(120);
+    stage.ship(3, "sha256:3");
+    stage.opens = Some(super::stage::opened(4));
+    fail_checks(stage.machine("m1"));
+    while !matches!(stage.state.phase, Phase::CheckingImage { .. }) {
+        assert!(stage.second < 600, "{:?}", stage.events);
+        stage.second += 2;
+        let Input::Observed(round) = seen(stage.machines.clone(), at(stage.second)) else {
+            panic!()
+        };
+        stage.tell(&Input::Observed(Observation { ledger: stage.ledger.clone(), ..round }));
+    }
+    stage
+}
+
+#[test]
+fn what_is_pinned_while_another_image_is_looked_up_is_gone_back_to() {
+    // Given a rollback to v2 that is about to begin
+    let mut stage = looking_up_the_newest();
+    // When somebody pins v1
+    stage.order(Act::Pin { release: "v1".to_owned() });
+    stage.look();
+    // Then it goes to v1, whose image was looked up as well
+    assert_eq!(stage.rollback().target.digest.as_str(), "sha256:1");
+}
+
+#[test]
+fn nor_does_a_registry_that_is_silent_about_another_image() {
+    // Given a rollback to v2 that is about to begin
+    let mut stage = looking_up_the_newest();
+    let first = stage.pending(looks_up).unwrap();
+    // When somebody orders one to v1, and what was asked before is not answered
+    stage.order(Act::Rollback(Wish { to: Some("v1".to_owned()), ..Wish::default() }));
+    let outcome = Outcome::ImageUnknown { reason: "503".to_owned() };
+    stage.tell(&Input::Finished { command: first, outcome });
+    // Then what they ordered goes on
+    assert!(matches!(stage.state.phase, Phase::CheckingImage { .. }), "{:?}", stage.events.last());
+    stage.look();
+    assert_eq!(stage.rollback().target.digest.as_str(), "sha256:1");
+}

@@ -105,3 +105,22 @@ fn who_keeps_it_from_being_put_right_is_named_once() {
     stage.work(60, &[]);
     assert_eq!(stage.rollback().pause, None);
 }
+
+/// Clones come and go for weeks where somebody's tool makes them from the bad image.
+#[test]
+fn machines_that_are_gone_for_an_hour_are_forgotten() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.undo();
+    for n in 0..60 {
+        let mut clone = stage.machine("m1").clone();
+        clone.id = format!("c{n}").as_str().into();
+        put(&mut clone, 2, "sha256:2", at(stage.second));
+        stage.machines.push(clone);
+        stage.look();
+        stage.put_right_now();
+        stage.machines.pop();
+        stage.pass(120);
+    }
+    let known: usize = stage.rollback().regions.iter().map(|work| work.machines.len()).sum();
+    assert!((20..40).contains(&known), "{known}");
+}

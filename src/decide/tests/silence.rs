@@ -105,3 +105,39 @@ fn a_machine_that_slept_is_not_expected_to_answer_what_it_did_before() {
     // then
     assert_eq!(stage.told(EventKind::ReleaseDegraded), Vec::<&Event>::new());
 }
+
+fn counts(stage: &mut Stage, metric: &str) {
+    let ThresholdKind::Ratio(ratio) = &mut stage.policy.thresholds[1].kind else { panic!() };
+    ratio.total = crate::model::Selector::metric(metric);
+}
+
+/// What is counted now may be silent for minutes every day.
+#[test]
+fn what_a_changed_policy_counts_is_no_silence_of_what_was_counted_before() {
+    // Given an app that answers all the time
+    let mut stage = served(&[]);
+    // When the policy counts its orders instead, of which there is one in an hour
+    counts(&mut stage, "orders");
+    stage.serves = SILENT.to_vec();
+    stage.pass(600);
+    // Then that is no silence
+    assert!(!is_told(&stage), "{:?}", stage.state.memory.silence);
+}
+
+#[test]
+fn so_it_is_where_a_threshold_is_renamed_and_not_where_one_is_added() {
+    let other = || {
+        let mut other = ratio();
+        other.name = "other".to_owned();
+        other
+    };
+    let mut renamed = served(&[]);
+    renamed.policy.thresholds[1] = other();
+    let mut added = served(&[]);
+    added.policy.thresholds.push(other());
+    for (stage, told) in [(&mut renamed, false), (&mut added, true)] {
+        stage.serves = SILENT.to_vec();
+        stage.pass(300);
+        assert_eq!(is_told(stage), told, "{:?}", stage.state.memory.silence);
+    }
+}

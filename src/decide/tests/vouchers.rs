@@ -231,6 +231,19 @@ fn an_image_that_was_rolled_back_before_needs_nobody_to_vouch() {
     assert_eq!(planned(&mut stage), 0);
 }
 
+#[test]
+fn one_that_earned_its_trust_since_is_judged_like_any_other() {
+    let mut stage = Stage::rolling_back(&["m1", "m2"]);
+    stage.undo();
+    stage.pass(10);
+    stage.ship(7, "sha256:2");
+    stage.pass(120);
+    assert_eq!(stage.state.phase.word(), "steady", "{:?}", stage.events);
+    let watch = stage.state.memory.vigil.watch().unwrap();
+    assert_eq!(watch.revision.digest.as_str(), "sha256:2");
+    assert!(!watch.no_mercy);
+}
+
 /// What a steady app shows its neighbours after these rounds of requests on one machine: for how many
 /// seconds it was seen to serve.
 fn shown(rounds: &[(f64, f64)]) -> Option<i64> {
