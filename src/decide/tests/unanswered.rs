@@ -83,8 +83,10 @@ fn what_is_not_answered_is_no_silence_of_the_release() {
     }
 }
 
+type Happens = fn(&mut Stage);
+
 /// Ways in which the server, or everything, is out of sight for a while.
-const GOES_DARK: [(&str, fn(&mut Stage)); 4] = [
+const GOES_DARK: [(&str, Happens); 4] = [
     ("the server does not answer", |stage| {
         stage.silent = Some("no answer".to_owned());
         serves(stage, 0.0, 0.0);
