@@ -44,8 +44,6 @@ const LEDGER_EVERY: Duration = Duration::from_secs(10);
 const LEDGER_EVERY_IDLE: Duration = Duration::from_secs(60);
 /// and no more often than with so many rounds.
 const LEDGER_ROUNDS_IDLE: u32 = 4;
-/// How long commands under way may take when the app is not watched any more.
-const LETTING_GO: Duration = Duration::from_secs(60);
 /// How long commands under way may take to give their leases back when the daemon stops.
 const FAREWELL: Duration = Duration::from_secs(4);
 /// How soon what could not be recorded is tried again.
@@ -53,6 +51,8 @@ const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// Attempts to write a commit before the journal counts as one that cannot be written.
 pub(super) const COMMIT_ATTEMPTS: u32 = 5;
 pub(super) const COMMIT_RETRY_AFTER: Duration = Duration::from_millis(200);
+
+mod let_go;
 
 /// What an app's task needs.
 pub struct AppTask {
@@ -133,8 +133,10 @@ impl AppTask {
         }
         self.tell_if_readable_again().await;
         self.shared.rolled_back(&self.app, &course.state.memory.rollbacks);
+        let Some(policy) = self.policy().or_else(|| self.stand_in(&course)) else { return Ok(()) };
+        course.policy = Some(policy.clone());
         let pending = course.state.memory.pending.clone();
-        if let Some(policy) = self.policy().filter(|_| !pending.is_empty()) {
+        if !pending.is_empty() {
             self.take(&mut course, &policy, &Input::Restarted).await?;
         }
         for (id, command) in pending {
@@ -193,29 +195,6 @@ impl AppTask {
         let machines = Vec::new();
         self.take(course, &policy, &Input::Operator { order, machines }).await?;
         Ok(())
-    }
-
-    /// Ends what was begun under a policy that is gone: said, recorded, and closed in the ledger.
-    async fn let_go(&self, mut course: Course) -> anyhow::Result<()> {
-        info!(app = %self.app, "{} is not watched any more", self.app);
-        let Some(policy) = course.policy.take() else { return Ok(()) };
-        self.take(&mut course, &policy, &Input::Unwatched).await?;
-        let closing = async {
-            while let Some(done) = course.work.join_next().await {
-                if let Ok(Done::Command(command, outcome)) = done {
-                    let input = Input::Finished { command, outcome };
-                    self.take(&mut course, &policy, &input).await?;
-                }
-            }
-            Ok(())
-        };
-        match tokio::time::timeout(LETTING_GO, closing).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                warn!(app = %self.app, "{}: not everything ended in time", self.app);
-                Ok(())
-            }
-        }
     }
 
     /// The outer error is the journal's, the inner one is about this app alone.

@@ -81,7 +81,7 @@ impl Roster {
     }
 
     /// The apps that were noted as watched; `None`: that cannot be read, and is tried again.
-    async fn noted(&self) -> Option<Vec<AppName>> {
+    pub(super) async fn noted(&self) -> Option<Vec<AppName>> {
         match self.ports.journal.note(KEY).await {
             Ok(noted) => Some(noted.unwrap_or_default().lines().map(AppName::new).collect()),
             Err(error) => {

@@ -130,16 +130,19 @@ impl Roster {
 
     async fn read_apps(&self, course: &mut Course) {
         let listed = bounded(self.ports.platform.apps()).await;
-        if course.listed_at.is_none() {
+        let first = course.listed_at.is_none();
+        if first {
             self.shared.organization_read(&listed);
         }
         match listed {
             Ok(apps) => {
+                let before = if first { self.noted().await } else { None };
                 course.listed_at = Some(Instant::now());
                 match course.census.listed(apps) {
                     Some(gone) => course.dismiss(&gone),
                     None => warn!("the list of the organization's apps is empty: not believed"),
                 }
+                self.let_go(course, before.unwrap_or_default());
                 self.hire(course).await;
                 self.note_unmatched(course).await;
             }
@@ -231,21 +234,38 @@ impl Roster {
                 continue;
             }
             info!(app = %app, "{app} is watched");
-            let nudge = Arc::new(Notify::new());
-            let (dismiss, dismissed) = watch::channel(false);
-            let task = AppTask {
-                app: app.clone(),
-                ports: self.ports.clone(),
-                config: self.config.clone(),
-                shared: self.shared.clone(),
-                nudge: nudge.clone(),
-                mail: self.mail.clone(),
-                stop: self.stop.clone(),
-                dismissed,
-                installation: self.installation.clone(),
-            };
-            let task = course.tasks.spawn(task.run(self.orders.enlist(&app))).id();
-            course.hired.insert(app, Hired { task, nudge, dismiss });
+            self.begin(course, app);
+        }
+    }
+
+    fn begin(&self, course: &mut Course, app: AppName) {
+        let nudge = Arc::new(Notify::new());
+        let (dismiss, dismissed) = watch::channel(false);
+        let task = AppTask {
+            app: app.clone(),
+            ports: self.ports.clone(),
+            config: self.config.clone(),
+            shared: self.shared.clone(),
+            nudge: nudge.clone(),
+            mail: self.mail.clone(),
+            stop: self.stop.clone(),
+            dismissed,
+            installation: self.installation.clone(),
+        };
+        let task = course.tasks.spawn(task.run(self.orders.enlist(&app))).id();
+        course.hired.insert(app, Hired { task, nudge, dismiss });
+    }
+
+    /// Apps that were watched `before` this start and that no policy names now: what was under way for them
+    /// is ended, as it is when they are taken out of the configuration while the daemon runs.
+    fn let_go(&self, course: &mut Course, before: Vec<AppName>) {
+        let config = self.config.borrow().clone();
+        let listed = course.census.apps();
+        for app in before {
+            let is_left = config.policy_for(&app).is_none() && listed.contains(&app);
+            if is_left && !course.hired.contains_key(&app) {
+                self.begin(course, app);
+            }
         }
     }
 

@@ -111,6 +111,30 @@ async fn an_app_that_no_policy_names_any_more_is_let_go_with_a_word() {
     world.finish().await;
 }
 
+/// Whoever stops a rollback in that way deploys a Waveoff whose configuration does not name the app.
+#[tokio::test(start_paused = true)]
+async fn an_app_that_no_policy_names_when_the_daemon_begins_is_let_go_with_a_word_too() {
+    let mut world = World::quick().await;
+    world.trusted().await;
+    world.ship("registry.fly.io/api:errors");
+    world.until(RollbackRegionConfirmed).await;
+    world.kill().await;
+    world.change_policy(&policy(QUICK).replace("[\"api\"]", "[\"other\"]"));
+    world.start().await;
+    let stopped = world.until(RollbackStopped).await;
+    assert!(why(&stopped).contains("no policy names this app"));
+    world.run_for(30).await;
+    let then = world.images();
+    assert_eq!(world.sim.releases("api").remove(0).status, "failed");
+    // Named again, it does not go on with what was given up.
+    world.restart().await;
+    world.rewrite_policy(&policy(QUICK)).await;
+    world.run_for(300).await;
+    assert_eq!(world.images(), then);
+    assert_eq!(world.count(RollbackStopped).await, 1);
+    world.finish().await;
+}
+
 /// Watching first, arming later: the release that was only observed is undone then.
 #[tokio::test(start_paused = true)]
 async fn arming_the_policy_undoes_a_release_that_still_is_bad() {

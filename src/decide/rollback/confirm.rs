@@ -313,6 +313,7 @@ fn judge(
     let mut leaning = true;
     let mut decided = true;
     let mut best = None;
+    let mut silent = None;
     for evidence in rollback.evidence.iter().filter(|e| e.verdict == Verdict::Breach) {
         let threshold = cx.policy.thresholds.iter().find(|t| t.name == evidence.threshold);
         let Some(threshold) = threshold else { continue };
@@ -323,7 +324,9 @@ fn judge(
                 let threshold = threshold.name.clone();
                 best.get_or_insert(Shown { threshold, tally, ln_odds });
             }
-            Finding::Silent => return Look::Silent { threshold: Some(threshold.name.clone()) },
+            Finding::Silent => {
+                silent.get_or_insert(threshold.name.clone());
+            }
             Finding::NoBetter(tally) => {
                 let threshold = evidence.threshold.clone();
                 return Look::NoBetter(Unwell::NoBetter { threshold, tally });
@@ -334,5 +337,12 @@ fn judge(
             }
         }
     }
-    if decided { Look::Healthy { shown: best } } else { Look::Undecided { leans_well: leaning } }
+    // What is rarely asked for says nothing for long, where another one says that it helps.
+    if silent.is_some() && best.is_none() {
+        return Look::Silent { threshold: silent };
+    }
+    if decided && silent.is_none() {
+        return Look::Healthy { shown: best };
+    }
+    Look::Undecided { leans_well: leaning }
 }

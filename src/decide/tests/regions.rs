@@ -101,6 +101,33 @@ fn without_requests_the_first_region_waits_until_some_come() {
     assert_eq!(confirmed(&stage), ["fra"]);
 }
 
+/// An endpoint that is rarely asked for had failed as well, and nobody asks for it now.
+fn with_a_rare_one(mut stage: Stage) -> Stage {
+    let rare = || "rare".to_owned();
+    stage.policy.thresholds.push(Threshold { name: rare(), ..ratio() });
+    let Phase::RollingBack(rollback) = &mut stage.state.phase else { panic!() };
+    let mut evidence = rollback.evidence[0].clone();
+    evidence.threshold = rare();
+    rollback.evidence.insert(0, evidence);
+    stage
+}
+
+#[test]
+fn one_threshold_that_is_better_is_enough_in_the_end_where_another_is_silent() {
+    let mut stage = with_a_rare_one(first_back(&[("f1", 1000.0, 0.0)]));
+    stage.pass(88);
+    assert_eq!(confirmed(&stage), [""; 0], "three times half a minute");
+    stage.pass(4);
+    assert_eq!(confirmed(&stage), ["fra"]);
+}
+
+#[test]
+fn the_silence_of_one_threshold_hides_nothing_of_another_that_is_as_bad_as_before() {
+    let mut stage = with_a_rare_one(first_back(&[("f1", 100.0, 50.0)]));
+    stage.pass(32);
+    assert!(matches!(stopped(&stage), Some(HoldReason::NoImprovement { .. })));
+}
+
 #[test]
 fn without_requests_a_later_region_is_well_after_half_a_minute() {
     let mut stage = second_back(&[("f1", 1000.0, 0.0), ("m1", 0.0, 0.0)]);
