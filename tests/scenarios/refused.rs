@@ -67,15 +67,16 @@ async fn while_the_token_is_refused_no_heart_beats_and_no_app_looks_well() {
     world.finish().await;
 }
 
-/// The list of apps fails, and each app can be read.
+/// The list of apps fails, and so does the feed, which shows them too; each app can be read.
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_starts_while_the_apps_are_not_listed_watches_those_of_before() {
-    // Given a daemon that ends, and a list of apps that is not answered,
+    // Given a daemon that ends, and no answer that names the apps,
     let mut world = World::quick().await;
     world.trusted().await;
     world.kill().await;
     world.board = Board::new("acme", world.now());
     world.sim.add_fault(down().on(CallKind::Apps));
+    world.sim.add_fault(down().on(CallKind::Changes));
     // when it starts anew, and a bad release is shipped,
     world.start().await;
     world.run_for(60).await;
