@@ -101,16 +101,7 @@ pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
         all.any(|one| one.name == *name && one.room().relative().is_some())
     };
     cx.memory.past.bases.retain(|name, _| compares(name));
-    let steady = match phase {
-        Phase::Steady => true,
-        Phase::Watching(watch) | Phase::Held { watch, .. } => watch.learning,
-        Phase::Unseen
-        | Phase::CountingDown { .. }
-        | Phase::CheckingImage { .. }
-        | Phase::RollingBack(_)
-        | Phase::RolledBack(_)
-        | Phase::Stopped { .. } => return,
-    };
+    let Some(steady) = phase.runs_steadily() else { return };
     for threshold in cx.policy.thresholds.iter().filter(|one| one.room().relative().is_some()) {
         let base = cx.memory.past.bases.entry(threshold.name.clone()).or_default();
         if !steady {

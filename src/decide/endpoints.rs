@@ -44,17 +44,7 @@ pub(super) fn keep(cx: &mut Context<'_>, phase: &Phase, round: &Round<'_>) {
     };
     endpoints.now.retain(|name, _| by_series(name));
     endpoints.before.retain(|name, _| by_series(name));
-    let is_steady = match phase {
-        Phase::Steady => true,
-        Phase::Watching(watch) | Phase::Held { watch, .. } => watch.learning,
-        Phase::Unseen
-        | Phase::CountingDown { .. }
-        | Phase::CheckingImage { .. }
-        | Phase::RollingBack(_)
-        | Phase::RolledBack(_)
-        | Phase::Stopped { .. } => false,
-    };
-    if !is_steady {
+    if phase.runs_steadily() != Some(true) {
         return;
     }
     endpoints.begin(&current.digest);

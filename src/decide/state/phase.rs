@@ -25,6 +25,21 @@ impl Phase {
         }
     }
 
+    /// Whether what runs does so since before anybody looked, or is trusted: what it counts is the app's past.
+    /// `None`: nothing is looked at yet, or something is dealt with.
+    pub(in crate::decide) fn runs_steadily(&self) -> Option<bool> {
+        match self {
+            Phase::Steady => Some(true),
+            Phase::Watching(watch) | Phase::Held { watch, .. } => Some(watch.learning),
+            Phase::Unseen
+            | Phase::CountingDown { .. }
+            | Phase::CheckingImage { .. }
+            | Phase::RollingBack(_)
+            | Phase::RolledBack(_)
+            | Phase::Stopped { .. } => None,
+        }
+    }
+
     /// The release that is being dealt with, or was undone last.
     pub fn dealing(&self) -> Option<&Revision> {
         match self {

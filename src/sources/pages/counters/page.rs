@@ -155,20 +155,18 @@ impl<'a> Page<'a> {
         reading: &mut Reading,
     ) -> Option<Track> {
         let name = &wanted.threshold;
-        let (question, groups) = match &wanted.selection {
+        let groups = match &wanted.selection {
             Selection::Share { bad, total } => {
                 let all = self.matching(&total.metric, total);
                 let bad_events = self.matching(&bad.metric, bad);
-                let groups = if all.is_empty() {
+                if all.is_empty() {
                     Vec::new()
                 } else {
                     vec![Group { all, bad: bad_events, within: Found::new() }]
-                };
-                (format!("{bad} of {total}"), groups)
+                }
             }
             Selection::Slow { histogram, bound_s } => {
-                let groups = self.histograms(name, histogram, *bound_s, reading);
-                (format!("{histogram} above {bound_s}"), groups)
+                self.histograms(name, histogram, *bound_s, reading)
             }
             Selection::Value { .. } | Selection::Answer(_) => return None,
             Selection::Largest { gauge } => {
@@ -176,6 +174,7 @@ impl<'a> Page<'a> {
                 return None;
             }
         };
+        let question = wanted.selection.to_string();
         let before = before.filter(|track| track.question == question);
         if groups.is_empty() && !reading.readings.oddities.contains_key(name) {
             reading.readings.unmatched.insert(name.clone());
